@@ -15,7 +15,7 @@ HEADERS_DEPS = $(OBJS:.o=.d)
 
 # One part per concept, in order of dependency.
 INSTALL_PARTS = $(addprefix sql/install/,\
-	schema.sql)
+	schema.sql registry.sql enrol.sql deletion.sql undelete.sql protect.sql)
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
