@@ -1,0 +1,101 @@
+/*
+ * What is guarded, and what was deleted.
+ *
+ * These tables are written by the extension only (see protect.sql). All of
+ * them are dumped with their data; tables are named by regclass, which pg_dump
+ * writes as names, so that they survive dump and restore.
+ */
+
+-- The one table that lists the tenants; at most one row.
+CREATE TABLE deletion_guard.tenant_table
+(
+	singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+	relation regclass NOT NULL,
+	key_column name NOT NULL,
+	name_column name,
+	contact_column name
+);
+
+-- Guarded tables, without the partitions that their root stands for.
+CREATE TABLE deletion_guard.guard
+(
+	relation regclass PRIMARY KEY,
+	tenant_column name,
+	tenant_path name[],
+	guarded_at timestamptz NOT NULL,
+	guarded_by text NOT NULL,
+	CHECK (tenant_column IS NULL OR tenant_path IS NULL)
+);
+
+-- Schemas whose future tables are guarded as they are created.
+CREATE TABLE deletion_guard.guarded_schema
+(
+	schema_name name PRIMARY KEY,
+	tenant_column name NOT NULL
+);
+
+-- Bin tables: one for each guarded table and row shape. A shape is the list of
+-- live columns, in order, with their types.
+CREATE TABLE deletion_guard.bin
+(
+	bin_id integer PRIMARY KEY,
+	relation regclass NOT NULL,
+	relation_name text NOT NULL,
+	bin_table regclass NOT NULL UNIQUE,
+	shape text NOT NULL,
+	created_at timestamptz NOT NULL
+);
+CREATE INDEX bin_relation_idx ON deletion_guard.bin (relation);
+CREATE SEQUENCE deletion_guard.bin_id_seq AS integer OWNED BY deletion_guard.bin.bin_id;
+
+-- One row for each deletion: what one top-level statement removed.
+CREATE TABLE deletion_guard.deletion_record
+(
+	deletion_id bigint PRIMARY KEY,
+	deleted_at timestamptz NOT NULL,
+	session_role text NOT NULL,
+	effective_role text NOT NULL,
+	application_name text,
+	client_addr inet,
+	actor text,
+	reason text,
+	statement text,
+	xid xid8 NOT NULL,
+	purge_not_before timestamptz NOT NULL		-- infinity: keep for ever
+);
+CREATE INDEX deletion_record_deleted_at_idx ON deletion_guard.deletion_record (deleted_at);
+CREATE SEQUENCE deletion_guard.deletion_id_seq OWNED BY deletion_guard.deletion_record.deletion_id;
+
+-- One row for each deletion, bin table and tenant. The rows themselves carry
+-- (deletion, part, row) in the bin table; "rows" is what went in, of which
+-- "restored" and "purged" have left again.
+CREATE TABLE deletion_guard.deletion_part
+(
+	deletion_id bigint NOT NULL,
+	part integer NOT NULL,
+	bin_id integer NOT NULL,
+	tenant text COLLATE "C",
+	tenant_name text,
+	contact text,
+	rows bigint NOT NULL,
+	restored bigint NOT NULL DEFAULT 0,
+	purged bigint NOT NULL DEFAULT 0,
+	PRIMARY KEY (deletion_id, part)
+);
+CREATE INDEX deletion_part_tenant_idx ON deletion_guard.deletion_part (tenant, deletion_id);
+
+SELECT pg_catalog.pg_extension_config_dump(c, '')
+FROM unnest(ARRAY['deletion_guard.tenant_table', 'deletion_guard.guard',
+				  'deletion_guard.guarded_schema', 'deletion_guard.bin',
+				  'deletion_guard.bin_id_seq', 'deletion_guard.deletion_record',
+				  'deletion_guard.deletion_id_seq', 'deletion_guard.deletion_part']::regclass[]) AS c;
+
+COMMENT ON TABLE deletion_guard.tenant_table IS 'the table that lists the tenants, set by set_tenant_table()';
+COMMENT ON TABLE deletion_guard.guard IS 'guarded tables; see the view guarded_table';
+COMMENT ON TABLE deletion_guard.guarded_schema IS 'schemas whose future tables are guarded as they are created';
+COMMENT ON TABLE deletion_guard.bin IS 'bin tables: one for each guarded table and row shape';
+COMMENT ON SEQUENCE deletion_guard.bin_id_seq IS 'ids of bin tables';
+COMMENT ON TABLE deletion_guard.deletion_record IS 'deletions; see the view deletion';
+COMMENT ON SEQUENCE deletion_guard.deletion_id_seq IS 'ids of deletions';
+COMMENT ON TABLE deletion_guard.deletion_part IS 'deletions by table and tenant; see the view deletion_detail';
+

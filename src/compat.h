@@ -1,0 +1,68 @@
+/*
+ * compat.h
+ *		Differences between the supported major versions of PostgreSQL, 15 to 18.
+ *
+ * Nothing outside this file tests PG_VERSION_NUM.
+ */
+#ifndef DG_COMPAT_H
+#define DG_COMPAT_H
+
+#include "postgres.h"
+
+#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
+#error "deletion_guard supports PostgreSQL 15 to 18"
+#endif
+
+/* 16: ExecInsertIndexTuples() learned onlySummarizing */
+#if PG_VERSION_NUM >= 160000
+#define dg_exec_insert_index_tuples(rri, slot, estate) \
+	ExecInsertIndexTuples(rri, slot, estate, false, false, NULL, NIL, false)
+#else
+#define dg_exec_insert_index_tuples(rri, slot, estate) \
+	ExecInsertIndexTuples(rri, slot, estate, false, false, NULL, NIL)
+#endif
+
+/* 18: ExecCheckIndexConstraints() learned tupleid */
+#if PG_VERSION_NUM >= 180000
+#define dg_exec_check_index_constraints(rri, slot, estate, tid, arbiters) \
+	ExecCheckIndexConstraints(rri, slot, estate, tid, NULL, arbiters)
+#else
+#define dg_exec_check_index_constraints(rri, slot, estate, tid, arbiters) \
+	ExecCheckIndexConstraints(rri, slot, estate, tid, arbiters)
+#endif
+
+/* 16: the map from the routing root to a partition is made on demand */
+#if PG_VERSION_NUM >= 160000
+#define dg_root_to_child_map(rri, estate) ExecGetRootToChildMap(rri, estate)
+#else
+#define dg_root_to_child_map(rri, estate) ((rri)->ri_RootToPartitionMap)
+#endif
+
+/* 18: the executor's run hook lost execute_once; 17 and 18 changed fields below */
+#if PG_VERSION_NUM >= 180000
+#define DG_EXECUTOR_RUN_PARAMS QueryDesc *query, ScanDirection direction, uint64 count
+#define DG_EXECUTOR_RUN_ARGS query, direction, count
+#else
+#define DG_EXECUTOR_RUN_PARAMS QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
+#define DG_EXECUTOR_RUN_ARGS query, direction, count, execute_once
+#endif
+
+/* 16: permission checks of objects became generic */
+#if PG_VERSION_NUM >= 160000
+#define dg_class_ownercheck(relid, roleid) object_ownercheck(RelationRelationId, relid, roleid)
+#define dg_namespace_ownercheck(nspid, roleid) object_ownercheck(NamespaceRelationId, nspid, roleid)
+#else
+#define dg_class_ownercheck(relid, roleid) pg_class_ownercheck(relid, roleid)
+#define dg_namespace_ownercheck(nspid, roleid) pg_namespace_ownercheck(nspid, roleid)
+#endif
+
+/* 17: lxid moved */
+#if PG_VERSION_NUM >= 170000
+#define DG_MY_LXID (MyProc->vxid.lxid)
+#else
+#define DG_MY_LXID (MyProc->lxid)
+#endif
+
+/* 17: array_contains_nulls and friends unchanged; MERGE may name actions in RETURNING only */
+
+#endif							/* DG_COMPAT_H */
