@@ -8,6 +8,7 @@ set -euo pipefail
 
 OLDEST=15
 NEWEST=18
+conf=/etc/postgresql-common/createcluster.conf
 
 die()
 {
@@ -75,14 +76,13 @@ find_missing()
 install_missing()
 {
 	local apt=(apt-get -qq -y -o DPkg::Lock::Timeout=300 --no-install-recommends install)
-	local conf=/etc/postgresql-common/createcluster.conf
 
 	export DEBIAN_FRONTEND=noninteractive
 	"${apt[@]}" postgresql-common || return
 	if [ -f "$conf" ]; then
 		saved=$(mktemp)
 		cp -p "$conf" "$saved"
-		trap 'cp -p "$saved" "$conf"; rm -f "$saved"' EXIT
+		trap 'cp -p "$saved" "$conf" && rm -f "$saved"' EXIT
 		trap 'exit 1' INT TERM
 		echo 'create_main_cluster = false' >> "$conf"
 	fi
