@@ -48,8 +48,10 @@ $(EXTENSION)--$(EXTVERSION).sql: $(INSTALL_PARTS)
 	cat $^ > $@
 
 .PHONY: test demo bench
-test demo bench:
+test demo:
 	@MAKE='$(MAKE)' test/run/$@.sh
+bench:
+	@MAKE='$(MAKE)' test/bench/bench.sh
 
 # For test/run: values that only this file knows.
 show-%:

@@ -68,7 +68,6 @@ timed()
 make_database()
 {
 	createdb saas
-	export PGDATABASE=saas
 	sql -v tenants="$TENANTS" -v issues="$ISSUES" -f "$TOP/test/run/saas.sql"
 }
 
@@ -163,6 +162,7 @@ sign_all()
 server_start demo 'shared_buffers = 256MB' 'max_wal_size = 4GB' 'deletion_guard.retention = 0'
 began=$SECONDS
 heading "A multi-tenant database: $TENANTS customers in five shared tables"
+PGDATABASE=saas
 timed make_database
 wrong=$(sql -c "SELECT string_agg(id::text, ',' ORDER BY id) FROM site WHERE id % 5 = 3")
 wrong_count=$(sql -c "SELECT count(*) FROM site WHERE id % 5 = 3")
