@@ -1,0 +1,72 @@
+/*
+ * bin.h
+ *		The recycle bin: capturing rows, bin tables and their shapes, deletion
+ *		records, and getting rows out again.
+ *
+ * A bin table has three columns of its own before those of the guarded table:
+ * the deletion, the part (an integer that stands for one tenant of one table
+ * within the deletion, see deletion_part), and the row within the part. They
+ * are its primary key.
+ */
+#ifndef DG_BIN_H
+#define DG_BIN_H
+
+#include "deletion_guard.h"
+#include "guard.h"
+
+#include "access/attmap.h"
+#include "access/genam.h"
+#include "access/hio.h"
+#include "executor/tuptable.h"
+#include "utils/relcache.h"
+
+#define Anum_bin_deletion	1
+#define Anum_bin_part		2
+#define Anum_bin_row		3
+#define DG_BIN_COLUMNS		3
+
+/* bin_shape.c */
+
+/* How rows of one guarded table go into its present bin table. */
+typedef struct DgCapture
+{
+	Oid			bin_table;
+	int32		bin_id;
+	TupleDesc	desc;			/* of the rows as they come */
+	int			nattrs;			/* columns of the guarded table in the bin */
+	AttrNumber *source;			/* for each of them: attribute number in desc */
+	bool		spliced;		/* all of desc's columns, in order, are in the bin */
+	AttrNumber	tenant_attnum;	/* 0: no tenant column */
+	Oid			tenant_output;	/* its type's output function */
+	AttrNumber	name_attnum;	/* of the tenant table's name column, or 0 */
+	AttrNumber	contact_attnum;
+} DgCapture;
+
+extern DgCapture *dg_bin_capture_plan(DgGuard *guard, Relation rel);
+extern char *dg_bin_shape(TupleDesc desc);
+
+/* bin_deletion.c */
+extern void dg_deletion_init(void);
+extern int64 dg_deletion_current(void);
+extern int32 dg_deletion_next_part(void);
+extern void dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenant,
+								 const char *tenant_name, const char *contact, int64 rows);
+
+/* bin_writer.c */
+typedef struct DgBinWriter DgBinWriter;
+
+extern DgBinWriter *dg_bin_writer_begin(DgCapture *plan, int64 deletion);
+extern void dg_bin_writer_put(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 row);
+extern void dg_bin_writer_end(DgBinWriter *writer);
+
+/* bin_scan.c */
+typedef struct DgBinScan DgBinScan;
+
+extern DgBinScan *dg_bin_scan_begin(Oid bin_table, LOCKMODE lockmode, int64 deletion, int32 part);
+extern TupleTableSlot *dg_bin_scan_next(DgBinScan *scan);
+extern Relation dg_bin_scan_relation(DgBinScan *scan);
+extern void dg_bin_scan_delete(DgBinScan *scan);
+extern void dg_bin_scan_end(DgBinScan *scan);
+extern int64 dg_bin_purge_part(Oid bin_table, int64 deletion, int32 part, uint8 *digest);
+
+#endif							/* DG_BIN_H */

@@ -1,0 +1,75 @@
+/*
+ * deletion_guard.h
+ *		What every room of the extension shares: settings, the extension's own
+ *		objects, and statements run in its name.
+ */
+#ifndef DELETION_GUARD_H
+#define DELETION_GUARD_H
+
+#include "postgres.h"
+#include "fmgr.h"
+#include "executor/spi.h"
+
+#include "compat.h"
+#include "errors.h"
+
+/* settings.c */
+extern char *dg_reason;
+extern char *dg_actor;
+extern char *dg_expect_tenants;
+extern int	dg_max_rows;
+extern int	dg_max_tenants;
+extern int	dg_tenant_wipes_per_hour;
+extern int	dg_limit_action;
+extern char *dg_retention;
+extern int	dg_approvals;
+extern int	dg_clock_skew;
+extern bool dg_restoring;
+
+typedef enum DgLimitAction
+{
+	DG_LIMIT_ERROR,
+	DG_LIMIT_WARNING
+} DgLimitAction;
+
+extern void dg_define_settings(void);
+extern int64 dg_retention_seconds(void);
+
+/* objects.c */
+typedef struct DgObjects
+{
+	Oid			owner;			/* of the extension */
+	Oid			schema;			/* deletion_guard */
+	Oid			bin_schema;		/* deletion_guard_bin */
+	Oid			tenant_table;
+	Oid			tenant_table_pkey;
+	Oid			guard;
+	Oid			guard_pkey;
+	Oid			guarded_schema;
+	Oid			guarded_schema_pkey;
+	Oid			bin;
+	Oid			bin_pkey;
+	Oid			bin_relation_idx;
+	Oid			bin_id_seq;
+	Oid			deletion_record;
+	Oid			deletion_record_pkey;
+	Oid			deletion_id_seq;
+	Oid			deletion_part;
+	Oid			deletion_part_pkey;
+	Oid			deletion_part_tenant_idx;
+} DgObjects;
+
+extern bool dg_installed(void);
+extern const DgObjects *dg_objects(void);
+extern void dg_objects_init(void);
+extern char *dg_relation_name(Oid relid);
+
+/* store.c */
+extern void dg_store_insert(Oid relid, Datum *values, bool *nulls);
+extern int	dg_spi_execute(const char *sql, int nargs, Oid *argtypes,
+						   Datum *values, const char *nulls);
+extern bool dg_acting(void);
+extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
+extern void dg_lock_tenant(const char *tenant);
+
+#endif							/* DELETION_GUARD_H */

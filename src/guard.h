@@ -1,0 +1,81 @@
+/*
+ * guard.h
+ *		Which tables are guarded, and what must not happen to them.
+ */
+#ifndef DG_GUARD_H
+#define DG_GUARD_H
+
+#include "deletion_guard.h"
+
+#include "nodes/pg_list.h"
+#include "utils/relcache.h"
+
+/* names of the guard triggers on a guarded table and on its partitions */
+#define DG_TRIGGER_CAPTURE		"deletion_guard_capture"
+#define DG_TRIGGER_CAPTURE_ROW	"deletion_guard_capture_row"
+#define DG_TRIGGER_TRUNCATE		"deletion_guard_truncate"
+#define DG_TRIGGER_PREFIX		"deletion_guard_"
+
+/* guard_catalog.c */
+
+/*
+ * What the registries say of one table. Valid until the end of the
+ * transaction, even if the registries change meanwhile.
+ */
+typedef struct DgGuard
+{
+	Oid			relid;			/* hash key */
+	bool		valid;
+	bool		guarded;
+	Oid			root;			/* the table that was enrolled: relid or an ancestor */
+	bool		has_tenant_column;
+	NameData	tenant_column;	/* of root and of relid alike */
+	List	   *tenant_path;	/* names (char *) of foreign keys, or NIL */
+	void	   *capture;		/* private to bin_, in context */
+	MemoryContext context;
+} DgGuard;
+
+/* The table that lists the tenants. */
+typedef struct DgTenantTable
+{
+	bool		valid;
+	Oid			relid;			/* InvalidOid: none is set */
+	NameData	key_column;
+	NameData	name_column;	/* empty: none */
+	NameData	contact_column; /* empty: none */
+} DgTenantTable;
+
+extern void dg_guard_catalog_init(void);
+extern DgGuard *dg_guard_lookup(Oid relid);
+extern const DgTenantTable *dg_tenant_table(void);
+extern void dg_guard_changed(Oid relid);
+extern void dg_tenant_table_changed(void);
+
+/* guard_enrol.c */
+extern void dg_guard_enrol(Relation rel, const char *tenant_column, List *tenant_path);
+
+/* guard_trigger.c */
+extern void dg_guard_create_triggers(Oid relid);
+extern void dg_guard_drop_triggers(Oid relid);
+extern bool dg_guard_working(void);
+
+/* guard_hooks.c */
+extern void dg_guard_hooks_init(void);
+
+/* guard_statement.c */
+extern void dg_statement_init(void);
+extern void dg_statement_begin(void);
+extern void dg_statement_run(const void *query);
+extern int	dg_statement_enter(void);
+extern void dg_statement_leave(void);
+extern uint64 dg_statement_serial(void);
+
+/* guard_object.c */
+extern void dg_guard_refuse_drop(Oid classid, Oid objid, int subid);
+extern void dg_guard_check_utility(Node *parsetree);
+
+/* guard_protect.c */
+extern bool dg_is_store(Oid relid);
+extern void dg_protect_check_query(PlannedStmt *stmt);
+
+#endif							/* DG_GUARD_H */

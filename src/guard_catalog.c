@@ -1,0 +1,278 @@
+/*
+ * guard_catalog.c
+ *		The backend's cache of the registries "guard" and "tenant_table".
+ *
+ * An entry describes one table, guarded or not; a partition is described by
+ * the ancestor that was enrolled. Entries are dropped by relcache
+ * invalidation: of the table itself, which CREATE TRIGGER and every ALTER
+ * TABLE send, and of the registry, which stands for all of them. What an entry
+ * points to lives until the end of the transaction at least, so that it may be
+ * used while output functions or triggers cause invalidations.
+ */
+#include "guard.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/partition.h"
+#include "catalog/pg_inherits.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+/* columns of deletion_guard.guard */
+#define Anum_guard_relation			1
+#define Anum_guard_tenant_column	2
+#define Anum_guard_tenant_path		3
+
+/* columns of deletion_guard.tenant_table */
+#define Anum_tenant_relation		2
+#define Anum_tenant_key_column		3
+#define Anum_tenant_name_column		4
+#define Anum_tenant_contact_column	5
+
+static HTAB *guards = NULL;
+static DgTenantTable tenant_table;
+static Oid	registry_relid = InvalidOid;	/* of deletion_guard.tenant_table */
+
+static void
+invalidate(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	DgGuard    *guard;
+
+	if (OidIsValid(relid))
+	{
+		guard = hash_search(guards, &relid, HASH_FIND, NULL);
+		if (guard != NULL)
+			guard->valid = false;
+		if (relid != tenant_table.relid && relid != registry_relid)
+			return;
+	}
+
+	/* everything: a reset, a registry, or the tenant table itself */
+	tenant_table.valid = false;
+	hash_seq_init(&status, guards);
+	while ((guard = hash_seq_search(&status)) != NULL)
+		guard->valid = false;
+}
+
+void
+dg_guard_catalog_init(void)
+{
+	HASHCTL		ctl = {0};
+
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(DgGuard);
+	guards = hash_create("deletion_guard tables", 64, &ctl, HASH_ELEM | HASH_BLOBS);
+	CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
+}
+
+static List *
+names_of_array(Datum array)
+{
+	Datum	   *elems;
+	int			nelems;
+	List	   *names = NIL;
+
+	deconstruct_array(DatumGetArrayTypeP(array), NAMEOID, NAMEDATALEN, false,
+					  TYPALIGN_CHAR, &elems, NULL, &nelems);
+	for (int i = 0; i < nelems; i++)
+		names = lappend(names, pstrdup(NameStr(*DatumGetName(elems[i]))));
+	return names;
+}
+
+/*
+ * Reads the registry's row for a table into the entry; false if there is none.
+ */
+static bool
+read_guard(DgGuard *guard, Oid relid)
+{
+	const DgObjects *objects = dg_objects();
+	Relation	registry = table_open(objects->guard, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(registry);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_guard_relation, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(registry, objects->guard_pkey, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		Datum		value;
+
+		guard->guarded = true;
+		guard->root = relid;
+		value = heap_getattr(tuple, Anum_guard_tenant_column, desc, &isnull);
+		if (!isnull)
+		{
+			guard->has_tenant_column = true;
+			namestrcpy(&guard->tenant_column, NameStr(*DatumGetName(value)));
+		}
+		value = heap_getattr(tuple, Anum_guard_tenant_path, desc, &isnull);
+		if (!isnull)
+		{
+			MemoryContext old = MemoryContextSwitchTo(guard->context);
+
+			guard->tenant_path = names_of_array(value);
+			MemoryContextSwitchTo(old);
+		}
+	}
+	systable_endscan(scan);
+	table_close(registry, AccessShareLock);
+	return HeapTupleIsValid(tuple);
+}
+
+static void
+build_guard(DgGuard *guard)
+{
+	if (guard->context != NULL)
+		MemoryContextSetParent(guard->context, TopTransactionContext);
+	guard->context = AllocSetContextCreate(CacheMemoryContext, "deletion_guard table",
+										   ALLOCSET_SMALL_SIZES);
+	guard->guarded = false;
+	guard->root = InvalidOid;
+	guard->has_tenant_column = false;
+	guard->tenant_path = NIL;
+	guard->capture = NULL;
+
+	if (!read_guard(guard, guard->relid) && get_rel_relispartition(guard->relid))
+	{
+		List	   *ancestors = get_partition_ancestors(guard->relid);
+		ListCell   *lc;
+
+		foreach(lc, ancestors)
+		{
+			if (read_guard(guard, lfirst_oid(lc)))
+				break;
+		}
+		list_free(ancestors);
+	}
+}
+
+/*
+ * The entry of a table, never NULL; "guarded" tells whether it is guarded.
+ * The caller holds a lock on the table.
+ */
+DgGuard *
+dg_guard_lookup(Oid relid)
+{
+	bool		found;
+	DgGuard    *guard;
+
+	guard = hash_search(guards, &relid, HASH_ENTER, &found);
+	if (!found)
+	{
+		guard->valid = false;
+		guard->context = NULL;
+	}
+	while (!guard->valid)
+	{
+		/* set first: an invalidation that arrives meanwhile is kept */
+		guard->valid = true;
+		PG_TRY();
+		{
+			build_guard(guard);
+		}
+		PG_CATCH();
+		{
+			guard->valid = false;
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+	}
+	return guard;
+}
+
+static void
+copy_name(NameData *to, Datum value, bool isnull)
+{
+	memset(to, 0, sizeof(NameData));
+	if (!isnull)
+		namestrcpy(to, NameStr(*DatumGetName(value)));
+}
+
+static void
+read_tenant_table(void)
+{
+	const DgObjects *objects = dg_objects();
+	Relation	registry = table_open(objects->tenant_table, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(registry);
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	registry_relid = objects->tenant_table;
+	tenant_table.relid = InvalidOid;
+	scan = systable_beginscan(registry, InvalidOid, false, NULL, 0, NULL);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+		Datum		value;
+
+		tenant_table.relid = DatumGetObjectId(heap_getattr(tuple, Anum_tenant_relation, desc, &isnull));
+		value = heap_getattr(tuple, Anum_tenant_key_column, desc, &isnull);
+		copy_name(&tenant_table.key_column, value, isnull);
+		value = heap_getattr(tuple, Anum_tenant_name_column, desc, &isnull);
+		copy_name(&tenant_table.name_column, value, isnull);
+		value = heap_getattr(tuple, Anum_tenant_contact_column, desc, &isnull);
+		copy_name(&tenant_table.contact_column, value, isnull);
+	}
+	systable_endscan(scan);
+	table_close(registry, AccessShareLock);
+}
+
+/*
+ * The table that lists the tenants; relid is InvalidOid where none is set.
+ */
+const DgTenantTable *
+dg_tenant_table(void)
+{
+	while (!tenant_table.valid)
+	{
+		tenant_table.valid = true;
+		PG_TRY();
+		{
+			read_tenant_table();
+		}
+		PG_CATCH();
+		{
+			tenant_table.valid = false;
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+	}
+	return &tenant_table;
+}
+
+/*
+ * Tells every session, at commit, that a table's registry row has changed.
+ */
+void
+dg_guard_changed(Oid relid)
+{
+	ListCell   *lc;
+	List	   *relids = find_all_inheritors(relid, NoLock, NULL);
+
+	foreach(lc, relids)
+		CacheInvalidateRelcacheByRelid(lfirst_oid(lc));
+	list_free(relids);
+}
+
+/*
+ * Tells every session that the tenant table is another one now, which concerns
+ * every guarded table.
+ */
+void
+dg_tenant_table_changed(void)
+{
+	CacheInvalidateRelcacheByRelid(dg_objects()->tenant_table);
+}

@@ -1,0 +1,483 @@
+/*
+ * guard_enrol.c
+ *		SQL functions that enrol tables: set_tenant_table(), guard_table(),
+ *		guard_schema(), unguard_table().
+ *
+ * Whoever enrols a table must own it. The registries are written and the
+ * triggers made in the name of the extension's owner.
+ *
+ * Locks: SHARE ROW EXCLUSIVE on the table and its partitions, as CREATE TRIGGER
+ * takes it (readers go on, writers wait); ACCESS EXCLUSIVE to unguard.
+ */
+#include "guard.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "ledger.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(dg_set_tenant_table);
+PG_FUNCTION_INFO_V1(dg_guard_table);
+PG_FUNCTION_INFO_V1(dg_guard_schema);
+PG_FUNCTION_INFO_V1(dg_unguard_table);
+
+/* columns that a bin table adds to a guarded table's own */
+#define BIN_COLUMNS 3
+
+static void
+require_column(Relation rel, const char *column)
+{
+	if (get_attnum(RelationGetRelid(rel), column) > 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("column \"%s\" of relation \"%s\" does not exist",
+					column, RelationGetRelationName(rel)),
+			 errhint("Name a column of %s; \\d %s lists them.",
+					 dg_relation_name(RelationGetRelid(rel)),
+					 dg_relation_name(RelationGetRelid(rel)))));
+}
+
+static void
+require_owner(Relation rel)
+{
+	if (!dg_class_ownercheck(RelationGetRelid(rel), GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(rel->rd_rel->relkind),
+					   RelationGetRelationName(rel));
+}
+
+static void
+refuse_relation(Relation rel, const char *why, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("cannot guard \"%s\": %s", RelationGetRelationName(rel), why),
+			 errhint("%s", hint)));
+}
+
+/*
+ * Refuses what cannot be guarded, with the reason and the way out.
+ */
+static void
+require_guardable(Relation rel)
+{
+	char		relkind = rel->rd_rel->relkind;
+	Oid			nspid = RelationGetNamespace(rel);
+
+	if (IsCatalogRelation(rel) || nspid == dg_objects()->schema || nspid == dg_objects()->bin_schema)
+		refuse_relation(rel, "it is a system table",
+						"Tables of PostgreSQL and of deletion_guard itself are not guarded.");
+	if (rel->rd_rel->relispartition)
+		refuse_relation(rel, "it is a partition",
+						psprintf("Guard its partitioned table %s: that covers every partition, present and future.",
+								 dg_relation_name(llast_oid(get_partition_ancestors(RelationGetRelid(rel))))));
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		refuse_relation(rel, "it is a temporary table",
+						"Its rows end with the session; there is nothing to guard.");
+	if (relkind == RELKIND_VIEW || relkind == RELKIND_MATVIEW)
+		refuse_relation(rel, "it is a view",
+						"Guard the tables beneath it: what is deleted through the view is kept there.");
+	if (relkind == RELKIND_FOREIGN_TABLE)
+		refuse_relation(rel, "it is a foreign table",
+						"Install deletion_guard on the server that holds the rows, and guard the table there.");
+	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
+		refuse_relation(rel, "it is not a table", "Only tables and partitioned tables hold rows to guard.");
+	if (RelationGetNumberOfAttributes(rel) > MaxHeapAttributeNumber - BIN_COLUMNS)
+		refuse_relation(rel, "it has too many columns",
+						psprintf("The bin needs %d columns of its own; a table may have %d in all, dropped ones included.",
+								 BIN_COLUMNS, MaxHeapAttributeNumber));
+	if (OidIsValid(rel->rd_rel->relam) && rel->rd_tableam != GetHeapamTableAmRoutine())
+		refuse_relation(rel, "its access method is not heap",
+						"Rows are kept as heap tuples; ALTER TABLE ... SET ACCESS METHOD heap first.");
+}
+
+/* ----------------------------------------------------------------------
+ * The registries
+ * ----------------------------------------------------------------------
+ */
+
+static Datum
+name_array(List *names)
+{
+	Datum	   *elems = palloc(sizeof(Datum) * list_length(names));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, names)
+		elems[n++] = DirectFunctionCall1(namein, CStringGetDatum(lfirst(lc)));
+	return PointerGetDatum(construct_array(elems, n, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
+}
+
+static void
+register_guard(Oid relid, const char *tenant_column, List *tenant_path)
+{
+	Oid			types[] = {REGCLASSOID, NAMEOID, NAMEARRAYOID, TEXTOID};
+	Datum		values[4] = {ObjectIdGetDatum(relid)};
+	char		nulls[4] = {' ', 'n', 'n', ' '};
+
+	if (tenant_column != NULL)
+	{
+		values[1] = DirectFunctionCall1(namein, CStringGetDatum(tenant_column));
+		nulls[1] = ' ';
+	}
+	if (tenant_path != NIL)
+	{
+		values[2] = name_array(tenant_path);
+		nulls[2] = ' ';
+	}
+	values[3] = CStringGetTextDatum(GetUserNameFromId(GetUserId(), false));
+
+	dg_spi_execute("INSERT INTO deletion_guard.guard AS g"
+				   " (relation, tenant_column, tenant_path, guarded_at, guarded_by)"
+				   " VALUES ($1, $2, $3, now(), $4)"
+				   " ON CONFLICT (relation) DO UPDATE SET"
+				   " tenant_column = EXCLUDED.tenant_column, tenant_path = EXCLUDED.tenant_path",
+				   4, types, values, nulls);
+	dg_guard_changed(relid);
+	dg_ledger_append("guard_table",
+					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
+}
+
+/*
+ * Guards a table that has been checked, with its partitions, or its
+ * inheritance children, which become guarded tables of their own. The caller
+ * is connected to SPI and holds SHARE ROW EXCLUSIVE on the table.
+ */
+void
+dg_guard_enrol(Relation rel, const char *tenant_column, List *tenant_path)
+{
+	Oid			relid = RelationGetRelid(rel);
+	bool		partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+	List	   *relids = find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
+	ListCell   *lc;
+
+	foreach(lc, relids)
+	{
+		Oid			member = lfirst_oid(lc);
+
+		if (get_rel_relkind(member) == RELKIND_FOREIGN_TABLE)
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("cannot guard \"%s\": its %s \"%s\" is a foreign table",
+							RelationGetRelationName(rel), partitioned ? "partition" : "child",
+							get_rel_name(member)),
+					 errhint("Rows of a foreign table cannot be kept here; detach it first.")));
+	}
+
+	/* the root first: partitions are given clones of its row trigger */
+	foreach(lc, relids)
+	{
+		Oid			member = lfirst_oid(lc);
+
+		if (member == relid || !partitioned)
+			register_guard(member, tenant_column, tenant_path);
+		dg_guard_create_triggers(member);
+	}
+	list_free(relids);
+}
+
+/* ----------------------------------------------------------------------
+ * set_tenant_table
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * The key must identify one tenant: a unique index on that column alone.
+ */
+static void
+require_unique_key(Relation rel, const char *column)
+{
+	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), column);
+	List	   *indexes = RelationGetIndexList(rel);
+	bool		unique = false;
+	ListCell   *lc;
+
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+
+		if (form->indisunique && form->indisvalid && form->indnkeyatts == 1 &&
+			form->indkey.values[0] == attnum && RelationGetIndexPredicate(index) == NIL)
+			unique = true;
+		index_close(index, AccessShareLock);
+	}
+	list_free(indexes);
+
+	if (!unique)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("column \"%s\" of \"%s\" does not identify a tenant",
+						column, RelationGetRelationName(rel)),
+				 errdetail("There is no unique index on that column alone."),
+				 errhint("Name the column that is the tenant's key, or make it unique.")));
+}
+
+/*
+ * set_tenant_table(tenant_table regclass, key_column name, name_column name,
+ *					contact_column name) -> void
+ */
+Datum
+dg_set_tenant_table(PG_FUNCTION_ARGS)
+{
+	Oid			types[] = {REGCLASSOID, NAMEOID, NAMEOID, NAMEOID};
+	Datum		values[4];
+	char		nulls[4];
+	Relation	rel;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("tenant_table and key_column must not be null")));
+
+	rel = table_open(PG_GETARG_OID(0), ShareUpdateExclusiveLock);
+	require_owner(rel);
+	require_guardable(rel);
+	for (int i = 1; i < 4; i++)
+	{
+		if (!PG_ARGISNULL(i))
+			require_column(rel, NameStr(*PG_GETARG_NAME(i)));
+	}
+	require_unique_key(rel, NameStr(*PG_GETARG_NAME(1)));
+
+	for (int i = 0; i < 4; i++)
+	{
+		values[i] = PG_GETARG_DATUM(i);
+		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
+	}
+	SPI_connect();
+	dg_spi_execute("DELETE FROM deletion_guard.tenant_table", 0, NULL, NULL, NULL);
+	dg_spi_execute("INSERT INTO deletion_guard.tenant_table"
+				   " (relation, key_column, name_column, contact_column)"
+				   " VALUES ($1, $2, $3, $4)", 4, types, values, nulls);
+	dg_tenant_table_changed();
+	dg_ledger_append("set_tenant_table",
+					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(RelationGetRelid(rel)))));
+	SPI_finish();
+	table_close(rel, NoLock);
+	PG_RETURN_VOID();
+}
+
+/* ----------------------------------------------------------------------
+ * guard_table, unguard_table
+ * ----------------------------------------------------------------------
+ */
+
+static List *
+path_argument(ArrayType *array)
+{
+	Datum	   *elems;
+	bool	   *nulls;
+	int			nelems;
+	List	   *path = NIL;
+
+	deconstruct_array(array, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &elems, &nulls, &nelems);
+	for (int i = 0; i < nelems; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("tenant_path must not contain nulls")));
+		path = lappend(path, pstrdup(NameStr(*DatumGetName(elems[i]))));
+	}
+	return path;
+}
+
+/*
+ * guard_table(target regclass, tenant_column name, tenant_path name[]) -> void
+ */
+Datum
+dg_guard_table(PG_FUNCTION_ARGS)
+{
+	const char *tenant_column = NULL;
+	List	   *tenant_path = NIL;
+	Relation	rel;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("target must not be null")));
+	if (!PG_ARGISNULL(1))
+		tenant_column = NameStr(*PG_GETARG_NAME(1));
+	if (!PG_ARGISNULL(2))
+		tenant_path = path_argument(PG_GETARG_ARRAYTYPE_P(2));
+	if (tenant_column != NULL && tenant_path != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("give a tenant_column or a tenant_path, not both")));
+
+	rel = table_open(PG_GETARG_OID(0), ShareRowExclusiveLock);
+	require_owner(rel);
+	require_guardable(rel);
+	if (tenant_column != NULL)
+		require_column(rel, tenant_column);
+	if (tenant_path != NIL)
+		dg_guard_check_path(rel, tenant_path);
+
+	SPI_connect();
+	dg_guard_enrol(rel, tenant_column, tenant_path);
+	SPI_finish();
+	table_close(rel, NoLock);
+	PG_RETURN_VOID();
+}
+
+/*
+ * unguard_table(target regclass) -> void. What is in the bin stays there.
+ */
+Datum
+dg_unguard_table(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	Oid			types[] = {REGCLASSOID};
+	Datum		values[] = {ObjectIdGetDatum(relid)};
+	Relation	rel = table_open(relid, AccessExclusiveLock);
+	List	   *relids;
+	ListCell   *lc;
+
+	require_owner(rel);
+	if (!dg_guard_lookup(relid)->guarded || dg_guard_lookup(relid)->root != relid)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" is not guarded", RelationGetRelationName(rel)),
+				 errhint("The view deletion_guard.guarded_table lists the tables that are.")));
+
+	relids = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ?
+		find_all_inheritors(relid, AccessExclusiveLock, NULL) : list_make1_oid(relid);
+	SPI_connect();
+	foreach(lc, relids)
+		dg_guard_drop_triggers(lfirst_oid(lc));
+	dg_spi_execute("DELETE FROM deletion_guard.guard WHERE relation = $1", 1, types, values, NULL);
+	dg_guard_changed(relid);
+	dg_ledger_append("unguard_table",
+					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
+	SPI_finish();
+	table_close(rel, NoLock);
+	PG_RETURN_VOID();
+}
+
+/* ----------------------------------------------------------------------
+ * guard_schema
+ * ----------------------------------------------------------------------
+ */
+
+static void
+report_table(ReturnSetInfo *rsinfo, Oid relid, const char *source, const char *problem)
+{
+	Datum		values[3] = {ObjectIdGetDatum(relid)};
+	bool		nulls[3] = {false, source == NULL, problem == NULL};
+
+	if (source != NULL)
+		values[1] = CStringGetTextDatum(source);
+	if (problem != NULL)
+		values[2] = CStringGetTextDatum(problem);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/*
+ * Guards one table of a schema and reports how, or why not.
+ */
+static void
+guard_schema_table(ReturnSetInfo *rsinfo, Oid relid, const char *tenant_column)
+{
+	const DgTenantTable *tenants = dg_tenant_table();
+	Relation	rel = table_open(relid, ShareRowExclusiveLock);
+	const char *column = relid == tenants->relid ? NameStr(tenants->key_column) : tenant_column;
+	char	   *problem = NULL;
+	List	   *path = NIL;
+
+	require_owner(rel);
+	if (get_attnum(relid, column) > 0)
+	{
+		column = pstrdup(column);
+		dg_guard_enrol(rel, column, NIL);
+		report_table(rsinfo, relid, psprintf("column %s", quote_identifier(column)), NULL);
+	}
+	else if ((path = dg_guard_find_path(rel, tenant_column, &problem)) != NIL)
+	{
+		dg_guard_enrol(rel, NULL, path);
+		report_table(rsinfo, relid, dg_guard_path_text(path), NULL);
+	}
+	else
+		report_table(rsinfo, relid, NULL, problem);
+	table_close(rel, NoLock);
+}
+
+/*
+ * Tables of a schema that can be guarded: no partitions, children after their
+ * parents. Palloc'd list of OIDs.
+ */
+static List *
+tables_of_schema(Oid nspid)
+{
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(nspid)};
+	List	   *relids = NIL;
+
+	dg_spi_execute("SELECT oid FROM pg_class WHERE relnamespace = $1"
+				   " AND relkind IN ('r', 'p') AND NOT relispartition AND relpersistence <> 't'"
+				   " ORDER BY oid", 1, types, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+
+		relids = lappend_oid(relids,
+							 DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+															SPI_tuptable->tupdesc, 1, &isnull)));
+	}
+	return relids;
+}
+
+/*
+ * guard_schema(target regnamespace, tenant_column name, include_future boolean)
+ *		-> setof (relation regclass, tenant_source text, problem text)
+ */
+Datum
+dg_guard_schema(PG_FUNCTION_ARGS)
+{
+	Oid			nspid = PG_GETARG_OID(0);
+	char	   *tenant_column = pstrdup(NameStr(*PG_GETARG_NAME(1)));
+	char	   *nspname = get_namespace_name(nspid);
+	Oid			types[] = {NAMEOID, NAMEOID};
+	Datum		values[2];
+	List	   *relids;
+	ListCell   *lc;
+
+	if (nspname == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_SCHEMA),
+				 errmsg("schema with OID %u does not exist", nspid)));
+	if (!dg_namespace_ownercheck(nspid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_SCHEMA, nspname);
+
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	relids = tables_of_schema(nspid);
+	foreach(lc, relids)
+		guard_schema_table((ReturnSetInfo *) fcinfo->resultinfo, lfirst_oid(lc), tenant_column);
+
+	values[0] = DirectFunctionCall1(namein, CStringGetDatum(nspname));
+	values[1] = DirectFunctionCall1(namein, CStringGetDatum(tenant_column));
+	if (PG_GETARG_BOOL(2))
+		dg_spi_execute("INSERT INTO deletion_guard.guarded_schema (schema_name, tenant_column)"
+					   " VALUES ($1, $2) ON CONFLICT (schema_name) DO UPDATE SET tenant_column = EXCLUDED.tenant_column",
+					   2, types, values, NULL);
+	else
+		dg_spi_execute("DELETE FROM deletion_guard.guarded_schema WHERE schema_name = $1",
+					   1, types, values, NULL);
+	SPI_finish();
+	return (Datum) 0;
+}

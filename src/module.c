@@ -1,0 +1,26 @@
+/*
+ * module.c
+ *		Loading the library: settings, caches and hooks.
+ *
+ * The library may be preloaded, or be loaded in the middle of a statement by
+ * the first guard trigger or event trigger that fires in a session; nothing
+ * here may rely on having seen the statement's beginning.
+ */
+#include "deletion_guard.h"
+
+#include "bin.h"
+#include "guard.h"
+
+PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+void
+_PG_init(void)
+{
+	dg_define_settings();
+	dg_objects_init();
+	dg_guard_catalog_init();
+	dg_guard_hooks_init();
+	dg_deletion_init();
+}

@@ -1,0 +1,161 @@
+/*
+ * objects.c
+ *		Where the extension's own schemas and tables are in this database.
+ *
+ * Looked up by name once and forgotten at any relcache invalidation of one of
+ * them, so that DROP and CREATE EXTENSION in another session are noticed.
+ */
+#include "deletion_guard.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/htup_details.h"
+#include "catalog/pg_extension.h"
+#include "catalog/indexing.h"
+#include "utils/fmgroids.h"
+
+static DgObjects objects;
+static bool objects_known = false;
+
+static const struct
+{
+	const char *name;
+	size_t		offset;
+}			relations[] = {
+	{"tenant_table", offsetof(DgObjects, tenant_table)},
+	{"tenant_table_pkey", offsetof(DgObjects, tenant_table_pkey)},
+	{"guard", offsetof(DgObjects, guard)},
+	{"guard_pkey", offsetof(DgObjects, guard_pkey)},
+	{"guarded_schema", offsetof(DgObjects, guarded_schema)},
+	{"guarded_schema_pkey", offsetof(DgObjects, guarded_schema_pkey)},
+	{"bin", offsetof(DgObjects, bin)},
+	{"bin_pkey", offsetof(DgObjects, bin_pkey)},
+	{"bin_relation_idx", offsetof(DgObjects, bin_relation_idx)},
+	{"bin_id_seq", offsetof(DgObjects, bin_id_seq)},
+	{"deletion_record", offsetof(DgObjects, deletion_record)},
+	{"deletion_record_pkey", offsetof(DgObjects, deletion_record_pkey)},
+	{"deletion_id_seq", offsetof(DgObjects, deletion_id_seq)},
+	{"deletion_part", offsetof(DgObjects, deletion_part)},
+	{"deletion_part_pkey", offsetof(DgObjects, deletion_part_pkey)},
+	{"deletion_part_tenant_idx", offsetof(DgObjects, deletion_part_tenant_idx)},
+};
+
+/*
+ * The role that owns the extension, in whose name its tables are written.
+ */
+static Oid
+extension_owner(void)
+{
+	Oid			extension = get_extension_oid("deletion_guard", true);
+	Oid			owner = InvalidOid;
+	Relation	rel;
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+
+	if (!OidIsValid(extension))
+		return InvalidOid;
+
+	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(extension));
+	scan = systable_beginscan(rel, ExtensionOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return owner;
+}
+
+/*
+ * Fills in the objects; false if the extension is not (completely) here.
+ */
+static bool
+find_objects(DgObjects *found)
+{
+	found->owner = extension_owner();
+	found->schema = get_namespace_oid("deletion_guard", true);
+	found->bin_schema = get_namespace_oid("deletion_guard_bin", true);
+	if (!OidIsValid(found->owner) || !OidIsValid(found->schema) || !OidIsValid(found->bin_schema))
+		return false;
+
+	for (int i = 0; i < lengthof(relations); i++)
+	{
+		Oid			relid = get_relname_relid(relations[i].name, found->schema);
+
+		if (!OidIsValid(relid))
+			return false;
+		*(Oid *) ((char *) found + relations[i].offset) = relid;
+	}
+	return true;
+}
+
+/*
+ * Is the extension installed in this database? Needs a transaction.
+ */
+bool
+dg_installed(void)
+{
+	DgObjects	found = {0};
+
+	if (objects_known)
+		return true;
+	if (!find_objects(&found))
+		return false;
+	objects = found;
+	objects_known = true;
+	return true;
+}
+
+/*
+ * The extension's objects; an error where it is not installed.
+ */
+const DgObjects *
+dg_objects(void)
+{
+	if (!dg_installed())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"deletion_guard\" is not installed in this database"),
+				 errhint("Run CREATE EXTENSION deletion_guard.")));
+	return &objects;
+}
+
+static void
+forget_objects(Datum arg, Oid relid)
+{
+	if (!objects_known)
+		return;
+	if (relid == InvalidOid || relid == objects.guard || relid == objects.deletion_part)
+		objects_known = false;
+}
+
+void
+dg_objects_init(void)
+{
+	CacheRegisterRelcacheCallback(forget_objects, (Datum) 0);
+}
+
+/*
+ * "schema.table", quoted as SQL wants it; palloc'd. The OID's digits if there
+ * is no such table.
+ */
+char *
+dg_relation_name(Oid relid)
+{
+	char	   *name = get_rel_name(relid);
+
+	if (name == NULL)
+		return psprintf("%u", relid);
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name);
+}

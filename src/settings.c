@@ -1,0 +1,177 @@
+/*
+ * settings.c
+ *		The settings of the extension, deletion_guard.*.
+ *
+ * Who may set what is part of the protection: an ordinary session may describe
+ * a deletion (reason, actor, expect_tenants), but ceilings and retention belong
+ * to superusers and to roles that were granted SET on them.
+ */
+#include "deletion_guard.h"
+
+#include <limits.h>
+
+#include "utils/guc.h"
+
+char	   *dg_reason = NULL;
+char	   *dg_actor = NULL;
+char	   *dg_expect_tenants = NULL;
+int			dg_max_rows = 0;
+int			dg_max_tenants = 0;
+int			dg_tenant_wipes_per_hour = 0;
+int			dg_limit_action = DG_LIMIT_ERROR;
+char	   *dg_retention = NULL;
+int			dg_approvals = 1;
+int			dg_clock_skew = 30;
+bool		dg_restoring = false;
+
+static const struct config_enum_entry limit_action_options[] = {
+	{"error", DG_LIMIT_ERROR, false},
+	{"warning", DG_LIMIT_WARNING, false},
+	{NULL, 0, false}
+};
+
+static bool check_retention(char **newval, void **extra, GucSource source);
+static void define_session_settings(void);
+static void define_ceilings(void);
+static void define_purge_settings(void);
+
+/*
+ * Seconds in a retention: "30 days", "30d", "12h", a number of seconds. -1, as
+ * a blank value, means keep for ever. Returns false if it is none of these.
+ */
+static bool
+parse_retention(const char *value, int64 *seconds)
+{
+	static const struct
+	{
+		const char *name;
+		int64		seconds;
+	}			units[] = {
+		{"", 1}, {"s", 1}, {"sec", 1}, {"second", 1}, {"seconds", 1},
+		{"min", 60}, {"minute", 60}, {"minutes", 60},
+		{"h", 3600}, {"hour", 3600}, {"hours", 3600},
+		{"d", 86400}, {"day", 86400}, {"days", 86400},
+		{"week", 604800}, {"weeks", 604800},
+	};
+	long long	number;
+	char	   *end;
+
+	value += strspn(value, " \t\n");
+	if (*value == '\0')
+	{
+		*seconds = -1;
+		return true;
+	}
+
+	errno = 0;
+	number = strtoll(value, &end, 10);
+	if (end == value || errno != 0)
+		return false;
+	end += strspn(end, " ");
+	if (number == -1 && *end == '\0')
+	{
+		*seconds = -1;
+		return true;
+	}
+
+	/* a thousand years is as far as a timestamp need go */
+	for (int i = 0; i < lengthof(units); i++)
+	{
+		if (pg_strcasecmp(end, units[i].name) == 0)
+		{
+			if (number < 0 || number > INT64CONST(31557600000) / units[i].seconds)
+				return false;
+			*seconds = number * units[i].seconds;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool
+check_retention(char **newval, void **extra, GucSource source)
+{
+	int64		seconds;
+
+	if (*newval == NULL || parse_retention(*newval, &seconds))
+		return true;
+	GUC_check_errhint("Give a duration such as \"30 days\" or \"12 h\"; -1 or an empty value keeps deleted rows for ever.");
+	return false;
+}
+
+/*
+ * How long deleted rows are kept before they may be purged, in seconds; -1 for
+ * ever.
+ */
+int64
+dg_retention_seconds(void)
+{
+	int64		seconds;
+
+	if (dg_retention == NULL || !parse_retention(dg_retention, &seconds))
+		return -1;
+	return seconds;
+}
+
+static void
+define_session_settings(void)
+{
+	DefineCustomStringVariable("deletion_guard.reason",
+							   "Why rows are being deleted; kept with each deletion.",
+							   NULL, &dg_reason, "", PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("deletion_guard.actor",
+							   "The application's user on whose behalf rows are deleted; kept with each deletion.",
+							   NULL, &dg_actor, "", PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("deletion_guard.expect_tenants",
+							   "Comma-separated tenant keys; deleting a row of any other tenant is an error.",
+							   "Empty: no expectation.",
+							   &dg_expect_tenants, "", PGC_USERSET, 0, NULL, NULL, NULL);
+}
+
+static void
+define_ceilings(void)
+{
+	DefineCustomIntVariable("deletion_guard.max_rows",
+							"Rows that one statement may delete, cascades included; 0 for no ceiling.",
+							NULL, &dg_max_rows, 0, 0, INT_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("deletion_guard.max_tenants",
+							"Distinct tenants whose rows one statement may delete; 0 for no ceiling.",
+							NULL, &dg_max_tenants, 0, 0, INT_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("deletion_guard.tenant_wipes_per_hour",
+							"Rows of the tenant table that may be deleted within an hour, by anyone; 0 for no ceiling.",
+							NULL, &dg_tenant_wipes_per_hour, 0, 0, INT_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("deletion_guard.limit_action",
+							 "What happens at a ceiling.",
+							 NULL, &dg_limit_action, DG_LIMIT_ERROR, limit_action_options,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+}
+
+static void
+define_purge_settings(void)
+{
+	DefineCustomStringVariable("deletion_guard.retention",
+							   "How long deleted rows are kept at least before a purge; stamped when rows are deleted.",
+							   "For example \"30 days\"; -1 or empty: for ever.",
+							   &dg_retention, "30 days", PGC_SUSET, 0,
+							   check_retention, NULL, NULL);
+	DefineCustomIntVariable("deletion_guard.approvals",
+							"Distinct authorities whose tokens a purge needs.",
+							NULL, &dg_approvals, 1, 1, 16, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("deletion_guard.clock_skew",
+							"How far an authority's clock may be off.",
+							NULL, &dg_clock_skew, 30, 0, 3600, PGC_SUSET, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomBoolVariable("deletion_guard.restoring",
+							 "Lets a superuser's restore load the extension's own tables.",
+							 "Set it only in the session that runs pg_restore.",
+							 &dg_restoring, false, PGC_SUSET, GUC_NO_RESET_ALL, NULL, NULL, NULL);
+}
+
+void
+dg_define_settings(void)
+{
+	define_session_settings();
+	define_ceilings();
+	define_purge_settings();
+	MarkGUCPrefixReserved("deletion_guard");
+}

@@ -1,0 +1,113 @@
+/*
+ * store.c
+ *		Writing the extension's own tables.
+ *
+ * The tables refuse every write that the extension did not make (see
+ * guard_protect.c). Two ways lead past that: a tuple inserted straight into
+ * the heap, which the hot path uses, and a statement run by dg_spi_execute(),
+ * during which dg_acting() is true. The flag lasts for that one statement and
+ * an error cannot leave it set.
+ */
+#include "deletion_guard.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/guc.h"
+#include "utils/rel.h"
+
+static int	acting_depth = 0;
+
+/*
+ * Is the current statement one that the extension runs for itself?
+ */
+bool
+dg_acting(void)
+{
+	return acting_depth > 0;
+}
+
+/*
+ * Inserts one row into a table of the extension, with its index entries.
+ * Needs no privilege; takes ROW EXCLUSIVE on the table until the end of the
+ * transaction.
+ */
+void
+dg_store_insert(Oid relid, Datum *values, bool *nulls)
+{
+	Relation	rel = table_open(relid, RowExclusiveLock);
+	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+
+	CatalogTupleInsert(rel, tuple);
+	heap_freetuple(tuple);
+	table_close(rel, NoLock);
+}
+
+/*
+ * Runs one statement as the extension's owner, with a search_path of
+ * pg_catalog only. The caller is connected to SPI. Returns SPI's code; an
+ * unexpected one is an error.
+ */
+int
+dg_spi_execute(const char *sql, int nargs, Oid *argtypes, Datum *values, const char *nulls)
+{
+	Oid			save_userid;
+	int			save_sec_context;
+	int			nestlevel;
+	volatile int ret = 0;
+
+	GetUserIdAndSecContext(&save_userid, &save_sec_context);
+	SetUserIdAndSecContext(dg_objects()->owner,
+						   save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	nestlevel = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("default_tablespace", "", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	acting_depth++;
+	PG_TRY();
+	{
+		ret = SPI_execute_with_args(sql, nargs, argtypes, values, nulls, false, 0);
+	}
+	PG_FINALLY();
+	{
+		acting_depth--;
+	}
+	PG_END_TRY();
+
+	AtEOXact_GUC(true, nestlevel);
+	SetUserIdAndSecContext(save_userid, save_sec_context);
+	if (ret < 0)
+		elog(ERROR, "internal statement failed: %s: %s", SPI_result_code_string(ret), sql);
+	return ret;
+}
+
+/*
+ * Locks something that is not a table, until the end of the transaction. The
+ * class is the OID of the registry that lists such things, so that the locks
+ * are nobody else's.
+ */
+void
+dg_lock_object(Oid classid, Oid objid, LOCKMODE mode)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, classid, objid, 0);
+	(void) LockAcquire(&tag, mode, false, false);
+}
+
+/*
+ * The lock that undelete, rehydrate, request_purge and purge of one tenant
+ * take, until the end of the transaction. Two tenants may share one; then they
+ * wait for each other.
+ */
+void
+dg_lock_tenant(const char *tenant)
+{
+	dg_lock_object(dg_objects()->tenant_table,
+				   (Oid) hash_bytes((const unsigned char *) tenant, strlen(tenant)),
+				   ExclusiveLock);
+}
