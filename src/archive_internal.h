@@ -286,6 +286,7 @@ typedef struct DgArchiveEntry
 	const char *member;			/* file name, with suffix */
 	bool		with_oids;
 	bool		list_missing;	/* COPY or INSERT without a column list */
+	bool		peeked;			/* INSERT: first statement was looked at */
 } DgArchiveEntry;
 
 /* Any TOC entry that has a data block: what a forward scan can meet. */
@@ -372,6 +373,14 @@ extern bool dg_archive_plain_open(DgArchive *archive, DgArchiveError *err);
 
 /* ---- archive_rows.c, archive_copy.c, archive_insert.c ---- */
 
+/* Where an INSERT reader stands. */
+typedef enum DgArchiveInsertState
+{
+	DG_ARCHIVE_BETWEEN,			/* statements */
+	DG_ARCHIVE_BEFORE_TUPLE,
+	DG_ARCHIVE_AFTER_TUPLE
+} DgArchiveInsertState;
+
 struct DgArchiveRows
 {
 	DgArchive  *archive;
@@ -389,15 +398,16 @@ struct DgArchiveRows
 	uint64_t	rows_skipped;
 	DgArchiveBuffer unescaped;
 	/* INSERT */
-	bool		in_statement;	/* between VALUES and the semicolon */
-	bool		any_statement;
+	DgArchiveInsertState state;
+	int			newlines;		/* since the last statement */
 	DgArchiveBuffer header;		/* first statement's text up to its first tuple */
-	bool		default_values;
+	bool		default_values; /* INSERT ... DEFAULT VALUES */
 	DgArchiveField *fields;
-	unsigned char *flags;
+	unsigned char *kinds;		/* how each field's literal is to be decoded */
 	size_t		field_cap;
-	size_t		flag_cap;
+	size_t		kind_cap;
 	int			field_count;
+	int			width;			/* of the first row, 0 before it */
 };
 
 extern bool dg_archive_rows_fail(DgArchiveRows *rows, DgArchiveStatus code,
@@ -409,6 +419,8 @@ extern bool dg_archive_copy_field(const char *line, size_t len, int n,
 								  DgArchiveField *field);
 extern int	dg_archive_insert_next(DgArchiveRows *rows, DgArchiveRow *row,
 								   DgArchiveError *err);
+extern bool dg_archive_insert_head(DgArchive *archive, DgArchiveEntry *entry,
+								   DgArchiveText *text, bool *default_values);
 extern bool dg_archive_insert_peek(DgArchiveRows *rows, DgArchiveError *err);
 extern size_t dg_archive_char_len(const DgArchiveInfo *info, const char *p,
 								  const char *end);

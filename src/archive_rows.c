@@ -140,7 +140,7 @@ dg_archive_rows_close(DgArchiveRows **link)
 	dg_archive_buffer_free(&rows->unescaped);
 	dg_archive_buffer_free(&rows->header);
 	free(rows->fields);
-	free(rows->flags);
+	free(rows->kinds);
 	free(rows);
 }
 
