@@ -356,6 +356,48 @@ extern bool dg_archive_toc_copy_statement(DgArchive *archive, DgArchiveEntry *en
 										  const char *sql, size_t len);
 extern void dg_archive_set_encoding(DgArchive *archive, const char *name);
 
+/* ---- archive_script.c ---- */
+
+typedef enum DgArchiveScriptItem
+{
+	DG_SCRIPT_END, DG_SCRIPT_FAILED, DG_SCRIPT_STATEMENT, DG_SCRIPT_COMMENT,
+	DG_SCRIPT_COMMAND
+} DgArchiveScriptItem;
+
+typedef struct DgArchiveScript
+{
+	DgArchive  *archive;
+	DgArchiveStream *stream;
+	DgArchiveBuffer *text;		/* of the item, without comments inside of it */
+	uint64_t	offset;			/* of the item */
+	bool		comment_in_statement;
+	/* the rest is the scanner's own */
+	enum
+	{
+		DG_SCRIPT_PLAIN, DG_SCRIPT_LITERAL, DG_SCRIPT_IDENT, DG_SCRIPT_TAG,
+		DG_SCRIPT_DOLLAR, DG_SCRIPT_LINE_COMMENT, DG_SCRIPT_BLOCK_COMMENT
+	}			state;
+	char		prev;
+	bool		backslashes;
+	bool		escaped;
+	int			depth;			/* of block comments */
+	int			parens;
+	int			begins;
+	bool		in_function;
+	char		word[8];
+	int			word_len;
+	char		initials[4];
+	int			word_count;
+	char		tag[64];
+	int			tag_len;
+	int			tag_match;
+} DgArchiveScript;
+
+extern void dg_archive_script_init(DgArchiveScript *script, DgArchive *archive,
+								   DgArchiveStream *stream);
+extern DgArchiveScriptItem dg_archive_script_next(DgArchiveScript *script,
+												  DgArchiveError *err);
+
 /* ---- formats ---- */
 
 extern bool dg_archive_custom_open(DgArchive *archive, DgArchiveError *err);
