@@ -581,7 +581,7 @@ dg_archive_insert_next(DgArchiveRows *rows, DgArchiveRow *row, DgArchiveError *e
 		decode_field(rows, i);
 	row->number = rows->rows_read;
 	row->escaped = false;
-	row->data = NULL;
+	row->data = "";
 	row->len = 0;
 	row->fields = rows->fields;
 	row->field_count = rows->field_count;
