@@ -58,6 +58,7 @@ extern void dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_pa
 /* guard_path.c */
 extern void dg_guard_check_path(Relation rel, List *path);
 extern List *dg_guard_find_path(Relation rel, const char *tenant_column, char **problem);
+extern List *dg_guard_path_keys(Oid relid, List *path, Oid *end, const char **column);
 extern char *dg_guard_path_text(List *path);
 extern char *dg_guard_path_query(Relation rel, List *path, int *nkeys, AttrNumber *keys, Oid *key_types);
 
