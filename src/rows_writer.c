@@ -186,10 +186,11 @@ flush(DgRowsTarget *target, Leaf *leaf)
 
 	if (leaf->nslots == 0)
 		return;
+	old = MemoryContextSwitchTo(estate->es_query_cxt);
 	if (leaf->bistate == NULL && leaf->nslots > 1)
 		leaf->bistate = GetBulkInsertState();
 
-	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
+	MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 	table_multi_insert(leaf->rri->ri_RelationDesc, leaf->slots, leaf->nslots,
 					   GetCurrentCommandId(true), 0, leaf->bistate);
 	MemoryContextSwitchTo(old);
