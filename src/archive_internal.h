@@ -352,6 +352,7 @@ struct DgArchive
 
 extern bool dg_archive_toc_read(DgArchive *archive, DgArchiveStream *stream,
 								DgArchiveError *err);
+extern bool dg_archive_toc_finish(DgArchiveStream *stream, DgArchiveError *err);
 extern bool dg_archive_toc_copy_statement(DgArchive *archive, DgArchiveEntry *entry,
 										  const char *sql, size_t len);
 extern void dg_archive_set_encoding(DgArchive *archive, const char *name);

@@ -27,6 +27,7 @@ typedef struct PlainReader
 	DgArchive  *archive;
 	DgArchiveStream *stream;
 	DgArchiveScript script;
+	bool		statements;		/* there are any */
 	bool		banner;			/* "PostgreSQL database dump" seen */
 	bool		complete;		/* "... dump complete" seen */
 	bool		has_data_name;	/* DATA_NAME, DATA_SCHEMA tell of what follows */
@@ -440,6 +441,7 @@ handle_statement(PlainReader *reader, DgArchiveError *err)
 	DgArchiveText t;
 
 	reader->in_run = false;
+	reader->statements = true;
 	dg_archive_text_init(&t, text->data, text->len, archive->info.std_strings);
 	dg_archive_text_space(&t);
 	if (dg_archive_text_is_word(&t, "INSERT"))
@@ -529,6 +531,9 @@ dg_archive_plain_open(DgArchive *archive, DgArchiveError *err)
 	dg_archive_script_init(&reader.script, archive, stream);
 	if (!probe_crlf(stream, &archive->crlf, err) || !read_script(&reader, err))
 		return false;
+	if (!reader.banner && !reader.statements)
+		return dg_archive_fail(err, DG_ARCHIVE_NOT_AN_ARCHIVE, archive->file->name, 0,
+							   "not an archive of pg_dump");
 	if (reader.banner && !reader.complete)
 		return dg_archive_fail(err, DG_ARCHIVE_TRUNCATED, archive->file->name,
 							   dg_archive_stream_tell(stream),

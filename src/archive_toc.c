@@ -670,3 +670,22 @@ dg_archive_toc_read(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 	}
 	return check_ids(archive, s, err) && finish_tables(archive, err);
 }
+
+/*
+ * For a TOC that has a file of its own: nothing may follow it, and if it is
+ * compressed its checksum has to match.
+ */
+bool
+dg_archive_toc_finish(DgArchiveStream *s, DgArchiveError *err)
+{
+	int			rc = 1;
+
+	if (s->start == s->end)
+		rc = dg_archive_stream_fill(s, err);
+	if (rc < 0)
+		return false;
+	if (s->start < s->end)
+		return fail_toc(s, err, DG_ARCHIVE_CORRUPT,
+						"data after the end of the table of contents");
+	return true;
+}
