@@ -52,6 +52,9 @@ extern int32 dg_deletion_next_part(void);
 extern void dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenant,
 								 const char *tenant_name, const char *contact, int64 rows);
 
+/* bin_label.c */
+extern bool dg_tenant_find_label(const char *tenant, char **name, char **contact, bool *live);
+
 /* bin_tenant.c */
 typedef struct DgTenantResolver DgTenantResolver;
 

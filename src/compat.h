@@ -79,4 +79,13 @@
 	index_beginscan(heap, index, snapshot, nkeys, norderbys)
 #endif
 
+/* 16: relfilenodes are called locators */
+#if PG_VERSION_NUM >= 160000
+#define DG_XL_SEQ_LOCATOR locator
+#define DG_RD_LOCATOR rd_locator
+#else
+#define DG_XL_SEQ_LOCATOR node
+#define DG_RD_LOCATOR rd_node
+#endif
+
 #endif							/* DG_COMPAT_H */
