@@ -84,20 +84,11 @@ CREATE TABLE deletion_guard.deletion_part
 );
 CREATE INDEX deletion_part_tenant_idx ON deletion_guard.deletion_part (tenant, deletion_id);
 
--- One by one: each call updates the extension's catalog row.
-DO $$
-DECLARE
-	c regclass;
-BEGIN
-	FOREACH c IN ARRAY ARRAY['deletion_guard.tenant_table', 'deletion_guard.guard',
-							 'deletion_guard.guarded_schema', 'deletion_guard.bin',
-							 'deletion_guard.bin_id_seq', 'deletion_guard.deletion_record',
-							 'deletion_guard.deletion_id_seq', 'deletion_guard.deletion_part']::regclass[]
-	LOOP
-		PERFORM pg_catalog.pg_extension_config_dump(c, '');
-	END LOOP;
-END
-$$;
+SELECT pg_catalog.pg_extension_config_dump(c, '')
+FROM unnest(ARRAY['deletion_guard.tenant_table', 'deletion_guard.guard',
+				  'deletion_guard.guarded_schema', 'deletion_guard.bin',
+				  'deletion_guard.bin_id_seq', 'deletion_guard.deletion_record',
+				  'deletion_guard.deletion_id_seq', 'deletion_guard.deletion_part']::regclass[]) AS c;
 
 COMMENT ON TABLE deletion_guard.tenant_table IS 'the table that lists the tenants, set by set_tenant_table()';
 COMMENT ON TABLE deletion_guard.guard IS 'guarded tables; see the view guarded_table';
