@@ -102,7 +102,7 @@ refused()
 {
 	local message
 
-	if message=$(sql -v VERBOSITY=verbose -c "SET ROLE $1" -c "$3" 2>&1); then
+	if message=$(sql -U "$1" -v VERBOSITY=verbose -c "$3" 2>&1); then
 		failed "was not refused: $2"
 	fi
 	message=$(grep -m1 '^ERROR:\|: ERROR:' <<<"$message" | sed 's/.*ERROR: *//')
@@ -191,8 +191,7 @@ sql -v key="$(cat "$WORK/security.pub")" >/dev/null <<<"SELECT deletion_guard.ad
 say 'guarded in %s s, no restart; the key that signs purges is kept elsewhere' "$seconds"
 
 heading "1. A maintenance script is handed the wrong ids"
-timed sql -c "SET ROLE app" -c "SET application_name = 'cleanup.sh'" \
-	-c "DELETE FROM site WHERE id = ANY ('{$wrong}')"
+timed sql -U app -c "SET application_name = 'cleanup.sh'" -c "DELETE FROM site WHERE id = ANY ('{$wrong}')"
 say '%s tenants deleted, with all their rows, in %s s; these remain of them:' "$wrong_count" "$seconds"
 fingerprint wrong | awk -F'|' '{ printf "      %-10s %8d rows\n", $1, $2 }'
 must_equal "rows left" 0 "$(rows_of "$(fingerprint wrong)")"
@@ -215,7 +214,7 @@ heading "2. The script deletes again, and tries to destroy for good"
 timed pg_dump -Fc -f "$ARCHIVE" saas
 archive_seconds=$seconds
 chmod 644 "$ARCHIVE"
-sql -c "SET ROLE app" -c "SET application_name = 'cleanup.sh'" -c "DELETE FROM site WHERE id = ANY ('{$wrong}')"
+sql -U app -c "SET application_name = 'cleanup.sh'" -c "DELETE FROM site WHERE id = ANY ('{$wrong}')"
 bin=$(sql -c "SELECT oid::regclass FROM pg_class WHERE relnamespace = 'deletion_guard_bin'::regnamespace AND relkind IN ('r', 'p') ORDER BY 1 LIMIT 1")
 keygen own
 forged=$(sql -c "SELECT deletion_guard.request_purge('3', 'cleanup')" |
