@@ -70,6 +70,9 @@ extern void dg_blocks_add(DgBlocks *blocks, MemoryContext context, BlockNumber b
 extern bytea *dg_blocks_pack(const DgBlocks *blocks);
 extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts);
 
+/* bin_capture.c */
+extern void dg_bin_capture_row(Relation rel, TupleTableSlot *slot);
+
 /* bin_label.c */
 extern bool dg_tenant_find_label(const char *tenant, char **name, char **contact, bool *live);
 

@@ -321,10 +321,15 @@ target_of(DgRowsWriter *writer, Part *part, List **bins, List **targets)
 static void
 restore_parts(Undelete *call)
 {
-	DgRowsWriter *writer = dg_rows_writer_begin(call->on_conflict);
+	DgRowsWriter *writer = dg_rows_writer_begin(call->on_conflict, dg_bin_capture_row);
 	List	   *bins = NIL;
 	List	   *targets = NIL;
 	int			first = 0;
+	ListCell   *lc;
+
+	/* all tables first: the writer knows then which rows refer to which */
+	foreach(lc, call->parts)
+		(void) target_of(writer, lfirst(lc), &bins, &targets);
 
 	while (first < list_length(call->parts))
 	{
