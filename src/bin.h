@@ -37,11 +37,11 @@ typedef struct DgCapture
 	AttrNumber *source;			/* for each of them: attribute number in desc */
 	bool		spliced;		/* all of desc's columns, in order, are in the bin */
 	AttrNumber	tenant_attnum;	/* 0: no tenant column */
-	Oid			tenant_output;	/* its type's output function */
 	AttrNumber	name_attnum;	/* of the tenant table's name column, or 0 */
 	AttrNumber	contact_attnum;
 } DgCapture;
 
+extern void dg_bin_shape_init(void);
 extern DgCapture *dg_bin_capture_plan(DgGuard *guard, Relation rel);
 extern char *dg_bin_shape(TupleDesc desc);
 
@@ -51,6 +51,18 @@ extern int64 dg_deletion_current(void);
 extern int32 dg_deletion_next_part(void);
 extern void dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenant,
 								 const char *tenant_name, const char *contact, int64 rows);
+
+/* bin_label.c */
+extern bool dg_tenant_find_label(const char *tenant, char **name, char **contact, bool *live);
+
+/* bin_tenant.c */
+typedef struct DgTenantResolver DgTenantResolver;
+
+extern DgTenantResolver *dg_tenant_resolver_begin(DgGuard *guard, DgCapture *plan, Relation rel);
+extern Datum dg_tenant_resolve(DgTenantResolver *resolver, TupleTableSlot *slot, bool *isnull);
+extern void dg_tenant_resolver_type(DgTenantResolver *resolver, int16 *len, bool *byval);
+extern char *dg_tenant_text(DgTenantResolver *resolver, Datum tenant);
+extern void dg_tenant_resolver_end(DgTenantResolver *resolver);
 
 /* bin_writer.c */
 typedef struct DgBinWriter DgBinWriter;
@@ -67,6 +79,9 @@ extern TupleTableSlot *dg_bin_scan_next(DgBinScan *scan);
 extern Relation dg_bin_scan_relation(DgBinScan *scan);
 extern void dg_bin_scan_delete(DgBinScan *scan);
 extern void dg_bin_scan_end(DgBinScan *scan);
-extern int64 dg_bin_purge_part(Oid bin_table, int64 deletion, int32 part, uint8 *digest);
+
+typedef void (*DgBinRowCallback) (TupleTableSlot *slot, void *arg);
+extern int64 dg_bin_purge_part(Oid bin_table, int64 deletion, int32 part,
+							   DgBinRowCallback callback, void *arg);
 
 #endif							/* DG_BIN_H */

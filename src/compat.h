@@ -63,6 +63,29 @@
 #define DG_MY_LXID (MyProc->lxid)
 #endif
 
-/* 17: array_contains_nulls and friends unchanged; MERGE may name actions in RETURNING only */
+/* 18: a deferrable primary key is asked for explicitly */
+#if PG_VERSION_NUM >= 180000
+#define dg_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel, false)
+#else
+#define dg_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
+#endif
+
+/* 18: index scans count their searches for EXPLAIN */
+#if PG_VERSION_NUM >= 180000
+#define dg_index_beginscan(heap, index, snapshot, nkeys, norderbys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, norderbys)
+#else
+#define dg_index_beginscan(heap, index, snapshot, nkeys, norderbys) \
+	index_beginscan(heap, index, snapshot, nkeys, norderbys)
+#endif
+
+/* 16: relfilenodes are called locators */
+#if PG_VERSION_NUM >= 160000
+#define DG_XL_SEQ_LOCATOR locator
+#define DG_RD_LOCATOR rd_locator
+#else
+#define DG_XL_SEQ_LOCATOR node
+#define DG_RD_LOCATOR rd_node
+#endif
 
 #endif							/* DG_COMPAT_H */

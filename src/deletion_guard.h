@@ -71,5 +71,6 @@ extern int	dg_spi_execute(const char *sql, int nargs, Oid *argtypes,
 extern bool dg_acting(void);
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
 extern void dg_lock_tenant(const char *tenant);
+extern void dg_lock_tenants(List *tenants);
 
 #endif							/* DELETION_GUARD_H */

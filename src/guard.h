@@ -48,16 +48,22 @@ typedef struct DgTenantTable
 extern void dg_guard_catalog_init(void);
 extern DgGuard *dg_guard_lookup(Oid relid);
 extern const DgTenantTable *dg_tenant_table(void);
+extern void dg_guard_forget_all(void);
 extern void dg_guard_changed(Oid relid);
 extern void dg_tenant_table_changed(void);
 
 /* guard_enrol.c */
 extern void dg_guard_enrol(Relation rel, const char *tenant_column, List *tenant_path);
 
+/* guard_path.c */
+extern void dg_guard_check_path(Relation rel, List *path);
+extern List *dg_guard_find_path(Relation rel, const char *tenant_column, char **problem);
+extern char *dg_guard_path_text(List *path);
+extern char *dg_guard_path_query(Relation rel, List *path, int *nkeys, AttrNumber *keys, Oid *key_types);
+
 /* guard_trigger.c */
 extern void dg_guard_create_triggers(Oid relid);
 extern void dg_guard_drop_triggers(Oid relid);
-extern bool dg_guard_working(void);
 
 /* guard_hooks.c */
 extern void dg_guard_hooks_init(void);
@@ -67,11 +73,12 @@ extern void dg_statement_init(void);
 extern void dg_statement_begin(void);
 extern void dg_statement_run(const void *query);
 extern int	dg_statement_enter(void);
-extern void dg_statement_leave(void);
+extern void dg_statement_leave(int saved);
 extern uint64 dg_statement_serial(void);
 
 /* guard_object.c */
-extern void dg_guard_refuse_drop(Oid classid, Oid objid, int subid);
+extern void dg_guard_check_drop(Oid classid, Oid objid, int subid);
+extern void dg_guard_check_alter(Oid classid, Oid objid);
 extern void dg_guard_check_utility(Node *parsetree);
 
 /* guard_protect.c */

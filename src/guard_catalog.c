@@ -254,6 +254,15 @@ dg_tenant_table(void)
 }
 
 /*
+ * Makes this session look everything up again.
+ */
+void
+dg_guard_forget_all(void)
+{
+	invalidate((Datum) 0, InvalidOid);
+}
+
+/*
  * Tells every session, at commit, that a table's registry row has changed.
  */
 void

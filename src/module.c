@@ -23,4 +23,5 @@ _PG_init(void)
 	dg_guard_catalog_init();
 	dg_guard_hooks_init();
 	dg_deletion_init();
+	dg_bin_shape_init();
 }

@@ -19,6 +19,9 @@
 #include "utils/guc.h"
 #include "utils/rel.h"
 
+/* tenants that are locked one by one */
+#define MAX_TENANT_LOCKS 64
+
 static int	acting_depth = 0;
 
 /*
@@ -100,14 +103,49 @@ dg_lock_object(Oid classid, Oid objid, LOCKMODE mode)
 }
 
 /*
- * The lock that undelete, rehydrate, request_purge and purge of one tenant
- * take, until the end of the transaction. Two tenants may share one; then they
- * wait for each other.
+ * Locks one of the tenants. Two tenants may share a lock; then they wait for
+ * each other.
  */
-void
-dg_lock_tenant(const char *tenant)
+static void
+lock_tenant(const char *tenant)
 {
 	dg_lock_object(dg_objects()->tenant_table,
 				   (Oid) hash_bytes((const unsigned char *) tenant, strlen(tenant)),
 				   ExclusiveLock);
+}
+
+static int
+compare_names(const ListCell *a, const ListCell *b)
+{
+	return strcmp(lfirst(a), lfirst(b));
+}
+
+/*
+ * The lock that undelete, rehydrate, request_purge and purge take on the
+ * tenants they concern, until the end of the transaction. The list (of char *)
+ * is sorted, so that two such calls cannot wait for each other in a circle.
+ * Many tenants are locked as one, so as not to fill the lock table: whoever
+ * locks single tenants shares a lock that excludes that.
+ */
+void
+dg_lock_tenants(List *tenants)
+{
+	Oid			registry = dg_objects()->tenant_table;
+	ListCell   *lc;
+
+	if (list_length(tenants) > MAX_TENANT_LOCKS)
+	{
+		dg_lock_object(registry, InvalidOid, ExclusiveLock);
+		return;
+	}
+	dg_lock_object(registry, InvalidOid, RowExclusiveLock);
+	list_sort(tenants, compare_names);
+	foreach(lc, tenants)
+		lock_tenant(lfirst(lc));
+}
+
+void
+dg_lock_tenant(const char *tenant)
+{
+	dg_lock_tenants(list_make1(unconstify(char *, tenant)));
 }

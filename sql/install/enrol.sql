@@ -1,0 +1,91 @@
+/*
+ * Enrolling tables.
+ */
+CREATE FUNCTION deletion_guard.capture_statement() RETURNS trigger
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_capture_statement';
+CREATE FUNCTION deletion_guard.capture_row() RETURNS trigger
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_capture_row';
+CREATE FUNCTION deletion_guard.capture_truncate() RETURNS trigger
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_capture_truncate';
+CREATE FUNCTION deletion_guard.protect() RETURNS trigger
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_protect';
+
+COMMENT ON FUNCTION deletion_guard.capture_statement() IS 'trigger: puts the rows that a DELETE removed into the bin';
+COMMENT ON FUNCTION deletion_guard.capture_row() IS 'trigger: puts one deleted row into the bin, where statement triggers do not fire';
+COMMENT ON FUNCTION deletion_guard.capture_truncate() IS 'trigger: puts the rows that a TRUNCATE is about to remove into the bin';
+COMMENT ON FUNCTION deletion_guard.protect() IS 'trigger: refuses writes to the tables of deletion_guard';
+
+CREATE FUNCTION deletion_guard.set_tenant_table(tenant_table regclass, key_column name,
+		name_column name = NULL, contact_column name = NULL) RETURNS void
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_set_tenant_table';
+REVOKE EXECUTE ON FUNCTION deletion_guard.set_tenant_table FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.set_tenant_table IS
+	'names the table that lists the tenants: its unique key, and the columns with their names and contacts; for the owner of the table';
+
+CREATE FUNCTION deletion_guard.guard_table(target regclass, tenant_column name = NULL,
+		tenant_path name[] = NULL) RETURNS void
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_guard_table';
+REVOKE EXECUTE ON FUNCTION deletion_guard.guard_table FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.guard_table IS
+	'makes deletions from a table soft, partitions included; rows belong to the tenant in tenant_column, or to the one that the foreign keys named in tenant_path lead to; for the owner of the table; SHARE ROW EXCLUSIVE lock';
+
+CREATE FUNCTION deletion_guard.guard_schema(target regnamespace, tenant_column name,
+		include_future boolean = true,
+		OUT relation regclass, OUT tenant_source text, OUT problem text) RETURNS SETOF record
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_guard_schema';
+REVOKE EXECUTE ON FUNCTION deletion_guard.guard_schema FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.guard_schema IS
+	'guards every table of a schema that has the tenant column, or one path of foreign keys to it; problem says why a table was left out; with include_future, later tables too';
+
+CREATE FUNCTION deletion_guard.unguard_table(target regclass) RETURNS void
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_unguard_table';
+REVOKE EXECUTE ON FUNCTION deletion_guard.unguard_table FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.unguard_table IS
+	'makes deletions from a table final again; what is in the bin stays there; for the owner of the table; ACCESS EXCLUSIVE lock';
+
+CREATE VIEW deletion_guard.guarded_table AS
+	SELECT g.relation,
+		   CASE WHEN g.tenant_column IS NOT NULL THEN 'column ' || pg_catalog.quote_ident(g.tenant_column)
+				WHEN g.tenant_path IS NOT NULL THEN 'path ' || pg_catalog.array_to_string(g.tenant_path, ' > ')
+		   END AS tenant_source,
+		   g.tenant_column,
+		   g.tenant_path,
+		   g.relation = t.relation IS TRUE AS is_tenant_table,
+		   g.guarded_at,
+		   g.guarded_by
+	FROM deletion_guard.guard g
+	LEFT JOIN deletion_guard.tenant_table t ON t.relation = g.relation;
+GRANT SELECT ON deletion_guard.guarded_table TO PUBLIC;
+COMMENT ON VIEW deletion_guard.guarded_table IS 'guarded tables and where their rows'' tenant comes from; partitions are covered by their root';
+
+/*
+ * Event triggers: they load the library, refuse what would go round the guard,
+ * and let the guard follow the tables.
+ */
+CREATE FUNCTION deletion_guard.ddl_start() RETURNS event_trigger
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_ddl_start';
+CREATE FUNCTION deletion_guard.ddl_end() RETURNS event_trigger
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_ddl_end';
+COMMENT ON FUNCTION deletion_guard.ddl_start() IS 'event trigger: loads the guard before a command can go round it';
+COMMENT ON FUNCTION deletion_guard.ddl_end() IS 'event trigger: guards new partitions and tables, follows renames';
+
+CREATE EVENT TRIGGER deletion_guard_ddl_start ON ddl_command_start
+	EXECUTE FUNCTION deletion_guard.ddl_start();
+ALTER EVENT TRIGGER deletion_guard_ddl_start ENABLE ALWAYS;
+CREATE EVENT TRIGGER deletion_guard_ddl_end ON ddl_command_end
+	WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE')
+	EXECUTE FUNCTION deletion_guard.ddl_end();
+ALTER EVENT TRIGGER deletion_guard_ddl_end ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER deletion_guard_ddl_start IS 'loads deletion_guard before a command can go round it';
+COMMENT ON EVENT TRIGGER deletion_guard_ddl_end IS 'guards new partitions and tables, follows renames';
+

@@ -1,0 +1,309 @@
+/*
+ * archive_copy.c
+ *		Rows in COPY's text format.
+ *
+ * pg_dump writes every newline and tab inside of a value as an escape, so
+ * that a row ends at the first newline and a field at the first tab.  Rows
+ * are handed out where they lie in the window; nothing is copied or unescaped
+ * unless it is asked for.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "archive_internal.h"
+
+/*
+ * Length of the character at p in one of the encodings whose later bytes can
+ * look like ASCII; 1 in any other.
+ */
+size_t
+dg_archive_char_len(const DgArchiveInfo *info, const char *p, const char *end)
+{
+	unsigned char c = (unsigned char) *p;
+	size_t		len = 2;
+
+	if (c < 0x80 || !info->trail_bytes)
+		return 1;
+	if (info->encoding[0] == 'S')	/* SJIS, SHIFT_JIS_2004: half-width kana */
+		len = c >= 0xa1 && c <= 0xdf ? 1 : 2;
+	else if (strcmp(info->encoding, "GB18030") == 0)
+	{
+		if (end - p >= 2 && p[1] >= '0' && p[1] <= '9')
+			len = 4;
+	}
+	else if (strcmp(info->encoding, "JOHAB") == 0 && c == 0x8f)
+		len = 3;
+	return len < (size_t) (end - p) ? len : (size_t) (end - p);
+}
+
+static int
+hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+/*
+ * Decodes the escape whose backslash is at p[-1].  Returns the position behind
+ * it, or NULL where there is none.
+ */
+static const char *
+decode_escape(const char *p, const char *end, char *out)
+{
+	int			n = 0;
+	int			digits;
+
+	if (p >= end)
+		return NULL;
+	switch (*p)
+	{
+		case 'b':
+			*out = '\b';
+			return p + 1;
+		case 'f':
+			*out = '\f';
+			return p + 1;
+		case 'n':
+			*out = '\n';
+			return p + 1;
+		case 'r':
+			*out = '\r';
+			return p + 1;
+		case 't':
+			*out = '\t';
+			return p + 1;
+		case 'v':
+			*out = '\v';
+			return p + 1;
+		case 'x':
+			if (end - p < 2 || hex_value(p[1]) < 0)
+				break;			/* just an x */
+			n = hex_value(p[1]);
+			p += 2;
+			if (p < end && hex_value(*p) >= 0)
+				n = n * 16 + hex_value(*p++);
+			*out = (char) n;
+			return n == 0 ? NULL : p;
+		default:
+			if (*p < '0' || *p > '7')
+				break;
+			for (digits = 0; digits < 3 && p < end && *p >= '0' && *p <= '7'; digits++)
+				n = n * 8 + (*p++ - '0');
+			*out = (char) (n & 0xff);
+			return (n & 0xff) == 0 ? NULL : p;
+	}
+	*out = *p;
+	return p + 1;
+}
+
+static bool
+unescape_by_character(const DgArchiveInfo *info, const char *p, const char *end,
+					  char *out, size_t *outlen)
+{
+	char	   *start = out;
+
+	while (p < end)
+	{
+		if (*p == '\\')
+		{
+			p = decode_escape(p + 1, end, out++);
+			if (p == NULL)
+				return false;
+		}
+		else
+		{
+			size_t		len = dg_archive_char_len(info, p, end);
+
+			memmove(out, p, len);
+			out += len;
+			p += len;
+		}
+	}
+	*outlen = (size_t) (out - start);
+	return true;
+}
+
+/*
+ * Turns a field's escaped form (not \N, which is for the caller to notice)
+ * into its text.  out has room for len bytes and may be raw itself.  False
+ * where the escapes are not valid: a backslash at the end, or a zero byte.
+ */
+bool
+dg_archive_copy_unescape(const DgArchiveInfo *info, const char *raw, size_t len,
+						 char *out, size_t *outlen)
+{
+	const char *end = raw + len;
+	char	   *start = out;
+
+	if (info->trail_bytes)
+		return unescape_by_character(info, raw, end, out, outlen);
+	while (raw < end)
+	{
+		const char *bs = memchr(raw, '\\', (size_t) (end - raw));
+		size_t		plain = (size_t) ((bs != NULL ? bs : end) - raw);
+
+		if (out != raw)
+			memmove(out, raw, plain);
+		out += plain;
+		if (bs == NULL)
+			break;
+		raw = decode_escape(bs + 1, end, out++);
+		if (raw == NULL)
+			return false;
+	}
+	*outlen = (size_t) (out - start);
+	return true;
+}
+
+/*
+ * Finds field n (from 0) of a line.  False if it has fewer.
+ */
+bool
+dg_archive_copy_field(const char *line, size_t len, int n, DgArchiveField *field)
+{
+	const char *end = line + len;
+	const char *tab;
+
+	for (; n > 0; n--)
+	{
+		tab = memchr(line, '\t', (size_t) (end - line));
+		if (tab == NULL)
+			return false;
+		line = tab + 1;
+	}
+	tab = memchr(line, '\t', (size_t) (end - line));
+	field->ptr = line;
+	field->len = (size_t) ((tab != NULL ? tab : end) - line);
+	field->isnull = field->len == 2 && line[0] == '\\' && line[1] == 'N';
+	field->isdefault = false;
+	return true;
+}
+
+/*
+ * Does the row pass the filter?  1 yes, 0 no, -1 it is damaged.
+ */
+static int
+filter_line(DgArchiveRows *rows, const char *line, size_t len, DgArchiveError *err)
+{
+	const DgArchiveFilter *filter = &rows->filter;
+	DgArchiveField field;
+
+	if (!dg_archive_copy_field(line, len, filter->field, &field))
+	{
+		dg_archive_rows_fail(rows, DG_ARCHIVE_CORRUPT, err,
+							 "row %llu has no field %d",
+							 (unsigned long long) rows->rows_read, filter->field + 1);
+		return -1;
+	}
+	if (field.isnull)
+		return 0;
+	if (memchr(field.ptr, '\\', field.len) != NULL)
+	{
+		DgArchiveBuffer *text = &rows->unescaped;
+		size_t		textlen;
+
+		text->len = 0;
+		if (!dg_archive_buffer_add(text, field.ptr, field.len))
+		{
+			dg_archive_no_memory(err);
+			return -1;
+		}
+		if (!dg_archive_copy_unescape(&rows->archive->info, text->data, text->len,
+									  text->data, &textlen))
+		{
+			dg_archive_rows_fail(rows, DG_ARCHIVE_CORRUPT, err,
+								 "row %llu has an invalid escape",
+								 (unsigned long long) rows->rows_read);
+			return -1;
+		}
+		field.ptr = text->data;
+		field.len = textlen;
+	}
+	if (filter->keys != NULL)
+		return dg_archive_keyset_has(filter->keys, field.ptr, field.len);
+	return filter->match(filter->arg, field.ptr, field.len);
+}
+
+/*
+ * After the end-of-data line: only empty lines may follow, and the stream has
+ * to be complete with its checksum.
+ */
+static int
+finish_copy(DgArchiveRows *rows, DgArchiveError *err)
+{
+	DgArchiveStream *s = &rows->stream;
+	int			rc;
+
+	do
+	{
+		for (; s->start < s->end; s->start++)
+		{
+			if (s->window[s->start] != '\n' && s->window[s->start] != '\r')
+			{
+				dg_archive_rows_fail(rows, DG_ARCHIVE_CORRUPT, err,
+									 "data after the end-of-data line");
+				return -1;
+			}
+		}
+		rc = dg_archive_stream_fill(s, err);
+	} while (rc > 0);
+	return rc;
+}
+
+/*
+ * The next row that passes the filter: 1, at the end 0, on error -1.
+ */
+int
+dg_archive_copy_next(DgArchiveRows *rows, DgArchiveRow *row, DgArchiveError *err)
+{
+	DgArchiveStream *s = &rows->stream;
+
+	for (;;)
+	{
+		const char *line = s->window + s->start;
+		const char *nl = memchr(line, '\n', s->end - s->start);
+		size_t		len;
+		int			rc;
+
+		if (nl == NULL)
+		{
+			rc = dg_archive_stream_fill(s, err);
+			if (rc > 0)
+				continue;
+			if (rc == 0)
+				dg_archive_rows_fail(rows, DG_ARCHIVE_TRUNCATED, err,
+									 "data ends without an end-of-data line");
+			return -1;
+		}
+		len = (size_t) (nl - line);
+		s->start += len + 1;
+		if (rows->crlf && len > 0 && line[len - 1] == '\r')
+			len--;
+		if (len == 2 && line[0] == '\\' && line[1] == '.')
+			return finish_copy(rows, err);
+		rows->rows_read++;
+		if (rows->filtered)
+		{
+			rc = filter_line(rows, line, len, err);
+			if (rc < 0)
+				return -1;
+			if (rc == 0)
+			{
+				rows->rows_skipped++;
+				continue;
+			}
+		}
+		row->number = rows->rows_read;
+		row->escaped = true;
+		row->data = line;
+		row->len = len;
+		row->fields = NULL;
+		row->field_count = 0;
+		return 1;
+	}
+}

@@ -1,0 +1,511 @@
+/*
+ * archive_defn.c
+ *		What the definitions in an archive say: the columns of CREATE TABLE,
+ *		the constraints of ALTER TABLE ... ADD CONSTRAINT.
+ *
+ * The columns are needed for INSERT statements without a column list, and
+ * their types tell what a table looked like when it was dumped.  A definition
+ * that cannot be read is no error: then the columns are not known.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "archive_internal.h"
+
+/* Words that end the type of a column; pg_dump quotes them as names. */
+static const char *const type_enders[] = {
+	"DEFAULT", "NOT", "NULL", "GENERATED", "COLLATE", "CONSTRAINT", "CHECK",
+	"PRIMARY", "UNIQUE", "REFERENCES", "STORAGE", "COMPRESSION", "OPTIONS", NULL
+};
+
+/* Words that begin a table constraint rather than a column. */
+static const char *const item_words[] = {
+	"CONSTRAINT", "CHECK", "PRIMARY", "UNIQUE", "FOREIGN", "LIKE", "NOT", NULL
+};
+
+static bool
+at_word_of(DgArchiveText *text, const char *const *words)
+{
+	dg_archive_text_space(text);
+	for (; *words != NULL; words++)
+	{
+		if (dg_archive_text_is_word(text, *words))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Passes over tokens up to a comma or closing parenthesis of this level, or,
+ * if stop is given, up to one of these words.
+ */
+static bool
+skip_to(DgArchiveText *text, const char *const *stop, bool *generated)
+{
+	int			depth = 0;
+
+	for (;;)
+	{
+		dg_archive_text_space(text);
+		if (text->p >= text->end)
+			return false;
+		if (depth == 0)
+		{
+			if (*text->p == ',' || *text->p == ')')
+				return true;
+			if (stop != NULL && at_word_of(text, stop))
+				return true;
+			if (generated != NULL && dg_archive_text_is_word(text, "GENERATED"))
+			{
+				DgArchiveText look = *text;
+
+				*generated = dg_archive_text_word(&look, "GENERATED") &&
+					dg_archive_text_word(&look, "ALWAYS") &&
+					dg_archive_text_word(&look, "AS") &&
+					dg_archive_text_char(&look, '(');
+			}
+		}
+		if (*text->p == '(' || *text->p == '[')
+			depth++;
+		else if (*text->p == ')' || *text->p == ']')
+			depth--;
+		if (depth < 0 || !dg_archive_text_skip_token(text))
+			return false;
+	}
+}
+
+typedef struct ColumnList
+{
+	const char **names;
+	const char **types;
+	bool	   *generated;
+	int			count;
+	int			cap;
+} ColumnList;
+
+/*
+ * Appends to lists that live in the arena; outgrown ones are left there.
+ */
+static bool
+add_column(DgArchive *archive, ColumnList *list, const char *name,
+		   const char *type, bool generated)
+{
+	if (list->count >= DG_ARCHIVE_MAX_COLUMNS)
+		return false;
+	if (list->count >= list->cap)
+	{
+		ColumnList	bigger = *list;
+		size_t		n = (size_t) list->count;
+		size_t		cap;
+
+		bigger.cap = list->cap == 0 ? 8 : list->cap * 2;
+		cap = (size_t) bigger.cap;
+		bigger.names = dg_archive_alloc(&archive->arena, cap * sizeof(char *));
+		bigger.types = dg_archive_alloc(&archive->arena, cap * sizeof(char *));
+		bigger.generated = dg_archive_alloc(&archive->arena, cap * sizeof(bool));
+		if (bigger.names == NULL || bigger.types == NULL || bigger.generated == NULL)
+			return false;
+		if (n > 0)
+		{
+			memcpy(bigger.names, list->names, n * sizeof(char *));
+			memcpy(bigger.types, list->types, n * sizeof(char *));
+			memcpy(bigger.generated, list->generated, n * sizeof(bool));
+		}
+		*list = bigger;
+	}
+	list->names[list->count] = name;
+	list->types[list->count] = type;
+	list->generated[list->count++] = generated;
+	return true;
+}
+
+static bool
+parse_column(DgArchive *archive, DgArchiveText *text, ColumnList *list)
+{
+	const char *name;
+	const char *type;
+	const char *start;
+	const char *end;
+	bool		generated = false;
+
+	if (!dg_archive_text_ident(text, &archive->arena, &name))
+		return false;
+	dg_archive_text_space(text);
+	start = text->p;
+	if (!skip_to(text, type_enders, NULL))
+		return false;
+	end = text->p;
+	while (end > start && strchr(" \n\t\r", end[-1]) != NULL)
+		end--;
+	type = dg_archive_strdup(&archive->arena, start, (size_t) (end - start));
+	if (type == NULL || !skip_to(text, NULL, &generated))
+		return false;
+	return add_column(archive, list, name, type, generated);
+}
+
+static bool
+parse_items(DgArchive *archive, DgArchiveText *text, ColumnList *list)
+{
+	if (dg_archive_text_char(text, ')'))
+		return true;			/* no columns of its own */
+	do
+	{
+		if (at_word_of(text, item_words))
+		{
+			if (!skip_to(text, NULL, NULL))
+				return false;
+		}
+		else if (!parse_column(archive, text, list))
+			return false;
+	} while (dg_archive_text_char(text, ','));
+	return dg_archive_text_char(text, ')');
+}
+
+static bool
+parse_inherits(DgArchive *archive, DgArchiveText *text, DgArchiveShape *shape)
+{
+	int			cap = 0;
+
+	if (!dg_archive_text_word(text, "INHERITS"))
+		return true;
+	if (!dg_archive_text_char(text, '('))
+		return false;
+	do
+	{
+		int			n = shape->parent_count;
+
+		if (n >= cap)
+		{
+			const char **schemas;
+			const char **names;
+
+			cap = cap == 0 ? 4 : cap * 2;
+			schemas = dg_archive_alloc(&archive->arena, (size_t) cap * sizeof(char *));
+			names = dg_archive_alloc(&archive->arena, (size_t) cap * sizeof(char *));
+			if (schemas == NULL || names == NULL || cap > 64)
+				return false;
+			if (n > 0)
+			{
+				memcpy(schemas, shape->parent_schemas, (size_t) n * sizeof(char *));
+				memcpy(names, shape->parent_names, (size_t) n * sizeof(char *));
+			}
+			shape->parent_schemas = schemas;
+			shape->parent_names = names;
+		}
+		if (!dg_archive_text_qualified(text, &archive->arena,
+									   &shape->parent_schemas[n],
+									   &shape->parent_names[n]))
+			return false;
+		shape->parent_count++;
+	} while (dg_archive_text_char(text, ','));
+	return dg_archive_text_char(text, ')');
+}
+
+static bool
+parse_table(DgArchive *archive, DgArchiveText *text, DgArchiveShape *shape)
+{
+	ColumnList	list;
+	const char *schema;
+	const char *name;
+
+	memset(&list, 0, sizeof(list));
+	if (!dg_archive_text_word(text, "CREATE"))
+		return false;
+	if (!dg_archive_text_word(text, "UNLOGGED"))
+		(void) dg_archive_text_word(text, "FOREIGN");
+	if (!dg_archive_text_word(text, "TABLE") ||
+		!dg_archive_text_qualified(text, &archive->arena, &schema, &name) ||
+		!dg_archive_text_char(text, '(') ||
+		!parse_items(archive, text, &list) ||
+		!parse_inherits(archive, text, shape))
+		return false;
+	shape->columns = list.names;
+	shape->types = list.types;
+	shape->generated = list.generated;
+	shape->count = list.count;
+	if (shape->schema == NULL)
+	{
+		shape->schema = schema;
+		shape->name = name;
+	}
+	return true;
+}
+
+/*
+ * Records a table's definition.  schema and name may be NULL: then they are
+ * taken from the definition, and one that cannot be read is left out.
+ */
+bool
+dg_archive_defn_table(DgArchive *archive, const char *schema, const char *name,
+					  const char *defn, size_t len, bool with_oids,
+					  DgArchiveError *err)
+{
+	DgArchiveShape shape;
+	DgArchiveText text;
+
+	memset(&shape, 0, sizeof(shape));
+	shape.schema = schema;
+	shape.name = name;
+	shape.with_oids = with_oids;
+	dg_archive_text_init(&text, defn, len, archive->info.std_strings);
+	shape.known = parse_table(archive, &text, &shape);
+	if (shape.schema == NULL)
+		return true;
+	if (!dg_archive_grow(&archive->shapes, &archive->shape_cap,
+						 archive->shape_count + 1, sizeof(shape)))
+		return dg_archive_no_memory(err);
+	archive->shapes[archive->shape_count++] = shape;
+	return true;
+}
+
+static int
+compare_shapes(const void *a, const void *b)
+{
+	const DgArchiveShape *x = a;
+	const DgArchiveShape *y = b;
+	int			c = strcmp(x->schema, y->schema);
+
+	return c != 0 ? c : strcmp(x->name, y->name);
+}
+
+/*
+ * Finds a table's definition, once dg_archive_defn_resolve() has run.
+ */
+const DgArchiveShape *
+dg_archive_defn_find(DgArchive *archive, const char *schema, const char *name)
+{
+	DgArchiveShape key;
+
+	if (archive->shape_count == 0)
+		return NULL;
+	memset(&key, 0, sizeof(key));
+	key.schema = schema;
+	key.name = name;
+	return bsearch(&key, archive->shapes, archive->shape_count,
+				   sizeof(key), compare_shapes);
+}
+
+static bool
+has_column(const ColumnList *list, const char *name)
+{
+	int			i;
+
+	for (i = 0; i < list->count; i++)
+	{
+		if (strcmp(list->names[i], name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+merge_columns(DgArchive *archive, ColumnList *list, const DgArchiveShape *from)
+{
+	int			i;
+
+	for (i = 0; i < from->count; i++)
+	{
+		if (!has_column(list, from->columns[i]) &&
+			!add_column(archive, list, from->columns[i], from->types[i],
+						from->generated[i]))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Puts inherited columns before a table's own, as CREATE TABLE will.  Tables
+ * inherit to a depth that real schemas do not reach; cycles and anything
+ * deeper leave the columns unknown.
+ */
+static void
+resolve_shape(DgArchive *archive, DgArchiveShape *shape, int depth)
+{
+	ColumnList	list;
+	int			i;
+
+	if (shape->resolved)
+		return;
+	if (shape->visiting || depth > 100)
+	{
+		shape->known = false;
+		return;
+	}
+	shape->visiting = true;
+	memset(&list, 0, sizeof(list));
+	for (i = 0; shape->known && i < shape->parent_count; i++)
+	{
+		DgArchiveShape *parent;
+
+		parent = (DgArchiveShape *) dg_archive_defn_find(archive,
+														 shape->parent_schemas[i],
+														 shape->parent_names[i]);
+		if (parent != NULL)
+			resolve_shape(archive, parent, depth + 1);
+		shape->known = shape->known && parent != NULL && parent->known &&
+			merge_columns(archive, &list, parent);
+	}
+	if (shape->known && shape->parent_count > 0)
+	{
+		shape->known = merge_columns(archive, &list, shape);
+		shape->columns = list.names;
+		shape->types = list.types;
+		shape->generated = list.generated;
+		shape->count = list.count;
+	}
+	shape->resolved = true;
+	shape->visiting = false;
+}
+
+/*
+ * After the last definition: sorts them and resolves inheritance.
+ */
+bool
+dg_archive_defn_resolve(DgArchive *archive, DgArchiveError *err)
+{
+	size_t		i;
+
+	if (archive->shape_count == 0)
+		return true;
+	qsort(archive->shapes, archive->shape_count, sizeof(*archive->shapes),
+		  compare_shapes);
+	for (i = 0; i < archive->shape_count; i++)
+	{
+		if (dg_archive_interrupted(archive, err))
+			return false;
+		resolve_shape(archive, &archive->shapes[i], 0);
+	}
+	return true;
+}
+
+static DgArchiveConstraintKind
+constraint_kind(const DgArchiveText *text)
+{
+	if (dg_archive_text_is_word(text, "PRIMARY"))
+		return DG_ARCHIVE_PRIMARY_KEY;
+	if (dg_archive_text_is_word(text, "UNIQUE"))
+		return DG_ARCHIVE_UNIQUE;
+	if (dg_archive_text_is_word(text, "FOREIGN"))
+		return DG_ARCHIVE_FOREIGN_KEY;
+	return DG_ARCHIVE_OTHER_CONSTRAINT;
+}
+
+/*
+ * Records the constraint of an ALTER TABLE ... ADD CONSTRAINT statement;
+ * anything else is passed over.
+ */
+bool
+dg_archive_defn_constraint(DgArchive *archive, const char *defn, size_t len,
+						   DgArchiveError *err)
+{
+	DgArchiveText text;
+	DgArchiveConstraint c;
+	const char *start;
+
+	dg_archive_text_init(&text, defn, len, archive->info.std_strings);
+	if (!dg_archive_text_word(&text, "ALTER") ||
+		(!dg_archive_text_word(&text, "TABLE") &&
+		 !(dg_archive_text_word(&text, "FOREIGN") && dg_archive_text_word(&text, "TABLE"))))
+		return true;
+	(void) dg_archive_text_word(&text, "ONLY");
+	if (!dg_archive_text_qualified(&text, &archive->arena, &c.schema, &c.table) ||
+		!dg_archive_text_word(&text, "ADD") ||
+		!dg_archive_text_word(&text, "CONSTRAINT") ||
+		!dg_archive_text_ident(&text, &archive->arena, &c.name))
+		return true;
+	dg_archive_text_space(&text);
+	c.kind = constraint_kind(&text);
+	start = text.p;
+	while (text.p < text.end && *text.p != ';')
+	{
+		if (!dg_archive_text_skip_token(&text))
+			return true;
+		dg_archive_text_space(&text);
+	}
+	c.definition = dg_archive_strdup(&archive->arena, start, (size_t) (text.p - start));
+	if (c.definition == NULL ||
+		!dg_archive_grow(&archive->constraints, &archive->constraint_cap,
+						 archive->constraint_count + 1, sizeof(c)))
+		return dg_archive_no_memory(err);
+	archive->constraints[archive->constraint_count++] = c;
+	return true;
+}
+
+/*
+ * Type of a column, looked for first where it probably is.
+ */
+static const char *
+column_type(const DgArchiveShape *shape, const char *column, int guess)
+{
+	int			i;
+
+	if (guess < shape->count && strcmp(shape->columns[guess], column) == 0)
+		return shape->types[guess];
+	for (i = 0; i < shape->count; i++)
+	{
+		if (strcmp(shape->columns[i], column) == 0)
+			return shape->types[i];
+	}
+	return NULL;
+}
+
+/*
+ * Columns of rows that come without a column list: COPY leaves generated
+ * columns out, INSERT has DEFAULT in their place.
+ */
+static bool
+columns_from_shape(DgArchive *archive, DgArchiveEntry *entry,
+				   const DgArchiveShape *shape)
+{
+	const char **columns;
+	int			i;
+
+	columns = dg_archive_alloc(&archive->arena,
+							   (size_t) (shape->count + 1) * sizeof(char *));
+	if (columns == NULL)
+		return false;
+	entry->pub.column_count = 0;
+	for (i = 0; i < shape->count; i++)
+	{
+		if (entry->pub.form == DG_ARCHIVE_INSERT || !shape->generated[i])
+			columns[entry->pub.column_count++] = shape->columns[i];
+	}
+	entry->pub.columns = columns;
+	entry->pub.has_columns = true;
+	return true;
+}
+
+/*
+ * Fills in what the table's definition says about the columns of its data:
+ * their names where there is no list, and their types.
+ */
+bool
+dg_archive_entry_columns(DgArchive *archive, DgArchiveEntry *entry,
+						 DgArchiveError *err)
+{
+	const DgArchiveShape *shape;
+	const char **types;
+	int			i;
+
+	if (entry->pub.target_schema[0] == '\0')
+		entry->pub.target_schema = entry->pub.schema;
+	shape = dg_archive_defn_find(archive, entry->pub.schema, entry->pub.name);
+	if (shape != NULL && shape->with_oids)
+		entry->with_oids = true;
+	if (entry->list_missing)
+	{
+		entry->pub.has_columns = false;
+		entry->pub.column_count = 0;
+		entry->pub.columns = NULL;
+		if (shape != NULL && shape->known && !columns_from_shape(archive, entry, shape))
+			return dg_archive_no_memory(err);
+	}
+	types = dg_archive_alloc(&archive->arena,
+							 (size_t) (entry->pub.column_count + 1) * sizeof(char *));
+	if (types == NULL)
+		return dg_archive_no_memory(err);
+	for (i = 0; shape != NULL && shape->known && i < entry->pub.column_count; i++)
+		types[i] = column_type(shape, entry->pub.columns[i], i);
+	entry->pub.types = types;
+	return true;
+}

@@ -1,0 +1,302 @@
+/*
+ * archive_file.c
+ *		Opening files of an archive, and bounded reads at a position.
+ *
+ * Only regular files are read: opening a FIFO would block, a device may have
+ * no end.  Members of a directory archive are opened without following
+ * symbolic links.  The size is taken once, at opening; a file that shrinks
+ * afterwards is reported as truncated.
+ *
+ * Every open file is in its archive's list and is closed with it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "archive_internal.h"
+
+/* No single read is larger, so that interrupts are noticed. */
+#define READ_MAX	((size_t) 1024 * 1024)
+
+/*
+ * False, with an error, if the caller's callback wants to stop.
+ */
+bool
+dg_archive_interrupted(DgArchive *archive, DgArchiveError *err)
+{
+	if (archive->options.interrupted == NULL ||
+		!archive->options.interrupted(archive->options.arg))
+		return false;
+	dg_archive_fail(err, DG_ARCHIVE_INTERRUPTED, NULL, 0, "reading was interrupted");
+	return true;
+}
+
+static DgArchiveFile *
+file_create(DgArchive *archive, const char *name, DgArchiveError *err)
+{
+	DgArchiveFile *file = calloc(1, sizeof(*file));
+
+	if (file == NULL || (file->name = strdup(name)) == NULL)
+	{
+		free(file);
+		dg_archive_no_memory(err);
+		return NULL;
+	}
+	file->archive = archive;
+	file->fd = -1;
+	file->size_known = true;
+	file->next = archive->files;
+	archive->files = file;
+	return file;
+}
+
+static bool
+fail_errno(DgArchiveError *err, const char *name, const char *what)
+{
+	DgArchiveStatus code = DG_ARCHIVE_UNREADABLE;
+
+	if (errno == ENOENT || errno == ENOTDIR)
+		code = DG_ARCHIVE_NOT_FOUND;
+	else if (errno == ENOMEM)
+		code = DG_ARCHIVE_NO_MEMORY;
+	return dg_archive_fail(err, code, name, 0, "could not %s: %s", what,
+						   strerror(errno));
+}
+
+/*
+ * Takes over fd (also on failure) once its kind has been checked.
+ */
+static DgArchiveFile *
+file_from_fd(DgArchive *archive, int fd, const char *name, DgArchiveError *err)
+{
+	DgArchiveFile *file;
+	struct stat st;
+
+	if (fstat(fd, &st) != 0)
+	{
+		fail_errno(err, name, "examine file");
+		close(fd);
+		return NULL;
+	}
+	if (!S_ISREG(st.st_mode))
+	{
+		dg_archive_fail(err, DG_ARCHIVE_UNREADABLE, name, 0, "not a regular file");
+		close(fd);
+		return NULL;
+	}
+	file = file_create(archive, name, err);
+	if (file == NULL)
+	{
+		close(fd);
+		return NULL;
+	}
+	file->fd = fd;
+	file->size = (uint64_t) st.st_size;
+	return file;
+}
+
+/*
+ * O_NONBLOCK keeps open() of a FIFO from waiting for a writer; it has no
+ * effect on the regular files that pass the check.
+ */
+DgArchiveFile *
+dg_archive_file_open(DgArchive *archive, const char *path, DgArchiveError *err)
+{
+	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+	if (fd < 0)
+	{
+		fail_errno(err, path, "open file");
+		return NULL;
+	}
+	return file_from_fd(archive, fd, path, err);
+}
+
+/*
+ * Opens a member of a directory archive; name has been checked to be one
+ * plain file name.
+ */
+DgArchiveFile *
+dg_archive_file_open_at(DgArchive *archive, int dirfd, const char *name,
+						DgArchiveError *err)
+{
+	int			fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK |
+							O_NOCTTY | O_NOFOLLOW);
+
+	if (fd < 0)
+	{
+		fail_errno(err, name, "open file");
+		return NULL;
+	}
+	return file_from_fd(archive, fd, name, err);
+}
+
+/*
+ * The caller keeps the memory until the archive is closed.
+ */
+DgArchiveFile *
+dg_archive_file_memory(DgArchive *archive, const char *name, const void *data,
+					   size_t len, DgArchiveError *err)
+{
+	DgArchiveFile *file = file_create(archive, name, err);
+
+	if (file == NULL)
+		return NULL;
+	file->memory = data;
+	file->size = len;
+	return file;
+}
+
+void
+dg_archive_file_close(DgArchiveFile *file)
+{
+	DgArchiveFile **link;
+
+	if (file == NULL)
+		return;
+	for (link = &file->archive->files; *link != NULL; link = &(*link)->next)
+	{
+		if (*link == file)
+		{
+			*link = file->next;
+			break;
+		}
+	}
+	if (file->fd >= 0)
+		close(file->fd);
+	if (file->packed != NULL)
+	{
+		dg_archive_stream_free(file->packed);
+		free(file->packed);
+	}
+	free(file->name);
+	free(file);
+}
+
+/*
+ * Makes a file of what another file, compressed as a whole, decompresses to.
+ * Reading forward is cheap, going back starts over.
+ */
+DgArchiveFile *
+dg_archive_file_packed(DgArchiveFile *inner, DgArchiveCompression compression,
+					   DgArchiveError *err)
+{
+	DgArchiveFile *file = file_create(inner->archive, inner->name, err);
+
+	if (file == NULL)
+		return NULL;
+	file->packed = calloc(1, sizeof(*file->packed));
+	if (file->packed == NULL)
+	{
+		dg_archive_no_memory(err);
+		return NULL;
+	}
+	file->size_known = false;
+	file->size = UINT64_MAX;
+	if (!dg_archive_stream_init(file->packed, inner->archive, compression,
+								DG_ARCHIVE_FRAME_FILE, err))
+		return NULL;
+	dg_archive_source_extent(&file->packed->source, inner, 0, inner->size);
+	return file;
+}
+
+/*
+ * Reads up to want bytes at offset of a packed file.
+ */
+static bool
+packed_some(DgArchiveFile *file, uint64_t offset, void *buf, size_t want,
+			size_t *got, DgArchiveError *err)
+{
+	DgArchiveStream *stream = file->packed;
+	size_t		avail;
+
+	*got = 0;
+	if (offset < dg_archive_stream_tell(stream) &&
+		!dg_archive_stream_rewind(stream, err))
+		return false;
+	for (;;)
+	{
+		uint64_t	here = dg_archive_stream_tell(stream);
+		int			rc;
+
+		avail = stream->end - stream->start;
+		if (offset - here < avail)
+			break;
+		stream->start = stream->end;
+		rc = dg_archive_stream_fill(stream, err);
+		if (rc < 0)
+			return false;
+		if (rc == 0)
+		{
+			file->size = dg_archive_stream_tell(stream);
+			file->size_known = true;
+			return true;
+		}
+	}
+	stream->start += offset - dg_archive_stream_tell(stream);
+	avail = stream->end - stream->start;
+	*got = avail < want ? avail : want;
+	memcpy(buf, stream->window + stream->start, *got);
+	return true;
+}
+
+/*
+ * Reads up to want bytes at offset.  *got is 0 at the end of the file only.
+ */
+bool
+dg_archive_file_some(DgArchiveFile *file, uint64_t offset, void *buf,
+					 size_t want, size_t *got, DgArchiveError *err)
+{
+	ssize_t		n;
+
+	*got = 0;
+	if (dg_archive_interrupted(file->archive, err))
+		return false;
+	if (want > READ_MAX)
+		want = READ_MAX;
+	if (file->packed != NULL)
+		return packed_some(file, offset, buf, want, got, err);
+	if (offset >= file->size)
+		return true;
+	if (want > file->size - offset)
+		want = (size_t) (file->size - offset);
+	if (file->fd < 0)
+	{
+		memcpy(buf, file->memory + offset, want);
+		*got = want;
+		return true;
+	}
+	do
+		n = pread(file->fd, buf, want, (off_t) offset);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return fail_errno(err, file->name, "read file");
+	*got = (size_t) n;
+	return true;
+}
+
+/*
+ * Reads exactly len bytes at offset, or fails.
+ */
+bool
+dg_archive_file_exact(DgArchiveFile *file, uint64_t offset, void *buf, size_t len,
+					  DgArchiveError *err)
+{
+	while (len > 0)
+	{
+		size_t		got;
+
+		if (!dg_archive_file_some(file, offset, buf, len, &got, err))
+			return false;
+		if (got == 0)
+			return dg_archive_fail(err, DG_ARCHIVE_TRUNCATED, file->name, offset,
+								   "unexpected end of file");
+		offset += got;
+		buf = (char *) buf + got;
+		len -= got;
+	}
+	return true;
+}

@@ -1,0 +1,544 @@
+/*
+ * archive_plain.c
+ *		Plain dumps: SQL text, as psql would run it.
+ *
+ * One pass over the text finds where each table's COPY data, or each run of
+ * INSERT statements for the same table, begins and ends; rows are then read
+ * from these extents.  Definitions, sequences, encoding and version come from
+ * the statements and comments around them.
+ *
+ * A dump that begins with pg_dump's banner has to end with its last line.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "archive_internal.h"
+
+#define MAX_ENTRIES		1000000
+
+/* archive->scratch, by what it holds; 0 is the scanner's */
+enum
+{
+	HEAD = 1, DATA_NAME, DATA_SCHEMA
+};
+
+typedef struct PlainReader
+{
+	DgArchive  *archive;
+	DgArchiveStream *stream;
+	DgArchiveScript script;
+	bool		banner;			/* "PostgreSQL database dump" seen */
+	bool		complete;		/* "... dump complete" seen */
+	bool		has_data_name;	/* DATA_NAME, DATA_SCHEMA tell of what follows */
+	bool		data_seen;		/* ... and some of it has followed */
+	bool		in_run;			/* last item was an INSERT of the last entry */
+} PlainReader;
+
+static const char *
+find_bytes(const char *p, const char *end, const char *what)
+{
+	size_t		len = strlen(what);
+
+	for (; (size_t) (end - p) >= len; p++)
+	{
+		p = memchr(p, what[0], (size_t) (end - p));
+		if (p == NULL || (size_t) (end - p) < len)
+			return NULL;
+		if (memcmp(p, what, len) == 0)
+			return p;
+	}
+	return NULL;
+}
+
+static const char *
+find_last(const char *p, const char *end, const char *what)
+{
+	const char *found = NULL;
+
+	while ((p = find_bytes(p, end, what)) != NULL)
+		found = p++;
+	return found;
+}
+
+static bool
+begins_with(const char *p, const char *end, const char *what)
+{
+	size_t		len = strlen(what);
+
+	return (size_t) (end - p) >= len && memcmp(p, what, len) == 0;
+}
+
+/*
+ * Is this how a dump in plain text begins?  Some line has to begin with
+ * something that pg_dump writes.
+ */
+bool
+dg_archive_plain_probe(const unsigned char *head, size_t len)
+{
+	static const char *const starts[] = {
+		"-- PostgreSQL database", "SET ", "COPY ", "INSERT INTO ", "CREATE ",
+		"\\restrict ", NULL
+	};
+	const char *p = (const char *) head;
+	const char *end = p + len;
+	int			i;
+
+	if (memchr(head, '\0', len) != NULL)
+		return false;
+	while (p < end)
+	{
+		const char *nl = memchr(p, '\n', (size_t) (end - p));
+
+		for (i = 0; starts[i] != NULL; i++)
+		{
+			if (begins_with(p, end, starts[i]))
+				return true;
+		}
+		if (nl == NULL)
+			break;
+		p = nl + 1;
+	}
+	return false;
+}
+
+static bool
+copy_text(DgArchive *archive, const char **copy, const char *from, const char *to,
+		  DgArchiveError *err)
+{
+	*copy = dg_archive_strdup(&archive->arena, from, (size_t) (to - from));
+	return *copy != NULL || dg_archive_no_memory(err);
+}
+
+/*
+ * \connect says which database follows; more than one in a file would mix up
+ * tables of the same name.  Other commands have no effect on data.
+ */
+static bool
+handle_command(PlainReader *reader, DgArchiveError *err)
+{
+	DgArchive  *archive = reader->archive;
+	const char *p = reader->script.text->data;
+	const char *end = p + reader->script.text->len;
+
+	if (!begins_with(p, end, "\\connect "))
+		return true;
+	if (archive->entry_count > 0)
+		return dg_archive_fail(err, DG_ARCHIVE_UNSUPPORTED, archive->file->name,
+							   reader->script.offset,
+							   "dump contains more than one database");
+	return copy_text(archive, &archive->info.database, p + 9, end, err);
+}
+
+/*
+ * A new entry for the data that begins at offset.
+ */
+static DgArchiveEntry *
+add_entry(PlainReader *reader, const DgArchiveEntry *entry, uint64_t offset,
+		  DgArchiveError *err)
+{
+	DgArchive  *archive = reader->archive;
+	DgArchiveBuffer *b = archive->scratch;
+	DgArchiveEntry *new;
+
+	if (archive->entry_count >= MAX_ENTRIES)
+	{
+		dg_archive_fail(err, DG_ARCHIVE_TOO_LARGE, archive->file->name, offset,
+						"too many tables");
+		return NULL;
+	}
+	if (!dg_archive_grow(&archive->entries, &archive->entry_cap,
+						 archive->entry_count + 1, sizeof(*entry)))
+	{
+		dg_archive_no_memory(err);
+		return NULL;
+	}
+	new = &archive->entries[archive->entry_count];
+	*new = *entry;
+	new->place = DG_ARCHIVE_AT_EXTENT;
+	new->offset = offset;
+	new->end = offset;
+	new->pub.schema = new->pub.target_schema;
+	new->pub.name = new->pub.target_name;
+	if (reader->has_data_name)
+	{
+		if (!copy_text(archive, &new->pub.schema, b[DATA_SCHEMA].data,
+					   b[DATA_SCHEMA].data + b[DATA_SCHEMA].len, err) ||
+			!copy_text(archive, &new->pub.name, b[DATA_NAME].data,
+					   b[DATA_NAME].data + b[DATA_NAME].len, err))
+			return NULL;
+		if (new->pub.target_name[0] == '\0')
+			new->pub.target_name = new->pub.name;
+		reader->data_seen = true;
+	}
+	archive->entry_count++;
+	return new;
+}
+
+/*
+ * What a comment announced is over.  An empty table whose rows would be INSERT
+ * statements has left nothing but the comment.
+ */
+static bool
+finish_data(PlainReader *reader, DgArchiveError *err)
+{
+	DgArchiveEntry empty;
+
+	if (reader->has_data_name && !reader->data_seen)
+	{
+		memset(&empty, 0, sizeof(empty));
+		empty.pub.form = DG_ARCHIVE_INSERT;
+		empty.pub.target_schema = "";
+		empty.pub.target_name = "";
+		empty.list_missing = true;
+		if (add_entry(reader, &empty, reader->script.offset, err) == NULL)
+			return false;
+	}
+	reader->has_data_name = false;
+	return true;
+}
+
+/*
+ * "-- Data for Name: t; Type: TABLE DATA; Schema: s; Owner: o" names the table
+ * that was dumped, also where its rows go to a partition root.
+ */
+static bool
+data_comment(PlainReader *reader, const char *p, const char *end, DgArchiveError *err)
+{
+	static const char type[] = "; Type: TABLE DATA; Schema: ";
+	DgArchiveBuffer *b = reader->archive->scratch;
+	const char *mid;
+	const char *owner;
+
+	mid = find_last(p, end, type);
+	if (mid == NULL)
+		return true;
+	owner = find_last(mid, end, "; Owner: ");
+	if (owner == NULL || owner < mid + sizeof(type) - 1)
+		return true;
+	b[DATA_NAME].len = b[DATA_SCHEMA].len = 0;
+	if (!dg_archive_buffer_add(&b[DATA_NAME], p, (size_t) (mid - p)))
+		return dg_archive_no_memory(err);
+	mid += sizeof(type) - 1;
+	if (!dg_archive_buffer_add(&b[DATA_SCHEMA], mid, (size_t) (owner - mid)))
+		return dg_archive_no_memory(err);
+	reader->has_data_name = true;
+	reader->data_seen = false;
+	return true;
+}
+
+static bool
+handle_comment(PlainReader *reader, DgArchiveError *err)
+{
+	static const char data[] = "-- Data for Name: ";
+	static const char server[] = "-- Dumped from database version ";
+	static const char dump[] = "-- Dumped by pg_dump version ";
+	DgArchive  *archive = reader->archive;
+	const char *p = reader->script.text->data;
+	const char *end = p + reader->script.text->len;
+
+	if (begins_with(p, end, data) || begins_with(p, end, "-- Name: "))
+	{
+		if (!finish_data(reader, err))
+			return false;
+	}
+	if (begins_with(p, end, data))
+		return data_comment(reader, p + sizeof(data) - 1, end, err);
+	if (begins_with(p, end, server))
+		return copy_text(archive, &archive->info.server_version,
+						 p + sizeof(server) - 1, end, err);
+	else if (begins_with(p, end, dump))
+		return copy_text(archive, &archive->info.dump_version,
+						 p + sizeof(dump) - 1, end, err);
+	else if (begins_with(p, end, "-- PostgreSQL database dump complete"))
+		reader->complete = true;
+	else if (begins_with(p, end, "-- PostgreSQL database dump"))
+	{
+		reader->banner = true;
+		reader->complete = false;
+	}
+	return true;
+}
+
+/*
+ * Passes over the line the stream is in.
+ */
+static int
+skip_line(DgArchiveStream *s, DgArchiveError *err)
+{
+	for (;;)
+	{
+		const char *nl = memchr(s->window + s->start, '\n', s->end - s->start);
+		int			rc;
+
+		if (nl != NULL)
+		{
+			s->start = (size_t) (nl + 1 - s->window);
+			return 1;
+		}
+		s->start = s->end;
+		rc = dg_archive_stream_fill(s, err);
+		if (rc <= 0)
+			return rc;
+	}
+}
+
+/*
+ * Passes over lines up to and including the end-of-data line.
+ */
+static int
+skip_copy_data(PlainReader *reader, DgArchiveError *err)
+{
+	DgArchiveStream *s = reader->stream;
+	bool		last = false;
+	int			rc;
+
+	while (!last)
+	{
+		const char *p;
+		size_t		have = s->end - s->start;
+
+		if (have < 4)
+		{
+			rc = dg_archive_stream_fill(s, err);
+			if (rc < 0)
+				return -1;
+			have = s->end - s->start;
+			if (have == 0)
+				return 0;
+		}
+		p = s->window + s->start;
+		last = have >= 2 && p[0] == '\\' && p[1] == '.' &&
+			(have == 2 || p[2] == '\n' ||
+			 (reader->archive->crlf && p[2] == '\r' && (have == 3 || p[3] == '\n')));
+		rc = skip_line(s, err);
+		if (rc < 0)
+			return -1;
+		if (rc == 0)
+			return 0;
+	}
+	return 1;
+}
+
+static bool
+handle_copy(PlainReader *reader, DgArchiveError *err)
+{
+	DgArchive  *archive = reader->archive;
+	DgArchiveBuffer *text = reader->script.text;
+	DgArchiveEntry parsed;
+	DgArchiveEntry *entry;
+	int			rc;
+
+	memset(&parsed, 0, sizeof(parsed));
+	parsed.pub.form = DG_ARCHIVE_COPY;
+	if (text->cut ||
+		!dg_archive_toc_copy_statement(archive, &parsed, text->data, text->len))
+		return dg_archive_fail(err, DG_ARCHIVE_UNSUPPORTED, archive->file->name,
+							   reader->script.offset,
+							   "COPY statement that pg_dump does not write");
+	rc = skip_line(reader->stream, err);
+	if (rc < 0)
+		return false;
+	entry = add_entry(reader, &parsed, dg_archive_stream_tell(reader->stream), err);
+	if (entry == NULL)
+		return false;
+	if (rc > 0)
+		rc = skip_copy_data(reader, err);
+	if (rc == 0)
+		dg_archive_fail(err, DG_ARCHIVE_TRUNCATED, archive->file->name,
+						dg_archive_stream_tell(reader->stream),
+						"data ends without an end-of-data line");
+	if (rc <= 0)
+	{
+		dg_archive_error_table(err, entry->pub.schema, entry->pub.name);
+		return false;
+	}
+	entry->end = dg_archive_stream_tell(reader->stream);
+	entry->pub.data_bytes = (int64_t) (entry->end - entry->offset);
+	return true;
+}
+
+/*
+ * An INSERT statement either goes on with the run of the last entry, or
+ * begins a new one.
+ */
+static bool
+handle_insert(PlainReader *reader, bool in_run, DgArchiveError *err)
+{
+	DgArchive  *archive = reader->archive;
+	DgArchiveBuffer *head = &archive->scratch[HEAD];
+	DgArchiveBuffer *text = reader->script.text;
+	DgArchiveEntry *entry;
+	DgArchiveEntry parsed;
+	DgArchiveText t;
+	bool		default_values;
+
+	if (reader->script.comment_in_statement)
+		return dg_archive_fail(err, DG_ARCHIVE_UNSUPPORTED, archive->file->name,
+							   reader->script.offset,
+							   "comment inside of an INSERT statement");
+	if (in_run && text->len >= head->len && memcmp(text->data, head->data, head->len) == 0)
+		entry = &archive->entries[archive->entry_count - 1];
+	else
+	{
+		memset(&parsed, 0, sizeof(parsed));
+		parsed.pub.form = DG_ARCHIVE_INSERT;
+		parsed.pub.target_schema = "";
+		parsed.list_missing = true;
+		dg_archive_text_init(&t, text->data, text->len, true);
+		if (!dg_archive_insert_head(archive, &parsed, &t, &default_values))
+			return dg_archive_fail(err, DG_ARCHIVE_UNSUPPORTED, archive->file->name,
+								   reader->script.offset,
+								   "INSERT statement that pg_dump does not write");
+		head->len = 0;
+		if (!dg_archive_buffer_add(head, text->data, (size_t) (t.p - text->data)))
+			return dg_archive_no_memory(err);
+		entry = add_entry(reader, &parsed, reader->script.offset, err);
+		if (entry == NULL)
+			return false;
+	}
+	entry->end = dg_archive_stream_tell(reader->stream);
+	entry->pub.data_bytes = (int64_t) (entry->end - entry->offset);
+	reader->in_run = true;
+	return true;
+}
+
+/*
+ * SET client_encoding or standard_conforming_strings, with = or TO.
+ */
+static bool
+handle_set(PlainReader *reader, DgArchiveText *t)
+{
+	DgArchive  *archive = reader->archive;
+	const char *name;
+	const char *value;
+	size_t		len;
+
+	if (!dg_archive_text_ident(t, &archive->arena, &name) ||
+		!(dg_archive_text_char(t, '=') || dg_archive_text_word(t, "TO")))
+		return true;
+	if (strcmp(name, "client_encoding") == 0)
+	{
+		if (dg_archive_text_string(t, &archive->arena, &value, &len))
+			dg_archive_set_encoding(archive, value);
+	}
+	else if (strcmp(name, "standard_conforming_strings") == 0)
+	{
+		if (!dg_archive_text_string(t, &archive->arena, &value, &len) &&
+			!dg_archive_text_ident(t, &archive->arena, &value))
+			return true;
+		archive->info.std_strings = strcmp(value, "off") != 0;
+	}
+	return true;
+}
+
+static bool
+handle_statement(PlainReader *reader, DgArchiveError *err)
+{
+	DgArchive  *archive = reader->archive;
+	DgArchiveBuffer *text = reader->script.text;
+	bool		in_run = reader->in_run;
+	DgArchiveText t;
+
+	reader->in_run = false;
+	dg_archive_text_init(&t, text->data, text->len, archive->info.std_strings);
+	dg_archive_text_space(&t);
+	if (dg_archive_text_is_word(&t, "INSERT"))
+		return handle_insert(reader, in_run, err);
+	if (dg_archive_text_is_word(&t, "COPY"))
+		return handle_copy(reader, err);
+	if (text->cut)
+		return true;
+	if (dg_archive_text_is_word(&t, "CREATE"))
+		return dg_archive_defn_table(archive, NULL, NULL, text->data, text->len,
+									 false, err);
+	if (dg_archive_text_is_word(&t, "ALTER"))
+		return dg_archive_defn_constraint(archive, text->data, text->len, err);
+	if (dg_archive_text_is_word(&t, "SELECT"))
+		return dg_archive_sequence_add(archive, NULL, NULL, text->data, text->len, err);
+	if (dg_archive_text_word(&t, "SET"))
+		return handle_set(reader, &t);
+	return true;
+}
+
+static bool
+read_script(PlainReader *reader, DgArchiveError *err)
+{
+	for (;;)
+	{
+		bool		ok = true;
+
+		switch (dg_archive_script_next(&reader->script, err))
+		{
+			case DG_SCRIPT_END:
+				return finish_data(reader, err);
+			case DG_SCRIPT_FAILED:
+				return false;
+			case DG_SCRIPT_STATEMENT:
+				ok = handle_statement(reader, err);
+				break;
+			case DG_SCRIPT_COMMENT:
+				reader->in_run = false;
+				ok = handle_comment(reader, err);
+				break;
+			case DG_SCRIPT_COMMAND:
+				reader->in_run = false;
+				ok = handle_command(reader, err);
+				break;
+		}
+		if (!ok)
+			return false;
+	}
+}
+
+/*
+ * Do lines end with CR LF?  The first one tells for all.
+ */
+static bool
+probe_crlf(DgArchiveStream *s, bool *crlf, DgArchiveError *err)
+{
+	const char *nl;
+
+	if (dg_archive_stream_fill(s, err) < 0)
+		return false;
+	nl = memchr(s->window + s->start, '\n', s->end - s->start);
+	*crlf = nl != NULL && nl > s->window + s->start && nl[-1] == '\r';
+	/* a byte order mark that an editor has left */
+	if (s->end - s->start >= 3 && memcmp(s->window + s->start, "\xef\xbb\xbf", 3) == 0)
+		s->start += 3;
+	return true;
+}
+
+bool
+dg_archive_plain_open(DgArchive *archive, DgArchiveError *err)
+{
+	PlainReader reader;
+	DgArchiveStream *stream = calloc(1, sizeof(*stream));
+	size_t		i;
+
+	if (stream == NULL)
+		return dg_archive_no_memory(err);
+	archive->toc = stream;
+	archive->info.format = DG_ARCHIVE_PLAIN;
+	memset(&reader, 0, sizeof(reader));
+	reader.archive = archive;
+	reader.stream = stream;
+	if (!dg_archive_stream_init(stream, archive, DG_ARCHIVE_NONE,
+								DG_ARCHIVE_FRAME_FILE, err))
+		return false;
+	dg_archive_source_extent(&stream->source, archive->file, 0, archive->file->size);
+	dg_archive_script_init(&reader.script, archive, stream);
+	if (!probe_crlf(stream, &archive->crlf, err) || !read_script(&reader, err))
+		return false;
+	if (reader.banner && !reader.complete)
+		return dg_archive_fail(err, DG_ARCHIVE_TRUNCATED, archive->file->name,
+							   dg_archive_stream_tell(stream),
+							   "dump ends without its last line");
+	if (!dg_archive_defn_resolve(archive, err))
+		return false;
+	for (i = 0; i < archive->entry_count; i++)
+	{
+		if (!dg_archive_entry_columns(archive, &archive->entries[i], err))
+			return false;
+	}
+	return true;
+}

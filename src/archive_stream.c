@@ -1,0 +1,342 @@
+/*
+ * archive_stream.c
+ *		Decoded bytes of a source in a sliding window.
+ *
+ * Readers look at window[start .. end) and advance start; when they need more
+ * than is there, dg_archive_stream_fill() moves what is left to the front and
+ * decodes behind it.  Pointers into the window are good until then.  The
+ * window only grows when it is full of one unfinished row, so its size follows
+ * the data that has arrived.
+ *
+ * The end is reported only once the source is used up and the codec has seen
+ * the end of its last frame, with the checksum the frame carries.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "archive_internal.h"
+
+static const DgArchiveCodec *
+choose_codec(DgArchive *archive, DgArchiveCompression compression)
+{
+	switch (compression)
+	{
+		case DG_ARCHIVE_NONE:
+			break;
+		case DG_ARCHIVE_GZIP:
+#ifdef DG_HAVE_ISAL
+			if (!archive->options.force_zlib)
+				return &dg_archive_codec_isal;
+#else
+			(void) archive;
+#endif
+			return &dg_archive_codec_zlib;
+		case DG_ARCHIVE_LZ4:
+			return &dg_archive_codec_lz4;
+		case DG_ARCHIVE_ZSTD:
+			return &dg_archive_codec_zstd;
+	}
+	return NULL;
+}
+
+/*
+ * Prepares the stream; the caller sets up its source next.  Also after a
+ * failure the stream is to be freed.
+ */
+bool
+dg_archive_stream_init(DgArchiveStream *stream, DgArchive *archive,
+					   DgArchiveCompression compression,
+					   DgArchiveFraming framing, DgArchiveError *err)
+{
+	memset(stream, 0, sizeof(*stream));
+	stream->archive = archive;
+	stream->framing = framing;
+	stream->codec = choose_codec(archive, compression);
+	stream->cap = DG_ARCHIVE_WINDOW_SIZE;
+	stream->window = malloc(stream->cap);
+	if (stream->window == NULL)
+		return dg_archive_no_memory(err);
+	if (stream->codec == NULL)
+		return true;
+	stream->in = malloc(DG_ARCHIVE_INPUT_SIZE);
+	stream->codec_state = stream->codec->create(framing);
+	if (stream->in == NULL || stream->codec_state == NULL)
+		return dg_archive_no_memory(err);
+	return true;
+}
+
+void
+dg_archive_stream_free(DgArchiveStream *stream)
+{
+	if (stream->codec_state != NULL)
+		stream->codec->destroy(stream->codec_state);
+	dg_archive_source_free(&stream->source);
+	free(stream->in);
+	free(stream->window);
+	memset(stream, 0, sizeof(*stream));
+}
+
+/* Decoded bytes before the next unread one. */
+uint64_t
+dg_archive_stream_tell(const DgArchiveStream *stream)
+{
+	return stream->base + stream->start;
+}
+
+/*
+ * File offset that the next unread byte stems from: exact where stored as is
+ * in an extent, otherwise that of the input used so far.
+ */
+uint64_t
+dg_archive_stream_stored(const DgArchiveStream *stream)
+{
+	if (stream->codec == NULL && !stream->source.chunked)
+		return stream->source.pos - (stream->end - stream->start);
+	return stream->source.pos;
+}
+
+/*
+ * Back to the first byte of an extent.
+ */
+bool
+dg_archive_stream_rewind(DgArchiveStream *stream, DgArchiveError *err)
+{
+	if (stream->codec != NULL && !stream->codec->reset(stream->codec_state))
+		return dg_archive_no_memory(err);
+	stream->source.pos = stream->source.start;
+	stream->source.at_end = false;
+	stream->in_start = stream->in_end = 0;
+	stream->start = stream->end = 0;
+	stream->base = 0;
+	stream->in_frame = stream->any_frame = stream->ended = false;
+	return true;
+}
+
+/*
+ * Refills the empty input buffer.  *more is false at the end of the source.
+ */
+static bool
+fill_input(DgArchiveStream *stream, bool *more, DgArchiveError *err)
+{
+	size_t		got;
+
+	if (!dg_archive_source_read(&stream->source, stream->in,
+								DG_ARCHIVE_INPUT_SIZE, &got, err))
+		return false;
+	stream->in_start = 0;
+	stream->in_end = got;
+	*more = got > 0;
+	return true;
+}
+
+/*
+ * At the end of the source: is that an end of the stream?
+ */
+static bool
+finish_input(DgArchiveStream *stream, DgArchiveError *err)
+{
+	if (stream->in_frame || !stream->any_frame)
+		return dg_archive_fail(err, DG_ARCHIVE_TRUNCATED,
+							   stream->source.file->name, stream->source.pos,
+							   "%s data ends too early", stream->codec->name);
+	stream->ended = true;
+	return true;
+}
+
+/*
+ * Between frames: decides whether another one may begin.
+ */
+static bool
+begin_frame(DgArchiveStream *stream, DgArchiveError *err)
+{
+	if (stream->any_frame)
+	{
+		if (stream->framing == DG_ARCHIVE_FRAME_ZLIB &&
+			stream->codec->single_zlib)
+			return dg_archive_fail(err, DG_ARCHIVE_CORRUPT,
+								   stream->source.file->name, stream->source.pos,
+								   "data after the end of the %s stream",
+								   stream->codec->name);
+		if (!stream->codec->reset(stream->codec_state))
+			return dg_archive_no_memory(err);
+	}
+	stream->in_frame = true;
+	return true;
+}
+
+/*
+ * Runs the codec once over what input there is.  *progress: it used or made
+ * bytes.
+ */
+static bool
+decode_once(DgArchiveStream *stream, bool *progress, DgArchiveError *err)
+{
+	DgArchiveCodecIO io;
+	size_t		in_len = stream->in_end - stream->in_start;
+	size_t		out_len = stream->cap - stream->end;
+
+	memset(&io, 0, sizeof(io));
+	io.in = stream->in + stream->in_start;
+	io.in_len = in_len;
+	io.out = (unsigned char *) stream->window + stream->end;
+	io.out_len = out_len;
+	if (!stream->codec->decode(stream->codec_state, &io))
+		return dg_archive_fail(err, io.status, stream->source.file->name,
+							   stream->source.pos - in_len, "%s data: %s",
+							   stream->codec->name, io.detail);
+	stream->in_start += in_len - io.in_len;
+	stream->end += out_len - io.out_len;
+	*progress = io.in_len < in_len || io.out_len < out_len || io.frame_end;
+	if (io.frame_end)
+	{
+		stream->in_frame = false;
+		stream->any_frame = true;
+	}
+	return true;
+}
+
+static bool
+fill_decoded(DgArchiveStream *stream, DgArchiveError *err)
+{
+	while (stream->end < stream->cap && !stream->ended)
+	{
+		bool		progress = false;
+
+		if (stream->in_frame && !decode_once(stream, &progress, err))
+			return false;
+		if (progress)
+			continue;
+		if (stream->in_start == stream->in_end)
+		{
+			bool		more;
+
+			if (!fill_input(stream, &more, err))
+				return false;
+			if (!more)
+				return finish_input(stream, err);
+		}
+		else if (stream->in_frame)
+			return dg_archive_fail(err, DG_ARCHIVE_CORRUPT,
+								   stream->source.file->name, stream->source.pos,
+								   "%s data makes no progress", stream->codec->name);
+		if (!stream->in_frame && !begin_frame(stream, err))
+			return false;
+	}
+	return true;
+}
+
+static bool
+fill_stored(DgArchiveStream *stream, DgArchiveError *err)
+{
+	while (stream->end < stream->cap && !stream->ended)
+	{
+		size_t		got;
+
+		if (!dg_archive_source_read(&stream->source, stream->window + stream->end,
+									stream->cap - stream->end, &got, err))
+			return false;
+		stream->end += got;
+		stream->ended = got == 0;
+	}
+	return true;
+}
+
+/*
+ * Gets more bytes into the window.  1: there are more than before, 0: the
+ * stream has ended, -1: error.
+ */
+int
+dg_archive_stream_fill(DgArchiveStream *stream, DgArchiveError *err)
+{
+	size_t		have = stream->end - stream->start;
+
+	if (stream->ended)
+		return 0;
+	if (dg_archive_interrupted(stream->archive, err))
+		return -1;
+	if (stream->start > 0)
+	{
+		if (have > 0)
+			memmove(stream->window, stream->window + stream->start, have);
+		stream->base += stream->start;
+		stream->start = 0;
+		stream->end = have;
+	}
+	else if (have == stream->cap)
+	{
+		if (have >= DG_ARCHIVE_MAX_ROW)
+		{
+			dg_archive_fail(err, DG_ARCHIVE_TOO_LARGE, stream->source.file->name,
+							stream->source.pos, "row of more than %zu bytes",
+							DG_ARCHIVE_MAX_ROW);
+			return -1;
+		}
+		if (!dg_archive_grow(&stream->window, &stream->cap, have * 2, 1))
+		{
+			dg_archive_no_memory(err);
+			return -1;
+		}
+	}
+	if (!(stream->codec != NULL ? fill_decoded(stream, err) : fill_stored(stream, err)))
+		return -1;
+	return stream->end > have ? 1 : 0;
+}
+
+/*
+ * Copies len bytes out, or fails at the end of the stream.
+ */
+bool
+dg_archive_stream_take(DgArchiveStream *stream, void *buf, size_t len,
+					   DgArchiveError *err)
+{
+	while (len > 0)
+	{
+		size_t		n = stream->end - stream->start;
+		int			rc;
+
+		if (n > len)
+			n = len;
+		memcpy(buf, stream->window + stream->start, n);
+		stream->start += n;
+		buf = (char *) buf + n;
+		len -= n;
+		if (len == 0)
+			break;
+		rc = dg_archive_stream_fill(stream, err);
+		if (rc < 0)
+			return false;
+		if (rc == 0)
+			return dg_archive_fail(err, DG_ARCHIVE_TRUNCATED,
+								   stream->source.file->name, stream->source.pos,
+								   "unexpected end of file");
+	}
+	return true;
+}
+
+/*
+ * Passes over len bytes, or fails at the end of the stream.
+ */
+bool
+dg_archive_stream_skip(DgArchiveStream *stream, uint64_t len, DgArchiveError *err)
+{
+	for (;;)
+	{
+		size_t		n = stream->end - stream->start;
+		int			rc;
+
+		if (n >= len)
+		{
+			stream->start += (size_t) len;
+			return true;
+		}
+		stream->start = stream->end;
+		len -= n;
+		rc = dg_archive_stream_fill(stream, err);
+		if (rc < 0)
+			return false;
+		if (rc == 0)
+			return dg_archive_fail(err, DG_ARCHIVE_TRUNCATED,
+								   stream->source.file->name, stream->source.pos,
+								   "unexpected end of file");
+	}
+}

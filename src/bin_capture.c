@@ -1,0 +1,330 @@
+/*
+ * bin_capture.c
+ *		The guard triggers' functions: rows that leave a guarded table go into
+ *		its bin.
+ *
+ * Capturing happens after the rows were really deleted and within the same
+ * statement, so that what is in the bin is exactly what left the table, or
+ * nothing is. Whatever cannot be kept is an error, and the rows stay.
+ *
+ * A row that moves to another partition by UPDATE is not a deletion. It does
+ * not reach the transition table of a DELETE; the row trigger tells it by the
+ * mark that heap_delete() leaves in such a tuple.
+ */
+#include "bin.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+PG_FUNCTION_INFO_V1(dg_capture_statement);
+PG_FUNCTION_INFO_V1(dg_capture_row);
+PG_FUNCTION_INFO_V1(dg_capture_truncate);
+
+/* One tenant of the table that is being captured. */
+typedef struct TenantPart
+{
+	Datum		tenant;			/* hash key */
+	uint32		hash;
+	char		status;
+	int32		part;
+	int32		rows;
+	char	   *name;
+	char	   *contact;
+} TenantPart;
+
+typedef struct TenantType
+{
+	int16		len;
+	bool		byval;
+} TenantType;
+
+#define SH_PREFIX tenants
+#define SH_ELEMENT_TYPE TenantPart
+#define SH_KEY_TYPE Datum
+#define SH_KEY tenant
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, a) a->hash
+#define SH_HASH_KEY(tb, key) \
+	datum_image_hash(key, ((TenantType *) tb->private_data)->byval, ((TenantType *) tb->private_data)->len)
+#define SH_EQUAL(tb, a, b) \
+	datum_image_eq(a, b, ((TenantType *) tb->private_data)->byval, ((TenantType *) tb->private_data)->len)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+typedef struct CaptureState
+{
+	DgGuard    *guard;
+	DgCapture  *plan;
+	int64		deletion;
+	DgBinWriter *writer;
+	DgTenantResolver *resolver;
+	TenantType	tenant_type;
+	tenants_hash *tenants;
+	TenantPart *last;			/* the tenant of the row before; tenants rarely alternate */
+	TenantPart	no_tenant;		/* rows whose tenant is null, or that have none */
+} CaptureState;
+
+/* ----------------------------------------------------------------------
+ * One capture: rows of one table, one call of a trigger
+ * ----------------------------------------------------------------------
+ */
+
+static void
+capture_begin(CaptureState *state, Relation rel)
+{
+	DgGuard    *guard = dg_guard_lookup(RelationGetRelid(rel));
+
+	if (!guard->guarded)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_CANNOT_CAPTURE),
+				 errmsg("cannot delete from \"%s\": it has a guard trigger but is not enrolled",
+						RelationGetRelationName(rel)),
+				 errdetail("Its deleted rows would be lost."),
+				 errhint("Enrol it with deletion_guard.guard_table(%s), or drop the triggers whose names begin with \"%s\".",
+						 quote_literal_cstr(dg_relation_name(RelationGetRelid(rel))), DG_TRIGGER_PREFIX)));
+
+	memset(state, 0, sizeof(CaptureState));
+	state->plan = dg_bin_capture_plan(guard, rel);
+	state->deletion = dg_deletion_current();
+	state->writer = dg_bin_writer_begin(state->plan, state->deletion);
+	if (state->writer == NULL)
+	{
+		/* the bin table was dropped since the plan was made: make it anew */
+		dg_guard_forget_all();
+		guard = dg_guard_lookup(RelationGetRelid(rel));
+		state->plan = dg_bin_capture_plan(guard, rel);
+		state->writer = dg_bin_writer_begin(state->plan, state->deletion);
+		if (state->writer == NULL)
+			elog(ERROR, "bin table %u of \"%s\" is gone", state->plan->bin_table,
+				 RelationGetRelationName(rel));
+	}
+	state->guard = guard;
+	state->resolver = dg_tenant_resolver_begin(guard, state->plan, rel);
+	if (state->resolver != NULL)
+	{
+		dg_tenant_resolver_type(state->resolver, &state->tenant_type.len, &state->tenant_type.byval);
+		state->tenants = tenants_create(CurrentMemoryContext, 16, &state->tenant_type);
+	}
+}
+
+static char *
+column_text(TupleTableSlot *slot, AttrNumber attnum)
+{
+	bool		isnull;
+	Datum		value;
+	Oid			output;
+	bool		varlena;
+
+	if (attnum == InvalidAttrNumber)
+		return NULL;
+	value = slot_getattr(slot, attnum, &isnull);
+	if (isnull)
+		return NULL;
+	getTypeOutputInfo(TupleDescAttr(slot->tts_tupleDescriptor, attnum - 1)->atttypid,
+					  &output, &varlena);
+	return OidOutputFunctionCall(output, value);
+}
+
+static void
+part_begin(CaptureState *state, TenantPart *part, TupleTableSlot *slot)
+{
+	part->part = dg_deletion_next_part();
+	part->rows = 0;
+	part->name = column_text(slot, state->plan->name_attnum);
+	part->contact = column_text(slot, state->plan->contact_attnum);
+}
+
+static void
+part_end(CaptureState *state, TenantPart *part, char *tenant)
+{
+	if (part->rows > 0)
+		dg_deletion_add_part(state->deletion, part->part, state->plan->bin_id,
+							 tenant, part->name, part->contact, part->rows);
+}
+
+/*
+ * The part that a row belongs to.
+ */
+static TenantPart *
+part_of_row(CaptureState *state, TupleTableSlot *slot)
+{
+	Datum		tenant = (Datum) 0;
+	bool		isnull = true;
+	bool		found;
+	TenantPart *part;
+
+	if (state->resolver != NULL)
+		tenant = dg_tenant_resolve(state->resolver, slot, &isnull);
+	if (isnull)
+	{
+		if (state->no_tenant.part == 0)
+			part_begin(state, &state->no_tenant, slot);
+		return &state->no_tenant;
+	}
+
+	if (state->last != NULL &&
+		datum_image_eq(state->last->tenant, tenant, state->tenant_type.byval, state->tenant_type.len))
+		return state->last;
+	part = tenants_insert(state->tenants, tenant, &found);
+	if (!found)
+	{
+		part->tenant = datumCopy(tenant, state->tenant_type.byval, state->tenant_type.len);
+		part_begin(state, part, slot);
+	}
+	state->last = part;
+	return part;
+}
+
+static void
+capture_put(CaptureState *state, TupleTableSlot *slot)
+{
+	TenantPart *part = part_of_row(state, slot);
+
+	if (part->rows == PG_INT32_MAX)
+	{
+		part_end(state, part, part == &state->no_tenant ? NULL :
+				 dg_tenant_text(state->resolver, part->tenant));
+		part_begin(state, part, slot);
+	}
+	dg_bin_writer_put(state->writer, slot, part->part, ++part->rows);
+}
+
+static void
+capture_end(CaptureState *state)
+{
+	dg_bin_writer_end(state->writer);
+	part_end(state, &state->no_tenant, NULL);
+	if (state->tenants != NULL)
+	{
+		tenants_iterator it;
+		TenantPart *part;
+
+		tenants_start_iterate(state->tenants, &it);
+		while ((part = tenants_iterate(state->tenants, &it)) != NULL)
+			part_end(state, part, dg_tenant_text(state->resolver, part->tenant));
+	}
+	if (state->resolver != NULL)
+		dg_tenant_resolver_end(state->resolver);
+}
+
+/* ----------------------------------------------------------------------
+ * The triggers
+ * ----------------------------------------------------------------------
+ */
+
+static TriggerData *
+trigger_data(FunctionCallInfo fcinfo, TriggerEvent expected, const char *function)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || (trigdata->tg_event & expected) != expected ||
+		(trigdata->tg_event & TRIGGER_EVENT_OPMASK) != (expected & TRIGGER_EVENT_OPMASK))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called as the trigger it is for", function),
+				 errhint("Let deletion_guard.guard_table() make the triggers.")));
+	return trigdata;
+}
+
+/*
+ * AFTER DELETE, statement: captures the transition table.
+ */
+Datum
+dg_capture_statement(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE, "capture_statement");
+	CaptureState state;
+	TupleTableSlot *slot;
+
+	if (!TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event) || trigdata->tg_trigger->tgoldtable == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("trigger \"%s\" has no transition table", trigdata->tg_trigger->tgname),
+				 errhint("Let deletion_guard.guard_table() make the triggers.")));
+	if (trigdata->tg_oldtable == NULL)
+		return PointerGetDatum(NULL);
+
+	slot = MakeSingleTupleTableSlot(RelationGetDescr(trigdata->tg_relation), &TTSOpsMinimalTuple);
+	tuplestore_rescan(trigdata->tg_oldtable);
+	if (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, slot))
+	{
+		capture_begin(&state, trigdata->tg_relation);
+		do
+		{
+			CHECK_FOR_INTERRUPTS();
+			capture_put(&state, slot);
+		} while (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, slot));
+		capture_end(&state);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * AFTER DELETE, row: captures one row, unless it has moved to another
+ * partition.
+ */
+Datum
+dg_capture_row(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE | TRIGGER_EVENT_ROW, "capture_row");
+	CaptureState state;
+
+	if (ItemPointerIndicatesMovedPartitions(&trigdata->tg_trigtuple->t_data->t_ctid))
+		return PointerGetDatum(NULL);
+	capture_begin(&state, trigdata->tg_relation);
+	capture_put(&state, trigdata->tg_trigslot);
+	capture_end(&state);
+	return PointerGetDatum(NULL);
+}
+
+/*
+ * BEFORE TRUNCATE: captures what the table holds now. TRUNCATE has locked out
+ * everybody else, so the latest snapshot sees every row that is about to go,
+ * which the transaction's own snapshot might not.
+ */
+Datum
+dg_capture_truncate(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_TRUNCATE | TRIGGER_EVENT_BEFORE,
+										 "capture_truncate");
+	Relation	rel = trigdata->tg_relation;
+	CaptureState state;
+	TableScanDesc scan;
+	TupleTableSlot *slot;
+	Snapshot	snapshot;
+
+	/* the partitions of a partitioned table have triggers of their own */
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		return PointerGetDatum(NULL);
+
+	CommandCounterIncrement();
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	slot = table_slot_create(rel, NULL);
+	scan = table_beginscan(rel, snapshot, 0, NULL);
+	if (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		capture_begin(&state, rel);
+		do
+		{
+			CHECK_FOR_INTERRUPTS();
+			capture_put(&state, slot);
+		} while (table_scan_getnextslot(scan, ForwardScanDirection, slot));
+		capture_end(&state);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+	return PointerGetDatum(NULL);
+}

@@ -1,0 +1,190 @@
+/*
+ * bin_deletion.c
+ *		Deletions: everything that one top-level statement removes.
+ *
+ * The first row captured in a statement writes the deletion's record; each
+ * capture then adds one part for each tenant, with its count. Both are written
+ * at once and never touched again while the statement runs: nothing is held
+ * back in memory, so an error, a savepoint or a crash can leave nothing behind
+ * that does not match the rows.
+ *
+ * The backend remembers the current deletion. It ends with the top-level
+ * statement or the transaction, whichever is first, and is forgotten when the
+ * subtransaction that wrote its record is rolled back.
+ */
+#include "bin.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/inet.h"
+#include "utils/timestamp.h"
+#include "utils/xid8.h"
+
+#define Natts_deletion_record	11
+#define Natts_deletion_part		9
+
+static struct
+{
+	int64		id;				/* 0: none */
+	uint64		statement;		/* serial of its top-level statement */
+	LocalTransactionId lxid;
+	SubTransactionId subid;		/* that wrote the record */
+	int32		parts;
+}			current;
+
+static void
+forget_at_subxact(SubXactEvent event, SubTransactionId mySubid,
+				  SubTransactionId parentSubid, void *arg)
+{
+	if (current.id == 0 || current.subid != mySubid)
+		return;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		current.id = 0;
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+		current.subid = parentSubid;
+}
+
+static void
+forget_at_xact(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
+		current.id = 0;
+}
+
+void
+dg_deletion_init(void)
+{
+	RegisterSubXactCallback(forget_at_subxact, NULL);
+	RegisterXactCallback(forget_at_xact, NULL);
+}
+
+/* ----------------------------------------------------------------------
+ * The record
+ * ----------------------------------------------------------------------
+ */
+
+static void
+set_text(Datum *values, bool *nulls, int i, const char *text)
+{
+	nulls[i] = (text == NULL || *text == '\0');
+	values[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(text);
+}
+
+/*
+ * The client's address; null for a unix socket or a background worker.
+ */
+static void
+set_client_addr(Datum *values, bool *nulls, int i)
+{
+	FunctionCallInfoBaseData fcinfo_data;
+	FunctionCallInfo fcinfo = &fcinfo_data;
+
+	InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
+	values[i] = inet_client_addr(fcinfo);
+	nulls[i] = fcinfo->isnull;
+}
+
+/*
+ * When the rows may be purged at the earliest; infinity: never.
+ */
+static TimestampTz
+purge_not_before(TimestampTz deleted_at)
+{
+	int64		seconds = dg_retention_seconds();
+
+	if (seconds < 0 || deleted_at > DT_NOEND - seconds * USECS_PER_SEC)
+		return DT_NOEND;
+	return deleted_at + seconds * USECS_PER_SEC;
+}
+
+static void
+write_record(int64 id)
+{
+	Datum		values[Natts_deletion_record];
+	bool		nulls[Natts_deletion_record] = {false};
+	TimestampTz now = GetCurrentTimestamp();
+
+	values[0] = Int64GetDatum(id);
+	values[1] = TimestampTzGetDatum(now);
+	set_text(values, nulls, 2, GetUserNameFromId(GetSessionUserId(), true));
+	set_text(values, nulls, 3, GetUserNameFromId(GetUserId(), true));
+	set_text(values, nulls, 4, application_name);
+	set_client_addr(values, nulls, 5);
+	set_text(values, nulls, 6, dg_actor);
+	set_text(values, nulls, 7, dg_reason);
+	set_text(values, nulls, 8, debug_query_string);
+	values[9] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+	values[10] = TimestampTzGetDatum(purge_not_before(now));
+	dg_store_insert(dg_objects()->deletion_record, values, nulls);
+}
+
+/*
+ * The id of the deletion that the current statement makes; writes its record
+ * if this is its first row.
+ */
+int64
+dg_deletion_current(void)
+{
+	if (current.id != 0 && current.statement == dg_statement_serial() &&
+		current.lxid == DG_MY_LXID)
+		return current.id;
+
+	current.id = 0;
+	current.statement = dg_statement_serial();
+	current.lxid = DG_MY_LXID;
+	current.subid = GetCurrentSubTransactionId();
+	current.parts = 0;
+	{
+		int64		id = nextval_internal(dg_objects()->deletion_id_seq, false);
+
+		write_record(id);
+		current.id = id;
+	}
+	return current.id;
+}
+
+/*
+ * A number for the next part of the current deletion.
+ */
+int32
+dg_deletion_next_part(void)
+{
+	Assert(current.id != 0);
+	if (current.parts == PG_INT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("one statement deleted rows of too many tenants and tables")));
+	return ++current.parts;
+}
+
+/*
+ * Writes one part of a deletion. tenant, tenant_name and contact may be null.
+ */
+void
+dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenant,
+					 const char *tenant_name, const char *contact, int64 rows)
+{
+	Datum		values[Natts_deletion_part];
+	bool		nulls[Natts_deletion_part] = {false};
+
+	values[0] = Int64GetDatum(deletion);
+	values[1] = Int32GetDatum(part);
+	values[2] = Int32GetDatum(bin_id);
+	nulls[3] = (tenant == NULL);
+	if (tenant != NULL)
+		values[3] = CStringGetTextDatum(tenant);
+	set_text(values, nulls, 4, tenant_name);
+	set_text(values, nulls, 5, contact);
+	values[6] = Int64GetDatum(rows);
+	values[7] = Int64GetDatum(0);
+	values[8] = Int64GetDatum(0);
+	dg_store_insert(dg_objects()->deletion_part, values, nulls);
+}

@@ -1,0 +1,114 @@
+/*
+ * bin_label.c
+ *		Names and contacts of tenants.
+ *
+ * The live tenant table knows them first; for a tenant that was deleted, its
+ * latest deletion does. They are not copied into the other parts of a
+ * deletion, so that a purge has few places to forget them in.
+ */
+#include "bin.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+PG_FUNCTION_INFO_V1(dg_tenant_label);
+
+static const char *
+column_or_null(const NameData *column)
+{
+	return NameStr(*column)[0] == '\0' ? "NULL" :
+		psprintf("t.%s::pg_catalog.text", quote_identifier(NameStr(*column)));
+}
+
+/*
+ * Runs a query with the tenant as $1 whose two columns are name and contact.
+ * False if it finds none. Results are in the caller's context.
+ */
+static bool
+query_label(const char *sql, const char *tenant, MemoryContext context, char **name, char **contact)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(tenant)};
+	MemoryContext old;
+	char	   *value;
+
+	dg_spi_execute(sql, 1, types, values, NULL);
+	if (SPI_processed == 0)
+		return false;
+	old = MemoryContextSwitchTo(context);
+	value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	*name = value != NULL ? MemoryContextStrdup(context, value) : NULL;
+	value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+	*contact = value != NULL ? MemoryContextStrdup(context, value) : NULL;
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+static bool
+live_label(const char *tenant, MemoryContext context, char **name, char **contact)
+{
+	const DgTenantTable *tenants = dg_tenant_table();
+	Oid			type;
+
+	if (!OidIsValid(tenants->relid) || get_rel_name(tenants->relid) == NULL)
+		return false;
+	type = get_atttype(tenants->relid, get_attnum(tenants->relid, NameStr(tenants->key_column)));
+	if (!OidIsValid(type))
+		return false;
+	return query_label(psprintf("SELECT %s, %s FROM %s t WHERE t.%s = $1::%s",
+								column_or_null(&tenants->name_column),
+								column_or_null(&tenants->contact_column),
+								dg_relation_name(tenants->relid),
+								quote_identifier(NameStr(tenants->key_column)),
+								format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY)),
+					   tenant, context, name, contact);
+}
+
+/*
+ * Name and contact of a tenant, palloc'd, or NULL. Returns false if nothing is
+ * known of the tenant at all. *live tells whether the tenant table has it now.
+ */
+bool
+dg_tenant_find_label(const char *tenant, char **name, char **contact, bool *live)
+{
+	MemoryContext context = CurrentMemoryContext;
+	bool		found;
+
+	*name = *contact = NULL;
+	SPI_connect();
+	*live = found = live_label(tenant, context, name, contact);
+	if (!found)
+		found = query_label("SELECT p.tenant_name, p.contact FROM deletion_guard.deletion_part p"
+							" JOIN deletion_guard.bin b USING (bin_id)"
+							" JOIN deletion_guard.tenant_table t ON t.relation = b.relation"
+							" WHERE p.tenant = $1 ORDER BY p.deletion_id DESC LIMIT 1",
+							tenant, context, name, contact);
+	SPI_finish();
+	return found;
+}
+
+/*
+ * tenant_label(tenant text) -> (tenant_name text, contact text)
+ */
+Datum
+dg_tenant_label(PG_FUNCTION_ARGS)
+{
+	char	   *name;
+	char	   *contact;
+	bool		live;
+	TupleDesc	desc;
+	Datum		values[2];
+	bool		nulls[2];
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	(void) dg_tenant_find_label(text_to_cstring(PG_GETARG_TEXT_PP(0)), &name, &contact, &live);
+	nulls[0] = (name == NULL);
+	nulls[1] = (contact == NULL);
+	values[0] = nulls[0] ? (Datum) 0 : CStringGetTextDatum(name);
+	values[1] = nulls[1] ? (Datum) 0 : CStringGetTextDatum(contact);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}

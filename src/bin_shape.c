@@ -1,0 +1,356 @@
+/*
+ * bin_shape.c
+ *		Bin tables and the row shapes they hold.
+ *
+ * A bin table belongs to one guarded table and one shape: the live columns, in
+ * order, with their types. It is made by the first deletion that needs it, not
+ * when the table is enrolled, so that an unused bin never stands in the way of
+ * dropping a type. When the guarded table's columns change, the next deletion
+ * finds no bin of the new shape and makes another; old rows stay where they
+ * are, as they were.
+ *
+ * Making a bin is serialized by a lock per guarded table, held until the end
+ * of the transaction, as the table itself is visible to others only then.
+ */
+#include "bin.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "commands/sequence.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+/* columns of deletion_guard.bin */
+#define Anum_registry_bin_id		1
+#define Anum_registry_relation		2
+#define Anum_registry_name			3
+#define Anum_registry_bin_table		4
+#define Anum_registry_shape			5
+#define Anum_registry_created_at	6
+#define Natts_registry				6
+
+/*
+ * Does the bin keep this column? Dropped ones have no value any more, and a
+ * virtual generated column has none in the row.
+ */
+static bool
+keeps_column(Form_pg_attribute att)
+{
+	return !att->attisdropped && att->attgenerated != 'v';
+}
+
+/*
+ * "name type collation" of one column, as CREATE TABLE takes it.
+ */
+static void
+append_column(StringInfo buf, Form_pg_attribute att)
+{
+	appendStringInfo(buf, "%s %s", quote_identifier(NameStr(att->attname)),
+					 format_type_extended(att->atttypid, att->atttypmod,
+										  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+	if (OidIsValid(att->attcollation) && att->attcollation != get_typcollation(att->atttypid))
+	{
+		HeapTuple	tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(att->attcollation));
+		Form_pg_collation coll;
+
+		if (!HeapTupleIsValid(tuple))
+			elog(ERROR, "cache lookup failed for collation %u", att->attcollation);
+		coll = (Form_pg_collation) GETSTRUCT(tuple);
+		appendStringInfo(buf, " COLLATE %s",
+						 quote_qualified_identifier(get_namespace_name(coll->collnamespace),
+													NameStr(coll->collname)));
+		ReleaseSysCache(tuple);
+	}
+}
+
+/*
+ * The shape of a table, palloc'd: its live columns in CREATE TABLE's words.
+ */
+char *
+dg_bin_shape(TupleDesc desc)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!keeps_column(att))
+			continue;
+		if (buf.len > 0)
+			appendStringInfoString(&buf, ", ");
+		append_column(&buf, att);
+	}
+	return buf.data;
+}
+
+/*
+ * Looks for the bin of a table and shape; false if there is none yet.
+ */
+static bool
+find_bin(Oid root, const char *shape, int32 *bin_id, Oid *bin_table)
+{
+	Relation	registry = table_open(dg_objects()->bin, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(registry);
+	bool		found = false;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_registry_relation, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(root));
+	scan = systable_beginscan(registry, dg_objects()->bin_relation_idx, true, NULL, 1, &key);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, Anum_registry_shape, desc, &isnull);
+
+		if (strcmp(TextDatumGetCString(value), shape) != 0)
+			continue;
+		*bin_id = DatumGetInt32(heap_getattr(tuple, Anum_registry_bin_id, desc, &isnull));
+		*bin_table = DatumGetObjectId(heap_getattr(tuple, Anum_registry_bin_table, desc, &isnull));
+		found = OidIsValid(*bin_table) && get_rel_relkind(*bin_table) == RELKIND_RELATION;
+	}
+	systable_endscan(scan);
+	table_close(registry, AccessShareLock);
+	return found;
+}
+
+/* ----------------------------------------------------------------------
+ * Making a bin table
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * A name for one of the bin's own columns that the shape does not use.
+ */
+static const char *
+own_column(TupleDesc desc, const char *name)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (keeps_column(TupleDescAttr(desc, i)) &&
+			strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
+			return own_column(desc, psprintf("%s_", name));
+	}
+	return quote_identifier(name);
+}
+
+static char *
+bin_table_name(Oid root, int32 bin_id)
+{
+	char	   *name = get_rel_name(root);
+
+	/* leave room for the number, so that the name cannot be truncated to another's */
+	return psprintf("%.*s_%d", pg_mbcliplen(name, strlen(name), NAMEDATALEN - 13), name, bin_id);
+}
+
+static Oid
+create_bin_table(Oid root, TupleDesc desc, const char *shape, int32 bin_id)
+{
+	char	   *name = bin_table_name(root, bin_id);
+	const char *qualified = quote_qualified_identifier("deletion_guard_bin", name);
+	const char *deletion = own_column(desc, "_deletion");
+	const char *part = own_column(desc, "_part");
+	const char *row = own_column(desc, "_row");
+
+	SPI_connect();
+	dg_spi_execute(psprintf("CREATE TABLE %s (%s bigint NOT NULL, %s integer NOT NULL,"
+							" %s integer NOT NULL%s%s, PRIMARY KEY (%s, %s, %s)) USING heap",
+							qualified, deletion, part, row, *shape ? ", " : "", shape,
+							deletion, part, row),
+				   0, NULL, NULL, NULL);
+	dg_spi_execute(psprintf("REVOKE ALL ON %s FROM PUBLIC", qualified), 0, NULL, NULL, NULL);
+	dg_spi_execute(psprintf("CREATE TRIGGER deletion_guard_protect"
+							" BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s"
+							" FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.protect()", qualified),
+				   0, NULL, NULL, NULL);
+	dg_spi_execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER deletion_guard_protect", qualified),
+				   0, NULL, NULL, NULL);
+	SPI_finish();
+	return get_relname_relid(name, dg_objects()->bin_schema);
+}
+
+/*
+ * A plan may name a bin table that the transaction made; when that is rolled
+ * back, so must the plan be.
+ */
+static bool bins_made = false;
+
+static void
+forget_plans(void)
+{
+	if (bins_made)
+		dg_guard_forget_all();
+}
+
+static void
+forget_at_xact(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_ABORT)
+		forget_plans();
+	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
+		bins_made = false;
+}
+
+static void
+forget_at_subxact(SubXactEvent event, SubTransactionId mySubid,
+				  SubTransactionId parentSubid, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		forget_plans();
+}
+
+void
+dg_bin_shape_init(void)
+{
+	RegisterXactCallback(forget_at_xact, NULL);
+	RegisterSubXactCallback(forget_at_subxact, NULL);
+}
+
+static Oid
+create_bin(Oid root, TupleDesc desc, const char *shape, int32 *bin_id)
+{
+	Datum		values[Natts_registry];
+	bool		nulls[Natts_registry] = {false};
+	Oid			bin_table;
+
+	bins_made = true;
+	*bin_id = (int32) nextval_internal(dg_objects()->bin_id_seq, false);
+	bin_table = create_bin_table(root, desc, shape, *bin_id);
+
+	values[Anum_registry_bin_id - 1] = Int32GetDatum(*bin_id);
+	values[Anum_registry_relation - 1] = ObjectIdGetDatum(root);
+	values[Anum_registry_name - 1] = CStringGetTextDatum(dg_relation_name(root));
+	values[Anum_registry_bin_table - 1] = ObjectIdGetDatum(bin_table);
+	values[Anum_registry_shape - 1] = CStringGetTextDatum(shape);
+	values[Anum_registry_created_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	dg_store_insert(dg_objects()->bin, values, nulls);
+	CommandCounterIncrement();
+	return bin_table;
+}
+
+static Oid
+find_or_create_bin(Oid root, TupleDesc desc, int32 *bin_id)
+{
+	char	   *shape = dg_bin_shape(desc);
+	Oid			bin_table;
+
+	if (find_bin(root, shape, bin_id, &bin_table))
+		return bin_table;
+	dg_lock_object(dg_objects()->bin, root, ExclusiveLock);
+	if (find_bin(root, shape, bin_id, &bin_table))
+		return bin_table;
+	return create_bin(root, desc, shape, bin_id);
+}
+
+/* ----------------------------------------------------------------------
+ * The plan
+ * ----------------------------------------------------------------------
+ */
+
+static AttrNumber
+attnum_of(TupleDesc desc, const char *name)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped && namestrcmp(&att->attname, name) == 0)
+			return att->attnum;
+	}
+	return InvalidAttrNumber;
+}
+
+/*
+ * Maps the bin's columns to those of the rows, by name: a partition may have
+ * them in another order than its root, whose shape the bin has.
+ */
+static void
+map_columns(DgCapture *plan, TupleDesc shape, TupleDesc rows)
+{
+	plan->source = palloc(sizeof(AttrNumber) * shape->natts);
+	plan->nattrs = 0;
+	for (int i = 0; i < shape->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(shape, i);
+
+		if (keeps_column(att))
+			plan->source[plan->nattrs++] = attnum_of(rows, NameStr(att->attname));
+	}
+
+	plan->spliced = (plan->nattrs == rows->natts);
+	for (int i = 0; i < plan->nattrs; i++)
+	{
+		if (plan->source[i] != i + 1)
+			plan->spliced = false;
+	}
+}
+
+static void
+find_tenant_column(DgCapture *plan, DgGuard *guard, Relation rel)
+{
+	if (!guard->has_tenant_column)
+		return;
+	plan->tenant_attnum = attnum_of(RelationGetDescr(rel), NameStr(guard->tenant_column));
+	if (plan->tenant_attnum == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_CANNOT_CAPTURE),
+				 errmsg("cannot keep deleted rows of \"%s\": its tenant column \"%s\" does not exist any more",
+						RelationGetRelationName(rel), NameStr(guard->tenant_column)),
+				 errhint("Name the present one with deletion_guard.guard_table(%s, tenant_column => ...).",
+						 quote_literal_cstr(dg_relation_name(guard->root)))));
+}
+
+static void
+find_tenant_names(DgCapture *plan, DgGuard *guard, Relation rel)
+{
+	const DgTenantTable *tenants = dg_tenant_table();
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	if (tenants->relid != guard->root)
+		return;
+	plan->name_attnum = attnum_of(desc, NameStr(tenants->name_column));
+	plan->contact_attnum = attnum_of(desc, NameStr(tenants->contact_column));
+}
+
+/*
+ * How rows of rel, which guard describes, go into the bin; makes the bin if
+ * need be. Cached in the guard; valid as long as the guard is.
+ */
+DgCapture *
+dg_bin_capture_plan(DgGuard *guard, Relation rel)
+{
+	MemoryContext old;
+	DgCapture  *plan;
+	Relation	root;
+
+	if (guard->capture != NULL)
+		return guard->capture;
+
+	root = guard->root == guard->relid ? rel : table_open(guard->root, AccessShareLock);
+	old = MemoryContextSwitchTo(guard->context);
+	plan = palloc0(sizeof(DgCapture));
+	plan->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
+	map_columns(plan, RelationGetDescr(root), plan->desc);
+	find_tenant_column(plan, guard, rel);
+	find_tenant_names(plan, guard, rel);
+	MemoryContextSwitchTo(old);
+
+	plan->bin_table = find_or_create_bin(guard->root, RelationGetDescr(root), &plan->bin_id);
+	if (root != rel)
+		table_close(root, NoLock);
+	guard->capture = plan;
+	return plan;
+}

@@ -1,0 +1,242 @@
+/*
+ * bin_tenant.c
+ *		Which tenant a captured row belongs to.
+ *
+ * By a column of the row, or by a path of foreign keys. A path is followed by
+ * a query, with the snapshot of the statement that deletes: in a cascade the
+ * parent rows are gone already, but that snapshot still sees them. Answers are
+ * remembered for the rest of the capture, as many rows share a parent.
+ */
+#include "bin.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#define MAX_KEYS INDEX_MAX_KEYS
+
+/* A parent that was looked up; kept in a chain per hash. */
+typedef struct KnownParent
+{
+	uint32		hash;			/* hash key */
+	struct KnownParent *next;
+	Datum		keys[MAX_KEYS];
+	bool		isnull;
+	Datum		tenant;			/* text */
+} KnownParent;
+
+struct DgTenantResolver
+{
+	AttrNumber	attnum;			/* tenant column, or 0 */
+	Oid			type;			/* of the tenant as resolved */
+	int16		len;
+	bool		byval;
+	FmgrInfo	output;
+
+	/* for a path */
+	SPIPlanPtr	query;
+	int			nkeys;
+	AttrNumber	keys[MAX_KEYS];
+	int16		key_len[MAX_KEYS];
+	bool		key_byval[MAX_KEYS];
+	HTAB	   *known;
+	MemoryContext context;
+};
+
+static void
+begin_path(DgTenantResolver *resolver, DgGuard *guard, Relation rel)
+{
+	Oid			types[MAX_KEYS];
+	HASHCTL		ctl = {0};
+	char	   *sql = dg_guard_path_query(rel, guard->tenant_path, &resolver->nkeys,
+										  resolver->keys, types);
+
+	for (int i = 0; i < resolver->nkeys; i++)
+		get_typlenbyval(types[i], &resolver->key_len[i], &resolver->key_byval[i]);
+	resolver->context = CurrentMemoryContext;
+	ctl.keysize = sizeof(uint32);
+	ctl.entrysize = sizeof(KnownParent);
+	ctl.hcxt = CurrentMemoryContext;
+	resolver->known = hash_create("deletion_guard parents", 256, &ctl,
+								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	resolver->query = SPI_prepare(sql, resolver->nkeys, types);
+	if (resolver->query == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+}
+
+/*
+ * A resolver for rows of rel; NULL if the table has no tenant source. With a
+ * path, SPI stays connected until dg_tenant_resolver_end().
+ */
+DgTenantResolver *
+dg_tenant_resolver_begin(DgGuard *guard, DgCapture *plan, Relation rel)
+{
+	DgTenantResolver *resolver;
+	Oid			output;
+	bool		varlena;
+
+	if (plan->tenant_attnum == InvalidAttrNumber && guard->tenant_path == NIL)
+		return NULL;
+
+	resolver = palloc0(sizeof(DgTenantResolver));
+	resolver->attnum = plan->tenant_attnum;
+	resolver->type = resolver->attnum == InvalidAttrNumber ? TEXTOID :
+		TupleDescAttr(RelationGetDescr(rel), resolver->attnum - 1)->atttypid;
+	get_typlenbyval(resolver->type, &resolver->len, &resolver->byval);
+	getTypeOutputInfo(resolver->type, &output, &varlena);
+	fmgr_info(output, &resolver->output);
+	if (resolver->attnum == InvalidAttrNumber)
+		begin_path(resolver, guard, rel);
+	return resolver;
+}
+
+void
+dg_tenant_resolver_type(DgTenantResolver *resolver, int16 *len, bool *byval)
+{
+	*len = resolver->len;
+	*byval = resolver->byval;
+}
+
+/* ----------------------------------------------------------------------
+ * Following a path
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * Runs the query for one parent, first as the deleting statement sees it, then
+ * as of now: a parent may have been inserted since by somebody else, and the
+ * row have been moved under it. Null if there is no parent any more.
+ */
+static Datum
+query_tenant(DgTenantResolver *resolver, Datum *keys, bool *isnull)
+{
+	Datum		tenant = (Datum) 0;
+	Oid			save_userid;
+	int			save_sec_context;
+
+	*isnull = true;
+	GetUserIdAndSecContext(&save_userid, &save_sec_context);
+	SetUserIdAndSecContext(dg_objects()->owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	for (int attempt = 0; attempt < 2 && *isnull; attempt++)
+	{
+		Snapshot	snapshot = attempt == 0 && ActiveSnapshotSet() ?
+			GetActiveSnapshot() : GetLatestSnapshot();
+		int			ret = SPI_execute_snapshot(resolver->query, keys, NULL, snapshot,
+											   InvalidSnapshot, true, false, 1);
+
+		if (ret != SPI_OK_SELECT)
+			elog(ERROR, "looking for a tenant failed: %s", SPI_result_code_string(ret));
+		if (SPI_processed > 0)
+		{
+			Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, isnull);
+			MemoryContext old = MemoryContextSwitchTo(resolver->context);
+
+			if (!*isnull)
+				tenant = datumCopy(value, false, -1);
+			MemoryContextSwitchTo(old);
+		}
+		SPI_freetuptable(SPI_tuptable);
+	}
+	SetUserIdAndSecContext(save_userid, save_sec_context);
+	return tenant;
+}
+
+static bool
+same_keys(DgTenantResolver *resolver, Datum *a, Datum *b)
+{
+	for (int i = 0; i < resolver->nkeys; i++)
+	{
+		if (!datum_image_eq(a[i], b[i], resolver->key_byval[i], resolver->key_len[i]))
+			return false;
+	}
+	return true;
+}
+
+static KnownParent *
+known_parent(DgTenantResolver *resolver, Datum *keys)
+{
+	uint32		hash = 0;
+	KnownParent *first;
+	KnownParent *parent;
+	bool		found;
+	MemoryContext old;
+
+	for (int i = 0; i < resolver->nkeys; i++)
+		hash = pg_rotate_left32(hash, 1) ^
+			datum_image_hash(keys[i], resolver->key_byval[i], resolver->key_len[i]);
+	first = hash_search(resolver->known, &hash, HASH_ENTER, &found);
+	for (parent = found ? first : NULL; parent != NULL; parent = parent->next)
+	{
+		if (same_keys(resolver, parent->keys, keys))
+			return parent;
+	}
+
+	old = MemoryContextSwitchTo(resolver->context);
+	parent = first;
+	if (found)
+	{
+		parent = palloc0(sizeof(KnownParent));
+		parent->next = first->next;
+		first->next = parent;
+	}
+	else
+		parent->next = NULL;
+	for (int i = 0; i < resolver->nkeys; i++)
+		parent->keys[i] = datumCopy(keys[i], resolver->key_byval[i], resolver->key_len[i]);
+	MemoryContextSwitchTo(old);
+	parent->tenant = query_tenant(resolver, keys, &parent->isnull);
+	return parent;
+}
+
+static Datum
+resolve_path(DgTenantResolver *resolver, TupleTableSlot *slot, bool *isnull)
+{
+	Datum		keys[MAX_KEYS];
+	KnownParent *parent;
+
+	for (int i = 0; i < resolver->nkeys; i++)
+	{
+		keys[i] = slot_getattr(slot, resolver->keys[i], isnull);
+		if (*isnull)
+			return (Datum) 0;
+	}
+	parent = known_parent(resolver, keys);
+	*isnull = parent->isnull;
+	return parent->tenant;
+}
+
+/*
+ * The tenant of a row; valid until the slot changes.
+ */
+Datum
+dg_tenant_resolve(DgTenantResolver *resolver, TupleTableSlot *slot, bool *isnull)
+{
+	if (resolver->attnum != InvalidAttrNumber)
+		return slot_getattr(slot, resolver->attnum, isnull);
+	return resolve_path(resolver, slot, isnull);
+}
+
+/*
+ * A tenant's key as text, palloc'd.
+ */
+char *
+dg_tenant_text(DgTenantResolver *resolver, Datum tenant)
+{
+	return OutputFunctionCall(&resolver->output, tenant);
+}
+
+void
+dg_tenant_resolver_end(DgTenantResolver *resolver)
+{
+	if (resolver->query != NULL)
+		SPI_finish();
+	pfree(resolver);
+}

@@ -1,0 +1,465 @@
+/*
+ * bin_undelete.c
+ *		undelete(), undelete_tenant(), undelete_tenants(): rows go from the bin
+ *		back into their tables.
+ *
+ * A call restores all of what was asked for, or fails and restores nothing.
+ * It holds the lock of every tenant it concerns, so that two undeletes, or an
+ * undelete and a purge, follow one another; the second finds what the first
+ * left.
+ *
+ * A dry run does everything in a subtransaction, which is then rolled back: it
+ * reports what would have happened, a failure included.
+ */
+#include "bin.h"
+#include "ledger.h"
+#include "rows.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+PG_FUNCTION_INFO_V1(dg_undelete);
+PG_FUNCTION_INFO_V1(dg_undelete_tenant);
+PG_FUNCTION_INFO_V1(dg_undelete_tenants);
+
+/* A part that has rows in the bin. */
+typedef struct Part
+{
+	int64		deletion;
+	int32		part;
+	int32		bin_id;
+	Oid			relation;
+	char	   *relation_name;
+	Oid			bin_table;
+	char	   *tenant;			/* or NULL */
+	int64		rows;			/* still in the bin */
+} Part;
+
+/* A line of the report. */
+typedef struct Report
+{
+	Oid			relation;
+	char	   *tenant;
+	int64		restored;
+	int64		identical;
+	int64		skipped;
+} Report;
+
+typedef struct Undelete
+{
+	DgOnConflict on_conflict;
+	MemoryContext context;		/* of the parts and the report */
+	List	   *parts;
+	List	   *reports;
+	int64		rows;			/* that left the bin */
+	char	   *failure;		/* of a dry run */
+} Undelete;
+
+/* ----------------------------------------------------------------------
+ * What to restore
+ * ----------------------------------------------------------------------
+ */
+
+static Part *
+part_of_tuple(HeapTuple tuple, TupleDesc desc)
+{
+	Part	   *part = palloc0(sizeof(Part));
+	bool		isnull;
+
+	part->deletion = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
+	part->part = DatumGetInt32(SPI_getbinval(tuple, desc, 2, &isnull));
+	part->bin_id = DatumGetInt32(SPI_getbinval(tuple, desc, 3, &isnull));
+	part->relation = DatumGetObjectId(SPI_getbinval(tuple, desc, 4, &isnull));
+	part->relation_name = pstrdup(SPI_getvalue(tuple, desc, 5));
+	part->bin_table = DatumGetObjectId(SPI_getbinval(tuple, desc, 6, &isnull));
+	part->tenant = SPI_getvalue(tuple, desc, 7);
+	part->rows = DatumGetInt64(SPI_getbinval(tuple, desc, 8, &isnull));
+	return part;
+}
+
+/*
+ * Parts with rows in the bin, by a condition on deletion_part p and
+ * deletion_record d; a list in the call's context.
+ */
+static List *
+read_parts(Undelete *call, const char *condition, int nargs, Oid *types, Datum *values)
+{
+	List	   *parts = NIL;
+	MemoryContext old;
+
+	SPI_connect();
+	dg_spi_execute(psprintf("SELECT p.deletion_id, p.part, p.bin_id, b.relation, b.relation_name,"
+							" b.bin_table, p.tenant, p.rows - p.restored - p.purged"
+							" FROM deletion_guard.deletion_part p"
+							" JOIN deletion_guard.deletion_record d USING (deletion_id)"
+							" JOIN deletion_guard.bin b USING (bin_id)"
+							" WHERE p.rows > p.restored + p.purged AND %s"
+							" ORDER BY p.deletion_id, p.part", condition),
+				   nargs, types, values, NULL);
+	old = MemoryContextSwitchTo(call->context);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		parts = lappend(parts, part_of_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc));
+	MemoryContextSwitchTo(old);
+	SPI_finish();
+	return parts;
+}
+
+static void
+lock_tenants_of(List *parts)
+{
+	List	   *tenants = NIL;
+	ListCell   *lc;
+
+	foreach(lc, parts)
+	{
+		Part	   *part = lfirst(lc);
+
+		if (part->tenant != NULL)
+			tenants = lappend(tenants, part->tenant);
+	}
+	dg_lock_tenants(tenants);
+}
+
+/* ----------------------------------------------------------------------
+ * Restoring
+ * ----------------------------------------------------------------------
+ */
+
+static Report *
+report_for(Undelete *call, Part *part)
+{
+	MemoryContext old;
+	Report	   *report;
+	ListCell   *lc;
+
+	foreach(lc, call->reports)
+	{
+		report = lfirst(lc);
+		if (report->relation == part->relation &&
+			(report->tenant == part->tenant ||
+			 (report->tenant && part->tenant && strcmp(report->tenant, part->tenant) == 0)))
+			return report;
+	}
+	old = MemoryContextSwitchTo(call->context);
+	report = palloc0(sizeof(Report));
+	report->relation = part->relation;
+	report->tenant = part->tenant;
+	call->reports = lappend(call->reports, report);
+	MemoryContextSwitchTo(old);
+	return report;
+}
+
+/*
+ * The columns of a bin table that are the guarded table's.
+ */
+static DgSourceColumn *
+source_columns(TupleDesc desc, int *ncolumns)
+{
+	DgSourceColumn *columns = palloc(sizeof(DgSourceColumn) * desc->natts);
+
+	*ncolumns = 0;
+	for (int i = DG_BIN_COLUMNS; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		/* a column of the bin cannot be dropped, but see what is there */
+		if (att->attisdropped)
+			elog(ERROR, "bin table lost a column");
+		columns[*ncolumns].name = NameStr(att->attname);
+		columns[*ncolumns].type = att->atttypid;
+		columns[*ncolumns].typmod = att->atttypmod;
+		(*ncolumns)++;
+	}
+	return columns;
+}
+
+static DgRowsTarget *
+open_target(DgRowsWriter *writer, Part *part)
+{
+	char		relkind = get_rel_relkind(part->relation);
+	Relation	bin;
+	DgRowsTarget *target;
+	DgSourceColumn *columns;
+	int			ncolumns;
+
+	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_CANNOT_RESTORE),
+				 errmsg("cannot restore rows of \"%s\": the table does not exist any more",
+						part->relation_name),
+				 errdetail("%lld of its rows are in the bin, in deletion %lld.",
+						   (long long) part->rows, (long long) part->deletion)));
+	bin = table_open(part->bin_table, RowExclusiveLock);
+	columns = source_columns(RelationGetDescr(bin), &ncolumns);
+	target = dg_rows_writer_target(writer, part->relation, columns, ncolumns);
+	table_close(bin, NoLock);
+	return target;
+}
+
+/*
+ * Counts the rows of a part that have left the bin.
+ */
+static void
+mark_restored(Part *part, int64 rows)
+{
+	Oid			types[] = {INT8OID, INT4OID, INT8OID};
+	Datum		values[] = {Int64GetDatum(part->deletion), Int32GetDatum(part->part), Int64GetDatum(rows)};
+
+	SPI_connect();
+	dg_spi_execute("UPDATE deletion_guard.deletion_part SET restored = restored + $3"
+				   " WHERE deletion_id = $1 AND part = $2", 3, types, values, NULL);
+	SPI_finish();
+}
+
+static void
+restore_part(Undelete *call, DgRowsTarget *target, Part *part)
+{
+	Report	   *report = report_for(call, part);
+	DgBinScan  *scan = dg_bin_scan_begin(part->bin_table, RowExclusiveLock,
+										 part->deletion, part->part);
+	TupleTableSlot *slot;
+	int64		seen = 0;
+	int64		left = 0;
+
+	while ((slot = dg_bin_scan_next(scan)) != NULL)
+	{
+		DgRowOutcome outcome;
+
+		slot_getallattrs(slot);
+		outcome = dg_rows_writer_put(target, slot->tts_values + DG_BIN_COLUMNS,
+									 slot->tts_isnull + DG_BIN_COLUMNS);
+		seen++;
+		if (outcome == DG_ROW_SKIPPED || outcome == DG_ROW_CONFLICT)
+		{
+			report->skipped++;
+			continue;
+		}
+		if (outcome == DG_ROW_RESTORED)
+			report->restored++;
+		else
+			report->identical++;
+		dg_bin_scan_delete(scan);
+		left++;
+	}
+	dg_bin_scan_end(scan);
+
+	if (seen != part->rows)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_VERIFICATION_FAILED),
+				 errmsg("bin of \"%s\" holds %lld rows of deletion %lld, part %d, where %lld are recorded",
+						part->relation_name, (long long) seen, (long long) part->deletion,
+						part->part, (long long) part->rows),
+				 errdetail("The bin has been changed by other means than deletion_guard's.")));
+	mark_restored(part, left);
+	call->rows += left;
+}
+
+static void
+restore_parts(Undelete *call)
+{
+	DgRowsWriter *writer = dg_rows_writer_begin(call->on_conflict);
+	int32		bin_id = 0;
+	DgRowsTarget *target = NULL;
+	List	   *bins = NIL;
+	List	   *targets = NIL;
+	ListCell   *lc;
+
+	foreach(lc, call->parts)
+	{
+		Part	   *part = lfirst(lc);
+
+		if (part->bin_id != bin_id)
+		{
+			int			known = -1;
+
+			bin_id = part->bin_id;
+			for (int i = 0; i < list_length(bins) && known < 0; i++)
+			{
+				if (list_nth_int(bins, i) == bin_id)
+					known = i;
+			}
+			target = known >= 0 ? list_nth(targets, known) : open_target(writer, part);
+			if (known < 0)
+			{
+				bins = lappend_int(bins, bin_id);
+				targets = lappend(targets, target);
+			}
+		}
+		restore_part(call, target, part);
+	}
+	dg_rows_writer_end(writer);
+}
+
+/*
+ * The same in a subtransaction that is rolled back, whatever happens.
+ */
+static void
+restore_parts_dry(Undelete *call)
+{
+	MemoryContext old = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(old);
+	PG_TRY();
+	{
+		restore_parts(call);
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(call->context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(call->context);
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+		call->failure = error->detail == NULL ? error->message :
+			psprintf("%s: %s", error->message, error->detail);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	CurrentResourceOwner = owner;
+}
+
+/* ----------------------------------------------------------------------
+ * The report
+ * ----------------------------------------------------------------------
+ */
+
+static void
+put_report(ReturnSetInfo *rsinfo, Report *report)
+{
+	Datum		values[6];
+	bool		nulls[6] = {false};
+
+	values[0] = ObjectIdGetDatum(report->relation);
+	nulls[1] = (report->tenant == NULL);
+	if (!nulls[1])
+		values[1] = CStringGetTextDatum(report->tenant);
+	values[2] = Int64GetDatum(report->restored);
+	values[3] = Int64GetDatum(report->identical);
+	values[4] = Int64GetDatum(report->skipped);
+	nulls[5] = (report->skipped == 0);
+	if (!nulls[5])
+		values[5] = CStringGetTextDatum(psprintf(ngettext("%lld row stays in the bin: a different live row has its key",
+														  "%lld rows stay in the bin: different live rows have their keys",
+														  report->skipped),
+												 (long long) report->skipped));
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+static void
+put_failure(ReturnSetInfo *rsinfo, const char *failure)
+{
+	Datum		values[6] = {0};
+	bool		nulls[6] = {true, true, true, true, true, false};
+
+	values[5] = CStringGetTextDatum(failure);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/*
+ * Restores what a condition selects; the body of all three functions.
+ */
+static Datum
+undelete(FunctionCallInfo fcinfo, const char *condition, int nargs, Oid *types, Datum *values,
+		 const char *on_conflict, bool dry_run, const char *what)
+{
+	Undelete	call = {0};
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	ListCell   *lc;
+
+	call.on_conflict = dg_rows_on_conflict(on_conflict);
+	call.context = CurrentMemoryContext;
+	InitMaterializedSRF(fcinfo, 0);
+
+	/* once to know whom to lock, once more for what others left meanwhile */
+	lock_tenants_of(read_parts(&call, condition, nargs, types, values));
+	call.parts = read_parts(&call, condition, nargs, types, values);
+	if (call.parts == NIL)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_NOTHING_TO_RESTORE),
+				 errmsg("nothing of %s is in the bin", what),
+				 errhint("The views deletion_guard.deletion and deletion_detail say what was deleted, and what became of it.")));
+
+	if (dry_run)
+		restore_parts_dry(&call);
+	else
+	{
+		restore_parts(&call);
+		dg_ledger_append("undelete", psprintf("{\"first_deletion\": %lld, \"rows\": %lld}",
+											  (long long) ((Part *) linitial(call.parts))->deletion,
+											  (long long) call.rows));
+	}
+
+	if (call.failure != NULL)
+		put_failure(rsinfo, call.failure);
+	else
+	{
+		foreach(lc, call.reports)
+			put_report(rsinfo, lfirst(lc));
+	}
+	return (Datum) 0;
+}
+
+/*
+ * undelete(deletion_id bigint, on_conflict text, dry_run boolean)
+ */
+Datum
+dg_undelete(PG_FUNCTION_ARGS)
+{
+	Oid			types[] = {INT8OID};
+	Datum		values[] = {PG_GETARG_DATUM(0)};
+
+	return undelete(fcinfo, "p.deletion_id = $1", 1, types, values,
+					text_to_cstring(PG_GETARG_TEXT_PP(1)), PG_GETARG_BOOL(2),
+					psprintf("deletion %lld", (long long) PG_GETARG_INT64(0)));
+}
+
+static Datum
+undelete_tenants(FunctionCallInfo fcinfo, Datum tenants, const char *what)
+{
+	Oid			types[] = {TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Datum		values[] = {tenants, PG_GETARG_DATUM(1), PG_GETARG_DATUM(2)};
+
+	return undelete(fcinfo, "p.tenant = ANY ($1) AND d.deleted_at BETWEEN $2 AND $3",
+					3, types, values, text_to_cstring(PG_GETARG_TEXT_PP(3)),
+					PG_GETARG_BOOL(4), what);
+}
+
+/*
+ * undelete_tenant(tenant text, since, until timestamptz, on_conflict text, dry_run boolean)
+ */
+Datum
+dg_undelete_tenant(PG_FUNCTION_ARGS)
+{
+	Datum		tenant = PG_GETARG_DATUM(0);
+	ArrayType  *tenants = construct_array(&tenant, 1, TEXTOID, -1, false, TYPALIGN_INT);
+
+	return undelete_tenants(fcinfo, PointerGetDatum(tenants),
+							psprintf("tenant \"%s\"", text_to_cstring(PG_GETARG_TEXT_PP(0))));
+}
+
+/*
+ * undelete_tenants(tenants text[], ...)
+ */
+Datum
+dg_undelete_tenants(PG_FUNCTION_ARGS)
+{
+	return undelete_tenants(fcinfo, PG_GETARG_DATUM(0), "these tenants");
+}

@@ -1,0 +1,274 @@
+/*
+ * bin_writer.c
+ *		Puts captured rows into a bin table, in batches.
+ *
+ * This is the hot path of every guarded DELETE. A bin row is the guarded
+ * table's row behind 16 bytes of the bin's own: the columns keep their
+ * alignment, so where all columns of the row are in the bin, in order, the
+ * row's data is copied as it is, without being taken apart ("spliced"). Rows
+ * that cannot be (dropped columns, columns added since the row was stored) are
+ * formed anew. Out-of-line values are fetched and stored again by the heap's
+ * own toaster, in the bin's TOAST table.
+ *
+ * The primary key is maintained here; its uniqueness is by construction
+ * (deletion ids come from a sequence, parts and rows are counted), so it is
+ * not checked again.
+ *
+ * Lives in one call of a trigger: memory is the caller's, locks last until the
+ * end of the transaction.
+ */
+#include "bin.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "executor/executor.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#define BATCH_ROWS		1000
+#define BATCH_BYTES		65536
+#define BULK_ROWS		(4 * BATCH_ROWS)	/* from here on, use a ring of buffers */
+
+struct DgBinWriter
+{
+	DgCapture  *plan;
+	int64		deletion;
+	Relation	rel;
+	Relation	index;
+	IndexInfo  *index_info;
+	BulkInsertState bistate;
+	CommandId	cid;
+	int64		written;
+	Size		bytes;			/* in the batch */
+	int			nslots;			/* in the batch */
+	int			nslots_made;
+	TupleTableSlot *slots[BATCH_ROWS];
+	Datum	   *values;			/* work space of one row */
+	bool	   *nulls;
+};
+
+/*
+ * Opens the plan's bin table; NULL if it has been dropped since the plan was
+ * made.
+ */
+DgBinWriter *
+dg_bin_writer_begin(DgCapture *plan, int64 deletion)
+{
+	Relation	rel = try_table_open(plan->bin_table, RowExclusiveLock);
+	DgBinWriter *writer;
+
+	if (rel == NULL)
+		return NULL;
+	writer = palloc0(sizeof(DgBinWriter));
+	writer->plan = plan;
+	writer->deletion = deletion;
+	writer->rel = rel;
+	writer->index = index_open(dg_primary_key_index(writer->rel), RowExclusiveLock);
+	writer->index_info = BuildIndexInfo(writer->index);
+	writer->cid = GetCurrentCommandId(true);
+	return writer;
+}
+
+/* ----------------------------------------------------------------------
+ * Forming a bin row
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * The row's header and data where the slot has them; NULL if it must be taken
+ * apart.
+ */
+static HeapTupleHeader
+stored_tuple(TupleTableSlot *slot, uint32 *len)
+{
+	HeapTuple	tuple;
+
+	if (TTS_IS_MINIMALTUPLE(slot))
+		tuple = ((MinimalTupleTableSlot *) slot)->tuple;
+	else if (TTS_IS_HEAPTUPLE(slot) || TTS_IS_BUFFERTUPLE(slot))
+		tuple = ((HeapTupleTableSlot *) slot)->tuple;
+	else
+		tuple = NULL;
+	if (tuple == NULL)
+		return NULL;
+	*len = tuple->t_len;
+	return tuple->t_data;
+}
+
+/*
+ * Copies a null bitmap (bit set: not null) behind the bin's own columns.
+ */
+static void
+shift_null_bitmap(bits8 *to, const bits8 *from, int natts)
+{
+	int			bytes = BITMAPLEN(natts + DG_BIN_COLUMNS);
+	int			carry = (1 << DG_BIN_COLUMNS) - 1;
+
+	for (int i = 0; i < bytes; i++)
+	{
+		int			bits = i < BITMAPLEN(natts) ? from[i] : 0;
+
+		to[i] = (bits8) ((bits << DG_BIN_COLUMNS) | carry);
+		carry = bits >> (8 - DG_BIN_COLUMNS);
+	}
+}
+
+static HeapTuple
+splice_row(DgBinWriter *writer, HeapTupleHeader row, uint32 len, int32 part, int32 rowno)
+{
+	int			natts = writer->plan->nattrs;
+	bool		hasnull = (row->t_infomask & HEAP_HASNULL) != 0;
+	Size		data_len = len - row->t_hoff;
+	Size		hoff = SizeofHeapTupleHeader;
+	Size		own_len = sizeof(int64) + 2 * sizeof(int32);
+	HeapTuple	tuple;
+	HeapTupleHeader td;
+	char	   *data;
+
+	StaticAssertStmt(sizeof(int64) + 2 * sizeof(int32) == MAXALIGN(sizeof(int64) + 2 * sizeof(int32)),
+					 "the bin's own columns keep the alignment of those behind them");
+
+	if (hasnull)
+		hoff += BITMAPLEN(natts + DG_BIN_COLUMNS);
+	hoff = MAXALIGN(hoff);
+
+	tuple = palloc(HEAPTUPLESIZE + hoff + own_len + data_len);
+	memset(tuple, 0, HEAPTUPLESIZE + hoff);
+	tuple->t_data = td = (HeapTupleHeader) ((char *) tuple + HEAPTUPLESIZE);
+	tuple->t_len = hoff + own_len + data_len;
+	ItemPointerSetInvalid(&tuple->t_self);
+	tuple->t_tableOid = RelationGetRelid(writer->rel);
+
+	HeapTupleHeaderSetNatts(td, natts + DG_BIN_COLUMNS);
+	td->t_hoff = hoff;
+	td->t_infomask = row->t_infomask & (HEAP_HASNULL | HEAP_HASVARWIDTH | HEAP_HASEXTERNAL);
+	ItemPointerSetInvalid(&td->t_ctid);
+	if (hasnull)
+		shift_null_bitmap(td->t_bits, row->t_bits, natts);
+
+	data = (char *) td + hoff;
+	memcpy(data, &writer->deletion, sizeof(int64));
+	memcpy(data + sizeof(int64), &part, sizeof(int32));
+	memcpy(data + sizeof(int64) + sizeof(int32), &rowno, sizeof(int32));
+	memcpy(data + own_len, (char *) row + row->t_hoff, data_len);
+	return tuple;
+}
+
+static HeapTuple
+form_row(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 rowno)
+{
+	DgCapture  *plan = writer->plan;
+
+	if (writer->values == NULL)
+	{
+		writer->values = palloc(sizeof(Datum) * (plan->nattrs + DG_BIN_COLUMNS));
+		writer->nulls = palloc0(sizeof(bool) * (plan->nattrs + DG_BIN_COLUMNS));
+	}
+	slot_getallattrs(slot);
+	writer->values[Anum_bin_deletion - 1] = Int64GetDatum(writer->deletion);
+	writer->values[Anum_bin_part - 1] = Int32GetDatum(part);
+	writer->values[Anum_bin_row - 1] = Int32GetDatum(rowno);
+	for (int i = 0; i < plan->nattrs; i++)
+	{
+		writer->values[DG_BIN_COLUMNS + i] = slot->tts_values[plan->source[i] - 1];
+		writer->nulls[DG_BIN_COLUMNS + i] = slot->tts_isnull[plan->source[i] - 1];
+	}
+	return heap_form_tuple(RelationGetDescr(writer->rel), writer->values, writer->nulls);
+}
+
+/* ----------------------------------------------------------------------
+ * Batches
+ * ----------------------------------------------------------------------
+ */
+
+static void
+insert_index_entry(DgBinWriter *writer, TupleTableSlot *slot)
+{
+	HeapTuple	tuple = ((HeapTupleTableSlot *) slot)->tuple;
+	char	   *own = (char *) tuple->t_data + tuple->t_data->t_hoff;
+	Datum		values[DG_BIN_COLUMNS];
+	bool		nulls[DG_BIN_COLUMNS] = {false};
+	int32		part,
+				row;
+
+	memcpy(&part, own + sizeof(int64), sizeof(int32));
+	memcpy(&row, own + sizeof(int64) + sizeof(int32), sizeof(int32));
+	values[Anum_bin_deletion - 1] = Int64GetDatum(writer->deletion);
+	values[Anum_bin_part - 1] = Int32GetDatum(part);
+	values[Anum_bin_row - 1] = Int32GetDatum(row);
+	(void) index_insert(writer->index, values, nulls, &slot->tts_tid, writer->rel,
+						UNIQUE_CHECK_NO, false, writer->index_info);
+}
+
+static void
+flush(DgBinWriter *writer)
+{
+	if (writer->nslots == 0)
+		return;
+	if (writer->nslots == 1 && writer->bistate == NULL)
+		table_tuple_insert(writer->rel, writer->slots[0], writer->cid, 0, NULL);
+	else
+		table_multi_insert(writer->rel, writer->slots, writer->nslots, writer->cid,
+						   0, writer->bistate);
+
+	for (int i = 0; i < writer->nslots; i++)
+	{
+		insert_index_entry(writer, writer->slots[i]);
+		ExecClearTuple(writer->slots[i]);
+	}
+	writer->written += writer->nslots;
+	writer->nslots = 0;
+	writer->bytes = 0;
+	if (writer->written >= BULK_ROWS && writer->bistate == NULL)
+		writer->bistate = GetBulkInsertState();
+}
+
+/*
+ * Adds one row, which has the shape that the plan was made for.
+ */
+void
+dg_bin_writer_put(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 row)
+{
+	HeapTupleHeader stored;
+	uint32		len = 0;
+	HeapTuple	tuple;
+	TupleTableSlot *to;
+
+	stored = writer->plan->spliced ? stored_tuple(slot, &len) : NULL;
+	if (stored != NULL && HeapTupleHeaderGetNatts(stored) == writer->plan->nattrs)
+		tuple = splice_row(writer, stored, len, part, row);
+	else
+		tuple = form_row(writer, slot, part, row);
+
+	if (writer->nslots == writer->nslots_made)
+	{
+		writer->slots[writer->nslots_made] =
+			MakeSingleTupleTableSlot(RelationGetDescr(writer->rel), &TTSOpsHeapTuple);
+		writer->slots[writer->nslots_made++]->tts_tableOid = RelationGetRelid(writer->rel);
+	}
+	to = writer->slots[writer->nslots++];
+	ExecStoreHeapTuple(tuple, to, true);
+	writer->bytes += tuple->t_len;
+	if (writer->nslots == BATCH_ROWS || writer->bytes >= BATCH_BYTES)
+		flush(writer);
+}
+
+/*
+ * Writes what is left and frees the writer. Locks are kept.
+ */
+void
+dg_bin_writer_end(DgBinWriter *writer)
+{
+	flush(writer);
+	for (int i = 0; i < writer->nslots_made; i++)
+		ExecDropSingleTupleTableSlot(writer->slots[i]);
+	if (writer->bistate != NULL)
+		FreeBulkInsertState(writer->bistate);
+	index_close(writer->index, NoLock);
+	table_close(writer->rel, NoLock);
+	pfree(writer);
+}

@@ -1,0 +1,141 @@
+/*
+ * guard_hooks.c
+ *		The server's hooks. This file only dispatches; the decisions are in
+ *		guard_statement.c, guard_protect.c and guard_object.c.
+ *
+ * Every hook calls the one that was there before, exactly once, also where
+ * there is nothing to do here. Nothing but the nesting depth outlives a call,
+ * and that is restored on errors too.
+ */
+#include "guard.h"
+
+#include "catalog/objectaccess.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "tcop/utility.h"
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+
+static ExecutorStart_hook_type prev_ExecutorStart = NULL;
+static ExecutorRun_hook_type prev_ExecutorRun = NULL;
+static ExecutorFinish_hook_type prev_ExecutorFinish = NULL;
+static ProcessUtility_hook_type prev_ProcessUtility = NULL;
+static object_access_hook_type prev_object_access = NULL;
+
+/*
+ * Is there anything to guard in this process, now?
+ */
+static bool
+on_duty(void)
+{
+	return !IsBinaryUpgrade && !IsParallelWorker() && IsTransactionState() &&
+		OidIsValid(MyDatabaseId) && !RecoveryInProgress();
+}
+
+static void
+guard_ExecutorStart(QueryDesc *query, int eflags)
+{
+	dg_statement_begin();
+	if (on_duty())
+		dg_protect_check_query(query->plannedstmt);
+	if (prev_ExecutorStart)
+		prev_ExecutorStart(query, eflags);
+	else
+		standard_ExecutorStart(query, eflags);
+}
+
+static void
+guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
+{
+	int			saved;
+
+	dg_statement_run(query);
+	saved = dg_statement_enter();
+	PG_TRY();
+	{
+		if (prev_ExecutorRun)
+			prev_ExecutorRun(DG_EXECUTOR_RUN_ARGS);
+		else
+			standard_ExecutorRun(DG_EXECUTOR_RUN_ARGS);
+	}
+	PG_FINALLY();
+	{
+		dg_statement_leave(saved);
+	}
+	PG_END_TRY();
+}
+
+static void
+guard_ExecutorFinish(QueryDesc *query)
+{
+	int			saved = dg_statement_enter();
+
+	PG_TRY();
+	{
+		if (prev_ExecutorFinish)
+			prev_ExecutorFinish(query);
+		else
+			standard_ExecutorFinish(query);
+	}
+	PG_FINALLY();
+	{
+		dg_statement_leave(saved);
+	}
+	PG_END_TRY();
+}
+
+static void
+guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+					 ProcessUtilityContext context, ParamListInfo params,
+					 QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	int			saved;
+
+	dg_statement_begin();
+	if (on_duty())
+		dg_guard_check_utility(pstmt->utilityStmt);
+	saved = dg_statement_enter();
+	PG_TRY();
+	{
+		if (prev_ProcessUtility)
+			prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params,
+								queryEnv, dest, qc);
+		else
+			standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params,
+									queryEnv, dest, qc);
+	}
+	PG_FINALLY();
+	{
+		dg_statement_leave(saved);
+	}
+	PG_END_TRY();
+}
+
+static void
+guard_object_access(ObjectAccessType access, Oid classid, Oid objid, int subid, void *arg)
+{
+	if (prev_object_access)
+		prev_object_access(access, classid, objid, subid, arg);
+	if (access == OAT_DROP && on_duty())
+		dg_guard_check_drop(classid, objid, subid);
+	else if (access == OAT_POST_ALTER && on_duty())
+		dg_guard_check_alter(classid, objid);
+}
+
+void
+dg_guard_hooks_init(void)
+{
+	dg_statement_init();
+
+	prev_ExecutorStart = ExecutorStart_hook;
+	ExecutorStart_hook = guard_ExecutorStart;
+	prev_ExecutorRun = ExecutorRun_hook;
+	ExecutorRun_hook = guard_ExecutorRun;
+	prev_ExecutorFinish = ExecutorFinish_hook;
+	ExecutorFinish_hook = guard_ExecutorFinish;
+	prev_ProcessUtility = ProcessUtility_hook;
+	ProcessUtility_hook = guard_ProcessUtility;
+	prev_object_access = object_access_hook;
+	object_access_hook = guard_object_access;
+}

@@ -1,0 +1,225 @@
+/*
+ * guard_object.c
+ *		What must not happen to a guarded table, its triggers, or the bin.
+ *
+ * Decided where objects are dropped and altered (object_access_hook), so that
+ * every road to it is closed at once: DROP TABLE, DROP SCHEMA ... CASCADE,
+ * DROP OWNED, DROP EXTENSION ... CASCADE, DROP TYPE ... CASCADE, DISABLE
+ * TRIGGER, ALTER TRIGGER ... RENAME. Commands that lead there by a detour, or
+ * whose refusal there would name a trigger and not the table, are recognised
+ * earlier, by their parse tree.
+ *
+ * What the extension does itself (unguard_table()) runs under dg_acting().
+ */
+#include "guard.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
+#include "commands/tablecmds.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+static void
+refuse(Oid relid, const char *what)
+{
+	Oid			root = dg_guard_lookup(relid)->root;
+
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_GUARDED_OBJECT),
+			 errmsg("cannot %s \"%s\": it is guarded against deletion", what, get_rel_name(relid)),
+			 errdetail("Rows would be lost without having gone to the recycle bin."),
+			 errhint("To give up the protection, call deletion_guard.unguard_table(%s) first; that is recorded.",
+					 quote_literal_cstr(dg_relation_name(root)))));
+}
+
+static bool
+is_guarded(Oid relid)
+{
+	char		relkind = get_rel_relkind(relid);
+
+	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
+		return false;
+	return dg_guard_lookup(relid)->guarded;
+}
+
+static bool
+bin_holds_rows(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, GetLatestSnapshot(), 0, NULL);
+	bool		result = HeapTupleIsValid(systable_getnext(scan));
+
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+static void
+check_relation(Oid relid, int subid, bool dropping)
+{
+	if (get_rel_namespace(relid) == dg_objects()->bin_schema &&
+		get_rel_relkind(relid) == RELKIND_RELATION)
+	{
+		if (dropping && bin_holds_rows(relid))
+			ereport(ERROR,
+					(errcode(DG_ERRCODE_PROTECTED_STORE),
+					 errmsg("cannot drop %s\"%s\": it holds deleted rows",
+							subid != 0 ? "a column of " : "", get_rel_name(relid)),
+					 errhint("Undelete the rows, or purge them with a signed token.")));
+	}
+	else if (dropping && is_guarded(relid))
+		refuse(relid, subid != 0 ? "drop a column of" : "drop");
+}
+
+/*
+ * The guarded table that a trigger of ours belongs to, or InvalidOid. The
+ * catalog's own snapshot may not see a trigger that is being altered, so the
+ * row is read with SnapshotSelf.
+ */
+static Oid
+guarded_table_of_trigger(Oid trigid, char **name)
+{
+	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
+	Oid			result = InvalidOid;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(trigid));
+	scan = systable_beginscan(rel, TriggerOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		if (strncmp(NameStr(trigger->tgname), DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) == 0 &&
+			(dg_is_store(trigger->tgrelid) || is_guarded(trigger->tgrelid)))
+		{
+			result = trigger->tgrelid;
+			*name = pstrdup(NameStr(trigger->tgname));
+		}
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+static void
+check_trigger(Oid trigid, bool dropping)
+{
+	char	   *name = NULL;
+	Oid			relid = guarded_table_of_trigger(trigid, &name);
+
+	if (!OidIsValid(relid))
+		return;
+	if (!dg_is_store(relid))
+		refuse(relid, psprintf("%s trigger %s of", dropping ? "drop" : "change", name));
+	if (get_rel_namespace(relid) == dg_objects()->bin_schema && !bin_holds_rows(relid))
+		return;
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_PROTECTED_STORE),
+			 errmsg("cannot %s trigger %s of \"%s\"", dropping ? "drop" : "change",
+					name, get_rel_name(relid)),
+			 errdetail("It protects what deletion_guard keeps.")));
+}
+
+/*
+ * An object is about to be dropped.
+ */
+void
+dg_guard_check_drop(Oid classid, Oid objid, int subid)
+{
+	if (dg_acting() || (classid != RelationRelationId && classid != TriggerRelationId) ||
+		!dg_installed())
+		return;
+	if (classid == RelationRelationId)
+		check_relation(objid, subid, true);
+	else
+		check_trigger(objid, true);
+}
+
+/*
+ * An object has been altered.
+ */
+void
+dg_guard_check_alter(Oid classid, Oid objid)
+{
+	if (classid != TriggerRelationId || dg_acting() || !dg_installed())
+		return;
+	check_trigger(objid, false);
+}
+
+/* ----------------------------------------------------------------------
+ * By the parse tree
+ * ----------------------------------------------------------------------
+ */
+
+static void
+check_drop_table(DropStmt *stmt)
+{
+	ListCell   *lc;
+
+	if (stmt->removeType != OBJECT_TABLE)
+		return;
+	foreach(lc, stmt->objects)
+	{
+		RangeVar   *rv = makeRangeVarFromNameList(lfirst(lc));
+		Oid			relid = RangeVarGetRelid(rv, AccessShareLock, true);
+
+		if (OidIsValid(relid) && is_guarded(relid))
+			refuse(relid, "drop");
+	}
+}
+
+static void
+check_alter_table(AlterTableStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->cmds)
+	{
+		AlterTableCmd *cmd = lfirst(lc);
+		Oid			relid;
+
+		if (cmd->subtype != AT_DetachPartition)
+			continue;
+		relid = RangeVarGetRelid(stmt->relation, AccessShareLock, true);
+		if (OidIsValid(relid) && is_guarded(relid))
+			refuse(relid, "detach a partition of");
+	}
+}
+
+/*
+ * A utility command is about to run. Called by the hook, and by the event
+ * trigger for the command that loaded the library.
+ */
+void
+dg_guard_check_utility(Node *parsetree)
+{
+	if (parsetree == NULL || dg_acting())
+		return;
+	switch (nodeTag(parsetree))
+	{
+		case T_DropStmt:
+			if (dg_installed())
+				check_drop_table((DropStmt *) parsetree);
+			break;
+		case T_AlterTableStmt:
+			if (dg_installed())
+				check_alter_table((AlterTableStmt *) parsetree);
+			break;
+		default:
+			break;
+	}
+}

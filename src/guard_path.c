@@ -1,0 +1,278 @@
+/*
+ * guard_path.c
+ *		Tenant paths: chains of foreign keys from a table to one that knows the
+ *		tenant.
+ *
+ * The last table of a path is the tenant table, or a guarded table with a
+ * tenant column. A path is given by the names of its constraints, as these
+ * survive dump and restore.
+ */
+#include "guard.h"
+
+#include "access/table.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/ruleutils.h"
+
+/* a longer chain than this is a mistake */
+#define MAX_PATH_LENGTH 16
+
+/* ----------------------------------------------------------------------
+ * Walking foreign keys
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * A table's foreign keys as ForeignKeyCacheInfo, copied.
+ */
+static List *
+foreign_keys(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	List	   *fkeys = copyObject(RelationGetFKeyList(rel));
+
+	table_close(rel, AccessShareLock);
+	return fkeys;
+}
+
+static ForeignKeyCacheInfo *
+foreign_key_named(Oid relid, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, foreign_keys(relid))
+	{
+		ForeignKeyCacheInfo *fkey = lfirst(lc);
+		char	   *conname = get_constraint_name(fkey->conoid);
+
+		if (conname != NULL && strcmp(conname, name) == 0)
+			return fkey;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("\"%s\" is not a foreign key of \"%s\"", name, get_rel_name(relid)),
+			 errhint("A tenant path names foreign key constraints, from the guarded table upwards; \\d %s lists them.",
+					 dg_relation_name(relid))));
+	return NULL;
+}
+
+/*
+ * The column that holds the tenant in the last table of a path; NULL if the
+ * table knows no tenant.
+ */
+static const char *
+tenant_column_of(Oid relid)
+{
+	const DgTenantTable *tenants = dg_tenant_table();
+	DgGuard    *guard;
+
+	if (tenants->relid == relid)
+		return NameStr(tenants->key_column);
+	guard = dg_guard_lookup(relid);
+	return guard->guarded && guard->has_tenant_column ? NameStr(guard->tenant_column) : NULL;
+}
+
+/*
+ * Refuses a path that does not lead from rel to a tenant.
+ */
+void
+dg_guard_check_path(Relation rel, List *path)
+{
+	Oid			relid = RelationGetRelid(rel);
+	ListCell   *lc;
+
+	if (list_length(path) > MAX_PATH_LENGTH)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a tenant path may have %d foreign keys at most", MAX_PATH_LENGTH)));
+	foreach(lc, path)
+		relid = foreign_key_named(relid, lfirst(lc))->confrelid;
+
+	if (tenant_column_of(relid) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the tenant path of \"%s\" ends at \"%s\", which knows no tenant",
+						RelationGetRelationName(rel), get_rel_name(relid)),
+				 errhint("Guard that table with a tenant column first, or make it the tenant table.")));
+}
+
+/* ----------------------------------------------------------------------
+ * Finding a path
+ * ----------------------------------------------------------------------
+ */
+
+typedef struct PathSearch
+{
+	const char *tenant_column;
+	Oid			schema;
+	List	   *found;			/* of paths, each a list of names */
+} PathSearch;
+
+/*
+ * May a path end here? At the tenant table, or at a table with the column
+ * that is guarded or about to be.
+ */
+static bool
+is_end(PathSearch *search, Oid relid)
+{
+	if (dg_tenant_table()->relid == relid)
+		return true;
+	if (get_attnum(relid, search->tenant_column) <= 0)
+		return false;
+	return get_rel_namespace(relid) == search->schema || tenant_column_of(relid) != NULL;
+}
+
+static void
+search_paths(PathSearch *search, Oid relid, List *visited, List *path)
+{
+	ListCell   *lc;
+
+	if (list_length(path) >= MAX_PATH_LENGTH)
+		return;
+	foreach(lc, foreign_keys(relid))
+	{
+		ForeignKeyCacheInfo *fkey = lfirst(lc);
+		List	   *longer;
+
+		if (list_member_oid(visited, fkey->confrelid))
+			continue;
+		longer = lappend(list_copy(path), get_constraint_name(fkey->conoid));
+		if (is_end(search, fkey->confrelid))
+			search->found = lappend(search->found, longer);
+		else
+			search_paths(search, fkey->confrelid,
+						 lappend_oid(list_copy(visited), fkey->confrelid), longer);
+	}
+}
+
+/*
+ * The only path from rel to a table with the tenant column. NIL if there is
+ * none or more than one; *problem then says so.
+ */
+List *
+dg_guard_find_path(Relation rel, const char *tenant_column, char **problem)
+{
+	PathSearch	search = {tenant_column, RelationGetNamespace(rel), NIL};
+
+	search_paths(&search, RelationGetRelid(rel), list_make1_oid(RelationGetRelid(rel)), NIL);
+	if (list_length(search.found) == 1)
+		return linitial(search.found);
+	if (search.found == NIL)
+		*problem = psprintf("no column \"%s\", and no foreign key leads to a table that has it",
+							tenant_column);
+	else
+		*problem = psprintf("no column \"%s\", and %d paths of foreign keys lead to it, such as %s and %s; choose one with guard_table(..., tenant_path => ...)",
+							tenant_column, list_length(search.found),
+							dg_guard_path_text(linitial(search.found)),
+							dg_guard_path_text(lsecond(search.found)));
+	return NIL;
+}
+
+/*
+ * A path as a person reads it, palloc'd.
+ */
+char *
+dg_guard_path_text(List *path)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	appendStringInfoString(&buf, "path ");
+	foreach(lc, path)
+		appendStringInfo(&buf, "%s%s", foreach_current_index(lc) > 0 ? " > " : "",
+						 quote_identifier(lfirst(lc)));
+	return buf.data;
+}
+
+/* ----------------------------------------------------------------------
+ * The query of a path
+ * ----------------------------------------------------------------------
+ */
+
+static Oid
+column_type(Oid relid, AttrNumber attnum)
+{
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+
+	get_atttypetypmodcoll(relid, attnum, &type, &typmod, &collation);
+	return type;
+}
+
+/*
+ * Appends the condition that a row of table t<n> is the one that the key
+ * refers to. child is NULL for the first table: then the key's columns are
+ * parameters.
+ */
+static void
+append_condition(StringInfo buf, ForeignKeyCacheInfo *fkey, int n)
+{
+	for (int i = 0; i < fkey->nkeys; i++)
+	{
+		char	   *parent = psprintf("t%d.%s", n,
+									  quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false)));
+		char	   *child = n == 1 ? psprintf("$%d", i + 1) :
+			psprintf("t%d.%s", n - 1,
+					 quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false)));
+
+		if (i > 0)
+			appendStringInfoString(buf, " AND ");
+		generate_operator_clause(buf, parent, column_type(fkey->confrelid, fkey->confkey[i]),
+								 fkey->conpfeqop[i], child,
+								 column_type(fkey->conrelid, fkey->conkey[i]));
+	}
+}
+
+/*
+ * The query that finds the tenant of a row of rel, which is the enrolled table
+ * or a partition of it. Its parameters are the row's columns keys[] of
+ * key_types[], INDEX_MAX_KEYS at most. Palloc'd.
+ */
+char *
+dg_guard_path_query(Relation rel, List *path, int *nkeys, AttrNumber *keys, Oid *key_types)
+{
+	Oid			relid = RelationGetRelid(rel);
+	StringInfoData from;
+	StringInfoData where;
+	const char *column;
+	ListCell   *lc;
+
+	initStringInfo(&from);
+	initStringInfo(&where);
+	foreach(lc, path)
+	{
+		ForeignKeyCacheInfo *fkey = foreign_key_named(relid, lfirst(lc));
+		int			n = foreach_current_index(lc) + 1;
+
+		if (n == 1)
+		{
+			*nkeys = fkey->nkeys;
+			for (int i = 0; i < fkey->nkeys; i++)
+			{
+				keys[i] = fkey->conkey[i];
+				key_types[i] = column_type(relid, fkey->conkey[i]);
+			}
+		}
+		appendStringInfo(&from, "%s%s t%d", n > 1 ? ", " : "",
+						 dg_relation_name(fkey->confrelid), n);
+		if (n > 1)
+			appendStringInfoString(&where, " AND ");
+		append_condition(&where, fkey, n);
+		relid = fkey->confrelid;
+	}
+
+	column = tenant_column_of(relid);
+	if (column == NULL)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_CANNOT_CAPTURE),
+				 errmsg("cannot keep deleted rows of \"%s\": its tenant path ends at \"%s\", which knows no tenant",
+						RelationGetRelationName(rel), get_rel_name(relid)),
+				 errhint("Guard that table with a tenant column, or enrol this one anew.")));
+	return psprintf("SELECT t%d.%s::pg_catalog.text FROM %s WHERE %s",
+					list_length(path), quote_identifier(column), from.data, where.data);
+}

@@ -1,0 +1,139 @@
+/*
+ * rows_conflict.c
+ *		Does a live row already have the key of a row that is to come back?
+ *
+ * Every immediate unique and exclusion constraint is asked before the row is
+ * written; rows of transactions in progress are waited for. A live row with
+ * the same content in every column is no conflict: the row is there already.
+ * Deferrable constraints are left to the end of the call.
+ */
+#include "rows.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/index.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/*
+ * The value of on_conflict as a caller gives it.
+ */
+DgOnConflict
+dg_rows_on_conflict(const char *name)
+{
+	if (strcmp(name, "error") == 0)
+		return DG_ON_CONFLICT_ERROR;
+	if (strcmp(name, "skip") == 0)
+		return DG_ON_CONFLICT_SKIP;
+	if (strcmp(name, "replace") == 0)
+		return DG_ON_CONFLICT_REPLACE;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized on_conflict \"%s\"", name),
+			 errhint("Use \"error\", \"skip\" or \"replace\".")));
+	return DG_ON_CONFLICT_ERROR;
+}
+
+/*
+ * OIDs of the open indexes that can tell of a conflict. Makes them ready to be
+ * asked.
+ */
+List *
+dg_rows_arbiters(ResultRelInfo *rri)
+{
+	List	   *arbiters = NIL;
+
+	for (int i = 0; i < rri->ri_NumIndices; i++)
+	{
+		Relation	index = rri->ri_IndexRelationDescs[i];
+		IndexInfo  *info = rri->ri_IndexRelationInfo[i];
+
+		if ((!info->ii_Unique && info->ii_ExclusionOps == NULL) || !index->rd_index->indimmediate)
+			continue;
+		if (info->ii_Unique && info->ii_UniqueOps == NULL && info->ii_ExclusionOps == NULL)
+			BuildSpeculativeIndexInfo(index, info);
+		arbiters = lappend_oid(arbiters, RelationGetRelid(index));
+	}
+	return arbiters;
+}
+
+/*
+ * Are two rows of one table the same in every column, to the byte?
+ */
+static bool
+same_content(TupleTableSlot *a, TupleTableSlot *b)
+{
+	TupleDesc	desc = a->tts_tupleDescriptor;
+
+	slot_getallattrs(a);
+	slot_getallattrs(b);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped || att->attgenerated == 'v')
+			continue;
+		if (a->tts_isnull[i] != b->tts_isnull[i])
+			return false;
+		if (!a->tts_isnull[i] &&
+			!datum_image_eq(a->tts_values[i], b->tts_values[i], att->attbyval, att->attlen))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * "(id)=(5) of issue_pkey", palloc'd; without the values where the caller may
+ * not see them.
+ */
+static char *
+describe_conflict(ResultRelInfo *rri, EState *estate, Oid indexid, TupleTableSlot *slot)
+{
+	for (int i = 0; i < rri->ri_NumIndices; i++)
+	{
+		Relation	index = rri->ri_IndexRelationDescs[i];
+		Datum		values[INDEX_MAX_KEYS];
+		bool		isnull[INDEX_MAX_KEYS];
+		char	   *key;
+
+		if (RelationGetRelid(index) != indexid)
+			continue;
+		GetPerTupleExprContext(estate)->ecxt_scantuple = slot;
+		FormIndexDatum(rri->ri_IndexRelationInfo[i], slot, estate, values, isnull);
+		key = BuildIndexValueDescription(index, values, isnull);
+		return psprintf("%s%s of %s", key ? key : "a key", "", RelationGetRelationName(index));
+	}
+	return pstrdup("a key");
+}
+
+/*
+ * RESTORED if the row may be written; IDENTICAL or CONFLICT otherwise. On a
+ * conflict, existing holds the live row and *conflict describes the key,
+ * palloc'd in the current context.
+ */
+DgRowOutcome
+dg_rows_check_conflict(ResultRelInfo *rri, EState *estate, List *arbiters,
+					   TupleTableSlot *slot, TupleTableSlot *existing, char **conflict)
+{
+	ListCell   *lc;
+
+	foreach(lc, arbiters)
+	{
+		Oid			indexid = lfirst_oid(lc);
+		ItemPointerData tid;
+
+		ItemPointerSetInvalid(&tid);
+		if (dg_exec_check_index_constraints(rri, slot, estate, &tid, list_make1_oid(indexid)))
+			continue;
+		if (!table_tuple_fetch_row_version(rri->ri_RelationDesc, &tid, SnapshotAny, existing))
+			elog(ERROR, "row that conflicts in index %u is gone", indexid);
+		if (same_content(slot, existing))
+			return DG_ROW_IDENTICAL;
+		*conflict = describe_conflict(rri, estate, indexid, slot);
+		return DG_ROW_CONFLICT;
+	}
+	return DG_ROW_RESTORED;
+}

@@ -1,0 +1,151 @@
+/*
+ * rows_target.c
+ *		Opening a live table for writing.
+ *
+ * The table is opened by starting, but never running, the plan of an INSERT
+ * into it: the server then checks the caller's privileges, adds the row
+ * security policies that apply to the caller, sets up partition routing, and
+ * takes ROW EXCLUSIVE, as for any INSERT.
+ *
+ * Of the table's triggers only those remain that enforce its own foreign keys
+ * and deferrable unique constraints. Triggers of the application do not fire:
+ * the rows were inserted once before, and are to come back as they were.
+ */
+#include "rows.h"
+
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "nodes/makefuncs.h"
+#include "parser/analyze.h"
+#include "rewrite/rewriteHandler.h"
+#include "rewrite/prs2lock.h"
+#include "tcop/tcopprot.h"
+#include "tcop/dest.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+#include "utils/snapmgr.h"
+
+/*
+ * "INSERT INTO t (a, b) OVERRIDING SYSTEM VALUE VALUES ($1, $2)", and the
+ * parameters' types.
+ */
+static char *
+insert_statement(Relation rel, Oid **types, int *ntypes)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	StringInfoData columns;
+	StringInfoData params;
+
+	initStringInfo(&columns);
+	initStringInfo(&params);
+	*types = palloc(sizeof(Oid) * (desc->natts + 1));
+	*ntypes = 0;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped || att->attgenerated != '\0')
+			continue;
+		(*types)[(*ntypes)++] = att->atttypid;
+		appendStringInfo(&columns, "%s%s", *ntypes > 1 ? ", " : "",
+						 quote_identifier(NameStr(att->attname)));
+		appendStringInfo(&params, "%s$%d", *ntypes > 1 ? ", " : "", *ntypes);
+	}
+
+	if (*ntypes == 0)
+		return psprintf("INSERT INTO %s DEFAULT VALUES", dg_relation_name(RelationGetRelid(rel)));
+	return psprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE VALUES (%s)",
+					dg_relation_name(RelationGetRelid(rel)), columns.data, params.data);
+}
+
+static bool
+has_insert_rule(Relation rel)
+{
+	if (rel->rd_rules == NULL)
+		return false;
+	for (int i = 0; i < rel->rd_rules->numLocks; i++)
+	{
+		if (rel->rd_rules->rules[i]->event == CMD_INSERT)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The analyzed INSERT with row security applied. Rules are not: as with COPY,
+ * rows go into the table that was named.
+ */
+static Query *
+rewritten_insert(Relation rel, const char *sql, Oid *types, int ntypes)
+{
+	List	   *raw = pg_parse_query(sql);
+	Query	   *query = parse_analyze_fixedparams(linitial_node(RawStmt, raw), sql,
+												  types, ntypes, NULL);
+
+	if (!has_insert_rule(rel))
+		return linitial_node(Query, pg_rewrite_query(query));
+	if (check_enable_rls(RelationGetRelid(rel), InvalidOid, false) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot restore rows of \"%s\": it has both INSERT rules and row security that applies to you",
+						RelationGetRelationName(rel)),
+				 errhint("Run the call as a role that bypasses row security.")));
+	AcquireRewriteLocks(query, true, false);
+	return query;
+}
+
+/*
+ * Opens a table: a started query whose plan state is a ModifyTableState. The
+ * caller closes it with ExecutorFinish() and ExecutorEnd(), and provides the
+ * level of after-trigger events itself.
+ */
+QueryDesc *
+dg_rows_open_insert(Relation rel)
+{
+	Oid		   *types;
+	int			ntypes;
+	char	   *sql = insert_statement(rel, &types, &ntypes);
+	Query	   *query = rewritten_insert(rel, sql, types, ntypes);
+	PlannedStmt *plan = pg_plan_query(query, sql, 0, NULL);
+	QueryDesc  *desc = CreateQueryDesc(plan, sql, GetActiveSnapshot(), InvalidSnapshot,
+									   None_Receiver, NULL, NULL, 0);
+
+	ExecutorStart(desc, EXEC_FLAG_SKIP_TRIGGERS);
+	if (!IsA(desc->planstate, ModifyTableState))
+		elog(ERROR, "unexpected plan for inserting into \"%s\"", RelationGetRelationName(rel));
+	return desc;
+}
+
+/*
+ * Those of a table's triggers that enforce constraints on inserted rows; NULL
+ * if there are none.
+ */
+TriggerDesc *
+dg_rows_constraint_triggers(TriggerDesc *all)
+{
+	TriggerDesc *kept;
+
+	if (all == NULL)
+		return NULL;
+	kept = palloc0(sizeof(TriggerDesc));
+	kept->triggers = palloc(sizeof(Trigger) * all->numtriggers);
+	for (int i = 0; i < all->numtriggers; i++)
+	{
+		Trigger    *trigger = &all->triggers[i];
+
+		if (!TRIGGER_FOR_INSERT(trigger->tgtype) ||
+			(RI_FKey_trigger_type(trigger->tgfoid) != RI_TRIGGER_FK &&
+			 trigger->tgfoid != F_UNIQUE_KEY_RECHECK))
+			continue;
+		kept->triggers[kept->numtriggers++] = *trigger;
+	}
+	if (kept->numtriggers == 0)
+		return NULL;
+	kept->trig_insert_after_row = true;
+	return kept;
+}

@@ -1,0 +1,374 @@
+/*
+ * rows_writer.c
+ *		Writes saved rows into live tables.
+ *
+ * One writer serves one call, over all its tables. Rows are mapped to the
+ * table's present columns, routed to their partition, checked like any
+ * inserted row (constraints, row security of the caller), compared with a live
+ * row of the same key, and inserted in batches.
+ *
+ * Foreign keys are checked when the writer ends, for all tables together, by
+ * the server's own triggers: so the order of tables does not matter, nor do
+ * cycles or references within one table.
+ *
+ * Locks: ROW EXCLUSIVE on the tables, row locks on what foreign keys refer to.
+ */
+#include "rows.h"
+
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "executor/execPartition.h"
+#include "executor/nodeModifyTable.h"
+#include "miscadmin.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#define BATCH_ROWS		1000
+#define BATCH_BYTES		65536
+#define NAMED_CONFLICTS	3
+
+/* One table that rows are really stored in: the target, or a partition of it. */
+typedef struct Leaf
+{
+	Oid			relid;			/* hash key */
+	ResultRelInfo *rri;
+	List	   *arbiters;
+	TupleTableSlot *existing;
+	BulkInsertState bistate;
+	int			nslots;
+	int			nslots_made;
+	Size		bytes;
+	TupleTableSlot *slots[BATCH_ROWS];
+} Leaf;
+
+struct DgRowsTarget
+{
+	DgRowsWriter *writer;
+	Relation	rel;
+	QueryDesc  *query;
+	ModifyTableState *mtstate;
+	EState	   *estate;
+	DgRowsMap  *map;
+	DgRowsSequences *sequences;
+	TupleTableSlot *slot;		/* a row in the target's shape */
+	HTAB	   *leaves;
+	Leaf	   *last;
+};
+
+struct DgRowsWriter
+{
+	DgOnConflict on_conflict;
+	MemoryContext context;
+	List	   *targets;
+	int64		nconflicts;
+	StringInfoData conflicts;	/* the first of them */
+};
+
+/*
+ * Begins to write. The caller has an active snapshot.
+ */
+DgRowsWriter *
+dg_rows_writer_begin(DgOnConflict on_conflict)
+{
+	DgRowsWriter *writer = palloc0(sizeof(DgRowsWriter));
+
+	writer->on_conflict = on_conflict;
+	writer->context = CurrentMemoryContext;
+	initStringInfo(&writer->conflicts);
+	AfterTriggerBeginQuery();
+	return writer;
+}
+
+/*
+ * Opens a table for rows of the given columns. The table must be a table or a
+ * partitioned table.
+ */
+DgRowsTarget *
+dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
+					  const DgSourceColumn *columns, int ncolumns)
+{
+	MemoryContext old = MemoryContextSwitchTo(writer->context);
+	DgRowsTarget *target = palloc0(sizeof(DgRowsTarget));
+	HASHCTL		ctl = {0};
+
+	target->writer = writer;
+	target->rel = table_open(relid, RowExclusiveLock);
+	target->query = dg_rows_open_insert(target->rel);
+	target->mtstate = (ModifyTableState *) target->query->planstate;
+	target->estate = target->query->estate;
+	target->map = dg_rows_map_make(target->rel, columns, ncolumns);
+	target->sequences = dg_rows_sequences_find(target->rel);
+	target->slot = MakeSingleTupleTableSlot(RelationGetDescr(target->rel), &TTSOpsVirtual);
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(Leaf);
+	ctl.hcxt = writer->context;
+	target->leaves = hash_create("deletion_guard leaves", 16, &ctl,
+								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	writer->targets = lappend(writer->targets, target);
+	MemoryContextSwitchTo(old);
+	return target;
+}
+
+/* ----------------------------------------------------------------------
+ * Leaves
+ * ----------------------------------------------------------------------
+ */
+
+static Leaf *
+leaf_of(DgRowsTarget *target, ResultRelInfo *rri)
+{
+	Oid			relid = RelationGetRelid(rri->ri_RelationDesc);
+	bool		found;
+	Leaf	   *leaf;
+	MemoryContext old;
+
+	if (target->last != NULL && target->last->relid == relid)
+		return target->last;
+	leaf = hash_search(target->leaves, &relid, HASH_ENTER, &found);
+	target->last = leaf;
+	if (found)
+		return leaf;
+
+	old = MemoryContextSwitchTo(target->estate->es_query_cxt);
+	memset((char *) leaf + sizeof(Oid), 0, sizeof(Leaf) - sizeof(Oid));
+	leaf->rri = rri;
+	if (rri->ri_RelationDesc->rd_rel->relhasindex && rri->ri_IndexRelationDescs == NULL)
+		ExecOpenIndices(rri, false);
+	leaf->arbiters = dg_rows_arbiters(rri);
+	leaf->existing = table_slot_create(rri->ri_RelationDesc, NULL);
+	rri->ri_TrigDesc = dg_rows_constraint_triggers(rri->ri_TrigDesc);
+	MemoryContextSwitchTo(old);
+	return leaf;
+}
+
+/*
+ * Where a row of the target's shape goes, in the shape of that table.
+ */
+static ResultRelInfo *
+route(DgRowsTarget *target, TupleTableSlot **slot)
+{
+	ResultRelInfo *root = target->mtstate->rootResultRelInfo;
+	ResultRelInfo *leaf;
+	TupleConversionMap *map;
+
+	if (target->mtstate->mt_partition_tuple_routing == NULL)
+		return target->mtstate->resultRelInfo;
+	leaf = ExecFindPartition(target->mtstate, root, target->mtstate->mt_partition_tuple_routing,
+							 *slot, target->estate);
+	map = dg_root_to_child_map(leaf, target->estate);
+	if (map != NULL)
+		*slot = execute_attr_map_slot(map->attrMap, *slot, leaf->ri_PartitionTupleSlot);
+	return leaf;
+}
+
+static TupleTableSlot *
+next_slot(Leaf *leaf, DgRowsTarget *target)
+{
+	if (leaf->nslots == leaf->nslots_made)
+	{
+		MemoryContext old = MemoryContextSwitchTo(target->estate->es_query_cxt);
+
+		leaf->slots[leaf->nslots_made++] = table_slot_create(leaf->rri->ri_RelationDesc, NULL);
+		MemoryContextSwitchTo(old);
+	}
+	return leaf->slots[leaf->nslots];
+}
+
+static void
+flush(DgRowsTarget *target, Leaf *leaf)
+{
+	EState	   *estate = target->estate;
+	MemoryContext old;
+
+	if (leaf->nslots == 0)
+		return;
+	if (leaf->bistate == NULL && leaf->nslots > 1)
+		leaf->bistate = GetBulkInsertState();
+
+	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
+	table_multi_insert(leaf->rri->ri_RelationDesc, leaf->slots, leaf->nslots,
+					   GetCurrentCommandId(true), 0, leaf->bistate);
+	MemoryContextSwitchTo(old);
+
+	for (int i = 0; i < leaf->nslots; i++)
+	{
+		List	   *recheck = NIL;
+
+		if (leaf->rri->ri_NumIndices > 0)
+			recheck = dg_exec_insert_index_tuples(leaf->rri, leaf->slots[i], estate);
+		if (leaf->rri->ri_TrigDesc != NULL)
+			ExecARInsertTriggers(estate, leaf->rri, leaf->slots[i], recheck, NULL);
+		list_free(recheck);
+		ExecClearTuple(leaf->slots[i]);
+		ResetPerTupleExprContext(estate);
+	}
+	leaf->nslots = 0;
+	leaf->bytes = 0;
+}
+
+/* ----------------------------------------------------------------------
+ * Rows
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * What the server checks of an inserted row before it is stored.
+ */
+static void
+check_row(DgRowsTarget *target, ResultRelInfo *rri, TupleTableSlot *slot)
+{
+	TupleConstr *constr = RelationGetDescr(rri->ri_RelationDesc)->constr;
+
+	slot->tts_tableOid = RelationGetRelid(rri->ri_RelationDesc);
+	if (constr != NULL && constr->has_generated_stored)
+		ExecComputeStoredGenerated(rri, target->estate, slot, CMD_INSERT);
+	if (rri->ri_WithCheckOptions != NIL)
+		ExecWithCheckOptions(WCO_RLS_INSERT_CHECK, rri, slot, target->estate);
+	if (constr != NULL)
+		ExecConstraints(rri, slot, target->estate);
+	if (rri->ri_RelationDesc->rd_rel->relispartition && rri == target->mtstate->resultRelInfo)
+		ExecPartitionCheck(rri, slot, target->estate, true);
+}
+
+static DgRowOutcome
+note_conflict(DgRowsTarget *target, ResultRelInfo *rri, const char *conflict)
+{
+	DgRowsWriter *writer = target->writer;
+
+	if (writer->on_conflict == DG_ON_CONFLICT_SKIP)
+		return DG_ROW_SKIPPED;
+	if (writer->nconflicts++ < NAMED_CONFLICTS)
+		appendStringInfo(&writer->conflicts, "%sTable \"%s\" has another row with %s.",
+						 writer->conflicts.len > 0 ? " " : "",
+						 RelationGetRelationName(rri->ri_RelationDesc), conflict);
+	return DG_ROW_CONFLICT;
+}
+
+/*
+ * Writes one row, given by the source's columns. With a conflict, and
+ * on_conflict error, it goes on so that the end can name more of them.
+ */
+DgRowOutcome
+dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
+{
+	EState	   *estate = target->estate;
+	TupleTableSlot *slot = target->slot;
+	TupleTableSlot *stored;
+	ResultRelInfo *rri;
+	Leaf	   *leaf;
+	DgRowOutcome outcome;
+	char	   *conflict = NULL;
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
+
+	dg_rows_map_apply(target->map, GetPerTupleExprContext(estate), values, nulls, slot);
+	rri = route(target, &slot);
+	leaf = leaf_of(target, rri);
+	stored = next_slot(leaf, target);
+	ExecCopySlot(stored, slot);
+	check_row(target, rri, stored);
+
+	outcome = dg_rows_check_conflict(rri, estate, leaf->arbiters, stored, leaf->existing, &conflict);
+	if (outcome == DG_ROW_CONFLICT)
+		outcome = note_conflict(target, rri, conflict);
+	if (outcome == DG_ROW_RESTORED)
+	{
+		bool		should_free;
+		HeapTuple	tuple = ExecFetchSlotHeapTuple(stored, true, &should_free);
+
+		dg_rows_sequences_note(target->sequences, target->slot);
+		leaf->nslots++;
+		leaf->bytes += tuple->t_len;
+	}
+	else
+		ExecClearTuple(stored);
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(estate);
+
+	if (leaf->nslots == BATCH_ROWS || leaf->bytes >= BATCH_BYTES)
+		flush(target, leaf);
+	CHECK_FOR_INTERRUPTS();
+	return outcome;
+}
+
+/* ----------------------------------------------------------------------
+ * The end
+ * ----------------------------------------------------------------------
+ */
+
+static void
+refuse_conflicts(DgRowsWriter *writer)
+{
+	if (writer->nconflicts == 0)
+		return;
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_ROW_CONFLICT),
+			 errmsg_plural("%lld row cannot be restored: a different live row has its key",
+						   "%lld rows cannot be restored: different live rows have their keys",
+						   (unsigned long) writer->nconflicts, (long long) writer->nconflicts),
+			 errdetail("%s%s", writer->conflicts.data,
+					   writer->nconflicts > NAMED_CONFLICTS ? " There are more." : ""),
+			 errhint("Nothing was restored. With on_conflict => 'skip' the live rows stay and the others come back.")));
+}
+
+static void
+flush_target(DgRowsTarget *target)
+{
+	HASH_SEQ_STATUS status;
+	Leaf	   *leaf;
+
+	hash_seq_init(&status, target->leaves);
+	while ((leaf = hash_seq_search(&status)) != NULL)
+		flush(target, leaf);
+}
+
+static void
+close_target(DgRowsTarget *target)
+{
+	HASH_SEQ_STATUS status;
+	Leaf	   *leaf;
+
+	hash_seq_init(&status, target->leaves);
+	while ((leaf = hash_seq_search(&status)) != NULL)
+	{
+		for (int i = 0; i < leaf->nslots_made; i++)
+			ExecDropSingleTupleTableSlot(leaf->slots[i]);
+		ExecDropSingleTupleTableSlot(leaf->existing);
+		if (leaf->bistate != NULL)
+			FreeBulkInsertState(leaf->bistate);
+	}
+	dg_rows_sequences_raise(target->sequences);
+	ExecDropSingleTupleTableSlot(target->slot);
+	ExecutorFinish(target->query);
+	ExecutorEnd(target->query);
+	FreeQueryDesc(target->query);
+	table_close(target->rel, NoLock);
+}
+
+/*
+ * Writes what is left, fails if there were conflicts, checks foreign keys and
+ * raises sequences.
+ */
+void
+dg_rows_writer_end(DgRowsWriter *writer)
+{
+	ListCell   *lc;
+
+	refuse_conflicts(writer);
+	foreach(lc, writer->targets)
+		flush_target(lfirst(lc));
+	if (writer->targets != NIL)
+		AfterTriggerEndQuery(((DgRowsTarget *) linitial(writer->targets))->estate);
+	else
+	{
+		EState	   *estate = CreateExecutorState();
+
+		AfterTriggerEndQuery(estate);
+		FreeExecutorState(estate);
+	}
+	foreach(lc, writer->targets)
+		close_target(lfirst(lc));
+}

@@ -1,0 +1,51 @@
+# The 99th percentile of other tenants' transactions while tenants are rehydrated.
+template saas fill "$TOP/test/run/saas.sql"
+[ -e "$WORK/saas.dump" ] || pg_dump -Fc -f "$WORK/saas.dump" saas
+chmod 644 "$WORK/saas.dump"
+cat > "$WORK/traffic.sql" <<END
+\set tenant 5 * random(1, $TENANTS / 5)
+\set status random(0, 9)
+UPDATE project SET name = 'Project ' || :status WHERE site_id = :tenant AND id = :tenant - 1 + $TENANTS;
+INSERT INTO comment (site_id, issue_id, body, created_at)
+	SELECT site_id, id, 'traffic', now() FROM issue WHERE site_id = :tenant LIMIT 1;
+END
+fresh saas
+sql -c 'DELETE FROM site WHERE id % 5 IN (1, 2)' -c 'VACUUM ANALYZE'
+guard_saas
+
+# percentile: of the transactions logged, in milliseconds; their turn waited for does not count.
+percentile()
+{
+	cat "$WORK"/traffic_log.* | awk '{ print ($3 - $7) / 1000 }' | sort -g > "$WORK/latencies"
+	rm "$WORK"/traffic_log.*
+	awk '{ v[NR] = $1 } END { print v[int((NR * 99 + 99) / 100)] }' "$WORK/latencies"
+	awk 'END { print $1 }' "$WORK/latencies" >> "$WORK/longest"
+}
+
+load()
+{
+	pgbench -n -M prepared -c 2 -R 100 -l --log-prefix="$WORK/traffic_log" -T "$1" -f "$WORK/traffic.sql" > "$WORK/traffic.out" 2>&1
+	! grep -q 'aborted\|ERROR' "$WORK/traffic.out"
+}
+
+run_alone()
+{
+	load "$((SECONDS_EACH * 2))"
+	percentile
+}
+
+run_during()
+{
+	sql -c "SELECT sum(restored) FROM deletion_guard.rehydrate((SELECT array_agg(i::text) FROM generate_series(1, $TENANTS) i WHERE i % 5 IN (1, 2)), '$WORK/saas.dump')" >/dev/null &
+	local rescue=$!
+	while kill -0 $rescue 2>/dev/null; do
+		load 2
+	done
+	wait $rescue
+	percentile
+	sql -c 'DELETE FROM site WHERE id % 5 IN (1, 2)' -c 'VACUUM ANALYZE'
+}
+
+ROUNDS=1 rounds alone during
+report "other tenants' p99 in a rehydrate" "without it" "$(median alone)" "$(median during)" "<= 2.0" ms
+report "their longest wait" "1 s" 1000 "$(tail -1 "$WORK/longest")" "<= 1.0" ms
