@@ -15,6 +15,7 @@
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "purge.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"

@@ -139,17 +139,18 @@ extern int64 dg_hold_active(const char *tenant, TimestampTz *held_at);
 /* purge_check.c */
 extern bool dg_purge_check(const DgApproval *approval, DgRequest **request, DgPlan **plan,
 						   DgRefusal *refusal);
-extern bool dg_clock_check(DgRefusal *refusal);
 
 /* purge_digest.c */
 typedef struct DgPurgeDigest DgPurgeDigest;
 
-extern DgPurgeDigest *dg_purge_digest_begin(int64 purge, int32 table_no, const char *relation_name,
-											Oid relation, const uint8 *salt);
-extern void dg_purge_digest_row(TupleTableSlot *slot, void *arg);
-extern void dg_purge_digest_bin(DgPurgeDigest *digest, Oid bin_table);
-extern char *dg_purge_digest_end(DgPurgeDigest *digest, int64 *rows);
 extern void dg_salted_digest(const uint8 *salt, const char *value, uint8 *digest);
-extern int	dg_canonical_output(void);
+extern int	dg_canonical_output_begin(void);
+extern DgPurgeDigest *dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part,
+											const uint8 *salt);
+extern int64 dg_purge_digest_part(DgPurgeDigest *digest, const DgPlanPart *part);
+extern void dg_purge_digest_end(DgPurgeDigest *digest, int64 *rows, uint8 *sum);
+
+/* purge_certificate.c */
+extern Datum dg_certificate(int64 purge);
 
 #endif							/* DG_PURGE_H */

@@ -19,16 +19,6 @@
 #define HINT_SIGN_AGAIN "Have the authority sign a new token, with a new \"jti\"."
 
 /*
- * Unix time now; never before the ledger's last entry, so that an expired
- * token does not come back to life with a clock that goes backwards.
- */
-static int64
-token_clock(void)
-{
-	return timestamptz_to_time_t(Max(GetCurrentTimestamp(), dg_ledger_clock()));
-}
-
-/*
  * Finds the authority that a token names. The caller is connected to SPI.
  */
 static DgAuthority *
@@ -73,7 +63,7 @@ verify_with_key(const char *token, int len, const DgAuthority *authority, DgToke
 
 	ctx.audience = pg_server_to_any(audience, strlen(audience), PG_UTF8);
 	ctx.kid = authority->name;
-	ctx.now = token_clock();
+	ctx.now = timestamptz_to_time_t(GetCurrentTimestamp());
 	ctx.clock_skew = dg_clock_skew;
 
 	status = dg_token_key_parse(authority->public_key, strlen(authority->public_key), &key, detail);

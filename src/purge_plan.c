@@ -23,16 +23,18 @@
 #define MAX_DIFFERENCES 10
 
 /*
- * When a deletion is due is recorded with it. A deletion that was made while
- * the clock was behind an earlier one's is due later by the difference: setting
- * the clock back makes nothing due.
+ * When a deletion is due is recorded with it. One that was made while the clock
+ * was behind an earlier deletion's counts as made at that one's time: setting
+ * the clock back makes nothing due. Times that are still to come are of a clock
+ * that was ahead, and do not count.
  */
 #define PLAN_QUERY \
 	"SELECT p.deletion_id, p.part, b.relation::oid, b.bin_table::oid, b.relation_name," \
 	" p.rows - p.restored - p.purged, r.deleted_at," \
 	" greatest(r.purge_not_before, r.purge_not_before + (" \
-	"  (SELECT max(e.deleted_at) FROM deletion_guard.deletion_record e WHERE e.deletion_id < r.deletion_id)" \
-	"  - r.deleted_at)), p.tenant_name" \
+	"  (SELECT e.deleted_at FROM deletion_guard.deletion_record e" \
+	"   WHERE e.deletion_id < r.deletion_id AND e.deleted_at <= clock_timestamp()" \
+	"   ORDER BY e.deleted_at DESC LIMIT 1) - r.deleted_at)), p.tenant_name" \
 	" FROM deletion_guard.deletion_part p" \
 	" JOIN deletion_guard.bin b ON b.bin_id = p.bin_id" \
 	" JOIN deletion_guard.deletion_record r ON r.deletion_id = p.deletion_id" \

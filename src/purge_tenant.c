@@ -12,11 +12,14 @@
  */
 #include "purge.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "guard.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 #define HINT_TENANT "Give the key as the tenant table has it. The view deletion_guard.deletion_detail lists deleted tenants."
@@ -30,14 +33,19 @@ key_condition(Oid relid, const char *column)
 {
 	Oid			type = getBaseType(get_atttype(relid, get_attnum(relid, column)));
 	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR);
-	char	   *operator;
+	HeapTuple	tuple;
+	Form_pg_operator form;
+	char	   *condition;
 
-	if (!OidIsValid(entry->eq_opr))
+	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(entry->eq_opr));
+	if (!HeapTupleIsValid(tuple))
 		return "";
-	operator = get_opname(entry->eq_opr);
-	return psprintf("t.%s OPERATOR(%s.%s) $1::%s AND ", quote_identifier(column),
-					quote_identifier(get_namespace_name(get_opnamespace(entry->eq_opr))), operator,
-					format_type_be_qualified(type));
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	condition = psprintf("t.%s OPERATOR(%s.%s) $1::%s AND ", quote_identifier(column),
+						 quote_identifier(get_namespace_name(form->oprnamespace)), NameStr(form->oprname),
+						 format_type_be_qualified(type));
+	ReleaseSysCache(tuple);
+	return condition;
 }
 
 /*
