@@ -43,7 +43,7 @@ key_condition(Oid relid, const char *column)
 	form = (Form_pg_operator) GETSTRUCT(tuple);
 	condition = psprintf("t.%s OPERATOR(%s.%s) $1::%s AND ", quote_identifier(column),
 						 quote_identifier(get_namespace_name(form->oprnamespace)), NameStr(form->oprname),
-						 format_type_be_qualified(type));
+						 format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
 	ReleaseSysCache(tuple);
 	return condition;
 }

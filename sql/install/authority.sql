@@ -37,9 +37,9 @@ CREATE TABLE deletion_guard.used_token
 	PRIMARY KEY (authority, jti)
 );
 
-SELECT pg_catalog.pg_extension_config_dump(c, '')
-FROM unnest(ARRAY['deletion_guard.authority', 'deletion_guard.approval_policy',
-				  'deletion_guard.used_token']::regclass[]) AS c;
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.authority', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.approval_policy', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.used_token', '');
 
 CREATE FUNCTION deletion_guard.audience() RETURNS text
 LANGUAGE C STABLE STRICT PARALLEL SAFE

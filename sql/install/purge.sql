@@ -97,12 +97,15 @@ CREATE TABLE deletion_guard.hold
 CREATE INDEX hold_tenant_idx ON deletion_guard.hold (tenant) WHERE released_at IS NULL;
 CREATE SEQUENCE deletion_guard.hold_id_seq OWNED BY deletion_guard.hold.hold_id;
 
-SELECT pg_catalog.pg_extension_config_dump(c, '')
-FROM unnest(ARRAY['deletion_guard.purge_request_record', 'deletion_guard.purge_request_id_seq',
-				  'deletion_guard.purge_request_part', 'deletion_guard.purge_record',
-				  'deletion_guard.purge_id_seq', 'deletion_guard.purge_table',
-				  'deletion_guard.purged_key', 'deletion_guard.hold',
-				  'deletion_guard.hold_id_seq']::regclass[]) AS c;
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purge_request_record', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purge_request_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purge_request_part', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purge_record', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purge_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purge_table', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purged_key', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.hold', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.hold_id_seq', '');
 
 CREATE FUNCTION deletion_guard.request_purge(tenant text, reason text, relations regclass[] = NULL,
 											 deleted_before timestamptz = now())
