@@ -53,7 +53,7 @@ extern void dg_guard_changed(Oid relid);
 extern void dg_tenant_table_changed(void);
 
 /* guard_enrol.c */
-extern void dg_guard_enrol(Relation rel, const char *tenant_column, List *tenant_path);
+extern void dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path);
 
 /* guard_path.c */
 extern void dg_guard_check_path(Relation rel, List *path);

@@ -17,6 +17,7 @@
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
 #include "nodes/parsenodes.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -93,16 +94,24 @@ follow_rename(RenameStmt *stmt)
  * ----------------------------------------------------------------------
  */
 
+/*
+ * The guard of a table that this one has come to inherit from.
+ */
 static bool
-guards_a_parent(Oid relid)
+guarded_parent(Oid relid, DgGuard **guard)
 {
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(relid)};
+	bool		isnull;
 
-	dg_spi_execute("SELECT g.tenant_column, g.tenant_path FROM pg_inherits i"
+	dg_spi_execute("SELECT g.relation FROM pg_inherits i"
 				   " JOIN deletion_guard.guard g ON g.relation = i.inhparent"
-				   " WHERE i.inhrelid = $1", 1, types, values, NULL);
-	return SPI_processed > 0;
+				   " WHERE i.inhrelid = $1 ORDER BY i.inhseqno LIMIT 1", 1, types, values, NULL);
+	if (SPI_processed == 0)
+		return false;
+	*guard = dg_guard_lookup(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
+														   SPI_tuptable->tupdesc, 1, &isnull)));
+	return true;
 }
 
 /*
@@ -124,15 +133,43 @@ future_tenant_column(Oid relid)
 }
 
 static void
-guard_future_table(Relation rel, const char *tenant_column)
+guard_future_table(Oid relid, const char *tenant_column)
 {
 	char	   *problem = NULL;
-	List	   *path;
+	List	   *path = NIL;
 
-	if (get_attnum(RelationGetRelid(rel), tenant_column) > 0)
-		dg_guard_enrol(rel, tenant_column, NIL);
-	else if ((path = dg_guard_find_path(rel, tenant_column, &problem)) != NIL)
-		dg_guard_enrol(rel, NULL, path);
+	if (get_attnum(relid, tenant_column) > 0)
+		dg_guard_enrol(relid, tenant_column, NIL);
+	else
+	{
+		Relation	rel = table_open(relid, NoLock);
+
+		path = dg_guard_find_path(rel, tenant_column, &problem);
+		table_close(rel, NoLock);
+		if (path != NIL)
+			dg_guard_enrol(relid, NULL, path);
+	}
+}
+
+/*
+ * A guarded table was altered, or a partition of one was made: new partitions
+ * need triggers, new inheritance children and parents change which.
+ */
+static void
+follow_guarded(Oid relid, DgGuard *guard)
+{
+	const char *column = guard->has_tenant_column ? NameStr(guard->tenant_column) : NULL;
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relid, ShareRowExclusiveLock, NULL))
+	{
+		Oid			member = lfirst_oid(lc);
+
+		if (dg_guard_lookup(member)->guarded)
+			dg_guard_create_triggers(member);
+		else
+			dg_guard_enrol(member, column, guard->tenant_path);
+	}
 }
 
 /*
@@ -141,45 +178,22 @@ guard_future_table(Relation rel, const char *tenant_column)
 static void
 follow_table(Oid relid)
 {
-	Relation	rel = try_table_open(relid, ShareRowExclusiveLock);
+	char		relkind = get_rel_relkind(relid);
 	DgGuard    *guard;
 	char	   *tenant_column;
 
-	if (rel == NULL)
+	if ((relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE) ||
+		get_rel_persistence(relid) == RELPERSISTENCE_TEMP)
 		return;
+	LockRelationOid(relid, ShareRowExclusiveLock);
 	guard = dg_guard_lookup(relid);
 	if (guard->guarded)
-	{
-		/* a partition that is new, or a table that has inherited or been inherited from */
-		ListCell   *lc;
-
-		foreach(lc, find_all_inheritors(relid, ShareRowExclusiveLock, NULL))
-		{
-			Oid			member = lfirst_oid(lc);
-
-			if (dg_guard_lookup(member)->guarded)
-				dg_guard_create_triggers(member);
-			else
-				dg_guard_enrol(rel, guard->has_tenant_column ? NameStr(guard->tenant_column) : NULL,
-							   guard->tenant_path);
-		}
-	}
-	else if (rel->rd_rel->relpersistence != RELPERSISTENCE_TEMP &&
-			 (rel->rd_rel->relkind == RELKIND_RELATION || rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE))
-	{
-		if (guards_a_parent(relid))
-		{
-			bool		isnull;
-			char	   *column = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-
-			(void) SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
-			dg_guard_enrol(rel, column, NIL);
-		}
-		else if (!rel->rd_rel->relispartition &&
-				 (tenant_column = future_tenant_column(relid)) != NULL)
-			guard_future_table(rel, tenant_column);
-	}
-	table_close(rel, NoLock);
+		follow_guarded(relid, guard);
+	else if (guarded_parent(relid, &guard))
+		follow_guarded(guard->relid, guard);
+	else if (!get_rel_relispartition(relid) &&
+			 (tenant_column = future_tenant_column(relid)) != NULL)
+		guard_future_table(relid, tenant_column);
 }
 
 /*

@@ -157,13 +157,13 @@ register_guard(Oid relid, const char *tenant_column, List *tenant_path)
 /*
  * Guards a table that has been checked, with its partitions, or its
  * inheritance children, which become guarded tables of their own. The caller
- * is connected to SPI and holds SHARE ROW EXCLUSIVE on the table.
+ * is connected to SPI, and holds SHARE ROW EXCLUSIVE on the table but does not
+ * have it open: it is altered.
  */
 void
-dg_guard_enrol(Relation rel, const char *tenant_column, List *tenant_path)
+dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path)
 {
-	Oid			relid = RelationGetRelid(rel);
-	bool		partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+	bool		partitioned = get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE;
 	List	   *relids = find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
 	ListCell   *lc;
 
@@ -175,7 +175,7 @@ dg_guard_enrol(Relation rel, const char *tenant_column, List *tenant_path)
 			ereport(ERROR,
 					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 					 errmsg("cannot guard \"%s\": its %s \"%s\" is a foreign table",
-							RelationGetRelationName(rel), partitioned ? "partition" : "child",
+							get_rel_name(relid), partitioned ? "partition" : "child",
 							get_rel_name(member)),
 					 errhint("Rows of a foreign table cannot be kept here; detach it first.")));
 	}
@@ -329,11 +329,11 @@ dg_guard_table(PG_FUNCTION_ARGS)
 		require_column(rel, tenant_column);
 	if (tenant_path != NIL)
 		dg_guard_check_path(rel, tenant_path);
+	table_close(rel, NoLock);
 
 	SPI_connect();
-	dg_guard_enrol(rel, tenant_column, tenant_path);
+	dg_guard_enrol(PG_GETARG_OID(0), tenant_column, tenant_path);
 	SPI_finish();
-	table_close(rel, NoLock);
 	PG_RETURN_VOID();
 }
 
@@ -359,6 +359,8 @@ dg_unguard_table(PG_FUNCTION_ARGS)
 
 	relids = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ?
 		find_all_inheritors(relid, AccessExclusiveLock, NULL) : list_make1_oid(relid);
+	table_close(rel, NoLock);
+
 	SPI_connect();
 	foreach(lc, relids)
 		dg_guard_drop_triggers(lfirst_oid(lc));
@@ -367,7 +369,6 @@ dg_unguard_table(PG_FUNCTION_ARGS)
 	dg_ledger_append("unguard_table",
 					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
 	SPI_finish();
-	table_close(rel, NoLock);
 	PG_RETURN_VOID();
 }
 
@@ -402,20 +403,19 @@ guard_schema_table(ReturnSetInfo *rsinfo, Oid relid, const char *tenant_column)
 	List	   *path = NIL;
 
 	require_owner(rel);
-	if (get_attnum(relid, column) > 0)
-	{
-		column = pstrdup(column);
-		dg_guard_enrol(rel, column, NIL);
-		report_table(rsinfo, relid, psprintf("column %s", quote_identifier(column)), NULL);
-	}
-	else if ((path = dg_guard_find_path(rel, tenant_column, &problem)) != NIL)
-	{
-		dg_guard_enrol(rel, NULL, path);
-		report_table(rsinfo, relid, dg_guard_path_text(path), NULL);
-	}
-	else
-		report_table(rsinfo, relid, NULL, problem);
+	column = get_attnum(relid, column) > 0 ? pstrdup(column) : NULL;
+	if (column == NULL)
+		path = dg_guard_find_path(rel, tenant_column, &problem);
 	table_close(rel, NoLock);
+
+	if (column == NULL && path == NIL)
+	{
+		report_table(rsinfo, relid, NULL, problem);
+		return;
+	}
+	dg_guard_enrol(relid, column, path);
+	report_table(rsinfo, relid, column != NULL ? psprintf("column %s", quote_identifier(column)) :
+				 dg_guard_path_text(path), NULL);
 }
 
 /*

@@ -118,6 +118,16 @@ dg_installed(void)
 }
 
 /*
+ * Is the extension's own install or upgrade script running?
+ */
+bool
+dg_installing(void)
+{
+	return creating_extension &&
+		CurrentExtensionObject == get_extension_oid("deletion_guard", true);
+}
+
+/*
  * The extension's objects; an error where it is not installed.
  */
 const DgObjects *

@@ -25,12 +25,13 @@
 static int	acting_depth = 0;
 
 /*
- * Is the current statement one that the extension runs for itself?
+ * Is the current statement one that the extension runs for itself? Its own
+ * install script is.
  */
 bool
 dg_acting(void)
 {
-	return acting_depth > 0;
+	return acting_depth > 0 || dg_installing();
 }
 
 /*

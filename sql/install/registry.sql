@@ -84,11 +84,14 @@ CREATE TABLE deletion_guard.deletion_part
 );
 CREATE INDEX deletion_part_tenant_idx ON deletion_guard.deletion_part (tenant, deletion_id);
 
-SELECT pg_catalog.pg_extension_config_dump(c, '')
-FROM unnest(ARRAY['deletion_guard.tenant_table', 'deletion_guard.guard',
-				  'deletion_guard.guarded_schema', 'deletion_guard.bin',
-				  'deletion_guard.bin_id_seq', 'deletion_guard.deletion_record',
-				  'deletion_guard.deletion_id_seq', 'deletion_guard.deletion_part']::regclass[]) AS c;
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_table', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.guard', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.guarded_schema', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.bin', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.bin_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_record', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_part', '');
 
 COMMENT ON TABLE deletion_guard.tenant_table IS 'the table that lists the tenants, set by set_tenant_table()';
 COMMENT ON TABLE deletion_guard.guard IS 'guarded tables; see the view guarded_table';
