@@ -19,6 +19,7 @@ INSTALL_PARTS = $(addprefix sql/install/,\
 	protect.sql)
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 DATA = $(wildcard sql/upgrade/*.sql)
+SCRIPTS = script/deletion_guard_sign
 
 # A file named setup comes first.
 REGRESS_FILES = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))

@@ -89,7 +89,8 @@ digest_bytes(Datum value)
 
 /*
  * Reads a tuple of the ledger; false if it is not an entry as this file writes
- * them. What it points to is palloc'd or part of the tuple.
+ * them; then only its number is set. What it points to is palloc'd or part of
+ * the tuple.
  */
 bool
 dg_ledger_read(HeapTuple tuple, TupleDesc desc, DgLedgerEntry *entry)
@@ -99,9 +100,9 @@ dg_ledger_read(HeapTuple tuple, TupleDesc desc, DgLedgerEntry *entry)
 
 	for (int i = 0; i < Natts_ledger; i++)
 		values[i] = ledger_attr(tuple, i + 1, desc, &any_null);
+	entry->id = DatumGetInt64(values[Anum_ledger_id - 1]);
 	if (any_null)
 		return false;
-	entry->id = DatumGetInt64(values[Anum_ledger_id - 1]);
 	entry->at = DatumGetTimestampTz(values[Anum_ledger_at - 1]);
 	entry->event = TextDatumGetCString(values[Anum_ledger_event - 1]);
 	entry->role = TextDatumGetCString(values[Anum_ledger_role - 1]);

@@ -57,19 +57,24 @@ add_problem(LedgerWalk *walk, const char *fmt,...)
 	appendStringInfoString(&walk->text, problem);
 }
 
+static void
+add_missing(LedgerWalk *walk, int64 first, int64 last, const char *where)
+{
+	if (first == last)
+		add_problem(walk, "entry " INT64_FORMAT " is missing%s", first, where);
+	else
+		add_problem(walk, "entries " INT64_FORMAT " to " INT64_FORMAT " are missing%s", first, last, where);
+}
+
 /*
  * Does the entry have the number that follows?
  */
 static void
 check_number(LedgerWalk *walk, int64 id)
 {
-	if (id == walk->id + 1)
-		return;
-	if (id == walk->id + 2)
-		add_problem(walk, "entry " INT64_FORMAT " is missing", id - 1);
-	else if (id > walk->id + 2)
-		add_problem(walk, "entries " INT64_FORMAT " to " INT64_FORMAT " are missing", walk->id + 1, id - 1);
-	else
+	if (id > walk->id + 1)
+		add_missing(walk, walk->id + 1, id - 1, "");
+	else if (id <= walk->id)
 		add_problem(walk, "entry " INT64_FORMAT " is there more than once", id);
 }
 
@@ -132,7 +137,13 @@ walk_ledger(LedgerWalk *walk, int64 head_entry, const char *head_hash)
 				check_kept_head(walk, &entry, head_entry, head_hash);
 		}
 		else
-			add_problem(walk, "an entry after " INT64_FORMAT " is damaged", walk->id);
+		{
+			check_number(walk, entry.id);
+			add_problem(walk, "entry " INT64_FORMAT " is damaged", entry.id);
+			walk->entries++;
+			walk->id = entry.id;
+			memset(walk->hash, 0, DG_DIGEST_SIZE);
+		}
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(context);
 	}
@@ -192,7 +203,7 @@ dg_verify_ledger(PG_FUNCTION_ARGS)
 	walk_ledger(&walk, head_entry, head_hash);
 	referred = Max(highest_reference(), head_entry);
 	if (referred > walk.id)
-		add_problem(&walk, "entries " INT64_FORMAT " to " INT64_FORMAT " are missing at the end", walk.id + 1, referred);
+		add_missing(&walk, walk.id + 1, referred, " at the end");
 	if (walk.problems > MAX_PROBLEMS)
 		appendStringInfo(&walk.text, "; and %d more", walk.problems - MAX_PROBLEMS);
 

@@ -13,37 +13,76 @@
 #include "purge.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "guard.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/resowner.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
 #define HINT_TENANT "Give the key as the tenant table has it. The view deletion_guard.deletion_detail lists deleted tenants."
 
 /*
+ * Reads the key as its type does; false if it is nothing the type would read,
+ * so that no tenant can have it. Types throw what they dislike, hence the
+ * subtransaction.
+ */
+static bool
+read_key(Oid type, const char *tenant, Datum *key)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool ok = true;
+	Oid			input;
+	Oid			ioparam;
+
+	getTypeInputInfo(type, &input, &ioparam);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		*key = OidInputFunctionCall(input, unconstify(char *, tenant), ioparam, -1);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)
+			ReThrowError(error);
+		ok = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return ok;
+}
+
+/*
  * The condition "key = $1" as the key's type has it; empty where the type has
  * no equality.
  */
 static char *
-key_condition(Oid relid, const char *column)
+key_condition(Oid type, const char *column)
 {
-	Oid			type = getBaseType(get_atttype(relid, get_attnum(relid, column)));
 	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR);
-	HeapTuple	tuple;
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(entry->eq_opr));
 	Form_pg_operator form;
 	char	   *condition;
 
-	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(entry->eq_opr));
 	if (!HeapTupleIsValid(tuple))
 		return "";
 	form = (Form_pg_operator) GETSTRUCT(tuple);
-	condition = psprintf("t.%s OPERATOR(%s.%s) $1::%s AND ", quote_identifier(column),
-						 quote_identifier(get_namespace_name(form->oprnamespace)), NameStr(form->oprname),
-						 format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+	condition = psprintf("t.%s OPERATOR(%s.%s) $1 AND ", quote_identifier(column),
+						 quote_identifier(get_namespace_name(form->oprnamespace)), NameStr(form->oprname));
 	ReleaseSysCache(tuple);
 	return condition;
 }
@@ -58,15 +97,17 @@ find_live(const DgTenantTable *tenants, const char *tenant, char **name)
 	char	   *key = pstrdup(NameStr(tenants->key_column));
 	char	   *name_column = pstrdup(NameStr(tenants->name_column));
 	Oid			relid = tenants->relid;
-	Oid			types[] = {TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(tenant)};
+	Oid			types[] = {getBaseType(get_atttype(relid, get_attnum(relid, key))), TEXTOID};
+	Datum		values[] = {(Datum) 0, CStringGetTextDatum(tenant)};
 	int			found;
 
+	if (!read_key(types[0], tenant, &values[0]))
+		return false;
 	found = dg_purge_select(psprintf("SELECT format('%%s', t.%s) FROM %s t"
-									 " WHERE %sformat('%%s', t.%s) = $1 LIMIT 2",
+									 " WHERE %sformat('%%s', t.%s) = $2 LIMIT 2",
 									 quote_identifier(name_column), dg_relation_name(relid),
-									 key_condition(relid, key), quote_identifier(key)),
-							1, types, values, NULL);
+									 key_condition(types[0], key), quote_identifier(key)),
+							2, types, values, NULL);
 	if (found > 1)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_TENANT_MISMATCH),
