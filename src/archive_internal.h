@@ -418,8 +418,8 @@ extern DgArchiveScriptItem dg_archive_script_next(DgArchiveScript *script,
 extern bool dg_archive_custom_open(DgArchive *archive, DgArchiveError *err);
 extern bool dg_archive_custom_source(DgArchive *archive, DgArchiveEntry *entry,
 									 DgArchiveSource *source, DgArchiveError *err);
-extern void dg_archive_custom_passed(DgArchive *archive, uint64_t start,
-									 uint64_t end);
+extern void dg_archive_custom_passed(DgArchive *archive, DgArchiveEntry *entry,
+									 uint64_t start, uint64_t end);
 extern bool dg_archive_directory_open(DgArchive *archive, DgArchiveError *err);
 extern bool dg_archive_member_name(const char *name);
 extern const char *const dg_archive_suffixes[4];
