@@ -94,4 +94,11 @@ typedef bool DgUpdateIndexes;
 #define DG_CONSTRAINT_IS_PLAIN(con) true
 #endif
 
+/* 18: a deferrable primary key is asked for explicitly */
+#if PG_VERSION_NUM >= 180000
+#define dg_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel, false)
+#else
+#define dg_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
+#endif
+
 #endif							/* DG_COMPAT_H */
