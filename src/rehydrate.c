@@ -14,6 +14,7 @@
  * reports what would have happened, a failure included.
  */
 #include "rehydrate.h"
+#include "bin.h"
 #include "guard.h"
 #include "ledger.h"
 
@@ -108,15 +109,26 @@ destination_of(Rehydrate *call, Oid relid)
 	return destination;
 }
 
+/*
+ * All tables are opened before the first row is written: then the writer knows
+ * which keys its own rows will provide.
+ */
 static void
-open_target(Rehydrate *call, DgSource *source)
+open_targets(Rehydrate *call)
 {
-	MemoryContext old = MemoryContextSwitchTo(call->context);
+	ListCell   *lc;
 
-	call->by_source[source->index] = destination_of(call, source->target);
-	MemoryContextSwitchTo(old);
-	call->targets[source->index] = dg_rows_writer_target(call->writer, source->target,
-														 source->columns, source->ncolumns);
+	foreach(lc, call->plan->passes)
+	{
+		DgPass	   *pass = lfirst(lc);
+		DgSource   *source = pass->source;
+
+		if (!pass->emit)
+			continue;
+		call->by_source[source->index] = destination_of(call, source->target);
+		call->targets[source->index] = dg_rows_writer_target(call->writer, source->target,
+															 source->columns, source->ncolumns);
+	}
 }
 
 /*
@@ -126,11 +138,8 @@ static void
 write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
 {
 	Rehydrate  *call = arg;
-	Count	   *count;
+	Count	   *count = &call->by_source[source->index]->counts[tenant];
 
-	if (call->targets[source->index] == NULL)
-		open_target(call, source);
-	count = &call->by_source[source->index]->counts[tenant];
 	count->found++;
 	switch (dg_rows_writer_put(call->targets[source->index], values, nulls))
 	{
@@ -268,7 +277,8 @@ restore(Rehydrate *call)
 
 	call->targets = palloc0(sizeof(DgRowsTarget *) * ntables);
 	call->by_source = palloc0(sizeof(Destination *) * ntables);
-	call->writer = dg_rows_writer_begin(call->on_conflict);
+	call->writer = dg_rows_writer_begin(call->on_conflict, dg_bin_capture_row);
+	open_targets(call);
 	dg_rehydrate_read(call->archive, call->plan, write_row, call);
 	check_all_found(call);
 	dg_rows_writer_end(call->writer);
