@@ -70,26 +70,6 @@ typedef struct Rehydrate
  * ----------------------------------------------------------------------
  */
 
-/*
- * The settings that pg_dump writes values under. Ended by AtEOXact_GUC().
- */
-static int
-begin_settings(void)
-{
-	static const char *const settings[][2] = {
-		{"datestyle", "ISO, MDY"},
-		{"intervalstyle", "postgres"},
-		{"xmloption", "content"},
-		{"array_nulls", "on"},
-	};
-	int			level = NewGUCNestLevel();
-
-	for (int i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	return level;
-}
-
 static Destination *
 destination_of(Rehydrate *call, Oid relid)
 {
@@ -128,6 +108,7 @@ open_targets(Rehydrate *call)
 		call->by_source[source->index] = destination_of(call, source->target);
 		call->targets[source->index] = dg_rows_writer_target(call->writer, source->target,
 															 source->columns, source->ncolumns);
+		dg_rows_writer_verify(call->targets[source->index]);
 	}
 }
 
@@ -141,6 +122,7 @@ write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
 	Count	   *count = &call->by_source[source->index]->counts[tenant];
 
 	count->found++;
+	dg_rows_writer_tag(call->targets[source->index], tenant);
 	switch (dg_rows_writer_put(call->targets[source->index], values, nulls))
 	{
 		case DG_ROW_RESTORED:
@@ -273,7 +255,7 @@ static void
 restore(Rehydrate *call)
 {
 	int			ntables = dg_archive_table_count(call->archive->archive);
-	int			level = begin_settings();
+	int			level = dg_rehydrate_settings();
 
 	call->targets = palloc0(sizeof(DgRowsTarget *) * ntables);
 	call->by_source = palloc0(sizeof(Destination *) * ntables);
@@ -459,7 +441,7 @@ relations_argument(FunctionCallInfo fcinfo, int n)
  * The body of both functions.
  */
 static Datum
-rehydrate(FunctionCallInfo fcinfo, int ntenants, char **tenants)
+rehydrate(FunctionCallInfo fcinfo, DgTenants *tenants)
 {
 	Rehydrate	call = {0};
 	List	   *relations;
@@ -474,8 +456,8 @@ rehydrate(FunctionCallInfo fcinfo, int ntenants, char **tenants)
 	InitMaterializedSRF(fcinfo, 0);
 
 	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	call.plan = dg_rehydrate_plan(call.archive, dg_tenants_make(ntenants, tenants), relations);
-	lock_tenants(call.plan->tenants);
+	call.plan = dg_rehydrate_plan(call.archive, tenants, relations);
+	lock_tenants(tenants);
 	if (call.dry_run)
 		restore_dry(&call);
 	else
@@ -499,7 +481,7 @@ dg_rehydrate(PG_FUNCTION_ARGS)
 
 	require_argument(fcinfo, 0, "tenant");
 	tenant = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	return rehydrate(fcinfo, 1, &tenant);
+	return rehydrate(fcinfo, dg_tenants_make(1, &tenant));
 }
 
 /*
@@ -508,26 +490,6 @@ dg_rehydrate(PG_FUNCTION_ARGS)
 Datum
 dg_rehydrate_tenants(PG_FUNCTION_ARGS)
 {
-	Datum	   *elems;
-	bool	   *nulls;
-	char	  **tenants;
-	int			ntenants;
-
 	require_argument(fcinfo, 0, "tenants");
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT,
-					  &elems, &nulls, &ntenants);
-	if (ntenants == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("tenants names no tenant")));
-	tenants = palloc(sizeof(char *) * ntenants);
-	for (int i = 0; i < ntenants; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("tenants must not contain nulls")));
-		tenants[i] = TextDatumGetCString(elems[i]);
-	}
-	return rehydrate(fcinfo, ntenants, tenants);
+	return rehydrate(fcinfo, dg_tenants_of_array(PG_GETARG_ARRAYTYPE_P(0)));
 }

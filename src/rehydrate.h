@@ -22,6 +22,7 @@
 #include "rows.h"
 
 #include "nodes/pg_list.h"
+#include "utils/array.h"
 
 /* rehydrate_archive.c */
 typedef struct DgRehydrateArchive
@@ -95,8 +96,20 @@ typedef struct DgFeed
 	const char **columns;		/* of the parent */
 } DgFeed;
 
+/* For the live rows that a finder would find. */
+typedef struct DgLiveQuery
+{
+	char	   *sql;			/* has one parameter: */
+	Oid			type;
+	Datum		tenants;
+	DgKeyMap   *keys;			/* knows the last column's text */
+} DgLiveQuery;
+
 extern DgTenants *dg_tenants_make(int n, char **keys);
+extern DgTenants *dg_tenants_of_array(ArrayType *array);
 extern DgFinder *dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants);
+extern void dg_finder_live_query(DgFinder *finder, List **finders, const DgTenants *tenants,
+								 const char *select, DgLiveQuery *query);
 extern void dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants);
 
 /* rehydrate_plan.c */
@@ -145,6 +158,7 @@ extern DgRehydratePlan *dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants
 extern char *dg_tenant_source_text(Oid relid);
 
 /* rehydrate_read.c */
+extern int	dg_rehydrate_settings(void);
 
 /*
  * Gets each wanted row: tenant is an index into the plan's tenants, values are

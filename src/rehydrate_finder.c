@@ -123,6 +123,34 @@ dg_tenants_make(int n, char **keys)
 	return tenants;
 }
 
+/*
+ * The same from an array of text.
+ */
+DgTenants *
+dg_tenants_of_array(ArrayType *array)
+{
+	Datum	   *elems;
+	bool	   *nulls;
+	char	  **keys;
+	int			n;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, &n);
+	if (n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("tenants names no tenant")));
+	keys = palloc(sizeof(char *) * n);
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("tenants must not contain nulls")));
+		keys[i] = TextDatumGetCString(elems[i]);
+	}
+	return dg_tenants_make(n, keys);
+}
+
 /* ----------------------------------------------------------------------
  * Finders
  * ----------------------------------------------------------------------
@@ -288,41 +316,6 @@ append_parent(StringInfo from, StringInfo where, ForeignKeyCacheInfo *fkey, int 
 }
 
 /*
- * The query for the rows of a finder's table that belong to the tenants in $1:
- * as text, the tenant, and the columns of each feed.
- */
-static char *
-live_query(DgFinder *finder, Oid *end, AttrNumber *attnum)
-{
-	StringInfoData sql;
-	StringInfoData from;
-	StringInfoData where;
-	const char *column;
-	List	   *fkeys = dg_guard_path_keys(finder->relid, finder->path, end, &column);
-	int			last = list_length(fkeys);
-	ListCell   *lc;
-
-	*attnum = get_attnum(*end, column);
-	initStringInfo(&sql);
-	initStringInfo(&from);
-	initStringInfo(&where);
-	appendStringInfo(&from, "%s t0", dg_relation_name(finder->relid));
-	foreach(lc, fkeys)
-		append_parent(&from, &where, lfirst(lc), foreach_current_index(lc) + 1);
-	appendStringInfo(&sql, "SELECT t%d.%s", last, quote_identifier(column));
-	foreach(lc, finder->feeds)
-	{
-		DgFeed	   *feed = lfirst(lc);
-
-		for (int i = 0; i < feed->ncolumns; i++)
-			appendStringInfo(&sql, ", t0.%s", quote_identifier(feed->columns[i]));
-	}
-	appendStringInfo(&sql, " FROM %s WHERE %st%d.%s %s ANY ($1)", from.data, where.data, last,
-					 quote_identifier(column), equality_operator(column_type(*end, *attnum)));
-	return sql.data;
-}
-
-/*
  * An array of the tenants, of the column's base type.
  */
 static Datum
@@ -340,13 +333,60 @@ tenant_array(Oid relid, AttrNumber attnum, const DgTenants *tenants)
 	return PointerGetDatum(construct_array(values, tenants->n, type, typlen, typbyval, typalign));
 }
 
+/*
+ * Makes the query for the live rows that a finder would find: of the table,
+ * which it calls t0, what is asked for, and last the tenant's key.
+ */
+void
+dg_finder_live_query(DgFinder *finder, List **finders, const DgTenants *tenants,
+					 const char *select, DgLiveQuery *query)
+{
+	StringInfoData from;
+	StringInfoData where;
+	Oid			end;
+	const char *column;
+	List	   *fkeys = dg_guard_path_keys(finder->relid, finder->path, &end, &column);
+	AttrNumber	attnum = get_attnum(end, column);
+	ListCell   *lc;
+
+	initStringInfo(&from);
+	initStringInfo(&where);
+	appendStringInfo(&from, "%s t0", dg_relation_name(finder->relid));
+	foreach(lc, fkeys)
+		append_parent(&from, &where, lfirst(lc), foreach_current_index(lc) + 1);
+	query->sql = psprintf("SELECT %s, t%d.%s FROM %s WHERE %st%d.%s %s ANY ($1)",
+						  select, list_length(fkeys), quote_identifier(column), from.data,
+						  where.data, list_length(fkeys), quote_identifier(column),
+						  equality_operator(column_type(end, attnum)));
+	query->type = get_array_type(column_type(end, attnum));
+	query->tenants = tenant_array(end, attnum, tenants);
+	query->keys = dg_finder_get(finders, end, NIL, tenants)->keys;
+}
+
+static char *
+feed_columns(const DgFinder *finder)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, finder->feeds)
+	{
+		DgFeed	   *feed = lfirst(lc);
+
+		for (int i = 0; i < feed->ncolumns; i++)
+			appendStringInfo(&buf, "%st0.%s", buf.len > 0 ? ", " : "", quote_identifier(feed->columns[i]));
+	}
+	return buf.data;
+}
+
 static void
 feed_live_row(DgFinder *finder, DgKeyMap *tenants, HeapTuple tuple, TupleDesc desc)
 {
-	char	   *value = SPI_getvalue(tuple, desc, 1);
+	char	   *value = SPI_getvalue(tuple, desc, desc->natts);
 	DgKeyText	key[INDEX_MAX_KEYS] = {{value, strlen(value)}};
 	int			tenant = dg_keymap_find(tenants, key);
-	int			column = 2;
+	int			column = 1;
 	ListCell   *lc;
 
 	if (tenant < 0)
@@ -376,31 +416,30 @@ dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard live keys",
 												  ALLOCSET_DEFAULT_SIZES);
-	Oid			end;
-	AttrNumber	attnum;
-	char	   *sql = live_query(finder, &end, &attnum);
-	Oid			type = get_array_type(column_type(end, attnum));
-	Datum		array = tenant_array(end, attnum, tenants);
-	DgFinder   *column = dg_finder_get(finders, end, NIL, tenants);
+	DgLiveQuery query;
 	Oid			save_userid;
 	int			save_sec_context;
 	Portal		portal;
+	uint64		n;
 
+	dg_finder_live_query(finder, finders, tenants, feed_columns(finder), &query);
 	GetUserIdAndSecContext(&save_userid, &save_sec_context);
 	SetUserIdAndSecContext(dg_objects()->owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	SPI_connect();
-	portal = SPI_cursor_open_with_args(NULL, sql, 1, &type, &array, NULL, true, CURSOR_OPT_NO_SCROLL);
+	portal = SPI_cursor_open_with_args(NULL, query.sql, 1, &query.type, &query.tenants, NULL, true,
+									   CURSOR_OPT_NO_SCROLL);
 	do
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);
 
 		SPI_cursor_fetch(portal, true, FETCH_ROWS);
-		for (uint64 i = 0; i < SPI_processed; i++)
-			feed_live_row(finder, column->keys, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+		n = SPI_processed;
+		for (uint64 i = 0; i < n; i++)
+			feed_live_row(finder, query.keys, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
 		SPI_freetuptable(SPI_tuptable);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(context);
-	} while (SPI_processed > 0);
+	} while (n > 0);
 	SPI_cursor_close(portal);
 	SPI_finish();
 	SetUserIdAndSecContext(save_userid, save_sec_context);

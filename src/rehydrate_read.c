@@ -10,6 +10,7 @@
 
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "utils/guc.h"
 
 /* A pass underway. */
 typedef struct Reading
@@ -27,6 +28,30 @@ typedef struct Reading
 	bool	   *nulls;
 	StringInfoData text;		/* the row's values, each with a NUL */
 } Reading;
+
+/*
+ * The settings that pg_dump writes values under, for reading them and for
+ * writing others in the same way. Ended by AtEOXact_GUC() of the level
+ * returned.
+ */
+int
+dg_rehydrate_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"datestyle", "ISO, MDY"},
+		{"intervalstyle", "postgres"},
+		{"extra_float_digits", "3"},
+		{"bytea_output", "hex"},
+		{"xmloption", "content"},
+		{"array_nulls", "on"},
+	};
+	int			level = NewGUCNestLevel();
+
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}
 
 /* ----------------------------------------------------------------------
  * Text

@@ -36,3 +36,23 @@ GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], tex
 COMMENT ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean) IS
 	'restores the rows of several tenants in one pass over the archive; all or nothing';
 
+CREATE FUNCTION deletion_guard.compare_tenant(tenant text, archive text,
+		OUT relation regclass, OUT archive_rows bigint, OUT live_rows bigint,
+		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint) RETURNS SETOF record
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_compare_tenant';
+REVOKE EXECUTE ON FUNCTION deletion_guard.compare_tenant FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.compare_tenant TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.compare_tenant IS
+	'compares a tenant''s rows in an archive of pg_dump with the live ones, by primary key and content; needs SELECT on the tables';
+
+CREATE FUNCTION deletion_guard.compare_tenants(tenants text[], archive text,
+		OUT relation regclass, OUT tenant text, OUT archive_rows bigint, OUT live_rows bigint,
+		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint) RETURNS SETOF record
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_compare_tenants';
+REVOKE EXECUTE ON FUNCTION deletion_guard.compare_tenants FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.compare_tenants TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.compare_tenants IS
+	'compare_tenant() for several tenants, in one pass over the archive';
+
