@@ -122,5 +122,6 @@ dg_archive_directory_open(DgArchive *archive, DgArchiveError *err)
 		!dg_archive_stream_init(toc, archive, compression, DG_ARCHIVE_FRAME_FILE, err))
 		return false;
 	dg_archive_source_extent(&toc->source, file, 0, file->size);
-	return dg_archive_toc_read(archive, toc, err) && find_members(archive, err);
+	return dg_archive_toc_read(archive, toc, err) &&
+		dg_archive_toc_finish(toc, err) && find_members(archive, err);
 }

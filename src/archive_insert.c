@@ -187,6 +187,7 @@ next_statement(DgArchiveRows *rows, DgArchiveError *err)
 {
 	DgArchiveStream *s = &rows->stream;
 	int			rc = skip_space(rows, err);
+	size_t		have;
 
 	if (rc < 0)
 		return -1;
@@ -207,10 +208,12 @@ next_statement(DgArchiveRows *rows, DgArchiveError *err)
 	{
 		if (!look_ahead(rows, rows->header.len, err))
 			return -1;
-		if (s->end - s->start < rows->header.len)
-			return fail_end(rows, err);
-		if (memcmp(s->window + s->start, rows->header.data, rows->header.len) != 0)
+		have = s->end - s->start;
+		if (memcmp(s->window + s->start, rows->header.data,
+				   have < rows->header.len ? have : rows->header.len) != 0)
 			return fail_row(rows, err, "does not begin as the first statement does");
+		if (have < rows->header.len)
+			return fail_end(rows, err);
 		s->start += rows->header.len;
 	}
 	rows->state = DG_ARCHIVE_BEFORE_TUPLE;

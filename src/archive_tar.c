@@ -265,5 +265,6 @@ dg_archive_tar_open(DgArchive *archive, DgArchiveError *err)
 		return false;
 	dg_archive_source_extent(&toc->source, archive->file, member->offset,
 							 member->offset + member->size);
-	return dg_archive_toc_read(archive, toc, err) && find_tables(archive, err);
+	return dg_archive_toc_read(archive, toc, err) &&
+		dg_archive_toc_finish(toc, err) && find_tables(archive, err);
 }

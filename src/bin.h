@@ -5,8 +5,7 @@
  *
  * A bin table has three columns of its own before those of the guarded table:
  * the deletion, the part (an integer that stands for one tenant of one table
- * within the deletion, see deletion_part), and the row within the part. They
- * are its primary key.
+ * within the deletion, see deletion_part), and the row within the part.
  */
 #ifndef DG_BIN_H
 #define DG_BIN_H
@@ -50,7 +49,29 @@ extern void dg_deletion_init(void);
 extern int64 dg_deletion_current(void);
 extern int32 dg_deletion_next_part(void);
 extern void dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenant,
-								 const char *tenant_name, const char *contact, int64 rows);
+								 const char *tenant_name, const char *contact, int64 rows,
+								 Oid filenode, bytea *blocks);
+
+/* bin_blocks.c */
+
+/* Where in a bin table the rows of one part are. */
+typedef struct DgBlocks
+{
+	int			nranges;
+	int			size;
+	struct
+	{
+		BlockNumber first;
+		BlockNumber last;
+	}		   *ranges;
+} DgBlocks;
+
+extern void dg_blocks_add(DgBlocks *blocks, MemoryContext context, BlockNumber block);
+extern bytea *dg_blocks_pack(const DgBlocks *blocks);
+extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts);
+
+/* bin_capture.c */
+extern void dg_bin_capture_row(Relation rel, TupleTableSlot *slot);
 
 /* bin_label.c */
 extern bool dg_tenant_find_label(const char *tenant, char **name, char **contact, bool *live);
@@ -68,15 +89,17 @@ extern void dg_tenant_resolver_end(DgTenantResolver *resolver);
 typedef struct DgBinWriter DgBinWriter;
 
 extern DgBinWriter *dg_bin_writer_begin(DgCapture *plan, int64 deletion);
-extern void dg_bin_writer_put(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 row);
-extern void dg_bin_writer_end(DgBinWriter *writer);
+extern void dg_bin_writer_put(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 row,
+							  DgBlocks *blocks);
+extern Oid	dg_bin_writer_end(DgBinWriter *writer);
 
 /* bin_scan.c */
 typedef struct DgBinScan DgBinScan;
 
-extern DgBinScan *dg_bin_scan_begin(Oid bin_table, LOCKMODE lockmode, int64 deletion, int32 part);
+extern DgBinScan *dg_bin_scan_begin(Oid bin_table, LOCKMODE lockmode, int64 deletion,
+									const int32 *parts, int nparts);
 extern TupleTableSlot *dg_bin_scan_next(DgBinScan *scan);
-extern Relation dg_bin_scan_relation(DgBinScan *scan);
+extern int32 dg_bin_scan_part(DgBinScan *scan);
 extern void dg_bin_scan_delete(DgBinScan *scan);
 extern void dg_bin_scan_end(DgBinScan *scan);
 

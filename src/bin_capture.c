@@ -39,6 +39,7 @@ typedef struct TenantPart
 	int32		rows;
 	char	   *name;
 	char	   *contact;
+	DgBlocks   *blocks;
 } TenantPart;
 
 typedef struct TenantType
@@ -141,16 +142,18 @@ part_begin(CaptureState *state, TenantPart *part, TupleTableSlot *slot)
 {
 	part->part = dg_deletion_next_part();
 	part->rows = 0;
+	part->blocks = palloc0(sizeof(DgBlocks));
 	part->name = column_text(slot, state->plan->name_attnum);
 	part->contact = column_text(slot, state->plan->contact_attnum);
 }
 
 static void
-part_end(CaptureState *state, TenantPart *part, char *tenant)
+part_end(CaptureState *state, TenantPart *part, char *tenant, Oid filenode)
 {
 	if (part->rows > 0)
 		dg_deletion_add_part(state->deletion, part->part, state->plan->bin_id,
-							 tenant, part->name, part->contact, part->rows);
+							 tenant, part->name, part->contact, part->rows,
+							 filenode, dg_blocks_pack(part->blocks));
 }
 
 /*
@@ -192,19 +195,20 @@ capture_put(CaptureState *state, TupleTableSlot *slot)
 	TenantPart *part = part_of_row(state, slot);
 
 	if (part->rows == PG_INT32_MAX)
-	{
-		part_end(state, part, part == &state->no_tenant ? NULL :
-				 dg_tenant_text(state->resolver, part->tenant));
-		part_begin(state, part, slot);
-	}
-	dg_bin_writer_put(state->writer, slot, part->part, ++part->rows);
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("one statement cannot delete more than %d rows of one tenant from \"%s\"",
+						PG_INT32_MAX, get_rel_name(state->guard->root)),
+				 errhint("Delete them in several statements.")));
+	dg_bin_writer_put(state->writer, slot, part->part, ++part->rows, part->blocks);
 }
 
 static void
 capture_end(CaptureState *state)
 {
-	dg_bin_writer_end(state->writer);
-	part_end(state, &state->no_tenant, NULL);
+	Oid			filenode = dg_bin_writer_end(state->writer);
+
+	part_end(state, &state->no_tenant, NULL, filenode);
 	if (state->tenants != NULL)
 	{
 		tenants_iterator it;
@@ -212,10 +216,24 @@ capture_end(CaptureState *state)
 
 		tenants_start_iterate(state->tenants, &it);
 		while ((part = tenants_iterate(state->tenants, &it)) != NULL)
-			part_end(state, part, dg_tenant_text(state->resolver, part->tenant));
+			part_end(state, part, dg_tenant_text(state->resolver, part->tenant), filenode);
 	}
 	if (state->resolver != NULL)
 		dg_tenant_resolver_end(state->resolver);
+}
+
+/*
+ * Puts one row of a guarded table into the bin that is not deleted but about
+ * to be replaced.
+ */
+void
+dg_bin_capture_row(Relation rel, TupleTableSlot *slot)
+{
+	CaptureState state;
+
+	capture_begin(&state, rel);
+	capture_put(&state, slot);
+	capture_end(&state);
 }
 
 /* ----------------------------------------------------------------------
@@ -279,13 +297,9 @@ Datum
 dg_capture_row(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE | TRIGGER_EVENT_ROW, "capture_row");
-	CaptureState state;
 
-	if (ItemPointerIndicatesMovedPartitions(&trigdata->tg_trigtuple->t_data->t_ctid))
-		return PointerGetDatum(NULL);
-	capture_begin(&state, trigdata->tg_relation);
-	capture_put(&state, trigdata->tg_trigslot);
-	capture_end(&state);
+	if (!ItemPointerIndicatesMovedPartitions(&trigdata->tg_trigtuple->t_data->t_ctid))
+		dg_bin_capture_row(trigdata->tg_relation, trigdata->tg_trigslot);
 	return PointerGetDatum(NULL);
 }
 

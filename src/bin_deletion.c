@@ -29,7 +29,7 @@
 #include "utils/xid8.h"
 
 #define Natts_deletion_record	11
-#define Natts_deletion_part		9
+#define Natts_deletion_part		11
 
 static struct
 {
@@ -170,7 +170,8 @@ dg_deletion_next_part(void)
  */
 void
 dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenant,
-					 const char *tenant_name, const char *contact, int64 rows)
+					 const char *tenant_name, const char *contact, int64 rows,
+					 Oid filenode, bytea *blocks)
 {
 	Datum		values[Natts_deletion_part];
 	bool		nulls[Natts_deletion_part] = {false};
@@ -186,5 +187,7 @@ dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenan
 	values[6] = Int64GetDatum(rows);
 	values[7] = Int64GetDatum(0);
 	values[8] = Int64GetDatum(0);
+	values[9] = ObjectIdGetDatum(filenode);
+	values[10] = PointerGetDatum(blocks);
 	dg_store_insert(dg_objects()->deletion_part, values, nulls);
 }

@@ -1,12 +1,14 @@
 /*
  * bin_scan.c
- *		Reading rows out of a bin table, by deletion and part, and removing
+ *		Reading rows out of a bin table, by deletion and parts, and removing
  *		them.
  *
- * Rows come in the order of the primary key, which is the order in which they
- * were captured. They are read with the latest snapshot: whoever takes rows
- * out of the bin holds the lock of their tenant or deletion, and must see what
- * others left of them before.
+ * Rows of many tenants may lie mixed, so all the parts that are wanted of one
+ * deletion are read in one pass over the blocks that any of them is in.
+ *
+ * Rows are read with the latest snapshot: whoever takes rows out of the bin
+ * holds the lock of their tenant, and must see what others left of them
+ * before.
  */
 #include "bin.h"
 
@@ -16,40 +18,83 @@
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
-#include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 struct DgBinScan
 {
 	Relation	rel;
-	Relation	index;
+	int64		deletion;
+	int32	   *parts;			/* sorted */
+	int			nparts;
+	int			last;			/* index of the last row's part */
+	DgBlocks	blocks;
+	int			range;			/* being read */
 	Snapshot	snapshot;
-	IndexScanDesc scan;
+	TableScanDesc scan;			/* of that range */
 	TupleTableSlot *slot;
 };
 
+static int
+compare_parts(const void *a, const void *b)
+{
+	int32		x = *(const int32 *) a;
+	int32		y = *(const int32 *) b;
+
+	return (x > y) - (x < y);
+}
+
 /*
- * Begins to read one part of a deletion. lockmode is ROW EXCLUSIVE for rows
- * that will be removed, else ACCESS SHARE; it is held until the end of the
+ * Begins to read parts of a deletion. lockmode is ROW EXCLUSIVE for rows that
+ * will be removed, else ACCESS SHARE; it is held until the end of the
  * transaction.
  */
 DgBinScan *
-dg_bin_scan_begin(Oid bin_table, LOCKMODE lockmode, int64 deletion, int32 part)
+dg_bin_scan_begin(Oid bin_table, LOCKMODE lockmode, int64 deletion,
+				  const int32 *parts, int nparts)
 {
 	DgBinScan  *scan = palloc0(sizeof(DgBinScan));
-	ScanKeyData keys[2];
 
 	scan->rel = table_open(bin_table, lockmode);
-	scan->index = index_open(dg_primary_key_index(scan->rel), lockmode);
+	scan->deletion = deletion;
+	scan->nparts = nparts;
+	scan->parts = palloc(sizeof(int32) * nparts);
+	memcpy(scan->parts, parts, sizeof(int32) * nparts);
+	qsort(scan->parts, nparts, sizeof(int32), compare_parts);
+	scan->blocks = dg_blocks_of_parts(scan->rel, deletion, scan->parts, nparts);
 	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scan->slot = table_slot_create(scan->rel, NULL);
-
-	ScanKeyInit(&keys[0], Anum_bin_deletion, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(deletion));
-	ScanKeyInit(&keys[1], Anum_bin_part, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(part));
-	scan->scan = dg_index_beginscan(scan->rel, scan->index, scan->snapshot, 2, 0);
-	index_rescan(scan->scan, keys, 2, NULL, 0);
 	return scan;
+}
+
+static void
+begin_range(DgBinScan *scan)
+{
+	ItemPointerData first;
+	ItemPointerData last;
+
+	ItemPointerSet(&first, scan->blocks.ranges[scan->range].first, FirstOffsetNumber);
+	ItemPointerSet(&last, scan->blocks.ranges[scan->range].last, MaxOffsetNumber);
+	scan->scan = table_beginscan_tidrange(scan->rel, scan->snapshot, &first, &last);
+}
+
+static bool
+is_wanted(DgBinScan *scan)
+{
+	int32		part;
+	int32	   *found;
+
+	slot_getsomeattrs(scan->slot, DG_BIN_COLUMNS);
+	if (DatumGetInt64(scan->slot->tts_values[Anum_bin_deletion - 1]) != scan->deletion)
+		return false;
+	part = DatumGetInt32(scan->slot->tts_values[Anum_bin_part - 1]);
+	if (scan->parts[scan->last] == part)
+		return true;
+	found = bsearch(&part, scan->parts, scan->nparts, sizeof(int32), compare_parts);
+	if (found == NULL)
+		return false;
+	scan->last = found - scan->parts;
+	return true;
 }
 
 /*
@@ -59,16 +104,29 @@ dg_bin_scan_begin(Oid bin_table, LOCKMODE lockmode, int64 deletion, int32 part)
 TupleTableSlot *
 dg_bin_scan_next(DgBinScan *scan)
 {
-	CHECK_FOR_INTERRUPTS();
-	if (!index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot))
-		return NULL;
-	return scan->slot;
+	for (; scan->range < scan->blocks.nranges; scan->range++)
+	{
+		if (scan->scan == NULL)
+			begin_range(scan);
+		while (table_scan_getnextslot_tidrange(scan->scan, ForwardScanDirection, scan->slot))
+		{
+			CHECK_FOR_INTERRUPTS();
+			if (is_wanted(scan))
+				return scan->slot;
+		}
+		table_endscan(scan->scan);
+		scan->scan = NULL;
+	}
+	return NULL;
 }
 
-Relation
-dg_bin_scan_relation(DgBinScan *scan)
+/*
+ * The part of the row that was read last.
+ */
+int32
+dg_bin_scan_part(DgBinScan *scan)
 {
-	return scan->rel;
+	return scan->parts[scan->last];
 }
 
 /*
@@ -83,10 +141,10 @@ dg_bin_scan_delete(DgBinScan *scan)
 void
 dg_bin_scan_end(DgBinScan *scan)
 {
-	index_endscan(scan->scan);
+	if (scan->scan != NULL)
+		table_endscan(scan->scan);
 	ExecDropSingleTupleTableSlot(scan->slot);
 	UnregisterSnapshot(scan->snapshot);
-	index_close(scan->index, NoLock);
 	table_close(scan->rel, NoLock);
 	pfree(scan);
 }
@@ -100,7 +158,7 @@ int64
 dg_bin_purge_part(Oid bin_table, int64 deletion, int32 part,
 				  DgBinRowCallback callback, void *arg)
 {
-	DgBinScan  *scan = dg_bin_scan_begin(bin_table, RowExclusiveLock, deletion, part);
+	DgBinScan  *scan = dg_bin_scan_begin(bin_table, RowExclusiveLock, deletion, &part, 1);
 	TupleTableSlot *slot;
 	int64		rows = 0;
 

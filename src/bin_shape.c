@@ -167,9 +167,8 @@ create_bin_table(Oid root, TupleDesc desc, const char *shape, int32 bin_id)
 
 	SPI_connect();
 	dg_spi_execute(psprintf("CREATE TABLE %s (%s bigint NOT NULL, %s integer NOT NULL,"
-							" %s integer NOT NULL%s%s, PRIMARY KEY (%s, %s, %s)) USING heap",
-							qualified, deletion, part, row, *shape ? ", " : "", shape,
-							deletion, part, row),
+							" %s integer NOT NULL%s%s) USING heap",
+							qualified, deletion, part, row, *shape ? ", " : "", shape),
 				   0, NULL, NULL, NULL);
 	dg_spi_execute(psprintf("REVOKE ALL ON %s FROM PUBLIC", qualified), 0, NULL, NULL, NULL);
 	dg_spi_execute(psprintf("CREATE TRIGGER deletion_guard_protect"

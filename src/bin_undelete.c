@@ -44,6 +44,9 @@ typedef struct Part
 	Oid			bin_table;
 	char	   *tenant;			/* or NULL */
 	int64		rows;			/* still in the bin */
+	int64		seen;
+	int64		left;			/* of those, gone back */
+	struct Report *report;
 } Part;
 
 /* A line of the report. */
@@ -105,7 +108,7 @@ read_parts(Undelete *call, const char *condition, int nargs, Oid *types, Datum *
 							" JOIN deletion_guard.deletion_record d USING (deletion_id)"
 							" JOIN deletion_guard.bin b USING (bin_id)"
 							" WHERE p.rows > p.restored + p.purged AND %s"
-							" ORDER BY p.deletion_id, p.part", condition),
+							" ORDER BY p.deletion_id, p.bin_id, p.part", condition),
 				   nargs, types, values, NULL);
 	old = MemoryContextSwitchTo(call->context);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -222,81 +225,128 @@ mark_restored(Part *part, int64 rows)
 	SPI_finish();
 }
 
-static void
-restore_part(Undelete *call, DgRowsTarget *target, Part *part)
+static int
+compare_part_numbers(const void *key, const void *element)
 {
-	Report	   *report = report_for(call, part);
-	DgBinScan  *scan = dg_bin_scan_begin(part->bin_table, RowExclusiveLock,
-										 part->deletion, part->part);
-	TupleTableSlot *slot;
-	int64		seen = 0;
-	int64		left = 0;
+	int32		part = *(const int32 *) key;
+	const Part *other = lfirst((const ListCell *) element);
 
+	return (part > other->part) - (part < other->part);
+}
+
+static void
+check_part(Part *part)
+{
+	if (part->seen == part->rows)
+		return;
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_VERIFICATION_FAILED),
+			 errmsg("the bin of \"%s\" holds %lld rows of deletion %lld, part %d, where %lld are recorded",
+					part->relation_name, (long long) part->seen, (long long) part->deletion,
+					part->part, (long long) part->rows),
+			 errdetail("The bin has been changed by other means than deletion_guard's.")));
+}
+
+/*
+ * Restores the parts of one deletion that are in one bin table: n of them,
+ * the first of them at cells.
+ */
+static void
+restore_group(Undelete *call, DgRowsTarget *target, ListCell *cells, int n)
+{
+	Part	   *part = lfirst(&cells[0]);
+	int32	   *numbers = palloc(sizeof(int32) * n);
+	DgBinScan  *scan;
+	TupleTableSlot *slot;
+
+	for (int i = 0; i < n; i++)
+	{
+		numbers[i] = ((Part *) lfirst(&cells[i]))->part;
+		((Part *) lfirst(&cells[i]))->report = report_for(call, lfirst(&cells[i]));
+	}
+	scan = dg_bin_scan_begin(part->bin_table, RowExclusiveLock, part->deletion, numbers, n);
 	while ((slot = dg_bin_scan_next(scan)) != NULL)
 	{
+		int32		number = dg_bin_scan_part(scan);
 		DgRowOutcome outcome;
 
+		if (part->part != number)
+			part = lfirst((ListCell *) bsearch(&number, cells, n, sizeof(ListCell), compare_part_numbers));
+		part->seen++;
 		slot_getallattrs(slot);
 		outcome = dg_rows_writer_put(target, slot->tts_values + DG_BIN_COLUMNS,
 									 slot->tts_isnull + DG_BIN_COLUMNS);
-		seen++;
 		if (outcome == DG_ROW_SKIPPED || outcome == DG_ROW_CONFLICT)
 		{
-			report->skipped++;
+			part->report->skipped++;
 			continue;
 		}
 		if (outcome == DG_ROW_RESTORED)
-			report->restored++;
+			part->report->restored++;
 		else
-			report->identical++;
+			part->report->identical++;
 		dg_bin_scan_delete(scan);
-		left++;
+		part->left++;
 	}
 	dg_bin_scan_end(scan);
 
-	if (seen != part->rows)
-		ereport(ERROR,
-				(errcode(DG_ERRCODE_VERIFICATION_FAILED),
-				 errmsg("bin of \"%s\" holds %lld rows of deletion %lld, part %d, where %lld are recorded",
-						part->relation_name, (long long) seen, (long long) part->deletion,
-						part->part, (long long) part->rows),
-				 errdetail("The bin has been changed by other means than deletion_guard's.")));
-	mark_restored(part, left);
-	call->rows += left;
+	for (int i = 0; i < n; i++)
+	{
+		part = lfirst(&cells[i]);
+		check_part(part);
+		mark_restored(part, part->left);
+		call->rows += part->left;
+	}
+}
+
+/*
+ * The open target of a bin, from two parallel lists; opens it the first time.
+ */
+static DgRowsTarget *
+target_of(DgRowsWriter *writer, Part *part, List **bins, List **targets)
+{
+	DgRowsTarget *target;
+
+	for (int i = 0; i < list_length(*bins); i++)
+	{
+		if (list_nth_int(*bins, i) == part->bin_id)
+			return list_nth(*targets, i);
+	}
+	target = open_target(writer, part);
+	*bins = lappend_int(*bins, part->bin_id);
+	*targets = lappend(*targets, target);
+	return target;
 }
 
 static void
 restore_parts(Undelete *call)
 {
-	DgRowsWriter *writer = dg_rows_writer_begin(call->on_conflict);
-	int32		bin_id = 0;
-	DgRowsTarget *target = NULL;
+	DgRowsWriter *writer = dg_rows_writer_begin(call->on_conflict, dg_bin_capture_row);
 	List	   *bins = NIL;
 	List	   *targets = NIL;
+	int			first = 0;
 	ListCell   *lc;
 
+	/* all tables first: the writer knows then which rows refer to which */
 	foreach(lc, call->parts)
+		(void) target_of(writer, lfirst(lc), &bins, &targets);
+
+	while (first < list_length(call->parts))
 	{
-		Part	   *part = lfirst(lc);
+		Part	   *part = list_nth(call->parts, first);
+		int			n = 1;
 
-		if (part->bin_id != bin_id)
+		while (first + n < list_length(call->parts))
 		{
-			int			known = -1;
+			Part	   *next = list_nth(call->parts, first + n);
 
-			bin_id = part->bin_id;
-			for (int i = 0; i < list_length(bins) && known < 0; i++)
-			{
-				if (list_nth_int(bins, i) == bin_id)
-					known = i;
-			}
-			target = known >= 0 ? list_nth(targets, known) : open_target(writer, part);
-			if (known < 0)
-			{
-				bins = lappend_int(bins, bin_id);
-				targets = lappend(targets, target);
-			}
+			if (next->deletion != part->deletion || next->bin_id != part->bin_id)
+				break;
+			n++;
 		}
-		restore_part(call, target, part);
+		restore_group(call, target_of(writer, part, &bins, &targets),
+					  list_nth_cell(call->parts, first), n);
+		first += n;
 	}
 	dg_rows_writer_end(writer);
 }

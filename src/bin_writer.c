@@ -10,9 +10,12 @@
  * formed anew. Out-of-line values are fetched and stored again by the heap's
  * own toaster, in the bin's TOAST table.
  *
- * The primary key is maintained here; its uniqueness is by construction
- * (deletion ids come from a sequence, parts and rows are counted), so it is
- * not checked again.
+ * A bin table has no index. Where the rows of a part are is noted here, block
+ * by block, and kept with the part (bin_blocks.c).
+ *
+ * Large deletions go through a ring of buffers, as COPY does, so as not to
+ * push the application's pages out of the cache; smaller ones leave their
+ * pages there, which is faster.
  *
  * Lives in one call of a trigger: memory is the caller's, locks last until the
  * end of the transaction.
@@ -24,29 +27,30 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/index.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
 #define BATCH_ROWS		1000
 #define BATCH_BYTES		65536
-#define BULK_ROWS		(4 * BATCH_ROWS)	/* from here on, use a ring of buffers */
+#define RING_BYTES		((int64) NBuffers / 8 * BLCKSZ)	/* from here on, use a ring of buffers */
 
 struct DgBinWriter
 {
 	DgCapture  *plan;
 	int64		deletion;
 	Relation	rel;
-	Relation	index;
-	IndexInfo  *index_info;
 	BulkInsertState bistate;
 	CommandId	cid;
-	int64		written;
+	int64		written;		/* bytes */
 	Size		bytes;			/* in the batch */
 	int			nslots;			/* in the batch */
 	int			nslots_made;
 	TupleTableSlot *slots[BATCH_ROWS];
+	DgBlocks   *blocks[BATCH_ROWS];
+	MemoryContext context;
 	Datum	   *values;			/* work space of one row */
 	bool	   *nulls;
 };
@@ -67,8 +71,7 @@ dg_bin_writer_begin(DgCapture *plan, int64 deletion)
 	writer->plan = plan;
 	writer->deletion = deletion;
 	writer->rel = rel;
-	writer->index = index_open(dg_primary_key_index(writer->rel), RowExclusiveLock);
-	writer->index_info = BuildIndexInfo(writer->index);
+	writer->context = CurrentMemoryContext;
 	writer->cid = GetCurrentCommandId(true);
 	return writer;
 }
@@ -185,23 +188,22 @@ form_row(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 rowno)
  * ----------------------------------------------------------------------
  */
 
+/*
+ * Keeps the page that rows are put on pinned from batch to batch; with a ring
+ * once there are many.
+ */
 static void
-insert_index_entry(DgBinWriter *writer, TupleTableSlot *slot)
+prepare_bulk_insert(DgBinWriter *writer)
 {
-	HeapTuple	tuple = ((HeapTupleTableSlot *) slot)->tuple;
-	char	   *own = (char *) tuple->t_data + tuple->t_data->t_hoff;
-	Datum		values[DG_BIN_COLUMNS];
-	bool		nulls[DG_BIN_COLUMNS] = {false};
-	int32		part,
-				row;
-
-	memcpy(&part, own + sizeof(int64), sizeof(int32));
-	memcpy(&row, own + sizeof(int64) + sizeof(int32), sizeof(int32));
-	values[Anum_bin_deletion - 1] = Int64GetDatum(writer->deletion);
-	values[Anum_bin_part - 1] = Int32GetDatum(part);
-	values[Anum_bin_row - 1] = Int32GetDatum(row);
-	(void) index_insert(writer->index, values, nulls, &slot->tts_tid, writer->rel,
-						UNIQUE_CHECK_NO, false, writer->index_info);
+	if (writer->bistate == NULL && writer->nslots > 1)
+	{
+		writer->bistate = GetBulkInsertState();
+		FreeAccessStrategy(writer->bistate->strategy);
+		writer->bistate->strategy = NULL;
+	}
+	if (writer->bistate != NULL && writer->bistate->strategy == NULL &&
+		writer->written > RING_BYTES)
+		writer->bistate->strategy = GetAccessStrategy(BAS_BULKWRITE);
 }
 
 static void
@@ -209,29 +211,31 @@ flush(DgBinWriter *writer)
 {
 	if (writer->nslots == 0)
 		return;
-	if (writer->nslots == 1 && writer->bistate == NULL)
-		table_tuple_insert(writer->rel, writer->slots[0], writer->cid, 0, NULL);
+	prepare_bulk_insert(writer);
+	if (writer->nslots == 1)
+		table_tuple_insert(writer->rel, writer->slots[0], writer->cid, 0, writer->bistate);
 	else
 		table_multi_insert(writer->rel, writer->slots, writer->nslots, writer->cid,
 						   0, writer->bistate);
 
 	for (int i = 0; i < writer->nslots; i++)
 	{
-		insert_index_entry(writer, writer->slots[i]);
+		dg_blocks_add(writer->blocks[i], writer->context,
+					  ItemPointerGetBlockNumber(&writer->slots[i]->tts_tid));
 		ExecClearTuple(writer->slots[i]);
 	}
-	writer->written += writer->nslots;
 	writer->nslots = 0;
+	writer->written += writer->bytes;
 	writer->bytes = 0;
-	if (writer->written >= BULK_ROWS && writer->bistate == NULL)
-		writer->bistate = GetBulkInsertState();
 }
 
 /*
- * Adds one row, which has the shape that the plan was made for.
+ * Adds one row, which has the shape that the plan was made for. Where it goes
+ * is added to blocks, not necessarily at once.
  */
 void
-dg_bin_writer_put(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 row)
+dg_bin_writer_put(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 row,
+				  DgBlocks *blocks)
 {
 	HeapTupleHeader stored;
 	uint32		len = 0;
@@ -250,6 +254,7 @@ dg_bin_writer_put(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 r
 			MakeSingleTupleTableSlot(RelationGetDescr(writer->rel), &TTSOpsHeapTuple);
 		writer->slots[writer->nslots_made++]->tts_tableOid = RelationGetRelid(writer->rel);
 	}
+	writer->blocks[writer->nslots] = blocks;
 	to = writer->slots[writer->nslots++];
 	ExecStoreHeapTuple(tuple, to, true);
 	writer->bytes += tuple->t_len;
@@ -258,17 +263,20 @@ dg_bin_writer_put(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 r
 }
 
 /*
- * Writes what is left and frees the writer. Locks are kept.
+ * Writes what is left and frees the writer. Locks are kept. Returns the file
+ * that the noted blocks are in.
  */
-void
+Oid
 dg_bin_writer_end(DgBinWriter *writer)
 {
+	Oid			filenode = DG_RELFILENUMBER(writer->rel);
+
 	flush(writer);
 	for (int i = 0; i < writer->nslots_made; i++)
 		ExecDropSingleTupleTableSlot(writer->slots[i]);
 	if (writer->bistate != NULL)
 		FreeBulkInsertState(writer->bistate);
-	index_close(writer->index, NoLock);
 	table_close(writer->rel, NoLock);
 	pfree(writer);
+	return filenode;
 }

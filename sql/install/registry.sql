@@ -68,7 +68,10 @@ CREATE SEQUENCE deletion_guard.deletion_id_seq OWNED BY deletion_guard.deletion_
 
 -- One row for each deletion, bin table and tenant. The rows themselves carry
 -- (deletion, part, row) in the bin table; "rows" is what went in, of which
--- "restored" and "purged" have left again.
+-- "restored" and "purged" have left again. A bin table has no index: "blocks"
+-- says where in the file the rows are (pairs of 4-byte block numbers, first and
+-- last), as long as the file is still "filenode"; where it is not, after a
+-- restore or a VACUUM FULL, they are looked for once and written down again.
 CREATE TABLE deletion_guard.deletion_part
 (
 	deletion_id bigint NOT NULL,
@@ -80,6 +83,8 @@ CREATE TABLE deletion_guard.deletion_part
 	rows bigint NOT NULL,
 	restored bigint NOT NULL DEFAULT 0,
 	purged bigint NOT NULL DEFAULT 0,
+	filenode oid NOT NULL,
+	blocks bytea NOT NULL,
 	PRIMARY KEY (deletion_id, part)
 );
 CREATE INDEX deletion_part_tenant_idx ON deletion_guard.deletion_part (tenant, deletion_id);

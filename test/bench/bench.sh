@@ -6,7 +6,7 @@
 #   ONLY="bulk_delete cascade"  some rows of the table
 #   ROWS=1000000                of the one-table benchmarks
 #   TENANTS=1000 ISSUES=1000    of the multi-tenant ones
-#   SECONDS_EACH=5              of the pgbench ones
+#   SECONDS_EACH=1              of each turn of the pgbench ones
 . "$(dirname "$0")/../run/setup.sh"
 . "$TOP/test/run/server.sh"
 
@@ -14,7 +14,7 @@ ROWS=${ROWS:-1000000}
 TENANTS=${TENANTS:-1000}
 ISSUES=${ISSUES:-1000}
 ROUNDS=${ROUNDS:-3}
-SECONDS_EACH=${SECONDS_EACH:-5}
+SECONDS_EACH=${SECONDS_EACH:-1}
 ALL="bulk_delete cascade one_row_delete untouched undelete bin_growth token archive_read rehydrate memory traffic"
 HERE=$TOP/test/bench
 SIGN=$TOP/script/deletion_guard_sign
@@ -40,12 +40,14 @@ fill()
 	sql -v rows="$ROWS" -v tenants="${SIZE:-$TENANTS}" -v issues="$ISSUES" -f "$1"
 }
 
-# fresh TEMPLATE: the current database becomes a new copy of it.
+# fresh TEMPLATE [NAME]: database NAME becomes a new copy of it, and the current one.
 fresh()
 {
-	PGDATABASE=postgres sql -c 'DROP DATABASE IF EXISTS bench WITH (FORCE)' 2>/dev/null \
-		-c "CREATE DATABASE bench TEMPLATE $1 STRATEGY file_copy"
-	export PGDATABASE=bench
+	local name=${2:-bench}
+
+	PGDATABASE=postgres sql -c "DROP DATABASE IF EXISTS $name WITH (FORCE)" 2>/dev/null \
+		-c "CREATE DATABASE $name TEMPLATE $1 STRATEGY file_copy"
+	export PGDATABASE=$name
 }
 
 # guard: the current database comes under guard.
@@ -81,14 +83,38 @@ tps()
 	local script=$1
 
 	shift
-	settle
-	pgbench -n -M prepared -c 2 -j 2 -T "$SECONDS_EACH" "$@" -f "$script" 2>"$WORK/pgbench.err" |
-		awk '/^number of failed/ { if ($5 + 0) exit 1 } /^tps/ { print $3 }'
+	sql -c CHECKPOINT
+	pgbench -n -M prepared -T "$SECONDS_EACH" "$@" -f "$script" 2>"$WORK/pgbench.err" |
+		awk '/^tps/ { print $3 }'
 	# A client that aborts does not make pgbench fail in every version.
 	if grep -q 'aborted\|ERROR' "$WORK/pgbench.err"; then
 		cat "$WORK/pgbench.err" >&2
 		return 1
 	fi
+}
+
+# tps_pair NAME SCRIPT: on a native and a guarded copy of the table, in short
+# turns, native first and guarded first alternately, so that what else the
+# machine does meets both. The script finds the turn in :turn.
+tps_pair()
+{
+	local turn pair name
+	local turns=$((ROUNDS * 4))
+
+	fresh items native
+	settle
+	fresh items guarded
+	guard "SELECT deletion_guard.guard_table('item', 'tenant')"
+	settle
+	for ((turn = 0; turn < turns; turn++)); do
+		pair="native guarded"
+		[ $((turn % 2)) -eq 0 ] || pair="guarded native"
+		for name in $pair; do
+			PGDATABASE=$name tps "$2" -D n=0 -D turn=$turn -D turns=$turns > "$WORK/figure"
+			echo "$row $1_$name $(cat "$WORK/figure")" >> "$WORK/figures"
+		done
+	done
+	PGDATABASE=postgres sql -c 'DROP DATABASE native' -c 'DROP DATABASE guarded'
 }
 
 # rounds VARIANT...: runs the function run_VARIANT of each in turn, ROUNDS times.
@@ -126,7 +152,7 @@ report()
 
 # --- the run ---------------------------------------------------------------
 
-server_start bench 'shared_buffers = 1GB' 'max_wal_size = 16GB' 'checkpoint_timeout = 1h' \
+server_start bench 'shared_buffers = 1GB' 'min_wal_size = 4GB' 'max_wal_size = 16GB' 'checkpoint_timeout = 1h' \
 	'autovacuum = off' 'deletion_guard.retention = 0'
 echo "PostgreSQL $(sql -c 'SHOW server_version'), $(nproc) cores, fsync and synchronous_commit on, shared_buffers 1GB, autovacuum off"
 echo "ROWS=$ROWS TENANTS=$TENANTS ISSUES=$ISSUES, median of $ROUNDS"

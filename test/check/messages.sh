@@ -27,7 +27,7 @@ perl -0777 -e '
 			push @untested, "$file: $message" unless $tests =~ /$pattern/;
 		}
 	}
-	printf "# note: %d of %d error messages are tested; not:\n", $all - @untested, $all if @untested;
+	printf "# note: %d of %d error messages are tested; the others are in log/check/messages.log\n", $all - @untested, $all if @untested;
 	print "# note:     $_\n" for @untested;
 	print "ok 1 - error messages compared with the tests\n1..1\n";
 '

@@ -6,7 +6,7 @@ paths='(^|[^[:alnum:]_./-])/(home/[a-z]|root/[a-z]|work/|Users/|workspace|tmp/[a
 check()
 {
 	local found
-	found=$(grep -rnIE --exclude-dir=.git --exclude-dir=log --exclude-dir=build --exclude='*.[do]' \
+	found=$(grep -rnIE --exclude-dir=.git --exclude=.git --exclude-dir=log --exclude-dir=build --exclude='*.[do]' \
 		--exclude="$(basename "$0")" "$3" . | head -20)
 	if [ -z "$found" ]; then
 		echo "ok $1 - $2"

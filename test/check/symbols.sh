@@ -9,4 +9,12 @@ else
 	echo "not ok 1 - exported symbols carry the prefix"
 	echo "$bad"
 fi
-echo 1..1
+# A shared library links without them, and fails in the first session.
+bad=$(nm -D --undefined-only "$so" | awk '$2 ~ /^dg_/ { print "# " $2 }')
+if [ -z "$bad" ]; then
+	echo "ok 2 - every function of ours is defined"
+else
+	echo "not ok 2 - every function of ours is defined"
+	echo "$bad"
+fi
+echo 1..2

@@ -102,7 +102,7 @@ refused()
 {
 	local message
 
-	if message=$(sql -v VERBOSITY=verbose -c "SET ROLE $1" -c "$3" 2>&1); then
+	if message=$(sql -U "$1" -v VERBOSITY=verbose -c "$3" 2>&1); then
 		failed "was not refused: $2"
 	fi
 	message=$(grep -m1 '^ERROR:\|: ERROR:' <<<"$message" | sed 's/.*ERROR: *//')
@@ -147,13 +147,25 @@ writer_stop()
 	longest=$(cat "$WORK"/traffic/pgbench_log.* | awk '{ t = $3 - $7; if (t > max) max = t } END { printf "%.0f", max / 1000 }')
 }
 
+# The signing tool tells people what it does on standard error.
+keygen()
+{
+	"$SIGN" keygen "$WORK/$1" 2>"$WORK/sign.log" || failed "keygen: $(cat "$WORK/sign.log")"
+}
+
+# sign KEY: signs the claims on standard input in the name of "security".
+sign()
+{
+	"$SIGN" sign --yes --key "$WORK/$1.key" --kid security 2>"$WORK/sign.log" || failed "sign: $(cat "$WORK/sign.log")"
+}
+
 # sign_all FILE: signs the claims of each line.
 sign_all()
 {
 	local claims
 
 	while read -r claims; do
-		"$SIGN" sign --yes --key "$WORK/security.key" --kid security <<<"$claims"
+		sign security <<<"$claims"
 	done < "$1"
 }
 
@@ -174,13 +186,12 @@ timed sql -c "CREATE EXTENSION deletion_guard" \
 	-c "SELECT deletion_guard.set_tenant_table('public.site', 'id', 'name', 'contact')" \
 	-c "SELECT relation || ': ' || problem FROM deletion_guard.guard_schema('public', 'site_id') WHERE problem IS NOT NULL"
 must_equal "problems of guard_schema" "" "$(grep . <<<"$output" || true)"
-"$SIGN" keygen "$WORK/security" >/dev/null
+keygen security
 sql -v key="$(cat "$WORK/security.pub")" >/dev/null <<<"SELECT deletion_guard.add_authority('security', :'key')"
 say 'guarded in %s s, no restart; the key that signs purges is kept elsewhere' "$seconds"
 
 heading "1. A maintenance script is handed the wrong ids"
-timed sql -c "SET ROLE app" -c "SET application_name = 'cleanup.sh'" \
-	-c "DELETE FROM site WHERE id = ANY ('{$wrong}')"
+timed sql -U app -c "SET application_name = 'cleanup.sh'" -c "DELETE FROM site WHERE id = ANY ('{$wrong}')"
 say '%s tenants deleted, with all their rows, in %s s; these remain of them:' "$wrong_count" "$seconds"
 fingerprint wrong | awk -F'|' '{ printf "      %-10s %8d rows\n", $1, $2 }'
 must_equal "rows left" 0 "$(rows_of "$(fingerprint wrong)")"
@@ -203,11 +214,11 @@ heading "2. The script deletes again, and tries to destroy for good"
 timed pg_dump -Fc -f "$ARCHIVE" saas
 archive_seconds=$seconds
 chmod 644 "$ARCHIVE"
-sql -c "SET ROLE app" -c "SET application_name = 'cleanup.sh'" -c "DELETE FROM site WHERE id = ANY ('{$wrong}')"
+sql -U app -c "SET application_name = 'cleanup.sh'" -c "DELETE FROM site WHERE id = ANY ('{$wrong}')"
 bin=$(sql -c "SELECT oid::regclass FROM pg_class WHERE relnamespace = 'deletion_guard_bin'::regnamespace AND relkind IN ('r', 'p') ORDER BY 1 LIMIT 1")
-"$SIGN" keygen "$WORK/own" >/dev/null
+keygen own
 forged=$(sql -c "SELECT deletion_guard.request_purge('3', 'cleanup')" |
-	"$SIGN" sign --yes --key "$WORK/own.key" --kid security)
+	sign own)
 refused app "emptying the bin, as the tables' owner" "DELETE FROM $bin"
 refused app "dropping a guarded table" "DROP TABLE comment"
 refused app "switching the guard off" "ALTER TABLE site DISABLE TRIGGER ALL"

@@ -33,7 +33,7 @@ CREATE INDEX ON issue (site_id, project_id);
 CREATE INDEX ON comment (site_id, issue_id);
 
 -- The application's owner, who is not a superuser.
-SELECT 'CREATE ROLE app' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'app') \gexec
+SELECT 'CREATE ROLE app LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'app') \gexec
 ALTER TABLE site OWNER TO app;
 ALTER TABLE app_user OWNER TO app;
 ALTER TABLE project OWNER TO app;

@@ -142,7 +142,7 @@ is "script refuses a NUL" "$($sign sign --key ed.key --kid legal <bad.json 2>log
 cp ed.key before
 $sign keygen ed 2>log
 is "script overwrites no key" "$? $(cmp ed.key before && echo same)" "1 same"
-is "private key is private" "$(ls -l ed.key | cut -c 1-10)" "-rw-------"
+is "private key is private" "$(find ed.key -perm 600)" ed.key
 openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out rsa.key 2>log
 is "script refuses RSA" "$($sign sign --key rsa.key --kid legal <claims.json 2>log)" ""
 
@@ -167,11 +167,11 @@ if "$python" -c 'import jwt, cryptography' 2>log; then
 	for pair in EdDSA:ed ES256:es; do
 		alg=${pair%:*}
 		key=${pair#*:}
-		"$python" make.py $alg $key.key >token 2>log || cat log
-		is "PyJWT, $alg" "$(check $key.pub <token)" ok
-		is "PyJWT, $alg, changed" "$(tampered 2 <token | check $key.pub)" bad_signature
-		is "PyJWT reads the script's $alg" "$($sign sign --key $key.key --kid legal <claims.json 2>log |
-			PYTHONIOENCODING=utf-8 "$python" read.py $alg $key.pub $audience)" "Ärzte & Söhne €"
+		"$python" make.py "$alg" "$key.key" >token 2>log || cat log
+		is "PyJWT, $alg" "$(check "$key.pub" <token)" ok
+		is "PyJWT, $alg, changed" "$(tampered 2 <token | check "$key.pub")" bad_signature
+		is "PyJWT reads the script's $alg" "$($sign sign --key "$key.key" --kid legal <claims.json 2>log |
+			PYTHONIOENCODING=utf-8 "$python" read.py "$alg" "$key.pub" $audience)" "Ärzte & Söhne €"
 	done
 else
 	skip "PyJWT" "PyJWT and cryptography are not installed for $python"
@@ -214,13 +214,13 @@ else
 	for pair in EdDSA:ed ES256:es; do
 		alg=${pair%:*}
 		key=${pair#*:}
-		"$node" make.mjs $alg $key.key >token 2>log || cat log
-		is "jose, $alg" "$(check $key.pub <token)" ok
-		is "jose, $alg, changed" "$(tampered 2 <token | check $key.pub)" bad_signature
-		"$node" jwk.mjs $alg $key.pub >key.jwk 2>log || cat log
+		"$node" make.mjs "$alg" "$key.key" >token 2>log || cat log
+		is "jose, $alg" "$(check "$key.pub" <token)" ok
+		is "jose, $alg, changed" "$(tampered 2 <token | check "$key.pub")" bad_signature
+		"$node" jwk.mjs "$alg" "$key.pub" >key.jwk 2>log || cat log
 		is "jose, $alg, key as JWK" "$(check key.jwk <token)" ok
-		is "jose reads the script's $alg" "$($sign sign --key $key.key --kid legal <claims.json 2>log |
-			"$node" read.mjs $alg $key.pub $audience)" "Ärzte & Söhne €"
+		is "jose reads the script's $alg" "$($sign sign --key "$key.key" --kid legal <claims.json 2>log |
+			"$node" read.mjs "$alg" "$key.pub" $audience)" "Ärzte & Söhne €"
 	done
 	if "$node" make.mjs Ed25519 ed.key >token 2>log; then
 		is "jose, Ed25519" "$(check ed.pub <token)" ok

@@ -32,6 +32,13 @@ judge(const char *payload, size_t len, const DgTokenContext *ctx,
 
 	status = dg_token_verify(token, strlen(token), ed_key, ctx, claims, detail);
 	free(token);
+	/* what is refused leaves nothing behind */
+	if (status != DG_TOKEN_OK)
+	{
+		static const DgTokenClaims nothing;
+
+		CHECK(memcmp(claims, &nothing, sizeof(nothing)) == 0);
+	}
 	return status;
 }
 
@@ -170,7 +177,7 @@ UNIT_TEST(each_claim)
 	}
 }
 
-/* A claim of another act, of JWT, or of nobody. */
+/* RFC 8725, 2.8 and 3.12: a claim of another act, of JWT, or of nobody. */
 UNIT_TEST(extra_claims)
 {
 	static const char *const foreign[] = {
@@ -320,7 +327,7 @@ UNIT_TEST(unicode_text)
 	CHECK_STR_EQ(claims.tenant, "\xc3\xa9\xf0\x9f\x98\x80\n\"/");
 }
 
-/* 3.9 of RFC 8725: for one database only */
+/* RFC 8725, 2.7 and 3.9: for one database only */
 UNIT_TEST(audience)
 {
 	CHECK_STR_EQ(reason_of("{" RELEASE_BUT_AUD ",\"aud\":\"7123456789012345678/other\"}"), "wrong_audience aud");

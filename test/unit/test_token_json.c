@@ -151,6 +151,7 @@ UNIT_TEST(depth)
 
 	CHECK_STR_EQ(parse("{\"a\":[[[[[[[]]]]]]]}"), "ok");
 	CHECK_STR_EQ(parse("{\"a\":[[[[[[[[]]]]]]]]}"), "too_deep");
+	CHECK_STR_EQ(parse("{\"a\":[[],[],[],[],[],[],[],[],[],{},{},{}]}"), "ok");
 	memset(bomb, '[', 10000);
 	bomb[10000] = '\0';
 	CHECK_STR_EQ(parse(bomb), "too_deep");

@@ -372,6 +372,9 @@ UNIT_TEST(mutated_der)
 				der[i] ^= (unsigned char) (1 << bit);
 			}
 		}
+		der = OPENSSL_realloc(der, (size_t) len + 1);
+		der[len] = 0;
+		CHECK_STR_EQ(parse_free(pem_of(der, (size_t) len + 1)), "key_format");
 		for (i = 1; i < len; i++)
 			CHECK(strcmp(parse_free(pem_of(der, (size_t) i)), "ok") != 0);
 		OPENSSL_free(der);

@@ -4,7 +4,7 @@
  *	  Signatures, headers and every attack on JWTs that has a name.
  *
  * Published vectors are those of RFC 8037, appendix A.4, and of RFC 7515,
- * appendix A.3.  Comments "3.x" and "2.x" refer to RFC 8725.
+ * appendix A.3.  Comments such as "2.1" refer to RFC 8725.
  *
  * test/unit/test_token_verify.c
  *
@@ -148,7 +148,8 @@ UNIT_TEST(outer_form)
 	int			i;
 	static const char *const bad[] = {
 		"not a token", "a b.c.d", "!.!.!", "e30=.e30.e30", "e30.e30.e30\n", " e30.e30.e30",
-		"e30.e30.e+30", "e30.e30.\xc3\xa9", "e.e30.e30", "e31.e30.e30", "\"e30.e30.e30\""
+		"e30.e30.e+30", "e30.e30.\xc3\xa9", "e.e30.e30", "e31.e30.e30", "\"e30.e30.e30\"",
+		"{\"payload\":\"e30\",\"protected\":\"e30\",\"signature\":\"AA\"}"
 	};
 	static const char *const parts[] = {
 		".", "..", "...", "e30", "e30.e30", "e30.e30.e30.e30", "e30.e30.e30.e30.e30",
@@ -198,6 +199,22 @@ UNIT_TEST(header_json)
 	CHECK_STR_EQ(header_verdict("{\"alg\":\"EdDSA\",\"kid\":\"legal\\u0000\"}"), "nul_character");
 	CHECK_STR_EQ(header_verdict("{\"alg\":\"EdDSA\",\"kid\":1.0}"), "bad_number");
 	CHECK_STR_EQ(header_verdict("{\"alg\":[[[[[[[[[]]]]]]]]]}"), "too_deep");
+}
+
+/* 2.6, 3.7: UTF-8 only */
+UNIT_TEST(other_encodings)
+{
+	static const char utf16[] = "{\0\"\0a\0l\0g\0\"\0}\0";
+	char	   *token = sign_bytes(ed, good_header(ed), utf16, sizeof(utf16) - 1);
+	char	   *h = base64url(utf16, sizeof(utf16) - 1);
+
+	CHECK_STR_EQ(verdict(token, ed_key), "nul_character");
+	CHECK_STR_EQ(verdict_free(format("%s%s", h, strchr(token, '.')), ed_key), "nul_character");
+	CHECK_STR_EQ(verdict_free(sign_json(ed, good_header(ed), "\xff\xfe{}"), ed_key), "bad_utf8");
+	CHECK_STR_EQ(verdict_free(sign_json(ed, good_header(ed), "\xef\xbb\xbf" PURGE_CLAIMS), ed_key), "bad_json");
+	CHECK_STR_EQ(verdict_free(sign_json(ed, good_header(ed), "{\"act\":\"\xe4\"}"), ed_key), "bad_utf8");
+	free(token);
+	free(h);
 }
 
 /* 2.1, 3.1: the header does not choose the algorithm */
@@ -274,7 +291,7 @@ UNIT_TEST(hmac_with_public_key)
 	}
 }
 
-/* 3.1: a key is used with its own algorithm only */
+/* 2.1, 3.1: a key is used with its own algorithm only */
 UNIT_TEST(key_confusion)
 {
 	CHECK_STR_EQ(verdict_free(sign_json(ec, good_header(ec), PURGE_CLAIMS), ed_key), "alg_mismatch");
@@ -285,6 +302,7 @@ UNIT_TEST(key_confusion)
 	CHECK_STR_EQ(verdict_free(sign_json(ed, good_header(ec), PURGE_CLAIMS), ed_key), "alg_mismatch");
 }
 
+/* 2.7: a good signature of somebody else */
 UNIT_TEST(foreign_key)
 {
 	EVP_PKEY   *other_ed = new_ed25519();
@@ -296,7 +314,7 @@ UNIT_TEST(foreign_key)
 	EVP_PKEY_free(other_ec);
 }
 
-/* 2.4 to 2.10, 3.2, 3.10: nothing in the header is followed */
+/* 2.3, 2.4, 2.9, 3.6, 3.10, 3.11: nothing in the header is followed */
 UNIT_TEST(header_parameters)
 {
 #define WITH(more) "{\"alg\":\"EdDSA\",\"kid\":\"legal\"," more "}"
@@ -418,7 +436,7 @@ UNIT_TEST(der_signature)
 	free(token);
 }
 
-/* n - s is as good as s; r and s outside 1 .. n - 1 are not. */
+/* 3.3, 3.4: n - s is as good as s; r and s outside 1 .. n - 1 are not. */
 UNIT_TEST(ecdsa_numbers)
 {
 	char	   *token = sign_json(ec, good_header(ec), PURGE_CLAIMS);
@@ -614,7 +632,7 @@ UNIT_TEST(spliced)
 	free(two);
 }
 
-/* Claims are not read before the signature is good. */
+/* 3.10: claims are not read before the signature is good. */
 UNIT_TEST(signature_comes_first)
 {
 	EVP_PKEY   *other = new_ed25519();
@@ -713,6 +731,7 @@ main(void)
 	RUN(good_tokens);
 	RUN(outer_form);
 	RUN(header_json);
+	RUN(other_encodings);
 	RUN(algorithms);
 	RUN(hmac_with_public_key);
 	RUN(key_confusion);

@@ -1,0 +1,284 @@
+/*
+ * bin_blocks.c
+ *		Where in a bin table the rows of a part are.
+ *
+ * A bin table has no index. Its rows are written once, in batches, and stay
+ * where they are until they leave: they are never updated, and VACUUM does not
+ * move rows. So the ranges of blocks that a part was written to are all it
+ * takes to find it again, at no cost for each row. Ranges are a hint: whoever
+ * reads them looks at every row's deletion and part, and knows how many rows
+ * there must be.
+ *
+ * What does move rows (VACUUM FULL, CLUSTER, pg_repack, dump and restore) gives
+ * the table another file. The file's number is kept with the ranges; where it
+ * differs, the whole table is read once and the ranges of all of its parts are
+ * written down anew.
+ */
+#include "bin.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/* reading this many blocks in vain is cheaper than another range */
+#define MAX_GAP 16
+
+/* columns of deletion_guard.deletion_part */
+#define Anum_part_deletion	1
+#define Anum_part_part		2
+#define Anum_part_filenode	10
+#define Anum_part_blocks	11
+
+/*
+ * Adds a block. Blocks come in ascending order, but for jumps.
+ */
+void
+dg_blocks_add(DgBlocks *blocks, MemoryContext context, BlockNumber block)
+{
+	if (blocks->nranges > 0)
+	{
+		BlockNumber last = blocks->ranges[blocks->nranges - 1].last;
+
+		if (block >= blocks->ranges[blocks->nranges - 1].first && block <= last)
+			return;
+		if (block > last && block - last <= MAX_GAP)
+		{
+			blocks->ranges[blocks->nranges - 1].last = block;
+			return;
+		}
+	}
+	if (blocks->nranges == blocks->size)
+	{
+		blocks->size = blocks->size == 0 ? 1 : blocks->size * 2;
+		blocks->ranges = blocks->ranges == NULL ?
+			MemoryContextAlloc(context, sizeof(*blocks->ranges) * blocks->size) :
+			repalloc(blocks->ranges, sizeof(*blocks->ranges) * blocks->size);
+	}
+	blocks->ranges[blocks->nranges].first = block;
+	blocks->ranges[blocks->nranges++].last = block;
+}
+
+/*
+ * The ranges as they are kept, palloc'd.
+ */
+bytea *
+dg_blocks_pack(const DgBlocks *blocks)
+{
+	Size		len = sizeof(*blocks->ranges) * blocks->nranges;
+	bytea	   *packed = palloc(VARHDRSZ + len);
+
+	SET_VARSIZE(packed, VARHDRSZ + len);
+	if (len > 0)
+		memcpy(VARDATA(packed), blocks->ranges, len);
+	return packed;
+}
+
+/* ----------------------------------------------------------------------
+ * Finding rows that have moved
+ * ----------------------------------------------------------------------
+ */
+
+typedef struct PartKey
+{
+	int64		deletion;
+	int64		part;			/* wide, so that there is no padding */
+} PartKey;
+
+typedef struct FoundPart
+{
+	PartKey		key;
+	DgBlocks	blocks;
+} FoundPart;
+
+static HTAB *
+find_parts(Relation bin)
+{
+	HASHCTL		ctl = {.keysize = sizeof(PartKey), .entrysize = sizeof(FoundPart),
+	.hcxt = CurrentMemoryContext};
+	HTAB	   *found = hash_create("deletion_guard parts", 1024, &ctl,
+									HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TableScanDesc scan = table_beginscan(bin, snapshot, 0, NULL);
+	TupleTableSlot *slot = table_slot_create(bin, NULL);
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		PartKey		key;
+		FoundPart  *part;
+		bool		known;
+
+		CHECK_FOR_INTERRUPTS();
+		slot_getsomeattrs(slot, DG_BIN_COLUMNS);
+		key.deletion = DatumGetInt64(slot->tts_values[Anum_bin_deletion - 1]);
+		key.part = DatumGetInt32(slot->tts_values[Anum_bin_part - 1]);
+		part = hash_search(found, &key, HASH_ENTER, &known);
+		if (!known)
+			memset(&part->blocks, 0, sizeof(DgBlocks));
+		dg_blocks_add(&part->blocks, CurrentMemoryContext, ItemPointerGetBlockNumber(&slot->tts_tid));
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	return found;
+}
+
+/*
+ * Writes down where the rows of every part in a bin table are now.
+ */
+static void
+relocate_parts(Relation bin)
+{
+	Oid			types[] = {OIDOID, BYTEAOID, INT8OID, INT4OID};
+	HTAB	   *found = find_parts(bin);
+	HASH_SEQ_STATUS status;
+	FoundPart  *part;
+
+	ereport(DEBUG1,
+			(errmsg_internal("looking for the rows of \"%s\" again, its file has changed",
+							 RelationGetRelationName(bin))));
+	SPI_connect();
+	hash_seq_init(&status, found);
+	while ((part = hash_seq_search(&status)) != NULL)
+	{
+		Datum		values[] = {ObjectIdGetDatum(DG_RELFILENUMBER(bin)),
+			PointerGetDatum(dg_blocks_pack(&part->blocks)),
+			Int64GetDatum(part->key.deletion), Int32GetDatum((int32) part->key.part)};
+
+		dg_spi_execute("UPDATE deletion_guard.deletion_part SET filenode = $1, blocks = $2"
+					   " WHERE deletion_id = $3 AND part = $4", 4, types, values, NULL);
+	}
+	SPI_finish();
+	hash_destroy(found);
+}
+
+/* ----------------------------------------------------------------------
+ * Reading them
+ * ----------------------------------------------------------------------
+ */
+
+static int
+compare_ranges(const void *a, const void *b)
+{
+	BlockNumber x = *(const BlockNumber *) a;
+	BlockNumber y = *(const BlockNumber *) b;
+
+	return (x > y) - (x < y);
+}
+
+/*
+ * Puts ranges in ascending order and joins those that overlap or nearly touch.
+ */
+static void
+merge_ranges(DgBlocks *blocks)
+{
+	int			n = 0;
+
+	if (blocks->nranges == 0)
+		return;
+	qsort(blocks->ranges, blocks->nranges, sizeof(*blocks->ranges), compare_ranges);
+	for (int i = 1; i < blocks->nranges; i++)
+	{
+		if (blocks->ranges[i].first <= blocks->ranges[n].last ||
+			blocks->ranges[i].first - blocks->ranges[n].last <= MAX_GAP)
+			blocks->ranges[n].last = Max(blocks->ranges[n].last, blocks->ranges[i].last);
+		else
+			blocks->ranges[++n] = blocks->ranges[i];
+	}
+	blocks->nranges = n + 1;
+}
+
+static void
+append_ranges(DgBlocks *blocks, bytea *packed)
+{
+	Size		len = VARSIZE_ANY_EXHDR(packed);
+	int			n = len / sizeof(*blocks->ranges);
+
+	if (len % sizeof(*blocks->ranges) != 0)
+		elog(ERROR, "malformed block ranges of a part");
+	if (blocks->nranges + n > blocks->size)
+	{
+		blocks->size = Max(blocks->size * 2, blocks->nranges + n);
+		blocks->ranges = blocks->ranges == NULL ?
+			palloc(sizeof(*blocks->ranges) * blocks->size) :
+			repalloc(blocks->ranges, sizeof(*blocks->ranges) * blocks->size);
+	}
+	memcpy(blocks->ranges + blocks->nranges, VARDATA_ANY(packed), len);
+	blocks->nranges += n;
+}
+
+/*
+ * Adds the ranges of one part; false if they are of another file.
+ */
+static bool
+read_part(Relation bin, Relation registry, Snapshot snapshot, int64 deletion, int32 part,
+		  DgBlocks *blocks)
+{
+	TupleDesc	desc = RelationGetDescr(registry);
+	bool		current = false;
+	bool		isnull;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], Anum_part_deletion, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(deletion));
+	ScanKeyInit(&keys[1], Anum_part_part, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(part));
+	scan = systable_beginscan(registry, dg_objects()->deletion_part_pkey, true, snapshot, 2, keys);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		current = DatumGetObjectId(heap_getattr(tuple, Anum_part_filenode, desc, &isnull)) ==
+			DG_RELFILENUMBER(bin);
+		if (current)
+			append_ranges(blocks, DatumGetByteaPP(heap_getattr(tuple, Anum_part_blocks, desc, &isnull)));
+	}
+	systable_endscan(scan);
+	return current;
+}
+
+/*
+ * Adds the ranges of parts, as far as they are known; false if some are not.
+ */
+static bool
+read_parts(Relation bin, int64 deletion, const int32 *parts, int nparts, DgBlocks *blocks)
+{
+	Relation	registry = table_open(dg_objects()->deletion_part, AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	bool		current = true;
+
+	blocks->nranges = 0;
+	for (int i = 0; i < nparts; i++)
+	{
+		if (!read_part(bin, registry, snapshot, deletion, parts[i], blocks))
+			current = false;
+	}
+	UnregisterSnapshot(snapshot);
+	table_close(registry, AccessShareLock);
+	return current;
+}
+
+/*
+ * Where the rows of some parts of a deletion are in an open bin table, in
+ * ascending order.
+ */
+DgBlocks
+dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts)
+{
+	DgBlocks	blocks = {0};
+
+	if (!read_parts(bin, deletion, parts, nparts, &blocks))
+	{
+		relocate_parts(bin);
+		CommandCounterIncrement();
+		/* what is still not known has no row left */
+		(void) read_parts(bin, deletion, parts, nparts, &blocks);
+	}
+	merge_ranges(&blocks);
+	return blocks;
+}
