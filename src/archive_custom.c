@@ -247,14 +247,17 @@ scan_blocks(DgArchive *archive, DgArchiveSource *source,
 }
 
 /*
- * A block has been read from start to end; if that is where the search had
- * got to, it goes on behind it.
+ * An entry's block has been read from start to end; if that is where the
+ * search had got to, it goes on behind it.
  */
 void
-dg_archive_custom_passed(DgArchive *archive, uint64_t start, uint64_t end)
+dg_archive_custom_passed(DgArchive *archive, DgArchiveEntry *entry, uint64_t start,
+						 uint64_t end)
 {
 	if (archive->scan_pos == start)
 		archive->scan_pos = end;
+	if (entry->pub.data_bytes < 0)
+		entry->pub.data_bytes = (int64_t) (end - start);
 }
 
 static bool
@@ -314,7 +317,7 @@ dg_archive_measure(DgArchive *archive, DgArchiveError *err)
 	for (i = 0; i < archive->entry_count; i++)
 	{
 		if (archive->entries[i].pub.data_bytes < 0 &&
-			archive->entries[i].place == DG_ARCHIVE_AT_UNKNOWN)
+			archive->entries[i].place != DG_ARCHIVE_AT_NOWHERE)
 			return scan(archive, NULL, err);
 	}
 	return true;

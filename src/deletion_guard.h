@@ -54,6 +54,7 @@ typedef struct DgObjects
 	Oid			deletion_record;
 	Oid			deletion_record_pkey;
 	Oid			deletion_id_seq;
+	Oid			deletion_link;
 	Oid			deletion_part;
 	Oid			deletion_part_pkey;
 	Oid			deletion_part_tenant_idx;

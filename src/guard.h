@@ -14,6 +14,7 @@
 #define DG_TRIGGER_CAPTURE		"deletion_guard_capture"
 #define DG_TRIGGER_CAPTURE_ROW	"deletion_guard_capture_row"
 #define DG_TRIGGER_TRUNCATE		"deletion_guard_truncate"
+#define DG_TRIGGER_LINK			"deletion_guard_link"
 #define DG_TRIGGER_PREFIX		"deletion_guard_"
 
 /* guard_catalog.c */

@@ -44,6 +44,7 @@ static const struct
 	{"deletion_record", offsetof(DgObjects, deletion_record)},
 	{"deletion_record_pkey", offsetof(DgObjects, deletion_record_pkey)},
 	{"deletion_id_seq", offsetof(DgObjects, deletion_id_seq)},
+	{"deletion_link", offsetof(DgObjects, deletion_link)},
 	{"deletion_part", offsetof(DgObjects, deletion_part)},
 	{"deletion_part_pkey", offsetof(DgObjects, deletion_part_pkey)},
 	{"deletion_part_tenant_idx", offsetof(DgObjects, deletion_part_tenant_idx)},
