@@ -12,6 +12,9 @@
  *								replication's apply and under
  *								session_replication_role = replica.
  *	deletion_guard_truncate		BEFORE TRUNCATE, always.
+ *	deletion_guard_link			AFTER UPDATE, row, on tables with a foreign key
+ *								ON DELETE SET NULL or SET DEFAULT: notes the
+ *								links that such a key takes (bin_link.c).
  *
  * PostgreSQL clones row triggers to partitions but not statement triggers, so
  * each partition gets its own of the latter. A table with inheritance children
@@ -21,11 +24,14 @@
 #include "guard.h"
 
 #include "access/table.h"
+#include "access/htup_details.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
 #include "commands/trigger.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 static int
 execute(const char *sql)
@@ -84,6 +90,40 @@ create_truncate(Oid relid)
 	execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER " DG_TRIGGER_TRUNCATE, name));
 }
 
+/*
+ * Does a foreign key of the table change its rows when the row they refer to
+ * is deleted?
+ */
+static bool
+may_lose_links(Oid relid)
+{
+	Relation	rel = table_open(relid, NoLock);
+	bool		result = false;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetFKeyList(rel))
+	{
+		HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(((ForeignKeyCacheInfo *) lfirst(lc))->conoid));
+		char		action = ((Form_pg_constraint) GETSTRUCT(tuple))->confdeltype;
+
+		if (action == FKCONSTR_ACTION_SETNULL || action == FKCONSTR_ACTION_SETDEFAULT)
+			result = true;
+		ReleaseSysCache(tuple);
+	}
+	table_close(rel, NoLock);
+	return result;
+}
+
+static void
+create_link(Oid relid)
+{
+	if (has_trigger(relid, DG_TRIGGER_LINK) || !may_lose_links(relid))
+		return;
+	execute(psprintf("CREATE TRIGGER " DG_TRIGGER_LINK " AFTER UPDATE ON %s FOR EACH ROW"
+					 " WHEN (deletion_guard.in_referential_action())"
+					 " EXECUTE FUNCTION deletion_guard.capture_link()", dg_relation_name(relid)));
+}
+
 static void
 drop_trigger(Oid relid, const char *trigger)
 {
@@ -110,6 +150,7 @@ dg_guard_create_triggers(Oid relid)
 	/* a partition's row trigger is a clone of its root's */
 	if (!has_trigger(relid, DG_TRIGGER_CAPTURE_ROW) || !get_rel_relispartition(relid))
 		create_capture_row(relid, inherits);
+	create_link(relid);
 }
 
 /*
@@ -121,5 +162,8 @@ dg_guard_drop_triggers(Oid relid)
 	drop_trigger(relid, DG_TRIGGER_CAPTURE);
 	drop_trigger(relid, DG_TRIGGER_TRUNCATE);
 	if (!get_rel_relispartition(relid))
+	{
 		drop_trigger(relid, DG_TRIGGER_CAPTURE_ROW);
+		drop_trigger(relid, DG_TRIGGER_LINK);
+	}
 }

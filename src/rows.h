@@ -100,6 +100,7 @@ extern DgRowOutcome dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool
 extern bool dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 								  const AttrNumber *attnums, const Datum *values,
 								  const bool *nulls, int n);
+extern void dg_rows_writer_flush(DgRowsWriter *writer);
 extern void dg_rows_writer_end(DgRowsWriter *writer);
 
 #endif							/* DG_ROWS_H */

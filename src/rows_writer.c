@@ -472,6 +472,19 @@ flush_target(DgRowsTarget *target)
 		flush(target, leaf);
 }
 
+/*
+ * Writes what is held back in batches, so that queries see it.
+ */
+void
+dg_rows_writer_flush(DgRowsWriter *writer)
+{
+	ListCell   *lc;
+
+	foreach(lc, writer->targets)
+		flush_target(lfirst(lc));
+	CommandCounterIncrement();
+}
+
 static void
 close_target(DgRowsTarget *target)
 {
@@ -507,8 +520,7 @@ dg_rows_writer_end(DgRowsWriter *writer)
 	ListCell   *lc;
 
 	refuse_conflicts(writer);
-	foreach(lc, writer->targets)
-		flush_target(lfirst(lc));
+	dg_rows_writer_flush(writer);
 	dg_rows_fkeys_check(writer->fkeys);
 	if (writer->targets != NIL)
 		AfterTriggerEndQuery(((DgRowsTarget *) linitial(writer->targets))->estate);
