@@ -41,19 +41,18 @@ CREATE VIEW everything AS
 		FROM file JOIN comment ON comment.id = comment_id JOIN issue ON issue.id = issue_id;
 
 -- Removes a site without a trace in the bin, as a purge would.
-CREATE FUNCTION lose(site integer) RETURNS void LANGUAGE plpgsql
-	SET session_replication_role = replica
-	SET deletion_guard.restoring = on AS $$
+CREATE FUNCTION lose(lost integer) RETURNS void LANGUAGE plpgsql
+	SET session_replication_role = replica AS $$
 BEGIN
-	DELETE FROM file USING comment, issue WHERE comment.id = comment_id AND issue.id = issue_id AND site_id = site;
-	DELETE FROM comment USING issue WHERE issue.id = issue_id AND site_id = site;
-	DELETE FROM issue WHERE site_id = site;
-	DELETE FROM project WHERE site_id = site;
-	DELETE FROM public.site WHERE id = site;
+	DELETE FROM file USING comment, issue WHERE comment.id = comment_id AND issue.id = issue_id AND site_id = lost;
+	DELETE FROM comment USING issue WHERE issue.id = issue_id AND site_id = lost;
+	DELETE FROM issue WHERE site_id = lost;
+	DELETE FROM project WHERE site_id = lost;
+	DELETE FROM site WHERE id = lost;
 END
 $$;
 
--- What a call fails with, the place of the archive left out.
+-- What a call fails with, the place of the archive and places in it left out.
 CREATE FUNCTION failure(sql text, place text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	message text;
@@ -64,6 +63,7 @@ BEGIN
 	RETURN 'none';
 EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-	RETURN replace(concat_ws(E'\n', SQLSTATE || ': ' || message, nullif(detail, ''), nullif(hint, '')), place, '...');
+	RETURN regexp_replace(replace(concat_ws(E'\n', SQLSTATE || ': ' || message, nullif(detail, ''), nullif(hint, '')),
+		place, '...'), '(byte|dump id) \d+', '\1 N', 'g');
 END
 $$;
