@@ -14,14 +14,15 @@ CREATE TABLE file (comment_id integer REFERENCES comment, name text, tags text[]
 
 INSERT INTO label VALUES (1, 'bug'), (2, 'wish');
 INSERT INTO site SELECT n, 'site ' || n, 'boss@site' || n || '.example' FROM generate_series(1, 3) n;
-INSERT INTO project (site_id, title) SELECT s, 'project ' || n FROM generate_series(1, 3) s, generate_series(1, 2) n;
+INSERT INTO project (site_id, title) SELECT s, 'project ' || n FROM generate_series(1, 3) s, generate_series(1, 2) n ORDER BY s, n;
 INSERT INTO issue (site_id, project_id, label_id, title)
-	SELECT p.site_id, p.id, 1 + n % 2, 'issue ' || n || E' of\ta\nproject \\' FROM project p, generate_series(1, 5) n;
+	SELECT p.site_id, p.id, 1 + n % 2, 'issue ' || n || E' of\ta\nproject \\' FROM project p, generate_series(1, 5) n
+	ORDER BY p.id, n;
 UPDATE issue SET parent_id = id - 1 WHERE id % 5 = 3;
 INSERT INTO comment (issue_id, body, data, written, took)
 	SELECT i.id, nullif(repeat(E'comment\r\n', n), ''), decode('00ff5c0a', 'hex'),
 		timestamptz '2024-05-06 07:08:09.1+02' + i.id * interval '1 day', n * interval '-1 hour 2 days'
-	FROM issue i, generate_series(0, 1) n;
+	FROM issue i, generate_series(0, 1) n ORDER BY i.id, n;
 INSERT INTO file SELECT id, 'name ' || n, ARRAY['a', NULL, '"{b}"', ''] FROM comment, generate_series(1, 2) n WHERE id % 3 = 0;
 
 SELECT deletion_guard.set_tenant_table('site', 'id', 'name', 'contact');
