@@ -33,7 +33,8 @@ typedef struct DgRehydrateArchive
 	int			encoding;		/* of all of its text */
 	bool		convert;		/* it is not the database's */
 	MemoryContext context;		/* closes the archive when deleted */
-	DgArchiveRows *rows;		/* being read, for progress */
+	DgArchiveRows *rows;		/* being read, or NULL */
+	struct DgRehydrateProgress *progress;	/* NULL: not reported */
 } DgRehydrateArchive;
 
 extern DgRehydrateArchive *dg_rehydrate_open(const char *path);
@@ -56,11 +57,15 @@ typedef struct DgKeyText
 #define DG_KEY_ABSENT	(-1)
 #define DG_KEY_UNSURE	(-2)
 
+/* The key was taken away from its tenant. */
+#define DG_KEY_NOBODYS	(-3)
+
 typedef struct DgKeyMap DgKeyMap;
 
 extern DgKeyMap *dg_keymap_create(int ncolumns);
 extern void dg_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation);
-extern void dg_keymap_add(DgKeyMap *map, const DgKeyText *key, int tenant);
+extern void dg_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant);
+extern void dg_keymap_forget(DgKeyMap *map, const DgKeyText *key);
 extern int	dg_keymap_find(DgKeyMap *map, const DgKeyText *key);
 extern int	dg_keymap_guess(DgKeyMap *map, const char *text, size_t len);
 extern int	dg_keymap_columns(const DgKeyMap *map);
@@ -86,6 +91,7 @@ typedef struct DgFinder
 	struct DgFinder *parent;	/* finds the parents that the keys are of */
 	List	   *feeds;			/* of DgFeed: who waits for the rows it finds */
 	bool		needed;
+	bool		overrides;		/* live rows were asked before: also tells whose are not */
 } DgFinder;
 
 /* Rows that a finder finds are the parents of those that another looks for. */
@@ -168,5 +174,21 @@ typedef void (*DgRowSink) (void *arg, DgSource *source, int tenant, Datum *value
 
 extern void dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan,
 							  DgRowSink sink, void *arg);
+
+/* rehydrate_progress.c */
+typedef struct DgRehydrateProgress DgRehydrateProgress;
+
+/* What a call is doing; known to the view rehydration_progress. */
+#define DG_PHASE_FINDING	1	/* keys of parents, to know whose the rows are */
+#define DG_PHASE_RESTORING	2
+#define DG_PHASE_CHECKING	3
+
+extern void dg_rehydrate_progress_begin(DgRehydrateArchive *archive, const DgRehydratePlan *plan);
+extern void dg_rehydrate_progress_pass(DgRehydrateArchive *archive, const DgPass *pass);
+extern void dg_rehydrate_progress_kept(DgRehydrateArchive *archive);
+extern void dg_rehydrate_progress_update(DgRehydrateArchive *archive);
+extern void dg_rehydrate_progress_pass_end(DgRehydrateArchive *archive);
+extern void dg_rehydrate_progress_checking(DgRehydrateArchive *archive);
+extern void dg_rehydrate_progress_end(DgRehydrateArchive *archive);
 
 #endif							/* DG_REHYDRATE_H */

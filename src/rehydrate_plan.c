@@ -17,6 +17,7 @@
 #include "guard.h"
 
 #include "catalog/partition.h"
+#include "catalog/pg_inherits.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -358,19 +359,50 @@ add_pass(DgRehydratePlan *plan, DgSource *source, DgFinder *finder)
 }
 
 /*
+ * Does the archive have all of a table's rows, or, if some partitions are
+ * missing, at least some? Otherwise neither is set.
+ */
+static void
+archive_has(const DgRehydratePlan *plan, const DgFinder *finder, bool *all, bool *some)
+{
+	List	   *leaves = find_all_inheritors(finder->relid, NoLock, NULL);
+	ListCell   *lc;
+	ListCell   *ls;
+
+	*all = true;
+	*some = false;
+	foreach(lc, leaves)
+	{
+		Oid			leaf = lfirst_oid(lc);
+		bool		has = false;
+
+		foreach(ls, plan->sources)
+		{
+			DgSource   *source = lfirst(ls);
+
+			if (serves(source, finder))
+				has |= (source->relid == leaf || source->relid == finder->relid);
+		}
+		*some |= has;
+		if (get_rel_relkind(leaf) != RELKIND_PARTITIONED_TABLE)
+			*all &= has;
+	}
+}
+
+/*
  * Parents that the archive does not have are looked for in the database.
  */
 static void
 add_live_pass(DgRehydratePlan *plan, DgFinder *finder)
 {
 	DgPass	   *pass = palloc0(sizeof(DgPass));
-	ListCell   *lc;
+	bool		all;
+	bool		some;
 
-	foreach(lc, plan->sources)
-	{
-		if (serves(lfirst(lc), finder))
-			return;
-	}
+	archive_has(plan, finder, &all, &some);
+	if (all)
+		return;
+	finder->overrides = some;
 	pass->finder = finder;
 	plan->passes = lappend(plan->passes, pass);
 }

@@ -18,7 +18,6 @@ typedef struct Reading
 	DgRehydrateArchive *archive;
 	DgRehydratePlan *plan;
 	DgPass	   *pass;
-	DgArchiveRows *rows;
 	uint64		number;			/* of the row, for messages */
 	int			tenant;			/* as the filter found it */
 	int		   *key_fields;		/* of the finder's columns */
@@ -174,7 +173,7 @@ filter(void *arg, const char *text, size_t len)
 	if (unlikely(InterruptPending) || (reading->archive->convert && !is_ascii(text, len)))
 		return true;
 	reading->tenant = dg_keymap_guess(reading->pass->finder->keys, text, len);
-	return reading->tenant != DG_KEY_ABSENT;
+	return reading->tenant >= 0 || reading->tenant == DG_KEY_UNSURE;
 }
 
 /*
@@ -215,7 +214,8 @@ tenant_of_row(Reading *reading, const DgArchiveRow *row)
 }
 
 /*
- * Tells those who look for the row's children about it.
+ * Tells those who look for the row's children about it, and whose it is; or
+ * that it is none of the tenants'.
  */
 static void
 feed_row(Reading *reading, const DgArchiveRow *row, int tenant)
@@ -228,9 +228,13 @@ feed_row(Reading *reading, const DgArchiveRow *row, int tenant)
 		DgFeed	   *feed = lfirst(lc);
 		DgKeyText	key[INDEX_MAX_KEYS];
 
-		if (feed->finder->needed && lfirst(lf) != NULL &&
-			key_of_row(reading, row, lfirst(lf), feed->ncolumns, key))
-			dg_keymap_add(feed->finder->keys, key, tenant);
+		if (!feed->finder->needed || lfirst(lf) == NULL ||
+			!key_of_row(reading, row, lfirst(lf), feed->ncolumns, key))
+			continue;
+		if (tenant >= 0)
+			dg_keymap_put(feed->finder->keys, key, tenant);
+		else
+			dg_keymap_forget(feed->finder->keys, key);
 	}
 }
 
@@ -281,13 +285,16 @@ begin_reading(Reading *reading)
 	reading->nulls = palloc(sizeof(bool) * (source->ncolumns + 1));
 	initStringInfo(&reading->text);
 
-	reading->rows = dg_archive_rows_open(reading->archive->archive, source->index, &error);
-	if (reading->rows == NULL)
+	reading->archive->rows = dg_archive_rows_open(reading->archive->archive, source->index, &error);
+	if (reading->archive->rows == NULL)
 		dg_rehydrate_fail(reading->archive, &error);
+	reading->tenant = DG_KEY_UNSURE;
+	if (finder->overrides)
+		return;
 	by_key.field = reading->key_fields[0];
 	by_key.match = filter;
 	by_key.arg = reading;
-	if (!dg_archive_rows_set_filter(reading->rows, &by_key, &error))
+	if (!dg_archive_rows_set_filter(reading->archive->rows, &by_key, &error))
 		dg_rehydrate_fail(reading->archive, &error);
 }
 
@@ -311,19 +318,19 @@ read_rows(Reading *reading, DgRowSink sink, void *arg)
 	DgArchiveError error;
 	int			rc;
 
-	while ((rc = dg_archive_rows_next(reading->rows, &row, &error)) > 0)
+	while ((rc = dg_archive_rows_next(reading->archive->rows, &row, &error)) > 0)
 	{
 		int			tenant;
 
 		CHECK_FOR_INTERRUPTS();
 		reading->number = row.number;
 		tenant = tenant_of_row(reading, &row);
-		if (tenant < 0)
-			continue;
-		feed_row(reading, &row, tenant);
-		if (reading->pass->emit)
+		if (tenant >= 0 || reading->pass->finder->overrides)
+			feed_row(reading, &row, tenant);
+		if (tenant >= 0 && reading->pass->emit)
 		{
 			split_row(reading, &row);
+			dg_rehydrate_progress_kept(reading->archive);
 			sink(arg, reading->pass->source, tenant, reading->values, reading->nulls);
 		}
 	}
@@ -346,6 +353,7 @@ read_pass(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgPass *pass,
 	reading.plan = plan;
 	reading.pass = pass;
 	begin_reading(&reading);
+	dg_rehydrate_progress_pass(archive, pass);
 
 	callback.callback = error_context;
 	callback.arg = &reading;
@@ -354,7 +362,8 @@ read_pass(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgPass *pass,
 	read_rows(&reading, sink, arg);
 	error_context_stack = callback.previous;
 
-	dg_archive_rows_close(&reading.rows);
+	dg_rehydrate_progress_pass_end(archive);
+	dg_archive_rows_close(&archive->rows);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 }
@@ -374,6 +383,9 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 		if (pass->source != NULL)
 			read_pass(archive, plan, pass, sink, arg);
 		else
+		{
+			dg_rehydrate_progress_pass(archive, pass);
 			dg_finder_read_live(pass->finder, &plan->finders, plan->tenants);
+		}
 	}
 }
