@@ -64,6 +64,7 @@ typedef struct DgObjects
 extern bool dg_installed(void);
 extern bool dg_installing(void);
 extern const DgObjects *dg_objects(void);
+extern const DgObjects *dg_known_objects(void);
 extern void dg_objects_init(void);
 extern char *dg_relation_name(Oid relid);
 
