@@ -1,6 +1,6 @@
 #!/bin/bash
 # Fetches PostgreSQL's own regression suite, as Debian's source package has it,
-# and prints the directory it is in (with src/test/regress below).
+# and prints the directory it is in: src/test/regress, and a file "version".
 #
 #   fetch.sh MAJOR
 #
@@ -75,6 +75,7 @@ fetch()
 	[ -n "$done" ] || return
 	mkdir "$apt/source"
 	tar -C "$apt/source" --strip-components=1 --wildcards --no-wildcards-match-slash -xf "$apt"/*.orig.tar.* "*/$parts" "*/COPYRIGHT"
+	sed 's/-.*//' <<<"$candidate" > "$apt/source/version"
 	mv "$apt/source" "$1"
 }
 

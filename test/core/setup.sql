@@ -1,9 +1,10 @@
 -- The core suite's database: every table is guarded as it is created.
 CREATE EXTENSION deletion_guard;
 CREATE SCHEMA deletion_guard_core;
+GRANT EXECUTE ON FUNCTION deletion_guard.guard_table TO PUBLIC;
 GRANT USAGE ON SCHEMA deletion_guard_core TO PUBLIC;
 CREATE FUNCTION deletion_guard_core.guard_new_tables() RETURNS event_trigger
-	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	relid oid;
