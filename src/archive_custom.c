@@ -220,8 +220,8 @@ scan_blocks(DgArchive *archive, DgArchiveSource *source,
 	{
 		uint64_t	start = source->pos;
 		DgArchiveBlock *block;
-		int			type;
-		int64_t		dump_id;
+		int			type = 0;
+		int64_t		dump_id = 0;
 
 		if (!read_block_head(source, &type, &dump_id, err))
 			return false;
@@ -247,14 +247,17 @@ scan_blocks(DgArchive *archive, DgArchiveSource *source,
 }
 
 /*
- * A block has been read from start to end; if that is where the search had
- * got to, it goes on behind it.
+ * An entry's block has been read from start to end; if that is where the
+ * search had got to, it goes on behind it.
  */
 void
-dg_archive_custom_passed(DgArchive *archive, uint64_t start, uint64_t end)
+dg_archive_custom_passed(DgArchive *archive, DgArchiveEntry *entry, uint64_t start,
+						 uint64_t end)
 {
 	if (archive->scan_pos == start)
 		archive->scan_pos = end;
+	if (entry->pub.data_bytes < 0)
+		entry->pub.data_bytes = (int64_t) (end - start);
 }
 
 static bool
@@ -278,8 +281,8 @@ bool
 dg_archive_custom_source(DgArchive *archive, DgArchiveEntry *entry,
 						 DgArchiveSource *source, DgArchiveError *err)
 {
-	int			type;
-	int64_t		dump_id;
+	int			type = 0;
+	int64_t		dump_id = 0;
 
 	if (entry->place == DG_ARCHIVE_AT_UNKNOWN && !scan(archive, entry, err))
 		return false;
@@ -314,7 +317,7 @@ dg_archive_measure(DgArchive *archive, DgArchiveError *err)
 	for (i = 0; i < archive->entry_count; i++)
 	{
 		if (archive->entries[i].pub.data_bytes < 0 &&
-			archive->entries[i].place == DG_ARCHIVE_AT_UNKNOWN)
+			archive->entries[i].place != DG_ARCHIVE_AT_NOWHERE)
 			return scan(archive, NULL, err);
 	}
 	return true;

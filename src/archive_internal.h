@@ -25,6 +25,8 @@
 #define DG_ARCHIVE_MAX_IDENT		1024
 #define DG_ARCHIVE_MAX_COLUMNS		1664
 #define DG_ARCHIVE_MAX_DEFN			((size_t) 16 * 1024 * 1024)
+#define DG_ARCHIVE_MAX_TOC			((size_t) 16 * 1000 * 1000)
+#define DG_ARCHIVE_MAX_OBJECTS		((size_t) 1000 * 1000)
 #define DG_ARCHIVE_MAX_ARENA		((size_t) 256 * 1024 * 1024)
 
 /* ---- archive_memory.c: errors, the arena, growing arrays ---- */
@@ -255,10 +257,6 @@ extern const DgArchiveShape *dg_archive_defn_find(DgArchive *archive,
 												  const char *schema,
 												  const char *name);
 
-struct DgArchiveEntry;
-extern bool dg_archive_entry_columns(DgArchive *archive, struct DgArchiveEntry *entry,
-									 DgArchiveError *err);
-
 /* ---- archive_sequence.c ---- */
 
 extern bool dg_archive_sequence_add(DgArchive *archive, const char *schema,
@@ -353,16 +351,27 @@ struct DgArchive
 extern bool dg_archive_toc_read(DgArchive *archive, DgArchiveStream *stream,
 								DgArchiveError *err);
 extern bool dg_archive_toc_finish(DgArchiveStream *stream, DgArchiveError *err);
-extern bool dg_archive_toc_copy_statement(DgArchive *archive, DgArchiveEntry *entry,
-										  const char *sql, size_t len);
+
+/* ---- archive_entry.c ---- */
+
+extern bool dg_archive_too_many(const DgArchive *archive);
 extern void dg_archive_set_encoding(DgArchive *archive, const char *name);
+extern bool dg_archive_entry_copy(DgArchive *archive, DgArchiveEntry *entry,
+								  const char *sql, size_t len);
+extern void dg_archive_entry_root(DgArchive *archive, DgArchiveEntry *entry,
+								  const char *defn, size_t len);
+extern bool dg_archive_entry_columns(DgArchive *archive, DgArchiveEntry *entry,
+									 DgArchiveError *err);
 
 /* ---- archive_script.c ---- */
 
 typedef enum DgArchiveScriptItem
 {
-	DG_SCRIPT_END, DG_SCRIPT_FAILED, DG_SCRIPT_STATEMENT, DG_SCRIPT_COMMENT,
-	DG_SCRIPT_COMMAND
+	DG_ARCHIVE_SCRIPT_END,
+	DG_ARCHIVE_SCRIPT_FAILED,
+	DG_ARCHIVE_SCRIPT_STATEMENT,
+	DG_ARCHIVE_SCRIPT_COMMENT,	/* from -- to the end of the line */
+	DG_ARCHIVE_SCRIPT_COMMAND	/* a line that begins with a backslash */
 } DgArchiveScriptItem;
 
 typedef struct DgArchiveScript
@@ -375,8 +384,13 @@ typedef struct DgArchiveScript
 	/* the rest is the scanner's own */
 	enum
 	{
-		DG_SCRIPT_PLAIN, DG_SCRIPT_LITERAL, DG_SCRIPT_IDENT, DG_SCRIPT_TAG,
-		DG_SCRIPT_DOLLAR, DG_SCRIPT_LINE_COMMENT, DG_SCRIPT_BLOCK_COMMENT
+		DG_ARCHIVE_SCRIPT_PLAIN,
+		DG_ARCHIVE_SCRIPT_LITERAL,
+		DG_ARCHIVE_SCRIPT_IDENT,
+		DG_ARCHIVE_SCRIPT_TAG,
+		DG_ARCHIVE_SCRIPT_DOLLAR,
+		DG_ARCHIVE_SCRIPT_LINE_COMMENT,
+		DG_ARCHIVE_SCRIPT_BLOCK_COMMENT
 	}			state;
 	char		prev;
 	bool		backslashes;
@@ -404,8 +418,8 @@ extern DgArchiveScriptItem dg_archive_script_next(DgArchiveScript *script,
 extern bool dg_archive_custom_open(DgArchive *archive, DgArchiveError *err);
 extern bool dg_archive_custom_source(DgArchive *archive, DgArchiveEntry *entry,
 									 DgArchiveSource *source, DgArchiveError *err);
-extern void dg_archive_custom_passed(DgArchive *archive, uint64_t start,
-									 uint64_t end);
+extern void dg_archive_custom_passed(DgArchive *archive, DgArchiveEntry *entry,
+									 uint64_t start, uint64_t end);
 extern bool dg_archive_directory_open(DgArchive *archive, DgArchiveError *err);
 extern bool dg_archive_member_name(const char *name);
 extern const char *const dg_archive_suffixes[4];

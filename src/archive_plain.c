@@ -14,8 +14,6 @@
 
 #include "archive_internal.h"
 
-#define MAX_ENTRIES		1000000
-
 /* archive->scratch, by what it holds; 0 is the scanner's */
 enum
 {
@@ -141,12 +139,6 @@ add_entry(PlainReader *reader, const DgArchiveEntry *entry, uint64_t offset,
 	DgArchiveBuffer *b = archive->scratch;
 	DgArchiveEntry *new;
 
-	if (archive->entry_count >= MAX_ENTRIES)
-	{
-		dg_archive_fail(err, DG_ARCHIVE_TOO_LARGE, archive->file->name, offset,
-						"too many tables");
-		return NULL;
-	}
 	if (!dg_archive_grow(&archive->entries, &archive->entry_cap,
 						 archive->entry_count + 1, sizeof(*entry)))
 	{
@@ -332,7 +324,7 @@ handle_copy(PlainReader *reader, DgArchiveError *err)
 	memset(&parsed, 0, sizeof(parsed));
 	parsed.pub.form = DG_ARCHIVE_COPY;
 	if (text->cut ||
-		!dg_archive_toc_copy_statement(archive, &parsed, text->data, text->len))
+		!dg_archive_entry_copy(archive, &parsed, text->data, text->len))
 		return dg_archive_fail(err, DG_ARCHIVE_UNSUPPORTED, archive->file->name,
 							   reader->script.offset,
 							   "COPY statement that pg_dump does not write");
@@ -471,22 +463,26 @@ read_script(PlainReader *reader, DgArchiveError *err)
 
 		switch (dg_archive_script_next(&reader->script, err))
 		{
-			case DG_SCRIPT_END:
+			case DG_ARCHIVE_SCRIPT_END:
 				return finish_data(reader, err);
-			case DG_SCRIPT_FAILED:
+			case DG_ARCHIVE_SCRIPT_FAILED:
 				return false;
-			case DG_SCRIPT_STATEMENT:
+			case DG_ARCHIVE_SCRIPT_STATEMENT:
 				ok = handle_statement(reader, err);
 				break;
-			case DG_SCRIPT_COMMENT:
+			case DG_ARCHIVE_SCRIPT_COMMENT:
 				reader->in_run = false;
 				ok = handle_comment(reader, err);
 				break;
-			case DG_SCRIPT_COMMAND:
+			case DG_ARCHIVE_SCRIPT_COMMAND:
 				reader->in_run = false;
 				ok = handle_command(reader, err);
 				break;
 		}
+		if (ok && dg_archive_too_many(reader->archive))
+			ok = dg_archive_fail(err, DG_ARCHIVE_TOO_LARGE,
+								 reader->archive->file->name,
+								 reader->script.offset, "too many tables");
 		if (!ok)
 			return false;
 	}

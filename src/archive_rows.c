@@ -205,7 +205,8 @@ dg_archive_rows_next(DgArchiveRows *rows, DgArchiveRow *row, DgArchiveError *err
 	{
 		rows->done = true;
 		if (rows->stream.source.chunked)
-			dg_archive_custom_passed(rows->archive, rows->stream.source.start,
+			dg_archive_custom_passed(rows->archive, rows->entry,
+									 rows->stream.source.start,
 									 rows->stream.source.pos);
 	}
 	return rc;

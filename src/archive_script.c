@@ -101,7 +101,7 @@ add_to_word(DgArchiveScript *script, char c)
 static void
 begin_quote(DgArchiveScript *script, char c)
 {
-	script->state = c == '"' ? DG_SCRIPT_IDENT : DG_SCRIPT_LITERAL;
+	script->state = c == '"' ? DG_ARCHIVE_SCRIPT_IDENT : DG_ARCHIVE_SCRIPT_LITERAL;
 	script->backslashes = c == '\'' &&
 		(!script->archive->info.std_strings ||
 		 (script->word_len == 1 && script->word[0] == 'e'));
@@ -130,19 +130,19 @@ plain_byte(DgArchiveScript *script, char c)
 			end_word(script);
 			return true;
 		case '$':
-			script->state = DG_SCRIPT_TAG;
+			script->state = DG_ARCHIVE_SCRIPT_TAG;
 			script->tag_len = 0;
 			return true;
 		case '-':
 			if (prev != '-')
 				break;
-			script->state = DG_SCRIPT_LINE_COMMENT;
+			script->state = DG_ARCHIVE_SCRIPT_LINE_COMMENT;
 			end_word(script);
 			return true;
 		case '*':
 			if (prev != '/')
 				break;
-			script->state = DG_SCRIPT_BLOCK_COMMENT;
+			script->state = DG_ARCHIVE_SCRIPT_BLOCK_COMMENT;
 			script->depth = 1;
 			script->prev = '\0';
 			end_word(script);
@@ -177,10 +177,10 @@ scan_plain(DgArchiveScript *script, bool *complete, DgArchiveError *err)
 		return false;
 	if (!stop)
 		return true;
-	if (script->state == DG_SCRIPT_PLAIN)
+	if (script->state == DG_ARCHIVE_SCRIPT_PLAIN)
 		*complete = true;
-	else if ((script->state == DG_SCRIPT_LINE_COMMENT ||
-			  script->state == DG_SCRIPT_BLOCK_COMMENT))
+	else if ((script->state == DG_ARCHIVE_SCRIPT_LINE_COMMENT ||
+			  script->state == DG_ARCHIVE_SCRIPT_BLOCK_COMMENT))
 	{
 		/* take the comment's beginning out again */
 		if (!script->text->cut)
@@ -201,14 +201,14 @@ scan_quoted(DgArchiveScript *script, DgArchiveError *err)
 	const char *from = s->window + s->start;
 	const char *end = s->window + s->end;
 	const char *p = from;
-	char		quote = script->state == DG_SCRIPT_IDENT ? '"' : '\'';
+	char		quote = script->state == DG_ARCHIVE_SCRIPT_IDENT ? '"' : '\'';
 
 	if (!script->backslashes)
 	{
 		p = memchr(p, quote, (size_t) (end - p));
 		p = p != NULL ? p + 1 : end;
 		if (p[-1] == quote)
-			script->state = DG_SCRIPT_PLAIN;
+			script->state = DG_ARCHIVE_SCRIPT_PLAIN;
 	}
 	else
 	{
@@ -220,7 +220,7 @@ scan_quoted(DgArchiveScript *script, DgArchiveError *err)
 		if (p < end)
 		{
 			p++;
-			script->state = DG_SCRIPT_PLAIN;
+			script->state = DG_ARCHIVE_SCRIPT_PLAIN;
 		}
 	}
 	script->prev = '\0';
@@ -241,7 +241,7 @@ scan_tag(DgArchiveScript *script, DgArchiveError *err)
 	script->prev = '\0';
 	if (*p == '$')
 	{
-		script->state = DG_SCRIPT_DOLLAR;
+		script->state = DG_ARCHIVE_SCRIPT_DOLLAR;
 		script->tag_match = -1;
 	}
 	else if (word_part((unsigned char) *p) && !(digit && script->tag_len == 0) &&
@@ -249,7 +249,7 @@ scan_tag(DgArchiveScript *script, DgArchiveError *err)
 		script->tag[script->tag_len++] = *p;
 	else
 	{
-		script->state = DG_SCRIPT_PLAIN;	/* $1 or an operator: look again */
+		script->state = DG_ARCHIVE_SCRIPT_PLAIN;	/* $1 or an operator: look again */
 		return true;
 	}
 	s->start++;
@@ -268,7 +268,7 @@ scan_dollar(DgArchiveScript *script, DgArchiveError *err)
 	const char *end = s->window + s->end;
 	const char *p = from;
 
-	while (p < end && script->state == DG_SCRIPT_DOLLAR)
+	while (p < end && script->state == DG_ARCHIVE_SCRIPT_DOLLAR)
 	{
 		if (script->tag_match < 0)
 		{
@@ -283,7 +283,7 @@ scan_dollar(DgArchiveScript *script, DgArchiveError *err)
 		else if (*p == '$')
 		{
 			if (script->tag_match == script->tag_len)
-				script->state = DG_SCRIPT_PLAIN;
+				script->state = DG_ARCHIVE_SCRIPT_PLAIN;
 			else
 				script->tag_match = 0;
 		}
@@ -320,7 +320,7 @@ scan_block_comment(DgArchiveScript *script)
 		script->prev = c;
 	}
 	if (script->depth == 0)
-		script->state = DG_SCRIPT_PLAIN;
+		script->state = DG_ARCHIVE_SCRIPT_PLAIN;
 }
 
 /*
@@ -340,7 +340,7 @@ scan_line_comment(DgArchiveScript *script)
 		return;
 	}
 	s->start = (size_t) (nl - s->window);
-	script->state = DG_SCRIPT_PLAIN;
+	script->state = DG_ARCHIVE_SCRIPT_PLAIN;
 }
 
 /*
@@ -402,7 +402,7 @@ skip_space(DgArchiveStream *s, DgArchiveError *err)
 static void
 begin_statement(DgArchiveScript *script)
 {
-	script->state = DG_SCRIPT_PLAIN;
+	script->state = DG_ARCHIVE_SCRIPT_PLAIN;
 	script->prev = '\0';
 	script->word_len = 0;
 	script->word_count = 0;
@@ -419,19 +419,19 @@ scan_some(DgArchiveScript *script, bool *complete, DgArchiveError *err)
 {
 	switch (script->state)
 	{
-		case DG_SCRIPT_PLAIN:
+		case DG_ARCHIVE_SCRIPT_PLAIN:
 			return scan_plain(script, complete, err);
-		case DG_SCRIPT_LITERAL:
-		case DG_SCRIPT_IDENT:
+		case DG_ARCHIVE_SCRIPT_LITERAL:
+		case DG_ARCHIVE_SCRIPT_IDENT:
 			return scan_quoted(script, err);
-		case DG_SCRIPT_TAG:
+		case DG_ARCHIVE_SCRIPT_TAG:
 			return scan_tag(script, err);
-		case DG_SCRIPT_DOLLAR:
+		case DG_ARCHIVE_SCRIPT_DOLLAR:
 			return scan_dollar(script, err);
-		case DG_SCRIPT_LINE_COMMENT:
+		case DG_ARCHIVE_SCRIPT_LINE_COMMENT:
 			scan_line_comment(script);
 			return true;
-		case DG_SCRIPT_BLOCK_COMMENT:
+		case DG_ARCHIVE_SCRIPT_BLOCK_COMMENT:
 			scan_block_comment(script);
 			return true;
 	}
@@ -441,7 +441,7 @@ scan_some(DgArchiveScript *script, bool *complete, DgArchiveError *err)
 /*
  * Gets the next item into script->text and says what it is, with the position
  * of its first byte in script->offset.  At the end of the text the result is
- * DG_SCRIPT_END; DG_SCRIPT_FAILED comes with *err.
+ * DG_ARCHIVE_SCRIPT_END; DG_ARCHIVE_SCRIPT_FAILED comes with *err.
  */
 DgArchiveScriptItem
 dg_archive_script_next(DgArchiveScript *script, DgArchiveError *err)
@@ -452,20 +452,20 @@ dg_archive_script_next(DgArchiveScript *script, DgArchiveError *err)
 	char		c;
 
 	if (rc <= 0)
-		return rc < 0 ? DG_SCRIPT_FAILED : DG_SCRIPT_END;
+		return rc < 0 ? DG_ARCHIVE_SCRIPT_FAILED : DG_ARCHIVE_SCRIPT_END;
 	begin_statement(script);
 	script->text->len = 0;
 	script->text->cut = false;
 	script->offset = dg_archive_stream_tell(s);
 	c = s->window[s->start];
 	if (c == '-' && s->end - s->start < 2 && dg_archive_stream_fill(s, err) < 0)
-		return DG_SCRIPT_FAILED;
+		return DG_ARCHIVE_SCRIPT_FAILED;
 	if (c == '\\' || (c == '-' && s->end - s->start >= 2 &&
 					  s->window[s->start + 1] == '-'))
 	{
 		if (read_line(script, err) < 0)
-			return DG_SCRIPT_FAILED;
-		return c == '\\' ? DG_SCRIPT_COMMAND : DG_SCRIPT_COMMENT;
+			return DG_ARCHIVE_SCRIPT_FAILED;
+		return c == '\\' ? DG_ARCHIVE_SCRIPT_COMMAND : DG_ARCHIVE_SCRIPT_COMMENT;
 	}
 	while (!complete)
 	{
@@ -473,17 +473,17 @@ dg_archive_script_next(DgArchiveScript *script, DgArchiveError *err)
 		{
 			rc = dg_archive_stream_fill(s, err);
 			if (rc < 0)
-				return DG_SCRIPT_FAILED;
+				return DG_ARCHIVE_SCRIPT_FAILED;
 			if (rc == 0)
 			{
 				dg_archive_fail(err, DG_ARCHIVE_TRUNCATED, s->source.file->name,
 								dg_archive_stream_tell(s),
 								"file ends inside of a statement");
-				return DG_SCRIPT_FAILED;
+				return DG_ARCHIVE_SCRIPT_FAILED;
 			}
 		}
 		if (!scan_some(script, &complete, err))
-			return DG_SCRIPT_FAILED;
+			return DG_ARCHIVE_SCRIPT_FAILED;
 	}
-	return DG_SCRIPT_STATEMENT;
+	return DG_ARCHIVE_SCRIPT_STATEMENT;
 }

@@ -8,7 +8,6 @@
  * so neither the number of entries nor a length is believed before it has
  * proved true.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -210,7 +209,7 @@ read_version(DgArchive *archive, DgArchiveStream *s, int *format, DgArchiveError
 static bool
 read_compression(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 {
-	int			n;
+	int			n = 0;
 
 	if (archive->info.version_minor >= 15)
 	{
@@ -234,7 +233,7 @@ static bool
 read_header(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 {
 	DgArchiveBuffer *scratch = &archive->scratch[TAG];
-	int			format;
+	int			format = 0;
 	int			i;
 
 	if (!read_version(archive, s, &format, err))
@@ -383,27 +382,6 @@ read_entry(DgArchive *archive, DgArchiveStream *s, TocEntry *entry,
 }
 
 /*
- * Names of client-only encodings in which a backslash can be the last byte of
- * a character.
- */
-void
-dg_archive_set_encoding(DgArchive *archive, const char *name)
-{
-	static const char *const trail[] = {
-		"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004", NULL
-	};
-	int			i;
-
-	archive->info.encoding = name;
-	archive->info.trail_bytes = false;
-	for (i = 0; trail[i] != NULL; i++)
-	{
-		if (strcmp(name, trail[i]) == 0)
-			archive->info.trail_bytes = true;
-	}
-}
-
-/*
  * SET client_encoding = '...'; or SET standard_conforming_strings = '...';
  */
 static bool
@@ -429,65 +407,6 @@ apply_setting(DgArchive *archive, DgArchiveStream *s, EntryKind kind,
 	return true;
 }
 
-/*
- * Reads COPY s.t (columns) FROM stdin; into the entry.  False: it is not
- * that, or memory is short.
- */
-bool
-dg_archive_toc_copy_statement(DgArchive *archive, DgArchiveEntry *entry,
-							  const char *sql, size_t len)
-{
-	DgArchiveText text;
-	const char **columns = NULL;
-	int			count = 0;
-
-	dg_archive_text_init(&text, sql, len, true);
-	if (!dg_archive_text_word(&text, "COPY") ||
-		!dg_archive_text_qualified(&text, &archive->arena,
-								   &entry->pub.target_schema,
-								   &entry->pub.target_name))
-		return false;
-	dg_archive_text_space(&text);
-	entry->list_missing = text.p >= text.end || *text.p != '(';
-	if (!entry->list_missing &&
-		!dg_archive_text_columns(&text, &archive->arena, &columns, &count))
-		return false;
-	if (dg_archive_text_word(&text, "WITH"))
-		entry->with_oids = dg_archive_text_word(&text, "OIDS");
-	if (!dg_archive_text_word(&text, "FROM") ||
-		!dg_archive_text_word(&text, "STDIN") || !dg_archive_text_char(&text, ';'))
-		return false;
-	dg_archive_text_space(&text);
-	entry->pub.has_columns = !entry->list_missing;
-	entry->pub.columns = columns;
-	entry->pub.column_count = count;
-	return text.p == text.end;
-}
-
-/*
- * "-- load via partition root s.t" in a data entry's definition names where
- * its INSERT statements go.
- */
-static void
-apply_root(DgArchive *archive, DgArchiveEntry *entry, const DgArchiveBuffer *defn)
-{
-	static const char prefix[] = "-- load via partition root ";
-	DgArchiveText text;
-
-	if (defn->len < sizeof(prefix) - 1 ||
-		memcmp(defn->data, prefix, sizeof(prefix) - 1) != 0)
-		return;
-	dg_archive_text_init(&text, defn->data + sizeof(prefix) - 1,
-						 defn->len - (sizeof(prefix) - 1), true);
-	if (!dg_archive_text_qualified(&text, &archive->arena,
-								   &entry->pub.target_schema,
-								   &entry->pub.target_name))
-	{
-		entry->pub.target_schema = entry->pub.schema;
-		entry->pub.target_name = entry->pub.name;
-	}
-}
-
 static bool
 fill_table(DgArchive *archive, DgArchiveStream *s, const TocEntry *toc,
 		   DgArchiveEntry *entry, DgArchiveError *err)
@@ -511,7 +430,7 @@ fill_table(DgArchive *archive, DgArchiveStream *s, const TocEntry *toc,
 	else
 		entry->place = toc->offset_flag == 2 ? DG_ARCHIVE_AT_BLOCK :
 			toc->offset_flag == 1 ? DG_ARCHIVE_AT_UNKNOWN : DG_ARCHIVE_AT_NOWHERE;
-	apply_root(archive, entry, &b[DEFN]);
+	dg_archive_entry_root(archive, entry, b[DEFN].data, b[DEFN].len);
 	if (b[COPY].len == 0)
 	{
 		entry->pub.form = DG_ARCHIVE_INSERT;
@@ -520,7 +439,7 @@ fill_table(DgArchive *archive, DgArchiveStream *s, const TocEntry *toc,
 	}
 	entry->pub.form = DG_ARCHIVE_COPY;
 	if (b[COPY].cut ||
-		!dg_archive_toc_copy_statement(archive, entry, b[COPY].data, b[COPY].len))
+		!dg_archive_entry_copy(archive, entry, b[COPY].data, b[COPY].len))
 	{
 		fail_toc(s, err, DG_ARCHIVE_CORRUPT, "COPY statement cannot be understood");
 		dg_archive_error_table(err, entry->pub.schema, entry->pub.name);
@@ -646,7 +565,7 @@ finish_tables(DgArchive *archive, DgArchiveError *err)
 bool
 dg_archive_toc_read(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 {
-	int			count;
+	int			count = 0;
 	int			i;
 
 	if (!read_header(archive, s, err) || !read_int(archive, s, &count, err))
@@ -663,6 +582,8 @@ dg_archive_toc_read(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 							 archive->id_count + 1, sizeof(int)))
 			return dg_archive_no_memory(err);
 		archive->ids[archive->id_count++] = entry.dump_id;
+		if (archive->id_count > DG_ARCHIVE_MAX_TOC || dg_archive_too_many(archive))
+			return fail_toc(s, err, DG_ARCHIVE_TOO_LARGE, "too many entries");
 		if (entry.had_dumper && !add_data(archive, s, &entry, err))
 			return false;
 		if (!apply_entry(archive, s, &entry, err))

@@ -42,10 +42,11 @@ typedef struct DgCapture
 
 extern void dg_bin_shape_init(void);
 extern DgCapture *dg_bin_capture_plan(DgGuard *guard, Relation rel);
-extern char *dg_bin_shape(TupleDesc desc);
+extern void dg_bin_rename_column(Oid relid, const char *old, const char *new);
 
 /* bin_deletion.c */
 extern void dg_deletion_init(void);
+extern bool dg_deletion_exists(void);
 extern int64 dg_deletion_current(void);
 extern int32 dg_deletion_next_part(void);
 extern void dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenant,
@@ -70,8 +71,15 @@ extern void dg_blocks_add(DgBlocks *blocks, MemoryContext context, BlockNumber b
 extern bytea *dg_blocks_pack(const DgBlocks *blocks);
 extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts);
 
+/* bin_capture.c */
+extern void dg_bin_capture_row(Relation rel, TupleTableSlot *slot);
+
 /* bin_label.c */
 extern bool dg_tenant_find_label(const char *tenant, char **name, char **contact, bool *live);
+
+/* bin_link.c */
+struct DgRowsWriter;
+extern int64 dg_restore_links(struct DgRowsWriter *writer, int64 deletion);
 
 /* bin_tenant.c */
 typedef struct DgTenantResolver DgTenantResolver;

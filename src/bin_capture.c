@@ -222,6 +222,20 @@ capture_end(CaptureState *state)
 		dg_tenant_resolver_end(state->resolver);
 }
 
+/*
+ * Puts one row of a guarded table into the bin that is not deleted but about
+ * to be replaced.
+ */
+void
+dg_bin_capture_row(Relation rel, TupleTableSlot *slot)
+{
+	CaptureState state;
+
+	capture_begin(&state, rel);
+	capture_put(&state, slot);
+	capture_end(&state);
+}
+
 /* ----------------------------------------------------------------------
  * The triggers
  * ----------------------------------------------------------------------
@@ -283,13 +297,9 @@ Datum
 dg_capture_row(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE | TRIGGER_EVENT_ROW, "capture_row");
-	CaptureState state;
 
-	if (ItemPointerIndicatesMovedPartitions(&trigdata->tg_trigtuple->t_data->t_ctid))
-		return PointerGetDatum(NULL);
-	capture_begin(&state, trigdata->tg_relation);
-	capture_put(&state, trigdata->tg_trigslot);
-	capture_end(&state);
+	if (!ItemPointerIndicatesMovedPartitions(&trigdata->tg_trigtuple->t_data->t_ctid))
+		dg_bin_capture_row(trigdata->tg_relation, trigdata->tg_trigslot);
 	return PointerGetDatum(NULL);
 }
 

@@ -127,14 +127,23 @@ write_record(int64 id)
 }
 
 /*
+ * Has the current statement deleted anything yet?
+ */
+bool
+dg_deletion_exists(void)
+{
+	return current.id != 0 && current.statement == dg_statement_serial() &&
+		current.lxid == DG_MY_LXID;
+}
+
+/*
  * The id of the deletion that the current statement makes; writes its record
  * if this is its first row.
  */
 int64
 dg_deletion_current(void)
 {
-	if (current.id != 0 && current.statement == dg_statement_serial() &&
-		current.lxid == DG_MY_LXID)
+	if (dg_deletion_exists())
 		return current.id;
 
 	current.id = 0;

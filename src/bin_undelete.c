@@ -66,6 +66,7 @@ typedef struct Undelete
 	List	   *parts;
 	List	   *reports;
 	int64		rows;			/* that left the bin */
+	int64		links;			/* that were put back */
 	char	   *failure;		/* of a dry run */
 } Undelete;
 
@@ -318,13 +319,38 @@ target_of(DgRowsWriter *writer, Part *part, List **bins, List **targets)
 	return target;
 }
 
+/*
+ * Puts back the links that these deletions took from rows that stayed.
+ */
+static void
+restore_links(Undelete *call, DgRowsWriter *writer)
+{
+	int64		deletion = 0;
+	ListCell   *lc;
+
+	dg_rows_writer_flush(writer);
+	foreach(lc, call->parts)
+	{
+		Part	   *part = lfirst(lc);
+
+		if (part->deletion != deletion)
+			call->links += dg_restore_links(writer, part->deletion);
+		deletion = part->deletion;
+	}
+}
+
 static void
 restore_parts(Undelete *call)
 {
-	DgRowsWriter *writer = dg_rows_writer_begin(call->on_conflict);
+	DgRowsWriter *writer = dg_rows_writer_begin(call->on_conflict, dg_bin_capture_row);
 	List	   *bins = NIL;
 	List	   *targets = NIL;
 	int			first = 0;
+	ListCell   *lc;
+
+	/* all tables first: the writer knows then which rows refer to which */
+	foreach(lc, call->parts)
+		(void) target_of(writer, lfirst(lc), &bins, &targets);
 
 	while (first < list_length(call->parts))
 	{
@@ -343,6 +369,7 @@ restore_parts(Undelete *call)
 					  list_nth_cell(call->parts, first), n);
 		first += n;
 	}
+	restore_links(call, writer);
 	dg_rows_writer_end(writer);
 }
 
@@ -447,9 +474,9 @@ undelete(FunctionCallInfo fcinfo, const char *condition, int nargs, Oid *types, 
 	else
 	{
 		restore_parts(&call);
-		dg_ledger_append("undelete", psprintf("{\"first_deletion\": %lld, \"rows\": %lld}",
+		dg_ledger_append("undelete", psprintf("{\"first_deletion\": %lld, \"rows\": %lld, \"links\": %lld}",
 											  (long long) ((Part *) linitial(call.parts))->deletion,
-											  (long long) call.rows));
+											  (long long) call.rows, (long long) call.links));
 	}
 
 	if (call.failure != NULL)

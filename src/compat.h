@@ -8,6 +8,7 @@
 #define DG_COMPAT_H
 
 #include "postgres.h"
+#include "access/tableam.h"
 
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
 #error "deletion_guard supports PostgreSQL 15 to 18"
@@ -20,6 +21,18 @@
 #else
 #define dg_exec_insert_index_tuples(rri, slot, estate) \
 	ExecInsertIndexTuples(rri, slot, estate, false, false, NULL, NIL)
+#endif
+
+/* 16: an update tells which indexes want new entries */
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes DgUpdateIndexes;
+#define dg_exec_update_index_tuples(rri, slot, estate, indexes) \
+	((indexes) == TU_None ? NIL : \
+	 ExecInsertIndexTuples(rri, slot, estate, true, false, NULL, NIL, (indexes) == TU_Summarizing))
+#else
+typedef bool DgUpdateIndexes;
+#define dg_exec_update_index_tuples(rri, slot, estate, indexes) \
+	((indexes) ? ExecInsertIndexTuples(rri, slot, estate, true, false, NULL, NIL) : NIL)
 #endif
 
 /* 18: ExecCheckIndexConstraints() learned tupleid */
@@ -72,6 +85,20 @@
 #define DG_XL_SEQ_LOCATOR node
 #define DG_RD_LOCATOR rd_node
 #define DG_RELFILENUMBER(rel) ((rel)->rd_node.relNode)
+#endif
+
+/* 18: foreign keys over periods, and foreign keys that are not enforced */
+#if PG_VERSION_NUM >= 180000
+#define DG_CONSTRAINT_IS_PLAIN(con) ((con)->conenforced && !(con)->conperiod)
+#else
+#define DG_CONSTRAINT_IS_PLAIN(con) true
+#endif
+
+/* 18: a deferrable primary key is asked for explicitly */
+#if PG_VERSION_NUM >= 180000
+#define dg_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel, false)
+#else
+#define dg_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
 #endif
 
 #endif							/* DG_COMPAT_H */

@@ -57,10 +57,12 @@ typedef struct DgObjects
 	Oid			bin;
 	Oid			bin_pkey;
 	Oid			bin_relation_idx;
+	Oid			bin_bin_table_key;
 	Oid			bin_id_seq;
 	Oid			deletion_record;
 	Oid			deletion_record_pkey;
 	Oid			deletion_id_seq;
+	Oid			deletion_link;
 	Oid			deletion_part;
 	Oid			deletion_part_pkey;
 	Oid			deletion_part_tenant_idx;

@@ -12,6 +12,9 @@
  *								replication's apply and under
  *								session_replication_role = replica.
  *	deletion_guard_truncate		BEFORE TRUNCATE, always.
+ *	deletion_guard_link			AFTER UPDATE, row, on tables with a foreign key
+ *								ON DELETE SET NULL or SET DEFAULT: notes the
+ *								links that such a key takes (bin_link.c).
  *
  * Partitions have triggers of their own, no clones of their root's: statement
  * triggers are not cloned, and a row trigger that is would keep a guarded table
@@ -30,6 +33,7 @@
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/partition.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
@@ -37,6 +41,7 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #define NO_TRIGGER	'\0'
 
@@ -109,6 +114,30 @@ needs_row_trigger(Oid relid)
 }
 
 /*
+ * Does a foreign key of the table change its rows when the row they refer to
+ * is deleted?
+ */
+static bool
+may_lose_links(Oid relid)
+{
+	Relation	rel = table_open(relid, NoLock);
+	bool		result = false;
+	ListCell   *lc;
+
+	foreach(lc, copyObject(RelationGetFKeyList(rel)))
+	{
+		HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(((ForeignKeyCacheInfo *) lfirst(lc))->conoid));
+		char		action = ((Form_pg_constraint) GETSTRUCT(tuple))->confdeltype;
+
+		if (action == FKCONSTR_ACTION_SETNULL || action == FKCONSTR_ACTION_SETDEFAULT)
+			result = true;
+		ReleaseSysCache(tuple);
+	}
+	table_close(rel, NoLock);
+	return result;
+}
+
+/*
  * Makes the triggers of a guarded table, or of a partition of one, what they
  * should be. The caller is connected to SPI. Takes SHARE ROW EXCLUSIVE, but
  * only if something is to be changed.
@@ -128,10 +157,18 @@ dg_guard_create_triggers(Oid relid)
 					   TRIGGER_FIRES_ON_ORIGIN);
 
 	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+	{
 		ensure_trigger(relid, DG_TRIGGER_CAPTURE_ROW,
 					   "CREATE TRIGGER %s AFTER DELETE ON %s"
 					   " FOR EACH ROW EXECUTE FUNCTION deletion_guard.capture_row()",
 					   by_row ? TRIGGER_FIRES_ALWAYS : TRIGGER_FIRES_ON_REPLICA);
+		if (may_lose_links(relid))
+			ensure_trigger(relid, DG_TRIGGER_LINK,
+						   "CREATE TRIGGER %s AFTER UPDATE ON %s"
+						   " FOR EACH ROW WHEN (deletion_guard.in_referential_action())"
+						   " EXECUTE FUNCTION deletion_guard.capture_link()",
+						   TRIGGER_FIRES_ON_ORIGIN);
+	}
 
 	ensure_trigger(relid, DG_TRIGGER_TRUNCATE,
 				   "CREATE TRIGGER %s BEFORE TRUNCATE ON %s"
@@ -148,4 +185,5 @@ dg_guard_drop_triggers(Oid relid)
 	drop_trigger(relid, DG_TRIGGER_CAPTURE);
 	drop_trigger(relid, DG_TRIGGER_TRUNCATE);
 	drop_trigger(relid, DG_TRIGGER_CAPTURE_ROW);
+	drop_trigger(relid, DG_TRIGGER_LINK);
 }

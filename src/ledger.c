@@ -1,5 +1,262 @@
-/* replaced by the ledger's own branch */
+/*
+ * ledger.c
+ *		Appending to the hash-chained record of what was done.
+ *
+ * An entry's hash is the SHA-256 of this canonical text (see ledger_digest.c),
+ * all of it in UTF-8:
+ *
+ *		"deletion_guard ledger 1", id, at, event, role, details, prev_hash
+ *
+ * where "at" is microseconds since 1970-01-01 UTC and prev_hash is the
+ * preceding entry's hash in hexadecimal; 64 zeros before the first.
+ *
+ * Locking: whoever appends holds a self-conflicting lock on the ledger until
+ * the end of the transaction, so the chain never forks and numbers have no
+ * gaps. The head is read with a snapshot taken after the lock was granted,
+ * whatever the transaction's isolation level. Append late: other writers wait.
+ * The lock is taken last, after table and tenant locks.
+ *
+ * "at" never goes backwards from one entry to the next: an entry made while the
+ * clock is behind is dated like the one before it.
+ */
 #include "ledger.h"
-#include "utils/json.h"
-int64 dg_ledger_append(const char *event, const char *details) { return 0; }
-char *dg_json_string(const char *value) { StringInfoData b; initStringInfo(&b); escape_json(&b, value); return b.data; }
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define Anum_ledger_id			1
+#define Anum_ledger_at			2
+#define Anum_ledger_event		3
+#define Anum_ledger_role		4
+#define Anum_ledger_details		5
+#define Anum_ledger_prev_hash	6
+#define Anum_ledger_hash		7
+#define Natts_ledger			7
+
+/* What the next entry follows. */
+typedef struct LedgerHead
+{
+	int64		id;				/* 0: the ledger is empty */
+	TimestampTz at;
+	uint8		hash[DG_DIGEST_SIZE];
+} LedgerHead;
+
+/*
+ * Opens the ledger, and tells its primary key's index.
+ */
+Relation
+dg_ledger_open(LOCKMODE lockmode, Oid *pkey)
+{
+	Oid			schema = dg_objects()->schema;
+	Oid			relid = get_relname_relid("ledger", schema);
+
+	*pkey = get_relname_relid("ledger_pkey", schema);
+	if (!OidIsValid(relid) || !OidIsValid(*pkey))
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_LEDGER_BROKEN),
+				 errmsg("the ledger or its index is missing"),
+				 errhint("Restore deletion_guard.ledger from a backup; nothing is purged without it.")));
+	return table_open(relid, lockmode);
+}
+
+static Datum
+ledger_attr(HeapTuple tuple, AttrNumber attnum, TupleDesc desc, bool *any_null)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, attnum, desc, &isnull);
+
+	*any_null |= isnull;
+	return value;
+}
+
+static const uint8 *
+digest_bytes(Datum value)
+{
+	bytea	   *bytes = DatumGetByteaPP(value);
+
+	return VARSIZE_ANY_EXHDR(bytes) == DG_DIGEST_SIZE ? (const uint8 *) VARDATA_ANY(bytes) : NULL;
+}
+
+/*
+ * Reads a tuple of the ledger; false if it is not an entry as this file writes
+ * them; then only its number is set. What it points to is palloc'd or part of
+ * the tuple.
+ */
+bool
+dg_ledger_read(HeapTuple tuple, TupleDesc desc, DgLedgerEntry *entry)
+{
+	Datum		values[Natts_ledger];
+	bool		any_null = false;
+
+	for (int i = 0; i < Natts_ledger; i++)
+		values[i] = ledger_attr(tuple, i + 1, desc, &any_null);
+	entry->id = DatumGetInt64(values[Anum_ledger_id - 1]);
+	if (any_null)
+		return false;
+	entry->at = DatumGetTimestampTz(values[Anum_ledger_at - 1]);
+	entry->event = TextDatumGetCString(values[Anum_ledger_event - 1]);
+	entry->role = TextDatumGetCString(values[Anum_ledger_role - 1]);
+	entry->details = TextDatumGetCString(values[Anum_ledger_details - 1]);
+	entry->prev_hash = digest_bytes(values[Anum_ledger_prev_hash - 1]);
+	entry->hash = digest_bytes(values[Anum_ledger_hash - 1]);
+	return entry->prev_hash != NULL && entry->hash != NULL;
+}
+
+static void
+put_utf8(StringInfo buf, const char *value)
+{
+	dg_put_text(buf, pg_server_to_any(value, strlen(value), PG_UTF8));
+}
+
+/*
+ * Computes the hash that an entry should have.
+ */
+void
+dg_ledger_hash(const DgLedgerEntry *entry, uint8 *hash)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	dg_put_text(&buf, "deletion_guard ledger 1");
+	dg_put_int64(&buf, entry->id);
+	dg_put_int64(&buf, entry->at + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
+	put_utf8(&buf, entry->event);
+	put_utf8(&buf, entry->role);
+	put_utf8(&buf, entry->details);
+	dg_put_text(&buf, dg_hex(entry->prev_hash, DG_DIGEST_SIZE));
+	dg_sha256(buf.data, buf.len, hash);
+	pfree(buf.data);
+}
+
+static void
+read_head(Relation ledger, Oid pkey, LedgerHead *head)
+{
+	Relation	index = index_open(pkey, AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SysScanDesc scan = systable_beginscan_ordered(ledger, index, snapshot, 0, NULL);
+	HeapTuple	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
+	DgLedgerEntry entry;
+
+	memset(head, 0, sizeof(*head));
+	head->at = DT_NOBEGIN;
+	if (HeapTupleIsValid(tuple))
+	{
+		if (!dg_ledger_read(tuple, RelationGetDescr(ledger), &entry))
+			ereport(ERROR,
+					(errcode(DG_ERRCODE_LEDGER_BROKEN),
+					 errmsg("the ledger's last entry is damaged"),
+					 errhint("Run deletion_guard.verify_ledger() and restore the ledger from a backup.")));
+		head->id = entry.id;
+		head->at = entry.at;
+		memcpy(head->hash, entry.hash, DG_DIGEST_SIZE);
+	}
+	systable_endscan_ordered(scan);
+	UnregisterSnapshot(snapshot);
+	index_close(index, AccessShareLock);
+}
+
+static void
+insert_entry(Oid relid, const DgLedgerEntry *entry)
+{
+	Datum		values[Natts_ledger];
+	bool		nulls[Natts_ledger] = {0};
+
+	values[Anum_ledger_id - 1] = Int64GetDatum(entry->id);
+	values[Anum_ledger_at - 1] = TimestampTzGetDatum(entry->at);
+	values[Anum_ledger_event - 1] = CStringGetTextDatum(entry->event);
+	values[Anum_ledger_role - 1] = CStringGetTextDatum(entry->role);
+	values[Anum_ledger_details - 1] = CStringGetTextDatum(entry->details);
+	values[Anum_ledger_prev_hash - 1] = PointerGetDatum(dg_bytea(entry->prev_hash, DG_DIGEST_SIZE));
+	values[Anum_ledger_hash - 1] = PointerGetDatum(dg_bytea(entry->hash, DG_DIGEST_SIZE));
+	dg_store_insert(relid, values, nulls);
+}
+
+/*
+ * Appends an entry and returns its number. "details" is a JSON object, stored
+ * as it is; it must hold no personal data. Holds the ledger's lock until the
+ * end of the transaction.
+ */
+int64
+dg_ledger_append(const char *event, const char *details)
+{
+	Oid			pkey;
+	Relation	ledger = dg_ledger_open(RowExclusiveLock, &pkey);
+	LedgerHead	head;
+	DgLedgerEntry entry;
+	uint8		hash[DG_DIGEST_SIZE];
+
+	dg_lock_object(RelationGetRelid(ledger), 0, ExclusiveLock);
+
+	/* entries of this transaction become visible to the scan below */
+	CommandCounterIncrement();
+	read_head(ledger, pkey, &head);
+
+	entry.id = head.id + 1;
+	entry.at = Max(GetCurrentTimestamp(), head.at);
+	entry.event = event;
+	entry.role = GetUserNameFromId(GetSessionUserId(), false);
+	entry.details = details;
+	entry.prev_hash = head.hash;
+	entry.hash = hash;
+	dg_ledger_hash(&entry, hash);
+	insert_entry(RelationGetRelid(ledger), &entry);
+
+	table_close(ledger, NoLock);
+	CommandCounterIncrement();
+	return entry.id;
+}
+
+/*
+ * Finds an entry by its number; false if there is none. The results are
+ * palloc'd, the hash in hexadecimal.
+ */
+bool
+dg_ledger_entry(int64 id, char **event, char **details, char **hash)
+{
+	Oid			pkey;
+	Relation	ledger = dg_ledger_open(AccessShareLock, &pkey);
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	DgLedgerEntry entry;
+	bool		found = false;
+
+	ScanKeyInit(&key, Anum_ledger_id, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
+	scan = systable_beginscan(ledger, pkey, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple) && dg_ledger_read(tuple, RelationGetDescr(ledger), &entry))
+	{
+		found = true;
+		*event = pstrdup(entry.event);
+		*details = pstrdup(entry.details);
+		*hash = dg_hex(entry.hash, DG_DIGEST_SIZE);
+	}
+	systable_endscan(scan);
+	table_close(ledger, AccessShareLock);
+	return found;
+}
+
+/*
+ * When the last entry was made; -infinity if there is none.
+ */
+TimestampTz
+dg_ledger_clock(void)
+{
+	Oid			pkey;
+	Relation	ledger = dg_ledger_open(AccessShareLock, &pkey);
+	LedgerHead	head;
+
+	read_head(ledger, pkey, &head);
+	table_close(ledger, AccessShareLock);
+	return head.at;
+}

@@ -7,8 +7,38 @@
 
 #include "deletion_guard.h"
 
+#include "lib/stringinfo.h"
+
+#define DG_DIGEST_SIZE		32	/* SHA-256 */
+
+/* ledger_digest.c */
+extern void dg_sha256(const void *data, size_t len, uint8 *digest);
+extern char *dg_hex(const uint8 *bytes, int len);
+extern bytea *dg_bytea(const void *bytes, int len);
+extern void dg_put_text(StringInfo buf, const char *value);
+extern void dg_put_int64(StringInfo buf, int64 value);
+extern char *dg_json_string(const char *value);
+
 /* ledger.c */
 extern int64 dg_ledger_append(const char *event, const char *details);
-extern char *dg_json_string(const char *value);
+extern bool dg_ledger_entry(int64 id, char **event, char **details, char **hash);
+extern TimestampTz dg_ledger_clock(void);
+
+/* ledger_verify.c: SQL functions only */
+typedef struct DgLedgerEntry
+{
+	int64		id;
+	TimestampTz at;
+	const char *event;
+	const char *role;
+	const char *details;
+	const uint8 *prev_hash;		/* DG_DIGEST_SIZE bytes each */
+	const uint8 *hash;
+} DgLedgerEntry;
+
+/* ledger.c, for ledger_verify.c */
+extern Relation dg_ledger_open(LOCKMODE lockmode, Oid *pkey);
+extern bool dg_ledger_read(HeapTuple tuple, TupleDesc desc, DgLedgerEntry *entry);
+extern void dg_ledger_hash(const DgLedgerEntry *entry, uint8 *hash);
 
 #endif							/* DG_LEDGER_H */

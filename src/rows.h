@@ -46,7 +46,7 @@ extern void dg_rows_map_apply(DgRowsMap *map, ExprContext *econtext,
 
 /* rows_target.c */
 extern QueryDesc *dg_rows_open_insert(Relation rel);
-extern TriggerDesc *dg_rows_constraint_triggers(TriggerDesc *all);
+extern TriggerDesc *dg_rows_constraint_triggers(TriggerDesc *all, List *handled);
 
 /* rows_conflict.c */
 extern List *dg_rows_arbiters(ResultRelInfo *rri);
@@ -54,6 +54,18 @@ extern DgRowOutcome dg_rows_check_conflict(ResultRelInfo *rri, EState *estate, L
 										   TupleTableSlot *slot, TupleTableSlot *existing,
 										   char **conflict);
 extern DgOnConflict dg_rows_on_conflict(const char *name);
+
+/* rows_update.c */
+extern bool dg_rows_same_keys(Relation rel, TupleTableSlot *a, TupleTableSlot *b);
+extern void dg_rows_update(ResultRelInfo *rri, EState *estate, ItemPointer tid, TupleTableSlot *slot);
+
+/* rows_fkey.c */
+typedef struct DgRowsForeignKeys DgRowsForeignKeys;
+
+extern DgRowsForeignKeys *dg_rows_fkeys_begin(void);
+extern List *dg_rows_fkeys_add(DgRowsForeignKeys *fkeys, Relation rel);
+extern void dg_rows_fkeys_note(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slot);
+extern void dg_rows_fkeys_check(DgRowsForeignKeys *fkeys);
 
 /* rows_sequence.c */
 typedef struct DgRowsSequences DgRowsSequences;
@@ -67,10 +79,17 @@ extern void dg_rows_raise_sequence(Oid sequence, int64 value);
 typedef struct DgRowsWriter DgRowsWriter;
 typedef struct DgRowsTarget DgRowsTarget;
 
-extern DgRowsWriter *dg_rows_writer_begin(DgOnConflict on_conflict);
+/* saves a live row of a table that is about to be replaced */
+typedef void (*DgRowsDisplace) (Relation rel, TupleTableSlot *slot);
+
+extern DgRowsWriter *dg_rows_writer_begin(DgOnConflict on_conflict, DgRowsDisplace displace);
 extern DgRowsTarget *dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 										   const DgSourceColumn *columns, int ncolumns);
 extern DgRowOutcome dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls);
+extern bool dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
+								  const AttrNumber *attnums, const Datum *values,
+								  const bool *nulls, int n);
+extern void dg_rows_writer_flush(DgRowsWriter *writer);
 extern void dg_rows_writer_end(DgRowsWriter *writer);
 
 #endif							/* DG_ROWS_H */

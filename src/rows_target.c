@@ -122,11 +122,11 @@ dg_rows_open_insert(Relation rel)
 }
 
 /*
- * Those of a table's triggers that enforce constraints on inserted rows; NULL
- * if there are none.
+ * Those of a table's triggers that enforce constraints on inserted rows, but
+ * for the constraints that are handled otherwise; NULL if there are none.
  */
 TriggerDesc *
-dg_rows_constraint_triggers(TriggerDesc *all)
+dg_rows_constraint_triggers(TriggerDesc *all, List *handled)
 {
 	TriggerDesc *kept;
 
@@ -140,7 +140,8 @@ dg_rows_constraint_triggers(TriggerDesc *all)
 
 		if (!TRIGGER_FOR_INSERT(trigger->tgtype) ||
 			(RI_FKey_trigger_type(trigger->tgfoid) != RI_TRIGGER_FK &&
-			 trigger->tgfoid != F_UNIQUE_KEY_RECHECK))
+			 trigger->tgfoid != F_UNIQUE_KEY_RECHECK) ||
+			list_member_oid(handled, trigger->tgconstraint))
 			continue;
 		kept->triggers[kept->numtriggers++] = *trigger;
 	}

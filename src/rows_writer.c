@@ -7,9 +7,9 @@
  * inserted row (constraints, row security of the caller), compared with a live
  * row of the same key, and inserted in batches.
  *
- * Foreign keys are checked when the writer ends, for all tables together, by
- * the server's own triggers: so the order of tables does not matter, nor do
- * cycles or references within one table.
+ * Foreign keys are checked when the writer ends, for all tables together (see
+ * rows_fkey.c): so the order of tables does not matter, nor do cycles or
+ * references within one table.
  *
  * Locks: ROW EXCLUSIVE on the tables, row locks on what foreign keys refer to.
  */
@@ -26,6 +26,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #define BATCH_ROWS		1000
 #define BATCH_BYTES		65536
@@ -54,6 +55,7 @@ struct DgRowsTarget
 	EState	   *estate;
 	DgRowsMap  *map;
 	DgRowsSequences *sequences;
+	List	   *handled;		/* foreign keys that are checked without triggers */
 	TupleTableSlot *slot;		/* a row in the target's shape */
 	HTAB	   *leaves;
 	Leaf	   *last;
@@ -64,20 +66,25 @@ struct DgRowsWriter
 	DgOnConflict on_conflict;
 	MemoryContext context;
 	List	   *targets;
+	DgRowsForeignKeys *fkeys;
+	DgRowsDisplace displace;
 	int64		nconflicts;
 	StringInfoData conflicts;	/* the first of them */
 };
 
 /*
- * Begins to write. The caller has an active snapshot.
+ * Begins to write. The caller has an active snapshot. displace saves a live row
+ * before it is replaced; it is called with on_conflict replace only.
  */
 DgRowsWriter *
-dg_rows_writer_begin(DgOnConflict on_conflict)
+dg_rows_writer_begin(DgOnConflict on_conflict, DgRowsDisplace displace)
 {
 	DgRowsWriter *writer = palloc0(sizeof(DgRowsWriter));
 
 	writer->on_conflict = on_conflict;
+	writer->displace = on_conflict == DG_ON_CONFLICT_REPLACE ? displace : NULL;
 	writer->context = CurrentMemoryContext;
+	writer->fkeys = dg_rows_fkeys_begin();
 	initStringInfo(&writer->conflicts);
 	AfterTriggerBeginQuery();
 	return writer;
@@ -102,6 +109,7 @@ dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 	target->estate = target->query->estate;
 	target->map = dg_rows_map_make(target->rel, columns, ncolumns);
 	target->sequences = dg_rows_sequences_find(target->rel);
+	target->handled = dg_rows_fkeys_add(writer->fkeys, target->rel);
 	target->slot = MakeSingleTupleTableSlot(RelationGetDescr(target->rel), &TTSOpsVirtual);
 	ctl.keysize = sizeof(Oid);
 	ctl.entrysize = sizeof(Leaf);
@@ -140,7 +148,7 @@ leaf_of(DgRowsTarget *target, ResultRelInfo *rri)
 		ExecOpenIndices(rri, false);
 	leaf->arbiters = dg_rows_arbiters(rri);
 	leaf->existing = table_slot_create(rri->ri_RelationDesc, NULL);
-	rri->ri_TrigDesc = dg_rows_constraint_triggers(rri->ri_TrigDesc);
+	rri->ri_TrigDesc = dg_rows_constraint_triggers(rri->ri_TrigDesc, target->handled);
 	MemoryContextSwitchTo(old);
 	return leaf;
 }
@@ -234,6 +242,39 @@ check_row(DgRowsTarget *target, ResultRelInfo *rri, TupleTableSlot *slot)
 		ExecPartitionCheck(rri, slot, target->estate, true);
 }
 
+/*
+ * Takes note of a written row for what is checked or done at the end. The row
+ * as stored has its generated columns; one that was routed to a partition is
+ * noted in the target's shape.
+ */
+static void
+note_written(DgRowsTarget *target, ResultRelInfo *rri, TupleTableSlot *stored)
+{
+	bool		routed = rri->ri_RelationDesc != target->rel &&
+		RelationGetRelid(rri->ri_RelationDesc) != RelationGetRelid(target->rel);
+
+	dg_rows_sequences_note(target->sequences, target->slot);
+	dg_rows_fkeys_note(target->writer->fkeys, RelationGetRelid(target->rel),
+					   routed ? target->slot : stored);
+}
+
+/*
+ * Replaces the live row that conflicts by the saved one, if that leaves every
+ * key that others may refer to as it is. False if it does not.
+ */
+static bool
+replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored)
+{
+	Relation	rel = leaf->rri->ri_RelationDesc;
+
+	if (target->writer->displace == NULL || !dg_rows_same_keys(rel, leaf->existing, stored))
+		return false;
+	target->writer->displace(rel, leaf->existing);
+	dg_rows_update(leaf->rri, target->estate, &leaf->existing->tts_tid, stored);
+	note_written(target, leaf->rri, stored);
+	return true;
+}
+
 static DgRowOutcome
 note_conflict(DgRowsTarget *target, ResultRelInfo *rri, const char *conflict)
 {
@@ -272,14 +313,22 @@ dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 	check_row(target, rri, stored);
 
 	outcome = dg_rows_check_conflict(rri, estate, leaf->arbiters, stored, leaf->existing, &conflict);
-	if (outcome == DG_ROW_CONFLICT)
+	if (outcome == DG_ROW_CONFLICT && replace_row(target, leaf, stored))
+	{
+		outcome = DG_ROW_RESTORED;
+		ExecClearTuple(stored);
+	}
+	else if (outcome == DG_ROW_CONFLICT)
+	{
 		outcome = note_conflict(target, rri, conflict);
-	if (outcome == DG_ROW_RESTORED)
+		ExecClearTuple(stored);
+	}
+	else if (outcome == DG_ROW_RESTORED)
 	{
 		bool		should_free;
 		HeapTuple	tuple = ExecFetchSlotHeapTuple(stored, true, &should_free);
 
-		dg_rows_sequences_note(target->sequences, target->slot);
+		note_written(target, rri, stored);
 		leaf->nslots++;
 		leaf->bytes += tuple->t_len;
 	}
@@ -292,6 +341,66 @@ dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 		flush(target, leaf);
 	CHECK_FOR_INTERRUPTS();
 	return outcome;
+}
+
+/*
+ * Changes some columns of a live row of the target, in its shape, without
+ * triggers of the application. The row is locked. False if it would have to
+ * move to another partition.
+ */
+bool
+dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
+					  const AttrNumber *attnums, const Datum *values, const bool *nulls, int n)
+{
+	EState	   *estate = target->estate;
+	TupleTableSlot *slot = target->slot;
+	TupleTableSlot *stored;
+	Relation	rel = table_open(relid, RowExclusiveLock);
+	TupleTableSlot *old_row = table_slot_create(rel, NULL);
+	TupleTableSlot *root_row;
+	ResultRelInfo *rri;
+	Leaf	   *leaf;
+
+	if (!table_tuple_fetch_row_version(rel, tid, SnapshotAny, old_row))
+		elog(ERROR, "row to change is gone");
+	root_row = old_row;
+	if (relid != RelationGetRelid(target->rel))
+	{
+		TupleConversionMap *map = convert_tuples_by_name(RelationGetDescr(rel), RelationGetDescr(target->rel));
+
+		if (map != NULL)
+			root_row = execute_attr_map_slot(map->attrMap, old_row,
+											 MakeSingleTupleTableSlot(RelationGetDescr(target->rel), &TTSOpsVirtual));
+	}
+	slot_getallattrs(root_row);
+	ExecClearTuple(slot);
+	memcpy(slot->tts_values, root_row->tts_values, sizeof(Datum) * slot->tts_tupleDescriptor->natts);
+	memcpy(slot->tts_isnull, root_row->tts_isnull, sizeof(bool) * slot->tts_tupleDescriptor->natts);
+	for (int i = 0; i < n; i++)
+	{
+		slot->tts_values[attnums[i] - 1] = values[i];
+		slot->tts_isnull[attnums[i] - 1] = nulls[i];
+	}
+	ExecStoreVirtualTuple(slot);
+
+	rri = route(target, &slot);
+	if (RelationGetRelid(rri->ri_RelationDesc) != relid)
+	{
+		ExecDropSingleTupleTableSlot(old_row);
+		table_close(rel, NoLock);
+		return false;
+	}
+	leaf = leaf_of(target, rri);
+	stored = next_slot(leaf, target);
+	ExecCopySlot(stored, slot);
+	check_row(target, rri, stored);
+	dg_rows_update(rri, estate, tid, stored);
+	note_written(target, rri, stored);
+	ExecClearTuple(stored);
+	ExecDropSingleTupleTableSlot(old_row);
+	table_close(rel, NoLock);
+	ResetPerTupleExprContext(estate);
+	return true;
 }
 
 /* ----------------------------------------------------------------------
@@ -311,7 +420,9 @@ refuse_conflicts(DgRowsWriter *writer)
 						   (unsigned long) writer->nconflicts, (long long) writer->nconflicts),
 			 errdetail("%s%s", writer->conflicts.data,
 					   writer->nconflicts > NAMED_CONFLICTS ? " There are more." : ""),
-			 errhint("Nothing was restored. With on_conflict => 'skip' the live rows stay and the others come back.")));
+			 writer->displace != NULL ?
+			 errhint("Nothing was restored. A row is replaced only where all of its unique keys stay the same; with on_conflict => 'skip' the live rows stay and the others come back.") :
+			 errhint("Nothing was restored. With on_conflict => 'skip' the live rows stay and the others come back; with 'replace' the live rows go to the bin first.")));
 }
 
 static void
@@ -323,6 +434,19 @@ flush_target(DgRowsTarget *target)
 	hash_seq_init(&status, target->leaves);
 	while ((leaf = hash_seq_search(&status)) != NULL)
 		flush(target, leaf);
+}
+
+/*
+ * Writes what is held back in batches, so that queries see it.
+ */
+void
+dg_rows_writer_flush(DgRowsWriter *writer)
+{
+	ListCell   *lc;
+
+	foreach(lc, writer->targets)
+		flush_target(lfirst(lc));
+	CommandCounterIncrement();
 }
 
 static void
@@ -358,8 +482,8 @@ dg_rows_writer_end(DgRowsWriter *writer)
 	ListCell   *lc;
 
 	refuse_conflicts(writer);
-	foreach(lc, writer->targets)
-		flush_target(lfirst(lc));
+	dg_rows_writer_flush(writer);
+	dg_rows_fkeys_check(writer->fkeys);
 	if (writer->targets != NIL)
 		AfterTriggerEndQuery(((DgRowsTarget *) linitial(writer->targets))->estate);
 	else

@@ -10,6 +10,14 @@ CREATE FUNCTION deletion_guard.capture_row() RETURNS trigger
 CREATE FUNCTION deletion_guard.capture_truncate() RETURNS trigger
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_capture_truncate';
+CREATE FUNCTION deletion_guard.capture_link() RETURNS trigger
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_capture_link';
+CREATE FUNCTION deletion_guard.in_referential_action() RETURNS boolean
+	LANGUAGE C VOLATILE PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'dg_in_referential_action';
+COMMENT ON FUNCTION deletion_guard.capture_link() IS 'trigger: notes the links that ON DELETE SET NULL or SET DEFAULT takes';
+COMMENT ON FUNCTION deletion_guard.in_referential_action() IS 'is the current statement one that a foreign key runs?';
 CREATE FUNCTION deletion_guard.protect() RETURNS trigger
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_protect';

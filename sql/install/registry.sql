@@ -89,6 +89,22 @@ CREATE TABLE deletion_guard.deletion_part
 );
 CREATE INDEX deletion_part_tenant_idx ON deletion_guard.deletion_part (tenant, deletion_id);
 
+-- Links that a deletion took from rows that stayed, by ON DELETE SET NULL or SET
+-- DEFAULT: the row, the columns of the key, what they were and what they became.
+CREATE TABLE deletion_guard.deletion_link
+(
+	deletion_id bigint NOT NULL,
+	relation regclass NOT NULL,
+	key_columns name[] NOT NULL,
+	key_values text[] NOT NULL,
+	columns name[] NOT NULL,
+	before text[] NOT NULL,
+	after text[] NOT NULL,
+	restored boolean NOT NULL DEFAULT false
+);
+CREATE INDEX deletion_link_deletion_idx ON deletion_guard.deletion_link (deletion_id);
+
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_link', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_table', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.guard', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.guarded_schema', '');
@@ -105,5 +121,6 @@ COMMENT ON TABLE deletion_guard.bin IS 'bin tables: one for each guarded table a
 COMMENT ON SEQUENCE deletion_guard.bin_id_seq IS 'ids of bin tables';
 COMMENT ON TABLE deletion_guard.deletion_record IS 'deletions; see the view deletion';
 COMMENT ON SEQUENCE deletion_guard.deletion_id_seq IS 'ids of deletions';
+COMMENT ON TABLE deletion_guard.deletion_link IS 'links that deletions took from rows that stayed (ON DELETE SET NULL, SET DEFAULT)';
 COMMENT ON TABLE deletion_guard.deletion_part IS 'deletions by table and tenant; see the view deletion_detail';
 

@@ -366,6 +366,44 @@ UNIT_TEST(tables_in_any_order_without_offsets)
 	free(b.data);
 }
 
+/* Large objects lie between the tables; a search has to pass over them. */
+UNIT_TEST(large_objects_on_the_way)
+{
+	Recipe		r = {14, DG_ARCHIVE_NONE, false, 0, NULL, false};
+	Bytes		b = {NULL, 0, 0};
+	Bytes		rows = {NULL, 0, 0};
+	Bytes		lo = {NULL, 0, 0};
+	DgArchiveError err;
+	DgArchive  *a;
+
+	put(&rows, "x\n\\.\n\n\n", 7);
+	put(&lo, "large object", 12);
+	put_header(&b, &r, 1, 2);
+	put_entry(&b, &r, 1, true, "BLOBS", "BLOBS", "", NULL, NULL);
+	put_offset(&b, 1, 0);
+	put_entry(&b, &r, 2, true, "t", "TABLE DATA", "", "COPY s.t (a) FROM stdin;\n", "s");
+	put_offset(&b, 1, 0);
+	put_byte(&b, 3);
+	put_int(&b, 1);
+	put_int(&b, 16384);
+	put_chunks(&b, &lo, 5);
+	put_int(&b, 16385);
+	put_int(&b, 0);
+	put_int(&b, 0);
+	put_byte(&b, 1);
+	put_int(&b, 2);
+	put_chunks(&b, &rows, 100);
+	a = dg_archive_open_memory(b.data, b.len, NULL, &err);
+	CHECK(a != NULL);
+	CHECK_STR_EQ(read_table(a, 0).text, "x;");
+	CHECK(dg_archive_measure(a, &err));
+	CHECK_INT_EQ(dg_archive_table(a, 0)->data_bytes, 1 + 5 + 5 + 7 + 5);
+	dg_archive_close(&a);
+	free(b.data);
+	free(rows.data);
+	free(lo.data);
+}
+
 /* Each stream has its own fault; none may be taken for a complete one. */
 UNIT_TEST(faulty_streams)
 {
@@ -632,6 +670,7 @@ main(void)
 	RUN(duplicate_ids);
 	RUN(offsets_out_of_place);
 	RUN(tables_in_any_order_without_offsets);
+	RUN(large_objects_on_the_way);
 	RUN(faulty_streams);
 	RUN(data_behind_the_stream);
 	RUN(copy_statements_that_are_none);

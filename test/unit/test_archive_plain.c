@@ -140,7 +140,7 @@ status_of(const char *sql)
 UNIT_TEST(without_comments)
 {
 	Result		got;
-	const char *sql = "SET client_encoding TO 'SJIS';\nSET standard_conforming_strings = off;\n"
+	const char *sql = "SET client_encoding TO 'shift_jis';\nSET standard_conforming_strings = off;\n"
 		"COPY a FROM stdin;\nx\ty\n\\.\n"
 		"INSERT INTO b (c) VALUES ('\\\\\x83\\');\nCOPY a (d) FROM stdin;\nz\n\\.\n";
 

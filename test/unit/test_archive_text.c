@@ -129,6 +129,17 @@ UNIT_TEST(key_set)
 		CHECK(dg_archive_keyset_has(set, key, strlen(key)));
 		CHECK(!dg_archive_keyset_has(set, key, strlen(key) - 1));
 	}
+	for (i = 0; i < 20; i++)
+	{
+		static const char letters[] = "\0abcdefghijklmnopqrstuvwxyz";
+
+		/* lengths around that of a word; a zero byte is a byte like others */
+		CHECK(!dg_archive_keyset_has(set, letters, (size_t) i + 1));
+		CHECK(dg_archive_keyset_add(set, letters, (size_t) i + 1));
+		CHECK(dg_archive_keyset_has(set, letters, (size_t) i + 1));
+		CHECK(!dg_archive_keyset_has(set, letters + 1, (size_t) i + 1));
+	}
+	CHECK(!dg_archive_keyset_has(set, "", 0));
 	CHECK(dg_archive_keyset_add(set, "", 0));
 	CHECK(dg_archive_keyset_has(set, "", 0));
 	CHECK(dg_archive_keyset_add(set, "a\0b", 3));

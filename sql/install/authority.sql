@@ -1,0 +1,94 @@
+/*
+ * Authorities: the parties whose signed tokens purge() accepts.
+ *
+ * The database knows public keys only. A name or a key that was ever enrolled
+ * is never enrolled again, so that a token keeps meaning what it meant.
+ */
+CREATE TABLE deletion_guard.authority
+(
+	name text COLLATE "C" PRIMARY KEY,
+	algorithm text NOT NULL,
+	public_key text NOT NULL,			-- PEM, SubjectPublicKeyInfo
+	fingerprint text COLLATE "C" NOT NULL UNIQUE,	-- SHA-256 of its DER form, hex
+	enrolled_at timestamptz NOT NULL,
+	enrolled_by text NOT NULL,
+	retired_at timestamptz,
+	retired_by text,
+	ledger_id bigint NOT NULL			-- of its last entry
+);
+
+-- How many authorities must agree at least; at most one row.
+CREATE TABLE deletion_guard.approval_policy
+(
+	singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+	approvals integer NOT NULL CHECK (approvals > 0)
+);
+
+-- Tokens that were used. Kept for ever: a token must not come back to life with
+-- a clock that goes backwards.
+CREATE TABLE deletion_guard.used_token
+(
+	authority text COLLATE "C",
+	jti text COLLATE "C",
+	act text NOT NULL,
+	used_at timestamptz NOT NULL,
+	expires_at timestamptz NOT NULL,
+	ledger_id bigint NOT NULL,
+	PRIMARY KEY (authority, jti)
+);
+
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.authority', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.approval_policy', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.used_token', '');
+
+CREATE FUNCTION deletion_guard.audience() RETURNS text
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'dg_audience';
+
+CREATE FUNCTION deletion_guard.add_authority(name text, public_key text, VARIADIC tokens text[] = '{}')
+RETURNS text
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_add_authority';
+
+CREATE FUNCTION deletion_guard.retire_authority(name text, VARIADIC tokens text[] = '{}')
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_retire_authority';
+
+CREATE FUNCTION deletion_guard.set_approvals(approvals integer, VARIADIC tokens text[] = '{}')
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_set_approvals';
+
+CREATE FUNCTION deletion_guard.key_fingerprint(public_key text) RETURNS text
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'dg_key_fingerprint';
+
+CREATE FUNCTION deletion_guard.check_token(token text, OUT ok boolean, OUT problem text, OUT claims jsonb)
+RETURNS record
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_check_token';
+
+REVOKE EXECUTE ON FUNCTION deletion_guard.audience(),
+	deletion_guard.add_authority(text, text, text[]),
+	deletion_guard.retire_authority(text, text[]),
+	deletion_guard.set_approvals(integer, text[]),
+	deletion_guard.key_fingerprint(text),
+	deletion_guard.check_token(text) FROM PUBLIC;
+
+COMMENT ON TABLE deletion_guard.authority IS 'authorities whose tokens are accepted, and those retired';
+COMMENT ON TABLE deletion_guard.approval_policy IS 'how many authorities must agree at least';
+COMMENT ON TABLE deletion_guard.used_token IS 'tokens that were used, each of them once';
+COMMENT ON FUNCTION deletion_guard.audience() IS
+	'what the claim "aud" of a token for this database must say';
+COMMENT ON FUNCTION deletion_guard.add_authority(text, text, text[]) IS
+	'enrol the public key (PEM or JWK; Ed25519 or P-256) of a party whose tokens are accepted; returns the key''s fingerprint';
+COMMENT ON FUNCTION deletion_guard.retire_authority(text, text[]) IS
+	'accept no more tokens of an authority';
+COMMENT ON FUNCTION deletion_guard.set_approvals(integer, text[]) IS
+	'how many distinct authorities a purge needs at least; fewer than now takes tokens';
+COMMENT ON FUNCTION deletion_guard.key_fingerprint(text) IS
+	'SHA-256 of a public key in its canonical form, as a token for add_authority() names it';
+COMMENT ON FUNCTION deletion_guard.check_token(text) IS
+	'would this token be accepted now, and if not, why not; changes nothing';
+

@@ -1,0 +1,43 @@
+/*
+ * The ledger: what was done, as a chain of hashes.
+ *
+ * Entries are numbered without gaps and each carries the hash of the one
+ * before, so that no entry can be changed, removed, inserted or moved without
+ * verify_ledger() noticing. An entry's hash is the SHA-256 of its members as
+ * described in src/ledger.c; anyone with a copy of the table can recompute it.
+ * Entries hold no personal data: ids, counts, digests, names of tables and of
+ * roles.
+ */
+CREATE TABLE deletion_guard.ledger
+(
+	id bigint PRIMARY KEY,
+	at timestamptz NOT NULL,
+	event text NOT NULL,
+	role text NOT NULL,
+	details text NOT NULL,				-- JSON, exactly as it was hashed
+	prev_hash bytea NOT NULL,
+	hash bytea NOT NULL
+);
+
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.ledger', '');
+
+CREATE FUNCTION deletion_guard.verify_ledger(head_entry bigint = NULL, head_hash text = NULL,
+											 OUT ok boolean, OUT entries bigint, OUT problem text)
+RETURNS record
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_verify_ledger';
+
+CREATE FUNCTION deletion_guard.ledger_head(OUT entry bigint, OUT at timestamptz, OUT hash text)
+RETURNS record
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_ledger_head';
+
+REVOKE EXECUTE ON FUNCTION deletion_guard.verify_ledger(bigint, text),
+	deletion_guard.ledger_head() FROM PUBLIC;
+
+COMMENT ON TABLE deletion_guard.ledger IS 'hash-chained record of what was done';
+COMMENT ON FUNCTION deletion_guard.verify_ledger(bigint, text) IS
+	'recompute the chain and say which entry was changed, removed, inserted or moved; give a head kept elsewhere to find a chain that was cut short or rewritten';
+COMMENT ON FUNCTION deletion_guard.ledger_head() IS
+	'the last entry and its hash, for keeping elsewhere';
+

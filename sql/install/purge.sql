@@ -1,0 +1,228 @@
+/*
+ * Purging: requests, holds, and what was purged.
+ *
+ * A request says what shall go and is reviewed; authorities sign its claims;
+ * purge() removes exactly that from the bin, or nothing.
+ */
+
+-- What was asked for. The tenant's name and the reason are blanked once nothing
+-- of the tenant is left in the bin.
+CREATE TABLE deletion_guard.purge_request_record
+(
+	request_id bigint PRIMARY KEY,
+	tenant text COLLATE "C" NOT NULL,
+	tenant_name text,
+	reason text,
+	relations regclass[],				-- NULL: every table
+	deleted_before timestamptz NOT NULL,
+	requested_at timestamptz NOT NULL,
+	requested_by text NOT NULL,
+	rows bigint NOT NULL,
+	digest bytea NOT NULL,				-- of the plan, see src/purge_plan.c
+	state text NOT NULL CHECK (state IN ('open', 'withdrawn', 'purged')),
+	closed_at timestamptz,
+	closed_by text,
+	ledger_id bigint NOT NULL
+);
+CREATE INDEX purge_request_record_tenant_idx ON deletion_guard.purge_request_record (tenant);
+CREATE SEQUENCE deletion_guard.purge_request_id_seq OWNED BY deletion_guard.purge_request_record.request_id;
+
+-- The plan as it was reviewed.
+CREATE TABLE deletion_guard.purge_request_part
+(
+	request_id bigint,
+	deletion_id bigint,
+	part integer,
+	relation_name text NOT NULL,
+	rows bigint NOT NULL,
+	PRIMARY KEY (request_id, deletion_id, part)
+);
+
+-- Purges. The tenant is remembered as a digest with the purge's own salt.
+CREATE TABLE deletion_guard.purge_record
+(
+	purge_id bigint PRIMARY KEY,
+	request_id bigint NOT NULL,
+	purged_at timestamptz NOT NULL,
+	purged_by text NOT NULL,
+	state text NOT NULL CHECK (state IN ('begun', 'purged', 'annulled')),
+	rows bigint NOT NULL,				-- planned; removed once it is purged
+	salt bytea NOT NULL,
+	tenant_digest bytea NOT NULL,
+	certificate text,					-- as in the ledger
+	ledger_id bigint,
+	annulled_at timestamptz,
+	annulled_by text,
+	annulled_ledger_id bigint
+);
+CREATE SEQUENCE deletion_guard.purge_id_seq OWNED BY deletion_guard.purge_record.purge_id;
+
+-- Per purge and table: how many rows, the sum of their digests, and which
+-- columns the digests of keys are made of.
+CREATE TABLE deletion_guard.purge_table
+(
+	purge_id bigint,
+	table_no integer,
+	relation_name text NOT NULL,
+	key_columns name[] NOT NULL,
+	rows bigint NOT NULL,
+	digest bytea NOT NULL,
+	PRIMARY KEY (purge_id, table_no)
+);
+
+-- The purged rows' keys as salted digests of 16 bytes, many to a row: enough to
+-- know a row again that a backup still has, not enough to tell what it was.
+CREATE TABLE deletion_guard.purged_key
+(
+	purge_id bigint,
+	table_no integer,
+	chunk integer,
+	digests bytea NOT NULL,
+	PRIMARY KEY (purge_id, table_no, chunk)
+);
+ALTER TABLE deletion_guard.purged_key ALTER digests SET STORAGE EXTERNAL;
+
+-- While a hold is not released, nothing of its tenant is purged.
+CREATE TABLE deletion_guard.hold
+(
+	hold_id bigint PRIMARY KEY,
+	tenant text COLLATE "C" NOT NULL,
+	reason text,
+	held_at timestamptz NOT NULL,
+	held_by text NOT NULL,
+	released_at timestamptz,
+	released_by text,
+	ledger_id bigint NOT NULL
+);
+CREATE INDEX hold_tenant_idx ON deletion_guard.hold (tenant) WHERE released_at IS NULL;
+CREATE SEQUENCE deletion_guard.hold_id_seq OWNED BY deletion_guard.hold.hold_id;
+
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purge_request_record', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purge_request_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purge_request_part', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purge_record', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purge_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purge_table', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purged_key', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.hold', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.hold_id_seq', '');
+
+CREATE FUNCTION deletion_guard.request_purge(tenant text, reason text, relations regclass[] = NULL,
+											 deleted_before timestamptz = now())
+RETURNS jsonb
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_request_purge';
+
+CREATE FUNCTION deletion_guard.withdraw_purge(request_id bigint)
+RETURNS void
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_withdraw_purge';
+
+CREATE FUNCTION deletion_guard.purge(VARIADIC tokens text[])
+RETURNS jsonb
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_purge';
+
+CREATE FUNCTION deletion_guard.annul_purge(purge_id bigint, VARIADIC tokens text[] = '{}')
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_annul_purge';
+
+CREATE FUNCTION deletion_guard.hold_tenant(tenant text, reason text)
+RETURNS bigint
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_hold_tenant';
+
+CREATE FUNCTION deletion_guard.release_hold(hold_id bigint, VARIADIC tokens text[] = '{}')
+RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_release_hold';
+
+CREATE FUNCTION deletion_guard.purge_certificate(purge_id bigint)
+RETURNS jsonb
+LANGUAGE C STABLE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_purge_certificate';
+
+CREATE FUNCTION deletion_guard.verify_certificate(certificate jsonb, OUT ok boolean, OUT problem text)
+RETURNS record
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_verify_certificate';
+
+-- What a request would remove, part by part, as reviewed and as it is now.
+CREATE VIEW deletion_guard.purge_request_detail AS
+SELECT q.request_id, q.deletion_id, d.deleted_at, q.relation_name AS relation,
+	p.tenant, p.tenant_name, q.rows AS rows_reviewed,
+	coalesce(p.rows - p.restored - p.purged, 0) AS rows_now,
+	d.purge_not_before AS due_at, coalesce(d.purge_not_before <= now(), false) AS due
+FROM deletion_guard.purge_request_part q
+LEFT JOIN deletion_guard.deletion_part p ON p.deletion_id = q.deletion_id AND p.part = q.part
+LEFT JOIN deletion_guard.deletion_record d ON d.deletion_id = q.deletion_id;
+
+CREATE VIEW deletion_guard.purge_request AS
+SELECT r.request_id, r.state, r.tenant, r.tenant_name, r.reason, r.requested_at, r.requested_by,
+	r.relations, r.deleted_before, r.rows, t.tables, t.deletions, t.due_at,
+	EXISTS (SELECT FROM deletion_guard.hold h
+			WHERE h.tenant = r.tenant AND h.released_at IS NULL) AS on_hold,
+	encode(r.digest, 'hex') AS digest, r.closed_at, r.closed_by,
+	(SELECT p.purge_id FROM deletion_guard.purge_record p WHERE p.request_id = r.request_id) AS purge_id
+FROM deletion_guard.purge_request_record r,
+	LATERAL (SELECT count(DISTINCT q.relation_name) AS tables, count(DISTINCT q.deletion_id) AS deletions,
+					max(d.purge_not_before) AS due_at
+			 FROM deletion_guard.purge_request_part q
+			 LEFT JOIN deletion_guard.deletion_record d USING (deletion_id)
+			 WHERE q.request_id = r.request_id) AS t;
+
+-- The same for one request, for roles that may call this and not read the views.
+CREATE FUNCTION deletion_guard.purge_plan(request_id bigint)
+RETURNS TABLE (relation text, deletion_id bigint, deleted_at timestamptz, tenant_name text,
+			   rows_reviewed bigint, rows_now bigint, due_at timestamptz, due boolean, on_hold boolean)
+LANGUAGE sql STABLE STRICT PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+SELECT d.relation, d.deletion_id, d.deleted_at, d.tenant_name, d.rows_reviewed, d.rows_now,
+	d.due_at, d.due, r.on_hold
+FROM deletion_guard.purge_request_detail d
+JOIN deletion_guard.purge_request r ON r.request_id = d.request_id
+WHERE d.request_id = $1
+ORDER BY d.deletion_id, d.relation
+$$;
+
+REVOKE EXECUTE ON FUNCTION
+	deletion_guard.request_purge(text, text, regclass[], timestamptz),
+	deletion_guard.withdraw_purge(bigint),
+	deletion_guard.purge(text[]),
+	deletion_guard.annul_purge(bigint, text[]),
+	deletion_guard.hold_tenant(text, text),
+	deletion_guard.release_hold(bigint, text[]),
+	deletion_guard.purge_certificate(bigint),
+	deletion_guard.verify_certificate(jsonb),
+	deletion_guard.purge_plan(bigint) FROM PUBLIC;
+
+COMMENT ON TABLE deletion_guard.purge_request_record IS 'requests to purge; see the view purge_request';
+COMMENT ON SEQUENCE deletion_guard.purge_request_id_seq IS 'ids of requests';
+COMMENT ON TABLE deletion_guard.purge_request_part IS 'what was reviewed; see the view purge_request_detail';
+COMMENT ON TABLE deletion_guard.purge_record IS 'purges, without personal data';
+COMMENT ON SEQUENCE deletion_guard.purge_id_seq IS 'ids of purges';
+COMMENT ON TABLE deletion_guard.purge_table IS 'purges by table';
+COMMENT ON TABLE deletion_guard.purged_key IS 'salted digests of purged rows'' keys, which a rehydration subtracts';
+COMMENT ON TABLE deletion_guard.hold IS 'tenants of whom nothing may be purged, until released';
+COMMENT ON SEQUENCE deletion_guard.hold_id_seq IS 'ids of holds';
+COMMENT ON VIEW deletion_guard.purge_request IS 'requests to purge, open and closed';
+COMMENT ON VIEW deletion_guard.purge_request_detail IS 'what each request would remove, as reviewed and now';
+COMMENT ON FUNCTION deletion_guard.request_purge(text, text, regclass[], timestamptz) IS
+	'ask for the purge of what the bin has of a tenant; returns the claims to sign';
+COMMENT ON FUNCTION deletion_guard.withdraw_purge(bigint) IS 'close a request without a purge';
+COMMENT ON FUNCTION deletion_guard.purge(text[]) IS
+	'remove for good what authorities have approved with these tokens; returns the certificate';
+COMMENT ON FUNCTION deletion_guard.annul_purge(bigint, text[]) IS
+	'declare a purge to have been wrong, so that a backup may bring its rows back';
+COMMENT ON FUNCTION deletion_guard.hold_tenant(text, text) IS
+	'forbid purging a tenant; returns the hold''s id';
+COMMENT ON FUNCTION deletion_guard.release_hold(bigint, text[]) IS
+	'end a hold; takes a token';
+COMMENT ON FUNCTION deletion_guard.purge_certificate(bigint) IS 'the certificate of a purge';
+COMMENT ON FUNCTION deletion_guard.verify_certificate(jsonb) IS
+	'is this certificate what the ledger says';
+COMMENT ON FUNCTION deletion_guard.purge_plan(bigint) IS
+	'what a request would remove, table by table, when it is due and whether the tenant is on hold';
+

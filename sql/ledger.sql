@@ -1,0 +1,103 @@
+-- The ledger: complete, chained, and telling of every change.
+CREATE DATABASE regress_dg_ledger;
+\set maintenance_db :DBNAME
+\c regress_dg_ledger
+\getenv srcdir PG_ABS_SRCDIR
+\set signing :srcdir '/test/sql/signing.sql'
+\set shop :srcdir '/test/sql/shop.sql'
+SET client_min_messages = warning;
+CREATE EXTENSION deletion_guard;
+-- Empty, it is in order.
+SELECT * FROM deletion_guard.verify_ledger();
+SELECT * FROM deletion_guard.ledger_head();
+\set ECHO none
+\i :signing
+\i :shop
+\set ECHO all
+SELECT length(deletion_guard.add_authority('legal', signing.make_key('legal')));
+SET deletion_guard.retention = '0';
+DELETE FROM tenant WHERE id IN (1, 2);
+SELECT deletion_guard.hold_tenant('1', 'litigation') AS hold \gset
+SELECT deletion_guard.release_hold(:hold, signing.sign(jsonb_build_object('act', 'release_hold', 'aud', deletion_guard.audience(), 'hold', :hold)));
+SELECT deletion_guard.request_purge('1', 'contract ended') AS claims \gset
+SELECT deletion_guard.purge(signing.sign(:'claims')) IS NOT NULL AS purged;
+SELECT deletion_guard.unguard_table('issue');
+
+SELECT id, event, role, details::jsonb IS NOT NULL AS json FROM deletion_guard.ledger ORDER BY id;
+SELECT * FROM deletion_guard.verify_ledger();
+-- No personal data
+SELECT id FROM deletion_guard.ledger WHERE details ~* 'acme|boss|contract ended|litigation';
+-- Anybody can recompute it.
+CREATE FUNCTION canonical(VARIADIC members text[]) RETURNS bytea LANGUAGE sql AS $$
+	SELECT convert_to(string_agg(octet_length(m) || ':' || m || ',', '' ORDER BY n), 'UTF8')
+	FROM unnest(members) WITH ORDINALITY AS x(m, n)
+$$;
+SELECT bool_and(hash = sha256(canonical('deletion_guard ledger 1', id::text, CAST(extract(epoch FROM at) * 1000000 AS bigint)::text,
+								event, role, details, encode(prev_hash, 'hex')))) AS hashes,
+	bool_and(prev_hash = coalesce(before, decode(repeat('00', 32), 'hex'))) AS chain, bool_and(at >= before_at IS NOT FALSE) AS times
+FROM (SELECT *, lag(hash) OVER w AS before, lag(at) OVER w AS before_at FROM deletion_guard.ledger WINDOW w AS (ORDER BY id)) l;
+SELECT entry, hash AS head_hash FROM deletion_guard.ledger_head() \gset
+SELECT * FROM deletion_guard.verify_ledger(:entry, :'head_hash');
+SELECT * FROM deletion_guard.verify_ledger(3, :'head_hash');
+SELECT * FROM deletion_guard.verify_ledger(99, :'head_hash');
+SELECT * FROM deletion_guard.verify_ledger(3);  -- fails
+
+-- What was rolled back leaves no gap.
+BEGIN;
+SELECT deletion_guard.hold_tenant('2', 'x') IS NOT NULL AS held;
+SELECT deletion_guard.hold_tenant('2', 'y') IS NOT NULL AS held;
+SELECT ok, entries - :entry AS more FROM deletion_guard.verify_ledger();
+SAVEPOINT s;
+SELECT deletion_guard.hold_tenant('2', 'z') IS NOT NULL AS held;
+ROLLBACK TO s;
+SELECT ok, entries - :entry AS more FROM deletion_guard.verify_ledger();
+ROLLBACK;
+SELECT ok, entries - :entry AS more FROM deletion_guard.verify_ledger();
+
+-- Whoever does get to write the table does not get past the chain.
+SET deletion_guard.restoring = on;
+CREATE FUNCTION rehash(entry bigint) RETURNS void LANGUAGE sql AS $$
+	UPDATE deletion_guard.ledger SET hash = sha256(canonical('deletion_guard ledger 1', id::text,
+		CAST(extract(epoch FROM at) * 1000000 AS bigint)::text, event, role, details, encode(prev_hash, 'hex')))
+	WHERE id = $1
+$$;
+\set changed 'SELECT ok, problem FROM deletion_guard.verify_ledger(); ROLLBACK;'
+BEGIN; UPDATE deletion_guard.ledger SET details = '{}' WHERE id = 3; :changed
+BEGIN; UPDATE deletion_guard.ledger SET event = 'guard' WHERE id = 3; :changed
+BEGIN; UPDATE deletion_guard.ledger SET role = 'somebody' WHERE id = 1; :changed
+BEGIN; UPDATE deletion_guard.ledger SET at = at - interval '1 microsecond' WHERE id = :entry; :changed
+BEGIN; UPDATE deletion_guard.ledger SET details = '{}' WHERE id = 3; SELECT rehash(3); :changed
+BEGIN; UPDATE deletion_guard.ledger SET prev_hash = '\x00' WHERE id = 4; :changed
+BEGIN; DELETE FROM deletion_guard.ledger WHERE id = 3; :changed
+BEGIN; DELETE FROM deletion_guard.ledger WHERE id BETWEEN 3 AND 5; :changed
+BEGIN; DELETE FROM deletion_guard.ledger WHERE id = 1; :changed
+-- Renumbered
+BEGIN; DELETE FROM deletion_guard.ledger WHERE id = 3; UPDATE deletion_guard.ledger SET id = id - 1 WHERE id = 4; :changed
+-- Exchanged
+BEGIN; UPDATE deletion_guard.ledger SET id = CASE id WHEN 3 THEN -4 WHEN 4 THEN -3 END WHERE id IN (3, 4);
+UPDATE deletion_guard.ledger SET id = -id WHERE id < 0; :changed
+-- Inserted
+BEGIN; INSERT INTO deletion_guard.ledger SELECT :entry + 1, now(), 'guard_table', role, details, prev_hash, hash FROM deletion_guard.ledger WHERE id = 3; :changed
+BEGIN; UPDATE deletion_guard.ledger SET id = -id - 1 WHERE id > 5; UPDATE deletion_guard.ledger SET id = -id WHERE id < 0;
+INSERT INTO deletion_guard.ledger SELECT 6, at, 'unguard_table', role, details, hash, hash FROM deletion_guard.ledger WHERE id = 5;
+SELECT rehash(6); :changed
+-- Cut short: what other tables refer to shows, and a head kept elsewhere shows the rest.
+BEGIN; DELETE FROM deletion_guard.ledger WHERE id >= :entry - 1; :changed
+BEGIN; DELETE FROM deletion_guard.ledger WHERE id >= :entry; :changed
+BEGIN; DELETE FROM deletion_guard.ledger WHERE id >= :entry; SELECT ok, problem FROM deletion_guard.verify_ledger(:entry, :'head_hash'); ROLLBACK;
+-- Recomputed from some entry on: only a head kept elsewhere tells.
+BEGIN;
+UPDATE deletion_guard.ledger SET details = '{"table": "public.nothing"}' WHERE id = :entry;
+SELECT rehash(:entry);
+SELECT ok, problem FROM deletion_guard.verify_ledger();
+SELECT ok, problem FROM deletion_guard.verify_ledger(:entry, :'head_hash');
+ROLLBACK;
+-- A damaged head is not built upon.
+BEGIN; UPDATE deletion_guard.ledger SET hash = '' WHERE id = :entry;
+SELECT deletion_guard.hold_tenant('2', 'x');  -- fails
+ROLLBACK;
+RESET deletion_guard.restoring;
+SELECT ok, problem FROM deletion_guard.verify_ledger(:entry, :'head_hash');
+
+\c :maintenance_db
+DROP DATABASE regress_dg_ledger;

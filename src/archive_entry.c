@@ -1,0 +1,204 @@
+/*
+ * archive_entry.c
+ *		What an archive says about a table's data: where its rows go, their
+ *		columns and types, the encoding of all of it.
+ *
+ * Shared by the formats with a table of contents and by plain dumps.
+ */
+#include <string.h>
+
+#include "archive_internal.h"
+
+/*
+ * Are there more objects than memory should be spent on?
+ */
+bool
+dg_archive_too_many(const DgArchive *archive)
+{
+	return archive->entry_count + archive->shape_count + archive->sequence_count +
+		archive->constraint_count + archive->block_count > DG_ARCHIVE_MAX_OBJECTS;
+}
+
+/*
+ * Encodings, by every name a server accepts, in which a backslash can be the
+ * last byte of a character.  pg_dump writes the first name; people others.
+ */
+void
+dg_archive_set_encoding(DgArchive *archive, const char *name)
+{
+	static const struct
+	{
+		const char *name;
+		const char *canonical;
+	}			trail[] = {
+		{"SJIS", "SJIS"}, {"MSKANJI", "SJIS"}, {"SHIFTJIS", "SJIS"},
+		{"WIN932", "SJIS"}, {"WINDOWS932", "SJIS"},
+		{"BIG5", "BIG5"}, {"WIN950", "BIG5"}, {"WINDOWS950", "BIG5"},
+		{"GBK", "GBK"}, {"WIN936", "GBK"}, {"WINDOWS936", "GBK"},
+		{"UHC", "UHC"}, {"WIN949", "UHC"}, {"WINDOWS949", "UHC"},
+		{"GB18030", "GB18030"}, {"JOHAB", "JOHAB"},
+		{"SHIFTJIS2004", "SHIFT_JIS_2004"}
+	};
+	char		key[32];
+	size_t		len = 0;
+	size_t		i;
+
+	/* as the server does: letters and digits only, in one case */
+	for (i = 0; name[i] != '\0' && len + 1 < sizeof(key); i++)
+	{
+		char		c = name[i];
+
+		if (c >= 'a' && c <= 'z')
+			c = (char) (c - 'a' + 'A');
+		if ((c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
+			key[len++] = c;
+	}
+	key[len] = '\0';
+	archive->info.encoding = name;
+	archive->info.trail_bytes = false;
+	for (i = 0; i < sizeof(trail) / sizeof(trail[0]); i++)
+	{
+		if (strcmp(key, trail[i].name) != 0)
+			continue;
+		archive->info.encoding = trail[i].canonical;
+		archive->info.trail_bytes = true;
+	}
+}
+
+/*
+ * Reads COPY s.t (columns) FROM stdin; into the entry.  False: it is not
+ * that, or memory is short.
+ */
+bool
+dg_archive_entry_copy(DgArchive *archive, DgArchiveEntry *entry, const char *sql,
+					  size_t len)
+{
+	DgArchiveText text;
+	const char **columns = NULL;
+	int			count = 0;
+
+	dg_archive_text_init(&text, sql, len, true);
+	if (!dg_archive_text_word(&text, "COPY") ||
+		!dg_archive_text_qualified(&text, &archive->arena,
+								   &entry->pub.target_schema,
+								   &entry->pub.target_name))
+		return false;
+	dg_archive_text_space(&text);
+	entry->list_missing = text.p >= text.end || *text.p != '(';
+	if (!entry->list_missing &&
+		!dg_archive_text_columns(&text, &archive->arena, &columns, &count))
+		return false;
+	if (dg_archive_text_word(&text, "WITH"))
+		entry->with_oids = dg_archive_text_word(&text, "OIDS");
+	if (!dg_archive_text_word(&text, "FROM") ||
+		!dg_archive_text_word(&text, "STDIN") || !dg_archive_text_char(&text, ';'))
+		return false;
+	dg_archive_text_space(&text);
+	entry->pub.has_columns = !entry->list_missing;
+	entry->pub.columns = columns;
+	entry->pub.column_count = count;
+	return text.p == text.end;
+}
+
+/*
+ * "-- load via partition root s.t" in a data entry's definition names where
+ * its INSERT statements go.
+ */
+void
+dg_archive_entry_root(DgArchive *archive, DgArchiveEntry *entry, const char *defn,
+					  size_t len)
+{
+	static const char prefix[] = "-- load via partition root ";
+	DgArchiveText text;
+
+	if (len < sizeof(prefix) - 1 || memcmp(defn, prefix, sizeof(prefix) - 1) != 0)
+		return;
+	dg_archive_text_init(&text, defn + sizeof(prefix) - 1,
+						 len - (sizeof(prefix) - 1), true);
+	if (!dg_archive_text_qualified(&text, &archive->arena,
+								   &entry->pub.target_schema,
+								   &entry->pub.target_name))
+	{
+		entry->pub.target_schema = entry->pub.schema;
+		entry->pub.target_name = entry->pub.name;
+	}
+}
+
+/*
+ * Type of a column, looked for first where it probably is.
+ */
+static const char *
+column_type(const DgArchiveShape *shape, const char *column, int guess)
+{
+	int			i;
+
+	if (guess < shape->count && strcmp(shape->columns[guess], column) == 0)
+		return shape->types[guess];
+	for (i = 0; i < shape->count; i++)
+	{
+		if (strcmp(shape->columns[i], column) == 0)
+			return shape->types[i];
+	}
+	return NULL;
+}
+
+/*
+ * Columns of rows that come without a column list: COPY leaves generated
+ * columns out, INSERT has DEFAULT in their place.
+ */
+static bool
+columns_from_shape(DgArchive *archive, DgArchiveEntry *entry,
+				   const DgArchiveShape *shape)
+{
+	const char **columns;
+	int			i;
+
+	columns = dg_archive_alloc(&archive->arena,
+							   (size_t) (shape->count + 1) * sizeof(char *));
+	if (columns == NULL)
+		return false;
+	entry->pub.column_count = 0;
+	for (i = 0; i < shape->count; i++)
+	{
+		if (entry->pub.form == DG_ARCHIVE_INSERT || !shape->generated[i])
+			columns[entry->pub.column_count++] = shape->columns[i];
+	}
+	entry->pub.columns = columns;
+	entry->pub.has_columns = true;
+	return true;
+}
+
+/*
+ * Fills in what the table's definition says about the columns of its data:
+ * their names where there is no list, and their types.
+ */
+bool
+dg_archive_entry_columns(DgArchive *archive, DgArchiveEntry *entry,
+						 DgArchiveError *err)
+{
+	const DgArchiveShape *shape;
+	const char **types;
+	int			i;
+
+	if (entry->pub.target_schema[0] == '\0')
+		entry->pub.target_schema = entry->pub.schema;
+	shape = dg_archive_defn_find(archive, entry->pub.schema, entry->pub.name);
+	if (shape != NULL && shape->with_oids)
+		entry->with_oids = true;
+	if (entry->list_missing)
+	{
+		entry->pub.has_columns = false;
+		entry->pub.column_count = 0;
+		entry->pub.columns = NULL;
+		if (shape != NULL && shape->known && !columns_from_shape(archive, entry, shape))
+			return dg_archive_no_memory(err);
+	}
+	types = dg_archive_alloc(&archive->arena,
+							 (size_t) (entry->pub.column_count + 1) * sizeof(char *));
+	if (types == NULL)
+		return dg_archive_no_memory(err);
+	for (i = 0; shape != NULL && shape->known && i < entry->pub.column_count; i++)
+		types[i] = column_type(shape, entry->pub.columns[i], i);
+	entry->pub.types = types;
+	return true;
+}

@@ -1,0 +1,156 @@
+/*
+ * purge.h
+ *		Requests, authorities, holds, and removing rows from the bin for good.
+ *
+ * Checks do not throw: they fill in a DgRefusal and return false, so that
+ * check_token() can report what purge() would refuse.
+ */
+#ifndef DG_PURGE_H
+#define DG_PURGE_H
+
+#include "deletion_guard.h"
+#include "ledger.h"
+#include "token.h"
+
+#include "executor/tuptable.h"
+#include "nodes/pg_list.h"
+#include "utils/array.h"
+#include "utils/timestamp.h"
+
+/* purge_store.c */
+extern int	dg_purge_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const char *nulls);
+extern char *dg_row_text(uint64 row, int column);
+extern int64 dg_row_int64(uint64 row, int column, bool *isnull);
+extern TimestampTz dg_row_time(uint64 row, int column, bool *isnull);
+extern Datum dg_row_datum(uint64 row, int column, bool *isnull);
+extern Datum dg_row_result(MemoryContext context, Datum value, Oid type);
+extern int64 dg_purge_next_id(const char *sequence);
+extern char *dg_session_role(void);
+extern void dg_require_extension_owner(const char *act);
+extern text *dg_required_text(FunctionCallInfo fcinfo, int arg, const char *name);
+extern char *dg_audience_text(void);
+
+/* purge_refusal.c */
+typedef struct DgRefusal
+{
+	int			sqlstate;
+	const char *reason;			/* stable, for programs: "tenant_on_hold" */
+	const char *message;
+	const char *detail;			/* or NULL */
+	const char *hint;			/* or NULL */
+	int64		request;		/* 0: none */
+	const char *authority;		/* or NULL */
+} DgRefusal;
+
+extern bool dg_refusal_set(DgRefusal *refusal, int sqlstate, const char *reason, const char *hint,
+						   const char *fmt,...) pg_attribute_printf(5, 6);
+extern bool dg_refusal_detail(DgRefusal *refusal, const char *fmt,...) pg_attribute_printf(2, 3);
+extern bool dg_refusal_of_token(DgRefusal *refusal, DgTokenStatus status, const DgTokenDetail *detail);
+extern void dg_refuse(const DgRefusal *refusal, const char *act) pg_attribute_noreturn();
+
+/* purge_authority.c */
+typedef struct DgAuthority
+{
+	char	   *name;
+	char	   *public_key;		/* PEM */
+	char	   *fingerprint;	/* hexadecimal */
+	bool		retired;
+} DgAuthority;
+
+extern DgAuthority *dg_authority_find(const char *name);
+extern int	dg_authorities_active(void);
+extern void dg_lock_authorities(LOCKMODE mode);
+extern int	dg_approvals_required(void);
+extern void dg_approvals_raise(void);
+
+/* purge_approval.c */
+
+/* A token that was found genuine, for this database, and valid now. */
+typedef struct DgApproval
+{
+	DgTokenClaims claims;
+	char	   *fingerprint;	/* of the authority's key */
+	char	   *tenant;			/* the claims of these names, in the server's encoding */
+	char	   *tenant_name;
+	char	   *reason;
+} DgApproval;
+
+typedef bool (*DgClaimsMatch) (const DgTokenClaims *claims, void *arg);
+
+extern bool dg_approval_verify(const char *token, int len, DgApproval *approval, DgRefusal *refusal);
+extern bool dg_approval_unused(const DgApproval *approval, DgRefusal *refusal);
+extern bool dg_approvals_verify(ArrayType *tokens, DgTokenAct act, List **approvals, DgRefusal *refusal);
+extern void dg_approvals_use(List *approvals, int64 ledger_id);
+extern bool dg_approvals_suffice(List *approvals, int needed, DgRefusal *refusal);
+extern List *dg_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg,
+						  const char *what);
+
+/* purge_tenant.c */
+extern char *dg_tenant_name(const char *tenant, DgRefusal *refusal);
+
+/* purge_request.c */
+typedef struct DgRequest
+{
+	int64		id;
+	char	   *tenant;
+	char	   *tenant_name;
+	char	   *reason;
+	Datum		relations;		/* regclass[] */
+	bool		all_relations;
+	TimestampTz deleted_before;
+	int64		rows;
+	uint8		digest[DG_DIGEST_SIZE];
+	char	   *state;
+} DgRequest;
+
+extern DgRequest *dg_request_find(int64 id);
+
+/* purge_plan.c */
+typedef struct DgPlanPart
+{
+	int64		deletion;
+	int32		part;
+	Oid			relation;		/* may be gone */
+	Oid			bin_table;
+	char	   *relation_name;
+	int64		rows;
+	TimestampTz deleted_at;
+	TimestampTz due_at;
+	char	   *tenant_name;	/* of a part of the tenant table, or NULL */
+} DgPlanPart;
+
+typedef struct DgPlan
+{
+	int			nparts;
+	DgPlanPart *parts;			/* by deletion and part */
+	int64		rows;
+	TimestampTz due_at;			/* when all of it is due */
+	uint8		digest[DG_DIGEST_SIZE];
+} DgPlan;
+
+extern DgPlan *dg_plan_make(const DgRequest *request);
+extern void dg_plan_store(const DgPlan *plan, int64 request);
+extern char *dg_plan_difference(const DgPlan *plan, int64 request);
+extern char *dg_plan_summary(const DgPlan *plan);
+
+/* purge_hold.c */
+extern int64 dg_hold_active(const char *tenant, TimestampTz *held_at);
+
+/* purge_check.c */
+extern bool dg_purge_check(const DgApproval *approval, DgRequest **request, DgPlan **plan,
+						   DgRefusal *refusal);
+
+/* purge_digest.c */
+typedef struct DgPurgeDigest DgPurgeDigest;
+
+extern void dg_salted_digest(const uint8 *salt, const char *value, uint8 *digest);
+extern int	dg_canonical_output_begin(void);
+extern DgPurgeDigest *dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part,
+											const uint8 *salt);
+extern int64 dg_purge_digest_part(DgPurgeDigest *digest, const DgPlanPart *part);
+extern void dg_purge_digest_end(DgPurgeDigest *digest, int64 *rows, uint8 *sum);
+
+/* purge_certificate.c */
+extern Datum dg_certificate(int64 purge);
+
+#endif							/* DG_PURGE_H */

@@ -1,0 +1,254 @@
+/*
+ * purge_approval.c
+ *		From tokens to approvals: who signed, for this database, valid now, not
+ *		used before.
+ *
+ * The token library neither throws nor leaks; what it hands out, a parsed key,
+ * is freed before the next statement that could throw. Two tokens count as two
+ * approvals only if they are of two authorities with two keys.
+ */
+#include "purge.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+
+#define MAX_TOKENS 16
+
+#define HINT_SIGN_AGAIN "Have the authority sign a new token, with a new \"jti\"."
+
+/*
+ * Finds the authority that a token names. The caller is connected to SPI.
+ */
+static DgAuthority *
+find_signer(const char *token, int len, DgRefusal *refusal)
+{
+	char		kid[DG_TOKEN_MAX_NAME + 1];
+	DgTokenStatus status = dg_token_peek_kid(token, len, kid, sizeof(kid));
+	DgAuthority *authority;
+
+	if (status != DG_TOKEN_OK)
+	{
+		dg_refusal_of_token(refusal, status, NULL);
+		return NULL;
+	}
+	authority = dg_authority_find(kid);
+	if (authority == NULL)
+		dg_refusal_set(refusal, DG_ERRCODE_TOKEN_UNKNOWN_AUTHORITY, "unknown_authority",
+					   "Enrol it with deletion_guard.add_authority(), or name one that is in the token's \"kid\".",
+					   "authority \"%s\" is not enrolled", kid);
+	return authority;
+}
+
+/*
+ * Text of a claim in the server's encoding.
+ */
+static char *
+claim_text(const char *claim)
+{
+	char	   *converted = pg_any_to_server(claim, strlen(claim), PG_UTF8);
+
+	return converted == claim ? pstrdup(claim) : converted;
+}
+
+static DgTokenStatus
+verify_with_key(const char *token, int len, const DgAuthority *authority, DgTokenClaims *claims,
+				DgTokenDetail *detail)
+{
+	DgTokenContext ctx = {0};
+	DgTokenKey *key = NULL;
+	DgTokenStatus status;
+	char	   *audience = dg_audience_text();
+
+	ctx.audience = pg_server_to_any(audience, strlen(audience), PG_UTF8);
+	ctx.kid = authority->name;
+	ctx.now = timestamptz_to_time_t(GetCurrentTimestamp());
+	ctx.clock_skew = dg_clock_skew;
+
+	status = dg_token_key_parse(authority->public_key, strlen(authority->public_key), &key, detail);
+	if (status != DG_TOKEN_OK)
+		return status;
+	status = dg_token_verify(token, len, key, &ctx, claims, detail);
+	dg_token_key_free(key);
+	return status;
+}
+
+/*
+ * Verifies one token: signature, authority, database, time. Fills in the
+ * approval; false and a refusal if it is not good. The caller is connected to
+ * SPI.
+ */
+bool
+dg_approval_verify(const char *token, int len, DgApproval *approval, DgRefusal *refusal)
+{
+	DgAuthority *authority = find_signer(token, len, refusal);
+	DgTokenDetail detail = {0};
+	DgTokenStatus status;
+
+	if (authority == NULL)
+		return false;
+	refusal->authority = authority->name;
+	status = verify_with_key(token, len, authority, &approval->claims, &detail);
+	if (status != DG_TOKEN_OK)
+		return dg_refusal_of_token(refusal, status, &detail);
+
+	/* only now, so that nobody without the key learns anything */
+	refusal->request = approval->claims.request;
+	if (authority->retired)
+		return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_RETIRED_AUTHORITY, "retired_authority",
+							  "Ask an authority that is still active.",
+							  "authority \"%s\" has been retired", authority->name);
+	approval->fingerprint = authority->fingerprint;
+	approval->tenant = claim_text(approval->claims.tenant);
+	approval->tenant_name = claim_text(approval->claims.tenant_name);
+	approval->reason = claim_text(approval->claims.reason);
+	return true;
+}
+
+/*
+ * Has the token not been used before? The caller is connected to SPI.
+ */
+bool
+dg_approval_unused(const DgApproval *approval, DgRefusal *refusal)
+{
+	Oid			types[] = {TEXTOID, TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(approval->claims.kid), CStringGetTextDatum(approval->claims.jti)};
+
+	if (dg_purge_select("SELECT 1 FROM deletion_guard.used_token WHERE authority = $1 AND jti = $2",
+						2, types, values, NULL) == 0)
+		return true;
+	return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_USED, "token_used", HINT_SIGN_AGAIN,
+						  "the token of \"%s\" has been used before", approval->claims.kid);
+}
+
+/* ----------------------------------------------------------------------
+ * Several tokens
+ * ----------------------------------------------------------------------
+ */
+
+static bool
+refuse_act(const DgApproval *approval, DgTokenAct act, DgRefusal *refusal)
+{
+	dg_refusal_set(refusal, DG_ERRCODE_TOKEN_WRONG_ACT, "wrong_act",
+				   "Have the authority sign a token for this act.",
+				   "the token of \"%s\" is not for \"%s\"", approval->claims.kid, dg_token_act_name(act));
+	return dg_refusal_detail(refusal, "It permits \"%s\".", dg_token_act_name(approval->claims.act));
+}
+
+/*
+ * Is the authority, or its key, among those that have approved already?
+ */
+static bool
+approved_already(List *approvals, const DgApproval *approval)
+{
+	ListCell   *lc;
+
+	foreach(lc, approvals)
+	{
+		DgApproval *other = lfirst(lc);
+
+		if (strcmp(other->claims.kid, approval->claims.kid) == 0 ||
+			strcmp(other->fingerprint, approval->fingerprint) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+verify_token(Datum token, DgTokenAct act, List **approvals, DgRefusal *refusal)
+{
+	text	   *bytes = DatumGetTextPP(token);
+	DgApproval *approval = palloc0(sizeof(DgApproval));
+
+	if (!dg_approval_verify(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), approval, refusal))
+		return false;
+	if (approval->claims.act != act)
+		return refuse_act(approval, act, refusal);
+	if (approved_already(*approvals, approval))
+		return dg_refusal_set(refusal, DG_ERRCODE_MORE_APPROVALS, "same_authority",
+							  "Give one token of each authority.",
+							  "more than one token is of authority \"%s\"", approval->claims.kid);
+	*approvals = lappend(*approvals, approval);
+	return true;
+}
+
+/*
+ * Verifies the tokens of a call: each is good, is for this act, and is of an
+ * authority of its own. The caller is connected to SPI.
+ */
+bool
+dg_approvals_verify(ArrayType *tokens, DgTokenAct act, List **approvals, DgRefusal *refusal)
+{
+	Datum	   *elems;
+	bool	   *nulls;
+	int			nelems = 0;
+
+	*approvals = NIL;
+	if (tokens != NULL)
+		deconstruct_array(tokens, TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, &nelems);
+	if (nelems == 0)
+		return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_REQUIRED, "token_required",
+							  "Have an enrolled authority sign one and pass it as a parameter.",
+							  "a token for \"%s\" is required", dg_token_act_name(act));
+	if (nelems > MAX_TOKENS)
+		return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_MALFORMED, "too_many_tokens", NULL,
+							  "more than %d tokens", MAX_TOKENS);
+	for (int i = 0; i < nelems; i++)
+	{
+		if (nulls[i])
+			return dg_refusal_of_token(refusal, DG_TOKEN_EMPTY, NULL);
+		if (!verify_token(elems[i], act, approvals, refusal))
+			return false;
+	}
+	refusal->authority = NULL;
+	return true;
+}
+
+/*
+ * Are there as many approvals as needed?
+ */
+bool
+dg_approvals_suffice(List *approvals, int needed, DgRefusal *refusal)
+{
+	if (list_length(approvals) >= needed)
+		return true;
+	dg_refusal_set(refusal, DG_ERRCODE_MORE_APPROVALS, "more_approvals",
+				   "Pass the tokens of all of them in one call.",
+				   "%d authorities must approve", needed);
+	return dg_refusal_detail(refusal, "Tokens of %d were given.", list_length(approvals));
+}
+
+/*
+ * Marks the tokens as used. Whoever comes second, here or in a concurrent
+ * transaction, gets an error. The caller is connected to SPI.
+ */
+void
+dg_approvals_use(List *approvals, int64 ledger_id)
+{
+	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, FLOAT8OID, INT8OID};
+	ListCell   *lc;
+
+	foreach(lc, approvals)
+	{
+		DgApproval *approval = lfirst(lc);
+		Datum		values[5];
+
+		values[0] = CStringGetTextDatum(approval->claims.kid);
+		values[1] = CStringGetTextDatum(approval->claims.jti);
+		values[2] = CStringGetTextDatum(dg_token_act_name(approval->claims.act));
+		values[3] = Float8GetDatum((double) approval->claims.exp);
+		values[4] = Int64GetDatum(ledger_id);
+		dg_spi_execute("INSERT INTO deletion_guard.used_token (authority, jti, act, used_at, expires_at, ledger_id)"
+					   " VALUES ($1, $2, $3, now(), to_timestamp($4), $5)"
+					   " ON CONFLICT (authority, jti) DO NOTHING", 5, types, values, NULL);
+		if (SPI_processed == 0)
+		{
+			DgRefusal	refusal = {.authority = approval->claims.kid};
+
+			dg_refusal_set(&refusal, DG_ERRCODE_TOKEN_USED, "token_used", HINT_SIGN_AGAIN,
+						   "the token of \"%s\" has been used before", approval->claims.kid);
+			dg_refuse(&refusal, "token");
+		}
+	}
+}

@@ -1,0 +1,247 @@
+/*
+ * purge_plan.c
+ *		What a request covers: which parts of which deletions, how many rows.
+ *
+ * A plan's digest is what authorities sign. It is the SHA-256 of this canonical
+ * text (see ledger_digest.c), all of it in UTF-8:
+ *
+ *		"deletion_guard plan 1", audience, request, tenant, tenant_name,
+ *		number of parts, and for each part, by deletion and part:
+ *		deletion, part, relation name, rows still in the bin
+ *
+ * Rows that are in the bin do not change, so a part with as many rows as before
+ * is the same part. Whatever is added, undeleted or purged meanwhile changes
+ * the digest.
+ */
+#include "purge.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+
+#define MAX_DIFFERENCES 10
+
+/*
+ * When a deletion is due is recorded with it. One that was made while the clock
+ * was behind an earlier deletion's counts as made at that one's time: setting
+ * the clock back makes nothing due. Times that are still to come are of a clock
+ * that was ahead, and do not count.
+ */
+#define PLAN_QUERY \
+	"SELECT p.deletion_id, p.part, b.relation::oid, b.bin_table::oid, b.relation_name," \
+	" p.rows - p.restored - p.purged, r.deleted_at," \
+	" greatest(r.purge_not_before, r.purge_not_before + (" \
+	"  (SELECT e.deleted_at FROM deletion_guard.deletion_record e" \
+	"   WHERE e.deletion_id < r.deletion_id AND e.deleted_at <= clock_timestamp()" \
+	"   ORDER BY e.deleted_at DESC LIMIT 1) - r.deleted_at)), p.tenant_name" \
+	" FROM deletion_guard.deletion_part p" \
+	" JOIN deletion_guard.bin b ON b.bin_id = p.bin_id" \
+	" JOIN deletion_guard.deletion_record r ON r.deletion_id = p.deletion_id" \
+	" WHERE p.tenant = $1 AND p.rows > p.restored + p.purged AND r.deleted_at <= $2" \
+	" AND ($3 IS NULL OR b.relation = ANY ($3))" \
+	" ORDER BY p.deletion_id, p.part"
+
+static void
+put_utf8(StringInfo buf, const char *value)
+{
+	dg_put_text(buf, pg_server_to_any(value, strlen(value), PG_UTF8));
+}
+
+static void
+plan_digest(DgPlan *plan, const DgRequest *request)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	dg_put_text(&buf, "deletion_guard plan 1");
+	put_utf8(&buf, dg_audience_text());
+	dg_put_int64(&buf, request->id);
+	put_utf8(&buf, request->tenant);
+	put_utf8(&buf, request->tenant_name);
+	dg_put_int64(&buf, plan->nparts);
+	for (int i = 0; i < plan->nparts; i++)
+	{
+		dg_put_int64(&buf, plan->parts[i].deletion);
+		dg_put_int64(&buf, plan->parts[i].part);
+		put_utf8(&buf, plan->parts[i].relation_name);
+		dg_put_int64(&buf, plan->parts[i].rows);
+	}
+	dg_sha256(buf.data, buf.len, plan->digest);
+	pfree(buf.data);
+}
+
+static void
+read_part(DgPlanPart *part, uint64 row)
+{
+	part->deletion = dg_row_int64(row, 1, NULL);
+	part->part = (int32) dg_row_int64(row, 2, NULL);
+	part->relation = (Oid) dg_row_int64(row, 3, NULL);
+	part->bin_table = (Oid) dg_row_int64(row, 4, NULL);
+	part->relation_name = dg_row_text(row, 5);
+	part->rows = dg_row_int64(row, 6, NULL);
+	part->deleted_at = dg_row_time(row, 7, NULL);
+	part->due_at = dg_row_time(row, 8, NULL);
+	part->tenant_name = dg_row_text(row, 9);
+}
+
+/*
+ * Finds what the request covers now; palloc'd. The caller is connected to SPI
+ * and holds the tenant's lock.
+ */
+DgPlan *
+dg_plan_make(const DgRequest *request)
+{
+	Oid			types[] = {TEXTOID, TIMESTAMPTZOID, REGCLASSARRAYOID};
+	Datum		values[] = {CStringGetTextDatum(request->tenant),
+		TimestampTzGetDatum(request->deleted_before), request->relations};
+	char		nulls[] = {' ', ' ', request->all_relations ? 'n' : ' '};
+	DgPlan	   *plan = palloc0(sizeof(DgPlan));
+
+	plan->nparts = dg_purge_select(PLAN_QUERY, 3, types, values, nulls);
+	plan->parts = palloc0(sizeof(DgPlanPart) * Max(plan->nparts, 1));
+	plan->due_at = DT_NOBEGIN;
+	for (int i = 0; i < plan->nparts; i++)
+	{
+		read_part(&plan->parts[i], i);
+		plan->rows += plan->parts[i].rows;
+		plan->due_at = Max(plan->due_at, plan->parts[i].due_at);
+	}
+	plan_digest(plan, request);
+	return plan;
+}
+
+/*
+ * Keeps the plan as it is reviewed.
+ */
+void
+dg_plan_store(const DgPlan *plan, int64 request)
+{
+	Oid			types[] = {INT8OID, INT8OID, INT4OID, TEXTOID, INT8OID};
+
+	for (int i = 0; i < plan->nparts; i++)
+	{
+		const DgPlanPart *part = &plan->parts[i];
+		Datum		values[] = {Int64GetDatum(request), Int64GetDatum(part->deletion),
+			Int32GetDatum(part->part), CStringGetTextDatum(part->relation_name), Int64GetDatum(part->rows)};
+
+		dg_spi_execute("INSERT INTO deletion_guard.purge_request_part"
+					   " (request_id, deletion_id, part, relation_name, rows)"
+					   " VALUES ($1, $2, $3, $4, $5)", 5, types, values, NULL);
+	}
+}
+
+/* ----------------------------------------------------------------------
+ * For people
+ * ----------------------------------------------------------------------
+ */
+
+static void
+put_line(StringInfo buf, int *lines, const char *line)
+{
+	if ((*lines)++ < MAX_DIFFERENCES)
+		appendStringInfo(buf, "%s%s", buf->len > 0 ? "\n" : "", line);
+}
+
+static void
+describe_difference(StringInfo buf, int *lines, int64 deletion, const char *relation, int64 reviewed, int64 now)
+{
+	if (reviewed != now)
+		put_line(buf, lines, psprintf("Deletion " INT64_FORMAT ", table %s: " INT64_FORMAT
+									  " rows were reviewed, " INT64_FORMAT " are in the bin now.",
+									  deletion, relation, reviewed, now));
+}
+
+static int
+compare_parts(const DgPlanPart *a, const DgPlanPart *b)
+{
+	if (a->deletion != b->deletion)
+		return a->deletion < b->deletion ? -1 : 1;
+	if (a->part != b->part)
+		return a->part < b->part ? -1 : 1;
+	return 0;
+}
+
+/*
+ * Reads the plan as it was reviewed.
+ */
+static DgPlan *
+reviewed_plan(int64 request)
+{
+	Oid			types[] = {INT8OID};
+	Datum		values[] = {Int64GetDatum(request)};
+	DgPlan	   *plan = palloc0(sizeof(DgPlan));
+
+	plan->nparts = dg_purge_select("SELECT deletion_id, part, relation_name, rows"
+								   " FROM deletion_guard.purge_request_part WHERE request_id = $1"
+								   " ORDER BY deletion_id, part", 1, types, values, NULL);
+	plan->parts = palloc0(sizeof(DgPlanPart) * Max(plan->nparts, 1));
+	for (int i = 0; i < plan->nparts; i++)
+	{
+		plan->parts[i].deletion = dg_row_int64(i, 1, NULL);
+		plan->parts[i].part = (int32) dg_row_int64(i, 2, NULL);
+		plan->parts[i].relation_name = dg_row_text(i, 3);
+		plan->parts[i].rows = dg_row_int64(i, 4, NULL);
+	}
+	return plan;
+}
+
+/*
+ * Says how what is in the bin now differs from what was reviewed; palloc'd,
+ * some lines at most.
+ */
+char *
+dg_plan_difference(const DgPlan *plan, int64 request)
+{
+	DgPlan	   *reviewed = reviewed_plan(request);
+	StringInfoData buf;
+	int			lines = 0;
+	int			i = 0;
+	int			j = 0;
+
+	initStringInfo(&buf);
+	while (i < reviewed->nparts || j < plan->nparts)
+	{
+		DgPlanPart *old = i < reviewed->nparts ? &reviewed->parts[i] : NULL;
+		DgPlanPart *new = j < plan->nparts ? &plan->parts[j] : NULL;
+		int			cmp = old == NULL ? 1 : new == NULL ? -1 : compare_parts(old, new);
+
+		if (cmp < 0)
+			describe_difference(&buf, &lines, old->deletion, old->relation_name, old->rows, 0);
+		else if (cmp > 0)
+			describe_difference(&buf, &lines, new->deletion, new->relation_name, 0, new->rows);
+		else
+			describe_difference(&buf, &lines, new->deletion, new->relation_name, old->rows, new->rows);
+		i += cmp <= 0;
+		j += cmp >= 0;
+	}
+	if (lines > MAX_DIFFERENCES)
+		appendStringInfo(&buf, "\nThere are %d more differences.", lines - MAX_DIFFERENCES);
+	if (lines == 0)
+		appendStringInfoString(&buf, "The tenant's name, or the database itself, is another one now.");
+	return buf.data;
+}
+
+/*
+ * The plan in words, a line for each part; palloc'd.
+ */
+char *
+dg_plan_summary(const DgPlan *plan)
+{
+	StringInfoData buf;
+	int			lines = 0;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < plan->nparts; i++)
+	{
+		const DgPlanPart *part = &plan->parts[i];
+
+		put_line(&buf, &lines,
+				 psprintf("Deletion " INT64_FORMAT " of %s, table %s: " INT64_FORMAT " rows, due %s.",
+						  part->deletion, pstrdup(timestamptz_to_str(part->deleted_at)), part->relation_name, part->rows,
+						  TIMESTAMP_IS_NOEND(part->due_at) ? "never" : pstrdup(timestamptz_to_str(part->due_at))));
+	}
+	if (lines > MAX_DIFFERENCES)
+		appendStringInfo(&buf, "\nAnd %d more parts, see deletion_guard.purge_plan().", lines - MAX_DIFFERENCES);
+	return buf.data;
+}

@@ -1,0 +1,251 @@
+/*
+ * purge_request.c
+ *		Asking for a purge: request_purge() and withdraw_purge().
+ *
+ * A request fixes what is covered (tenant, tables, a point in time) and the
+ * plan as it is at that moment. request_purge() shows the plan and returns the
+ * claims for an authority to sign; the signer adds iat, nbf, exp and jti.
+ */
+#include "purge.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+PG_FUNCTION_INFO_V1(dg_request_purge);
+PG_FUNCTION_INFO_V1(dg_withdraw_purge);
+
+/*
+ * Finds a request; NULL if there is none of that number. The caller is
+ * connected to SPI, in whose memory the result is.
+ */
+DgRequest *
+dg_request_find(int64 id)
+{
+	Oid			types[] = {INT8OID};
+	Datum		values[] = {Int64GetDatum(id)};
+	DgRequest  *request;
+	bytea	   *digest;
+	bool		isnull;
+
+	if (dg_purge_select("SELECT request_id, tenant, coalesce(tenant_name, ''), coalesce(reason, ''),"
+						" relations, deleted_before, rows, digest, state"
+						" FROM deletion_guard.purge_request_record WHERE request_id = $1",
+						1, types, values, NULL) == 0)
+		return NULL;
+	request = palloc0(sizeof(DgRequest));
+	request->id = id;
+	request->tenant = dg_row_text(0, 2);
+	request->tenant_name = dg_row_text(0, 3);
+	request->reason = dg_row_text(0, 4);
+	request->relations = dg_row_datum(0, 5, &request->all_relations);
+	request->deleted_before = dg_row_time(0, 6, NULL);
+	request->rows = dg_row_int64(0, 7, NULL);
+	digest = DatumGetByteaPP(dg_row_datum(0, 8, &isnull));
+	if (isnull || VARSIZE_ANY_EXHDR(digest) != DG_DIGEST_SIZE)
+		elog(ERROR, "digest of request " INT64_FORMAT " is damaged", id);
+	memcpy(request->digest, VARDATA_ANY(digest), DG_DIGEST_SIZE);
+	request->state = dg_row_text(0, 9);
+	return request;
+}
+
+/* ----------------------------------------------------------------------
+ * request_purge
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * A text that a token must have room for, in UTF-8 as there.
+ */
+static void
+read_arguments(FunctionCallInfo fcinfo, DgRequest *request)
+{
+	request->tenant = text_to_cstring(dg_required_text(fcinfo, 0, "tenant"));
+	request->reason = text_to_cstring(dg_required_text(fcinfo, 1, "reason"));
+	request->all_relations = PG_ARGISNULL(2);
+	if (!request->all_relations)
+		request->relations = PG_GETARG_DATUM(2);
+	if (PG_ARGISNULL(3))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("deleted_before must not be null")));
+	request->deleted_before = PG_GETARG_TIMESTAMPTZ(3);
+}
+
+static void
+store_request(const DgRequest *request, const DgPlan *plan)
+{
+	Oid			types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, REGCLASSARRAYOID, TIMESTAMPTZOID,
+	TEXTOID, INT8OID, BYTEAOID, INT8OID};
+	Datum		values[10];
+	char		nulls[10];
+	char	   *digest = dg_hex(plan->digest, DG_DIGEST_SIZE);
+	int64		entry;
+
+	entry = dg_ledger_append("request_purge",
+							 psprintf("{\"request\": " INT64_FORMAT ", \"rows\": " INT64_FORMAT ", \"digest\": \"%s\"}",
+									  request->id, plan->rows, digest));
+	memset(nulls, ' ', sizeof(nulls));
+	nulls[4] = request->all_relations ? 'n' : ' ';
+	values[0] = Int64GetDatum(request->id);
+	values[1] = CStringGetTextDatum(request->tenant);
+	values[2] = CStringGetTextDatum(request->tenant_name);
+	values[3] = CStringGetTextDatum(request->reason);
+	values[4] = request->relations;
+	values[5] = TimestampTzGetDatum(request->deleted_before);
+	values[6] = CStringGetTextDatum(dg_session_role());
+	values[7] = Int64GetDatum(plan->rows);
+	values[8] = PointerGetDatum(dg_bytea(plan->digest, DG_DIGEST_SIZE));
+	values[9] = Int64GetDatum(entry);
+	dg_spi_execute("INSERT INTO deletion_guard.purge_request_record"
+				   " (request_id, tenant, tenant_name, reason, relations, deleted_before,"
+				   "  requested_at, requested_by, rows, digest, state, ledger_id)"
+				   " VALUES ($1, $2, $3, $4, $5, $6, now(), $7, $8, $9, 'open', $10)",
+				   10, types, values, nulls);
+	dg_plan_store(plan, request->id);
+}
+
+/*
+ * Shows the plan and whatever stands against it. Notices only: the server's log
+ * need not know the tenant's name.
+ */
+static void
+show_plan(const DgRequest *request, const DgPlan *plan)
+{
+	TimestampTz held_at;
+	int64		hold = dg_hold_active(request->tenant, &held_at);
+
+	ereport(NOTICE,
+			(errmsg("request %lld covers %lld rows of tenant \"%s\", named \"%s\"",
+					(long long) request->id, (long long) plan->rows, request->tenant, request->tenant_name),
+			 errdetail("%s", dg_plan_summary(plan))));
+	if (hold != 0)
+		ereport(NOTICE,
+				(errmsg("the tenant is on hold since %s", timestamptz_to_str(held_at)),
+				 errdetail("Nothing of it is purged until hold %lld is released.", (long long) hold)));
+	if (TIMESTAMP_IS_NOEND(plan->due_at))
+		ereport(NOTICE,
+				(errmsg("some of these rows are to be kept for ever"),
+				 errdetail("deletion_guard.retention was -1 or empty when they were deleted.")));
+	else if (plan->due_at > GetCurrentTimestamp())
+		ereport(NOTICE,
+				(errmsg("not all of these rows are due before %s", timestamptz_to_str(plan->due_at))));
+	for (int i = 0; i < plan->nparts; i++)
+	{
+		const char *name = plan->parts[i].tenant_name;
+
+		if (name != NULL && strcmp(name, request->tenant_name) != 0)
+			ereport(NOTICE,
+					(errmsg("deletion %lld has the tenant under another name, \"%s\"",
+							(long long) plan->parts[i].deletion, name),
+					 errhint("Was it renamed, or has its key been given to another tenant since?")));
+	}
+}
+
+/*
+ * The claims to sign, as JSON.
+ */
+static char *
+request_claims(const DgRequest *request, const DgPlan *plan)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "{\"act\": \"%s\", \"aud\": %s, \"request\": " INT64_FORMAT,
+					 dg_token_act_name(DG_TOKEN_ACT_PURGE), dg_json_string(dg_audience_text()), request->id);
+	appendStringInfo(&buf, ", \"tenant\": %s, \"tenant_name\": %s, \"reason\": %s",
+					 dg_json_string(request->tenant), dg_json_string(request->tenant_name),
+					 dg_json_string(request->reason));
+	appendStringInfo(&buf, ", \"rows\": " INT64_FORMAT ", \"digest\": \"%s\"}",
+					 plan->rows, dg_hex(plan->digest, DG_DIGEST_SIZE));
+	return buf.data;
+}
+
+static void
+refuse_empty(const DgRequest *request)
+{
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_NOTHING_TO_PURGE),
+			 errmsg("the bin has nothing of tenant \"%s\" that this request would cover", request->tenant),
+			 errdetail("Only what has been deleted can be purged; live rows never are."),
+			 errhint("The view deletion_guard.deletion_detail lists what was deleted; check relations and deleted_before.")));
+}
+
+/*
+ * request_purge(tenant text, reason text, relations regclass[],
+ *				 deleted_before timestamptz) -> jsonb
+ */
+Datum
+dg_request_purge(PG_FUNCTION_ARGS)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	DgRequest	request = {0};
+	DgRefusal	refusal = {0};
+	DgPlan	   *plan;
+	Datum		claims;
+
+	PreventCommandIfReadOnly("request_purge()");
+	read_arguments(fcinfo, &request);
+
+	SPI_connect();
+	dg_lock_tenant(request.tenant);
+	request.tenant_name = dg_tenant_name(request.tenant, &refusal);
+	if (request.tenant_name == NULL)
+		dg_refuse(&refusal, "request_purge");
+	request.id = dg_purge_next_id("purge_request_id_seq");
+	plan = dg_plan_make(&request);
+	if (plan->nparts == 0)
+		refuse_empty(&request);
+	store_request(&request, plan);
+	dg_approvals_raise();
+	show_plan(&request, plan);
+
+	claims = DirectFunctionCall1(jsonb_in, CStringGetDatum(request_claims(&request, plan)));
+	claims = dg_row_result(caller, claims, JSONBOID);
+	SPI_finish();
+	PG_RETURN_DATUM(claims);
+}
+
+/* ----------------------------------------------------------------------
+ * withdraw_purge
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * withdraw_purge(request_id bigint) -> void
+ */
+Datum
+dg_withdraw_purge(PG_FUNCTION_ARGS)
+{
+	int64		id = PG_GETARG_INT64(0);
+	Oid			types[] = {INT8OID, TEXTOID, INT8OID};
+	Datum		values[3];
+	DgRequest  *request;
+
+	PreventCommandIfReadOnly("withdraw_purge()");
+	SPI_connect();
+	request = dg_request_find(id);
+	if (request != NULL)
+	{
+		dg_lock_tenant(request->tenant);
+		request = dg_request_find(id);
+	}
+	if (request == NULL || strcmp(request->state, "open") != 0)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_NO_SUCH_REQUEST),
+				 errmsg("there is no open request %lld", (long long) id),
+				 errhint("The view deletion_guard.purge_request lists requests.")));
+	values[0] = Int64GetDatum(id);
+	values[1] = CStringGetTextDatum(dg_session_role());
+	values[2] = Int64GetDatum(dg_ledger_append("withdraw_purge", psprintf("{\"request\": " INT64_FORMAT "}", id)));
+	dg_spi_execute("UPDATE deletion_guard.purge_request_record"
+				   " SET state = 'withdrawn', closed_at = now(), closed_by = $2, ledger_id = $3"
+				   " WHERE request_id = $1", 3, types, values, NULL);
+	SPI_finish();
+	PG_RETURN_VOID();
+}

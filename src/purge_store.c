@@ -1,0 +1,206 @@
+/*
+ * purge_store.c
+ *		Reading the registries, and small things every file of the room needs.
+ *
+ * What decides about a purge (authorities, holds, requests, used tokens, the
+ * bin's contents) is read with a snapshot taken on the spot, whatever the
+ * transaction's isolation level: a hold that was committed before the tenant's
+ * lock was granted counts, also for a transaction that began before it. Writes
+ * keep the transaction's rules and fail with a serialization error where those
+ * say so.
+ */
+#include "purge.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+PG_FUNCTION_INFO_V1(dg_audience);
+
+/*
+ * Runs one query as the extension's owner, seeing what is committed now and
+ * what this transaction has done. The caller is connected to SPI; the rows are
+ * in SPI_tuptable.
+ */
+int
+dg_purge_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const char *nulls)
+{
+	Oid			save_userid;
+	int			save_sec_context;
+	int			nestlevel;
+	int			ret;
+
+	GetUserIdAndSecContext(&save_userid, &save_sec_context);
+	SetUserIdAndSecContext(dg_objects()->owner,
+						   save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	nestlevel = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	PushActiveSnapshot(GetLatestSnapshot());
+	ret = SPI_execute_with_args(sql, nargs, argtypes, values, nulls, true, 0);
+	PopActiveSnapshot();
+	AtEOXact_GUC(true, nestlevel);
+	SetUserIdAndSecContext(save_userid, save_sec_context);
+	if (ret != SPI_OK_SELECT)
+		elog(ERROR, "internal query failed: %s: %s", SPI_result_code_string(ret), sql);
+	return (int) SPI_processed;
+}
+
+/*
+ * A column (from 1) of a row (from 0) of the last result, as text; NULL for
+ * null.
+ */
+char *
+dg_row_text(uint64 row, int column)
+{
+	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+}
+
+Datum
+dg_row_datum(uint64 row, int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}
+
+/*
+ * An integer column; 0 for null. isnull may be NULL.
+ */
+int64
+dg_row_int64(uint64 row, int column, bool *isnull)
+{
+	bool		null;
+	Datum		value = dg_row_datum(row, column, &null);
+
+	if (isnull != NULL)
+		*isnull = null;
+	if (null)
+		return 0;
+	switch (SPI_gettypeid(SPI_tuptable->tupdesc, column))
+	{
+		case INT8OID:
+			return DatumGetInt64(value);
+		case INT4OID:
+			return DatumGetInt32(value);
+		case OIDOID:
+		case REGCLASSOID:
+			return DatumGetObjectId(value);
+		default:
+			elog(ERROR, "column %d is not an integer", column);
+	}
+}
+
+TimestampTz
+dg_row_time(uint64 row, int column, bool *isnull)
+{
+	bool		null;
+	Datum		value = dg_row_datum(row, column, &null);
+
+	if (isnull != NULL)
+		*isnull = null;
+	return null ? DT_NOEND : DatumGetTimestampTz(value);
+}
+
+/*
+ * Copies a result out of SPI's memory.
+ */
+Datum
+dg_row_result(MemoryContext context, Datum value, Oid type)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	int16		typlen;
+	bool		typbyval;
+	Datum		copy;
+
+	get_typlenbyval(type, &typlen, &typbyval);
+	copy = datumCopy(value, typbyval, typlen);
+	MemoryContextSwitchTo(old);
+	return copy;
+}
+
+/*
+ * The next number of one of the extension's sequences. The caller is connected
+ * to SPI.
+ */
+int64
+dg_purge_next_id(const char *sequence)
+{
+	dg_spi_execute(psprintf("SELECT nextval('deletion_guard.%s')", sequence), 0, NULL, NULL, NULL);
+	return dg_row_int64(0, 1, NULL);
+}
+
+/*
+ * Who is acting, for the record: the role that logged in.
+ */
+char *
+dg_session_role(void)
+{
+	return GetUserNameFromId(GetSessionUserId(), false);
+}
+
+/*
+ * For what only the extension's owner may do, whoever was granted EXECUTE:
+ * the first key decides who can ever approve a purge.
+ */
+void
+dg_require_extension_owner(const char *act)
+{
+	if (has_privs_of_role(GetUserId(), dg_objects()->owner))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to %s", act),
+			 errhint("Only the owner of the extension, or a superuser, may do this.")));
+}
+
+/*
+ * An argument that must be given and not be blank.
+ */
+text *
+dg_required_text(FunctionCallInfo fcinfo, int arg, const char *name)
+{
+	text	   *value;
+
+	if (PG_ARGISNULL(arg))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", name)));
+	value = PG_GETARG_TEXT_PP(arg);
+	if (VARSIZE_ANY_EXHDR(value) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be empty", name)));
+	if (VARSIZE_ANY_EXHDR(value) > DG_TOKEN_MAX_TEXT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is too long", name),
+				 errdetail("It has %d bytes; a token has room for %d.",
+						   (int) VARSIZE_ANY_EXHDR(value), DG_TOKEN_MAX_TEXT)));
+	return value;
+}
+
+/*
+ * What the claim "aud" of a token for this database must say; palloc'd.
+ */
+char *
+dg_audience_text(void)
+{
+	return psprintf("deletion_guard:" UINT64_FORMAT ":%s", GetSystemIdentifier(),
+					get_database_name(MyDatabaseId));
+}
+
+/*
+ * audience() -> text
+ */
+Datum
+dg_audience(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(dg_audience_text()));
+}

@@ -1,0 +1,161 @@
+/*
+ * purge_tenant.c
+ *		What a tenant is called, which a purge must know besides its key.
+ *
+ * The live row of the tenant table decides; where the tenant is deleted, the
+ * latest deletion of its row. The name a deletion recorded stays with it until
+ * everything of the tenant has been purged. Where the tenant table has no name
+ * column, or none is set, every tenant's name is "".
+ *
+ * The key is compared as its type compares, so that an index serves, and then
+ * as text: '007' is not the key 7.
+ */
+#include "purge.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "guard.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/resowner.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#define HINT_TENANT "Give the key as the tenant table has it. The view deletion_guard.deletion_detail lists deleted tenants."
+
+/*
+ * Reads the key as its type does; false if it is nothing the type would read,
+ * so that no tenant can have it. Types throw what they dislike, hence the
+ * subtransaction.
+ */
+static bool
+read_key(Oid type, const char *tenant, Datum *key)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool ok = true;
+	Oid			input;
+	Oid			ioparam;
+
+	getTypeInputInfo(type, &input, &ioparam);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		*key = OidInputFunctionCall(input, unconstify(char *, tenant), ioparam, -1);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)
+			ReThrowError(error);
+		ok = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return ok;
+}
+
+/*
+ * The condition "key = $1" as the key's type has it; empty where the type has
+ * no equality.
+ */
+static char *
+key_condition(Oid type, const char *column)
+{
+	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR);
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(entry->eq_opr));
+	Form_pg_operator form;
+	char	   *condition;
+
+	if (!HeapTupleIsValid(tuple))
+		return "";
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	condition = psprintf("t.%s OPERATOR(%s.%s) $1 AND ", quote_identifier(column),
+						 quote_identifier(get_namespace_name(form->oprnamespace)), NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+	return condition;
+}
+
+/*
+ * Looks among the live tenants. True if the tenant is there; *name is then its
+ * name, "" for null.
+ */
+static bool
+find_live(const DgTenantTable *tenants, const char *tenant, char **name)
+{
+	char	   *key = pstrdup(NameStr(tenants->key_column));
+	char	   *name_column = pstrdup(NameStr(tenants->name_column));
+	Oid			relid = tenants->relid;
+	Oid			types[] = {getBaseType(get_atttype(relid, get_attnum(relid, key))), TEXTOID};
+	Datum		values[] = {(Datum) 0, CStringGetTextDatum(tenant)};
+	int			found;
+
+	if (!read_key(types[0], tenant, &values[0]))
+		return false;
+	found = dg_purge_select(psprintf("SELECT format('%%s', t.%s) FROM %s t"
+									 " WHERE %sformat('%%s', t.%s) = $2 LIMIT 2",
+									 quote_identifier(name_column), dg_relation_name(relid),
+									 key_condition(types[0], key), quote_identifier(key)),
+							2, types, values, NULL);
+	if (found > 1)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_TENANT_MISMATCH),
+				 errmsg("tenant key \"%s\" stands for more than one row of the tenant table", tenant),
+				 errhint("Make the key column unique.")));
+	if (found == 1)
+		*name = dg_row_text(0, 1);
+	return found == 1;
+}
+
+/*
+ * Looks among the deletions of tenants, the latest first.
+ */
+static bool
+find_deleted(const DgTenantTable *tenants, const char *tenant, char **name)
+{
+	Oid			types[] = {TEXTOID, OIDOID};
+	Datum		values[] = {CStringGetTextDatum(tenant), ObjectIdGetDatum(tenants->relid)};
+	int			found;
+
+	found = dg_purge_select("SELECT coalesce(p.tenant_name, '') FROM deletion_guard.deletion_part p"
+							" JOIN deletion_guard.bin b ON b.bin_id = p.bin_id"
+							" WHERE p.tenant = $1 AND (p.tenant_name IS NOT NULL"
+							"  OR (b.relation = $2 AND p.rows > p.restored + p.purged))"
+							" ORDER BY p.deletion_id DESC, p.part DESC LIMIT 1",
+							2, types, values, NULL);
+	if (found == 1)
+		*name = dg_row_text(0, 1);
+	return found == 1;
+}
+
+/*
+ * The tenant's name, palloc'd; NULL and a refusal where nobody of that key is
+ * known. The caller is connected to SPI.
+ */
+char *
+dg_tenant_name(const char *tenant, DgRefusal *refusal)
+{
+	const DgTenantTable *tenants = dg_tenant_table();
+	char	   *name;
+
+	if (!OidIsValid(tenants->relid) || NameStr(tenants->name_column)[0] == '\0')
+		return pstrdup("");
+	if (find_live(tenants, tenant, &name) || find_deleted(tenants, tenant, &name))
+		return name;
+	dg_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "unknown_tenant", HINT_TENANT,
+				   "tenant \"%s\" is not known", tenant);
+	dg_refusal_detail(refusal, "It is neither in %s nor among the deletions of its rows.",
+					  dg_relation_name(tenants->relid));
+	return NULL;
+}

@@ -1,0 +1,55 @@
+/*
+ * rows_update.c
+ *		Changing live rows in place, without triggers of the application: a row
+ *		that is replaced by its saved version, or that gets a lost link back.
+ */
+#include "rows.h"
+
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "utils/datum.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/*
+ * Do two rows of a table agree in every column that a foreign key of another
+ * table may refer to?
+ */
+bool
+dg_rows_same_keys(Relation rel, TupleTableSlot *a, TupleTableSlot *b)
+{
+	Bitmapset  *columns = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_KEY);
+	int			i = -1;
+
+	slot_getallattrs(a);
+	slot_getallattrs(b);
+	while ((i = bms_next_member(columns, i)) >= 0)
+	{
+		AttrNumber	attnum = i + FirstLowInvalidHeapAttributeNumber;
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+
+		if (a->tts_isnull[attnum - 1] != b->tts_isnull[attnum - 1])
+			return false;
+		if (!a->tts_isnull[attnum - 1] &&
+			!datum_image_eq(a->tts_values[attnum - 1], b->tts_values[attnum - 1],
+							att->attbyval, att->attlen))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Makes the live row at tid what the slot holds, with its index entries. The
+ * slot has passed the table's checks. A concurrent change of the row is an
+ * error.
+ */
+void
+dg_rows_update(ResultRelInfo *rri, EState *estate, ItemPointer tid, TupleTableSlot *slot)
+{
+	DgUpdateIndexes indexes;
+
+	simple_table_tuple_update(rri->ri_RelationDesc, tid, slot, estate->es_snapshot, &indexes);
+	if (rri->ri_NumIndices > 0)
+		list_free(dg_exec_update_index_tuples(rri, slot, estate, indexes));
+}
