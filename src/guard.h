@@ -51,6 +51,7 @@ extern DgGuard *dg_guard_lookup(Oid relid);
 extern const DgTenantTable *dg_tenant_table(void);
 extern void dg_guard_forget_all(void);
 extern void dg_guard_changed(Oid relid);
+extern void dg_guard_dropped(Oid relid);
 extern void dg_tenant_table_changed(void);
 
 /* guard_enrol.c */
