@@ -53,6 +53,19 @@ extern void dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const
 								 const char *tenant_name, const char *contact, int64 rows,
 								 Oid filenode, bytea *blocks);
 
+/* bin_total.c */
+
+/* Rows, and the tenants they belong to. */
+typedef struct DgTotal
+{
+	int64		rows;
+	DgTextSet  *tenants;		/* in the order they came */
+} DgTotal;
+
+extern DgTotal *dg_total_begin(void);
+extern void dg_total_add(DgTotal *total, const char *tenant, int64 rows);
+extern void dg_total_add_deletion(DgTotal *total, int64 deletion);
+
 /* bin_blocks.c */
 
 /* Where in a bin table the rows of one part are. */
