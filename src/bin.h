@@ -45,7 +45,20 @@ extern DgCapture *dg_bin_capture_plan(DgGuard *guard, Relation rel);
 extern char *dg_bin_shape(TupleDesc desc);
 
 /* bin_deletion.c */
+
+/* The deletion that the current statement makes. */
+typedef struct DgDeletion
+{
+	int64		id;				/* 0: none */
+	uint64		statement;		/* serial of its top-level statement */
+	LocalTransactionId lxid;
+	SubTransactionId subid;		/* that wrote the record */
+	int32		parts;
+} DgDeletion;
+
 extern void dg_deletion_init(void);
+extern DgDeletion dg_deletion_suspend(void);
+extern void dg_deletion_resume(DgDeletion saved);
 extern bool dg_deletion_exists(void);
 extern int64 dg_deletion_current(void);
 extern int32 dg_deletion_next_part(void);

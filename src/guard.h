@@ -123,6 +123,7 @@ extern void dg_limit_resume(DgLimitState *saved);
 struct DgTotal;
 extern void dg_limit_report(const DgLimit *limit, int64 deletion, struct DgTotal *capture);
 extern const char *dg_ceiling_name(int exceeded, int *limit);
+extern char *dg_ceiling_effect(int ceiling);
 
 /* guard_wipe.c */
 extern int64 dg_wipe_begin(void);

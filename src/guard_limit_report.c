@@ -52,6 +52,21 @@ dg_ceiling_name(int exceeded, int *limit)
 	return NULL;
 }
 
+/*
+ * What a ceiling would do to a deletion, palloc'd.
+ */
+char *
+dg_ceiling_effect(int ceiling)
+{
+	int			limit;
+	const char *name = dg_ceiling_name(ceiling, &limit);
+
+	if (ceiling == DG_CEILING_EXPECTED)
+		return psprintf("refused: tenants that deletion_guard.%s does not name", name);
+	return psprintf("%s: deletion_guard.%s is %d",
+					dg_limit_action == DG_LIMIT_ERROR ? "refused" : "warning", name, limit);
+}
+
 /* ----------------------------------------------------------------------
  * The tenants
  * ----------------------------------------------------------------------
