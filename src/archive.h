@@ -147,7 +147,7 @@ typedef struct DgArchiveField
 	const char *ptr;			/* not NUL-terminated */
 	size_t		len;
 	bool		isnull;
-	bool		isdefault;		/* DEFAULT of an INSERT */
+	bool		isdefault;		/* DEFAULT of an INSERT; len is 0 */
 } DgArchiveField;
 
 typedef struct DgArchiveRow
@@ -155,7 +155,7 @@ typedef struct DgArchiveRow
 	const DgArchiveRows *rows;
 	uint64_t	number;			/* 1 for the first row of the table */
 	bool		escaped;		/* fields are in COPY's escaped form */
-	const char *data;			/* COPY: the line without its newline */
+	const char *data;			/* COPY: the line without its newline; or "" */
 	size_t		len;
 	const DgArchiveField *fields;	/* INSERT: the values, decoded */
 	int			field_count;	/* INSERT only */

@@ -220,8 +220,8 @@ scan_blocks(DgArchive *archive, DgArchiveSource *source,
 	{
 		uint64_t	start = source->pos;
 		DgArchiveBlock *block;
-		int			type;
-		int64_t		dump_id;
+		int			type = 0;
+		int64_t		dump_id = 0;
 
 		if (!read_block_head(source, &type, &dump_id, err))
 			return false;
@@ -281,8 +281,8 @@ bool
 dg_archive_custom_source(DgArchive *archive, DgArchiveEntry *entry,
 						 DgArchiveSource *source, DgArchiveError *err)
 {
-	int			type;
-	int64_t		dump_id;
+	int			type = 0;
+	int64_t		dump_id = 0;
 
 	if (entry->place == DG_ARCHIVE_AT_UNKNOWN && !scan(archive, entry, err))
 		return false;

@@ -5,7 +5,6 @@
  *
  * Shared by the formats with a table of contents and by plain dumps.
  */
-#include <ctype.h>
 #include <string.h>
 
 #include "archive_internal.h"
@@ -47,8 +46,12 @@ dg_archive_set_encoding(DgArchive *archive, const char *name)
 	/* as the server does: letters and digits only, in one case */
 	for (i = 0; name[i] != '\0' && len + 1 < sizeof(key); i++)
 	{
-		if (isalnum((unsigned char) name[i]))
-			key[len++] = (char) toupper((unsigned char) name[i]);
+		char		c = name[i];
+
+		if (c >= 'a' && c <= 'z')
+			c = (char) (c - 'a' + 'A');
+		if ((c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
+			key[len++] = c;
 	}
 	key[len] = '\0';
 	archive->info.encoding = name;

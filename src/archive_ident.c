@@ -7,7 +7,6 @@
  * what they look for (or memory is short); what that means is the caller's
  * business.  Results live in the arena.
  */
-#include <ctype.h>
 #include <string.h>
 
 #include "archive_internal.h"
@@ -92,6 +91,13 @@ dg_archive_text_char(DgArchiveText *text, char c)
 	return true;
 }
 
+/* In ASCII only: toupper() of a Turkish locale does not make I of i. */
+static char
+upper(char c)
+{
+	return c >= 'a' && c <= 'z' ? (char) (c - 'a' + 'A') : c;
+}
+
 /* Is the unquoted word (given in upper case) here, exactly? */
 bool
 dg_archive_text_is_word(const DgArchiveText *text, const char *word)
@@ -100,7 +106,7 @@ dg_archive_text_is_word(const DgArchiveText *text, const char *word)
 
 	for (; *word != '\0'; word++, p++)
 	{
-		if (p >= text->end || toupper((unsigned char) *p) != *word)
+		if (p >= text->end || upper(*p) != *word)
 			return false;
 	}
 	return p >= text->end || !ident_part((unsigned char) *p);

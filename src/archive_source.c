@@ -142,7 +142,7 @@ dg_archive_source_int(DgArchiveSource *source, int64_t *value, DgArchiveError *e
 static bool
 next_chunk(DgArchiveSource *source, DgArchiveError *err)
 {
-	int64_t		len;
+	int64_t		len = 0;
 	uint64_t	at = source->pos;
 
 	if (!dg_archive_source_int(source, &len, err))

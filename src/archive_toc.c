@@ -209,7 +209,7 @@ read_version(DgArchive *archive, DgArchiveStream *s, int *format, DgArchiveError
 static bool
 read_compression(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 {
-	int			n;
+	int			n = 0;
 
 	if (archive->info.version_minor >= 15)
 	{
@@ -565,7 +565,7 @@ finish_tables(DgArchive *archive, DgArchiveError *err)
 bool
 dg_archive_toc_read(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 {
-	int			count;
+	int			count = 0;
 	int			i;
 
 	if (!read_header(archive, s, err) || !read_int(archive, s, &count, err))

@@ -50,6 +50,7 @@ typedef struct DgObjects
 	Oid			bin;
 	Oid			bin_pkey;
 	Oid			bin_relation_idx;
+	Oid			bin_bin_table_key;
 	Oid			bin_id_seq;
 	Oid			deletion_record;
 	Oid			deletion_record_pkey;

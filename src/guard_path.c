@@ -188,6 +188,29 @@ dg_guard_path_text(List *path)
 	return buf.data;
 }
 
+/*
+ * Replaces, in the path of a guarded table, the name that a foreign key of one
+ * of relids used to have. True if the path leads over that key.
+ */
+bool
+dg_guard_rename_in_path(Oid start, List *path, List *relids, const char *old, const char *new)
+{
+	Oid			relid = start;
+	bool		changed = false;
+	ListCell   *lc;
+
+	foreach(lc, path)
+	{
+		if (list_member_oid(relids, relid) && strcmp(lfirst(lc), old) == 0)
+		{
+			lfirst(lc) = pstrdup(new);
+			changed = true;
+		}
+		relid = foreign_key_named(relid, lfirst(lc))->confrelid;
+	}
+	return changed;
+}
+
 /* ----------------------------------------------------------------------
  * The query of a path
  * ----------------------------------------------------------------------

@@ -38,13 +38,13 @@ dg_certificate(int64 purge)
 						" WHERE purge_id = $1", 1, types, values, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("there is no purge " INT64_FORMAT, purge),
+				 errmsg("there is no purge %lld", (long long) purge),
 				 errhint("The table deletion_guard.purge_record lists purges.")));
 	entry = dg_row_int64(0, 1, &isnull);
 	if (isnull || !dg_ledger_entry(entry, &event, &details, &hash))
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_LEDGER_BROKEN),
-				 errmsg("the ledger has no entry of purge " INT64_FORMAT, purge),
+				 errmsg("the ledger has no entry of purge %lld", (long long) purge),
 				 errhint("Run deletion_guard.verify_ledger().")));
 	details[strlen(details) - 1] = '\0';
 	return DirectFunctionCall1(jsonb_in,

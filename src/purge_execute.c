@@ -130,8 +130,8 @@ begin_record(Purge *purge)
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not generate a random salt")));
 	ereport(LOG,
-			(errmsg("deletion_guard begins purge " INT64_FORMAT " of " INT64_FORMAT " rows for request " INT64_FORMAT,
-					purge->id, purge->plan->rows, purge->request->id),
+			(errmsg("deletion_guard begins purge %lld of %lld rows for request %lld",
+					(long long) purge->id, (long long) purge->plan->rows, (long long) purge->request->id),
 			 errhidestmt(true), errhidecontext(true)));
 
 	dg_salted_digest(purge->salt, purge->request->tenant, tenant_digest);
@@ -202,8 +202,8 @@ remove_part(Purge *purge, const DgPlanPart *part, DgPurgeDigest *digest)
 	if (rows != part->rows)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_VERIFICATION_FAILED),
-				 errmsg("purge of deletion " INT64_FORMAT " found " INT64_FORMAT " rows instead of " INT64_FORMAT,
-						part->deletion, rows, part->rows),
+				 errmsg("purge of deletion %lld found %lld rows instead of %lld",
+						(long long) part->deletion, (long long) rows, (long long) part->rows),
 				 errdetail("Table %s. Nothing was purged.", part->relation_name),
 				 errhint("Somebody has written the bin past deletion_guard; look into it before anything else.")));
 	dg_spi_execute("UPDATE deletion_guard.deletion_part SET purged = purged + $3"
@@ -333,8 +333,8 @@ dg_purge(PG_FUNCTION_ARGS)
 	dg_approvals_raise();
 	end_record(&purge);
 	ereport(LOG,
-			(errmsg("deletion_guard ends purge " INT64_FORMAT ": " INT64_FORMAT " rows are gone if this transaction commits",
-					purge.id, purge.rows),
+			(errmsg("deletion_guard ends purge %lld: %lld rows are gone if this transaction commits",
+					(long long) purge.id, (long long) purge.rows),
 			 errhidestmt(true), errhidecontext(true)));
 
 	certificate = dg_row_result(caller, dg_certificate(purge.id), JSONBOID);
@@ -363,12 +363,12 @@ require_purge(int64 id)
 						1, types, values, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("there is no purge " INT64_FORMAT, id),
+				 errmsg("there is no purge %lld", (long long) id),
 				 errhint("The table deletion_guard.purge_record lists purges.")));
 	if (strcmp(dg_row_text(0, 1), "annulled") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("purge " INT64_FORMAT " has been annulled already", id)));
+				 errmsg("purge %lld has been annulled already", (long long) id)));
 }
 
 /*

@@ -101,12 +101,12 @@ require_active_hold(int64 hold)
 						1, types, values, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("there is no hold " INT64_FORMAT, hold),
+				 errmsg("there is no hold %lld", (long long) hold),
 				 errhint("The table deletion_guard.hold lists holds.")));
 	if (strcmp(dg_row_text(0, 1), "t") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("hold " INT64_FORMAT " has been released already", hold)));
+				 errmsg("hold %lld has been released already", (long long) hold)));
 }
 
 /*

@@ -180,9 +180,9 @@ log_refusal(const DgRefusal *refusal, const char *act)
 		return;
 	ereport(LOG,
 			(errmsg("deletion_guard refused %s: %s", act, refusal->reason),
-			 errdetail_log("role=%s request=" INT64_FORMAT " authority=%s repeated=" INT64_FORMAT,
-						   dg_session_role(), refusal->request,
-						   refusal->authority ? refusal->authority : "-", suppressed),
+			 errdetail_log("role=%s request=%lld authority=%s repeated=%lld",
+						   dg_session_role(), (long long) refusal->request,
+						   refusal->authority ? refusal->authority : "-", (long long) suppressed),
 			 errhidestmt(true), errhidecontext(true)));
 }
 

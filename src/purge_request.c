@@ -121,13 +121,13 @@ show_plan(const DgRequest *request, const DgPlan *plan)
 	int64		hold = dg_hold_active(request->tenant, &held_at);
 
 	ereport(NOTICE,
-			(errmsg("request " INT64_FORMAT " covers " INT64_FORMAT " rows of tenant \"%s\", named \"%s\"",
-					request->id, plan->rows, request->tenant, request->tenant_name),
+			(errmsg("request %lld covers %lld rows of tenant \"%s\", named \"%s\"",
+					(long long) request->id, (long long) plan->rows, request->tenant, request->tenant_name),
 			 errdetail("%s", dg_plan_summary(plan))));
 	if (hold != 0)
 		ereport(NOTICE,
 				(errmsg("the tenant is on hold since %s", timestamptz_to_str(held_at)),
-				 errdetail("Nothing of it is purged until hold " INT64_FORMAT " is released.", hold)));
+				 errdetail("Nothing of it is purged until hold %lld is released.", (long long) hold)));
 	if (TIMESTAMP_IS_NOEND(plan->due_at))
 		ereport(NOTICE,
 				(errmsg("some of these rows are to be kept for ever"),
@@ -141,8 +141,8 @@ show_plan(const DgRequest *request, const DgPlan *plan)
 
 		if (name != NULL && strcmp(name, request->tenant_name) != 0)
 			ereport(NOTICE,
-					(errmsg("deletion " INT64_FORMAT " has the tenant under another name, \"%s\"",
-							plan->parts[i].deletion, name),
+					(errmsg("deletion %lld has the tenant under another name, \"%s\"",
+							(long long) plan->parts[i].deletion, name),
 					 errhint("Was it renamed, or has its key been given to another tenant since?")));
 	}
 }
@@ -238,7 +238,7 @@ dg_withdraw_purge(PG_FUNCTION_ARGS)
 	if (request == NULL || strcmp(request->state, "open") != 0)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_NO_SUCH_REQUEST),
-				 errmsg("there is no open request " INT64_FORMAT, id),
+				 errmsg("there is no open request %lld", (long long) id),
 				 errhint("The view deletion_guard.purge_request lists requests.")));
 	values[0] = Int64GetDatum(id);
 	values[1] = CStringGetTextDatum(dg_session_role());
