@@ -145,6 +145,12 @@ extern void dg_guard_check_drop(Oid classid, Oid objid, int subid);
 extern void dg_guard_check_alter(Oid classid, Oid objid);
 extern void dg_guard_check_utility(Node *parsetree);
 
+/* guard_store.c */
+extern bool dg_store_has_rows(Oid relid);
+extern bool dg_store_at_stake(void);
+extern void dg_store_check_alter(Oid classid, Oid objid);
+extern void dg_store_check_utility(Node *parsetree);
+
 /* guard_protect.c */
 extern bool dg_is_store(Oid relid);
 extern void dg_protect_check_query(PlannedStmt *stmt);
