@@ -60,7 +60,7 @@ CREATE VIEW deletion_guard.rehydration_progress AS
 	SELECT p.pid,
 		   d.datname AS database,
 		   (ARRAY['finding', 'restoring', 'checking'])[p.param13] AS phase,
-		   p.relid::regclass AS relation,
+		   CASE WHEN d.datname = pg_catalog.current_database() THEN p.relid::regclass END AS relation,
 		   p.param15 AS bytes_done,
 		   nullif(p.param16, 0) AS bytes_total,
 		   p.param17 AS rows_read,
