@@ -459,7 +459,7 @@ rehydrate(FunctionCallInfo fcinfo, DgTenants *tenants)
 	InitMaterializedSRF(fcinfo, 0);
 
 	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	call.plan = dg_rehydrate_plan(call.archive, tenants, relations);
+	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, NIL);
 	lock_tenants(tenants);
 	if (call.dry_run)
 		restore_dry(&call);

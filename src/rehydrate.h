@@ -23,6 +23,7 @@
 
 #include "nodes/pg_list.h"
 #include "utils/array.h"
+#include "utils/jsonb.h"
 
 /* rehydrate_archive.c */
 typedef struct DgRehydrateArchive
@@ -118,6 +119,27 @@ extern void dg_finder_live_query(DgFinder *finder, List **finders, const DgTenan
 								 const char *select, DgLiveQuery *query);
 extern void dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants);
 
+/* rehydrate_mapping.c */
+typedef struct DgColumnMapping
+{
+	char	   *from;
+	char	   *to;				/* NULL: left out */
+	bool		used;
+} DgColumnMapping;
+
+typedef struct DgTableMapping
+{
+	char	   *name;			/* in the archive */
+	Oid			relation;		/* InvalidOid: the one of the same name */
+	List	   *columns;		/* of DgColumnMapping */
+	bool		used;
+} DgTableMapping;
+
+extern List *dg_mapping_parse(Jsonb *mapping);
+extern DgTableMapping *dg_mapping_find(List *mapping, const char *name);
+extern const char *dg_mapping_column(DgTableMapping *table, const char *name);
+extern void dg_mapping_check_used(List *mapping);
+
 /* rehydrate_plan.c */
 
 /* A table of the archive that holds rows of tenants. */
@@ -130,8 +152,10 @@ typedef struct DgSource
 	List	   *covers;			/* OIDs: relid and all tables it is a partition of */
 	DgFinder   *finder;			/* tells the tenant of its rows, NULL: nothing does */
 	bool		wanted;			/* its rows are, not just its keys */
-	int			ncolumns;
-	DgSourceColumn *columns;	/* in the order of a row's fields */
+	int			nfields;		/* of a row */
+	int			ncolumns;		/* of them that are not left out */
+	DgSourceColumn *columns;	/* under their live names */
+	int		   *fields;			/* where they are in a row */
 } DgSource;
 
 /* A reading of one table. */
@@ -160,7 +184,9 @@ typedef struct DgRehydratePlan
 } DgRehydratePlan;
 
 extern DgRehydratePlan *dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants,
-										  List *relations);
+										  List *relations, List *mapping);
+extern bool dg_source_find_columns(const DgSource *source, int ncolumns, const char **columns,
+								   int *fields);
 extern char *dg_tenant_source_text(Oid relid);
 
 /* rehydrate_read.c */

@@ -118,26 +118,26 @@ split_row(Reading *reading, const DgArchiveRow *row)
 {
 	DgSource   *source = reading->pass->source;
 	DgArchiveError error;
-	int			n = dg_archive_row_split(row, reading->fields, source->ncolumns, &error);
+	int			n = dg_archive_row_split(row, reading->fields, source->nfields, &error);
 
 	if (n < 0)
 		dg_rehydrate_fail(reading->archive, &error);
-	if (n != source->ncolumns)
+	if (n != source->nfields)
 		elog(ERROR, "row of table %s has %d fields where there are %d columns",
-			 source->name, n, source->ncolumns);
+			 source->name, n, source->nfields);
 	if (row->escaped && !reading->archive->convert)
 		(void) pg_verify_mbstr(GetDatabaseEncoding(), row->data, (int) row->len, false);
 
 	resetStringInfo(&reading->text);
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < source->ncolumns; i++)
 	{
-		DgArchiveField *field = &reading->fields[i];
+		DgArchiveField *field = &reading->fields[source->fields[i]];
 
 		reading->nulls[i] = field->isnull || field->isdefault;
 		reading->values[i] = reading->nulls[i] ? 0 : append_field(reading, field, row->escaped);
 	}
 	/* the buffer does not move any more */
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < source->ncolumns; i++)
 	{
 		if (!reading->nulls[i])
 			reading->values[i] = CStringGetDatum(reading->text.data + reading->values[i]);
@@ -251,16 +251,7 @@ fields_of(const DgSource *source, int ncolumns, const char **columns)
 {
 	int		   *fields = palloc(sizeof(int) * ncolumns);
 
-	for (int i = 0; i < ncolumns; i++)
-	{
-		fields[i] = 0;
-		while (fields[i] < source->ncolumns &&
-			   strcmp(source->columns[fields[i]].name, columns[i]) != 0)
-			fields[i]++;
-		if (fields[i] == source->ncolumns)
-			return NULL;
-	}
-	return fields;
+	return dg_source_find_columns(source, ncolumns, columns, fields) ? fields : NULL;
 }
 
 static void
@@ -280,7 +271,7 @@ begin_reading(Reading *reading)
 		reading->feed_fields = lappend(reading->feed_fields,
 									   fields_of(source, feed->ncolumns, feed->columns));
 	}
-	reading->fields = palloc(sizeof(DgArchiveField) * (source->ncolumns + 1));
+	reading->fields = palloc(sizeof(DgArchiveField) * (source->nfields + 1));
 	reading->values = palloc(sizeof(Datum) * (source->ncolumns + 1));
 	reading->nulls = palloc(sizeof(bool) * (source->ncolumns + 1));
 	initStringInfo(&reading->text);
