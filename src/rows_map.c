@@ -51,6 +51,8 @@ struct DgRowsMap
 	int			nlost;			/* source columns that have no place any more */
 	int		   *lost;
 	const char **lost_names;
+	TupleDesc	desc;
+	int			current;		/* the column at hand, for messages */
 };
 
 static int
@@ -144,6 +146,7 @@ dg_rows_map_make(Relation rel, const DgSourceColumn *columns, int ncolumns)
 
 	map->relation = pstrdup(RelationGetRelationName(rel));
 	map->natts = desc->natts;
+	map->desc = desc;
 	map->columns = palloc0(sizeof(ColumnMap) * desc->natts);
 	for (int i = 0; i < desc->natts; i++)
 	{
@@ -197,6 +200,19 @@ apply_column(ColumnMap *map, ExprContext *econtext, Datum value, bool *isnull)
 }
 
 /*
+ * Names the column whose value is not accepted.
+ */
+static void
+error_context(void *arg)
+{
+	DgRowsMap  *map = arg;
+
+	if (map->current >= 0)
+		errcontext("column \"%s\" of table \"%s\"",
+				   NameStr(TupleDescAttr(map->desc, map->current)->attname), map->relation);
+}
+
+/*
  * Fills a virtual slot of the table from the source's values, in the order of
  * its columns; a text source's values are C strings. What is new is palloc'd
  * in econtext's per-tuple memory.
@@ -206,7 +222,9 @@ dg_rows_map_apply(DgRowsMap *map, ExprContext *econtext,
 				  Datum *values, bool *nulls, TupleTableSlot *slot)
 {
 	MemoryContext old = MemoryContextSwitchTo(econtext->ecxt_per_tuple_memory);
+	ErrorContextCallback callback;
 
+	map->current = -1;
 	for (int i = 0; i < map->nlost; i++)
 	{
 		if (!nulls[map->lost[i]])
@@ -218,17 +236,23 @@ dg_rows_map_apply(DgRowsMap *map, ExprContext *econtext,
 					 errhint("Add the column again, restore, and move its values to where they belong now.")));
 	}
 
+	callback.callback = error_context;
+	callback.arg = map;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
 	ExecClearTuple(slot);
 	for (int i = 0; i < map->natts; i++)
 	{
 		ColumnMap  *column = &map->columns[i];
 		bool		from_source = column->rule != COLUMN_NULL && column->rule != COLUMN_DEFAULT;
 
+		map->current = i;
 		slot->tts_isnull[i] = from_source ? nulls[column->source] : true;
 		slot->tts_values[i] = apply_column(column, econtext,
 										   from_source ? values[column->source] : (Datum) 0,
 										   &slot->tts_isnull[i]);
 	}
+	error_context_stack = callback.previous;
 	ExecStoreVirtualTuple(slot);
 	MemoryContextSwitchTo(old);
 }
