@@ -297,7 +297,8 @@ dg_rows_fkeys_hint(DgRowsForeignKeys *fkeys, const char *hint)
 }
 
 /*
- * Is this a key that is checked here?
+ * Is this a key that is checked here? A key to a partitioned table has parts
+ * that name its partitions; they are not to be checked one by one.
  */
 static bool
 is_checkable(ForeignKeyCacheInfo *info, bool *match_full)
@@ -310,7 +311,7 @@ is_checkable(ForeignKeyCacheInfo *info, bool *match_full)
 		elog(ERROR, "cache lookup failed for constraint %u", info->conoid);
 	con = (Form_pg_constraint) GETSTRUCT(tuple);
 	*match_full = (con->confmatchtype == FKCONSTR_MATCH_FULL);
-	result = !con->condeferrable && DG_CONSTRAINT_IS_PLAIN(con);
+	result = !con->condeferrable && !OidIsValid(con->conparentid) && DG_CONSTRAINT_IS_PLAIN(con);
 	ReleaseSysCache(tuple);
 	return result;
 }
