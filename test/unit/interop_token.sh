@@ -208,8 +208,8 @@ END
 echo '{"private": true}' >package.json
 if ! command -v "$node" >log 2>&1; then
 	skip "jose" "Node is not installed"
-elif ! "$npm" install --silent --no-audit --no-fund --no-package-lock jose >log 2>&1; then
-	skip "jose" "the package jose cannot be installed"
+elif ! timeout -k 5 60 "$npm" install --silent --no-audit --no-fund --no-package-lock jose >log 2>&1; then
+	skip "jose" "npm did not install the package jose within a minute"
 else
 	for pair in EdDSA:ed ES256:es; do
 		alg=${pair%:*}
