@@ -77,6 +77,8 @@ extern void dg_guard_hooks_init(void);
 extern void dg_statement_init(void);
 extern void dg_statement_begin(void);
 extern void dg_statement_run(const void *query);
+extern void dg_statement_note_plan(const PlannedStmt *plan);
+extern bool dg_statement_may_delete(void);
 extern int	dg_statement_enter(void);
 extern void dg_statement_leave(int saved);
 extern uint64 dg_statement_serial(void);

@@ -485,7 +485,7 @@ sub script
 	}
 	out('\echo undeleting:', "SELECT take('deleted');",
 		"SELECT count(*) AS deletions, sum(rows) AS rows FROM deletion_guard.deletion WHERE id > :since;",
-		"SELECT undelete_all(:since, '" . (chance(50) ? word() : '') . "') IS NULL AS undone;", $epilogue);
+		"SELECT coalesce(undelete_all(:since, '" . (chance(50) ? word() : '') . "'), 't');", $epilogue);
 	return $sql;
 }
 
@@ -515,7 +515,7 @@ for my $seed ($first_seed .. $first_seed + $rounds - 1)
 		extra_params => [ '-q', '-f', $file ]);
 	my @unexpected = grep { /(ERROR|FATAL|PANIC):\s+(\w+)/ ? $2 !~ $expected : /connection|WARNING/ } split /\n/, $stderr;
 	my ($rest) = $stdout =~ /undeleting:\n(.*)/s;
-	my ($undone, $differences) = ($rest // '') =~ /\n([tf])\n.*?differences:\n?(.*)/s;
+	my ($undone, $differences) = ($rest // '') =~ /\|\d*\n(.*?)\n\n?differences:\n?(.*)/s;
 	my $ok = ok(!@unexpected && defined $undone && $undone eq 't' && $differences eq '', "seed $seed");
 
 	if (!$ok)
