@@ -85,6 +85,8 @@ typedef struct DgNesting
 extern void dg_statement_init(void);
 extern void dg_statement_begin(void);
 extern void dg_statement_run(const void *query);
+extern void dg_statement_note_plan(const PlannedStmt *plan);
+extern bool dg_statement_may_delete(void);
 extern DgNesting dg_statement_enter(void);
 extern void dg_statement_set_role(Oid role);
 extern void dg_statement_leave(DgNesting saved);

@@ -51,6 +51,7 @@ guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 	DgNesting	saved;
 
 	dg_statement_run(query);
+	dg_statement_note_plan(query->plannedstmt);
 	saved = dg_statement_enter();
 	PG_TRY();
 	{

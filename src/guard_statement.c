@@ -25,6 +25,7 @@ static DgNesting nesting = {0, InvalidOid};
 static uint64 serial = 0;
 static TimestampTz loaded_during = 0;	/* start of the message that loaded us */
 static const void *top_query = NULL;	/* of the present serial, if it is a query */
+static uint64 deleting_serial = 0;	/* of the last statement with a query that may delete */
 
 void
 dg_statement_init(void)
@@ -57,6 +58,26 @@ dg_statement_run(const void *query)
 	if (top_query != NULL)
 		dg_statement_begin();
 	top_query = query;
+}
+
+/*
+ * A query of the present statement, at any depth, is about to run.
+ */
+void
+dg_statement_note_plan(const PlannedStmt *plan)
+{
+	if (plan->commandType == CMD_DELETE || plan->commandType == CMD_MERGE || plan->hasModifyingCTE)
+		deleting_serial = serial;
+}
+
+/*
+ * May the present statement delete rows? Where the library came too late to
+ * know, it may.
+ */
+bool
+dg_statement_may_delete(void)
+{
+	return deleting_serial == serial || GetCurrentStatementStartTimestamp() == loaded_during;
 }
 
 /*
