@@ -25,4 +25,5 @@ END
 $$;
 -- The last event trigger by name, so that the extension's own come first.
 CREATE EVENT TRIGGER zz_guard_new_tables ON ddl_command_end
+	WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'CREATE SCHEMA')
 	EXECUTE FUNCTION deletion_guard_core.guard_new_tables();
