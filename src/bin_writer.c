@@ -30,6 +30,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "storage/freespace.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -43,6 +44,7 @@ struct DgBinWriter
 	int64		deletion;
 	Relation	rel;
 	BulkInsertState bistate;
+	int			options;		/* of the insertions */
 	CommandId	cid;
 	int64		written;		/* bytes */
 	Size		bytes;			/* in the batch */
@@ -51,6 +53,7 @@ struct DgBinWriter
 	TupleTableSlot *slots[BATCH_ROWS];
 	DgBlocks   *blocks[BATCH_ROWS];
 	MemoryContext context;
+	MemoryContext batch_context;	/* what inserting a batch leaves behind */
 	Datum	   *values;			/* work space of one row */
 	bool	   *nulls;
 };
@@ -72,6 +75,8 @@ dg_bin_writer_begin(DgCapture *plan, int64 deletion)
 	writer->deletion = deletion;
 	writer->rel = rel;
 	writer->context = CurrentMemoryContext;
+	writer->batch_context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard batch",
+												  ALLOCSET_SMALL_SIZES);
 	writer->cid = GetCurrentCommandId(true);
 	return writer;
 }
@@ -189,6 +194,16 @@ form_row(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 rowno)
  */
 
 /*
+ * A bin that nothing was taken out of has no free space but at its end; then
+ * there is no use in looking for some before each new page.
+ */
+static int
+insert_options(Relation rel)
+{
+	return GetPageWithFreeSpace(rel, BLCKSZ / 4) == InvalidBlockNumber ? TABLE_INSERT_SKIP_FSM : 0;
+}
+
+/*
  * Keeps the page that rows are put on pinned from batch to batch; with a ring
  * once there are many.
  */
@@ -198,6 +213,7 @@ prepare_bulk_insert(DgBinWriter *writer)
 	if (writer->bistate == NULL && writer->nslots > 1)
 	{
 		writer->bistate = GetBulkInsertState();
+		writer->options = insert_options(writer->rel);
 		FreeAccessStrategy(writer->bistate->strategy);
 		writer->bistate->strategy = NULL;
 	}
@@ -209,14 +225,19 @@ prepare_bulk_insert(DgBinWriter *writer)
 static void
 flush(DgBinWriter *writer)
 {
+	MemoryContext old;
+
 	if (writer->nslots == 0)
 		return;
 	prepare_bulk_insert(writer);
+	old = MemoryContextSwitchTo(writer->batch_context);
 	if (writer->nslots == 1)
 		table_tuple_insert(writer->rel, writer->slots[0], writer->cid, 0, writer->bistate);
 	else
 		table_multi_insert(writer->rel, writer->slots, writer->nslots, writer->cid,
-						   0, writer->bistate);
+						   writer->options, writer->bistate);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(writer->batch_context);
 
 	for (int i = 0; i < writer->nslots; i++)
 	{
@@ -276,6 +297,7 @@ dg_bin_writer_end(DgBinWriter *writer)
 		ExecDropSingleTupleTableSlot(writer->slots[i]);
 	if (writer->bistate != NULL)
 		FreeBulkInsertState(writer->bistate);
+	MemoryContextDelete(writer->batch_context);
 	table_close(writer->rel, NoLock);
 	pfree(writer);
 	return filenode;

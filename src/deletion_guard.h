@@ -66,11 +66,14 @@ typedef struct DgObjects
 	Oid			deletion_part;
 	Oid			deletion_part_pkey;
 	Oid			deletion_part_tenant_idx;
+	Oid			tenant_wipe;
+	Oid			tenant_wipe_at_idx;
 } DgObjects;
 
 extern bool dg_installed(void);
 extern bool dg_installing(void);
 extern const DgObjects *dg_objects(void);
+extern const DgObjects *dg_known_objects(void);
 extern void dg_objects_init(void);
 extern char *dg_relation_name(Oid relid);
 
@@ -83,5 +86,20 @@ extern bool dg_acting(void);
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
 extern void dg_lock_tenant(const char *tenant);
 extern void dg_lock_tenants(List *tenants);
+
+/* textset.c */
+typedef struct DgTextSet DgTextSet;
+
+extern DgTextSet *dg_textset_create(MemoryContext context);
+extern bool dg_textset_has(DgTextSet *set, const char *text);
+extern bool dg_textset_add(DgTextSet *set, const char *text);
+extern void dg_textset_truncate(DgTextSet *set, int64 n);
+extern int64 dg_textset_count(DgTextSet *set);
+extern const char *dg_textset_get(DgTextSet *set, int64 i);
+
+/* autonomous.c */
+#define DG_CHANNEL "deletion_guard"
+
+extern bool dg_autonomous(const char *event, const char *details, const char *payload);
 
 #endif							/* DELETION_GUARD_H */

@@ -7,6 +7,7 @@
  * to superusers and to roles that were granted SET on them.
  */
 #include "deletion_guard.h"
+#include "guard.h"
 
 #include <limits.h>
 
@@ -132,7 +133,8 @@ define_session_settings(void)
 	DefineCustomStringVariable("deletion_guard.expect_tenants",
 							   "Comma-separated tenant keys; deleting a row of any other tenant is an error.",
 							   "Empty: no expectation.",
-							   &dg_expect_tenants, "", PGC_USERSET, 0, NULL, NULL, NULL);
+							   &dg_expect_tenants, "", PGC_USERSET, 0,
+							   dg_check_expect_tenants, NULL, NULL);
 }
 
 static void
