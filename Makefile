@@ -3,6 +3,7 @@
 #   make demo    the incident and the rescue, on a throwaway server (TENANTS=1000 for a larger one)
 #   make test    every test there is (ONLY="unit regress/bin" for some)
 #   make bench   the figures, side by side (ONLY=bulk_delete, ROWS=100000)
+#   make test-core   PostgreSQL's own regression suite on guarded tables (ONLY="merge triggers")
 #
 # Each of them first installs what is missing (as root on Debian) and builds.
 # None touches the machine's own PostgreSQL; that takes make install.
@@ -49,11 +50,13 @@ endif
 $(EXTENSION)--$(EXTVERSION).sql: $(INSTALL_PARTS)
 	cat $^ > $@
 
-.PHONY: test demo bench
+.PHONY: test demo bench test-core
 test demo:
 	@MAKE='$(MAKE)' test/run/$@.sh
 bench:
 	@MAKE='$(MAKE)' test/bench/bench.sh
+test-core:
+	@MAKE='$(MAKE)' test/core/run.sh
 
 # For test/run: values that only this file knows.
 show-%:

@@ -306,7 +306,8 @@ follow_detach(AlterTableStmt *stmt, PartitionCmd *cmd)
 	Oid			relid = RangeVarGetRelid(cmd->name, NoLock, true);
 	DgGuard    *guard;
 
-	if (!OidIsValid(parent) || !OidIsValid(relid))
+	if (!OidIsValid(parent) || !OidIsValid(relid) ||
+		get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE)
 		return;
 	guard = dg_guard_lookup(parent);
 	if (guard->guarded && !dg_guard_lookup(relid)->guarded)
