@@ -160,6 +160,15 @@ list_tenants(DgTextSet *set)
  * ----------------------------------------------------------------------
  */
 
+/*
+ * "1 row", "2 rows", palloc'd.
+ */
+static char *
+counted(int64 n, const char *what)
+{
+	return psprintf(INT64_FORMAT " %s%s", n, what, n == 1 ? "" : "s");
+}
+
 static char *
 message_text(const DgLimit *limit, const DgTotal *total, const char *name, int most)
 {
@@ -171,26 +180,27 @@ message_text(const DgLimit *limit, const DgTotal *total, const char *name, int m
 					 verb, limit->unexpected, name) :
 			psprintf("deletion %s: rows of no known tenant, while deletion_guard.%s names some", verb, name);
 	if (limit->exceeded & DG_CEILING_WIPES)
-		return psprintf("deletion %s: " INT64_FORMAT " tenants within an hour, deletion_guard.%s is %d",
-						verb, limit->wiped + limit->rows, name, most);
+		return psprintf("deletion %s: %s within an hour, deletion_guard.%s is %d",
+						verb, counted(limit->wiped + limit->rows, "tenant"), name, most);
 	if (limit->exceeded & DG_CEILING_TENANTS)
-		return psprintf("deletion %s: rows of " INT64_FORMAT " tenants, deletion_guard.%s is %d",
-						verb, dg_textset_count(total->tenants), name, most);
-	return psprintf("deletion %s: " INT64_FORMAT " rows, deletion_guard.%s is %d",
-					verb, total->rows, name, most);
+		return psprintf("deletion %s: rows of %s, deletion_guard.%s is %d",
+						verb, counted(dg_textset_count(total->tenants), "tenant"), name, most);
+	return psprintf("deletion %s: %s, deletion_guard.%s is %d",
+					verb, counted(total->rows, "row"), name, most);
 }
 
 static char *
 detail_text(const DgLimit *limit, const DgTotal *total)
 {
 	int64		tenants = dg_textset_count(total->tenants);
-	const char *outcome = limit->stopped ? "Nothing of it was deleted." : "It goes on.";
+	const char *outcome = limit->stopped ? "It is rolled back." : "It goes on.";
 
 	if (tenants == 0)
-		return psprintf("Up to \"%s\" the statement removes " INT64_FORMAT " rows, of no tenant. %s",
-						get_rel_name(limit->root), total->rows, outcome);
-	return psprintf("Up to \"%s\" the statement removes " INT64_FORMAT " rows of " INT64_FORMAT " tenants: %s. %s",
-					get_rel_name(limit->root), total->rows, tenants, list_tenants(total->tenants), outcome);
+		return psprintf("Up to \"%s\" the statement removes %s, of no tenant. %s",
+						get_rel_name(limit->root), counted(total->rows, "row"), outcome);
+	return psprintf("Up to \"%s\" the statement removes %s of %s: %s. %s",
+					get_rel_name(limit->root), counted(total->rows, "row"), counted(tenants, "tenant"),
+					list_tenants(total->tenants), outcome);
 }
 
 static const char *
