@@ -177,7 +177,11 @@ create_bin_table(Oid root, TupleDesc desc, const char *shape, int32 bin_id)
 							" BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s"
 							" FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.protect()", qualified),
 				   0, NULL, NULL, NULL);
-	dg_spi_execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER deletion_guard_protect", qualified),
+	dg_spi_execute(psprintf("CREATE TRIGGER deletion_guard_protect_row BEFORE INSERT OR UPDATE OR DELETE ON %s"
+							" FOR EACH ROW EXECUTE FUNCTION deletion_guard.protect()", qualified),
+				   0, NULL, NULL, NULL);
+	dg_spi_execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER deletion_guard_protect,"
+							" ENABLE ALWAYS TRIGGER deletion_guard_protect_row", qualified),
 				   0, NULL, NULL, NULL);
 	SPI_finish();
 	return get_relname_relid(name, dg_objects()->bin_schema);

@@ -25,12 +25,19 @@ extern char *dg_retention;
 extern int	dg_approvals;
 extern int	dg_clock_skew;
 extern bool dg_restoring;
+extern int	dg_ddl;
 
 typedef enum DgLimitAction
 {
 	DG_LIMIT_ERROR,
 	DG_LIMIT_WARNING
 } DgLimitAction;
+
+typedef enum DgDdl
+{
+	DG_DDL_REFUSE,
+	DG_DDL_ALLOW
+} DgDdl;
 
 extern void dg_define_settings(void);
 extern int64 dg_retention_seconds(void);
@@ -66,11 +73,13 @@ typedef struct DgObjects
 extern bool dg_installed(void);
 extern bool dg_installing(void);
 extern const DgObjects *dg_objects(void);
+extern const DgObjects *dg_known_objects(void);
 extern void dg_objects_init(void);
 extern char *dg_relation_name(Oid relid);
 
 /* store.c */
 extern void dg_store_insert(Oid relid, Datum *values, bool *nulls);
+extern void dg_store_delete(Oid relid, Oid indexid, AttrNumber attnum, Oid key);
 extern int	dg_spi_execute(const char *sql, int nargs, Oid *argtypes,
 						   Datum *values, const char *nulls);
 extern bool dg_acting(void);

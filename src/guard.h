@@ -52,6 +52,7 @@ extern DgGuard *dg_guard_lookup(Oid relid);
 extern const DgTenantTable *dg_tenant_table(void);
 extern void dg_guard_forget_all(void);
 extern void dg_guard_changed(Oid relid);
+extern void dg_guard_dropped(Oid relid);
 extern void dg_tenant_table_changed(void);
 
 /* guard_enrol.c */
@@ -61,6 +62,7 @@ extern void dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_pa
 /* guard_path.c */
 extern void dg_guard_check_path(Relation rel, List *path);
 extern List *dg_guard_find_path(Relation rel, const char *tenant_column, char **problem);
+extern List *dg_guard_path_keys(Oid relid, List *path, Oid *end, const char **column);
 extern bool dg_guard_rename_in_path(Oid start, List *path, List *relids,
 									const char *old, const char *new);
 extern char *dg_guard_path_text(List *path);
@@ -149,6 +151,12 @@ extern void dg_announce(int64 deletion, int what);
 extern void dg_guard_check_drop(Oid classid, Oid objid, int subid);
 extern void dg_guard_check_alter(Oid classid, Oid objid);
 extern void dg_guard_check_utility(Node *parsetree);
+
+/* guard_store.c */
+extern bool dg_store_has_rows(Oid relid);
+extern bool dg_store_at_stake(void);
+extern void dg_store_check_alter(Oid classid, Oid objid);
+extern void dg_store_check_utility(Node *parsetree);
 
 /* guard_protect.c */
 extern bool dg_is_store(Oid relid);

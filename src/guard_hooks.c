@@ -138,7 +138,7 @@ guard_object_access(ObjectAccessType access, Oid classid, Oid objid, int subid, 
 		prev_object_access(access, classid, objid, subid, arg);
 	if (access == OAT_DROP && on_duty())
 		dg_guard_check_drop(classid, objid, subid);
-	else if (access == OAT_POST_ALTER && on_duty())
+	else if ((access == OAT_POST_ALTER || access == OAT_POST_CREATE) && on_duty())
 		dg_guard_check_alter(classid, objid);
 }
 

@@ -87,23 +87,21 @@ may_read_names(const DgTenantTable *tenants)
 }
 
 /*
- * A tenant's name as the deleting statement sees it, palloc'd, or NULL. Its row
- * may be gone by now and not be in the bin yet.
+ * The name in the tenant table as the deleting statement sees it, palloc'd, or
+ * NULL. By now the row may be gone, and not be in the bin yet.
  */
 static char *
-tenant_name(const DgTenantTable *tenants, const char *tenant)
+name_before(const DgTenantTable *tenants, const char *tenant, MemoryContext context)
 {
-	MemoryContext context = CurrentMemoryContext;
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(tenant)};
 	char	   *name = NULL;
-	char	   *contact;
-	bool		live;
 	Oid			save_userid;
 	int			save_sec_context;
 	SPIPlanPtr	plan;
 
-	SPI_connect();
+	if (!ActiveSnapshotSet())
+		return NULL;
 	GetUserIdAndSecContext(&save_userid, &save_sec_context);
 	SetUserIdAndSecContext(dg_objects()->owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	plan = SPI_prepare(psprintf("SELECT t.%s::pg_catalog.text FROM %s t"
@@ -112,7 +110,7 @@ tenant_name(const DgTenantTable *tenants, const char *tenant)
 								dg_relation_name(tenants->relid),
 								quote_identifier(NameStr(tenants->key_column))),
 					   1, types);
-	if (plan != NULL && ActiveSnapshotSet() &&
+	if (plan != NULL &&
 		SPI_execute_snapshot(plan, values, NULL, GetActiveSnapshot(), InvalidSnapshot,
 							 true, false, 1) == SPI_OK_SELECT && SPI_processed > 0)
 	{
@@ -121,10 +119,40 @@ tenant_name(const DgTenantTable *tenants, const char *tenant)
 		name = value != NULL ? MemoryContextStrdup(context, value) : NULL;
 	}
 	SetUserIdAndSecContext(save_userid, save_sec_context);
-	SPI_finish();
+	return name;
+}
 
+/*
+ * The name that the bin has, of a tenant that an earlier part of the statement
+ * deleted; palloc'd, or NULL.
+ */
+static char *
+name_in_bin(const char *tenant, MemoryContext context)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(tenant)};
+	char	   *value;
+
+	dg_spi_execute("SELECT p.tenant_name FROM deletion_guard.deletion_part p"
+				   " WHERE p.tenant = $1 AND p.tenant_name IS NOT NULL"
+				   " ORDER BY p.deletion_id DESC LIMIT 1", 1, types, values, NULL);
+	if (SPI_processed == 0)
+		return NULL;
+	value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	return MemoryContextStrdup(context, value);
+}
+
+static char *
+tenant_name(const DgTenantTable *tenants, const char *tenant)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char	   *name;
+
+	SPI_connect();
+	name = name_before(tenants, tenant, context);
 	if (name == NULL)
-		(void) dg_tenant_find_label(tenant, &name, &contact, &live);
+		name = name_in_bin(tenant, context);
+	SPI_finish();
 	return name;
 }
 

@@ -99,6 +99,27 @@ dg_guard_check_path(Relation rel, List *path)
 				 errhint("Guard that table with a tenant column first, or make it the tenant table.")));
 }
 
+/*
+ * The foreign keys of a path from relid, as ForeignKeyCacheInfo, and the table
+ * it ends at. *column is the one that holds the tenant there, or NULL. An
+ * empty path ends where it begins.
+ */
+List *
+dg_guard_path_keys(Oid relid, List *path, Oid *end, const char **column)
+{
+	List	   *fkeys = NIL;
+	ListCell   *lc;
+
+	*end = relid;
+	foreach(lc, path)
+	{
+		fkeys = lappend(fkeys, foreign_key_named(*end, lfirst(lc)));
+		*end = ((ForeignKeyCacheInfo *) llast(fkeys))->confrelid;
+	}
+	*column = tenant_column_of(*end);
+	return fkeys;
+}
+
 /* ----------------------------------------------------------------------
  * Finding a path
  * ----------------------------------------------------------------------

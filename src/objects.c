@@ -122,6 +122,15 @@ dg_installed(void)
 }
 
 /*
+ * The extension's objects if they were looked up before, else NULL.
+ */
+const DgObjects *
+dg_known_objects(void)
+{
+	return objects_known ? &objects : NULL;
+}
+
+/*
  * Is the extension's own install or upgrade script running?
  */
 bool

@@ -115,7 +115,7 @@ dg_approval_unused(const DgApproval *approval, DgRefusal *refusal)
 	Oid			types[] = {TEXTOID, TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(approval->claims.kid), CStringGetTextDatum(approval->claims.jti)};
 
-	if (dg_purge_select("SELECT 1 FROM deletion_guard.used_token WHERE authority = $1 AND jti = $2",
+	if (dg_purge_select("SELECT 1 FROM ONLY deletion_guard.used_token WHERE authority = $1 AND jti = $2",
 						2, types, values, NULL) == 0)
 		return true;
 	return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_USED, "token_used", HINT_SIGN_AGAIN,

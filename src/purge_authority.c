@@ -69,7 +69,7 @@ dg_authority_find(const char *name)
 	DgAuthority *authority;
 
 	if (dg_purge_select("SELECT name, public_key, fingerprint, retired_at IS NOT NULL"
-						" FROM deletion_guard.authority WHERE name = $1",
+						" FROM ONLY deletion_guard.authority WHERE name = $1",
 						1, types, values, NULL) == 0)
 		return NULL;
 	authority = palloc(sizeof(DgAuthority));
@@ -94,13 +94,13 @@ count(const char *sql)
 int
 dg_authorities_active(void)
 {
-	return (int) count("SELECT count(*) FROM deletion_guard.authority WHERE retired_at IS NULL");
+	return (int) count("SELECT count(*) FROM ONLY deletion_guard.authority WHERE retired_at IS NULL");
 }
 
 static bool
 ever_enrolled(void)
 {
-	return count("SELECT count(*) FROM deletion_guard.authority") > 0;
+	return count("SELECT count(*) FROM ONLY deletion_guard.authority") > 0;
 }
 
 /* ----------------------------------------------------------------------
@@ -111,7 +111,7 @@ ever_enrolled(void)
 static int
 remembered_approvals(void)
 {
-	if (dg_purge_select("SELECT approvals FROM deletion_guard.approval_policy", 0, NULL, NULL, NULL) == 0)
+	if (dg_purge_select("SELECT approvals FROM ONLY deletion_guard.approval_policy", 0, NULL, NULL, NULL) == 0)
 		return 1;
 	return (int) dg_row_int64(0, 1, NULL);
 }
@@ -232,7 +232,7 @@ refuse_known(const char *name, const EnrolledKey *key)
 	Oid			types[] = {TEXTOID, TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(name), CStringGetTextDatum(key->fingerprint)};
 
-	if (dg_purge_select("SELECT name, name = $1, retired_at IS NOT NULL FROM deletion_guard.authority"
+	if (dg_purge_select("SELECT name, name = $1, retired_at IS NOT NULL FROM ONLY deletion_guard.authority"
 						" WHERE name = $1 OR fingerprint = $2 ORDER BY 2 DESC",
 						2, types, values, NULL) == 0)
 		return;

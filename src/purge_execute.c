@@ -359,7 +359,7 @@ require_purge(int64 id)
 	Oid			types[] = {INT8OID};
 	Datum		values[] = {Int64GetDatum(id)};
 
-	if (dg_purge_select("SELECT state FROM deletion_guard.purge_record WHERE purge_id = $1",
+	if (dg_purge_select("SELECT state FROM ONLY deletion_guard.purge_record WHERE purge_id = $1",
 						1, types, values, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -24,10 +24,17 @@ char	   *dg_retention = NULL;
 int			dg_approvals = 1;
 int			dg_clock_skew = 30;
 bool		dg_restoring = false;
+int			dg_ddl = DG_DDL_REFUSE;
 
 static const struct config_enum_entry limit_action_options[] = {
 	{"error", DG_LIMIT_ERROR, false},
 	{"warning", DG_LIMIT_WARNING, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry ddl_options[] = {
+	{"refuse", DG_DDL_REFUSE, false},
+	{"allow", DG_DDL_ALLOW, false},
 	{NULL, 0, false}
 };
 
@@ -167,6 +174,11 @@ define_purge_settings(void)
 							 "Lets a superuser's restore load the extension's own tables.",
 							 "Set it only in the session that runs pg_restore.",
 							 &dg_restoring, false, PGC_SUSET, GUC_NO_RESET_ALL, NULL, NULL, NULL);
+	DefineCustomEnumVariable("deletion_guard.ddl",
+							 "Whether guarded tables may be dropped, detached or stripped of their triggers.",
+							 "With \"allow\", rows may be lost without having gone to the bin; each such command is written to the server's log.",
+							 &dg_ddl, DG_DDL_REFUSE, ddl_options,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
 void
