@@ -46,9 +46,9 @@ DELETE FROM tag;
 DELETE FROM tenant WHERE id = 2;
 SELECT * FROM deletion_guard.unguarded_table;
 TABLE problem;
--- All of it, but for what differs from server to server.
-SELECT check_name, object, CASE WHEN check_name NOT IN ('extension', 'store ownership', 'store privileges', 'store triggers') THEN detail END AS detail
-FROM deletion_guard.verify() WHERE ok;
+-- All of it, but for what differs from server to server and version to version.
+SELECT check_name, CASE WHEN check_name NOT IN ('extension', 'functions') AND check_name NOT LIKE 'store %' THEN detail END AS detail
+FROM deletion_guard.verify() WHERE ok AND check_name <> 'preload';
 
 -- A superuser who means to get past it has to leave traces. What the guard
 -- refuses to do is done here to the catalogs.
@@ -72,8 +72,9 @@ TABLE problem;
 ROLLBACK;
 BEGIN;
 UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'deletion_guard.ledger'::regclass AND tgname = 'deletion_guard_protect';
-UPDATE pg_trigger SET tgname = 'away' WHERE tgrelid = 'deletion_guard_bin.tag_1'::regclass;
-CREATE TRIGGER spy AFTER INSERT ON deletion_guard.deletion_part FOR EACH STATEMENT EXECUTE FUNCTION suppress_redundant_updates_trigger();
+UPDATE pg_trigger SET tgname = 'away' WHERE tgrelid = 'deletion_guard_bin.tag_1'::regclass AND tgname = 'deletion_guard_protect_row';
+CREATE TRIGGER spy BEFORE UPDATE ON country FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+UPDATE pg_trigger SET tgrelid = 'deletion_guard.deletion_part'::regclass WHERE tgname = 'spy';
 UPDATE pg_class SET relowner = 'regress_dg_verify_app'::regrole WHERE oid = 'deletion_guard.hold'::regclass;
 UPDATE pg_class SET relforcerowsecurity = true WHERE oid = 'deletion_guard.authority'::regclass;
 TABLE problem;
@@ -94,14 +95,17 @@ TABLE problem;
 ROLLBACK;
 BEGIN;
 CREATE PUBLICATION everything FOR ALL TABLES;
-CREATE PUBLICATION some FOR TABLE tenant, deletion_guard.deletion_part, TABLES IN SCHEMA deletion_guard_bin;
+CREATE PUBLICATION several FOR TABLE tenant, deletion_guard.deletion_part, TABLES IN SCHEMA deletion_guard_bin;
 TABLE problem;
 ROLLBACK;
 BEGIN;
 ALTER TABLE country SET UNLOGGED;
 SELECT deletion_guard.guard_table('country');
 ALTER TABLE remark DROP CONSTRAINT remark_issue;
-ALTER TABLE tenant ALTER id DROP IDENTITY IF EXISTS;
+ALTER TABLE tenant DROP CONSTRAINT tenant_pkey CASCADE;
+TABLE problem;
+ROLLBACK;
+BEGIN;
 SELECT deletion_guard.unguard_table('tenant');
 SELECT deletion_guard.unguard_table('machine');
 TABLE problem;

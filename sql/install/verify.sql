@@ -198,25 +198,30 @@ AS $$
 	-- guarded tables with their partitions
 	WITH RECURSIVE member AS (
 		SELECT g.relation, g.relation AS root FROM deletion_guard.guard g
-		UNION
+		UNION ALL
 		SELECT p.relid, g.relation
-		FROM deletion_guard.guard g CROSS JOIN LATERAL pg_partition_tree(g.relation) p),
+		FROM deletion_guard.guard g CROSS JOIN LATERAL pg_partition_tree(g.relation) p
+		WHERE NOT EXISTS (SELECT FROM deletion_guard.guard own WHERE own.relation = p.relid)),
 	guarded AS (
-		SELECT m.relation, m.root, c.relkind, c.relpersistence, c.relispartition,
-			NOT c.relispartition AND c.relkind = 'r'
-				AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid OR i.inhparent = c.oid) AS inherits
-		FROM member m JOIN pg_class c ON c.oid = m.relation),
+		SELECT m.relation, c.relkind, c.relpersistence,
+			-- then rows may leave by a statement on another table (see guard_trigger.c)
+			CASE WHEN c.relispartition THEN pg_partition_root(c.oid) <> m.root
+				 WHEN c.relkind = 'p' THEN false
+				 ELSE EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid OR i.inhparent = c.oid)
+			END AS by_row
+		FROM member m JOIN pg_class c ON c.oid = m.relation
+		WHERE c.relkind <> 'f'),
 	wanted AS (
 		SELECT relation, 'deletion_guard_capture' AS name, 'capture_statement' AS function, 'O' AS mode
-		FROM guarded WHERE NOT inherits AND relkind <> 'f'
+		FROM guarded WHERE NOT by_row
 		UNION ALL
-		SELECT relation, 'deletion_guard_capture_row', 'capture_row', CASE WHEN inherits THEN 'A' ELSE 'R' END
-		FROM guarded WHERE relkind <> 'f'
+		SELECT relation, 'deletion_guard_capture_row', 'capture_row', CASE WHEN by_row THEN 'A' ELSE 'R' END
+		FROM guarded WHERE relkind <> 'p'
 		UNION ALL
-		SELECT relation, 'deletion_guard_truncate', 'capture_truncate', 'A' FROM guarded WHERE relkind <> 'f'
+		SELECT relation, 'deletion_guard_truncate', 'capture_truncate', 'A' FROM guarded
 		UNION ALL
 		SELECT g.relation, 'deletion_guard_link', 'capture_link', 'O' FROM guarded g
-		WHERE g.relkind <> 'f' AND EXISTS (SELECT FROM pg_constraint k
+		WHERE g.relkind <> 'p' AND EXISTS (SELECT FROM pg_constraint k
 			WHERE k.conrelid = g.relation AND k.contype = 'f' AND k.confdeltype IN ('n', 'd'))),
 	-- each tenant path, followed constraint by constraint
 	walk AS (
@@ -288,11 +293,12 @@ AS $$
 		END AS problem) v
 
 	UNION ALL
-	SELECT 'storage', g.relation::text, v.problem IS NULL, v.problem
-	FROM guarded g
+	SELECT 'storage', m.relation::text, v.problem IS NULL, v.problem
+	FROM member m
+	JOIN pg_class c ON c.oid = m.relation
 	CROSS JOIN LATERAL (SELECT CASE
-		WHEN g.relkind = 'f' THEN 'it is a foreign table: what is deleted from it is lost. Detach it, and guard the table where it is.'
-		WHEN g.relpersistence = 'u' THEN 'it is unlogged: a crash empties it. ALTER TABLE ... SET LOGGED.'
+		WHEN c.relkind = 'f' THEN 'it is a foreign table: what is deleted from it is lost. Detach it, and guard the table where it is.'
+		WHEN c.relpersistence = 'u' THEN 'it is unlogged: a crash empties it. ALTER TABLE ... SET LOGGED.'
 		END AS problem) v
 
 	UNION ALL
@@ -331,17 +337,22 @@ AS $$
 
 	SELECT 'store triggers', s.name, v.problem IS NULL, v.problem
 	FROM store s
-	LEFT JOIN pg_trigger t ON t.tgrelid = s.oid AND t.tgname = 'deletion_guard_protect'
-	LEFT JOIN pg_proc p ON p.oid = t.tgfoid AND p.pronamespace = 'deletion_guard'::regnamespace AND p.proname = 'protect'
-	CROSS JOIN LATERAL (SELECT CASE
-		WHEN p.oid IS NULL THEN 'its trigger deletion_guard_protect is missing. Reinstall the extension, and find out who dropped it.'
-		WHEN t.tgenabled <> 'A' THEN 'its trigger deletion_guard_protect is not enabled always. ALTER TABLE ... ENABLE ALWAYS TRIGGER deletion_guard_protect.'
-		WHEN t.tgtype & 62 <> 62 OR t.tgqual IS NOT NULL
-			THEN 'its trigger deletion_guard_protect does not cover every write. Reinstall the extension.'
-		WHEN EXISTS (SELECT FROM pg_trigger o WHERE o.tgrelid = s.oid AND NOT o.tgisinternal AND o.tgname <> 'deletion_guard_protect')
-			OR EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = s.oid)
-			THEN 'it has a trigger or rule that is not deletion_guard''s. Drop it.'
-		END AS problem) v
+	CROSS JOIN LATERAL (SELECT coalesce(
+		(SELECT format('its trigger %s %s. %s', w.name, x.problem, x.advice)
+		 FROM (VALUES ('deletion_guard_protect', 62), ('deletion_guard_protect_row', 31)) AS w (name, type)
+		 LEFT JOIN pg_trigger t ON t.tgrelid = s.oid AND t.tgname = w.name
+		 LEFT JOIN pg_proc p ON p.oid = t.tgfoid AND p.pronamespace = 'deletion_guard'::regnamespace AND p.proname = 'protect'
+		 CROSS JOIN LATERAL (VALUES
+			(p.oid IS NULL, 'is missing', 'Reinstall the extension, and find out who dropped it.'),
+			(t.tgenabled <> 'A', 'is not enabled always', format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I.', s.name, w.name)),
+			(t.tgtype & w.type <> w.type OR t.tgqual IS NOT NULL, 'does not cover every write', 'Reinstall the extension.'))
+			AS x (seen, problem, advice)
+		 WHERE x.seen
+		 LIMIT 1),
+		(SELECT 'it has a trigger or rule that is not deletion_guard''s. Drop it.'
+		 WHERE EXISTS (SELECT FROM pg_trigger o WHERE o.tgrelid = s.oid AND NOT o.tgisinternal
+						AND o.tgname NOT IN ('deletion_guard_protect', 'deletion_guard_protect_row'))
+			OR EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = s.oid))) AS problem) v
 	WHERE s.relkind = 'r'
 
 	UNION ALL
