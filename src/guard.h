@@ -73,7 +73,14 @@ extern void dg_guard_create_triggers(Oid relid);
 extern void dg_guard_drop_triggers(Oid relid);
 
 /* guard_hooks.c */
+#define DG_HOOK_EXECUTOR_START	0x01
+#define DG_HOOK_EXECUTOR_RUN	0x02
+#define DG_HOOK_EXECUTOR_FINISH	0x04
+#define DG_HOOK_UTILITY			0x08
+#define DG_HOOK_OBJECT_ACCESS	0x10
+
 extern void dg_guard_hooks_init(void);
+extern int	dg_hooks_reached(void);
 
 /* guard_statement.c */
 typedef struct DgNesting
