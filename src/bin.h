@@ -42,7 +42,7 @@ typedef struct DgCapture
 
 extern void dg_bin_shape_init(void);
 extern DgCapture *dg_bin_capture_plan(DgGuard *guard, Relation rel);
-extern char *dg_bin_shape(TupleDesc desc);
+extern void dg_bin_rename_column(Oid relid, const char *old, const char *new);
 
 /* bin_deletion.c */
 extern void dg_deletion_init(void);

@@ -63,7 +63,7 @@ live_label(const char *tenant, MemoryContext context, char **name, char **contac
 								column_or_null(&tenants->contact_column),
 								dg_relation_name(tenants->relid),
 								quote_identifier(NameStr(tenants->key_column)),
-								format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY)),
+								format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY)),
 					   tenant, context, name, contact);
 }
 

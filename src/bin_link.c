@@ -294,7 +294,7 @@ append_key(StringInfo sql, Oid relid, const char *column, const char *value)
 	else
 		appendStringInfo(sql, " AND %s = %s::%s", quote_identifier(column), quote_literal_cstr(value),
 						 format_type_extended(get_atttype(relid, get_attnum(relid, column)), -1,
-											  FORMAT_TYPE_FORCE_QUALIFY));
+											  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
 }
 
 static bool

@@ -19,6 +19,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
@@ -74,15 +75,16 @@ append_column(StringInfo buf, Form_pg_attribute att)
 }
 
 /*
- * The shape of a table, palloc'd: its live columns in CREATE TABLE's words.
+ * The shape of a table, palloc'd: its live columns, but for the first few, in
+ * CREATE TABLE's words.
  */
-char *
-dg_bin_shape(TupleDesc desc)
+static char *
+shape_behind(TupleDesc desc, int skip)
 {
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	for (int i = 0; i < desc->natts; i++)
+	for (int i = skip; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
@@ -247,7 +249,7 @@ create_bin(Oid root, TupleDesc desc, const char *shape, int32 *bin_id)
 static Oid
 find_or_create_bin(Oid root, TupleDesc desc, int32 *bin_id)
 {
-	char	   *shape = dg_bin_shape(desc);
+	char	   *shape = shape_behind(desc, 0);
 	Oid			bin_table;
 
 	if (find_bin(root, shape, bin_id, &bin_table))
@@ -256,6 +258,69 @@ find_or_create_bin(Oid root, TupleDesc desc, int32 *bin_id)
 	if (find_bin(root, shape, bin_id, &bin_table))
 		return bin_table;
 	return create_bin(root, desc, shape, bin_id);
+}
+
+/* ----------------------------------------------------------------------
+ * Following renames
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * The bins of a table that have a column of this name behind their own.
+ */
+static List *
+bins_with_column(Oid relid, const char *column)
+{
+	Oid			types[] = {OIDOID, NAMEOID};
+	Datum		values[] = {ObjectIdGetDatum(relid), DirectFunctionCall1(namein, CStringGetDatum(column))};
+	List	   *bins = NIL;
+
+	dg_spi_execute("SELECT b.bin_table FROM deletion_guard.bin b JOIN pg_attribute a ON a.attrelid = b.bin_table"
+				   " WHERE b.relation = $1 AND a.attname = $2 AND a.attnum > " CppAsString2(DG_BIN_COLUMNS)
+				   " AND NOT a.attisdropped", 2, types, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+
+		bins = lappend_oid(bins, DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+																SPI_tuptable->tupdesc, 1, &isnull)));
+	}
+	return bins;
+}
+
+static void
+update_shape(Oid bin_table)
+{
+	Oid			types[] = {OIDOID, TEXTOID};
+	Relation	bin = table_open(bin_table, AccessShareLock);
+	Datum		values[] = {ObjectIdGetDatum(bin_table),
+	CStringGetTextDatum(shape_behind(RelationGetDescr(bin), DG_BIN_COLUMNS))};
+
+	table_close(bin, NoLock);
+	dg_spi_execute("UPDATE deletion_guard.bin SET shape = $2 WHERE bin_table = $1",
+				   2, types, values, NULL);
+}
+
+/*
+ * A column of a guarded table has a new name: give it to the bins' columns
+ * too, so that rows still go back to where they came from. The caller is
+ * connected to SPI. ACCESS EXCLUSIVE on the bins.
+ */
+void
+dg_bin_rename_column(Oid relid, const char *old, const char *new)
+{
+	ListCell   *lc;
+
+	foreach(lc, bins_with_column(relid, old))
+	{
+		if (get_attnum(lfirst_oid(lc), new) != InvalidAttrNumber)
+			continue;			/* an earlier column of that name, or the bin's own: leave both */
+		dg_spi_execute(psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s",
+								dg_relation_name(lfirst_oid(lc)),
+								quote_identifier(old), quote_identifier(new)),
+					   0, NULL, NULL, NULL);
+		update_shape(lfirst_oid(lc));
+	}
 }
 
 /* ----------------------------------------------------------------------

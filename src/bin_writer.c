@@ -30,6 +30,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "storage/freespace.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
@@ -43,6 +44,7 @@ struct DgBinWriter
 	int64		deletion;
 	Relation	rel;
 	BulkInsertState bistate;
+	int			options;		/* of the insertions */
 	CommandId	cid;
 	int64		written;		/* bytes */
 	Size		bytes;			/* in the batch */
@@ -189,6 +191,16 @@ form_row(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 rowno)
  */
 
 /*
+ * A bin that nothing was taken out of has no free space but at its end; then
+ * there is no use in looking for some before each new page.
+ */
+static int
+insert_options(Relation rel)
+{
+	return GetPageWithFreeSpace(rel, BLCKSZ / 4) == InvalidBlockNumber ? TABLE_INSERT_SKIP_FSM : 0;
+}
+
+/*
  * Keeps the page that rows are put on pinned from batch to batch; with a ring
  * once there are many.
  */
@@ -198,6 +210,7 @@ prepare_bulk_insert(DgBinWriter *writer)
 	if (writer->bistate == NULL && writer->nslots > 1)
 	{
 		writer->bistate = GetBulkInsertState();
+		writer->options = insert_options(writer->rel);
 		FreeAccessStrategy(writer->bistate->strategy);
 		writer->bistate->strategy = NULL;
 	}
@@ -216,7 +229,7 @@ flush(DgBinWriter *writer)
 		table_tuple_insert(writer->rel, writer->slots[0], writer->cid, 0, writer->bistate);
 	else
 		table_multi_insert(writer->rel, writer->slots, writer->nslots, writer->cid,
-						   0, writer->bistate);
+						   writer->options, writer->bistate);
 
 	for (int i = 0; i < writer->nslots; i++)
 	{

@@ -50,6 +50,7 @@ typedef struct DgObjects
 	Oid			bin;
 	Oid			bin_pkey;
 	Oid			bin_relation_idx;
+	Oid			bin_bin_table_key;
 	Oid			bin_id_seq;
 	Oid			deletion_record;
 	Oid			deletion_record_pkey;
@@ -63,6 +64,7 @@ typedef struct DgObjects
 extern bool dg_installed(void);
 extern bool dg_installing(void);
 extern const DgObjects *dg_objects(void);
+extern const DgObjects *dg_known_objects(void);
 extern void dg_objects_init(void);
 extern char *dg_relation_name(Oid relid);
 

@@ -54,11 +54,15 @@ extern void dg_guard_changed(Oid relid);
 extern void dg_tenant_table_changed(void);
 
 /* guard_enrol.c */
+extern Datum dg_name_array(List *names);
 extern void dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path);
 
 /* guard_path.c */
 extern void dg_guard_check_path(Relation rel, List *path);
 extern List *dg_guard_find_path(Relation rel, const char *tenant_column, char **problem);
+extern List *dg_guard_path_keys(Oid relid, List *path, Oid *end, const char **column);
+extern bool dg_guard_rename_in_path(Oid start, List *path, List *relids,
+									const char *old, const char *new);
 extern char *dg_guard_path_text(List *path);
 extern char *dg_guard_path_query(Relation rel, List *path, int *nkeys, AttrNumber *keys, Oid *key_types);
 

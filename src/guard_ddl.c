@@ -8,6 +8,7 @@
  * with include_future, new tables; and it follows renames.
  */
 #include "guard.h"
+#include "bin.h"
 
 #include "access/table.h"
 #include "catalog/namespace.h"
@@ -18,6 +19,7 @@
 #include "commands/event_trigger.h"
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -48,6 +50,60 @@ dg_ddl_start(PG_FUNCTION_ARGS)
  */
 
 /*
+ * Gives a path, in the registry of a guarded table, another name for one of
+ * its constraints.
+ */
+static void
+update_path(Oid relid, List *path)
+{
+	Oid			types[] = {OIDOID, NAMEARRAYOID};
+	Datum		values[] = {ObjectIdGetDatum(relid), dg_name_array(path)};
+
+	dg_spi_execute("UPDATE deletion_guard.guard SET tenant_path = $2 WHERE relation = $1",
+				   2, types, values, NULL);
+	dg_guard_changed(relid);
+}
+
+static List *
+copy_names(List *names)
+{
+	List	   *copy = NIL;
+	ListCell   *lc;
+
+	foreach(lc, names)
+		copy = lappend(copy, pstrdup(lfirst(lc)));
+	return copy;
+}
+
+/*
+ * A foreign key of one of relids has a new name: follow it in every path that
+ * leads over it.
+ */
+static void
+rename_in_paths(List *relids, const char *old, const char *new)
+{
+	List	   *guarded = NIL;
+	ListCell   *lc;
+
+	dg_spi_execute("SELECT relation FROM deletion_guard.guard WHERE tenant_path IS NOT NULL",
+				   0, NULL, NULL, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+
+		guarded = lappend_oid(guarded, DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+																	  SPI_tuptable->tupdesc, 1, &isnull)));
+	}
+	foreach(lc, guarded)
+	{
+		List	   *path = copy_names(dg_guard_lookup(lfirst_oid(lc))->tenant_path);
+
+		if (dg_guard_rename_in_path(lfirst_oid(lc), path, relids, old, new))
+			update_path(lfirst_oid(lc), path);
+	}
+}
+
+/*
  * The registries name columns and constraints; a rename changes them there,
  * for the table and for those that inherit from it.
  */
@@ -65,6 +121,7 @@ follow_rename(RenameStmt *stmt)
 	Oid			relid = RangeVarGetRelid(stmt->relation, NoLock, true);
 	List	   *relids;
 	Datum	   *elems;
+	ListCell   *lc;
 
 	if (!OidIsValid(relid))
 		return;
@@ -81,11 +138,11 @@ follow_rename(RenameStmt *stmt)
 	{
 		for (int i = 0; i < lengthof(column_updates); i++)
 			dg_spi_execute(column_updates[i], 3, types, values, NULL);
+		foreach(lc, relids)
+			dg_bin_rename_column(lfirst_oid(lc), stmt->subname, stmt->newname);
 	}
 	else
-		dg_spi_execute("UPDATE deletion_guard.guard"
-					   " SET tenant_path = pg_catalog.array_replace(tenant_path, $2, $3)"
-					   " WHERE relation = ANY ($1) AND tenant_path @> ARRAY[$2]", 3, types, values, NULL);
+		rename_in_paths(relids, stmt->subname, stmt->newname);
 	dg_tenant_table_changed();
 }
 

@@ -112,8 +112,11 @@ require_guardable(Relation rel)
  * ----------------------------------------------------------------------
  */
 
-static Datum
-name_array(List *names)
+/*
+ * A list of names (char *) as name[].
+ */
+Datum
+dg_name_array(List *names)
 {
 	Datum	   *elems = palloc(sizeof(Datum) * list_length(names));
 	int			n = 0;
@@ -138,7 +141,7 @@ register_guard(Oid relid, const char *tenant_column, List *tenant_path)
 	}
 	if (tenant_path != NIL)
 	{
-		values[2] = name_array(tenant_path);
+		values[2] = dg_name_array(tenant_path);
 		nulls[2] = ' ';
 	}
 	values[3] = CStringGetTextDatum(GetUserNameFromId(GetUserId(), false));

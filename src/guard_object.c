@@ -31,6 +31,9 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+/* column of deletion_guard.bin */
+#define Anum_registry_bin_table	4
+
 static void
 refuse(Oid relid, const char *what)
 {
@@ -54,11 +57,34 @@ is_guarded(Oid relid)
 	return dg_guard_lookup(relid)->guarded;
 }
 
+/*
+ * Is this a bin table? Others may lie in its schema for a while: VACUUM FULL
+ * makes and drops one.
+ */
+static bool
+is_bin(Oid relid)
+{
+	Relation	registry;
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		found;
+
+	if (get_rel_namespace(relid) != dg_objects()->bin_schema)
+		return false;
+	registry = table_open(dg_objects()->bin, AccessShareLock);
+	ScanKeyInit(&key, Anum_registry_bin_table, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(registry, dg_objects()->bin_bin_table_key, true, NULL, 1, &key);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(registry, AccessShareLock);
+	return found;
+}
+
 static void
 check_relation(Oid relid, int subid, bool dropping)
 {
-	if (get_rel_namespace(relid) == dg_objects()->bin_schema &&
-		get_rel_relkind(relid) == RELKIND_RELATION)
+	if (is_bin(relid))
 	{
 		if (dropping && dg_store_has_rows(relid))
 			ereport(ERROR,

@@ -99,6 +99,27 @@ dg_guard_check_path(Relation rel, List *path)
 				 errhint("Guard that table with a tenant column first, or make it the tenant table.")));
 }
 
+/*
+ * The foreign keys of a path from relid, as ForeignKeyCacheInfo, and the table
+ * it ends at. *column is the one that holds the tenant there, or NULL. An
+ * empty path ends where it begins.
+ */
+List *
+dg_guard_path_keys(Oid relid, List *path, Oid *end, const char **column)
+{
+	List	   *fkeys = NIL;
+	ListCell   *lc;
+
+	*end = relid;
+	foreach(lc, path)
+	{
+		fkeys = lappend(fkeys, foreign_key_named(*end, lfirst(lc)));
+		*end = ((ForeignKeyCacheInfo *) llast(fkeys))->confrelid;
+	}
+	*column = tenant_column_of(*end);
+	return fkeys;
+}
+
 /* ----------------------------------------------------------------------
  * Finding a path
  * ----------------------------------------------------------------------
@@ -186,6 +207,29 @@ dg_guard_path_text(List *path)
 		appendStringInfo(&buf, "%s%s", foreach_current_index(lc) > 0 ? " > " : "",
 						 quote_identifier(lfirst(lc)));
 	return buf.data;
+}
+
+/*
+ * Replaces, in the path of a guarded table, the name that a foreign key of one
+ * of relids used to have. True if the path leads over that key.
+ */
+bool
+dg_guard_rename_in_path(Oid start, List *path, List *relids, const char *old, const char *new)
+{
+	Oid			relid = start;
+	bool		changed = false;
+	ListCell   *lc;
+
+	foreach(lc, path)
+	{
+		if (list_member_oid(relids, relid) && strcmp(lfirst(lc), old) == 0)
+		{
+			lfirst(lc) = pstrdup(new);
+			changed = true;
+		}
+		relid = foreign_key_named(relid, lfirst(lc))->confrelid;
+	}
+	return changed;
 }
 
 /* ----------------------------------------------------------------------

@@ -40,6 +40,7 @@ static const struct
 	{"bin", offsetof(DgObjects, bin)},
 	{"bin_pkey", offsetof(DgObjects, bin_pkey)},
 	{"bin_relation_idx", offsetof(DgObjects, bin_relation_idx)},
+	{"bin_bin_table_key", offsetof(DgObjects, bin_bin_table_key)},
 	{"bin_id_seq", offsetof(DgObjects, bin_id_seq)},
 	{"deletion_record", offsetof(DgObjects, deletion_record)},
 	{"deletion_record_pkey", offsetof(DgObjects, deletion_record_pkey)},
@@ -116,6 +117,15 @@ dg_installed(void)
 	objects = found;
 	objects_known = true;
 	return true;
+}
+
+/*
+ * The extension's objects if they were looked up before, else NULL.
+ */
+const DgObjects *
+dg_known_objects(void)
+{
+	return objects_known ? &objects : NULL;
 }
 
 /*

@@ -75,6 +75,15 @@ extern void dg_rows_sequences_note(DgRowsSequences *sequences, TupleTableSlot *s
 extern void dg_rows_sequences_raise(DgRowsSequences *sequences);
 extern void dg_rows_raise_sequence(Oid sequence, int64 value);
 
+/* rows_verify.c */
+typedef struct DgRowsVerify DgRowsVerify;
+
+extern DgRowsVerify *dg_rows_verify_make(void);
+extern void dg_rows_verify_written(DgRowsVerify *verify, TupleTableSlot *slot, int tag);
+extern void dg_rows_verify_read(DgRowsVerify *verify, Relation rel, ItemPointer tid,
+								TupleTableSlot *slot, int tag);
+extern void dg_rows_verify_check(DgRowsVerify *verify, const char *relation);
+
 /* rows_writer.c */
 typedef struct DgRowsWriter DgRowsWriter;
 typedef struct DgRowsTarget DgRowsTarget;
@@ -85,6 +94,8 @@ typedef void (*DgRowsDisplace) (Relation rel, TupleTableSlot *slot);
 extern DgRowsWriter *dg_rows_writer_begin(DgOnConflict on_conflict, DgRowsDisplace displace);
 extern DgRowsTarget *dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 										   const DgSourceColumn *columns, int ncolumns);
+extern void dg_rows_writer_verify(DgRowsTarget *target);
+extern void dg_rows_writer_tag(DgRowsTarget *target, int tag);
 extern DgRowOutcome dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls);
 extern bool dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 								  const AttrNumber *attnums, const Datum *values,

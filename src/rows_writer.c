@@ -44,6 +44,7 @@ typedef struct Leaf
 	int			nslots_made;
 	Size		bytes;
 	TupleTableSlot *slots[BATCH_ROWS];
+	int			tags[BATCH_ROWS];
 } Leaf;
 
 struct DgRowsTarget
@@ -59,6 +60,8 @@ struct DgRowsTarget
 	TupleTableSlot *slot;		/* a row in the target's shape */
 	HTAB	   *leaves;
 	Leaf	   *last;
+	DgRowsVerify *verify;		/* NULL: rows are not read back */
+	int			tag;			/* of the next row */
 };
 
 struct DgRowsWriter
@@ -119,6 +122,29 @@ dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 	writer->targets = lappend(writer->targets, target);
 	MemoryContextSwitchTo(old);
 	return target;
+}
+
+/*
+ * From now on rows are read back after they were written, and the end fails if
+ * that finds any difference.
+ */
+void
+dg_rows_writer_verify(DgRowsTarget *target)
+{
+	MemoryContext old = MemoryContextSwitchTo(target->writer->context);
+
+	target->verify = dg_rows_verify_make();
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Rows put next are counted under this tag, a small number, when they are read
+ * back.
+ */
+void
+dg_rows_writer_tag(DgRowsTarget *target, int tag)
+{
+	target->tag = tag;
 }
 
 /* ----------------------------------------------------------------------
@@ -194,10 +220,11 @@ flush(DgRowsTarget *target, Leaf *leaf)
 
 	if (leaf->nslots == 0)
 		return;
+	old = MemoryContextSwitchTo(estate->es_query_cxt);
 	if (leaf->bistate == NULL && leaf->nslots > 1)
 		leaf->bistate = GetBulkInsertState();
 
-	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
+	MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 	table_multi_insert(leaf->rri->ri_RelationDesc, leaf->slots, leaf->nslots,
 					   GetCurrentCommandId(true), 0, leaf->bistate);
 	MemoryContextSwitchTo(old);
@@ -211,6 +238,9 @@ flush(DgRowsTarget *target, Leaf *leaf)
 		if (leaf->rri->ri_TrigDesc != NULL)
 			ExecARInsertTriggers(estate, leaf->rri, leaf->slots[i], recheck, NULL);
 		list_free(recheck);
+		if (target->verify != NULL)
+			dg_rows_verify_read(target->verify, leaf->rri->ri_RelationDesc, &leaf->slots[i]->tts_tid,
+								leaf->existing, leaf->tags[i]);
 		ExecClearTuple(leaf->slots[i]);
 		ResetPerTupleExprContext(estate);
 	}
@@ -270,7 +300,11 @@ replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored)
 	if (target->writer->displace == NULL || !dg_rows_same_keys(rel, leaf->existing, stored))
 		return false;
 	target->writer->displace(rel, leaf->existing);
+	if (target->verify != NULL)
+		dg_rows_verify_written(target->verify, stored, target->tag);
 	dg_rows_update(leaf->rri, target->estate, &leaf->existing->tts_tid, stored);
+	if (target->verify != NULL)
+		dg_rows_verify_read(target->verify, rel, &stored->tts_tid, leaf->existing, target->tag);
 	note_written(target, leaf->rri, stored);
 	return true;
 }
@@ -329,7 +363,9 @@ dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 		HeapTuple	tuple = ExecFetchSlotHeapTuple(stored, true, &should_free);
 
 		note_written(target, rri, stored);
-		leaf->nslots++;
+		if (target->verify != NULL)
+			dg_rows_verify_written(target->verify, stored, target->tag);
+		leaf->tags[leaf->nslots++] = target->tag;
 		leaf->bytes += tuple->t_len;
 	}
 	else
@@ -464,6 +500,8 @@ close_target(DgRowsTarget *target)
 		if (leaf->bistate != NULL)
 			FreeBulkInsertState(leaf->bistate);
 	}
+	if (target->verify != NULL)
+		dg_rows_verify_check(target->verify, RelationGetRelationName(target->rel));
 	dg_rows_sequences_raise(target->sequences);
 	ExecDropSingleTupleTableSlot(target->slot);
 	ExecutorFinish(target->query);

@@ -1,0 +1,172 @@
+/*
+ * rehydrate.h
+ *		Tenants' rows out of an archive of pg_dump.
+ *
+ * How a call goes:
+ *
+ *	rehydrate_archive	opens the file for the caller
+ *	rehydrate_plan		which of its tables hold tenants' rows, where these
+ *						go, how their tenant is told, and in which order
+ *						the tables have to be read for that
+ *	rehydrate_finder	tells a row's tenant: by a column, or by a path of
+ *						foreign keys whose parents were read before
+ *	rehydrate_keymap	keys to tenants, in as many rows as there are
+ *	rehydrate_read		reads one table and hands the tenants' rows to whoever
+ *						wants them: the row writer, or a comparison
+ */
+#ifndef DG_REHYDRATE_H
+#define DG_REHYDRATE_H
+
+#include "deletion_guard.h"
+#include "archive.h"
+#include "rows.h"
+
+#include "nodes/pg_list.h"
+#include "utils/array.h"
+
+/* rehydrate_archive.c */
+typedef struct DgRehydrateArchive
+{
+	DgArchive  *archive;
+	const DgArchiveInfo *info;
+	char	   *path;
+	int			encoding;		/* of all of its text */
+	bool		convert;		/* it is not the database's */
+	MemoryContext context;		/* closes the archive when deleted */
+	DgArchiveRows *rows;		/* being read, for progress */
+} DgRehydrateArchive;
+
+extern DgRehydrateArchive *dg_rehydrate_open(const char *path);
+extern void dg_rehydrate_close(DgRehydrateArchive *archive);
+extern void dg_rehydrate_fail(const DgRehydrateArchive *archive, const DgArchiveError *error) pg_attribute_noreturn();
+extern char *dg_rehydrate_text(const DgRehydrateArchive *archive, const char *text);
+extern char *dg_rehydrate_table_name(const DgRehydrateArchive *archive, const DgArchiveTable *table);
+extern Oid	dg_rehydrate_live_table(const DgRehydrateArchive *archive, const DgArchiveTable *table);
+
+/* rehydrate_keymap.c */
+
+/* One value of a key, as text in the database's encoding. */
+typedef struct DgKeyText
+{
+	const char *ptr;
+	size_t		len;
+} DgKeyText;
+
+/* Found by a look-up that may not throw. */
+#define DG_KEY_ABSENT	(-1)
+#define DG_KEY_UNSURE	(-2)
+
+typedef struct DgKeyMap DgKeyMap;
+
+extern DgKeyMap *dg_keymap_create(int ncolumns);
+extern void dg_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation);
+extern void dg_keymap_add(DgKeyMap *map, const DgKeyText *key, int tenant);
+extern int	dg_keymap_find(DgKeyMap *map, const DgKeyText *key);
+extern int	dg_keymap_guess(DgKeyMap *map, const char *text, size_t len);
+extern int	dg_keymap_columns(const DgKeyMap *map);
+extern int64 dg_keymap_size(const DgKeyMap *map);
+
+/* rehydrate_finder.c */
+
+/* The tenants that are wanted. */
+typedef struct DgTenants
+{
+	int			n;
+	char	  **keys;			/* in the tenant table's spelling */
+} DgTenants;
+
+/* Tells the tenant of rows of one table. */
+typedef struct DgFinder
+{
+	Oid			relid;
+	List	   *path;			/* names (char *) of foreign keys, or NIL */
+	int			ncolumns;
+	const char **columns;		/* live columns of relid that tell the tenant */
+	DgKeyMap   *keys;
+	struct DgFinder *parent;	/* finds the parents that the keys are of */
+	List	   *feeds;			/* of DgFeed: who waits for the rows it finds */
+	bool		needed;
+} DgFinder;
+
+/* Rows that a finder finds are the parents of those that another looks for. */
+typedef struct DgFeed
+{
+	DgFinder   *finder;
+	int			ncolumns;
+	const char **columns;		/* of the parent */
+} DgFeed;
+
+/* For the live rows that a finder would find. */
+typedef struct DgLiveQuery
+{
+	char	   *sql;			/* has one parameter: */
+	Oid			type;
+	Datum		tenants;
+	DgKeyMap   *keys;			/* knows the last column's text */
+} DgLiveQuery;
+
+extern DgTenants *dg_tenants_make(int n, char **keys);
+extern DgTenants *dg_tenants_of_array(ArrayType *array);
+extern DgFinder *dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants);
+extern void dg_finder_live_query(DgFinder *finder, List **finders, const DgTenants *tenants,
+								 const char *select, DgLiveQuery *query);
+extern void dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants);
+
+/* rehydrate_plan.c */
+
+/* A table of the archive that holds rows of tenants. */
+typedef struct DgSource
+{
+	int			index;			/* in the archive */
+	char	   *name;			/* "schema.table", quoted */
+	Oid			relid;			/* the live table of that name */
+	Oid			target;			/* where its rows go: relid, or a root of it */
+	List	   *covers;			/* OIDs: relid and all tables it is a partition of */
+	DgFinder   *finder;			/* tells the tenant of its rows, NULL: nothing does */
+	bool		wanted;			/* its rows are, not just its keys */
+	int			ncolumns;
+	DgSourceColumn *columns;	/* in the order of a row's fields */
+} DgSource;
+
+/* A reading of one table. */
+typedef struct DgPass
+{
+	DgSource   *source;			/* NULL: the finder's table in the database */
+	DgFinder   *finder;
+	bool		emit;			/* the rows are wanted */
+} DgPass;
+
+/* Something of the archive or the database that a call left alone. */
+typedef struct DgLeftAlone
+{
+	Oid			relid;			/* InvalidOid: there is no such table */
+	char	   *problem;
+} DgLeftAlone;
+
+typedef struct DgRehydratePlan
+{
+	DgTenants  *tenants;
+	List	   *sources;		/* of DgSource */
+	List	   *finders;		/* of DgFinder */
+	List	   *passes;			/* of DgPass, in order */
+	List	   *targets;		/* OIDs of the tables whose rows are wanted */
+	List	   *left_alone;		/* of DgLeftAlone */
+} DgRehydratePlan;
+
+extern DgRehydratePlan *dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants,
+										  List *relations);
+extern char *dg_tenant_source_text(Oid relid);
+
+/* rehydrate_read.c */
+extern int	dg_rehydrate_settings(void);
+
+/*
+ * Gets each wanted row: tenant is an index into the plan's tenants, values are
+ * C strings in the order of the source's columns, good until it returns.
+ */
+typedef void (*DgRowSink) (void *arg, DgSource *source, int tenant, Datum *values, bool *nulls);
+
+extern void dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan,
+							  DgRowSink sink, void *arg);
+
+#endif							/* DG_REHYDRATE_H */

@@ -1,0 +1,333 @@
+/*
+ * rehydrate_archive.c
+ *		Opening archives for a caller of SQL, and what they contain.
+ *
+ * The server's own files are read on behalf of the caller, so the caller must
+ * be a member of pg_read_server_files, as for COPY. Nothing in an archive is
+ * ever executed.
+ *
+ * An archive is closed by the reset of its memory context, whatever ends the
+ * call.
+ */
+#include "rehydrate.h"
+#include "guard.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+PG_FUNCTION_INFO_V1(dg_archive_contents);
+
+/* ----------------------------------------------------------------------
+ * Errors
+ * ----------------------------------------------------------------------
+ */
+
+static const struct
+{
+	DgArchiveStatus status;
+	int			sqlerrcode;
+	const char *hint;
+}			faults[] = {
+	{DG_ARCHIVE_NOT_FOUND, ERRCODE_UNDEFINED_FILE,
+	"The path is one on the server. It is looked up as the user that the server runs as."},
+	{DG_ARCHIVE_UNREADABLE, ERRCODE_IO_ERROR,
+	"The user that the server runs as must be able to read the file, and search its directories."},
+	{DG_ARCHIVE_NOT_AN_ARCHIVE, DG_ERRCODE_NOT_AN_ARCHIVE,
+	"Give a file or directory that pg_dump wrote, in custom, directory, tar or plain format."},
+	{DG_ARCHIVE_VERSION_NEWER, DG_ERRCODE_ARCHIVE_VERSION,
+	"Use a newer deletion_guard, or convert it with that pg_restore's -f option into a plain dump."},
+	{DG_ARCHIVE_VERSION_OLDER, DG_ERRCODE_ARCHIVE_VERSION,
+	"Convert it into a plain dump with pg_restore -f, or dump anew with pg_dump 12 or later."},
+	{DG_ARCHIVE_TRUNCATED, DG_ERRCODE_ARCHIVE_DAMAGED,
+	"Nothing was changed. Copy the archive again from where it was made, or use another one."},
+	{DG_ARCHIVE_CORRUPT, DG_ERRCODE_ARCHIVE_DAMAGED,
+	"Nothing was changed. Copy the archive again from where it was made, or use another one."},
+	{DG_ARCHIVE_CHECKSUM, DG_ERRCODE_ARCHIVE_DAMAGED,
+	"Nothing was changed. Copy the archive again from where it was made, or use another one."},
+	{DG_ARCHIVE_UNSUPPORTED, DG_ERRCODE_ARCHIVE_UNSUPPORTED,
+	"Restore it into another database and dump that with a present pg_dump."},
+	{DG_ARCHIVE_TOO_LARGE, ERRCODE_PROGRAM_LIMIT_EXCEEDED, NULL},
+	{DG_ARCHIVE_NO_MEMORY, ERRCODE_OUT_OF_MEMORY, NULL},
+	{DG_ARCHIVE_INTERRUPTED, ERRCODE_QUERY_CANCELED, NULL},
+};
+
+static void
+fail(const char *path, const DgArchiveError *error)
+{
+	int			sqlerrcode = ERRCODE_INTERNAL_ERROR;
+	const char *hint = NULL;
+
+	CHECK_FOR_INTERRUPTS();
+	for (int i = 0; i < lengthof(faults); i++)
+	{
+		if (faults[i].status == error->code)
+		{
+			sqlerrcode = faults[i].sqlerrcode;
+			hint = faults[i].hint;
+		}
+	}
+	ereport(ERROR,
+			(errcode(sqlerrcode),
+			 errmsg("cannot read archive \"%s\"", path),
+			 errdetail("%s", error->message),
+			 hint != NULL ? errhint("%s", hint) : 0));
+}
+
+/*
+ * Reports a fault that the reader found.
+ */
+void
+dg_rehydrate_fail(const DgRehydrateArchive *archive, const DgArchiveError *error)
+{
+	fail(archive->path, error);
+	pg_unreachable();
+}
+
+/* ----------------------------------------------------------------------
+ * Opening
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * Polled by the reader, from where nothing may be thrown.
+ */
+static bool
+interrupted(void *arg)
+{
+	return QueryCancelPending || ProcDiePending;
+}
+
+static void
+close_archive(void *arg)
+{
+	dg_archive_close(&((DgRehydrateArchive *) arg)->archive);
+}
+
+static void
+check_caller(const char *path)
+{
+	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_SERVER_FILES))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to read archives on the server"),
+				 errdetail("Only members of pg_read_server_files may."),
+				 errhint("GRANT pg_read_server_files TO %s, or let a member make the call.",
+						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+	if (!is_absolute_path(path))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("relative path not allowed for archive \"%s\"", path),
+				 errhint("Give its absolute path on the server.")));
+}
+
+static int
+encoding_of(const DgRehydrateArchive *archive)
+{
+	int			encoding;
+
+	if (archive->info->encoding[0] == '\0')
+		return GetDatabaseEncoding();
+	encoding = pg_char_to_encoding(archive->info->encoding);
+	if (encoding < 0)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_ARCHIVE_UNSUPPORTED),
+				 errmsg("cannot read archive \"%s\"", archive->path),
+				 errdetail("Its encoding \"%s\" is not known here.", archive->info->encoding)));
+	return encoding;
+}
+
+/*
+ * Opens an archive, checking that the caller may. It is closed by
+ * dg_rehydrate_close(), or with the current memory context.
+ */
+DgRehydrateArchive *
+dg_rehydrate_open(const char *path)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard archive",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	DgRehydrateArchive *archive = palloc0(sizeof(DgRehydrateArchive));
+	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+	DgArchiveOptions options = {0};
+	DgArchiveError error;
+
+	archive->path = pstrdup(path);
+	archive->context = context;
+	MemoryContextSwitchTo(old);
+	check_caller(path);
+
+	callback->func = close_archive;
+	callback->arg = archive;
+	MemoryContextRegisterResetCallback(context, callback);
+	options.interrupted = interrupted;
+	options.arg = archive;
+	archive->archive = dg_archive_open(path, &options, &error);
+	if (archive->archive == NULL)
+		fail(path, &error);
+	archive->info = dg_archive_info(archive->archive);
+	archive->encoding = encoding_of(archive);
+	archive->convert = archive->encoding != GetDatabaseEncoding();
+	return archive;
+}
+
+void
+dg_rehydrate_close(DgRehydrateArchive *archive)
+{
+	MemoryContextDelete(archive->context);
+}
+
+/* ----------------------------------------------------------------------
+ * Names
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * Text of the archive in the database's encoding, palloc'd.
+ */
+char *
+dg_rehydrate_text(const DgRehydrateArchive *archive, const char *text)
+{
+	char	   *converted = pg_any_to_server(text, strlen(text), archive->encoding);
+
+	return converted == text ? pstrdup(text) : converted;
+}
+
+/*
+ * "schema.table", quoted, palloc'd.
+ */
+char *
+dg_rehydrate_table_name(const DgRehydrateArchive *archive, const DgArchiveTable *table)
+{
+	return quote_qualified_identifier(dg_rehydrate_text(archive, table->schema),
+									  dg_rehydrate_text(archive, table->name));
+}
+
+static Oid
+live_table(const DgRehydrateArchive *archive, const char *schema, const char *name)
+{
+	Oid			namespace = get_namespace_oid(dg_rehydrate_text(archive, schema), true);
+	Oid			relid;
+	char		relkind;
+
+	if (!OidIsValid(namespace))
+		return InvalidOid;
+	relid = get_relname_relid(dg_rehydrate_text(archive, name), namespace);
+	relkind = OidIsValid(relid) ? get_rel_relkind(relid) : '\0';
+	return relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE ? relid : InvalidOid;
+}
+
+/*
+ * The live table of the same name, or InvalidOid.
+ */
+Oid
+dg_rehydrate_live_table(const DgRehydrateArchive *archive, const DgArchiveTable *table)
+{
+	Oid			relid = live_table(archive, table->schema, table->name);
+
+	if (!OidIsValid(relid))
+		relid = live_table(archive, table->target_schema, table->target_name);
+	return relid;
+}
+
+/* ----------------------------------------------------------------------
+ * archive_contents(archive text)
+ * ----------------------------------------------------------------------
+ */
+
+static const char *const format_names[] = {
+	[DG_ARCHIVE_CUSTOM] = "custom",
+	[DG_ARCHIVE_DIRECTORY] = "directory",
+	[DG_ARCHIVE_TAR] = "tar",
+	[DG_ARCHIVE_PLAIN] = "plain"
+};
+
+static const char *const compression_names[] = {
+	[DG_ARCHIVE_NONE] = "none",
+	[DG_ARCHIVE_GZIP] = "gzip",
+	[DG_ARCHIVE_LZ4] = "lz4",
+	[DG_ARCHIVE_ZSTD] = "zstd"
+};
+
+static Datum
+column_array(const DgRehydrateArchive *archive, const DgArchiveTable *table)
+{
+	Datum	   *names = palloc(sizeof(Datum) * (table->column_count + 1));
+
+	for (int i = 0; i < table->column_count; i++)
+		names[i] = DirectFunctionCall1(namein, CStringGetDatum(dg_rehydrate_text(archive, table->columns[i])));
+	return PointerGetDatum(construct_array(names, table->column_count, NAMEOID,
+										   NAMEDATALEN, false, TYPALIGN_CHAR));
+}
+
+static void
+put_table(ReturnSetInfo *rsinfo, const DgRehydrateArchive *archive, const DgArchiveTable *table)
+{
+	Datum		values[7] = {0};
+	bool		nulls[7] = {false};
+	Oid			relid = dg_rehydrate_live_table(archive, table);
+	char	   *source = OidIsValid(relid) ? dg_tenant_source_text(relid) : NULL;
+
+	values[0] = CStringGetTextDatum(dg_rehydrate_table_name(archive, table));
+	nulls[1] = !table->has_columns;
+	if (!nulls[1])
+		values[1] = column_array(archive, table);
+	values[2] = CStringGetTextDatum(format_names[archive->info->format]);
+	values[3] = CStringGetTextDatum(compression_names[table->compression]);
+	nulls[4] = (table->data_bytes < 0);
+	values[4] = Int64GetDatum(table->data_bytes);
+	nulls[5] = !OidIsValid(relid);
+	values[5] = ObjectIdGetDatum(relid);
+	nulls[6] = (source == NULL);
+	if (source != NULL)
+		values[6] = CStringGetTextDatum(source);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/*
+ * The columns of INSERT statements without a list are known from the first of
+ * them only, where the archive does not have the table's definition.
+ */
+static void
+complete_tables(DgRehydrateArchive *archive)
+{
+	DgArchiveError error;
+
+	if (!dg_archive_measure(archive->archive, &error))
+		dg_rehydrate_fail(archive, &error);
+	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
+	{
+		DgArchiveRows *rows;
+
+		if (dg_archive_table(archive->archive, i)->has_columns)
+			continue;
+		rows = dg_archive_rows_open(archive->archive, i, &error);
+		if (rows == NULL)
+			dg_rehydrate_fail(archive, &error);
+		dg_archive_rows_close(&rows);
+	}
+}
+
+Datum
+dg_archive_contents(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	DgRehydrateArchive *archive;
+
+	InitMaterializedSRF(fcinfo, 0);
+	archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	complete_tables(archive);
+	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
+		put_table(rsinfo, archive, dg_archive_table(archive->archive, i));
+	dg_rehydrate_close(archive);
+	return (Datum) 0;
+}

@@ -1,0 +1,571 @@
+/*
+ * rehydrate_compare.c
+ *		compare_tenant(), compare_tenants(): an archive's rows of tenants
+ *		against the live ones.
+ *
+ * Rows with the same primary key belong together; a table without one is
+ * compared as a bag of rows. The values of an archive's row are read by the
+ * live columns' types, and both sides' are compared as these types write them,
+ * in the columns that both have and that are not generated.
+ *
+ * Of each row only two hashes are kept, in sorts that spill to disk, so that
+ * memory does not grow with the tenants. A hash is of 64 bits.
+ *
+ * Live rows are read with the caller's privileges, row security included.
+ */
+#include "rehydrate.h"
+#include "guard.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_operator_d.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/tuplesort.h"
+#include "utils/typcache.h"
+
+PG_FUNCTION_INFO_V1(dg_compare_tenant);
+PG_FUNCTION_INFO_V1(dg_compare_tenants);
+
+/* live rows to fetch at a time */
+#define FETCH_ROWS	1000
+
+/* What is kept of a row, as a tuple that is sorted. */
+#define Anum_tenant		1
+#define Anum_key		2
+#define Anum_content	3
+#define Natts_row		3
+
+typedef struct Row
+{
+	int			tenant;
+	int64		key;
+	int64		content;
+} Row;
+
+/* How a column is hashed. */
+typedef struct Column
+{
+	bool		compared;		/* the archive has it too */
+	bool		in_key;
+	FmgrInfo	output;
+	FmgrInfo	hash;			/* by the type's equality; unset: by its text */
+	Oid			collation;
+} Column;
+
+/* A live table that is compared. */
+typedef struct Table
+{
+	Oid			relid;
+	Relation	rel;
+	DgFinder   *finder;
+	int			natts;
+	Column	   *columns;
+	bool		has_key;
+	EState	   *estate;			/* for the map's expressions */
+	TupleTableSlot *slot;		/* a row of the archive, as a live one */
+	Tuplesortstate *archive_rows;
+	int64	   *only_in_archive;	/* by tenant, like the rest */
+	int64	   *only_live;
+	int64	   *different;
+	int64	   *in_archive;
+	int64	   *live;
+} Table;
+
+/* How rows of one of the archive's tables become live ones. */
+typedef struct Mapping
+{
+	Table	   *table;
+	DgRowsMap  *map;
+	int			nkept;
+	int		   *kept;			/* the source's columns that are live ones too */
+	Datum	   *values;
+	bool	   *nulls;
+} Mapping;
+
+typedef struct Compare
+{
+	DgRehydrateArchive *archive;
+	DgRehydratePlan *plan;
+	List	   *tables;
+	Mapping   **mappings;		/* by the index of a source */
+	TupleDesc	row_desc;
+	TupleTableSlot *row_slot;
+	StringInfoData buf;
+} Compare;
+
+/* ----------------------------------------------------------------------
+ * Tables
+ * ----------------------------------------------------------------------
+ */
+
+static bool
+source_has(const DgSource *source, const char *name)
+{
+	for (int i = 0; i < source->ncolumns; i++)
+	{
+		if (strcmp(source->columns[i].name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Marks the columns of the primary key, unless the archive lacks one of them.
+ */
+static void
+find_key(Table *table)
+{
+	Oid			indexid = dg_primary_key_index(table->rel);
+	Relation	index;
+
+	if (!OidIsValid(indexid))
+		return;
+	index = index_open(indexid, AccessShareLock);
+	table->has_key = true;
+	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
+	{
+		Column	   *column = &table->columns[index->rd_index->indkey.values[i] - 1];
+
+		column->in_key = true;
+		table->has_key &= column->compared;
+	}
+	index_close(index, AccessShareLock);
+}
+
+static void
+describe_columns(Table *table, const DgSource *source)
+{
+	TupleDesc	desc = RelationGetDescr(table->rel);
+
+	table->columns = palloc0(sizeof(Column) * desc->natts);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		Column	   *column = &table->columns[i];
+		TypeCacheEntry *cache;
+		Oid			output;
+		bool		varlena;
+
+		if (att->attisdropped || att->attgenerated != '\0' || !source_has(source, NameStr(att->attname)))
+			continue;
+		column->compared = true;
+		column->collation = att->attcollation;
+		getTypeOutputInfo(att->atttypid, &output, &varlena);
+		fmgr_info(output, &column->output);
+		cache = lookup_type_cache(att->atttypid, TYPECACHE_HASH_EXTENDED_PROC_FINFO);
+		if (OidIsValid(cache->hash_extended_proc_finfo.fn_oid))
+			fmgr_info_copy(&column->hash, &cache->hash_extended_proc_finfo, CurrentMemoryContext);
+	}
+}
+
+static Tuplesortstate *
+begin_sort(Compare *compare, int memory)
+{
+	AttrNumber	attnums[] = {Anum_tenant, Anum_key, Anum_content};
+	Oid			operators[] = {Int4LessOperator, Int8LessOperator, Int8LessOperator};
+	Oid			collations[] = {InvalidOid, InvalidOid, InvalidOid};
+	bool		nulls_first[] = {false, false, false};
+
+	return tuplesort_begin_heap(compare->row_desc, Natts_row, attnums, operators, collations,
+								nulls_first, memory, NULL, TUPLESORT_NONE);
+}
+
+static Table *
+table_of(Compare *compare, DgSource *source)
+{
+	int			ntenants = compare->plan->tenants->n;
+	Table	   *table;
+	ListCell   *lc;
+
+	foreach(lc, compare->tables)
+	{
+		table = lfirst(lc);
+		if (table->relid == source->target)
+			return table;
+	}
+	table = palloc0(sizeof(Table));
+	table->relid = source->target;
+	table->rel = table_open(source->target, AccessShareLock);
+	table->finder = source->finder;
+	table->natts = RelationGetDescr(table->rel)->natts;
+	describe_columns(table, source);
+	find_key(table);
+	table->estate = CreateExecutorState();
+	table->slot = MakeSingleTupleTableSlot(RelationGetDescr(table->rel), &TTSOpsVirtual);
+	table->archive_rows = begin_sort(compare, Max(work_mem / list_length(compare->plan->targets), 64));
+	table->only_in_archive = palloc0(sizeof(int64) * ntenants);
+	table->only_live = palloc0(sizeof(int64) * ntenants);
+	table->different = palloc0(sizeof(int64) * ntenants);
+	table->in_archive = palloc0(sizeof(int64) * ntenants);
+	table->live = palloc0(sizeof(int64) * ntenants);
+	compare->tables = lappend(compare->tables, table);
+	return table;
+}
+
+/*
+ * Maps a source to its live table, without the columns that are gone there.
+ */
+static void
+map_source(Compare *compare, DgSource *source)
+{
+	Mapping    *mapping = palloc0(sizeof(Mapping));
+	DgSourceColumn *columns = palloc(sizeof(DgSourceColumn) * (source->ncolumns + 1));
+
+	mapping->table = table_of(compare, source);
+	mapping->kept = palloc(sizeof(int) * (source->ncolumns + 1));
+	mapping->values = palloc(sizeof(Datum) * (source->ncolumns + 1));
+	mapping->nulls = palloc(sizeof(bool) * (source->ncolumns + 1));
+	for (int i = 0; i < source->ncolumns; i++)
+	{
+		if (get_attnum(source->target, source->columns[i].name) == InvalidAttrNumber)
+			continue;
+		columns[mapping->nkept] = source->columns[i];
+		mapping->kept[mapping->nkept++] = i;
+	}
+	mapping->map = dg_rows_map_make(mapping->table->rel, columns, mapping->nkept);
+	compare->mappings[source->index] = mapping;
+}
+
+/* ----------------------------------------------------------------------
+ * Rows
+ * ----------------------------------------------------------------------
+ */
+
+static void
+append_key(StringInfo buf, const Column *column, Datum value)
+{
+	uint64		hash;
+
+	if (!OidIsValid(column->hash.fn_oid))
+	{
+		char	   *text = OutputFunctionCall(unconstify(FmgrInfo *, &column->output), value);
+
+		appendBinaryStringInfo(buf, text, (int) strlen(text) + 1);
+		return;
+	}
+	hash = DatumGetUInt64(FunctionCall2Coll(unconstify(FmgrInfo *, &column->hash), column->collation,
+											value, Int64GetDatum(0)));
+	appendBinaryStringInfo(buf, (char *) &hash, sizeof(hash));
+}
+
+static int64
+hash_of(StringInfo buf)
+{
+	return (int64) hash_bytes_extended((unsigned char *) buf->data, buf->len, 0);
+}
+
+/*
+ * Makes the hashes of a live row, or of one that was mapped to be like one.
+ */
+static void
+hash_row(Compare *compare, const Table *table, TupleTableSlot *slot, Row *row)
+{
+	StringInfo	buf = &compare->buf;
+
+	slot_getallattrs(slot);
+	resetStringInfo(buf);
+	for (int i = 0; i < table->natts; i++)
+	{
+		char	   *text = NULL;
+
+		if (!table->columns[i].compared)
+			continue;
+		if (!slot->tts_isnull[i])
+			text = OutputFunctionCall(&table->columns[i].output, slot->tts_values[i]);
+		appendStringInfoChar(buf, text == NULL ? 0 : 1);
+		if (text != NULL)
+			appendBinaryStringInfo(buf, text, (int) strlen(text) + 1);
+	}
+	row->content = row->key = hash_of(buf);
+	if (!table->has_key)
+		return;
+
+	resetStringInfo(buf);
+	for (int i = 0; i < table->natts; i++)
+	{
+		if (table->columns[i].in_key && !slot->tts_isnull[i])
+			append_key(buf, &table->columns[i], slot->tts_values[i]);
+	}
+	row->key = hash_of(buf);
+}
+
+static void
+put_row(Compare *compare, Tuplesortstate *sort, const Row *row)
+{
+	TupleTableSlot *slot = compare->row_slot;
+
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, false, Natts_row * sizeof(bool));
+	slot->tts_values[Anum_tenant - 1] = Int32GetDatum(row->tenant);
+	slot->tts_values[Anum_key - 1] = Int64GetDatum(row->key);
+	slot->tts_values[Anum_content - 1] = Int64GetDatum(row->content);
+	ExecStoreVirtualTuple(slot);
+	tuplesort_puttupleslot(sort, slot);
+}
+
+static bool
+get_row(Tuplesortstate *sort, TupleTableSlot *slot, Row *row)
+{
+	if (!tuplesort_gettupleslot(sort, true, false, slot, NULL))
+		return false;
+	slot_getallattrs(slot);
+	row->tenant = DatumGetInt32(slot->tts_values[Anum_tenant - 1]);
+	row->key = DatumGetInt64(slot->tts_values[Anum_key - 1]);
+	row->content = DatumGetInt64(slot->tts_values[Anum_content - 1]);
+	return true;
+}
+
+/*
+ * Takes a row of the archive.
+ */
+static void
+take_archive_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
+{
+	Compare    *compare = arg;
+	Mapping    *mapping = compare->mappings[source->index];
+	Table	   *table = mapping->table;
+	ExprContext *econtext = GetPerTupleExprContext(table->estate);
+	Row			row = {tenant};
+	MemoryContext old;
+
+	for (int i = 0; i < mapping->nkept; i++)
+	{
+		mapping->values[i] = values[mapping->kept[i]];
+		mapping->nulls[i] = nulls[mapping->kept[i]];
+	}
+	old = MemoryContextSwitchTo(econtext->ecxt_per_tuple_memory);
+	dg_rows_map_apply(mapping->map, econtext, mapping->values, mapping->nulls, table->slot);
+	hash_row(compare, table, table->slot, &row);
+	put_row(compare, table->archive_rows, &row);
+	ExecClearTuple(table->slot);
+	MemoryContextSwitchTo(old);
+	ResetExprContext(econtext);
+	table->in_archive[tenant]++;
+}
+
+/* ----------------------------------------------------------------------
+ * Live rows
+ * ----------------------------------------------------------------------
+ */
+
+typedef struct LiveRows
+{
+	Compare    *compare;
+	Table	   *table;
+	Tuplesortstate *sort;
+	TupleTableSlot *slot;
+	FmgrInfo	tenant_output;
+} LiveRows;
+
+/*
+ * Takes a live row: the table's columns that are not dropped, then the tenant.
+ */
+static void
+take_live_row(LiveRows *live, DgKeyMap *tenants, HeapTuple tuple, TupleDesc desc)
+{
+	TupleDesc	shape = live->slot->tts_tupleDescriptor;
+	char	   *tenant = SPI_getvalue(tuple, desc, desc->natts);
+	DgKeyText	key = {tenant, tenant != NULL ? strlen(tenant) : 0};
+	Row			row = {tenant != NULL ? dg_keymap_find(tenants, &key) : DG_KEY_ABSENT};
+	int			column = 1;
+
+	if (row.tenant < 0)
+		return;
+	ExecClearTuple(live->slot);
+	for (int i = 0; i < shape->natts; i++)
+	{
+		live->slot->tts_isnull[i] = true;
+		if (!TupleDescAttr(shape, i)->attisdropped)
+			live->slot->tts_values[i] = SPI_getbinval(tuple, desc, column++, &live->slot->tts_isnull[i]);
+	}
+	ExecStoreVirtualTuple(live->slot);
+	hash_row(live->compare, live->table, live->slot, &row);
+	put_row(live->compare, live->sort, &row);
+	live->table->live[row.tenant]++;
+}
+
+static Tuplesortstate *
+read_live_rows(Compare *compare, Table *table)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard live rows",
+												  ALLOCSET_DEFAULT_SIZES);
+	LiveRows	live = {compare, table, begin_sort(compare, work_mem), table->slot};
+	DgLiveQuery query;
+	Portal		portal;
+	uint64		n;
+
+	dg_finder_live_query(table->finder, &compare->plan->finders, compare->plan->tenants, "t0.*", &query);
+	SPI_connect();
+	portal = SPI_cursor_open_with_args(NULL, query.sql, 1, &query.type, &query.tenants, NULL, true,
+									   CURSOR_OPT_NO_SCROLL);
+	do
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		n = SPI_processed;
+		for (uint64 i = 0; i < n; i++)
+			take_live_row(&live, query.keys, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+		ExecClearTuple(live.slot);
+		SPI_freetuptable(SPI_tuptable);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(context);
+	} while (n > 0);
+	SPI_cursor_close(portal);
+	SPI_finish();
+	MemoryContextDelete(context);
+	return live.sort;
+}
+
+/* ----------------------------------------------------------------------
+ * Comparing
+ * ----------------------------------------------------------------------
+ */
+
+static int
+compare_keys(const Row *a, const Row *b)
+{
+	if (a->tenant != b->tenant)
+		return a->tenant < b->tenant ? -1 : 1;
+	return a->key < b->key ? -1 : a->key > b->key;
+}
+
+/*
+ * Counts the differences, by merging both sides' rows.
+ */
+static void
+count_differences(Compare *compare, Table *table)
+{
+	Tuplesortstate *live_rows = read_live_rows(compare, table);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(compare->row_desc, &TTSOpsMinimalTuple);
+	Row			archived;
+	Row			live;
+	bool		more_archived;
+	bool		more_live;
+
+	tuplesort_performsort(table->archive_rows);
+	tuplesort_performsort(live_rows);
+	more_archived = get_row(table->archive_rows, slot, &archived);
+	more_live = get_row(live_rows, slot, &live);
+	while (more_archived || more_live)
+	{
+		int			order = !more_archived ? 1 : !more_live ? -1 : compare_keys(&archived, &live);
+
+		CHECK_FOR_INTERRUPTS();
+		if (order < 0)
+			table->only_in_archive[archived.tenant]++;
+		else if (order > 0)
+			table->only_live[live.tenant]++;
+		else if (archived.content != live.content)
+			table->different[live.tenant]++;
+		if (order <= 0)
+			more_archived = get_row(table->archive_rows, slot, &archived);
+		if (order >= 0)
+			more_live = get_row(live_rows, slot, &live);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	tuplesort_end(live_rows);
+	tuplesort_end(table->archive_rows);
+}
+
+static void
+put_differences(ReturnSetInfo *rsinfo, const Compare *compare, const Table *table, bool with_tenant)
+{
+	for (int i = 0; i < compare->plan->tenants->n; i++)
+	{
+		Datum		values[7];
+		bool		nulls[7] = {false};
+		int			n = 0;
+
+		values[n++] = ObjectIdGetDatum(table->relid);
+		if (with_tenant)
+			values[n++] = CStringGetTextDatum(compare->plan->tenants->keys[i]);
+		values[n++] = Int64GetDatum(table->in_archive[i]);
+		values[n++] = Int64GetDatum(table->live[i]);
+		values[n++] = Int64GetDatum(table->only_in_archive[i]);
+		values[n++] = Int64GetDatum(table->only_live[i]);
+		values[n++] = Int64GetDatum(table->different[i]);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+}
+
+static void
+begin_compare(Compare *compare)
+{
+	ListCell   *lc;
+
+	compare->row_desc = CreateTemplateTupleDesc(Natts_row);
+	TupleDescInitEntry(compare->row_desc, Anum_tenant, "tenant", INT4OID, -1, 0);
+	TupleDescInitEntry(compare->row_desc, Anum_key, "key", INT8OID, -1, 0);
+	TupleDescInitEntry(compare->row_desc, Anum_content, "content", INT8OID, -1, 0);
+	compare->row_slot = MakeSingleTupleTableSlot(compare->row_desc, &TTSOpsVirtual);
+	initStringInfo(&compare->buf);
+	compare->mappings = palloc0(sizeof(Mapping *) * dg_archive_table_count(compare->archive->archive));
+	foreach(lc, compare->plan->sources)
+	{
+		if (((DgSource *) lfirst(lc))->wanted)
+			map_source(compare, lfirst(lc));
+	}
+}
+
+/*
+ * The body of both functions.
+ */
+static Datum
+compare_tenants(FunctionCallInfo fcinfo, DgTenants *tenants, bool with_tenant)
+{
+	Compare		compare = {0};
+	ListCell   *lc;
+	int			level;
+
+	InitMaterializedSRF(fcinfo, 0);
+	compare.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	compare.plan = dg_rehydrate_plan(compare.archive, tenants, NIL);
+	level = dg_rehydrate_settings();
+	begin_compare(&compare);
+	dg_rehydrate_read(compare.archive, compare.plan, take_archive_row, &compare);
+	foreach(lc, compare.tables)
+	{
+		Table	   *table = lfirst(lc);
+
+		count_differences(&compare, table);
+		put_differences((ReturnSetInfo *) fcinfo->resultinfo, &compare, table, with_tenant);
+		ExecDropSingleTupleTableSlot(table->slot);
+		FreeExecutorState(table->estate);
+		table_close(table->rel, NoLock);
+	}
+	ExecDropSingleTupleTableSlot(compare.row_slot);
+	AtEOXact_GUC(true, level);
+	dg_rehydrate_close(compare.archive);
+	return (Datum) 0;
+}
+
+/*
+ * compare_tenant(tenant text, archive text)
+ */
+Datum
+dg_compare_tenant(PG_FUNCTION_ARGS)
+{
+	char	   *tenant = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	return compare_tenants(fcinfo, dg_tenants_make(1, &tenant), false);
+}
+
+/*
+ * compare_tenants(tenants text[], archive text)
+ */
+Datum
+dg_compare_tenants(PG_FUNCTION_ARGS)
+{
+	return compare_tenants(fcinfo, dg_tenants_of_array(PG_GETARG_ARRAYTYPE_P(0)), true);
+}

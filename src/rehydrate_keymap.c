@@ -1,0 +1,449 @@
+/*
+ * rehydrate_keymap.c
+ *		A map from keys, given as text, to tenants.
+ *
+ * Each row of the archive costs one look-up here, so most types are compared
+ * by the bytes of their text: those whose equal values are always written in
+ * the same way. A value of any other type (numeric, citext, text under a
+ * nondeterministic collation, char(n)) is read by the type and compared by
+ * its own equality; each distinct text is read once, then it is known.
+ *
+ * The archive reader asks from inside of its callbacks, where nothing may be
+ * thrown: there dg_keymap_guess() answers from what is known, or that it is
+ * not sure.
+ */
+#include "rehydrate.h"
+
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/pg_locale.h"
+#include "utils/typcache.h"
+
+/* spellings of a type's values to remember */
+#define MAX_SPELLINGS	100000
+
+/* longest key that is kept in its entry */
+#define INLINE_KEY		12
+
+typedef struct KeyEntry
+{
+	uint32		hash;
+	int32		tenant;			/* DG_KEY_ABSENT: the entry is free */
+	uint32		len;
+	union
+	{
+		char		bytes[INLINE_KEY];
+		char	   *ptr;
+	}			key;
+} KeyEntry;
+
+/* Open addressing; at most three quarters full. */
+typedef struct KeyTable
+{
+	KeyEntry   *entries;
+	uint32		mask;
+	int64		count;
+	MemoryContext context;		/* of long keys */
+} KeyTable;
+
+/* A value of a type that is not compared by bytes. */
+typedef struct TypedValue
+{
+	struct TypedValue *next;	/* with the same hash */
+	int			number;
+	Datum		value;
+} TypedValue;
+
+typedef struct TypedBucket
+{
+	uint32		hash;			/* hash key */
+	TypedValue *values;
+} TypedBucket;
+
+typedef struct KeyColumn
+{
+	bool		by_bytes;
+	Oid			collation;
+	Oid			typioparam;
+	int32		typmod;
+	int16		typlen;
+	bool		typbyval;
+	FmgrInfo	input;
+	FmgrInfo	eq;
+	FmgrInfo	hash;
+	bool		has_hash;
+	HTAB	   *buckets;
+	int			nvalues;
+	KeyTable	spellings;		/* text to number of its value, or NOT_A_VALUE */
+} KeyColumn;
+
+/* a spelling whose value is not among those that were added */
+#define NOT_A_VALUE		INT32_MAX
+
+struct DgKeyMap
+{
+	int			ncolumns;
+	KeyTable	table;
+	StringInfoData key;			/* of several columns, put together */
+	MemoryContext context;
+	MemoryContext scratch;
+	KeyColumn	columns[FLEXIBLE_ARRAY_MEMBER];
+};
+
+/* ----------------------------------------------------------------------
+ * Tables of byte strings
+ * ----------------------------------------------------------------------
+ */
+
+static void
+table_init(KeyTable *table, MemoryContext context)
+{
+	table->mask = 63;
+	table->count = 0;
+	table->context = context;
+	table->entries = MemoryContextAlloc(context, sizeof(KeyEntry) * (table->mask + 1));
+	for (uint32 i = 0; i <= table->mask; i++)
+		table->entries[i].tenant = DG_KEY_ABSENT;
+}
+
+static inline const char *
+entry_key(const KeyEntry *entry)
+{
+	return entry->len <= INLINE_KEY ? entry->key.bytes : entry->key.ptr;
+}
+
+/*
+ * The entry of a key, or the free one where it belongs.
+ */
+static inline KeyEntry *
+table_look(const KeyTable *table, uint32 hash, const char *key, size_t len)
+{
+	uint32		i = hash & table->mask;
+
+	for (;;)
+	{
+		KeyEntry   *entry = &table->entries[i];
+
+		if (entry->tenant == DG_KEY_ABSENT ||
+			(entry->hash == hash && entry->len == len &&
+			 memcmp(entry_key(entry), key, len) == 0))
+			return entry;
+		i = (i + 1) & table->mask;
+	}
+}
+
+static inline uint32
+hash_text(const char *key, size_t len)
+{
+	return hash_bytes((const unsigned char *) key, (int) len);
+}
+
+static void
+table_grow(KeyTable *table)
+{
+	uint32		nold = table->mask + 1;
+	KeyEntry   *old = table->entries;
+
+	if (nold >= (UINT32_C(1) << 31))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many keys to follow at once"),
+				 errhint("Rehydrate fewer tenants in one call.")));
+	table->mask = nold * 2 - 1;
+	table->entries = MemoryContextAllocHuge(table->context, sizeof(KeyEntry) * (Size) nold * 2);
+	for (uint32 i = 0; i <= table->mask; i++)
+		table->entries[i].tenant = DG_KEY_ABSENT;
+	for (uint32 i = 0; i < nold; i++)
+	{
+		uint32		at = old[i].hash & table->mask;
+
+		if (old[i].tenant == DG_KEY_ABSENT)
+			continue;
+		while (table->entries[at].tenant != DG_KEY_ABSENT)
+			at = (at + 1) & table->mask;
+		table->entries[at] = old[i];
+	}
+	pfree(old);
+}
+
+/*
+ * Adds a key that is not there yet; one that is keeps its number.
+ */
+static void
+table_add(KeyTable *table, const char *key, size_t len, int32 number)
+{
+	uint32		hash = hash_text(key, len);
+	KeyEntry   *entry = table_look(table, hash, key, len);
+
+	if (entry->tenant != DG_KEY_ABSENT)
+		return;
+	if (table->count + 1 > ((int64) table->mask + 1) * 3 / 4)
+	{
+		table_grow(table);
+		entry = table_look(table, hash, key, len);
+	}
+	if (len > INLINE_KEY)
+		entry->key.ptr = memcpy(MemoryContextAlloc(table->context, len), key, len);
+	else
+		memcpy(entry->key.bytes, key, len);
+	entry->hash = hash;
+	entry->len = (uint32) len;
+	entry->tenant = number;
+	table->count++;
+}
+
+static inline int32
+table_find(const KeyTable *table, const char *key, size_t len)
+{
+	return table_look(table, hash_text(key, len), key, len)->tenant;
+}
+
+/* ----------------------------------------------------------------------
+ * Values of a type
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * Is every value of the type written in one way only, and no other value in
+ * the same way?
+ */
+static bool
+equal_by_bytes(Oid type, Oid collation)
+{
+	switch (type)
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case OIDOID:
+		case BOOLOID:
+		case UUIDOID:
+		case NAMEOID:
+		case DATEOID:
+			return true;
+		case TEXTOID:
+		case VARCHAROID:
+			return get_collation_isdeterministic(OidIsValid(collation) ? collation : DEFAULT_COLLATION_OID);
+		default:
+			return type_is_enum(type);
+	}
+}
+
+static void
+prepare_typed(KeyColumn *column, Oid type, MemoryContext context)
+{
+	TypeCacheEntry *cache = lookup_type_cache(type, TYPECACHE_EQ_OPR_FINFO | TYPECACHE_HASH_PROC_FINFO);
+	Oid			input;
+	HASHCTL		ctl = {0};
+
+	if (!OidIsValid(cache->eq_opr_finfo.fn_oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("could not identify an equality operator for type %s", format_type_be(type)),
+				 errdetail("It is the type of a column that tells the tenant of rows.")));
+	column->typlen = cache->typlen;
+	column->typbyval = cache->typbyval;
+	fmgr_info_copy(&column->eq, &cache->eq_opr_finfo, context);
+	column->has_hash = OidIsValid(cache->hash_proc_finfo.fn_oid);
+	if (column->has_hash)
+		fmgr_info_copy(&column->hash, &cache->hash_proc_finfo, context);
+	getTypeInputInfo(type, &input, &column->typioparam);
+	fmgr_info_cxt(input, &column->input, context);
+	ctl.keysize = sizeof(uint32);
+	ctl.entrysize = sizeof(TypedBucket);
+	ctl.hcxt = context;
+	column->buckets = hash_create("deletion_guard key values", 256, &ctl,
+								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	table_init(&column->spellings, context);
+}
+
+/*
+ * Looks for a value that is equal; adds it if asked to. Returns its number, or
+ * NOT_A_VALUE.
+ */
+static int32
+number_of_value(DgKeyMap *map, KeyColumn *column, Datum value, bool add)
+{
+	uint32		hash = 0;
+	TypedBucket *bucket;
+	TypedValue *typed;
+	bool		found;
+	MemoryContext old;
+
+	if (column->has_hash)
+		hash = DatumGetUInt32(FunctionCall1Coll(&column->hash, column->collation, value));
+	bucket = hash_search(column->buckets, &hash, add ? HASH_ENTER : HASH_FIND, &found);
+	for (typed = found ? bucket->values : NULL; typed != NULL; typed = typed->next)
+	{
+		if (DatumGetBool(FunctionCall2Coll(&column->eq, column->collation, typed->value, value)))
+			return typed->number;
+	}
+	if (!add)
+		return NOT_A_VALUE;
+
+	old = MemoryContextSwitchTo(map->context);
+	typed = palloc(sizeof(TypedValue));
+	typed->number = column->nvalues++;
+	typed->value = datumCopy(value, column->typbyval, column->typlen);
+	typed->next = found ? bucket->values : NULL;
+	bucket->values = typed;
+	MemoryContextSwitchTo(old);
+	return typed->number;
+}
+
+/*
+ * The number that stands for a text's value.
+ */
+static int32
+number_of_text(DgKeyMap *map, KeyColumn *column, const DgKeyText *text, bool add)
+{
+	int32		number = table_find(&column->spellings, text->ptr, text->len);
+	MemoryContext old;
+
+	if (number != DG_KEY_ABSENT && !(add && number == NOT_A_VALUE))
+		return number;
+	if (number == NOT_A_VALUE)
+		elog(ERROR, "key was added to a map that was used already");
+	old = MemoryContextSwitchTo(map->scratch);
+	number = number_of_value(map, column,
+							 InputFunctionCall(&column->input, pnstrdup(text->ptr, text->len),
+											   column->typioparam, -1), add);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(map->scratch);
+	if (column->spellings.count < MAX_SPELLINGS)
+		table_add(&column->spellings, text->ptr, text->len, number);
+	return number;
+}
+
+/* ----------------------------------------------------------------------
+ * The map
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * An empty map, in the current memory context. Its columns are to be set next.
+ */
+DgKeyMap *
+dg_keymap_create(int ncolumns)
+{
+	DgKeyMap   *map = palloc0(offsetof(DgKeyMap, columns) + sizeof(KeyColumn) * ncolumns);
+
+	map->ncolumns = ncolumns;
+	map->context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard keys",
+										 ALLOCSET_DEFAULT_SIZES);
+	map->scratch = AllocSetContextCreate(map->context, "deletion_guard key", ALLOCSET_SMALL_SIZES);
+	table_init(&map->table, map->context);
+	initStringInfo(&map->key);
+	return map;
+}
+
+/*
+ * Says what type a column's values are of and which collation tells whether
+ * they are equal.
+ */
+void
+dg_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation)
+{
+	Oid			base = getBaseType(type);
+
+	map->columns[column].collation = collation;
+	map->columns[column].by_bytes = equal_by_bytes(base, collation);
+	if (!map->columns[column].by_bytes)
+		prepare_typed(&map->columns[column], base, map->context);
+}
+
+/*
+ * One byte string that stands for the key. False if the key cannot be in the
+ * map.
+ */
+static bool
+put_together(DgKeyMap *map, const DgKeyText *key, bool add, DgKeyText *whole)
+{
+	if (map->ncolumns == 1 && map->columns[0].by_bytes)
+	{
+		*whole = *key;
+		return true;
+	}
+	resetStringInfo(&map->key);
+	for (int i = 0; i < map->ncolumns; i++)
+	{
+		uint32		number = key[i].len;
+
+		if (!map->columns[i].by_bytes)
+			number = number_of_text(map, &map->columns[i], &key[i], add);
+		if (number == NOT_A_VALUE)
+			return false;
+		appendBinaryStringInfo(&map->key, (char *) &number, sizeof(number));
+		if (map->columns[i].by_bytes)
+			appendBinaryStringInfo(&map->key, key[i].ptr, (int) key[i].len);
+	}
+	whole->ptr = map->key.data;
+	whole->len = map->key.len;
+	return true;
+}
+
+/*
+ * Adds a key; one that is there already keeps its tenant.
+ */
+void
+dg_keymap_add(DgKeyMap *map, const DgKeyText *key, int tenant)
+{
+	DgKeyText	whole;
+
+	(void) put_together(map, key, true, &whole);
+	table_add(&map->table, whole.ptr, whole.len, tenant);
+}
+
+/*
+ * The tenant of a key, or DG_KEY_ABSENT.
+ */
+int
+dg_keymap_find(DgKeyMap *map, const DgKeyText *key)
+{
+	DgKeyText	whole;
+
+	if (map->table.count == 0 || !put_together(map, key, false, &whole))
+		return DG_KEY_ABSENT;
+	return table_find(&map->table, whole.ptr, whole.len);
+}
+
+/*
+ * The same by the text of one column, without ever throwing: DG_KEY_UNSURE
+ * where that column does not settle it.
+ */
+int
+dg_keymap_guess(DgKeyMap *map, const char *text, size_t len)
+{
+	KeyColumn  *column = &map->columns[0];
+	int32		number;
+
+	if (map->table.count == 0)
+		return DG_KEY_ABSENT;
+	if (map->ncolumns > 1)
+		return DG_KEY_UNSURE;
+	if (column->by_bytes)
+		return table_find(&map->table, text, len);
+	number = table_find(&column->spellings, text, len);
+	if (number == DG_KEY_ABSENT)
+		return DG_KEY_UNSURE;
+	if (number == NOT_A_VALUE)
+		return DG_KEY_ABSENT;
+	return table_find(&map->table, (char *) &number, sizeof(number));
+}
+
+int
+dg_keymap_columns(const DgKeyMap *map)
+{
+	return map->ncolumns;
+}
+
+int64
+dg_keymap_size(const DgKeyMap *map)
+{
+	return map->table.count;
+}

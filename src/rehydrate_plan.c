@@ -1,0 +1,430 @@
+/*
+ * rehydrate_plan.c
+ *		Which tables of an archive hold tenants' rows, and in which order they
+ *		are read.
+ *
+ * A table of the archive belongs to the live table of the same name, and its
+ * rows go to that table or, if it is a partition, to the root that is guarded.
+ * What is guarded decides whether it holds rows of tenants, and how a row's
+ * tenant is told.
+ *
+ * Reading begins at the tables that have the tenant's key and goes on with
+ * those whose path to it is one foreign key longer each time; so when a table
+ * is read, the keys of its parents are known. Within such a round tables are
+ * read in the archive's order, which is the order of the file.
+ */
+#include "rehydrate.h"
+#include "guard.h"
+
+#include "catalog/partition.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+/* ----------------------------------------------------------------------
+ * Live tables
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * How the tenant of a table's rows is told: false if it is not. *root is the
+ * table that was enrolled.
+ */
+static bool
+tenant_source(Oid relid, Oid *root, List **path)
+{
+	DgGuard    *guard = dg_guard_lookup(relid);
+
+	*path = NIL;
+	*root = guard->guarded ? guard->root : relid;
+	if (dg_tenant_table()->relid == *root)
+		return true;
+	if (!guard->guarded)
+		return false;
+	*path = list_copy(guard->tenant_path);
+	return guard->has_tenant_column || guard->tenant_path != NIL;
+}
+
+/*
+ * The same as a person reads it, palloc'd; NULL if nothing tells it.
+ */
+char *
+dg_tenant_source_text(Oid relid)
+{
+	const DgTenantTable *tenants = dg_tenant_table();
+	Oid			root;
+	List	   *path;
+
+	if (!tenant_source(relid, &root, &path))
+		return NULL;
+	if (path != NIL)
+		return dg_guard_path_text(path);
+	return psprintf("column %s", quote_identifier(tenants->relid == root ? NameStr(tenants->key_column) :
+												  NameStr(dg_guard_lookup(relid)->tenant_column)));
+}
+
+/* ----------------------------------------------------------------------
+ * Tables of the archive
+ * ----------------------------------------------------------------------
+ */
+
+static void
+leave_alone(DgRehydratePlan *plan, Oid relid, char *problem)
+{
+	DgLeftAlone *left = palloc0(sizeof(DgLeftAlone));
+
+	left->relid = relid;
+	left->problem = problem;
+	plan->left_alone = lappend(plan->left_alone, left);
+}
+
+/*
+ * Is the table one of this extension, dumped along with the database?
+ */
+static bool
+is_ours(const DgArchiveTable *table)
+{
+	return strcmp(table->schema, "deletion_guard") == 0 ||
+		strcmp(table->schema, "deletion_guard_bin") == 0;
+}
+
+static DgSourceColumn *
+source_columns(DgRehydrateArchive *archive, const DgArchiveTable *table)
+{
+	DgSourceColumn *columns = palloc0(sizeof(DgSourceColumn) * (table->column_count + 1));
+
+	for (int i = 0; i < table->column_count; i++)
+	{
+		columns[i].name = dg_rehydrate_text(archive, table->columns[i]);
+		columns[i].typmod = -1;
+	}
+	return columns;
+}
+
+/*
+ * The first statement tells the columns of INSERTs without a list, unless the
+ * table's definition has.
+ */
+static void
+complete_columns(DgRehydrateArchive *archive, int index)
+{
+	const DgArchiveTable *table = dg_archive_table(archive->archive, index);
+	DgArchiveError error;
+	DgArchiveRows *rows;
+
+	if (table->has_columns)
+		return;
+	rows = dg_archive_rows_open(archive->archive, index, &error);
+	if (rows == NULL)
+		dg_rehydrate_fail(archive, &error);
+	dg_archive_rows_close(&rows);
+	if (!table->has_columns)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_ARCHIVE_UNSUPPORTED),
+				 errmsg("cannot read archive \"%s\"", archive->path),
+				 errdetail("It does not tell the columns of table %s.", dg_rehydrate_table_name(archive, table)),
+				 errhint("Dump with table definitions, or with --column-inserts.")));
+}
+
+/*
+ * A source for one table of the archive; NULL if no live table is meant.
+ */
+static DgSource *
+make_source(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index)
+{
+	const DgArchiveTable *table = dg_archive_table(archive->archive, index);
+	DgSource   *source;
+	Oid			relid = dg_rehydrate_live_table(archive, table);
+
+	if (!OidIsValid(relid))
+	{
+		leave_alone(plan, InvalidOid,
+					psprintf("the archive has a table %s, which does not exist here; its rows were not looked at",
+							 dg_rehydrate_table_name(archive, table)));
+		return NULL;
+	}
+	complete_columns(archive, index);
+	source = palloc0(sizeof(DgSource));
+	source->index = index;
+	source->name = dg_rehydrate_table_name(archive, table);
+	source->relid = relid;
+	source->covers = lcons_oid(relid, get_rel_relispartition(relid) ? get_partition_ancestors(relid) : NIL);
+	source->ncolumns = table->column_count;
+	source->columns = source_columns(archive, table);
+	return source;
+}
+
+static bool
+has_columns(const DgSource *source, int ncolumns, const char **columns)
+{
+	for (int i = 0; i < ncolumns; i++)
+	{
+		int			at = 0;
+
+		while (at < source->ncolumns && strcmp(source->columns[at].name, columns[i]) != 0)
+			at++;
+		if (at == source->ncolumns)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Finds how the tenants of a source's rows are told, if at all.
+ */
+static void
+plan_source(DgRehydratePlan *plan, DgSource *source)
+{
+	List	   *path;
+
+	if (!tenant_source(source->relid, &source->target, &path))
+	{
+		leave_alone(plan, source->target, dg_guard_lookup(source->relid)->guarded ?
+					"nothing tells which tenant its rows belong to; left alone" :
+					"not guarded; left alone");
+		return;
+	}
+	source->finder = dg_finder_get(&plan->finders, source->target, path, plan->tenants);
+	if (!has_columns(source, source->finder->ncolumns, source->finder->columns))
+	{
+		leave_alone(plan, source->target,
+					psprintf("the archive's table %s has no column \"%s\", which tells the tenant; its rows were not looked at",
+							 source->name, source->finder->columns[0]));
+		source->finder = NULL;
+	}
+}
+
+/* ----------------------------------------------------------------------
+ * Which of them are wanted
+ * ----------------------------------------------------------------------
+ */
+
+static bool
+is_in_archive(const DgRehydratePlan *plan, Oid root)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->sources)
+	{
+		DgSource   *source = lfirst(lc);
+
+		if (source->finder != NULL && source->target == root)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The enrolled tables that the caller named, each once.
+ */
+static List *
+named_roots(const DgRehydrateArchive *archive, const DgRehydratePlan *plan, List *relations)
+{
+	List	   *roots = NIL;
+	ListCell   *lc;
+
+	foreach(lc, relations)
+	{
+		Oid			root;
+		List	   *path;
+
+		if (get_rel_name(lfirst_oid(lc)) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("relation with OID %u does not exist", lfirst_oid(lc))));
+		if (!tenant_source(lfirst_oid(lc), &root, &path))
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("cannot tell tenants of \"%s\": it is not guarded with a tenant column or path",
+							get_rel_name(lfirst_oid(lc))),
+					 errhint("Guard it with deletion_guard.guard_table(), or leave it out of relations.")));
+		if (!is_in_archive(plan, root))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_TABLE),
+					 errmsg("table \"%s\" is not in archive \"%s\"", get_rel_name(root), archive->path),
+					 errhint("deletion_guard.archive_contents() lists what is.")));
+		roots = list_append_unique_oid(roots, root);
+	}
+	return roots;
+}
+
+static void
+choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relations)
+{
+	List	   *roots = named_roots(archive, plan, relations);
+	ListCell   *lc;
+
+	foreach(lc, plan->sources)
+	{
+		DgSource   *source = lfirst(lc);
+
+		source->wanted = source->finder != NULL &&
+			(relations == NIL || list_member_oid(roots, source->target));
+		if (source->wanted)
+			plan->targets = list_append_unique_oid(plan->targets, source->target);
+	}
+	if (plan->targets == NIL)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_TENANT_NOT_IN_ARCHIVE),
+				 errmsg("archive \"%s\" has no table that holds tenants' rows", archive->path),
+				 errdetail("None of its tables has the name of a table that is guarded here with a tenant column or path."),
+				 errhint("deletion_guard.archive_contents() lists its tables. Guard the tables that hold tenants' rows.")));
+}
+
+/* ----------------------------------------------------------------------
+ * The order of reading
+ * ----------------------------------------------------------------------
+ */
+
+static int
+longest_path(const DgRehydratePlan *plan)
+{
+	int			longest = 0;
+	ListCell   *lc;
+
+	foreach(lc, plan->finders)
+		longest = Max(longest, list_length(((DgFinder *) lfirst(lc))->path));
+	return longest;
+}
+
+/*
+ * The finders of the wanted sources are needed, and those of their parents.
+ */
+static void
+mark_needed(DgRehydratePlan *plan)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->sources)
+	{
+		DgSource   *source = lfirst(lc);
+
+		if (!source->wanted)
+			continue;
+		for (DgFinder *finder = source->finder; finder != NULL; finder = finder->parent)
+			finder->needed = true;
+	}
+}
+
+static bool
+is_awaited(const DgFinder *finder)
+{
+	ListCell   *lc;
+
+	foreach(lc, finder->feeds)
+	{
+		if (((DgFeed *) lfirst(lc))->finder->needed)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Does the source have what a finder looks at, and what is awaited of it?
+ */
+static bool
+serves(const DgSource *source, const DgFinder *finder)
+{
+	ListCell   *lc;
+
+	if (!list_member_oid(source->covers, finder->relid) ||
+		!has_columns(source, finder->ncolumns, finder->columns))
+		return false;
+	foreach(lc, finder->feeds)
+	{
+		DgFeed	   *feed = lfirst(lc);
+
+		if (feed->finder->needed && !has_columns(source, feed->ncolumns, feed->columns))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Adds a pass over a source, if the finder is asked of its rows.
+ */
+static void
+add_pass(DgRehydratePlan *plan, DgSource *source, DgFinder *finder)
+{
+	bool		emit = source->wanted && source->finder == finder;
+	DgPass	   *pass;
+
+	if (!emit && !(is_awaited(finder) && serves(source, finder)))
+		return;
+	pass = palloc(sizeof(DgPass));
+	pass->source = source;
+	pass->finder = finder;
+	pass->emit = emit;
+	plan->passes = lappend(plan->passes, pass);
+}
+
+/*
+ * Parents that the archive does not have are looked for in the database.
+ */
+static void
+add_live_pass(DgRehydratePlan *plan, DgFinder *finder)
+{
+	DgPass	   *pass = palloc0(sizeof(DgPass));
+	ListCell   *lc;
+
+	foreach(lc, plan->sources)
+	{
+		if (serves(lfirst(lc), finder))
+			return;
+	}
+	pass->finder = finder;
+	plan->passes = lappend(plan->passes, pass);
+}
+
+static void
+make_passes(DgRehydratePlan *plan)
+{
+	mark_needed(plan);
+	for (int length = 0; length <= longest_path(plan); length++)
+	{
+		List	   *finders = NIL;
+		ListCell   *ls;
+		ListCell   *lf;
+
+		foreach(lf, plan->finders)
+		{
+			DgFinder   *finder = lfirst(lf);
+
+			if (!finder->needed || list_length(finder->path) != length)
+				continue;
+			finders = lappend(finders, finder);
+			if (is_awaited(finder))
+				add_live_pass(plan, finder);
+		}
+		foreach(ls, plan->sources)
+		{
+			foreach(lf, finders)
+				add_pass(plan, lfirst(ls), lfirst(lf));
+		}
+	}
+}
+
+/*
+ * Plans a call. relations is a list of OIDs, NIL for all. The plan is in the
+ * current memory context.
+ */
+DgRehydratePlan *
+dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants, List *relations)
+{
+	DgRehydratePlan *plan = palloc0(sizeof(DgRehydratePlan));
+	ListCell   *lc;
+
+	plan->tenants = tenants;
+	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
+	{
+		DgSource   *source = is_ours(dg_archive_table(archive->archive, i)) ? NULL :
+			make_source(archive, plan, i);
+
+		if (source != NULL)
+			plan->sources = lappend(plan->sources, source);
+	}
+	foreach(lc, plan->sources)
+		plan_source(plan, lfirst(lc));
+	choose_sources(archive, plan, relations);
+	make_passes(plan);
+	return plan;
+}

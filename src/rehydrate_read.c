@@ -1,0 +1,379 @@
+/*
+ * rehydrate_read.c
+ *		Reading the rows of tenants.
+ *
+ * The rows of other tenants are passed over inside of the archive reader, by
+ * the bytes of one field and without being looked at any further. A row that
+ * stays is cut into fields in one buffer, which is used again for the next.
+ */
+#include "rehydrate.h"
+
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+/* A pass underway. */
+typedef struct Reading
+{
+	DgRehydrateArchive *archive;
+	DgRehydratePlan *plan;
+	DgPass	   *pass;
+	DgArchiveRows *rows;
+	uint64		number;			/* of the row, for messages */
+	int			tenant;			/* as the filter found it */
+	int		   *key_fields;		/* of the finder's columns */
+	List	   *feed_fields;	/* int * for each of the finder's feeds */
+	DgArchiveField *fields;
+	Datum	   *values;
+	bool	   *nulls;
+	StringInfoData text;		/* the row's values, each with a NUL */
+} Reading;
+
+/*
+ * The settings that pg_dump writes values under, for reading them and for
+ * writing others in the same way. Ended by AtEOXact_GUC() of the level
+ * returned.
+ */
+int
+dg_rehydrate_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"datestyle", "ISO, MDY"},
+		{"intervalstyle", "postgres"},
+		{"extra_float_digits", "3"},
+		{"bytea_output", "hex"},
+		{"xmloption", "content"},
+		{"array_nulls", "on"},
+	};
+	int			level = NewGUCNestLevel();
+
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}
+
+/* ----------------------------------------------------------------------
+ * Text
+ * ----------------------------------------------------------------------
+ */
+
+static void pg_attribute_noreturn()
+bad_escape(Reading *reading)
+{
+	DgArchiveError error = {0};
+
+	error.code = DG_ARCHIVE_CORRUPT;
+	snprintf(error.message, sizeof(error.message), "row %llu of table %s has an invalid escape",
+			 (unsigned long long) reading->number, reading->pass->source->name);
+	dg_rehydrate_fail(reading->archive, &error);
+}
+
+/*
+ * Appends a field's text in the database's encoding, with a NUL; returns where
+ * it begins in the buffer. What came out of an escape is checked like the rest.
+ */
+static int
+append_field(Reading *reading, const DgArchiveField *field, bool escaped)
+{
+	StringInfo	buf = &reading->text;
+	int			start = buf->len;
+	size_t		len = field->len;
+	bool		changed = false;
+
+	enlargeStringInfo(buf, (int) field->len + 1);
+	if (escaped && memchr(field->ptr, '\\', field->len) != NULL)
+	{
+		if (!dg_archive_copy_unescape(reading->archive->info, field->ptr, field->len,
+									  buf->data + start, &len))
+			bad_escape(reading);
+		changed = true;
+	}
+	else
+		memcpy(buf->data + start, field->ptr, field->len);
+	buf->data[start + len] = '\0';
+
+	if (reading->archive->convert)
+	{
+		char	   *converted = pg_any_to_server(buf->data + start, (int) len, reading->archive->encoding);
+
+		if (converted != buf->data + start)
+		{
+			len = strlen(converted);
+			enlargeStringInfo(buf, (int) len + 1);
+			memcpy(buf->data + start, converted, len + 1);
+			pfree(converted);
+		}
+	}
+	else if (changed || !escaped)
+		(void) pg_verify_mbstr(GetDatabaseEncoding(), buf->data + start, (int) len, false);
+	buf->len = start + (int) len + 1;
+	return start;
+}
+
+/*
+ * Splits a row into C strings: values and nulls are set.
+ */
+static void
+split_row(Reading *reading, const DgArchiveRow *row)
+{
+	DgSource   *source = reading->pass->source;
+	DgArchiveError error;
+	int			n = dg_archive_row_split(row, reading->fields, source->ncolumns, &error);
+
+	if (n < 0)
+		dg_rehydrate_fail(reading->archive, &error);
+	if (n != source->ncolumns)
+		elog(ERROR, "row of table %s has %d fields where there are %d columns",
+			 source->name, n, source->ncolumns);
+	if (row->escaped && !reading->archive->convert)
+		(void) pg_verify_mbstr(GetDatabaseEncoding(), row->data, (int) row->len, false);
+
+	resetStringInfo(&reading->text);
+	for (int i = 0; i < n; i++)
+	{
+		DgArchiveField *field = &reading->fields[i];
+
+		reading->nulls[i] = field->isnull || field->isdefault;
+		reading->values[i] = reading->nulls[i] ? 0 : append_field(reading, field, row->escaped);
+	}
+	/* the buffer does not move any more */
+	for (int i = 0; i < n; i++)
+	{
+		if (!reading->nulls[i])
+			reading->values[i] = CStringGetDatum(reading->text.data + reading->values[i]);
+	}
+}
+
+/* ----------------------------------------------------------------------
+ * Whose row is it
+ * ----------------------------------------------------------------------
+ */
+
+static bool
+is_ascii(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+	{
+		if (IS_HIGHBIT_SET(text[i]))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Called by the archive reader for each row; may not throw. A row that is let
+ * through unsure is looked at again by tenant_of_row().
+ */
+static bool
+filter(void *arg, const char *text, size_t len)
+{
+	Reading    *reading = arg;
+
+	reading->tenant = DG_KEY_UNSURE;
+	if (unlikely(InterruptPending) || (reading->archive->convert && !is_ascii(text, len)))
+		return true;
+	reading->tenant = dg_keymap_guess(reading->pass->finder->keys, text, len);
+	return reading->tenant != DG_KEY_ABSENT;
+}
+
+/*
+ * The key that some fields of a row make up, in the reading's buffer. False if
+ * one of them is null.
+ */
+static bool
+key_of_row(Reading *reading, const DgArchiveRow *row, const int *key_fields, int n, DgKeyText *key)
+{
+	int			starts[INDEX_MAX_KEYS];
+
+	resetStringInfo(&reading->text);
+	for (int i = 0; i < n; i++)
+	{
+		DgArchiveField field;
+
+		if (!dg_archive_row_field(row, key_fields[i], &field) || field.isnull || field.isdefault)
+			return false;
+		starts[i] = append_field(reading, &field, row->escaped);
+		key[i].len = reading->text.len - starts[i] - 1;
+	}
+	for (int i = 0; i < n; i++)
+		key[i].ptr = reading->text.data + starts[i];
+	return true;
+}
+
+static int
+tenant_of_row(Reading *reading, const DgArchiveRow *row)
+{
+	DgFinder   *finder = reading->pass->finder;
+	DgKeyText	key[INDEX_MAX_KEYS];
+
+	if (reading->tenant >= 0)
+		return reading->tenant;
+	if (!key_of_row(reading, row, reading->key_fields, finder->ncolumns, key))
+		return DG_KEY_ABSENT;
+	return dg_keymap_find(finder->keys, key);
+}
+
+/*
+ * Tells those who look for the row's children about it.
+ */
+static void
+feed_row(Reading *reading, const DgArchiveRow *row, int tenant)
+{
+	ListCell   *lc;
+	ListCell   *lf;
+
+	forboth(lc, reading->pass->finder->feeds, lf, reading->feed_fields)
+	{
+		DgFeed	   *feed = lfirst(lc);
+		DgKeyText	key[INDEX_MAX_KEYS];
+
+		if (feed->finder->needed && lfirst(lf) != NULL &&
+			key_of_row(reading, row, lfirst(lf), feed->ncolumns, key))
+			dg_keymap_add(feed->finder->keys, key, tenant);
+	}
+}
+
+/* ----------------------------------------------------------------------
+ * A pass
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * Where a source has some columns, palloc'd; NULL if it lacks one.
+ */
+static int *
+fields_of(const DgSource *source, int ncolumns, const char **columns)
+{
+	int		   *fields = palloc(sizeof(int) * ncolumns);
+
+	for (int i = 0; i < ncolumns; i++)
+	{
+		fields[i] = 0;
+		while (fields[i] < source->ncolumns &&
+			   strcmp(source->columns[fields[i]].name, columns[i]) != 0)
+			fields[i]++;
+		if (fields[i] == source->ncolumns)
+			return NULL;
+	}
+	return fields;
+}
+
+static void
+begin_reading(Reading *reading)
+{
+	DgSource   *source = reading->pass->source;
+	DgFinder   *finder = reading->pass->finder;
+	DgArchiveFilter by_key = {0};
+	DgArchiveError error;
+	ListCell   *lc;
+
+	reading->key_fields = fields_of(source, finder->ncolumns, finder->columns);
+	foreach(lc, finder->feeds)
+	{
+		DgFeed	   *feed = lfirst(lc);
+
+		reading->feed_fields = lappend(reading->feed_fields,
+									   fields_of(source, feed->ncolumns, feed->columns));
+	}
+	reading->fields = palloc(sizeof(DgArchiveField) * (source->ncolumns + 1));
+	reading->values = palloc(sizeof(Datum) * (source->ncolumns + 1));
+	reading->nulls = palloc(sizeof(bool) * (source->ncolumns + 1));
+	initStringInfo(&reading->text);
+
+	reading->rows = dg_archive_rows_open(reading->archive->archive, source->index, &error);
+	if (reading->rows == NULL)
+		dg_rehydrate_fail(reading->archive, &error);
+	by_key.field = reading->key_fields[0];
+	by_key.match = filter;
+	by_key.arg = reading;
+	if (!dg_archive_rows_set_filter(reading->rows, &by_key, &error))
+		dg_rehydrate_fail(reading->archive, &error);
+}
+
+/*
+ * Names the place in the archive when a value is not accepted.
+ */
+static void
+error_context(void *arg)
+{
+	Reading    *reading = arg;
+
+	if (reading->number > 0)
+		errcontext("archive \"%s\", table %s, row %llu", reading->archive->path,
+				   reading->pass->source->name, (unsigned long long) reading->number);
+}
+
+static void
+read_rows(Reading *reading, DgRowSink sink, void *arg)
+{
+	DgArchiveRow row;
+	DgArchiveError error;
+	int			rc;
+
+	while ((rc = dg_archive_rows_next(reading->rows, &row, &error)) > 0)
+	{
+		int			tenant;
+
+		CHECK_FOR_INTERRUPTS();
+		reading->number = row.number;
+		tenant = tenant_of_row(reading, &row);
+		if (tenant < 0)
+			continue;
+		feed_row(reading, &row, tenant);
+		if (reading->pass->emit)
+		{
+			split_row(reading, &row);
+			sink(arg, reading->pass->source, tenant, reading->values, reading->nulls);
+		}
+	}
+	reading->number = 0;
+	if (rc < 0)
+		dg_rehydrate_fail(reading->archive, &error);
+}
+
+static void
+read_pass(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgPass *pass,
+		  DgRowSink sink, void *arg)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard pass",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Reading		reading = {0};
+	ErrorContextCallback callback;
+
+	reading.archive = archive;
+	reading.plan = plan;
+	reading.pass = pass;
+	begin_reading(&reading);
+
+	callback.callback = error_context;
+	callback.arg = &reading;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	read_rows(&reading, sink, arg);
+	error_context_stack = callback.previous;
+
+	dg_archive_rows_close(&reading.rows);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+/*
+ * Reads all that the plan wants. Each wanted row is given to the sink once.
+ */
+void
+dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink sink, void *arg)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->passes)
+	{
+		DgPass	   *pass = lfirst(lc);
+
+		if (pass->source != NULL)
+			read_pass(archive, plan, pass, sink, arg);
+		else
+			dg_finder_read_live(pass->finder, &plan->finders, plan->tenants);
+	}
+}
