@@ -141,14 +141,23 @@ extern bool dg_purge_check(const DgApproval *approval, DgRequest **request, DgPl
 						   DgRefusal *refusal);
 
 /* purge_digest.c */
+#define DG_KEY_DIGEST_SIZE	16
+
 typedef struct DgPurgeDigest DgPurgeDigest;
 
+extern void dg_salted_bytes_digest(const uint8 *salt, const char *data, size_t len, uint8 *digest);
 extern void dg_salted_digest(const uint8 *salt, const char *value, uint8 *digest);
 extern int	dg_canonical_output_begin(void);
 extern DgPurgeDigest *dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part,
 											const uint8 *salt);
 extern int64 dg_purge_digest_part(DgPurgeDigest *digest, const DgPlanPart *part);
 extern void dg_purge_digest_end(DgPurgeDigest *digest, int64 *rows, uint8 *sum);
+
+/* purge_subtract.c */
+typedef struct DgPurgeSubtract DgPurgeSubtract;
+
+extern DgPurgeSubtract *dg_purge_subtract_begin(Oid relid, TupleDesc desc, List *tenants);
+extern int64 dg_purge_of_row(DgPurgeSubtract *subtract, TupleTableSlot *slot);
 
 /* purge_certificate.c */
 extern Datum dg_certificate(int64 purge);

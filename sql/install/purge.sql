@@ -148,6 +148,10 @@ RETURNS record
 LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'dg_verify_certificate';
 
+CREATE FUNCTION deletion_guard.purge_of(row_value anyelement) RETURNS bigint
+LANGUAGE C STABLE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_purge_of';
+
 -- What a request would remove, part by part, as reviewed and as it is now.
 CREATE VIEW deletion_guard.purge_request_detail AS
 SELECT q.request_id, q.deletion_id, d.deleted_at, q.relation_name AS relation,
@@ -196,6 +200,7 @@ REVOKE EXECUTE ON FUNCTION
 	deletion_guard.release_hold(bigint, text[]),
 	deletion_guard.purge_certificate(bigint),
 	deletion_guard.verify_certificate(jsonb),
+	deletion_guard.purge_of(anyelement),
 	deletion_guard.purge_plan(bigint) FROM PUBLIC;
 
 COMMENT ON TABLE deletion_guard.purge_request_record IS 'requests to purge; see the view purge_request';
@@ -223,6 +228,8 @@ COMMENT ON FUNCTION deletion_guard.release_hold(bigint, text[]) IS
 COMMENT ON FUNCTION deletion_guard.purge_certificate(bigint) IS 'the certificate of a purge';
 COMMENT ON FUNCTION deletion_guard.verify_certificate(jsonb) IS
 	'is this certificate what the ledger says';
+COMMENT ON FUNCTION deletion_guard.purge_of(anyelement) IS
+	'the purge that removed a row with this key from this table, null if none did; annulled purges do not count';
 COMMENT ON FUNCTION deletion_guard.purge_plan(bigint) IS
 	'what a request would remove, table by table, when it is due and whether the tenant is on hold';
 
