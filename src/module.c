@@ -24,4 +24,6 @@ _PG_init(void)
 	dg_guard_hooks_init();
 	dg_deletion_init();
 	dg_bin_shape_init();
+	dg_limit_init();
+	dg_announce_init();
 }

@@ -49,6 +49,8 @@ static const struct
 	{"deletion_part", offsetof(DgObjects, deletion_part)},
 	{"deletion_part_pkey", offsetof(DgObjects, deletion_part_pkey)},
 	{"deletion_part_tenant_idx", offsetof(DgObjects, deletion_part_tenant_idx)},
+	{"tenant_wipe", offsetof(DgObjects, tenant_wipe)},
+	{"tenant_wipe_at_idx", offsetof(DgObjects, tenant_wipe_at_idx)},
 };
 
 /*

@@ -7,6 +7,7 @@
  * to superusers and to roles that were granted SET on them.
  */
 #include "deletion_guard.h"
+#include "guard.h"
 
 #include <limits.h>
 
@@ -23,10 +24,17 @@ char	   *dg_retention = NULL;
 int			dg_approvals = 1;
 int			dg_clock_skew = 30;
 bool		dg_restoring = false;
+int			dg_ddl = DG_DDL_REFUSE;
 
 static const struct config_enum_entry limit_action_options[] = {
 	{"error", DG_LIMIT_ERROR, false},
 	{"warning", DG_LIMIT_WARNING, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry ddl_options[] = {
+	{"refuse", DG_DDL_REFUSE, false},
+	{"allow", DG_DDL_ALLOW, false},
 	{NULL, 0, false}
 };
 
@@ -125,7 +133,8 @@ define_session_settings(void)
 	DefineCustomStringVariable("deletion_guard.expect_tenants",
 							   "Comma-separated tenant keys; deleting a row of any other tenant is an error.",
 							   "Empty: no expectation.",
-							   &dg_expect_tenants, "", PGC_USERSET, 0, NULL, NULL, NULL);
+							   &dg_expect_tenants, "", PGC_USERSET, 0,
+							   dg_check_expect_tenants, NULL, NULL);
 }
 
 static void
@@ -165,6 +174,11 @@ define_purge_settings(void)
 							 "Lets a superuser's restore load the extension's own tables.",
 							 "Set it only in the session that runs pg_restore.",
 							 &dg_restoring, false, PGC_SUSET, GUC_NO_RESET_ALL, NULL, NULL, NULL);
+	DefineCustomEnumVariable("deletion_guard.ddl",
+							 "Whether guarded tables may be dropped, detached or stripped of their triggers.",
+							 "With \"allow\", rows may be lost without having gone to the bin; each such command is written to the server's log.",
+							 &dg_ddl, DG_DDL_REFUSE, ddl_options,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
 void
