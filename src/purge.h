@@ -57,11 +57,15 @@ typedef struct DgAuthority
 	bool		retired;
 } DgAuthority;
 
-extern DgAuthority *dg_authority_find(const char *name);
+extern DgAuthority *dg_authority_find(const char *name, DgRefusal *refusal);
 extern int	dg_authorities_active(void);
 extern void dg_lock_authorities(LOCKMODE mode);
 extern int	dg_approvals_required(void);
 extern void dg_approvals_raise(void);
+
+/* purge_file.c */
+extern bool dg_authorities_in_file(void);
+extern bool dg_authorities_read(List **list, DgRefusal *refusal);
 
 /* purge_approval.c */
 
