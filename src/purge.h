@@ -163,6 +163,10 @@ typedef struct DgPurgeSubtract DgPurgeSubtract;
 extern DgPurgeSubtract *dg_purge_subtract_begin(Oid relid, TupleDesc desc, List *tenants);
 extern int64 dg_purge_of_row(DgPurgeSubtract *subtract, TupleTableSlot *slot);
 
+/* purge_log.c */
+extern void dg_purge_log_init(void);
+extern void dg_hide_tokens_in_activity(void);
+
 /* purge_certificate.c */
 extern Datum dg_certificate(int64 purge);
 

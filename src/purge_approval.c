@@ -82,10 +82,12 @@ verify_with_key(const char *token, int len, const DgAuthority *authority, DgToke
 bool
 dg_approval_verify(const char *token, int len, DgApproval *approval, DgRefusal *refusal)
 {
-	DgAuthority *authority = find_signer(token, len, refusal);
+	DgAuthority *authority;
 	DgTokenDetail detail = {0};
 	DgTokenStatus status;
 
+	dg_hide_tokens_in_activity();
+	authority = find_signer(token, len, refusal);
 	if (authority == NULL)
 		return false;
 	refusal->authority = authority->name;
