@@ -48,6 +48,11 @@ extern bool dg_refusal_detail(DgRefusal *refusal, const char *fmt,...) pg_attrib
 extern bool dg_refusal_of_token(DgRefusal *refusal, DgTokenStatus status, const DgTokenDetail *detail);
 extern void dg_refuse(const DgRefusal *refusal, const char *act) pg_attribute_noreturn();
 
+/* of the ledger; written by a process of its own, see autonomous.c */
+#define DG_EVENT_REFUSAL	"refusal"
+
+extern void dg_refusal_record(const char *details);
+
 /* purge_authority.c */
 typedef struct DgAuthority
 {
