@@ -3,9 +3,11 @@
 #   make demo    the incident and the rescue, on a throwaway server (TENANTS=1000 for a larger one)
 #   make test    every test there is (ONLY="unit regress/bin" for some)
 #   make bench   the figures, side by side (ONLY=bulk_delete, ROWS=100000)
+#   make fuzz    the token and archive readers, with clang (SECONDS=3600, ONLY=token)
 #
-# Each of them first installs what is missing (as root on Debian) and builds.
-# None touches the machine's own PostgreSQL; that takes make install.
+# The first three install what is missing (as root on Debian) and build: all
+# they need beforehand is make, and test/run/test.sh not even that. None touches
+# the machine's own PostgreSQL; that takes make install.
 
 EXTENSION = deletion_guard
 EXTVERSION = 1.0
@@ -49,11 +51,13 @@ endif
 $(EXTENSION)--$(EXTVERSION).sql: $(INSTALL_PARTS)
 	cat $^ > $@
 
-.PHONY: test demo bench
+.PHONY: test demo bench fuzz
 test demo:
 	@MAKE='$(MAKE)' test/run/$@.sh
 bench:
 	@MAKE='$(MAKE)' test/bench/bench.sh
+fuzz:
+	@$(MAKE) -C test/fuzz
 
 # For test/run: values that only this file knows.
 show-%:

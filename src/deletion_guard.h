@@ -79,6 +79,9 @@ extern const DgObjects *dg_known_objects(void);
 extern void dg_objects_init(void);
 extern char *dg_relation_name(Oid relid);
 
+/* fkey.c */
+extern List *dg_foreign_keys(Relation rel);
+
 /* store.c */
 extern void dg_store_insert(Oid relid, Datum *values, bool *nulls);
 extern void dg_store_delete(Oid relid, Oid indexid, AttrNumber attnum, Oid key);

@@ -78,12 +78,22 @@ extern void dg_guard_drop_triggers(Oid relid);
 extern void dg_guard_hooks_init(void);
 
 /* guard_statement.c */
+typedef struct DgNesting
+{
+	int			depth;
+	Oid			role;
+} DgNesting;
+
 extern void dg_statement_init(void);
 extern void dg_statement_begin(void);
 extern void dg_statement_run(const void *query);
-extern int	dg_statement_enter(void);
-extern void dg_statement_leave(int saved);
+extern void dg_statement_note_plan(const PlannedStmt *plan);
+extern bool dg_statement_may_delete(void);
+extern DgNesting dg_statement_enter(void);
+extern void dg_statement_set_role(Oid role);
+extern void dg_statement_leave(DgNesting saved);
 extern uint64 dg_statement_serial(void);
+extern Oid	dg_statement_role(void);
 
 /* guard_expect.c */
 extern bool dg_check_expect_tenants(char **newval, void **extra, GucSource source);

@@ -13,6 +13,7 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/catalog.h"
@@ -71,7 +72,8 @@ refuse_relation(Relation rel, const char *why, const char *hint)
 }
 
 /*
- * Refuses what cannot be guarded, with the reason and the way out.
+ * Refuses what cannot be guarded, with the reason and the way out. The relation
+ * may be of any kind, an index too.
  */
 static void
 require_guardable(Relation rel)
@@ -82,10 +84,6 @@ require_guardable(Relation rel)
 	if (IsCatalogRelation(rel) || nspid == dg_objects()->schema || nspid == dg_objects()->bin_schema)
 		refuse_relation(rel, "it is a system table",
 						"Tables of PostgreSQL and of deletion_guard itself are not guarded.");
-	if (rel->rd_rel->relispartition)
-		refuse_relation(rel, "it is a partition",
-						psprintf("Guard its partitioned table %s: that covers every partition, present and future.",
-								 dg_relation_name(llast_oid(get_partition_ancestors(RelationGetRelid(rel))))));
 	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
 		refuse_relation(rel, "it is a temporary table",
 						"Its rows end with the session; there is nothing to guard.");
@@ -97,6 +95,10 @@ require_guardable(Relation rel)
 						"Install deletion_guard on the server that holds the rows, and guard the table there.");
 	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
 		refuse_relation(rel, "it is not a table", "Only tables and partitioned tables hold rows to guard.");
+	if (rel->rd_rel->relispartition)
+		refuse_relation(rel, "it is a partition",
+						psprintf("Guard its partitioned table %s: that covers every partition, present and future.",
+								 dg_relation_name(llast_oid(get_partition_ancestors(RelationGetRelid(rel))))));
 	if (RelationGetNumberOfAttributes(rel) > MaxHeapAttributeNumber - BIN_COLUMNS)
 		refuse_relation(rel, "it has too many columns",
 						psprintf("The bin needs %d columns of its own; a table may have %d in all, dropped ones included.",
@@ -248,7 +250,7 @@ dg_set_tenant_table(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("tenant_table and key_column must not be null")));
 
-	rel = table_open(PG_GETARG_OID(0), ShareUpdateExclusiveLock);
+	rel = relation_open(PG_GETARG_OID(0), ShareUpdateExclusiveLock);
 	require_owner(rel);
 	require_guardable(rel);
 	for (int i = 1; i < 4; i++)
@@ -324,7 +326,7 @@ dg_guard_table(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("give a tenant_column or a tenant_path, not both")));
 
-	rel = table_open(PG_GETARG_OID(0), ShareRowExclusiveLock);
+	rel = relation_open(PG_GETARG_OID(0), ShareRowExclusiveLock);
 	require_owner(rel);
 	require_guardable(rel);
 	if (tenant_column != NULL)

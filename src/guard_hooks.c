@@ -48,9 +48,10 @@ guard_ExecutorStart(QueryDesc *query, int eflags)
 static void
 guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 {
-	int			saved;
+	DgNesting	saved;
 
 	dg_statement_run(query);
+	dg_statement_note_plan(query->plannedstmt);
 	saved = dg_statement_enter();
 	PG_TRY();
 	{
@@ -69,8 +70,11 @@ guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 static void
 guard_ExecutorFinish(QueryDesc *query)
 {
-	int			saved = dg_statement_enter();
+	DgNesting	saved = dg_statement_enter();
 
+	/* the queries of foreign keys leave their triggers to the query that fired them */
+	if (!(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS))
+		dg_statement_set_role(GetUserId());
 	PG_TRY();
 	{
 		if (prev_ExecutorFinish)
@@ -90,12 +94,13 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 					 ProcessUtilityContext context, ParamListInfo params,
 					 QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
-	int			saved;
+	DgNesting	saved;
 
 	dg_statement_begin();
 	if (on_duty())
 		dg_guard_check_utility(pstmt->utilityStmt);
 	saved = dg_statement_enter();
+	dg_statement_set_role(InvalidOid);
 	PG_TRY();
 	{
 		if (prev_ProcessUtility)

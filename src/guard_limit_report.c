@@ -78,12 +78,13 @@ dg_ceiling_effect(int ceiling)
 static bool
 may_read_names(const DgTenantTable *tenants)
 {
+	Oid			role = dg_statement_role();
 	AttrNumber	attnum = get_attnum(tenants->relid, NameStr(tenants->name_column));
 
-	if (attnum == InvalidAttrNumber || check_enable_rls(tenants->relid, InvalidOid, true) == RLS_ENABLED)
+	if (attnum == InvalidAttrNumber || check_enable_rls(tenants->relid, role, true) == RLS_ENABLED)
 		return false;
-	return pg_class_aclcheck(tenants->relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK ||
-		pg_attribute_aclcheck(tenants->relid, attnum, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+	return pg_class_aclcheck(tenants->relid, role, ACL_SELECT) == ACLCHECK_OK ||
+		pg_attribute_aclcheck(tenants->relid, attnum, role, ACL_SELECT) == ACLCHECK_OK;
 }
 
 /*

@@ -46,7 +46,7 @@ extern bool dg_refusal_set(DgRefusal *refusal, int sqlstate, const char *reason,
 						   const char *fmt,...) pg_attribute_printf(5, 6);
 extern bool dg_refusal_detail(DgRefusal *refusal, const char *fmt,...) pg_attribute_printf(2, 3);
 extern bool dg_refusal_of_token(DgRefusal *refusal, DgTokenStatus status, const DgTokenDetail *detail);
-extern void dg_refuse(const DgRefusal *refusal, const char *act) pg_attribute_noreturn();
+pg_noreturn extern void dg_refuse(const DgRefusal *refusal, const char *act);
 
 /* of the ledger; written by a process of its own, see autonomous.c */
 #define DG_EVENT_REFUSAL	"refusal"

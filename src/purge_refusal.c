@@ -34,6 +34,8 @@ typedef struct RememberedRefusal
 static RememberedRefusal remembered[REMEMBERED_REFUSALS];
 static int	next_remembered = 0;
 
+static char *format(const char *fmt, va_list args) pg_attribute_printf(1, 0);
+
 static char *
 format(const char *fmt, va_list args)
 {
