@@ -25,6 +25,8 @@ extern char *dg_retention;
 extern int	dg_approvals;
 extern int	dg_clock_skew;
 extern bool dg_restoring;
+extern bool dg_locked;
+extern char *dg_authorities_file;
 extern int	dg_ddl;
 
 typedef enum DgLimitAction

@@ -58,6 +58,8 @@ extern void dg_tenant_table_changed(void);
 /* guard_enrol.c */
 extern Datum dg_name_array(List *names);
 extern void dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path);
+extern void dg_guard_require_owner(Oid relid);
+extern int64 dg_guard_remove(Oid relid);
 
 /* guard_path.c */
 extern void dg_guard_check_path(Relation rel, List *path);
@@ -165,6 +167,9 @@ extern void dg_guard_check_utility(Node *parsetree);
 /* guard_store.c */
 extern bool dg_store_has_rows(Oid relid);
 extern bool dg_store_at_stake(void);
+extern void dg_store_allow_drop(void);
+extern bool dg_store_drop_allowed(void);
+extern void dg_store_refuse_drop(const char *what) pg_attribute_noreturn();
 extern void dg_store_check_alter(Oid classid, Oid objid);
 extern void dg_store_check_utility(Node *parsetree);
 

@@ -1,7 +1,7 @@
 /*
  * guard_enrol.c
  *		SQL functions that enrol tables: set_tenant_table(), guard_table(),
- *		guard_schema(), unguard_table().
+ *		guard_schema(); and what unguard_table() (purge_unguard.c) does.
  *
  * Whoever enrols a table must own it. The registries are written and the
  * triggers made in the name of the extension's owner.
@@ -37,7 +37,6 @@ PG_FUNCTION_INFO_V1(dg_set_tenant_table);
 PG_FUNCTION_INFO_V1(dg_guard_table);
 PG_FUNCTION_INFO_V1(dg_guard_schema);
 PG_FUNCTION_INFO_V1(dg_guard_new_table);
-PG_FUNCTION_INFO_V1(dg_unguard_table);
 
 /* columns that a bin table adds to a guarded table's own */
 #define BIN_COLUMNS 3
@@ -291,7 +290,7 @@ dg_set_tenant_table(PG_FUNCTION_ARGS)
 }
 
 /* ----------------------------------------------------------------------
- * guard_table, unguard_table
+ * guard_table, and taking a guard off
  * ----------------------------------------------------------------------
  */
 
@@ -368,20 +367,30 @@ dg_guard_new_table(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/*
- * unguard_table(target regclass) -> void. What is in the bin stays there.
- */
-Datum
-dg_unguard_table(PG_FUNCTION_ARGS)
+void
+dg_guard_require_owner(Oid relid)
 {
-	Oid			relid = PG_GETARG_OID(0);
-	Oid			types[] = {REGCLASSOID};
-	Datum		values[] = {ObjectIdGetDatum(relid)};
 	Relation	rel = table_open(relid, AccessExclusiveLock);
-	List	   *relids;
-	ListCell   *lc;
 
 	require_owner(rel);
+	table_close(rel, NoLock);
+}
+
+/*
+ * Takes the guard off a table, for unguard_table(); returns the number of the
+ * ledger's entry. The caller has checked that it may, and holds the table's
+ * ACCESS EXCLUSIVE lock. What is in the bin stays there.
+ */
+int64
+dg_guard_remove(Oid relid)
+{
+	Oid			types[] = {REGCLASSOID};
+	Datum		values[] = {ObjectIdGetDatum(relid)};
+	Relation	rel = table_open(relid, NoLock);
+	List	   *relids;
+	ListCell   *lc;
+	int64		entry;
+
 	if (!dg_guard_lookup(relid)->guarded || dg_guard_lookup(relid)->root != relid)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -397,10 +406,10 @@ dg_unguard_table(PG_FUNCTION_ARGS)
 		dg_guard_drop_triggers(lfirst_oid(lc));
 	dg_spi_execute("DELETE FROM deletion_guard.guard WHERE relation = $1", 1, types, values, NULL);
 	dg_guard_changed(relid);
-	dg_ledger_append("unguard_table",
-					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
+	entry = dg_ledger_append("unguard_table",
+							 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
 	SPI_finish();
-	PG_RETURN_VOID();
+	return entry;
 }
 
 /* ----------------------------------------------------------------------
