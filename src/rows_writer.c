@@ -380,6 +380,30 @@ dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 }
 
 /*
+ * Puts a live row of the target, or of a partition of it, into the target's
+ * slot.
+ */
+static void
+load_live_row(DgRowsTarget *target, Oid relid, ItemPointer tid)
+{
+	Relation	rel = table_open(relid, RowExclusiveLock);
+	TupleTableSlot *stored = table_slot_create(rel, NULL);
+	TupleConversionMap *map = NULL;
+
+	if (!table_tuple_fetch_row_version(rel, tid, SnapshotAny, stored))
+		elog(ERROR, "row to change is gone");
+	if (relid != RelationGetRelid(target->rel))
+		map = convert_tuples_by_name(RelationGetDescr(rel), RelationGetDescr(target->rel));
+	if (map != NULL)
+		execute_attr_map_slot(map->attrMap, stored, target->slot);
+	else
+		ExecCopySlot(target->slot, stored);
+	ExecMaterializeSlot(target->slot);
+	ExecDropSingleTupleTableSlot(stored);
+	table_close(rel, NoLock);
+}
+
+/*
  * Changes some columns of a live row of the target, in its shape, without
  * triggers of the application. The row is locked. False if it would have to
  * move to another partition.
@@ -388,54 +412,27 @@ bool
 dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 					  const AttrNumber *attnums, const Datum *values, const bool *nulls, int n)
 {
-	EState	   *estate = target->estate;
 	TupleTableSlot *slot = target->slot;
 	TupleTableSlot *stored;
-	Relation	rel = table_open(relid, RowExclusiveLock);
-	TupleTableSlot *old_row = table_slot_create(rel, NULL);
-	TupleTableSlot *root_row;
 	ResultRelInfo *rri;
-	Leaf	   *leaf;
 
-	if (!table_tuple_fetch_row_version(rel, tid, SnapshotAny, old_row))
-		elog(ERROR, "row to change is gone");
-	root_row = old_row;
-	if (relid != RelationGetRelid(target->rel))
-	{
-		TupleConversionMap *map = convert_tuples_by_name(RelationGetDescr(rel), RelationGetDescr(target->rel));
-
-		if (map != NULL)
-			root_row = execute_attr_map_slot(map->attrMap, old_row,
-											 MakeSingleTupleTableSlot(RelationGetDescr(target->rel), &TTSOpsVirtual));
-	}
-	slot_getallattrs(root_row);
-	ExecClearTuple(slot);
-	memcpy(slot->tts_values, root_row->tts_values, sizeof(Datum) * slot->tts_tupleDescriptor->natts);
-	memcpy(slot->tts_isnull, root_row->tts_isnull, sizeof(bool) * slot->tts_tupleDescriptor->natts);
+	load_live_row(target, relid, tid);
 	for (int i = 0; i < n; i++)
 	{
 		slot->tts_values[attnums[i] - 1] = values[i];
 		slot->tts_isnull[attnums[i] - 1] = nulls[i];
 	}
-	ExecStoreVirtualTuple(slot);
-
 	rri = route(target, &slot);
 	if (RelationGetRelid(rri->ri_RelationDesc) != relid)
-	{
-		ExecDropSingleTupleTableSlot(old_row);
-		table_close(rel, NoLock);
 		return false;
-	}
-	leaf = leaf_of(target, rri);
-	stored = next_slot(leaf, target);
+
+	stored = next_slot(leaf_of(target, rri), target);
 	ExecCopySlot(stored, slot);
 	check_row(target, rri, stored);
-	dg_rows_update(rri, estate, tid, stored);
+	dg_rows_update(rri, target->estate, tid, stored);
 	note_written(target, rri, stored);
 	ExecClearTuple(stored);
-	ExecDropSingleTupleTableSlot(old_row);
-	table_close(rel, NoLock);
-	ResetPerTupleExprContext(estate);
+	ResetPerTupleExprContext(target->estate);
 	return true;
 }
 
