@@ -320,11 +320,15 @@ target_of(DgRowsWriter *writer, Part *part, List **bins, List **targets)
 }
 
 /*
- * Puts back the links that these deletions took from rows that stayed.
+ * Puts back the links that these deletions took from rows that stayed, and
+ * those that earlier calls could not put back for want of the rows that have
+ * come back now.
  */
 static void
 restore_links(Undelete *call, DgRowsWriter *writer)
 {
+	List	   *deletions = NIL;
+	List	   *relids = NIL;
 	int64		deletion = 0;
 	ListCell   *lc;
 
@@ -334,9 +338,11 @@ restore_links(Undelete *call, DgRowsWriter *writer)
 		Part	   *part = lfirst(lc);
 
 		if (part->deletion != deletion)
-			call->links += dg_restore_links(writer, part->deletion);
+			deletions = lappend(deletions, &part->deletion);
 		deletion = part->deletion;
+		relids = list_append_unique_oid(relids, part->relation);
 	}
+	call->links = dg_restore_links(writer, deletions, relids);
 }
 
 static void

@@ -108,6 +108,8 @@ check_relation(Oid relid, int subid, bool dropping)
 
 	if (table != NULL)
 	{
+		if (dropping && !dg_store_drop_allowed())
+			dg_store_refuse_drop("tables of the bin");
 		if (dropping && dg_store_has_rows(relid))
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_PROTECTED_STORE),
@@ -177,6 +179,8 @@ check_trigger(Oid trigid, bool dropping)
 	/* commands that alter them are refused by guard_store.c */
 	if (!dropping)
 		return;
+	if (!dg_store_drop_allowed())
+		dg_store_refuse_drop("what protects deletion_guard");
 	if (get_rel_namespace(relid) == dg_objects()->bin_schema ?
 		!dg_store_has_rows(relid) : !dg_store_at_stake())
 		return;
