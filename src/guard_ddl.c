@@ -21,7 +21,6 @@
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -216,9 +215,8 @@ static void
 merge_guard(Oid relid)
 {
 	dg_store_delete(dg_objects()->guard, dg_objects()->guard_pkey, 1, relid);
-	CommandCounterIncrement();
 	dg_guard_changed(relid);
-	AcceptInvalidationMessages();
+	CommandCounterIncrement();
 }
 
 /*

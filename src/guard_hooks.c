@@ -58,6 +58,8 @@ guard_ExecutorStart(QueryDesc *query, int eflags)
 		prev_ExecutorStart(query, eflags);
 	else
 		standard_ExecutorStart(query, eflags);
+	if (query->operation == CMD_MERGE || query->estate->es_auxmodifytables != NIL)
+		dg_merge_prepare(query);
 }
 
 static void

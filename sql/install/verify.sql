@@ -125,7 +125,9 @@ AS $$
 		('session_replication_role', current_setting('session_replication_role'), 'origin',
 		 'The application''s own triggers and foreign keys do not fire. Set it to origin.'),
 		('deletion_guard.restoring', (SELECT reset_val FROM pg_settings WHERE name = 'deletion_guard.restoring'), 'off',
-		 'It opens the bin and the ledger to superusers; set it in the session that restores a dump only.'))
+		 'It opens the bin and the ledger to superusers; set it in the session that restores a dump only.'),
+		('deletion_guard.ddl', (SELECT reset_val FROM pg_settings WHERE name = 'deletion_guard.ddl'), 'refuse',
+		 'Guarded tables may be dropped, and their rows are lost. Set it to refuse.'))
 		AS s (name, value, wanted, advice)
 
 	UNION ALL
@@ -138,7 +140,8 @@ AS $$
 	CROSS JOIN LATERAL (SELECT lower(split_part(s.setting, '=', 1)) AS name,
 							   lower(substr(s.setting, strpos(s.setting, '=') + 1)) AS value) v
 	WHERE (c.setdatabase = 0 OR d.datname = current_database())
-		AND (v.name IN ('deletion_guard.restoring', 'deletion_guard.ddl') AND v.value NOT IN ('off', 'of', 'false', 'f', 'no', 'n', '0')
+		AND (v.name = 'deletion_guard.restoring' AND v.value NOT IN ('off', 'of', 'false', 'f', 'no', 'n', '0')
+			 OR v.name = 'deletion_guard.ddl' AND v.value <> 'refuse'
 			 OR v.name = 'session_replication_role' AND v.value <> 'origin'
 			 OR v.name = 'event_triggers' AND v.value IN ('off', 'of', 'false', 'f', 'no', 'n', '0')
 			 OR v.name = 'session_preload_libraries' AND NOT preload.everywhere AND v.value !~ 'deletion_guard')
