@@ -55,6 +55,14 @@ extern DgRowOutcome dg_rows_check_conflict(ResultRelInfo *rri, EState *estate, L
 										   char **conflict);
 extern DgOnConflict dg_rows_on_conflict(const char *name);
 
+/* rows_pending.c */
+typedef struct DgRowsPending DgRowsPending;
+
+extern DgRowsPending *dg_rows_pending_make(List *arbiters);
+extern bool dg_rows_pending_add(DgRowsPending *pending, ResultRelInfo *rri, EState *estate,
+								TupleTableSlot *slot);
+extern void dg_rows_pending_reset(DgRowsPending *pending);
+
 /* rows_update.c */
 extern bool dg_rows_same_keys(Relation rel, TupleTableSlot *a, TupleTableSlot *b);
 extern void dg_rows_update(ResultRelInfo *rri, EState *estate, ItemPointer tid, TupleTableSlot *slot);

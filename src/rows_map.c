@@ -3,7 +3,7 @@
  *		Maps the columns of a source to those of a live table, by name.
  *
  * The table may have changed since the rows were saved. A column that came
- * later gets its default. One whose type has changed is converted as an
+ * later gets the value that it was added with, or its default. One whose type has changed is converted as an
  * assignment would, or through text where there is no such cast. A value of a
  * column that is gone has nowhere to go: that is an error, as restoring without
  * it would lose it, unless it is null.
@@ -12,6 +12,7 @@
  */
 #include "rows.h"
 
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
@@ -19,6 +20,7 @@
 #include "parser/parse_coerce.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -29,6 +31,7 @@ typedef enum ColumnRule
 	COLUMN_INPUT,				/* text, through the type's input function */
 	COLUMN_CAST,				/* by an expression over the source's value */
 	COLUMN_THROUGH_TEXT,		/* output function, then input function */
+	COLUMN_CONSTANT,
 	COLUMN_DEFAULT				/* by an expression over nothing */
 } ColumnRule;
 
@@ -41,6 +44,7 @@ typedef struct ColumnMap
 	FmgrInfo	output;
 	Oid			typioparam;
 	int32		typmod;
+	Datum		constant;
 } ColumnMap;
 
 struct DgRowsMap
@@ -120,11 +124,24 @@ map_source(ColumnMap *map, Form_pg_attribute att, const DgSourceColumn *source)
 	}
 }
 
+/*
+ * A column that came after the rows were saved. Where it was added with a value
+ * for the rows that were there, they get that; else its default.
+ */
 static void
 map_missing(ColumnMap *map, Relation rel, Form_pg_attribute att)
 {
-	Node	   *expr = build_column_default(rel, att->attnum);
+	Node	   *expr;
+	bool		isnull = true;
+	Datum		value = getmissingattr(RelationGetDescr(rel), att->attnum, &isnull);
 
+	if (!isnull)
+	{
+		map->rule = COLUMN_CONSTANT;
+		map->constant = datumCopy(value, att->attbyval, att->attlen);
+		return;
+	}
+	expr = build_column_default(rel, att->attnum);
 	map->rule = COLUMN_NULL;
 	if (expr != NULL)
 	{
@@ -187,6 +204,9 @@ apply_column(ColumnMap *map, ExprContext *econtext, Datum value, bool *isnull)
 			econtext->caseValue_datum = value;
 			econtext->caseValue_isNull = *isnull;
 			return ExecEvalExpr(map->expr, econtext, isnull);
+		case COLUMN_CONSTANT:
+			*isnull = false;
+			return map->constant;
 		case COLUMN_DEFAULT:
 			return ExecEvalExpr(map->expr, econtext, isnull);
 		case COLUMN_NULL:
@@ -222,7 +242,8 @@ dg_rows_map_apply(DgRowsMap *map, ExprContext *econtext,
 	for (int i = 0; i < map->natts; i++)
 	{
 		ColumnMap  *column = &map->columns[i];
-		bool		from_source = column->rule != COLUMN_NULL && column->rule != COLUMN_DEFAULT;
+		bool		from_source = column->rule != COLUMN_NULL && column->rule != COLUMN_CONSTANT &&
+			column->rule != COLUMN_DEFAULT;
 
 		slot->tts_isnull[i] = from_source ? nulls[column->source] : true;
 		slot->tts_values[i] = apply_column(column, econtext,
