@@ -361,8 +361,12 @@ dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 	Leaf	   *leaf;
 	DgRowOutcome outcome;
 	char	   *conflict = NULL;
+	ErrorContextCallback context = {.previous = error_context_stack,
+		.callback = dg_rows_map_context,
+	.arg = target->map};
 	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 
+	error_context_stack = &context;
 	leaf = prepare_row(target, values, nulls);
 	rri = leaf->rri;
 	if (leaf->pending != NULL &&
@@ -400,6 +404,7 @@ dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 	}
 	else
 		ExecClearTuple(stored);
+	error_context_stack = context.previous;
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(estate);
 
