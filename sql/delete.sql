@@ -116,7 +116,7 @@ SET ROLE regress_dg_clerk;
 DELETE FROM issue WHERE id = 100;
 SELECT id FROM deletion_guard.deleted_rows(NULL::issue) WHERE id >= 100;
 SELECT * FROM deletion_guard.deletion; -- fails
-SELECT * FROM deletion_guard_bin.issue_1; -- fails
+SELECT * FROM deletion_guard_bin.bin_1_issue; -- fails
 SELECT * FROM deletion_guard.deleted_rows(NULL::tenant); -- fails
 SELECT deletion_guard.undelete(1); -- fails
 RESET ROLE;

@@ -54,50 +54,84 @@ SELECT ok, entries - :entry AS more FROM deletion_guard.verify_ledger();
 ROLLBACK;
 SELECT ok, entries - :entry AS more FROM deletion_guard.verify_ledger();
 
--- Whoever does get to write the table does not get past the chain.
-SET deletion_guard.restoring = on;
+-- A dump that was doctored and is restored somewhere does not get past the chain.
+\set ECHO none
+\getenv builddir PG_ABS_BUILDDIR
+\set files :builddir '/results/ledger_'
+SELECT format('COPY deletion_guard.%I TO %L', t, :'files' || t)
+FROM unnest('{ledger,authority,used_token,hold,purge_request_record,purge_record}'::text[]) t \gexec
+CREATE DATABASE regress_dg_doctored;
+\c regress_dg_doctored
+SET client_min_messages = warning;
+CREATE EXTENSION deletion_guard;
+SELECT format('COPY deletion_guard.%I FROM %L', t, :'files' || t)
+FROM unnest('{authority,used_token,hold,purge_request_record,purge_record}'::text[]) t \gexec
+CREATE TABLE doctored (LIKE deletion_guard.ledger);
+SELECT format('COPY doctored FROM %L', :'files' || 'ledger') \gexec
+CREATE FUNCTION canonical(VARIADIC members text[]) RETURNS bytea LANGUAGE sql AS $$
+	SELECT convert_to(string_agg(octet_length(m) || ':' || m || ',', '' ORDER BY n), 'UTF8')
+	FROM unnest(members) WITH ORDINALITY AS u(m, n)
+$$;
+\set ECHO all
 CREATE FUNCTION rehash(entry bigint) RETURNS void LANGUAGE sql AS $$
-	UPDATE deletion_guard.ledger SET hash = sha256(canonical('deletion_guard ledger 1', id::text,
+	UPDATE doctored SET hash = sha256(canonical('deletion_guard ledger 1', id::text,
 		CAST(extract(epoch FROM at) * 1000000 AS bigint)::text, event, role, details, encode(prev_hash, 'hex')))
 	WHERE id = $1
 $$;
-\set changed 'SELECT ok, problem FROM deletion_guard.verify_ledger(); ROLLBACK;'
-BEGIN; UPDATE deletion_guard.ledger SET details = '{}' WHERE id = 3; :changed
-BEGIN; UPDATE deletion_guard.ledger SET event = 'guard' WHERE id = 3; :changed
-BEGIN; UPDATE deletion_guard.ledger SET role = 'somebody' WHERE id = 1; :changed
-BEGIN; UPDATE deletion_guard.ledger SET at = at - interval '1 microsecond' WHERE id = :entry; :changed
-BEGIN; UPDATE deletion_guard.ledger SET details = '{}' WHERE id = 3; SELECT rehash(3); :changed
-BEGIN; UPDATE deletion_guard.ledger SET prev_hash = '\x00' WHERE id = 4; :changed
-BEGIN; DELETE FROM deletion_guard.ledger WHERE id = 3; :changed
-BEGIN; DELETE FROM deletion_guard.ledger WHERE id BETWEEN 3 AND 5; :changed
-BEGIN; DELETE FROM deletion_guard.ledger WHERE id = 1; :changed
+\set load 'INSERT INTO deletion_guard.ledger SELECT * FROM doctored;'
+\set changed 'INSERT INTO deletion_guard.ledger SELECT * FROM doctored; SELECT ok, problem FROM deletion_guard.verify_ledger(); ROLLBACK;'
+BEGIN; UPDATE doctored SET details = '{}' WHERE id = 3; :changed
+BEGIN; UPDATE doctored SET event = 'guard' WHERE id = 3; :changed
+BEGIN; UPDATE doctored SET role = 'somebody' WHERE id = 1; :changed
+BEGIN; UPDATE doctored SET at = at - interval '1 microsecond' WHERE id = :entry; :changed
+BEGIN; UPDATE doctored SET details = '{}' WHERE id = 3; SELECT rehash(3); :changed
+BEGIN; UPDATE doctored SET prev_hash = '\x00' WHERE id = 4; :changed
+BEGIN; DELETE FROM doctored WHERE id = 3; :changed
+BEGIN; DELETE FROM doctored WHERE id BETWEEN 3 AND 5; :changed
+BEGIN; DELETE FROM doctored WHERE id = 1; :changed
 -- Renumbered
-BEGIN; DELETE FROM deletion_guard.ledger WHERE id = 3; UPDATE deletion_guard.ledger SET id = id - 1 WHERE id = 4; :changed
+BEGIN; DELETE FROM doctored WHERE id = 3; UPDATE doctored SET id = id - 1 WHERE id = 4; :changed
 -- Exchanged
-BEGIN; UPDATE deletion_guard.ledger SET id = CASE id WHEN 3 THEN -4 WHEN 4 THEN -3 END WHERE id IN (3, 4);
-UPDATE deletion_guard.ledger SET id = -id WHERE id < 0; :changed
+BEGIN; UPDATE doctored SET id = CASE id WHEN 3 THEN -4 WHEN 4 THEN -3 END WHERE id IN (3, 4);
+UPDATE doctored SET id = -id WHERE id < 0; :changed
 -- Inserted
-BEGIN; INSERT INTO deletion_guard.ledger SELECT :entry + 1, now(), 'guard_table', role, details, prev_hash, hash FROM deletion_guard.ledger WHERE id = 3; :changed
-BEGIN; UPDATE deletion_guard.ledger SET id = -id - 1 WHERE id > 5; UPDATE deletion_guard.ledger SET id = -id WHERE id < 0;
-INSERT INTO deletion_guard.ledger SELECT 6, at, 'unguard_table', role, details, hash, hash FROM deletion_guard.ledger WHERE id = 5;
+BEGIN; INSERT INTO doctored SELECT :entry + 1, now(), 'guard_table', role, details, prev_hash, hash FROM doctored WHERE id = 3; :changed
+BEGIN; UPDATE doctored SET id = -id - 1 WHERE id > 5; UPDATE doctored SET id = -id WHERE id < 0;
+INSERT INTO doctored SELECT 6, at, 'unguard_table', role, details, hash, hash FROM doctored WHERE id = 5;
 SELECT rehash(6); :changed
 -- Cut short: what other tables refer to shows, and a head kept elsewhere shows the rest.
-BEGIN; DELETE FROM deletion_guard.ledger WHERE id >= :entry - 1; :changed
-BEGIN; DELETE FROM deletion_guard.ledger WHERE id >= :entry; :changed
-BEGIN; DELETE FROM deletion_guard.ledger WHERE id >= :entry; SELECT ok, problem FROM deletion_guard.verify_ledger(:entry, :'head_hash'); ROLLBACK;
+BEGIN; DELETE FROM doctored WHERE id >= :entry - 1; :changed
+BEGIN; DELETE FROM doctored WHERE id >= :entry; :changed
+BEGIN; DELETE FROM doctored WHERE id >= :entry; :load SELECT ok, problem FROM deletion_guard.verify_ledger(:entry, :'head_hash'); ROLLBACK;
 -- Recomputed from some entry on: only a head kept elsewhere tells.
 BEGIN;
-UPDATE deletion_guard.ledger SET details = '{"table": "public.nothing"}' WHERE id = :entry;
+UPDATE doctored SET details = '{"table": "public.nothing"}' WHERE id = :entry;
 SELECT rehash(:entry);
+:load
 SELECT ok, problem FROM deletion_guard.verify_ledger();
 SELECT ok, problem FROM deletion_guard.verify_ledger(:entry, :'head_hash');
 ROLLBACK;
 -- A damaged head is not built upon.
-BEGIN; UPDATE deletion_guard.ledger SET hash = '' WHERE id = :entry;
+BEGIN; UPDATE doctored SET hash = '' WHERE id = :entry; :load
 SELECT deletion_guard.hold_tenant('2', 'x');  -- fails
 ROLLBACK;
-RESET deletion_guard.restoring;
+-- As it was, it is in order, and goes on; what follows is this database's own, and no more is restored.
+BEGIN;
+:load
+SELECT ok, problem FROM deletion_guard.verify_ledger(:entry, :'head_hash');
+SET LOCAL deletion_guard.restoring = on;
+INSERT INTO deletion_guard.ledger SELECT id + 1, at, event, role, details, prev_hash, hash FROM doctored WHERE id = :entry;
+SELECT ok, problem FROM deletion_guard.verify_ledger();
+ROLLBACK;
+BEGIN;
+:load
+SELECT deletion_guard.hold_tenant('9', 'x') IS NOT NULL AS held;
+SET LOCAL deletion_guard.restoring = on;
+INSERT INTO deletion_guard.ledger SELECT id + 2, at, event, role, details, prev_hash, hash FROM doctored WHERE id = :entry;  -- fails
+ROLLBACK;
+\c regress_dg_ledger
 SELECT ok, problem FROM deletion_guard.verify_ledger(:entry, :'head_hash');
 
 \c :maintenance_db
+DROP DATABASE regress_dg_doctored;
 DROP DATABASE regress_dg_ledger;

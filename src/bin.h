@@ -45,13 +45,39 @@ extern DgCapture *dg_bin_capture_plan(DgGuard *guard, Relation rel);
 extern void dg_bin_rename_column(Oid relid, const char *old, const char *new);
 
 /* bin_deletion.c */
+
+/* The deletion that the current statement makes. */
+typedef struct DgDeletion
+{
+	int64		id;				/* 0: none */
+	uint64		statement;		/* serial of its top-level statement */
+	LocalTransactionId lxid;
+	SubTransactionId subid;		/* that wrote the record */
+	int32		parts;
+} DgDeletion;
+
 extern void dg_deletion_init(void);
+extern DgDeletion dg_deletion_suspend(void);
+extern void dg_deletion_resume(DgDeletion saved);
 extern bool dg_deletion_exists(void);
 extern int64 dg_deletion_current(void);
 extern int32 dg_deletion_next_part(void);
 extern void dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenant,
 								 const char *tenant_name, const char *contact, int64 rows,
 								 Oid filenode, bytea *blocks);
+
+/* bin_total.c */
+
+/* Rows, and the tenants they belong to. */
+typedef struct DgTotal
+{
+	int64		rows;
+	DgTextSet  *tenants;		/* in the order they came */
+} DgTotal;
+
+extern DgTotal *dg_total_begin(void);
+extern void dg_total_add(DgTotal *total, const char *tenant, int64 rows);
+extern void dg_total_add_deletion(DgTotal *total, int64 deletion);
 
 /* bin_blocks.c */
 

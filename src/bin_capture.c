@@ -74,6 +74,7 @@ typedef struct CaptureState
 	tenants_hash *tenants;
 	TenantPart *last;			/* the tenant of the row before; tenants rarely alternate */
 	TenantPart	no_tenant;		/* rows whose tenant is null, or that have none */
+	DgLimit		limit;
 } CaptureState;
 
 /* ----------------------------------------------------------------------
@@ -82,7 +83,7 @@ typedef struct CaptureState
  */
 
 static void
-capture_begin(CaptureState *state, Relation rel)
+capture_begin(CaptureState *state, Relation rel, bool replaced)
 {
 	DgGuard    *guard = dg_guard_lookup(RelationGetRelid(rel));
 
@@ -117,6 +118,7 @@ capture_begin(CaptureState *state, Relation rel)
 		dg_tenant_resolver_type(state->resolver, &state->tenant_type.len, &state->tenant_type.byval);
 		state->tenants = tenants_create(CurrentMemoryContext, 16, &state->tenant_type);
 	}
+	dg_limit_begin(&state->limit, guard->root, replaced);
 }
 
 static char *
@@ -172,7 +174,11 @@ part_of_row(CaptureState *state, TupleTableSlot *slot)
 	if (isnull)
 	{
 		if (state->no_tenant.part == 0)
+		{
 			part_begin(state, &state->no_tenant, slot);
+			if (state->limit.tenants && state->resolver != NULL)
+				dg_limit_tenant(&state->limit, NULL);
+		}
 		return &state->no_tenant;
 	}
 
@@ -184,6 +190,8 @@ part_of_row(CaptureState *state, TupleTableSlot *slot)
 	{
 		part->tenant = datumCopy(tenant, state->tenant_type.byval, state->tenant_type.len);
 		part_begin(state, part, slot);
+		if (state->limit.tenants)
+			dg_limit_tenant(&state->limit, dg_tenant_text(state->resolver, tenant));
 	}
 	state->last = part;
 	return part;
@@ -200,14 +208,52 @@ capture_put(CaptureState *state, TupleTableSlot *slot)
 				 errmsg("one statement cannot delete more than %d rows of one tenant from \"%s\"",
 						PG_INT32_MAX, get_rel_name(state->guard->root)),
 				 errhint("Delete them in several statements.")));
-	dg_bin_writer_put(state->writer, slot, part->part, ++part->rows, part->blocks);
+	part->rows++;
+	if (++state->limit.rows > state->limit.free_rows && !dg_limit_row(&state->limit))
+		return;
+	dg_bin_writer_put(state->writer, slot, part->part, part->rows, part->blocks);
+}
+
+static int
+compare_parts(const void *a, const void *b)
+{
+	return (*(TenantPart *const *) a)->part - (*(TenantPart *const *) b)->part;
+}
+
+/*
+ * The capture has run into a ceiling: says so, with its tenants in the order
+ * they came.
+ */
+static void
+report_limit(CaptureState *state)
+{
+	DgTotal    *total = dg_total_begin();
+	TenantPart **parts;
+	tenants_iterator it;
+	int			n = 0;
+
+	dg_total_add(total, NULL, state->no_tenant.rows);
+	if (state->tenants != NULL)
+	{
+		parts = palloc(sizeof(TenantPart *) * (state->tenants->members + 1));
+		tenants_start_iterate(state->tenants, &it);
+		while ((parts[n] = tenants_iterate(state->tenants, &it)) != NULL)
+			n++;
+		qsort(parts, n, sizeof(TenantPart *), compare_parts);
+		for (int i = 0; i < n; i++)
+			dg_total_add(total, dg_tenant_text(state->resolver, parts[i]->tenant), parts[i]->rows);
+	}
+	dg_limit_report(&state->limit, state->deletion, total);
 }
 
 static void
 capture_end(CaptureState *state)
 {
-	Oid			filenode = dg_bin_writer_end(state->writer);
+	Oid			filenode;
 
+	if (state->limit.exceeded != 0)
+		report_limit(state);
+	filenode = dg_bin_writer_end(state->writer);
 	part_end(state, &state->no_tenant, NULL, filenode);
 	if (state->tenants != NULL)
 	{
@@ -220,20 +266,27 @@ capture_end(CaptureState *state)
 	}
 	if (state->resolver != NULL)
 		dg_tenant_resolver_end(state->resolver);
+	dg_limit_end(&state->limit, state->deletion);
+}
+
+static void
+capture_row(Relation rel, TupleTableSlot *slot, bool replaced)
+{
+	CaptureState state;
+
+	capture_begin(&state, rel, replaced);
+	capture_put(&state, slot);
+	capture_end(&state);
 }
 
 /*
  * Puts one row of a guarded table into the bin that is not deleted but about
- * to be replaced.
+ * to be replaced. Ceilings do not stand in the way of a rescue.
  */
 void
 dg_bin_capture_row(Relation rel, TupleTableSlot *slot)
 {
-	CaptureState state;
-
-	capture_begin(&state, rel);
-	capture_put(&state, slot);
-	capture_end(&state);
+	capture_row(rel, slot, true);
 }
 
 /* ----------------------------------------------------------------------
@@ -277,7 +330,7 @@ dg_capture_statement(PG_FUNCTION_ARGS)
 	tuplestore_rescan(trigdata->tg_oldtable);
 	if (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, slot))
 	{
-		capture_begin(&state, trigdata->tg_relation);
+		capture_begin(&state, trigdata->tg_relation, false);
 		do
 		{
 			CHECK_FOR_INTERRUPTS();
@@ -299,7 +352,7 @@ dg_capture_row(PG_FUNCTION_ARGS)
 	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE | TRIGGER_EVENT_ROW, "capture_row");
 
 	if (!ItemPointerIndicatesMovedPartitions(&trigdata->tg_trigtuple->t_data->t_ctid))
-		dg_bin_capture_row(trigdata->tg_relation, trigdata->tg_trigslot);
+		capture_row(trigdata->tg_relation, trigdata->tg_trigslot, false);
 	return PointerGetDatum(NULL);
 }
 
@@ -329,7 +382,7 @@ dg_capture_truncate(PG_FUNCTION_ARGS)
 	scan = table_beginscan(rel, snapshot, 0, NULL);
 	if (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
-		capture_begin(&state, rel);
+		capture_begin(&state, rel, false);
 		do
 		{
 			CHECK_FOR_INTERRUPTS();

@@ -31,14 +31,7 @@
 #define Natts_deletion_record	11
 #define Natts_deletion_part		11
 
-static struct
-{
-	int64		id;				/* 0: none */
-	uint64		statement;		/* serial of its top-level statement */
-	LocalTransactionId lxid;
-	SubTransactionId subid;		/* that wrote the record */
-	int32		parts;
-}			current;
+static DgDeletion current;
 
 static void
 forget_at_subxact(SubXactEvent event, SubTransactionId mySubid,
@@ -115,7 +108,7 @@ write_record(int64 id)
 	values[0] = Int64GetDatum(id);
 	values[1] = TimestampTzGetDatum(now);
 	set_text(values, nulls, 2, GetUserNameFromId(GetSessionUserId(), true));
-	set_text(values, nulls, 3, GetUserNameFromId(GetUserId(), true));
+	set_text(values, nulls, 3, GetUserNameFromId(dg_statement_role(), true));
 	set_text(values, nulls, 4, application_name);
 	set_client_addr(values, nulls, 5);
 	set_text(values, nulls, 6, dg_actor);
@@ -134,6 +127,27 @@ dg_deletion_exists(void)
 {
 	return current.id != 0 && current.statement == dg_statement_serial() &&
 		current.lxid == DG_MY_LXID;
+}
+
+/*
+ * Lets what follows be a deletion of its own, until dg_deletion_resume().
+ */
+DgDeletion
+dg_deletion_suspend(void)
+{
+	DgDeletion	saved = current;
+
+	current.id = 0;
+	return saved;
+}
+
+/*
+ * What was deleted since dg_deletion_suspend() has been rolled back.
+ */
+void
+dg_deletion_resume(DgDeletion saved)
+{
+	current = saved;
 }
 
 /*

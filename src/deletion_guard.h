@@ -25,12 +25,21 @@ extern char *dg_retention;
 extern int	dg_approvals;
 extern int	dg_clock_skew;
 extern bool dg_restoring;
+extern bool dg_locked;
+extern char *dg_authorities_file;
+extern int	dg_ddl;
 
 typedef enum DgLimitAction
 {
 	DG_LIMIT_ERROR,
 	DG_LIMIT_WARNING
 } DgLimitAction;
+
+typedef enum DgDdl
+{
+	DG_DDL_REFUSE,
+	DG_DDL_ALLOW
+} DgDdl;
 
 extern void dg_define_settings(void);
 extern int64 dg_retention_seconds(void);
@@ -59,6 +68,8 @@ typedef struct DgObjects
 	Oid			deletion_part;
 	Oid			deletion_part_pkey;
 	Oid			deletion_part_tenant_idx;
+	Oid			tenant_wipe;
+	Oid			tenant_wipe_at_idx;
 } DgObjects;
 
 extern bool dg_installed(void);
@@ -73,11 +84,27 @@ extern List *dg_foreign_keys(Relation rel);
 
 /* store.c */
 extern void dg_store_insert(Oid relid, Datum *values, bool *nulls);
+extern void dg_store_delete(Oid relid, Oid indexid, AttrNumber attnum, Oid key);
 extern int	dg_spi_execute(const char *sql, int nargs, Oid *argtypes,
 						   Datum *values, const char *nulls);
 extern bool dg_acting(void);
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
 extern void dg_lock_tenant(const char *tenant);
 extern void dg_lock_tenants(List *tenants);
+
+/* textset.c */
+typedef struct DgTextSet DgTextSet;
+
+extern DgTextSet *dg_textset_create(MemoryContext context);
+extern bool dg_textset_has(DgTextSet *set, const char *text);
+extern bool dg_textset_add(DgTextSet *set, const char *text);
+extern void dg_textset_truncate(DgTextSet *set, int64 n);
+extern int64 dg_textset_count(DgTextSet *set);
+extern const char *dg_textset_get(DgTextSet *set, int64 i);
+
+/* autonomous.c */
+#define DG_CHANNEL "deletion_guard"
+
+extern bool dg_autonomous(const char *event, const char *details, const char *payload);
 
 #endif							/* DELETION_GUARD_H */

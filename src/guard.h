@@ -8,6 +8,7 @@
 #include "deletion_guard.h"
 
 #include "nodes/pg_list.h"
+#include "utils/guc.h"
 #include "utils/relcache.h"
 
 /* names of the guard triggers on a guarded table and on its partitions */
@@ -51,11 +52,14 @@ extern DgGuard *dg_guard_lookup(Oid relid);
 extern const DgTenantTable *dg_tenant_table(void);
 extern void dg_guard_forget_all(void);
 extern void dg_guard_changed(Oid relid);
+extern void dg_guard_dropped(Oid relid);
 extern void dg_tenant_table_changed(void);
 
 /* guard_enrol.c */
 extern Datum dg_name_array(List *names);
 extern void dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path);
+extern void dg_guard_require_owner(Oid relid);
+extern int64 dg_guard_remove(Oid relid);
 
 /* guard_path.c */
 extern void dg_guard_check_path(Relation rel, List *path);
@@ -71,22 +75,103 @@ extern void dg_guard_create_triggers(Oid relid);
 extern void dg_guard_drop_triggers(Oid relid);
 
 /* guard_hooks.c */
+#define DG_HOOK_EXECUTOR_START	0x01
+#define DG_HOOK_EXECUTOR_RUN	0x02
+#define DG_HOOK_EXECUTOR_FINISH	0x04
+#define DG_HOOK_UTILITY			0x08
+#define DG_HOOK_OBJECT_ACCESS	0x10
+
 extern void dg_guard_hooks_init(void);
+extern int	dg_hooks_reached(void);
 
 /* guard_statement.c */
+typedef struct DgNesting
+{
+	int			depth;
+	Oid			role;
+} DgNesting;
+
 extern void dg_statement_init(void);
 extern void dg_statement_begin(void);
 extern void dg_statement_run(const void *query);
 extern void dg_statement_note_plan(const PlannedStmt *plan);
 extern bool dg_statement_may_delete(void);
-extern int	dg_statement_enter(void);
-extern void dg_statement_leave(int saved);
+extern DgNesting dg_statement_enter(void);
+extern void dg_statement_set_role(Oid role);
+extern void dg_statement_leave(DgNesting saved);
 extern uint64 dg_statement_serial(void);
+extern Oid	dg_statement_role(void);
+
+/* guard_expect.c */
+extern bool dg_check_expect_tenants(char **newval, void **extra, GucSource source);
+extern bool dg_expects_tenant(const char *tenant);
+#define dg_expecting() (dg_expect_tenants != NULL && dg_expect_tenants[0] != '\0')
+
+/* guard_limit.c */
+
+/* Ceilings, as bits. */
+#define DG_CEILING_ROWS		0x01
+#define DG_CEILING_TENANTS	0x02
+#define DG_CEILING_WIPES	0x04
+#define DG_CEILING_EXPECTED	0x08
+
+/* One capture, as seen by the ceilings. */
+typedef struct DgLimit
+{
+	Oid			root;			/* the enrolled table */
+	int64		rows;			/* of this capture; counted by the caller */
+	int64		free_rows;		/* beyond these, ask dg_limit_row() */
+	int64		rows_before;	/* of the statement's earlier captures */
+	int64		wiped;			/* rows of the tenant table in the last hour */
+	bool		exempt;
+	bool		tenants;		/* dg_limit_tenant() wants to know of each tenant */
+	bool		wipes;			/* these are rows of the tenant table */
+	bool		stopped;		/* the statement will be refused */
+	int			exceeded;		/* ceilings */
+	char	   *unexpected;		/* tenant that was not expected; NULL: no known one */
+} DgLimit;
+
+typedef struct DgLimitState DgLimitState;
+
+extern void dg_limit_init(void);
+extern void dg_limit_begin(DgLimit *limit, Oid root, bool exempt);
+extern void dg_limit_tenant(DgLimit *limit, const char *tenant);
+extern bool dg_limit_row(DgLimit *limit);
+extern void dg_limit_end(DgLimit *limit, int64 deletion);
+extern void dg_limit_add_known(DgTextSet *tenants);
+extern bool dg_limit_observing(void);
+extern DgLimitState *dg_limit_suspend(int *observed);
+extern void dg_limit_resume(DgLimitState *saved);
+
+/* guard_limit_report.c */
+struct DgTotal;
+extern void dg_limit_report(const DgLimit *limit, int64 deletion, struct DgTotal *capture);
+extern const char *dg_ceiling_name(int exceeded, int *limit);
+extern char *dg_ceiling_effect(int ceiling);
+
+/* guard_wipe.c */
+extern int64 dg_wipe_begin(void);
+extern void dg_wipe_end(int64 deletion, int64 rows);
+
+/* guard_announce.c */
+#define DG_ANNOUNCE_WIPE	0x10	/* beside the ceilings */
+
+extern void dg_announce_init(void);
+extern void dg_announce(int64 deletion, int what);
 
 /* guard_object.c */
 extern void dg_guard_check_drop(Oid classid, Oid objid, int subid);
 extern void dg_guard_check_alter(Oid classid, Oid objid);
 extern void dg_guard_check_utility(Node *parsetree);
+
+/* guard_store.c */
+extern bool dg_store_has_rows(Oid relid);
+extern bool dg_store_at_stake(void);
+extern void dg_store_allow_drop(void);
+extern bool dg_store_drop_allowed(void);
+extern void dg_store_refuse_drop(const char *what) pg_attribute_noreturn();
+extern void dg_store_check_alter(Oid classid, Oid objid);
+extern void dg_store_check_utility(Node *parsetree);
 
 /* guard_protect.c */
 extern bool dg_is_store(Oid relid);

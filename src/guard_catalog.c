@@ -277,6 +277,23 @@ dg_guard_changed(Oid relid)
 }
 
 /*
+ * A table is being dropped: takes it out of the registries.
+ */
+void
+dg_guard_dropped(Oid relid)
+{
+	const DgObjects *objects = dg_objects();
+
+	dg_store_delete(objects->guard, objects->guard_pkey, Anum_guard_relation, relid);
+	dg_guard_changed(relid);
+	if (dg_tenant_table()->relid == relid)
+	{
+		dg_store_delete(objects->tenant_table, InvalidOid, Anum_tenant_relation, relid);
+		dg_tenant_table_changed();
+	}
+}
+
+/*
  * Tells every session that the tenant table is another one now, which concerns
  * every guarded table.
  */

@@ -21,6 +21,7 @@
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -209,23 +210,62 @@ guard_future_table(Oid relid, const char *tenant_column)
 }
 
 /*
- * A guarded table was altered, or a partition of one was made: new partitions
- * need triggers, new inheritance children and parents change which.
+ * A partition that was guarded by itself is covered by its root from now on.
  */
 static void
-follow_guarded(Oid relid, DgGuard *guard)
+merge_guard(Oid relid)
 {
-	const char *column = guard->has_tenant_column ? NameStr(guard->tenant_column) : NULL;
+	dg_store_delete(dg_objects()->guard, dg_objects()->guard_pkey, 1, relid);
+	CommandCounterIncrement();
+	dg_guard_changed(relid);
+	AcceptInvalidationMessages();
+}
+
+/*
+ * A foreign table below a guarded one: its rows would leave without going to
+ * the bin.
+ */
+static void
+refuse_foreign(Oid relid, Oid parent)
+{
+	ereport(dg_ddl == DG_DDL_ALLOW ? LOG_SERVER_ONLY : ERROR,
+			(errcode(DG_ERRCODE_GUARDED_OBJECT),
+			 errmsg("foreign table \"%s\" cannot be a %s of guarded table \"%s\"",
+					get_rel_name(relid), get_rel_relispartition(relid) ? "partition" : "child",
+					get_rel_name(parent)),
+			 errdetail("Rows that are deleted from it could not be kept here."),
+			 errhint("Install deletion_guard on the server that holds the rows, and guard the table there.")));
+}
+
+/*
+ * Tables below one that was made or altered: new partitions and inheritance
+ * children are guarded as their parent is; whoever is guarded may need other
+ * triggers than before.
+ */
+static void
+follow_members(Oid relid, DgGuard *guard)
+{
+	bool		guarded = guard != NULL && guard->guarded;
 	ListCell   *lc;
 
-	foreach(lc, find_all_inheritors(relid, ShareRowExclusiveLock, NULL))
+	foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
 	{
 		Oid			member = lfirst_oid(lc);
 
+		if (get_rel_relkind(member) == RELKIND_FOREIGN_TABLE)
+		{
+			if (guarded)
+				refuse_foreign(member, guard->root);
+			continue;
+		}
+		if (guarded && member != relid && get_rel_relispartition(member) &&
+			dg_guard_lookup(member)->root == member)
+			merge_guard(member);
 		if (dg_guard_lookup(member)->guarded)
 			dg_guard_create_triggers(member);
-		else
-			dg_guard_enrol(member, column, guard->tenant_path);
+		else if (guarded)
+			dg_guard_enrol(member, guard->has_tenant_column ? NameStr(guard->tenant_column) : NULL,
+						   guard->tenant_path);
 	}
 }
 
@@ -239,18 +279,56 @@ follow_table(Oid relid)
 	DgGuard    *guard;
 	char	   *tenant_column;
 
-	if ((relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE) ||
+	if ((relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE &&
+		 relkind != RELKIND_FOREIGN_TABLE) ||
 		get_rel_persistence(relid) == RELPERSISTENCE_TEMP)
 		return;
-	LockRelationOid(relid, ShareRowExclusiveLock);
 	guard = dg_guard_lookup(relid);
-	if (guard->guarded)
-		follow_guarded(relid, guard);
-	else if (guarded_parent(relid, &guard))
-		follow_guarded(guard->relid, guard);
-	else if (!get_rel_relispartition(relid) &&
-			 (tenant_column = future_tenant_column(relid)) != NULL)
-		guard_future_table(relid, tenant_column);
+	if (guard->guarded || guarded_parent(relid, &guard))
+		follow_members(guard->relid, guard);
+	else
+	{
+		follow_members(relid, NULL);
+		if (relkind != RELKIND_FOREIGN_TABLE && !get_rel_relispartition(relid) &&
+			(tenant_column = future_tenant_column(relid)) != NULL)
+			guard_future_table(relid, tenant_column);
+	}
+}
+
+/*
+ * A partition was detached, which deletion_guard.ddl allows: it is guarded by
+ * itself from now on, as its parent is.
+ */
+static void
+follow_detach(AlterTableStmt *stmt, PartitionCmd *cmd)
+{
+	Oid			parent = RangeVarGetRelid(stmt->relation, NoLock, true);
+	Oid			relid = RangeVarGetRelid(cmd->name, NoLock, true);
+	DgGuard    *guard;
+
+	if (!OidIsValid(parent) || !OidIsValid(relid) ||
+		get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE)
+		return;
+	guard = dg_guard_lookup(parent);
+	if (guard->guarded && !dg_guard_lookup(relid)->guarded)
+		dg_guard_enrol(relid, guard->has_tenant_column ? NameStr(guard->tenant_column) : NULL,
+					   guard->tenant_path);
+	else
+		follow_table(relid);
+}
+
+static void
+follow_detaches(AlterTableStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->cmds)
+	{
+		AlterTableCmd *cmd = lfirst(lc);
+
+		if (IsA(cmd, AlterTableCmd) && cmd->subtype == AT_DetachPartition)
+			follow_detach(stmt, castNode(PartitionCmd, cmd->def));
+	}
 }
 
 /*
@@ -262,8 +340,9 @@ touched_tables(void)
 	List	   *relids = NIL;
 
 	dg_spi_execute("SELECT DISTINCT objid FROM pg_event_trigger_ddl_commands()"
-				   " WHERE classid = 'pg_class'::regclass AND object_type IN ('table', 'table column')"
-				   " AND command_tag IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE')",
+				   " WHERE classid = 'pg_class'::regclass AND object_type IN ('table', 'table column', 'foreign table')"
+				   " AND command_tag IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE',"
+				   " 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE')",
 				   0, NULL, NULL, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -298,6 +377,8 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 	relids = touched_tables();
 	foreach(lc, relids)
 		follow_table(lfirst_oid(lc));
+	if (IsA(data->parsetree, AlterTableStmt))
+		follow_detaches((AlterTableStmt *) data->parsetree);
 	SPI_finish();
 	return PointerGetDatum(NULL);
 }

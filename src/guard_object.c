@@ -10,6 +10,9 @@
  * earlier, by their parse tree.
  *
  * What the extension does itself (unguard_table()) runs under dg_acting().
+ *
+ * deletion_guard.ddl = allow lets all of it pass, but for what would harm the
+ * bin; the server's log says so each time.
  */
 #include "guard.h"
 
@@ -20,6 +23,8 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_event_trigger.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "commands/tablecmds.h"
@@ -29,7 +34,8 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* column of deletion_guard.bin */
+/* columns of deletion_guard.bin */
+#define Anum_registry_name		3
 #define Anum_registry_bin_table	4
 
 static void
@@ -37,6 +43,13 @@ refuse(Oid relid, const char *what)
 {
 	Oid			root = dg_guard_lookup(relid)->root;
 
+	if (dg_ddl == DG_DDL_ALLOW)
+	{
+		ereport(LOG_SERVER_ONLY,
+				(errmsg("deletion_guard.ddl allows to %s \"%s\", which is guarded against deletion",
+						what, get_rel_name(relid))));
+		return;
+	}
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_GUARDED_OBJECT),
 			 errmsg("cannot %s \"%s\": it is guarded against deletion", what, get_rel_name(relid)),
@@ -56,55 +69,60 @@ is_guarded(Oid relid)
 }
 
 /*
- * Is this a bin table? Others may lie in its schema for a while: VACUUM FULL
- * makes and drops one.
+ * The name of the guarded table whose bin this is, palloc'd; NULL if it is no
+ * bin. Other tables may lie in the bins' schema for a while: VACUUM FULL makes
+ * and drops one.
  */
-static bool
-is_bin(Oid relid)
+static char *
+table_of_bin(Oid relid)
 {
 	Relation	registry;
 	ScanKeyData key;
 	SysScanDesc scan;
-	bool		found;
+	HeapTuple	tuple;
+	char	   *name = NULL;
 
 	if (get_rel_namespace(relid) != dg_objects()->bin_schema)
-		return false;
+		return NULL;
 	registry = table_open(dg_objects()->bin, AccessShareLock);
 	ScanKeyInit(&key, Anum_registry_bin_table, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(relid));
 	scan = systable_beginscan(registry, dg_objects()->bin_bin_table_key, true, NULL, 1, &key);
-	found = HeapTupleIsValid(systable_getnext(scan));
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+
+		name = TextDatumGetCString(heap_getattr(tuple, Anum_registry_name,
+												RelationGetDescr(registry), &isnull));
+	}
 	systable_endscan(scan);
 	table_close(registry, AccessShareLock);
-	return found;
-}
-
-static bool
-bin_holds_rows(Oid relid)
-{
-	Relation	rel = table_open(relid, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, GetLatestSnapshot(), 0, NULL);
-	bool		result = HeapTupleIsValid(systable_getnext(scan));
-
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return result;
+	return name;
 }
 
 static void
 check_relation(Oid relid, int subid, bool dropping)
 {
-	if (is_bin(relid))
+	char	   *table = table_of_bin(relid);
+
+	if (table != NULL)
 	{
-		if (dropping && bin_holds_rows(relid))
+		if (dropping && !dg_store_drop_allowed())
+			dg_store_refuse_drop("tables of the bin");
+		if (dropping && dg_store_has_rows(relid))
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_PROTECTED_STORE),
-					 errmsg("cannot drop %s\"%s\": it holds deleted rows",
-							subid != 0 ? "a column of " : "", get_rel_name(relid)),
+					 errmsg("cannot drop %sthe bin of %s: it holds deleted rows",
+							subid != 0 ? "a column of " : "", table),
 					 errhint("Undelete the rows, or purge them with a signed token.")));
 	}
 	else if (dropping && is_guarded(relid))
+	{
 		refuse(relid, subid != 0 ? "drop a column of" : "drop");
+		if (subid == 0 && dg_guard_lookup(relid)->root == relid)
+			dg_guard_dropped(relid);
+	}
 }
 
 /*
@@ -141,6 +159,10 @@ guarded_table_of_trigger(Oid trigid, char **name)
 	return result;
 }
 
+/*
+ * A trigger of ours is dropped or altered. Those of the extension's own tables
+ * go with DROP EXTENSION once there is nothing left to protect.
+ */
 static void
 check_trigger(Oid trigid, bool dropping)
 {
@@ -150,13 +172,21 @@ check_trigger(Oid trigid, bool dropping)
 	if (!OidIsValid(relid))
 		return;
 	if (!dg_is_store(relid))
+	{
 		refuse(relid, psprintf("%s trigger %s of", dropping ? "drop" : "change", name));
-	if (get_rel_namespace(relid) == dg_objects()->bin_schema && !bin_holds_rows(relid))
+		return;
+	}
+	/* commands that alter them are refused by guard_store.c */
+	if (!dropping)
+		return;
+	if (!dg_store_drop_allowed())
+		dg_store_refuse_drop("what protects deletion_guard");
+	if (get_rel_namespace(relid) == dg_objects()->bin_schema ?
+		!dg_store_has_rows(relid) : !dg_store_at_stake())
 		return;
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_PROTECTED_STORE),
-			 errmsg("cannot %s trigger %s of \"%s\"", dropping ? "drop" : "change",
-					name, get_rel_name(relid)),
+			 errmsg("cannot drop trigger %s of \"%s\"", name, get_rel_name(relid)),
 			 errdetail("It protects what deletion_guard keeps.")));
 }
 
@@ -181,9 +211,13 @@ dg_guard_check_drop(Oid classid, Oid objid, int subid)
 void
 dg_guard_check_alter(Oid classid, Oid objid)
 {
-	if (classid != TriggerRelationId || dg_acting() || !dg_installed())
+	if ((classid != TriggerRelationId && classid != ProcedureRelationId && classid != EventTriggerRelationId) ||
+		dg_acting() || !dg_installed())
 		return;
-	check_trigger(objid, false);
+	if (classid == TriggerRelationId)
+		check_trigger(objid, false);
+	else
+		dg_store_check_alter(classid, objid);
 }
 
 /* ----------------------------------------------------------------------
@@ -203,7 +237,7 @@ check_drop_table(DropStmt *stmt)
 		RangeVar   *rv = makeRangeVarFromNameList(lfirst(lc));
 		Oid			relid = RangeVarGetRelid(rv, AccessShareLock, true);
 
-		if (OidIsValid(relid) && is_guarded(relid))
+		if (OidIsValid(relid) && is_guarded(relid) && dg_ddl != DG_DDL_ALLOW)
 			refuse(relid, "drop");
 	}
 }
@@ -227,25 +261,53 @@ check_alter_table(AlterTableStmt *stmt)
 }
 
 /*
+ * Not one of the commands that sessions run all the time, and that need no
+ * look at the catalog?
+ */
+static bool
+is_ddl(Node *parsetree)
+{
+	switch (nodeTag(parsetree))
+	{
+		case T_TransactionStmt:
+		case T_VariableSetStmt:
+		case T_VariableShowStmt:
+		case T_PrepareStmt:
+		case T_ExecuteStmt:
+		case T_DeallocateStmt:
+		case T_DeclareCursorStmt:
+		case T_FetchStmt:
+		case T_ClosePortalStmt:
+		case T_CopyStmt:
+		case T_ExplainStmt:
+		case T_CallStmt:
+		case T_DoStmt:
+		case T_NotifyStmt:
+		case T_ListenStmt:
+		case T_UnlistenStmt:
+		case T_LockStmt:
+		case T_VacuumStmt:
+		case T_CheckPointStmt:
+		case T_DiscardStmt:
+		case T_ConstraintsSetStmt:
+			return false;
+		default:
+			return true;
+	}
+}
+
+/*
  * A utility command is about to run. Called by the hook, and by the event
  * trigger for the command that loaded the library.
  */
 void
 dg_guard_check_utility(Node *parsetree)
 {
-	if (parsetree == NULL || dg_acting())
+	if (parsetree == NULL || dg_acting() || !is_ddl(parsetree) || !dg_installed())
 		return;
-	switch (nodeTag(parsetree))
-	{
-		case T_DropStmt:
-			if (dg_installed())
-				check_drop_table((DropStmt *) parsetree);
-			break;
-		case T_AlterTableStmt:
-			if (dg_installed())
-				check_alter_table((AlterTableStmt *) parsetree);
-			break;
-		default:
-			break;
-	}
+	dg_store_check_utility(parsetree);
+	if (IsA(parsetree, DropStmt))
+		check_drop_table((DropStmt *) parsetree);
+	else if (IsA(parsetree, AlterTableStmt))
+		check_alter_table((AlterTableStmt *) parsetree);
 }

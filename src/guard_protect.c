@@ -3,21 +3,28 @@
  *		Keeps everybody but the extension from writing its tables: the bin, the
  *		registries, the ledger.
  *
- * Twice: a trigger on each table, which works in every session and loads the
+ * Twice: triggers on each table, which work in every session and load the
  * library if need be, and the executor hook, which also works where triggers
- * are off. Superusers are refused like anybody else.
+ * are off. Logical replication runs no statements; only row triggers see what
+ * its workers write. Superusers are refused like anybody else.
  *
  * pg_dump's restore is let through where it can do no harm: into a table that
- * is still empty, or in a superuser's session with deletion_guard.restoring.
+ * is still empty, or row by row in a superuser's session with
+ * deletion_guard.restoring. Nothing but INSERT ever is. Authorities, holds,
+ * requests, purges and the ledger are evidence: once this installation has
+ * made an entry of its own in the ledger, they no longer take rows from a
+ * restore, or a superuser could restore an authority of his own making.
  */
 #include "guard.h"
 
 #include "access/table.h"
 #include "access/tableam.h"
 #include "commands/trigger.h"
+#include "ledger.h"
 #include "miscadmin.h"
 #include "nodes/plannodes.h"
 #include "parser/parsetree.h"
+#include "replication/logicalworker.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -60,28 +67,42 @@ refuse_write(Oid relid)
 			 errhint("Bring rows back with deletion_guard.undelete(); destroy them with deletion_guard.purge() and a signed token. A superuser who restores a dump sets deletion_guard.restoring.")));
 }
 
+/*
+ * Does the plan insert into one table and do nothing else to any? Then the
+ * table's trigger decides, which knows whether it is empty.
+ */
 static bool
-restoring(void)
+is_plain_insert(const PlannedStmt *stmt)
 {
-	return dg_restoring && superuser();
+	return stmt->commandType == CMD_INSERT && list_length(stmt->resultRelations) == 1 &&
+		IsA(stmt->planTree, ModifyTable) &&
+		((ModifyTable *) stmt->planTree)->onConflictAction != ONCONFLICT_UPDATE;
 }
 
 /*
- * Refuses a plan that modifies one of the extension's tables.
+ * Refuses a plan that modifies one of the extension's tables, or locks rows of
+ * one.
  */
 void
 dg_protect_check_query(PlannedStmt *stmt)
 {
 	ListCell   *lc;
 
-	if (stmt->resultRelations == NIL || dg_acting())
+	if ((stmt->resultRelations == NIL && stmt->rowMarks == NIL) || dg_acting())
 		return;
 	foreach(lc, stmt->resultRelations)
 	{
 		Oid			relid = rt_fetch(lfirst_int(lc), stmt->rtable)->relid;
 
-		/* an INSERT is left to the trigger, which knows whether the table is empty */
-		if (dg_is_store(relid) && stmt->commandType != CMD_INSERT && !restoring())
+		if (dg_is_store(relid) && !is_plain_insert(stmt))
+			refuse_write(relid);
+	}
+	foreach(lc, stmt->rowMarks)
+	{
+		PlanRowMark *mark = lfirst(lc);
+		Oid			relid = rt_fetch(mark->rti, stmt->rtable)->relid;
+
+		if (RowMarkRequiresRowShareLock(mark->markType) && dg_is_store(relid))
 			refuse_write(relid);
 	}
 }
@@ -101,21 +122,62 @@ is_empty(Relation rel)
 }
 
 /*
- * The BEFORE trigger, for each statement, of the extension's own tables.
+ * Is it a table whose rows are not evidence: what is guarded, what was deleted?
+ */
+static bool
+is_record_of_deletions(Relation rel)
+{
+	static const char *const names[] = {
+		"tenant_table", "guard", "guarded_schema", "bin", "deletion_record", "deletion_part", "deletion_link",
+	};
+
+	if (RelationGetNamespace(rel) == dg_objects()->bin_schema)
+		return true;
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		if (strcmp(RelationGetRelationName(rel), names[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * May a statement that the extension did not make insert rows?
+ */
+static bool
+may_load(Relation rel)
+{
+	if (IsLogicalWorker() || strcmp(RelationGetRelationName(rel), "installation") == 0)
+		return false;
+	if (is_empty(rel))
+		return true;
+	return dg_restoring && superuser() && (is_record_of_deletions(rel) || !dg_ledger_is_live());
+}
+
+/*
+ * The BEFORE triggers, for each statement and for each row, of the extension's
+ * own tables.
  */
 Datum
 dg_protect(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	bool		insert;
+	bool		row;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"protect\" was not called as a trigger")));
-	if (dg_acting() || restoring())
+	insert = TRIGGER_FIRED_BY_INSERT(trigdata->tg_event);
+	row = TRIGGER_FIRED_FOR_ROW(trigdata->tg_event);
+
+	/* rows of an INSERT have had their statement's permission, except in a worker */
+	if (!dg_acting() &&
+		!(insert && (row ? !IsLogicalWorker() : may_load(trigdata->tg_relation))))
+		refuse_write(RelationGetRelid(trigdata->tg_relation));
+	if (!row)
 		return PointerGetDatum(NULL);
-	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) && is_empty(trigdata->tg_relation))
-		return PointerGetDatum(NULL);
-	refuse_write(RelationGetRelid(trigdata->tg_relation));
-	return PointerGetDatum(NULL);
+	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
+						   trigdata->tg_newtuple : trigdata->tg_trigtuple);
 }

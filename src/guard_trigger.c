@@ -16,22 +16,34 @@
  *								ON DELETE SET NULL or SET DEFAULT: notes the
  *								links that such a key takes (bin_link.c).
  *
- * PostgreSQL clones row triggers to partitions but not statement triggers, so
- * each partition gets its own of the latter. A table with inheritance children
- * or parents has the row trigger only, set to ALWAYS: a parent's transition
- * table would hold the parent's columns of a child's row.
+ * Partitions have triggers of their own, no clones of their root's: statement
+ * triggers are not cloned, and a row trigger that is would keep a guarded table
+ * from being attached. A partitioned table, which has no rows, has no row
+ * trigger.
+ *
+ * Where rows may leave by a statement on a table that is not guarded, or whose
+ * transition table would hold only some of their columns, the row trigger does
+ * all the work, set to ALWAYS: inheritance children and parents, and a guarded
+ * table that was attached to an unguarded one.
  */
 #include "guard.h"
 
-#include "access/table.h"
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/partition.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+
+#define NO_TRIGGER	'\0'
 
 static int
 execute(const char *sql)
@@ -39,55 +51,66 @@ execute(const char *sql)
 	return dg_spi_execute(sql, 0, NULL, NULL, NULL);
 }
 
-static bool
-has_trigger(Oid relid, const char *name)
+/*
+ * When the trigger fires, as pg_trigger.tgenabled has it; NO_TRIGGER if there
+ * is none of that name.
+ */
+static char
+trigger_state(Oid relid, const char *name)
 {
-	return OidIsValid(get_trigger_oid(relid, name, true));
+	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
+	char		state = NO_TRIGGER;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	ScanKeyInit(&keys[1], Anum_pg_trigger_tgname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum(name));
+	scan = systable_beginscan(rel, TriggerRelidNameIndexId, true, NULL, 2, keys);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		state = ((Form_pg_trigger) GETSTRUCT(tuple))->tgenabled;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return state;
 }
 
 /*
- * Is the table part of an inheritance tree that is not a partition tree?
+ * Makes a trigger, if it is not there, and has it fire when it should. An
+ * ALTER TABLE that changes nothing must not lock out writers, so nothing is
+ * done where nothing is to do.
+ */
+static void
+ensure_trigger(Oid relid, const char *name, const char *definition, char state)
+{
+	if (trigger_state(relid, name) == NO_TRIGGER)
+		execute(psprintf(definition, name, dg_relation_name(relid)));
+	if (trigger_state(relid, name) != state)
+		execute(psprintf("ALTER TABLE %s ENABLE %s TRIGGER %s", dg_relation_name(relid),
+						 state == TRIGGER_FIRES_ALWAYS ? "ALWAYS" :
+						 state == TRIGGER_FIRES_ON_REPLICA ? "REPLICA" : "", name));
+}
+
+static void
+drop_trigger(Oid relid, const char *name)
+{
+	if (trigger_state(relid, name) != NO_TRIGGER)
+		execute(psprintf("DROP TRIGGER %s ON %s", name, dg_relation_name(relid)));
+}
+
+/*
+ * Must the row trigger do all the work?
  */
 static bool
-in_inheritance_tree(Oid relid)
+needs_row_trigger(Oid relid)
 {
-	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE || get_rel_relispartition(relid))
+	if (get_rel_relispartition(relid))
+		return llast_oid(get_partition_ancestors(relid)) != dg_guard_lookup(relid)->root;
+	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
 		return false;
 	return has_subclass(relid) || has_superclass(relid);
-}
-
-static void
-create_capture_statement(Oid relid)
-{
-	if (has_trigger(relid, DG_TRIGGER_CAPTURE))
-		return;
-	execute(psprintf("CREATE TRIGGER " DG_TRIGGER_CAPTURE " AFTER DELETE ON %s"
-					 " REFERENCING OLD TABLE AS deleted_rows FOR EACH STATEMENT"
-					 " EXECUTE FUNCTION deletion_guard.capture_statement()",
-					 dg_relation_name(relid)));
-}
-
-static void
-create_capture_row(Oid relid, bool always)
-{
-	char	   *name = dg_relation_name(relid);
-
-	if (!has_trigger(relid, DG_TRIGGER_CAPTURE_ROW))
-		execute(psprintf("CREATE TRIGGER " DG_TRIGGER_CAPTURE_ROW " AFTER DELETE ON %s"
-						 " FOR EACH ROW EXECUTE FUNCTION deletion_guard.capture_row()", name));
-	execute(psprintf("ALTER TABLE %s ENABLE %s TRIGGER " DG_TRIGGER_CAPTURE_ROW,
-					 name, always ? "ALWAYS" : "REPLICA"));
-}
-
-static void
-create_truncate(Oid relid)
-{
-	char	   *name = dg_relation_name(relid);
-
-	if (!has_trigger(relid, DG_TRIGGER_TRUNCATE))
-		execute(psprintf("CREATE TRIGGER " DG_TRIGGER_TRUNCATE " BEFORE TRUNCATE ON %s"
-						 " FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.capture_truncate()", name));
-	execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER " DG_TRIGGER_TRUNCATE, name));
 }
 
 /*
@@ -114,43 +137,43 @@ may_lose_links(Oid relid)
 	return result;
 }
 
-static void
-create_link(Oid relid)
-{
-	if (has_trigger(relid, DG_TRIGGER_LINK) || !may_lose_links(relid))
-		return;
-	execute(psprintf("CREATE TRIGGER " DG_TRIGGER_LINK " AFTER UPDATE ON %s FOR EACH ROW"
-					 " WHEN (deletion_guard.in_referential_action())"
-					 " EXECUTE FUNCTION deletion_guard.capture_link()", dg_relation_name(relid)));
-}
-
-static void
-drop_trigger(Oid relid, const char *trigger)
-{
-	if (has_trigger(relid, trigger))
-		execute(psprintf("DROP TRIGGER %s ON %s", quote_identifier(trigger),
-						 dg_relation_name(relid)));
-}
-
 /*
  * Makes the triggers of a guarded table, or of a partition of one, what they
- * should be. The caller is connected to SPI and holds SHARE ROW EXCLUSIVE.
+ * should be. The caller is connected to SPI. Takes SHARE ROW EXCLUSIVE, but
+ * only if something is to be changed.
  */
 void
 dg_guard_create_triggers(Oid relid)
 {
-	bool		inherits = in_inheritance_tree(relid);
+	bool		by_row = needs_row_trigger(relid);
 
-	if (inherits)
+	if (by_row)
 		drop_trigger(relid, DG_TRIGGER_CAPTURE);
 	else
-		create_capture_statement(relid);
-	create_truncate(relid);
+		ensure_trigger(relid, DG_TRIGGER_CAPTURE,
+					   "CREATE TRIGGER %s AFTER DELETE ON %s"
+					   " REFERENCING OLD TABLE AS deleted_rows FOR EACH STATEMENT"
+					   " EXECUTE FUNCTION deletion_guard.capture_statement()",
+					   TRIGGER_FIRES_ON_ORIGIN);
 
-	/* a partition's row trigger is a clone of its root's */
-	if (!has_trigger(relid, DG_TRIGGER_CAPTURE_ROW) || !get_rel_relispartition(relid))
-		create_capture_row(relid, inherits);
-	create_link(relid);
+	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+	{
+		ensure_trigger(relid, DG_TRIGGER_CAPTURE_ROW,
+					   "CREATE TRIGGER %s AFTER DELETE ON %s"
+					   " FOR EACH ROW EXECUTE FUNCTION deletion_guard.capture_row()",
+					   by_row ? TRIGGER_FIRES_ALWAYS : TRIGGER_FIRES_ON_REPLICA);
+		if (may_lose_links(relid))
+			ensure_trigger(relid, DG_TRIGGER_LINK,
+						   "CREATE TRIGGER %s AFTER UPDATE ON %s"
+						   " FOR EACH ROW WHEN (deletion_guard.in_referential_action())"
+						   " EXECUTE FUNCTION deletion_guard.capture_link()",
+						   TRIGGER_FIRES_ON_ORIGIN);
+	}
+
+	ensure_trigger(relid, DG_TRIGGER_TRUNCATE,
+				   "CREATE TRIGGER %s BEFORE TRUNCATE ON %s"
+				   " FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.capture_truncate()",
+				   TRIGGER_FIRES_ALWAYS);
 }
 
 /*
@@ -161,9 +184,6 @@ dg_guard_drop_triggers(Oid relid)
 {
 	drop_trigger(relid, DG_TRIGGER_CAPTURE);
 	drop_trigger(relid, DG_TRIGGER_TRUNCATE);
-	if (!get_rel_relispartition(relid))
-	{
-		drop_trigger(relid, DG_TRIGGER_CAPTURE_ROW);
-		drop_trigger(relid, DG_TRIGGER_LINK);
-	}
+	drop_trigger(relid, DG_TRIGGER_CAPTURE_ROW);
+	drop_trigger(relid, DG_TRIGGER_LINK);
 }

@@ -16,6 +16,10 @@
  * whatever the transaction's isolation level. Append late: other writers wait.
  * The lock is taken last, after table and tenant locks.
  *
+ * The first entry that this installation makes is noted in the table
+ * "installation", which no dump carries: from then on no dump is restored into
+ * the ledger any more (see guard_protect.c).
+ *
  * "at" never goes backwards from one entry to the next: an entry made while the
  * clock is behind is dated like the one before it.
  */
@@ -42,6 +46,8 @@
 #define Anum_ledger_prev_hash	6
 #define Anum_ledger_hash		7
 #define Natts_ledger			7
+
+#define Natts_installation		2
 
 /* What the next entry follows. */
 typedef struct LedgerHead
@@ -181,6 +187,43 @@ insert_entry(Oid relid, const DgLedgerEntry *entry)
 	dg_store_insert(relid, values, nulls);
 }
 
+static Oid
+installation_table(void)
+{
+	Oid			relid = get_relname_relid("installation", dg_objects()->schema);
+
+	if (!OidIsValid(relid))
+		elog(ERROR, "table deletion_guard.installation is missing");
+	return relid;
+}
+
+/*
+ * Has this installation made an entry of its own?
+ */
+bool
+dg_ledger_is_live(void)
+{
+	Relation	rel = table_open(installation_table(), AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	bool		live = HeapTupleIsValid(systable_getnext(scan));
+
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return live;
+}
+
+static void
+note_first_entry(void)
+{
+	Datum		values[Natts_installation] = {BoolGetDatum(true), TimestampTzGetDatum(GetCurrentTimestamp())};
+	bool		nulls[Natts_installation] = {0};
+
+	if (!dg_ledger_is_live())
+		dg_store_insert(installation_table(), values, nulls);
+}
+
 /*
  * Appends an entry and returns its number. "details" is a JSON object, stored
  * as it is; it must hold no personal data. Holds the ledger's lock until the
@@ -210,6 +253,7 @@ dg_ledger_append(const char *event, const char *details)
 	entry.hash = hash;
 	dg_ledger_hash(&entry, hash);
 	insert_entry(RelationGetRelid(ledger), &entry);
+	note_first_entry();
 
 	table_close(ledger, NoLock);
 	CommandCounterIncrement();

@@ -23,6 +23,7 @@ extern char *dg_json_string(const char *value);
 extern int64 dg_ledger_append(const char *event, const char *details);
 extern bool dg_ledger_entry(int64 id, char **event, char **details, char **hash);
 extern TimestampTz dg_ledger_clock(void);
+extern bool dg_ledger_is_live(void);
 
 /* ledger_verify.c: SQL functions only */
 typedef struct DgLedgerEntry

@@ -165,11 +165,11 @@ highest_reference(void)
 
 	SPI_connect();
 	dg_purge_select("SELECT greatest("
-					"(SELECT max(ledger_id) FROM deletion_guard.authority),"
-					"(SELECT max(ledger_id) FROM deletion_guard.used_token),"
-					"(SELECT max(ledger_id) FROM deletion_guard.hold),"
-					"(SELECT max(ledger_id) FROM deletion_guard.purge_request_record),"
-					"(SELECT max(greatest(ledger_id, annulled_ledger_id)) FROM deletion_guard.purge_record))",
+					"(SELECT max(ledger_id) FROM ONLY deletion_guard.authority),"
+					"(SELECT max(ledger_id) FROM ONLY deletion_guard.used_token),"
+					"(SELECT max(ledger_id) FROM ONLY deletion_guard.hold),"
+					"(SELECT max(ledger_id) FROM ONLY deletion_guard.purge_request_record),"
+					"(SELECT max(greatest(ledger_id, annulled_ledger_id)) FROM ONLY deletion_guard.purge_record))",
 					0, NULL, NULL, NULL);
 	highest = dg_row_int64(0, 1, &isnull);
 	SPI_finish();

@@ -49,6 +49,8 @@ static const struct
 	{"deletion_part", offsetof(DgObjects, deletion_part)},
 	{"deletion_part_pkey", offsetof(DgObjects, deletion_part_pkey)},
 	{"deletion_part_tenant_idx", offsetof(DgObjects, deletion_part_tenant_idx)},
+	{"tenant_wipe", offsetof(DgObjects, tenant_wipe)},
+	{"tenant_wipe_at_idx", offsetof(DgObjects, tenant_wipe_at_idx)},
 };
 
 /*
@@ -144,6 +146,11 @@ dg_installing(void)
 const DgObjects *
 dg_objects(void)
 {
+	if (!dg_installed() && OidIsValid(get_extension_oid("deletion_guard", true)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"deletion_guard\" in this database is older than its library"),
+				 errhint("Run ALTER EXTENSION deletion_guard UPDATE.")));
 	if (!dg_installed())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -33,8 +33,8 @@ find_signer(const char *token, int len, DgRefusal *refusal)
 		dg_refusal_of_token(refusal, status, NULL);
 		return NULL;
 	}
-	authority = dg_authority_find(kid);
-	if (authority == NULL)
+	authority = dg_authority_find(kid, refusal);
+	if (authority == NULL && refusal->message == NULL)
 		dg_refusal_set(refusal, DG_ERRCODE_TOKEN_UNKNOWN_AUTHORITY, "unknown_authority",
 					   "Enrol it with deletion_guard.add_authority(), or name one that is in the token's \"kid\".",
 					   "authority \"%s\" is not enrolled", kid);
@@ -82,10 +82,12 @@ verify_with_key(const char *token, int len, const DgAuthority *authority, DgToke
 bool
 dg_approval_verify(const char *token, int len, DgApproval *approval, DgRefusal *refusal)
 {
-	DgAuthority *authority = find_signer(token, len, refusal);
+	DgAuthority *authority;
 	DgTokenDetail detail = {0};
 	DgTokenStatus status;
 
+	dg_hide_tokens_in_activity();
+	authority = find_signer(token, len, refusal);
 	if (authority == NULL)
 		return false;
 	refusal->authority = authority->name;
@@ -115,7 +117,7 @@ dg_approval_unused(const DgApproval *approval, DgRefusal *refusal)
 	Oid			types[] = {TEXTOID, TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(approval->claims.kid), CStringGetTextDatum(approval->claims.jti)};
 
-	if (dg_purge_select("SELECT 1 FROM deletion_guard.used_token WHERE authority = $1 AND jti = $2",
+	if (dg_purge_select("SELECT 1 FROM ONLY deletion_guard.used_token WHERE authority = $1 AND jti = $2",
 						2, types, values, NULL) == 0)
 		return true;
 	return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_USED, "token_used", HINT_SIGN_AGAIN,

@@ -34,7 +34,7 @@ dg_certificate(int64 purge)
 	char	   *hash;
 	bool		isnull;
 
-	if (dg_purge_select("SELECT ledger_id, certificate FROM deletion_guard.purge_record"
+	if (dg_purge_select("SELECT ledger_id, certificate FROM ONLY deletion_guard.purge_record"
 						" WHERE purge_id = $1", 1, types, values, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -96,7 +96,7 @@ certificate_problem(Datum certificate)
 
 	if (purge == 0)
 		return "this is not a certificate of a purge";
-	if (dg_purge_select("SELECT 1 FROM deletion_guard.purge_record WHERE purge_id = $1 AND ledger_id IS NOT NULL",
+	if (dg_purge_select("SELECT 1 FROM ONLY deletion_guard.purge_record WHERE purge_id = $1 AND ledger_id IS NOT NULL",
 						1, types, values, NULL) == 0)
 		return psprintf("there was no purge " INT64_FORMAT " in this database", purge);
 	if (!DatumGetBool(DirectFunctionCall2(jsonb_eq, certificate, dg_certificate(purge))))

@@ -29,7 +29,7 @@ dg_hold_active(const char *tenant, TimestampTz *held_at)
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(tenant)};
 
-	if (dg_purge_select("SELECT hold_id, held_at FROM deletion_guard.hold"
+	if (dg_purge_select("SELECT hold_id, held_at FROM ONLY deletion_guard.hold"
 						" WHERE tenant = $1 AND released_at IS NULL ORDER BY hold_id LIMIT 1",
 						1, types, values, NULL) == 0)
 		return 0;
@@ -97,7 +97,7 @@ require_active_hold(int64 hold)
 	Oid			types[] = {INT8OID};
 	Datum		values[] = {Int64GetDatum(hold)};
 
-	if (dg_purge_select("SELECT released_at IS NOT NULL FROM deletion_guard.hold WHERE hold_id = $1",
+	if (dg_purge_select("SELECT released_at IS NOT NULL FROM ONLY deletion_guard.hold WHERE hold_id = $1",
 						1, types, values, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

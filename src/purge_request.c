@@ -35,7 +35,7 @@ dg_request_find(int64 id)
 
 	if (dg_purge_select("SELECT request_id, tenant, coalesce(tenant_name, ''), coalesce(reason, ''),"
 						" relations, deleted_before, rows, digest, state"
-						" FROM deletion_guard.purge_request_record WHERE request_id = $1",
+						" FROM ONLY deletion_guard.purge_request_record WHERE request_id = $1",
 						1, types, values, NULL) == 0)
 		return NULL;
 	request = palloc0(sizeof(DgRequest));

@@ -261,12 +261,15 @@ restore(Rehydrate *call)
 	call->by_source = palloc0(sizeof(Destination *) * ntables);
 	call->writer = dg_rows_writer_begin(call->on_conflict, dg_bin_capture_row);
 	open_targets(call);
+	dg_rehydrate_progress_begin(call->archive, call->plan);
 	dg_rehydrate_read(call->archive, call->plan, write_row, call);
+	dg_rehydrate_progress_checking(call->archive);
 	check_all_found(call);
 	dg_rows_writer_end(call->writer);
 	check_counts(call);
 	if (!call->dry_run)
 		raise_sequences(call);
+	dg_rehydrate_progress_end(call->archive);
 	AtEOXact_GUC(true, level);
 }
 
@@ -456,7 +459,7 @@ rehydrate(FunctionCallInfo fcinfo, DgTenants *tenants)
 	InitMaterializedSRF(fcinfo, 0);
 
 	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	call.plan = dg_rehydrate_plan(call.archive, tenants, relations);
+	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, NIL);
 	lock_tenants(tenants);
 	if (call.dry_run)
 		restore_dry(&call);

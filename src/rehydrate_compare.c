@@ -530,7 +530,7 @@ compare_tenants(FunctionCallInfo fcinfo, DgTenants *tenants, bool with_tenant)
 
 	InitMaterializedSRF(fcinfo, 0);
 	compare.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	compare.plan = dg_rehydrate_plan(compare.archive, tenants, NIL);
+	compare.plan = dg_rehydrate_plan(compare.archive, tenants, NIL, NIL);
 	level = dg_rehydrate_settings();
 	begin_compare(&compare);
 	dg_rehydrate_read(compare.archive, compare.plan, take_archive_row, &compare);

@@ -11,7 +11,9 @@
  *
  * A pg_dump archive is one snapshot, so where it has a parent table, it has
  * all parents of the rows in it, and those are the ones that count: the
- * database may have moved a parent to another tenant since.
+ * database may have moved a parent to another tenant since. Where it has some
+ * partitions of a parent table only, the live rows are asked first and those of
+ * the archive have the last word.
  */
 #include "rehydrate.h"
 #include "guard.h"
@@ -117,7 +119,7 @@ dg_tenants_make(int n, char **keys)
 
 		if (dg_keymap_find(seen, &text) != DG_KEY_ABSENT)
 			continue;
-		dg_keymap_add(seen, &text, i);
+		dg_keymap_put(seen, &text, i);
 		tenants->keys[tenants->n++] = key;
 	}
 	return tenants;
@@ -192,7 +194,7 @@ make_by_column(DgFinder *finder, const char *column, const DgTenants *tenants)
 		char	   *key = tenant_in_column(finder->relid, attnum, tenants->keys[i]);
 		DgKeyText	text = {key, strlen(key)};
 
-		dg_keymap_add(finder->keys, &text, i);
+		dg_keymap_put(finder->keys, &text, i);
 	}
 }
 
@@ -403,7 +405,7 @@ feed_live_row(DgFinder *finder, DgKeyMap *tenants, HeapTuple tuple, TupleDesc de
 			key[i].len = isnull ? 0 : strlen(key[i].ptr);
 		}
 		if (!isnull && feed->finder->needed)
-			dg_keymap_add(feed->finder->keys, key, tenant);
+			dg_keymap_put(feed->finder->keys, key, tenant);
 	}
 }
 

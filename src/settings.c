@@ -7,9 +7,11 @@
  * to superusers and to roles that were granted SET on them.
  */
 #include "deletion_guard.h"
+#include "guard.h"
 
 #include <limits.h>
 
+#include "miscadmin.h"
 #include "utils/guc.h"
 
 char	   *dg_reason = NULL;
@@ -23,10 +25,19 @@ char	   *dg_retention = NULL;
 int			dg_approvals = 1;
 int			dg_clock_skew = 30;
 bool		dg_restoring = false;
+bool		dg_locked = false;
+char	   *dg_authorities_file = NULL;
+int			dg_ddl = DG_DDL_REFUSE;
 
 static const struct config_enum_entry limit_action_options[] = {
 	{"error", DG_LIMIT_ERROR, false},
 	{"warning", DG_LIMIT_WARNING, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry ddl_options[] = {
+	{"refuse", DG_DDL_REFUSE, false},
+	{"allow", DG_DDL_ALLOW, false},
 	{NULL, 0, false}
 };
 
@@ -113,6 +124,35 @@ dg_retention_seconds(void)
 	return seconds;
 }
 
+static bool
+check_absolute(char **newval, void **extra, GucSource source)
+{
+	if (*newval == NULL || **newval == '\0' || is_absolute_path(*newval))
+		return true;
+	GUC_check_errdetail("The path must be absolute.");
+	return false;
+}
+
+/*
+ * Settings that SQL cannot change. Where the library is preloaded they take a
+ * restart; elsewhere the server's configuration file decides, and ALTER SYSTEM
+ * is refused.
+ */
+static void
+define_server_settings(void)
+{
+	GucContext	context = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
+
+	DefineCustomBoolVariable("deletion_guard.locked",
+							 "Whether giving up protection takes a token: unguard_table(), DROP EXTENSION, dropping tables of the bin.",
+							 NULL, &dg_locked, false, context, GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
+	DefineCustomStringVariable("deletion_guard.authorities_file",
+							   "File with the only authorities whose tokens count.",
+							   "Empty: those enrolled in the database.",
+							   &dg_authorities_file, "", context, GUC_DISALLOW_IN_AUTO_FILE,
+							   check_absolute, NULL, NULL);
+}
+
 static void
 define_session_settings(void)
 {
@@ -125,7 +165,8 @@ define_session_settings(void)
 	DefineCustomStringVariable("deletion_guard.expect_tenants",
 							   "Comma-separated tenant keys; deleting a row of any other tenant is an error.",
 							   "Empty: no expectation.",
-							   &dg_expect_tenants, "", PGC_USERSET, 0, NULL, NULL, NULL);
+							   &dg_expect_tenants, "", PGC_USERSET, 0,
+							   dg_check_expect_tenants, NULL, NULL);
 }
 
 static void
@@ -165,6 +206,11 @@ define_purge_settings(void)
 							 "Lets a superuser's restore load the extension's own tables.",
 							 "Set it only in the session that runs pg_restore.",
 							 &dg_restoring, false, PGC_SUSET, GUC_NO_RESET_ALL, NULL, NULL, NULL);
+	DefineCustomEnumVariable("deletion_guard.ddl",
+							 "Whether guarded tables may be dropped, detached or stripped of their triggers.",
+							 "With \"allow\", rows may be lost without having gone to the bin; each such command is written to the server's log.",
+							 &dg_ddl, DG_DDL_REFUSE, ddl_options,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
 void
@@ -173,5 +219,6 @@ dg_define_settings(void)
 	define_session_settings();
 	define_ceilings();
 	define_purge_settings();
+	define_server_settings();
 	MarkGUCPrefixReserved("deletion_guard");
 }

@@ -10,12 +10,14 @@
  */
 #include "deletion_guard.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
 
@@ -47,6 +49,26 @@ dg_store_insert(Oid relid, Datum *values, bool *nulls)
 
 	CatalogTupleInsert(rel, tuple);
 	heap_freetuple(tuple);
+	table_close(rel, NoLock);
+}
+
+/*
+ * Deletes the rows of a table of the extension whose column attnum, the first
+ * of the index, is the OID key. For where no statement can run.
+ */
+void
+dg_store_delete(Oid relid, Oid indexid, AttrNumber attnum, Oid key)
+{
+	Relation	rel = table_open(relid, RowExclusiveLock);
+	ScanKeyData scankey;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&scankey, attnum, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(key));
+	scan = systable_beginscan(rel, indexid, OidIsValid(indexid), NULL, 1, &scankey);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		CatalogTupleDelete(rel, &tuple->t_self);
+	systable_endscan(scan);
 	table_close(rel, NoLock);
 }
 

@@ -19,6 +19,14 @@ CREATE TABLE deletion_guard.ledger
 	hash bytea NOT NULL
 );
 
+-- Since when this installation has made entries of its own; at most one row.
+-- Not dumped: a restored database has made none yet.
+CREATE TABLE deletion_guard.installation
+(
+	singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+	live_since timestamptz NOT NULL
+);
+
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.ledger', '');
 
 CREATE FUNCTION deletion_guard.verify_ledger(head_entry bigint = NULL, head_hash text = NULL,
@@ -35,6 +43,7 @@ AS 'MODULE_PATHNAME', 'dg_ledger_head';
 REVOKE EXECUTE ON FUNCTION deletion_guard.verify_ledger(bigint, text),
 	deletion_guard.ledger_head() FROM PUBLIC;
 
+COMMENT ON TABLE deletion_guard.installation IS 'since when the ledger has entries that were not restored';
 COMMENT ON TABLE deletion_guard.ledger IS 'hash-chained record of what was done';
 COMMENT ON FUNCTION deletion_guard.verify_ledger(bigint, text) IS
 	'recompute the chain and say which entry was changed, removed, inserted or moved; give a head kept elsewhere to find a chain that was cut short or rewritten';

@@ -14,6 +14,10 @@ BEGIN
 			'BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s '
 			'FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.protect()', t);
 		EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER deletion_guard_protect', t);
+		EXECUTE pg_catalog.format('CREATE TRIGGER deletion_guard_protect_row '
+			'BEFORE INSERT OR UPDATE OR DELETE ON %s '
+			'FOR EACH ROW EXECUTE FUNCTION deletion_guard.protect()', t);
+		EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER deletion_guard_protect_row', t);
 	END LOOP;
 END
 $$;

@@ -107,6 +107,16 @@ CREATE INDEX deletion_link_deletion_idx ON deletion_guard.deletion_link (deletio
 CREATE INDEX deletion_link_waiting_idx ON deletion_guard.deletion_link (relation) WHERE waiting;
 
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_link', '');
+-- Rows of the tenant table that were deleted, for the ceiling on them. A row
+-- for each capture, kept although they may have been undeleted since.
+CREATE TABLE deletion_guard.tenant_wipe
+(
+	deletion_id bigint NOT NULL,
+	wiped_at timestamptz NOT NULL,
+	rows bigint NOT NULL
+);
+CREATE INDEX tenant_wipe_at_idx ON deletion_guard.tenant_wipe (wiped_at);
+
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_table', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.guard', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.guarded_schema', '');
@@ -115,6 +125,7 @@ SELECT pg_catalog.pg_extension_config_dump('deletion_guard.bin_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_record', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_part', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_wipe', '');
 
 COMMENT ON TABLE deletion_guard.tenant_table IS 'the table that lists the tenants, set by set_tenant_table()';
 COMMENT ON TABLE deletion_guard.guard IS 'guarded tables; see the view guarded_table';
@@ -124,5 +135,6 @@ COMMENT ON SEQUENCE deletion_guard.bin_id_seq IS 'ids of bin tables';
 COMMENT ON TABLE deletion_guard.deletion_record IS 'deletions; see the view deletion';
 COMMENT ON SEQUENCE deletion_guard.deletion_id_seq IS 'ids of deletions';
 COMMENT ON TABLE deletion_guard.deletion_link IS 'links that deletions took from rows that stayed (ON DELETE SET NULL, SET DEFAULT)';
+COMMENT ON TABLE deletion_guard.tenant_wipe IS 'how many tenants were deleted when';
 COMMENT ON TABLE deletion_guard.deletion_part IS 'deletions by table and tenant; see the view deletion_detail';
 

@@ -56,3 +56,25 @@ GRANT EXECUTE ON FUNCTION deletion_guard.compare_tenants TO pg_read_server_files
 COMMENT ON FUNCTION deletion_guard.compare_tenants IS
 	'compare_tenant() for several tenants, in one pass over the archive';
 
+CREATE VIEW deletion_guard.rehydration_progress AS
+	SELECT p.pid,
+		   d.datname AS database,
+		   (ARRAY['finding', 'restoring', 'checking'])[p.param13] AS phase,
+		   CASE WHEN d.datname = pg_catalog.current_database() THEN p.relid::regclass END AS relation,
+		   p.param15 AS bytes_done,
+		   nullif(p.param16, 0) AS bytes_total,
+		   p.param17 AS rows_read,
+		   p.param18 AS rows_kept,
+		   round(100.0 * p.param15 / nullif(p.param16, 0), 1) AS percent,
+		   CASE WHEN p.param15 > 0 AND p.param16 > 0
+				THEN (clock_timestamp() - s.started_at) * ((p.param16 - p.param15)::float8 / p.param15)
+		   END AS time_left,
+		   s.started_at
+	FROM pg_catalog.pg_stat_get_progress_info('COPY') p
+	CROSS JOIN LATERAL (SELECT timestamptz '2000-01-01 00:00:00+00' + p.param14 / 1000000.0 * interval '1 second' AS started_at) s
+	LEFT JOIN pg_catalog.pg_database d ON d.oid = p.datid
+	WHERE p.param12 = x'6467726568796400'::bigint;
+GRANT SELECT ON deletion_guard.rehydration_progress TO PUBLIC;
+COMMENT ON VIEW deletion_guard.rehydration_progress IS
+	'rehydrations that are running: what they do, the table being read, and how far they have come';
+

@@ -14,14 +14,15 @@ CREATE TABLE file (comment_id integer REFERENCES comment, name text, tags text[]
 
 INSERT INTO label VALUES (1, 'bug'), (2, 'wish');
 INSERT INTO site SELECT n, 'site ' || n, 'boss@site' || n || '.example' FROM generate_series(1, 3) n;
-INSERT INTO project (site_id, title) SELECT s, 'project ' || n FROM generate_series(1, 3) s, generate_series(1, 2) n;
+INSERT INTO project (site_id, title) SELECT s, 'project ' || n FROM generate_series(1, 3) s, generate_series(1, 2) n ORDER BY s, n;
 INSERT INTO issue (site_id, project_id, label_id, title)
-	SELECT p.site_id, p.id, 1 + n % 2, 'issue ' || n || E' of\ta\nproject \\' FROM project p, generate_series(1, 5) n;
+	SELECT p.site_id, p.id, 1 + n % 2, 'issue ' || n || E' of\ta\nproject \\' FROM project p, generate_series(1, 5) n
+	ORDER BY p.id, n;
 UPDATE issue SET parent_id = id - 1 WHERE id % 5 = 3;
 INSERT INTO comment (issue_id, body, data, written, took)
 	SELECT i.id, nullif(repeat(E'comment\r\n', n), ''), decode('00ff5c0a', 'hex'),
 		timestamptz '2024-05-06 07:08:09.1+02' + i.id * interval '1 day', n * interval '-1 hour 2 days'
-	FROM issue i, generate_series(0, 1) n;
+	FROM issue i, generate_series(0, 1) n ORDER BY i.id, n;
 INSERT INTO file SELECT id, 'name ' || n, ARRAY['a', NULL, '"{b}"', ''] FROM comment, generate_series(1, 2) n WHERE id % 3 = 0;
 
 SELECT deletion_guard.set_tenant_table('site', 'id', 'name', 'contact');
@@ -41,19 +42,18 @@ CREATE VIEW everything AS
 		FROM file JOIN comment ON comment.id = comment_id JOIN issue ON issue.id = issue_id;
 
 -- Removes a site without a trace in the bin, as a purge would.
-CREATE FUNCTION lose(site integer) RETURNS void LANGUAGE plpgsql
-	SET session_replication_role = replica
-	SET deletion_guard.restoring = on AS $$
+CREATE FUNCTION lose(lost integer) RETURNS void LANGUAGE plpgsql
+	SET session_replication_role = replica AS $$
 BEGIN
-	DELETE FROM file USING comment, issue WHERE comment.id = comment_id AND issue.id = issue_id AND site_id = site;
-	DELETE FROM comment USING issue WHERE issue.id = issue_id AND site_id = site;
-	DELETE FROM issue WHERE site_id = site;
-	DELETE FROM project WHERE site_id = site;
-	DELETE FROM public.site WHERE id = site;
+	DELETE FROM file USING comment, issue WHERE comment.id = comment_id AND issue.id = issue_id AND site_id = lost;
+	DELETE FROM comment USING issue WHERE issue.id = issue_id AND site_id = lost;
+	DELETE FROM issue WHERE site_id = lost;
+	DELETE FROM project WHERE site_id = lost;
+	DELETE FROM site WHERE id = lost;
 END
 $$;
 
--- What a call fails with, the place of the archive left out.
+-- What a call fails with, the place of the archive and places in it left out.
 CREATE FUNCTION failure(sql text, place text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	message text;
@@ -64,6 +64,7 @@ BEGIN
 	RETURN 'none';
 EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-	RETURN replace(concat_ws(E'\n', SQLSTATE || ': ' || message, nullif(detail, ''), nullif(hint, '')), place, '...');
+	RETURN regexp_replace(replace(concat_ws(E'\n', SQLSTATE || ': ' || message, nullif(detail, ''), nullif(hint, '')),
+		place, '...'), '(byte|dump id) \d+', '\1 N', 'g');
 END
 $$;

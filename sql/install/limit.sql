@@ -1,0 +1,10 @@
+/*
+ * Seeing what a statement would delete.
+ */
+CREATE FUNCTION deletion_guard.preview(statement text,
+		OUT relation regclass, OUT tenant text, OUT rows bigint, OUT effect text) RETURNS SETOF record
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_preview';
+COMMENT ON FUNCTION deletion_guard.preview IS
+	'what a DELETE, TRUNCATE, UPDATE, INSERT or MERGE would do: runs it with the caller''s privileges, then undoes it; values taken from sequences, and what triggers do outside of the database, stay done';
+

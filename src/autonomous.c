@@ -1,0 +1,237 @@
+/*
+ * autonomous.c
+ *		Saying something that the transaction's rollback cannot unsay.
+ *
+ * A refusal is an error, and the error takes everything with it that the
+ * session has written. So a background worker, started for this alone, sends
+ * the notification and makes the ledger's entry, in transactions of its own.
+ * Nobody waits for it. That works without preloading; where no worker can be
+ * had (max_worker_processes), the server's log remains.
+ *
+ * What is to be said is handed over in a segment of dynamic shared memory that
+ * the worker frees. It is pinned, as the session may be gone before the worker
+ * comes.
+ */
+#include "deletion_guard.h"
+
+#include "access/xact.h"
+#include "commands/async.h"
+#include "ledger.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "purge.h"
+#include "storage/dsm.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* A session may start so many workers at once, and then one at each interval. */
+#define BURST		8
+#define INTERVAL	(2 * USECS_PER_SEC)
+
+/* How long the worker waits for the ledger. */
+#define LEDGER_TIMEOUT	"60s"
+
+/* What is handed over; the strings follow, in this order, each with its '\0'. */
+typedef struct Message
+{
+	Oid			database;
+	Oid			role;			/* in whose session it happened */
+	bool		superuser;
+	bool		has_event;
+	bool		has_payload;
+	Size		length;			/* of the strings */
+	char		strings[FLEXIBLE_ARRAY_MEMBER];
+} Message;
+
+PGDLLEXPORT void dg_autonomous_main(Datum arg);
+
+/* ----------------------------------------------------------------------
+ * The session's side
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * Keeps a session that is refused over and over from starting workers without
+ * end: a bucket of BURST that fills again by one each INTERVAL.
+ */
+static bool
+too_many(void)
+{
+	static TimestampTz full_at = 0; /* when the bucket is full again */
+	TimestampTz now = GetCurrentTimestamp();
+
+	full_at = Max(full_at, now);
+	if (full_at - now > (BURST - 1) * INTERVAL)
+		return true;
+	full_at += INTERVAL;
+	return false;
+}
+
+static dsm_segment *
+make_message(const char *event, const char *details, const char *payload)
+{
+	const char *strings[] = {event, details, payload};
+	Size		length = 0;
+	dsm_segment *segment;
+	Message    *message;
+	char	   *p;
+
+	for (int i = 0; i < lengthof(strings); i++)
+		length += (strings[i] != NULL ? strlen(strings[i]) : 0) + 1;
+	segment = dsm_create(offsetof(Message, strings) + length, DSM_CREATE_NULL_IF_MAXSEGMENTS);
+	if (segment == NULL)
+		return NULL;
+
+	message = dsm_segment_address(segment);
+	message->database = MyDatabaseId;
+	message->role = GetSessionUserId();
+	message->superuser = superuser_arg(GetSessionUserId());
+	message->has_event = (event != NULL);
+	message->has_payload = (payload != NULL);
+	message->length = length;
+	p = message->strings;
+	for (int i = 0; i < lengthof(strings); i++)
+	{
+		strcpy(p, strings[i] != NULL ? strings[i] : "");
+		p += strlen(p) + 1;
+	}
+	return segment;
+}
+
+static bool
+start_worker(dsm_segment *segment)
+{
+	BackgroundWorker worker = {0};
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "$libdir/deletion_guard", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "dg_autonomous_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "deletion_guard record", sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, "deletion_guard", sizeof(worker.bgw_type));
+	worker.bgw_main_arg = UInt32GetDatum(dsm_segment_handle(segment));
+
+	dsm_pin_segment(segment);
+	if (RegisterDynamicBackgroundWorker(&worker, NULL))
+		return true;
+	dsm_unpin_segment(dsm_segment_handle(segment));
+	return false;
+}
+
+/*
+ * Appends an entry to the ledger (event may be NULL: none) and sends a
+ * notification (payload may be NULL: none), whatever becomes of the current
+ * transaction. Both details and payload are JSON objects without personal data;
+ * a payload has less than 8000 bytes. Returns at once; false if it will not
+ * happen, which the caller's own entry in the server's log must make up for.
+ */
+bool
+dg_autonomous(const char *event, const char *details, const char *payload)
+{
+	dsm_segment *segment;
+	bool		started;
+
+	if (!IsUnderPostmaster || too_many())
+		return false;
+	segment = make_message(event, details, payload);
+	started = segment != NULL && start_worker(segment);
+	if (!started)
+		ereport(LOG,
+				(errmsg("deletion_guard could not start a process to record what happened"),
+				 errhint("Raise max_worker_processes.")));
+	if (segment != NULL)
+		dsm_detach(segment);
+	return started;
+}
+
+/* ----------------------------------------------------------------------
+ * The worker's side
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * Takes the message out of shared memory; NULL if it is not there.
+ */
+static Message *
+take_message(dsm_handle handle)
+{
+	dsm_segment *segment = dsm_attach(handle);
+	Message    *shared;
+	Message    *message;
+	Size		size;
+
+	if (segment == NULL)
+		return NULL;
+	shared = dsm_segment_address(segment);
+	size = offsetof(Message, strings) + shared->length;
+	message = MemoryContextAlloc(TopMemoryContext, size);
+	memcpy(message, shared, size);
+	dsm_unpin_segment(handle);
+	dsm_detach(segment);
+	return message;
+}
+
+static void
+begin(const Message *message)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	/* the ledger names the role in whose session it happened */
+	SetSessionAuthorization(message->role, message->superuser);
+}
+
+static void
+commit(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+void
+dg_autonomous_main(Datum arg)
+{
+	Message    *message;
+	const char *event;
+	const char *details;
+	const char *payload;
+
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	message = take_message(DatumGetUInt32(arg));
+	if (message == NULL)
+		return;
+	event = message->strings;
+	details = event + strlen(event) + 1;
+	payload = details + strlen(details) + 1;
+
+	BackgroundWorkerInitializeConnectionByOid(message->database, InvalidOid, 0);
+	pgstat_report_activity(STATE_RUNNING, "deletion_guard record");
+	SetConfigOption("lock_timeout", LEDGER_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
+
+	/* first the alarm: the ledger may be locked for a while */
+	if (message->has_payload)
+	{
+		begin(message);
+		Async_Notify(DG_CHANNEL, payload);
+		commit();
+	}
+	if (message->has_event)
+	{
+		begin(message);
+		if (dg_installed())
+		{
+			if (strcmp(event, DG_EVENT_REFUSAL) == 0)
+				dg_refusal_record(details);
+			else
+				(void) dg_ledger_append(event, details);
+		}
+		commit();
+	}
+}

@@ -1,0 +1,304 @@
+/*
+ * guard_limit_report.c
+ *		What is said when a deletion runs into a ceiling, and to whom.
+ *
+ * The caller learns how many rows and tenants it was about and which; names
+ * only if it may read them. The server's log, the ledger and those who listen
+ * on the channel learn the numbers. As the error takes the transaction with
+ * it, the ledger's entry and the notification are made by a process of their
+ * own (autonomous.c).
+ */
+#include "bin.h"
+
+#include "catalog/pg_type.h"
+#include "ledger.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+#include "utils/snapmgr.h"
+
+#define SHOWN_TENANTS 3
+
+static const struct
+{
+	int			ceiling;
+	const char *name;
+	int		   *limit;
+}			ceilings[] = {
+	{DG_CEILING_EXPECTED, "expect_tenants", NULL},
+	{DG_CEILING_WIPES, "tenant_wipes_per_hour", &dg_tenant_wipes_per_hour},
+	{DG_CEILING_TENANTS, "max_tenants", &dg_max_tenants},
+	{DG_CEILING_ROWS, "max_rows", &dg_max_rows},
+};
+
+/*
+ * The weightiest of some ceilings: its name and its value (0 where it has
+ * none).
+ */
+const char *
+dg_ceiling_name(int exceeded, int *limit)
+{
+	for (int i = 0; i < lengthof(ceilings); i++)
+	{
+		if (exceeded & ceilings[i].ceiling)
+		{
+			*limit = ceilings[i].limit != NULL ? *ceilings[i].limit : 0;
+			return ceilings[i].name;
+		}
+	}
+	elog(ERROR, "no ceiling was reached");
+	return NULL;
+}
+
+/*
+ * What a ceiling would do to a deletion, palloc'd.
+ */
+char *
+dg_ceiling_effect(int ceiling)
+{
+	int			limit;
+	const char *name = dg_ceiling_name(ceiling, &limit);
+
+	if (ceiling == DG_CEILING_EXPECTED)
+		return psprintf("refused: tenants that deletion_guard.%s does not name", name);
+	return psprintf("%s: deletion_guard.%s is %d",
+					dg_limit_action == DG_LIMIT_ERROR ? "refused" : "warning", name, limit);
+}
+
+/* ----------------------------------------------------------------------
+ * The tenants
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * May the user see the tenants' names?
+ */
+static bool
+may_read_names(const DgTenantTable *tenants)
+{
+	Oid			role = dg_statement_role();
+	AttrNumber	attnum = get_attnum(tenants->relid, NameStr(tenants->name_column));
+
+	if (attnum == InvalidAttrNumber || check_enable_rls(tenants->relid, role, true) == RLS_ENABLED)
+		return false;
+	return pg_class_aclcheck(tenants->relid, role, ACL_SELECT) == ACLCHECK_OK ||
+		pg_attribute_aclcheck(tenants->relid, attnum, role, ACL_SELECT) == ACLCHECK_OK;
+}
+
+/*
+ * The name in the tenant table as the deleting statement sees it, palloc'd, or
+ * NULL. By now the row may be gone, and not be in the bin yet.
+ */
+static char *
+name_before(const DgTenantTable *tenants, const char *tenant, MemoryContext context)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(tenant)};
+	char	   *name = NULL;
+	Oid			save_userid;
+	int			save_sec_context;
+	SPIPlanPtr	plan;
+
+	if (!ActiveSnapshotSet())
+		return NULL;
+	GetUserIdAndSecContext(&save_userid, &save_sec_context);
+	SetUserIdAndSecContext(dg_objects()->owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	plan = SPI_prepare(psprintf("SELECT t.%s::pg_catalog.text FROM %s t"
+								" WHERE t.%s::pg_catalog.text OPERATOR(pg_catalog.=) $1",
+								quote_identifier(NameStr(tenants->name_column)),
+								dg_relation_name(tenants->relid),
+								quote_identifier(NameStr(tenants->key_column))),
+					   1, types);
+	if (plan != NULL &&
+		SPI_execute_snapshot(plan, values, NULL, GetActiveSnapshot(), InvalidSnapshot,
+							 true, false, 1) == SPI_OK_SELECT && SPI_processed > 0)
+	{
+		char	   *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+
+		name = value != NULL ? MemoryContextStrdup(context, value) : NULL;
+	}
+	SetUserIdAndSecContext(save_userid, save_sec_context);
+	return name;
+}
+
+/*
+ * The name that the bin has, of a tenant that an earlier part of the statement
+ * deleted; palloc'd, or NULL.
+ */
+static char *
+name_in_bin(const char *tenant, MemoryContext context)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(tenant)};
+	char	   *value;
+
+	dg_spi_execute("SELECT p.tenant_name FROM deletion_guard.deletion_part p"
+				   " WHERE p.tenant = $1 AND p.tenant_name IS NOT NULL"
+				   " ORDER BY p.deletion_id DESC LIMIT 1", 1, types, values, NULL);
+	if (SPI_processed == 0)
+		return NULL;
+	value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	return MemoryContextStrdup(context, value);
+}
+
+static char *
+tenant_name(const DgTenantTable *tenants, const char *tenant)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char	   *name;
+
+	SPI_connect();
+	name = name_before(tenants, tenant, context);
+	if (name == NULL)
+		name = name_in_bin(tenant, context);
+	SPI_finish();
+	return name;
+}
+
+/*
+ * "17 (Acme), 18 (Globex), 19 (Initech) and 880 more", palloc'd.
+ */
+static char *
+list_tenants(DgTextSet *set)
+{
+	const DgTenantTable *tenants = dg_tenant_table();
+	bool		named = OidIsValid(tenants->relid) && NameStr(tenants->name_column)[0] != '\0' &&
+		may_read_names(tenants);
+	int64		n = dg_textset_count(set);
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int64 i = 0; i < Min(n, SHOWN_TENANTS); i++)
+	{
+		const char *tenant = dg_textset_get(set, i);
+		char	   *name = named ? tenant_name(tenants, tenant) : NULL;
+
+		appendStringInfo(&buf, "%s%s", i == 0 ? "" : i == n - 1 ? " and " : ", ", tenant);
+		if (name != NULL)
+			appendStringInfo(&buf, " (%s)", name);
+	}
+	if (n > SHOWN_TENANTS)
+		appendStringInfo(&buf, " and " INT64_FORMAT " more", n - SHOWN_TENANTS);
+	return buf.data;
+}
+
+/* ----------------------------------------------------------------------
+ * Words
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * "1 row", "2 rows", palloc'd.
+ */
+static char *
+counted(int64 n, const char *what)
+{
+	return psprintf(INT64_FORMAT " %s%s", n, what, n == 1 ? "" : "s");
+}
+
+static char *
+message_text(const DgLimit *limit, const DgTotal *total, const char *name, int most)
+{
+	const char *verb = limit->stopped ? "refused" : "is larger than it should be";
+
+	if (limit->exceeded & DG_CEILING_EXPECTED)
+		return limit->unexpected != NULL ?
+			psprintf("deletion %s: rows of tenant \"%s\", whom deletion_guard.%s does not name",
+					 verb, limit->unexpected, name) :
+			psprintf("deletion %s: rows of no known tenant, while deletion_guard.%s names some", verb, name);
+	if (limit->exceeded & DG_CEILING_WIPES)
+		return psprintf("deletion %s: %s within an hour, deletion_guard.%s is %d",
+						verb, counted(limit->wiped + limit->rows, "tenant"), name, most);
+	if (limit->exceeded & DG_CEILING_TENANTS)
+		return psprintf("deletion %s: rows of %s, deletion_guard.%s is %d",
+						verb, counted(dg_textset_count(total->tenants), "tenant"), name, most);
+	return psprintf("deletion %s: %s, deletion_guard.%s is %d",
+					verb, counted(total->rows, "row"), name, most);
+}
+
+static char *
+detail_text(const DgLimit *limit, const DgTotal *total)
+{
+	int64		tenants = dg_textset_count(total->tenants);
+	const char *outcome = limit->stopped ? "It is rolled back." : "It goes on.";
+
+	if (tenants == 0)
+		return psprintf("Up to \"%s\" the statement removes %s, of no tenant. %s",
+						get_rel_name(limit->root), counted(total->rows, "row"), outcome);
+	return psprintf("Up to \"%s\" the statement removes %s of %s: %s. %s",
+					get_rel_name(limit->root), counted(total->rows, "row"), counted(tenants, "tenant"),
+					list_tenants(total->tenants), outcome);
+}
+
+static const char *
+hint_text(const DgLimit *limit)
+{
+	if (limit->exceeded & DG_CEILING_EXPECTED)
+		return "Make sure that the ids are of the right kind; deletion_guard.preview() shows what a statement removes.";
+	if (!limit->stopped)
+		return "What it deleted can be brought back with deletion_guard.undelete().";
+	if (limit->exceeded & DG_CEILING_WIPES)
+		return "Make sure that the ids are of the right kind. What is gone can be brought back with deletion_guard.undelete_tenants(). If it was right, wait, or have a superuser raise the ceiling.";
+	return "Look at it with deletion_guard.preview(). If it is right, delete in smaller statements, or have a superuser raise the ceiling.";
+}
+
+/* ----------------------------------------------------------------------
+ * The record
+ * ----------------------------------------------------------------------
+ */
+
+static void
+record_refusal(const DgLimit *limit, const DgTotal *total, const char *name, int most)
+{
+	int64		tenants = dg_textset_count(total->tenants);
+	char	   *role = GetUserNameFromId(GetSessionUserId(), false);
+	char	   *numbers = psprintf("\"ceiling\": \"%s\", \"limit\": %d, \"tenants\": " INT64_FORMAT
+								   ", \"rows\": " INT64_FORMAT,
+								   name, most, tenants, total->rows);
+
+	ereport(LOG,
+			(errmsg("deletion_guard refused a deletion: %s", name),
+			 errdetail_log("role=%s table=%s limit=%d tenants=" INT64_FORMAT " rows=" INT64_FORMAT,
+						   role, dg_relation_name(limit->root), most, tenants, total->rows),
+			 errhidestmt(true), errhidecontext(true)));
+	(void) dg_autonomous("deletion_refused",
+						 psprintf("{\"table\": %s, %s}",
+								  dg_json_string(dg_relation_name(limit->root)), numbers),
+						 psprintf("{\"event\": \"refused\", \"deletion\": null, %s, \"role\": %s}",
+								  numbers, dg_json_string(role)));
+}
+
+/*
+ * A capture has run into ceilings. Its tenants and rows are in total; those
+ * that earlier captures of the deletion wrote down are added. Raises an error
+ * if the capture was stopped.
+ */
+void
+dg_limit_report(const DgLimit *limit, int64 deletion, DgTotal *capture)
+{
+	DgTotal    *total = dg_total_begin();
+	int			most;
+	const char *name = dg_ceiling_name(limit->exceeded, &most);
+	int			sqlstate = (limit->exceeded & DG_CEILING_EXPECTED) ?
+		DG_ERRCODE_UNEXPECTED_TENANT : DG_ERRCODE_LIMIT_EXCEEDED;
+
+	if (dg_limit_observing())
+		return;
+	dg_total_add_deletion(total, deletion);
+	for (int64 i = 0; i < dg_textset_count(capture->tenants); i++)
+		dg_total_add(total, dg_textset_get(capture->tenants, i), 0);
+	dg_limit_add_known(total->tenants);
+	total->rows = Max(total->rows + capture->rows, limit->rows_before + limit->rows);
+
+	if (limit->stopped)
+		record_refusal(limit, total, name, most);
+	ereport(limit->stopped ? ERROR : WARNING,
+			(errcode(sqlstate),
+			 errmsg_internal("%s", message_text(limit, total, name, most)),
+			 errdetail_internal("%s", detail_text(limit, total)),
+			 errdetail_log("table=%s tenants=" INT64_FORMAT " rows=" INT64_FORMAT,
+						   dg_relation_name(limit->root), dg_textset_count(total->tenants), total->rows),
+			 errhint("%s", hint_text(limit))));
+}

@@ -1,0 +1,253 @@
+/*
+ * guard_preview.c
+ *		preview(): what a statement would delete.
+ *
+ * The statement is really run, with the caller's privileges, in a
+ * subtransaction that is then rolled back: so triggers, cascades, rules and
+ * row security have their say, and what is reported is what happened. Ceilings
+ * do not apply, they are reported. Locks are released with the subtransaction;
+ * what no rollback undoes (values taken from sequences, whatever triggers do
+ * outside of the database) stays done.
+ *
+ * Rows of guarded tables are told from the deletion's own parts. Those of
+ * others from the server's counters of this transaction, for which track_counts
+ * must be on.
+ */
+#include "bin.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "nodes/parsenodes.h"
+#include "parser/parser.h"
+#include "tcop/dest.h"
+#include "tcop/tcopprot.h"
+#include "tcop/utility.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+
+PG_FUNCTION_INFO_V1(dg_preview);
+
+/* Counters of all tables, as parallel arrays: oid, file, inserted, updated, deleted. */
+#define NCOUNTERS 5
+
+static const char *const counters_query =
+"SELECT array_agg(c.oid), array_agg(coalesce(pg_relation_filenode(c.oid), 0::oid)),"
+" array_agg(pg_stat_get_xact_tuples_inserted(c.oid)),"
+" array_agg(pg_stat_get_xact_tuples_updated(c.oid)),"
+" array_agg(pg_stat_get_xact_tuples_deleted(c.oid))"
+" FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+" WHERE c.relkind = 'r' AND c.relpersistence <> 't'"
+" AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'deletion_guard', 'deletion_guard_bin')";
+
+static const char *const effects_query =
+"WITH now AS ("
+" SELECT c.oid::regclass AS relation, c.relispartition,"
+" coalesce(pg_relation_filenode(c.oid), 0::oid) <> w.filenode AS rewritten,"
+" pg_stat_get_xact_tuples_inserted(c.oid) - w.inserted AS inserted,"
+" pg_stat_get_xact_tuples_updated(c.oid) - w.updated AS updated,"
+" pg_stat_get_xact_tuples_deleted(c.oid) - w.deleted AS deleted,"
+" EXISTS (SELECT FROM deletion_guard.guard g WHERE g.relation = c.oid"
+" OR c.relispartition AND g.relation IN (SELECT relid FROM pg_partition_ancestors(c.oid))) AS guarded"
+" FROM unnest($2, $3, $4, $5, $6) AS w (relid, filenode, inserted, updated, deleted)"
+" JOIN pg_class c ON c.oid = w.relid),"
+" effect AS ("
+" SELECT 1 AS place, b.relation, p.tenant, sum(p.rows)::bigint AS rows, 'deleted' AS effect"
+" FROM deletion_guard.deletion_part p JOIN deletion_guard.bin b USING (bin_id)"
+" WHERE p.deletion_id = $1 GROUP BY b.relation, p.tenant"
+" UNION ALL"
+" SELECT 2, relation, NULL, deleted, CASE WHEN relispartition AND $7"
+" THEN 'destroyed, or moved to another partition: not guarded' ELSE 'destroyed: not guarded' END"
+" FROM now WHERE deleted > 0 AND NOT guarded"
+" UNION ALL"
+" SELECT 2, relation, NULL, NULL, 'destroyed: truncated and not guarded' FROM now WHERE rewritten AND NOT guarded"
+" UNION ALL"
+" SELECT 3, relation, NULL, updated, 'updated' FROM now WHERE updated > 0"
+" UNION ALL"
+" SELECT 4, relation, NULL, inserted, 'inserted' FROM now WHERE inserted > 0)"
+" SELECT relation, tenant, rows, effect FROM effect"
+" ORDER BY place, relation::text COLLATE \"C\", tenant COLLATE \"C\"";
+
+/* ----------------------------------------------------------------------
+ * Which statements
+ * ----------------------------------------------------------------------
+ */
+
+static bool
+modifies(Node *query)
+{
+	switch (nodeTag(query))
+	{
+		case T_DeleteStmt:
+		case T_UpdateStmt:
+		case T_InsertStmt:
+		case T_MergeStmt:
+		case T_TruncateStmt:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/*
+ * Is it WITH ... (DELETE ...) SELECT?
+ */
+static bool
+modifies_in_with(Node *query)
+{
+	SelectStmt *select = (SelectStmt *) query;
+	ListCell   *lc;
+
+	if (!IsA(query, SelectStmt) || select->intoClause != NULL || select->withClause == NULL)
+		return false;
+	foreach(lc, select->withClause->ctes)
+	{
+		if (modifies(lfirst_node(CommonTableExpr, lc)->ctequery))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Refuses what is not one statement that changes rows. *moves is set if it may
+ * move rows between partitions.
+ */
+static void
+check_statement(const char *sql, bool *moves)
+{
+	List	   *statements = pg_parse_query(sql);
+	Node	   *query;
+
+	if (list_length(statements) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("preview() takes one statement, not %d", list_length(statements)),
+				 errhint("Ceilings apply to each statement; preview them one by one.")));
+	query = linitial_node(RawStmt, statements)->stmt;
+	if (!modifies(query) && !modifies_in_with(query))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("preview() takes a DELETE, UPDATE, INSERT, MERGE or TRUNCATE, not %s",
+						GetCommandTagName(CreateCommandTag(query)))));
+	*moves = !IsA(query, DeleteStmt) && !IsA(query, TruncateStmt);
+}
+
+/* ----------------------------------------------------------------------
+ * Running it
+ * ----------------------------------------------------------------------
+ */
+
+static void
+read_counters(Datum *counters)
+{
+	dg_spi_execute(counters_query, 0, NULL, NULL, NULL);
+	for (int i = 0; i < NCOUNTERS; i++)
+	{
+		bool		isnull;
+		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &isnull);
+
+		counters[i] = isnull ?
+			PointerGetDatum(construct_empty_array(i < 2 ? OIDOID : INT8OID)) : datumCopy(value, false, -1);
+	}
+}
+
+static void
+put_effect(ReturnSetInfo *rsinfo, int64 rows, const char *effect)
+{
+	Datum		values[4] = {(Datum) 0, (Datum) 0, Int64GetDatum(rows), CStringGetTextDatum(effect)};
+	bool		nulls[4] = {true, true, false, false};
+
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/*
+ * Reports what happened since the counters were read.
+ */
+static void
+report_effects(ReturnSetInfo *rsinfo, Datum *counters, bool moves, int exceeded)
+{
+	bool		any = dg_deletion_exists();
+	Oid			types[] = {INT8OID, OIDARRAYOID, OIDARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BOOLOID};
+	Datum		values[] = {any ? Int64GetDatum(dg_deletion_current()) : (Datum) 0,
+		counters[0], counters[1], counters[2], counters[3], counters[4], BoolGetDatum(moves)};
+	const char *nulls = any ? NULL : "n      ";
+	int64		rows = 0;
+
+	dg_spi_execute(effects_query, 7, types, values, nulls);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Datum		effect[4];
+		bool		isnull[4];
+
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, effect, isnull);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, effect, isnull);
+		if (strcmp(TextDatumGetCString(effect[3]), "deleted") == 0)
+			rows += DatumGetInt64(effect[2]);
+	}
+	for (int ceiling = DG_CEILING_EXPECTED; ceiling != 0; ceiling >>= 1)
+	{
+		if (exceeded & ceiling)
+			put_effect(rsinfo, rows, dg_ceiling_effect(ceiling));
+	}
+}
+
+static void
+run(ReturnSetInfo *rsinfo, const char *sql, bool moves, const int *exceeded)
+{
+	SPIExecuteOptions options = {0};
+	Datum		counters[NCOUNTERS];
+	int			ret;
+
+	SPI_connect();
+	read_counters(counters);
+	options.dest = CreateDestReceiver(DestNone);
+	ret = SPI_execute_extended(sql, &options);
+	if (ret < 0)
+		elog(ERROR, "preview failed: %s", SPI_result_code_string(ret));
+	report_effects(rsinfo, counters, moves, *exceeded);
+	SPI_finish();
+}
+
+/*
+ * preview(statement text) -> setof (relation regclass, tenant text, rows bigint, effect text)
+ */
+Datum
+dg_preview(PG_FUNCTION_ARGS)
+{
+	char	   *sql = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	DgDeletion	deletion;
+	DgLimitState *limits;
+	ErrorData  *volatile error = NULL;
+	int			exceeded = 0;
+	bool		moves;
+
+	check_statement(sql, &moves);
+	InitMaterializedSRF(fcinfo, 0);
+	deletion = dg_deletion_suspend();
+	limits = dg_limit_suspend(&exceeded);
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		MemoryContextSwitchTo(context);
+		run((ReturnSetInfo *) fcinfo->resultinfo, sql, moves, &exceeded);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	dg_limit_resume(limits);
+	dg_deletion_resume(deletion);
+	if (error != NULL)
+		ReThrowError(error);
+	return (Datum) 0;
+}

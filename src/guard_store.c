@@ -1,0 +1,375 @@
+/*
+ * guard_store.c
+ *		What must not happen to the extension's own objects: its tables, the
+ *		bin, their triggers, its functions and event triggers.
+ *
+ * Most of them are members of the extension, which PostgreSQL does not let
+ * anybody drop one by one. That leaves commands that change what they do, or
+ * that take them out of the extension first; those are recognised by their
+ * parse tree, or, where many commands lead to the same change, by
+ * object_access_hook. Superusers are refused like anybody else.
+ *
+ * A bin table is an ordinary table, so that pg_dump keeps it: while it is
+ * empty, as it is when pg_restore makes it, nearly everything is allowed.
+ *
+ * DROP EXTENSION is allowed once there is nothing left to lose: no guarded
+ * table and nothing in the bin.
+ */
+#include "guard.h"
+
+#include "access/genam.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_event_trigger.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
+#include "commands/event_trigger.h"
+#include "commands/extension.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#define DETAIL_PROTECTED "What deletion_guard keeps would no longer be protected; no role may do this, superusers included."
+
+static void
+refuse(const char *what, const char *name)
+{
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_PROTECTED_STORE),
+			 errmsg("cannot %s \"%s\": it belongs to deletion_guard", what, name),
+			 errdetail(DETAIL_PROTECTED),
+			 errhint("To remove deletion_guard, unguard its tables, empty the bin, and DROP EXTENSION deletion_guard CASCADE.")));
+}
+
+/*
+ * Does the table hold any row?
+ */
+bool
+dg_store_has_rows(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	bool		result = HeapTupleIsValid(systable_getnext(scan));
+
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+/*
+ * Is there anything that dropping the extension would lose?
+ */
+bool
+dg_store_at_stake(void)
+{
+	const DgObjects *objects = dg_objects();
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		result = dg_store_has_rows(objects->guard);
+
+	rel = table_open(RelationRelationId, AccessShareLock);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	while (!result && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+
+		if (form->relnamespace == objects->bin_schema && form->relkind == RELKIND_RELATION)
+			result = dg_store_has_rows(form->oid);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+/* The transaction that has shown tokens for it, where those are needed. */
+static FullTransactionId allowed_in;
+
+void
+dg_store_allow_drop(void)
+{
+	allowed_in = GetTopFullTransactionId();
+}
+
+/*
+ * May this transaction drop the extension and tables of the bin, if nothing is
+ * in them?
+ */
+bool
+dg_store_drop_allowed(void)
+{
+	return !dg_locked ||
+		(FullTransactionIdIsValid(allowed_in) &&
+		 FullTransactionIdEquals(allowed_in, GetTopFullTransactionIdIfAny()));
+}
+
+void
+dg_store_refuse_drop(const char *what)
+{
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_TOKEN_REQUIRED),
+			 errmsg("cannot drop %s: deletion_guard.locked is set", what),
+			 errhint("Call deletion_guard.allow_drop() with tokens for the act \"unguard\" of \"extension deletion_guard\" first, in the same transaction.")));
+}
+
+/* ----------------------------------------------------------------------
+ * By the object
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * A function was created, replaced or altered; a new one is not in the cache
+ * yet. An event trigger was altered.
+ */
+void
+dg_store_check_alter(Oid classid, Oid objid)
+{
+	if (classid == ProcedureRelationId)
+	{
+		if (get_func_namespace(objid) == dg_objects()->schema)
+			refuse("change function", get_func_name(objid));
+	}
+	else if (classid == EventTriggerRelationId)
+	{
+		if (objid == get_event_trigger_oid("deletion_guard_ddl_start", true) ||
+			objid == get_event_trigger_oid("deletion_guard_ddl_end", true))
+			refuse("change event trigger", "deletion_guard_ddl");
+	}
+}
+
+/* ----------------------------------------------------------------------
+ * By the parse tree
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * The store that a name stands for, or InvalidOid. An empty bin table does not
+ * count unless "always".
+ */
+static Oid
+find_store(RangeVar *rv, bool always)
+{
+	Oid			relid = rv == NULL ? InvalidOid : RangeVarGetRelid(rv, NoLock, true);
+
+	if (!OidIsValid(relid) || !dg_is_store(relid))
+		return InvalidOid;
+	if (!always && get_rel_namespace(relid) == dg_objects()->bin_schema &&
+		get_rel_relkind(relid) == RELKIND_RELATION && !dg_store_has_rows(relid))
+		return InvalidOid;
+	return relid;
+}
+
+static void
+check_store(const char *what, RangeVar *rv, bool always)
+{
+	Oid			relid = find_store(rv, always);
+
+	if (OidIsValid(relid))
+		refuse(what, get_rel_name(relid));
+}
+
+/*
+ * Settings of storage do no harm, and pg_restore has the protecting trigger
+ * fire always when the rows are there already.
+ */
+static bool
+is_harmless(AlterTableCmd *cmd)
+{
+	switch (cmd->subtype)
+	{
+		case AT_SetStatistics:
+		case AT_SetRelOptions:
+		case AT_ResetRelOptions:
+		case AT_SetTableSpace:
+		case AT_SetCompression:
+		case AT_ClusterOn:
+		case AT_DropCluster:
+			return true;
+		case AT_EnableAlwaysTrig:
+			return strncmp(cmd->name, DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) == 0;
+		default:
+			return false;
+	}
+}
+
+static void
+check_alter_table(AlterTableStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->cmds)
+	{
+		AlterTableCmd *cmd = lfirst(lc);
+
+		if (!is_harmless(cmd))
+			check_store("alter", stmt->relation, false);
+		if (cmd->subtype == AT_AttachPartition || cmd->subtype == AT_DetachPartition)
+			check_store("attach", ((PartitionCmd *) cmd->def)->name, true);
+		/* a child's rows would appear as its parent's */
+		if (cmd->subtype == AT_AddInherit)
+			check_store("inherit from", (RangeVar *) cmd->def, true);
+	}
+}
+
+static void
+check_create_table(CreateStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->inhRelations)
+		check_store("inherit from", lfirst(lc), true);
+}
+
+/*
+ * pg_restore makes the bin tables' protecting triggers again.
+ */
+static bool
+is_protecting_trigger(CreateTrigStmt *stmt)
+{
+	return !stmt->replace && stmt->whenClause == NULL && !stmt->isconstraint &&
+		strncmp(stmt->trigname, DG_TRIGGER_PREFIX "protect", strlen(DG_TRIGGER_PREFIX "protect")) == 0 &&
+		list_length(stmt->funcname) == 2 &&
+		strcmp(strVal(linitial(stmt->funcname)), "deletion_guard") == 0 &&
+		strcmp(strVal(lsecond(stmt->funcname)), "protect") == 0;
+}
+
+/*
+ * DROP of a table, an index, or of a trigger, a rule or a policy on a table.
+ */
+static void
+check_drop(DropStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->objects)
+	{
+		List	   *names = lfirst(lc);
+
+		switch (stmt->removeType)
+		{
+			case OBJECT_INDEX:
+				check_store("drop", makeRangeVarFromNameList(names), true);
+				break;
+			case OBJECT_TABLE:
+				check_store("drop", makeRangeVarFromNameList(names), false);
+				break;
+			case OBJECT_TRIGGER:
+			case OBJECT_RULE:
+			case OBJECT_POLICY:
+				/* the last name is the object's own */
+				check_store("alter", makeRangeVarFromNameList(list_truncate(list_copy(names), list_length(names) - 1)), false);
+				break;
+			default:
+				break;
+		}
+	}
+}
+
+/*
+ * DROP EXTENSION, so that the refusal does not name some trigger.
+ */
+static void
+check_drop_extension(DropStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->objects)
+	{
+		if (strcmp(strVal(lfirst(lc)), "deletion_guard") != 0)
+			continue;
+		if (!dg_store_drop_allowed())
+			dg_store_refuse_drop("extension deletion_guard");
+		if (dg_store_at_stake())
+			ereport(ERROR,
+					(errcode(DG_ERRCODE_PROTECTED_STORE),
+					 errmsg("cannot drop extension deletion_guard: tables are guarded, or the bin holds deleted rows"),
+					 errhint("Undelete the rows or purge them with a signed token, and unguard the tables listed in deletion_guard.guarded_table.")));
+	}
+}
+
+static bool
+is_our_schema(const char *name)
+{
+	return name != NULL && (strcmp(name, "deletion_guard") == 0 || strcmp(name, "deletion_guard_bin") == 0);
+}
+
+static void
+check_rename(RenameStmt *stmt)
+{
+	if (stmt->renameType == OBJECT_SCHEMA && is_our_schema(stmt->subname))
+		refuse("rename schema", stmt->subname);
+	if (stmt->relation != NULL)
+		check_store("rename a part of", stmt->relation, false);
+}
+
+static void
+check_owner(AlterOwnerStmt *stmt)
+{
+	if (stmt->objectType == OBJECT_SCHEMA && is_our_schema(strVal(stmt->object)))
+		refuse("change the owner of schema", strVal(stmt->object));
+}
+
+/*
+ * A utility command is about to run.
+ */
+void
+dg_store_check_utility(Node *parsetree)
+{
+	switch (nodeTag(parsetree))
+	{
+		case T_AlterTableStmt:
+			check_alter_table((AlterTableStmt *) parsetree);
+			break;
+		case T_CreateStmt:
+			check_create_table((CreateStmt *) parsetree);
+			break;
+		case T_CreateTrigStmt:
+			if (!is_protecting_trigger((CreateTrigStmt *) parsetree))
+				check_store("create a trigger on", ((CreateTrigStmt *) parsetree)->relation, true);
+			break;
+		case T_RuleStmt:
+			check_store("create a rule on", ((RuleStmt *) parsetree)->relation, true);
+			break;
+		case T_IndexStmt:
+			check_store("create an index on", ((IndexStmt *) parsetree)->relation, true);
+			break;
+		case T_CreatePolicyStmt:
+			check_store("create a policy on", ((CreatePolicyStmt *) parsetree)->table, true);
+			break;
+		case T_ViewStmt:
+			if (((ViewStmt *) parsetree)->replace)
+				check_store("replace", ((ViewStmt *) parsetree)->view, true);
+			break;
+		case T_AlterSeqStmt:
+			check_store("alter", ((AlterSeqStmt *) parsetree)->sequence, true);
+			break;
+		case T_AlterObjectSchemaStmt:
+			check_store("move", ((AlterObjectSchemaStmt *) parsetree)->relation, true);
+			break;
+		case T_RenameStmt:
+			check_rename((RenameStmt *) parsetree);
+			break;
+		case T_AlterOwnerStmt:
+			check_owner((AlterOwnerStmt *) parsetree);
+			break;
+		case T_DropStmt:
+			if (((DropStmt *) parsetree)->removeType == OBJECT_EXTENSION)
+				check_drop_extension((DropStmt *) parsetree);
+			else
+				check_drop((DropStmt *) parsetree);
+			break;
+		case T_AlterExtensionContentsStmt:
+			if (strcmp(((AlterExtensionContentsStmt *) parsetree)->extname, "deletion_guard") == 0)
+				refuse("change the members of extension", "deletion_guard");
+			break;
+		default:
+			break;
+	}
+}
