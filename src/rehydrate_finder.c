@@ -274,16 +274,21 @@ dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants)
  */
 
 /*
- * "OPERATOR(schema.=)" of a type.
+ * "OPERATOR(schema.=)" of a type, palloc'd.
  */
-static char *
-equality_operator(Oid type)
+char *
+dg_equality_operator(Oid type)
 {
 	Oid			oper = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
-	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(oper));
+	HeapTuple	tuple;
 	Form_pg_operator form;
 	char	   *text;
 
+	if (!OidIsValid(oper))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("could not identify an equality operator for type %s", format_type_be(type))));
+	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(oper));
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for operator %u", oper);
 	form = (Form_pg_operator) GETSTRUCT(tuple);
@@ -359,7 +364,7 @@ dg_finder_live_query(DgFinder *finder, List **finders, const DgTenants *tenants,
 	query->sql = psprintf("SELECT %s, t%d.%s FROM %s WHERE %st%d.%s %s ANY ($1)",
 						  select, list_length(fkeys), quote_identifier(column), from.data,
 						  where.data, list_length(fkeys), quote_identifier(column),
-						  equality_operator(column_type(end, attnum)));
+						  dg_equality_operator(column_type(end, attnum)));
 	query->type = get_array_type(column_type(end, attnum));
 	query->tenants = tenant_array(end, attnum, tenants);
 	query->keys = dg_finder_get(finders, end, NIL, tenants)->keys;

@@ -74,6 +74,7 @@ typedef struct DgRowsForeignKeys DgRowsForeignKeys;
 extern DgRowsForeignKeys *dg_rows_fkeys_begin(void);
 extern List *dg_rows_fkeys_add(DgRowsForeignKeys *fkeys, Relation rel);
 extern void dg_rows_fkeys_note(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slot);
+extern void dg_rows_fkeys_hint(DgRowsForeignKeys *fkeys, const char *hint);
 extern void dg_rows_fkeys_check(DgRowsForeignKeys *fkeys);
 
 /* rows_sequence.c */
@@ -110,6 +111,7 @@ extern bool dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer t
 								  const AttrNumber *attnums, const Datum *values,
 								  const bool *nulls, int n);
 extern void dg_rows_writer_flush(DgRowsWriter *writer);
+extern void dg_rows_writer_hint(DgRowsWriter *writer, const char *hint);
 extern void dg_rows_writer_end(DgRowsWriter *writer);
 
 #endif							/* DG_ROWS_H */

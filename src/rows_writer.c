@@ -543,6 +543,15 @@ close_target(DgRowsTarget *target)
 }
 
 /*
+ * Says what a caller can do where a row that is referred to does not exist.
+ */
+void
+dg_rows_writer_hint(DgRowsWriter *writer, const char *hint)
+{
+	dg_rows_fkeys_hint(writer->fkeys, hint);
+}
+
+/*
  * Writes what is left, fails if there were conflicts, checks foreign keys and
  * raises sequences.
  */
