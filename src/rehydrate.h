@@ -40,7 +40,7 @@ typedef struct DgRehydrateArchive
 
 extern DgRehydrateArchive *dg_rehydrate_open(const char *path);
 extern void dg_rehydrate_close(DgRehydrateArchive *archive);
-extern void dg_rehydrate_fail(const DgRehydrateArchive *archive, const DgArchiveError *error) pg_attribute_noreturn();
+pg_noreturn extern void dg_rehydrate_fail(const DgRehydrateArchive *archive, const DgArchiveError *error);
 extern char *dg_rehydrate_text(const DgRehydrateArchive *archive, const char *text);
 extern char *dg_rehydrate_table_name(const DgRehydrateArchive *archive, const DgArchiveTable *table);
 extern Oid	dg_rehydrate_live_table(const DgRehydrateArchive *archive, const DgArchiveTable *table);

@@ -56,7 +56,7 @@ dg_rehydrate_settings(void)
  * ----------------------------------------------------------------------
  */
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 bad_escape(Reading *reading)
 {
 	DgArchiveError error = {0};

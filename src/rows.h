@@ -43,6 +43,7 @@ typedef struct DgRowsMap DgRowsMap;
 extern DgRowsMap *dg_rows_map_make(Relation rel, const DgSourceColumn *columns, int ncolumns);
 extern void dg_rows_map_apply(DgRowsMap *map, ExprContext *econtext,
 							  Datum *values, bool *nulls, TupleTableSlot *slot);
+extern void dg_rows_map_context(void *arg);
 
 /* rows_target.c */
 extern QueryDesc *dg_rows_open_insert(Relation rel);
@@ -54,6 +55,14 @@ extern DgRowOutcome dg_rows_check_conflict(ResultRelInfo *rri, EState *estate, L
 										   TupleTableSlot *slot, TupleTableSlot *existing,
 										   char **conflict);
 extern DgOnConflict dg_rows_on_conflict(const char *name);
+
+/* rows_pending.c */
+typedef struct DgRowsPending DgRowsPending;
+
+extern DgRowsPending *dg_rows_pending_make(List *arbiters);
+extern bool dg_rows_pending_add(DgRowsPending *pending, ResultRelInfo *rri, EState *estate,
+								TupleTableSlot *slot);
+extern void dg_rows_pending_reset(DgRowsPending *pending);
 
 /* rows_update.c */
 extern bool dg_rows_same_keys(Relation rel, TupleTableSlot *a, TupleTableSlot *b);

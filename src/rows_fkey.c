@@ -371,7 +371,7 @@ dg_rows_fkeys_add(DgRowsForeignKeys *fkeys, Relation rel)
 			provide_if_referenced(lfirst(lc), rel);
 	}
 	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE && !rel->rd_rel->relispartition)
-		infos = copyObject(RelationGetFKeyList(rel));
+		infos = dg_foreign_keys(rel);
 	foreach(lc, infos)
 	{
 		ForeignKeyCacheInfo *info = lfirst(lc);
