@@ -17,7 +17,9 @@
 #include "bin.h"
 #include "guard.h"
 #include "ledger.h"
+#include "purge.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
@@ -29,6 +31,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/resowner.h"
 
 PG_FUNCTION_INFO_V1(dg_rehydrate);
@@ -41,6 +44,7 @@ typedef struct Count
 	int64		restored;
 	int64		identical;
 	int64		skipped;
+	int64		purged;			/* of the skipped */
 } Count;
 
 /* A table that rows go to. */
@@ -51,6 +55,8 @@ typedef struct Destination
 	bool		shared;			/* rows of no tenant, counted as the first one's */
 	Count	   *counts;			/* one for each tenant */
 	int64		restored;
+	DgPurgeSubtract *subtract;	/* knows rows that were purged */
+	int64		purge;			/* the last one that a row was of */
 } Destination;
 
 typedef struct Rehydrate
@@ -75,6 +81,16 @@ typedef struct Rehydrate
  * ----------------------------------------------------------------------
  */
 
+static List *
+tenant_list(const DgTenants *tenants)
+{
+	List	   *keys = NIL;
+
+	for (int i = 0; i < tenants->n; i++)
+		keys = lappend(keys, tenants->keys[i]);
+	return keys;
+}
+
 static Destination *
 destination_of(Rehydrate *call, Oid relid)
 {
@@ -94,6 +110,35 @@ destination_of(Rehydrate *call, Oid relid)
 	return destination;
 }
 
+/*
+ * Was the row purged? Then it stays away, until that purge is annulled.
+ */
+static bool
+refuse_purged(void *arg, TupleTableSlot *slot)
+{
+	Destination *destination = arg;
+	int64		purge = dg_purge_of_row(destination->subtract, slot);
+
+	if (purge != 0)
+		destination->purge = purge;
+	return purge != 0;
+}
+
+static void
+subtract_purged(Rehydrate *call, Destination *destination)
+{
+	Relation	rel;
+
+	if (destination->subtract != NULL)
+		return;
+	rel = table_open(destination->relid, AccessShareLock);
+	/* a purge knows its tenant by the digest of one spelling */
+	destination->subtract = dg_purge_subtract_begin(destination->relid, RelationGetDescr(rel),
+													call->plan->tenants->exact ?
+													tenant_list(call->plan->tenants) : NIL);
+	table_close(rel, NoLock);
+}
+
 static void
 open_target(Rehydrate *call, DgSource *source)
 {
@@ -104,6 +149,8 @@ open_target(Rehydrate *call, DgSource *source)
 	call->targets[source->index] = dg_rows_writer_target(call->writer, destination->written,
 														 source->columns, source->ncolumns);
 	dg_rows_writer_verify(call->targets[source->index]);
+	subtract_purged(call, destination);
+	dg_rows_writer_refuse(call->targets[source->index], refuse_purged, destination);
 	MemoryContextSwitchTo(old);
 }
 
@@ -161,6 +208,10 @@ write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
 			break;
 		case DG_ROW_IDENTICAL:
 			count->identical++;
+			break;
+		case DG_ROW_REFUSED:
+			count->purged++;
+			count->skipped++;
 			break;
 		case DG_ROW_SKIPPED:
 		case DG_ROW_CONFLICT:
@@ -405,6 +456,30 @@ put_line(ReturnSetInfo *rsinfo, Oid relid, const char *tenant, const Count *coun
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
+/*
+ * What a person should know about some rows, palloc'd; NULL if nothing.
+ */
+static char *
+problem_of(const Destination *destination, const Count *count)
+{
+	StringInfoData buf;
+	int64		conflicts = count->skipped - count->purged;
+
+	initStringInfo(&buf);
+	if (conflicts > 0)
+		appendStringInfo(&buf, ngettext("%lld row was not restored: a different live row has its key",
+										"%lld rows were not restored: different live rows have their keys",
+										conflicts), (long long) conflicts);
+	if (count->purged > 0)
+		appendStringInfo(&buf, ngettext("%s%lld row was purged (purge %lld) and stays away",
+										"%s%lld rows were purged (purge %lld) and stay away",
+										count->purged), conflicts > 0 ? "; " : "",
+						 (long long) count->purged, (long long) destination->purge);
+	if (destination->shared && buf.len == 0)
+		appendStringInfoString(&buf, "rows that the tenants' rows refer to and that were gone");
+	return buf.len > 0 ? buf.data : NULL;
+}
+
 static void
 put_destination(ReturnSetInfo *rsinfo, const Rehydrate *call, const Destination *destination)
 {
@@ -413,17 +488,10 @@ put_destination(ReturnSetInfo *rsinfo, const Rehydrate *call, const Destination 
 	for (int i = 0; i < call->plan->tenants->n; i++)
 	{
 		Count	   *count = &destination->counts[i];
-		char	   *problem = NULL;
 
-		if (count->found == 0)
-			continue;
-		if (count->skipped > 0)
-			problem = psprintf(ngettext("%lld row was not restored: a different live row has its key",
-										"%lld rows were not restored: different live rows have their keys",
-										count->skipped), (long long) count->skipped);
-		else if (destination->shared)
-			problem = "rows that the tenants' rows refer to and that were gone";
-		put_line(rsinfo, relid, destination->shared ? NULL : call->plan->tenants->keys[i], count, problem);
+		if (count->found > 0)
+			put_line(rsinfo, relid, destination->shared ? NULL : call->plan->tenants->keys[i],
+					 count, problem_of(destination, count));
 	}
 }
 
@@ -477,16 +545,6 @@ append_to_ledger(const Rehydrate *call)
  * The functions
  * ----------------------------------------------------------------------
  */
-
-static void
-lock_tenants(const DgTenants *tenants)
-{
-	List	   *keys = NIL;
-
-	for (int i = 0; i < tenants->n; i++)
-		keys = lappend(keys, tenants->keys[i]);
-	dg_lock_tenants(keys);
-}
 
 /*
  * Refuses a null.
@@ -560,7 +618,7 @@ rehydrate(FunctionCallInfo fcinfo, DgTenants *tenants)
 
 	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, mapping);
-	lock_tenants(tenants);
+	dg_lock_tenants(tenant_list(tenants));
 	if (call.dry_run)
 		restore_dry(&call);
 	else

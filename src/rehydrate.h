@@ -69,6 +69,7 @@ extern void dg_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant);
 extern void dg_keymap_forget(DgKeyMap *map, const DgKeyText *key);
 extern int	dg_keymap_find(DgKeyMap *map, const DgKeyText *key);
 extern int	dg_keymap_guess(DgKeyMap *map, const char *text, size_t len);
+extern bool dg_keymap_is_exact(const DgKeyMap *map);
 extern int	dg_keymap_columns(const DgKeyMap *map);
 extern int64 dg_keymap_size(const DgKeyMap *map);
 
@@ -79,6 +80,7 @@ typedef struct DgTenants
 {
 	int			n;
 	char	  **keys;			/* in the tenant table's spelling */
+	bool		exact;			/* which is the only one */
 } DgTenants;
 
 /* Tells the tenant of rows of one table. */

@@ -124,6 +124,7 @@ dg_tenants_make(int n, char **keys)
 		dg_keymap_set_column(seen, 0, TEXTOID, C_COLLATION_OID);
 	else
 		set_key_column(seen, 0, table->relid, attnum);
+	tenants->exact = dg_keymap_is_exact(seen);
 	tenants->keys = palloc(sizeof(char *) * (n + 1));
 	for (int i = 0; i < n; i++)
 	{

@@ -452,6 +452,20 @@ dg_keymap_guess(DgKeyMap *map, const char *text, size_t len)
 	return table_find(&map->table, (char *) &number, sizeof(number));
 }
 
+/*
+ * Does each value have one spelling only?
+ */
+bool
+dg_keymap_is_exact(const DgKeyMap *map)
+{
+	for (int i = 0; i < map->ncolumns; i++)
+	{
+		if (!map->columns[i].by_bytes)
+			return false;
+	}
+	return true;
+}
+
 int
 dg_keymap_columns(const DgKeyMap *map)
 {
