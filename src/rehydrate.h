@@ -214,6 +214,51 @@ extern DgReferences *dg_references_begin(DgRehydrateArchive *archive, DgRehydrat
 extern void dg_references_note(DgReferences *references, const DgSource *source, Datum *values, bool *nulls);
 extern bool dg_references_read(DgReferences *references, DgRowSink sink, void *arg);
 
+/* rehydrate_restore.c */
+
+/* What became of one tenant's rows of one table. */
+typedef struct DgCount
+{
+	int64		found;
+	int64		restored;
+	int64		identical;
+	int64		skipped;
+	int64		purged;			/* of the skipped */
+} DgCount;
+
+/* A table that rows go to. */
+typedef struct DgDestination
+{
+	Oid			relid;			/* the table that the rows belong to */
+	Oid			written;		/* the one they are written to */
+	bool		shared;			/* rows of no tenant, counted as the first one's */
+	DgCount    *counts;			/* one for each tenant */
+	int64		restored;
+	struct DgPurgeSubtract *subtract;	/* knows rows that were purged */
+	int64		purge;			/* the last one that a row was of */
+} DgDestination;
+
+typedef struct DgRestore
+{
+	DgOnConflict on_conflict;
+	char	   *into_schema;	/* or NULL */
+	bool		dry_run;
+	bool		with_referenced;
+	MemoryContext context;		/* of the plan and the counts */
+	DgRehydrateArchive *archive;
+	DgRehydratePlan *plan;
+	List	   *destinations;	/* in the order of the plan's targets */
+	DgReferences *references;	/* with_referenced: what tenants' rows refer to */
+	DgRowsWriter *writer;
+	DgRowsTarget **targets;		/* by the index of a source */
+	DgDestination **by_source;	/* the same */
+	char	   *failure;		/* of a dry run */
+} DgRestore;
+
+extern List *dg_tenant_list(const DgTenants *tenants);
+extern void dg_restore_run(DgRestore *call);
+extern void dg_restore_try(DgRestore *call);
+
 /* rehydrate.c */
 extern void dg_require_argument(FunctionCallInfo fcinfo, int n, const char *name);
 
