@@ -21,6 +21,7 @@
 
 PG_FUNCTION_INFO_V1(dg_rehydrate);
 PG_FUNCTION_INFO_V1(dg_rehydrate_tenants);
+PG_FUNCTION_INFO_V1(dg_rehydrate_once);
 
 /* ----------------------------------------------------------------------
  * The report
@@ -202,6 +203,23 @@ read_arguments(FunctionCallInfo fcinfo, DgRestore *call)
 }
 
 /*
+ * Does what the call says, and puts the report.
+ */
+static void
+perform(FunctionCallInfo fcinfo, DgRestore *call)
+{
+	if (call->dry_run)
+		dg_restore_try(call);
+	else
+	{
+		dg_restore_run(call);
+		append_to_ledger(call);
+	}
+	put_report((ReturnSetInfo *) fcinfo->resultinfo, call);
+	dg_rehydrate_close(call->archive);
+}
+
+/*
  * The body of both functions.
  */
 static Datum
@@ -214,19 +232,10 @@ rehydrate(FunctionCallInfo fcinfo, DgTenants *tenants)
 	call.context = CurrentMemoryContext;
 	read_arguments(fcinfo, &call);
 	InitMaterializedSRF(fcinfo, 0);
-
 	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, mapping);
 	dg_lock_tenants(dg_tenant_list(tenants));
-	if (call.dry_run)
-		dg_restore_try(&call);
-	else
-	{
-		dg_restore_run(&call);
-		append_to_ledger(&call);
-	}
-	put_report((ReturnSetInfo *) fcinfo->resultinfo, &call);
-	dg_rehydrate_close(call.archive);
+	perform(fcinfo, &call);
 	return (Datum) 0;
 }
 
@@ -253,4 +262,45 @@ dg_rehydrate_tenants(PG_FUNCTION_ARGS)
 {
 	dg_require_argument(fcinfo, 0, "tenants");
 	return rehydrate(fcinfo, dg_tenants_of_array(PG_GETARG_ARRAYTYPE_P(0)));
+}
+
+/*
+ * rehydrate_once(run text, tenants text[], archive text, relations regclass[],
+ *				  on_conflict text, with_referenced boolean, mapping jsonb)
+ */
+Datum
+dg_rehydrate_once(PG_FUNCTION_ARGS)
+{
+	DgRestore	call = {0};
+	List	   *relations = relations_argument(fcinfo, 3);
+	List	   *mapping = PG_ARGISNULL(6) ? NIL : dg_mapping_parse(PG_GETARG_JSONB_P(6));
+	DgTenants  *tenants;
+	char	   *run;
+
+	dg_require_argument(fcinfo, 0, "run");
+	dg_require_argument(fcinfo, 1, "tenants");
+	dg_require_argument(fcinfo, 2, "archive");
+	dg_require_argument(fcinfo, 4, "on_conflict");
+	dg_require_argument(fcinfo, 5, "with_referenced");
+	run = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	tenants = dg_tenants_of_array(PG_GETARG_ARRAYTYPE_P(1));
+	call.on_conflict = dg_rows_on_conflict(text_to_cstring(PG_GETARG_TEXT_PP(4)));
+	call.with_referenced = PG_GETARG_BOOL(5);
+	call.context = CurrentMemoryContext;
+	InitMaterializedSRF(fcinfo, 0);
+	dg_lock_tenants(dg_tenant_list(tenants));
+	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(2)));
+	dg_run_leave_out(run, tenants);
+	if (tenants->n == 0)
+	{
+		dg_rehydrate_close(call.archive);
+		return (Datum) 0;
+	}
+	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, mapping);
+	dg_restore_run(&call);
+	append_to_ledger(&call);
+	dg_run_note(run, &call);
+	put_report((ReturnSetInfo *) fcinfo->resultinfo, &call);
+	dg_rehydrate_close(call.archive);
+	return (Datum) 0;
 }

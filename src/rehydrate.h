@@ -24,6 +24,7 @@
 #include "nodes/pg_list.h"
 #include "utils/array.h"
 #include "utils/jsonb.h"
+#include "utils/rel.h"
 
 /* rehydrate_archive.c */
 typedef struct DgRehydrateArchive
@@ -39,6 +40,7 @@ typedef struct DgRehydrateArchive
 } DgRehydrateArchive;
 
 extern DgRehydrateArchive *dg_rehydrate_open(const char *path);
+extern void dg_rehydrate_abandon(DgRehydrateArchive *archive);
 extern void dg_rehydrate_close(DgRehydrateArchive *archive);
 pg_noreturn extern void dg_rehydrate_fail(const DgRehydrateArchive *archive, const DgArchiveError *error);
 extern char *dg_rehydrate_text(const DgRehydrateArchive *archive, const char *text);
@@ -70,8 +72,6 @@ extern void dg_keymap_forget(DgKeyMap *map, const DgKeyText *key);
 extern int	dg_keymap_find(DgKeyMap *map, const DgKeyText *key);
 extern int	dg_keymap_guess(DgKeyMap *map, const char *text, size_t len);
 extern bool dg_keymap_is_exact(const DgKeyMap *map);
-extern int	dg_keymap_columns(const DgKeyMap *map);
-extern int64 dg_keymap_size(const DgKeyMap *map);
 
 /* rehydrate_finder.c */
 
@@ -188,6 +188,7 @@ typedef struct DgRehydratePlan
 
 extern DgRehydratePlan *dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants,
 										  List *relations, List *mapping);
+extern List *dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid);
 extern bool dg_source_find_columns(const DgSource *source, int ncolumns, const char **columns,
 								   int *fields);
 extern char *dg_tenant_source_text(Oid relid);
@@ -207,8 +208,15 @@ extern void dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan
 extern void dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass,
 								   DgRowSink sink, void *arg);
 
+typedef void (*DgKeySink) (void *arg, const char *key);
+
+extern void dg_rehydrate_read_column(DgRehydrateArchive *archive, Oid relid, const char *column,
+									 DgKeySink sink, void *arg);
+
 /* rehydrate_referenced.c */
 typedef struct DgReferences DgReferences;
+
+extern bool dg_fkey_is_part(const ForeignKeyCacheInfo *fkey);
 
 extern DgReferences *dg_references_begin(DgRehydrateArchive *archive, DgRehydratePlan *plan);
 extern void dg_references_note(DgReferences *references, const DgSource *source, Datum *values, bool *nulls);
@@ -236,6 +244,7 @@ typedef struct DgDestination
 	int64		restored;
 	struct DgPurgeSubtract *subtract;	/* knows rows that were purged */
 	int64		purge;			/* the last one that a row was of */
+	int64		differences;	/* dg_compare_copies(): rows unlike the archive's */
 } DgDestination;
 
 typedef struct DgRestore
@@ -258,6 +267,13 @@ typedef struct DgRestore
 extern List *dg_tenant_list(const DgTenants *tenants);
 extern void dg_restore_run(DgRestore *call);
 extern void dg_restore_try(DgRestore *call);
+
+/* rehydrate_compare.c */
+extern void dg_compare_copies(DgRestore *call);
+
+/* rehydrate_run.c */
+extern void dg_run_leave_out(const char *run, DgTenants *tenants);
+extern void dg_run_note(const char *run, const DgRestore *call);
 
 /* rehydrate.c */
 extern void dg_require_argument(FunctionCallInfo fcinfo, int n, const char *name);

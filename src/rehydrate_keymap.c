@@ -465,15 +465,3 @@ dg_keymap_is_exact(const DgKeyMap *map)
 	}
 	return true;
 }
-
-int
-dg_keymap_columns(const DgKeyMap *map)
-{
-	return map->ncolumns;
-}
-
-int64
-dg_keymap_size(const DgKeyMap *map)
-{
-	return map->table.count;
-}

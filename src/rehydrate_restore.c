@@ -362,6 +362,7 @@ dg_restore_try(DgRestore *call)
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		dg_rehydrate_abandon(call->archive);
 		MemoryContextSwitchTo(call->context);
 		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 			ReThrowError(error);
