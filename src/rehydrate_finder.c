@@ -97,6 +97,17 @@ tenant_in_column(Oid relid, AttrNumber attnum, const char *tenant)
 	return write_tenant(type, read_tenant(relid, attnum, type, typmod, tenant));
 }
 
+static void
+set_key_column(DgKeyMap *keys, int column, Oid relid, AttrNumber attnum)
+{
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+
+	get_atttypetypmodcoll(relid, attnum, &type, &typmod, &collation);
+	dg_keymap_set_column(keys, column, type, collation);
+}
+
 /*
  * The tenants of a call, each once, in the spelling of the tenant table's key.
  */
@@ -109,7 +120,10 @@ dg_tenants_make(int n, char **keys)
 	DgTenants  *tenants = palloc0(sizeof(DgTenants));
 	DgKeyMap   *seen = dg_keymap_create(1);
 
-	dg_keymap_set_column(seen, 0, TEXTOID, C_COLLATION_OID);
+	if (attnum == InvalidAttrNumber)
+		dg_keymap_set_column(seen, 0, TEXTOID, C_COLLATION_OID);
+	else
+		set_key_column(seen, 0, table->relid, attnum);
 	tenants->keys = palloc(sizeof(char *) * (n + 1));
 	for (int i = 0; i < n; i++)
 	{
@@ -157,17 +171,6 @@ dg_tenants_of_array(ArrayType *array)
  * Finders
  * ----------------------------------------------------------------------
  */
-
-static void
-set_key_column(DgKeyMap *keys, int column, Oid relid, AttrNumber attnum)
-{
-	Oid			type;
-	int32		typmod;
-	Oid			collation;
-
-	get_atttypetypmodcoll(relid, attnum, &type, &typmod, &collation);
-	dg_keymap_set_column(keys, column, type, collation);
-}
 
 /*
  * A finder by the column that holds the tenant.

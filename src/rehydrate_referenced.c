@@ -15,12 +15,13 @@
 
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/pg_collation.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 /* One foreign key to a shared table. */
 typedef struct Reference
@@ -144,6 +145,23 @@ columns_in(const DgSource *source, int n, const char **names)
 }
 
 /*
+ * Is a key only the part of another that names a partition?
+ */
+static bool
+is_part(const ForeignKeyCacheInfo *fkey)
+{
+	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(fkey->conoid));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for constraint %u", fkey->conoid);
+	result = OidIsValid(((Form_pg_constraint) GETSTRUCT(tuple))->conparentid) &&
+		get_rel_relispartition(fkey->confrelid);
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/*
  * The foreign keys of a source's table to shared tables.
  */
 static List *
@@ -160,7 +178,7 @@ find_referring(DgReferences *references, const DgSource *source)
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
 		Referring  *referring;
 
-		if (dg_tenant_source_text(fkey->confrelid) != NULL)
+		if (is_part(fkey) || dg_tenant_source_text(fkey->confrelid) != NULL)
 			continue;
 		referring = palloc(sizeof(Referring));
 		referring->reference = reference_of(references, fkey);

@@ -61,6 +61,8 @@ struct DgRowsTarget
 	TupleTableSlot *slot;		/* a row in the target's shape */
 	HTAB	   *leaves;
 	Leaf	   *last;
+	DgRowsRefuse refuse;		/* or NULL */
+	void	   *refuse_arg;
 	DgRowsVerify *verify;		/* NULL: rows are not read back */
 	int			tag;			/* of the next row */
 };
@@ -123,6 +125,16 @@ dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 	writer->targets = lappend(writer->targets, target);
 	MemoryContextSwitchTo(old);
 	return target;
+}
+
+/*
+ * Rows are shown to a callback first, which may have them left out.
+ */
+void
+dg_rows_writer_refuse(DgRowsTarget *target, DgRowsRefuse refuse, void *arg)
+{
+	target->refuse = refuse;
+	target->refuse_arg = arg;
 }
 
 /*
