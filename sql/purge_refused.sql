@@ -176,5 +176,25 @@ INSERT INTO tenant VALUES (7, 'Gorse', NULL);
 DELETE FROM tenant WHERE id = 7;
 SELECT deletion_guard.request_purge('7', 'no names')->>'tenant_name' AS tenant_name;
 
+-- Refusals are on record, although the transactions were rolled back: counted, and once a day in the ledger.
+\c -
+BEGIN;
+SELECT deletion_guard.purge(VARIADIC '{}');  -- fails
+ROLLBACK;
+\c -
+SELECT deletion_guard.purge(VARIADIC '{}');  -- fails
+DO $$
+BEGIN
+	FOR i IN 1 .. 100 LOOP
+		EXIT WHEN (SELECT count FROM deletion_guard.refusal WHERE act = 'purge' AND reason = 'token_required') >= 2;
+		PERFORM pg_sleep(0.1);
+	END LOOP;
+END
+$$;
+SELECT act, reason, request_id, authority, last_by = current_user AS by_us, count >= 2 AS counted
+FROM deletion_guard.refusal WHERE act = 'purge' AND reason = 'token_required';
+SELECT count(*) FROM deletion_guard.ledger WHERE event = 'refusal' AND details::jsonb->>'reason' = 'token_required' AND details::jsonb->>'act' = 'purge';
+SELECT ok, problem FROM deletion_guard.verify_ledger();
+
 \c :maintenance_db
 DROP DATABASE regress_dg_purge_refused;

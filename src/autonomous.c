@@ -21,6 +21,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "purge.h"
 #include "storage/dsm.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
@@ -225,7 +226,12 @@ dg_autonomous_main(Datum arg)
 	{
 		begin(message);
 		if (dg_installed())
-			(void) dg_ledger_append(event, details);
+		{
+			if (strcmp(event, DG_EVENT_REFUSAL) == 0)
+				dg_refusal_record(details);
+			else
+				(void) dg_ledger_append(event, details);
+		}
 		commit();
 	}
 }

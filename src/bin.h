@@ -105,7 +105,7 @@ extern bool dg_tenant_find_label(const char *tenant, char **name, char **contact
 
 /* bin_link.c */
 struct DgRowsWriter;
-extern int64 dg_restore_links(struct DgRowsWriter *writer, int64 deletion);
+extern int64 dg_restore_links(struct DgRowsWriter *writer, List *deletions, List *relids);
 
 /* bin_tenant.c */
 typedef struct DgTenantResolver DgTenantResolver;

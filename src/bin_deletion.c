@@ -108,7 +108,7 @@ write_record(int64 id)
 	values[0] = Int64GetDatum(id);
 	values[1] = TimestampTzGetDatum(now);
 	set_text(values, nulls, 2, GetUserNameFromId(GetSessionUserId(), true));
-	set_text(values, nulls, 3, GetUserNameFromId(GetUserId(), true));
+	set_text(values, nulls, 3, GetUserNameFromId(dg_statement_role(), true));
 	set_text(values, nulls, 4, application_name);
 	set_client_addr(values, nulls, 5);
 	set_text(values, nulls, 6, dg_actor);

@@ -12,7 +12,13 @@
  * That an update is a referential action can be told only while it happens, by
  * the security context that the server runs it in; that is what the trigger's
  * WHEN condition does. That the action is of a DELETE is told when the trigger
- * fires: by then the referenced table's own trigger has begun a deletion.
+ * fires: the statement has a query that deletes. The referenced table's own
+ * trigger may not have begun a deletion by then: where a cascade comes back to
+ * that table, it fires last.
+ *
+ * A link may have to wait: where its row was deleted, too, and comes back in a
+ * later call, or where a row is known only by columns that are other lost
+ * links. So whatever cannot be put back is tried again when others were.
  */
 #include "bin.h"
 
@@ -28,6 +34,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -35,7 +42,7 @@
 PG_FUNCTION_INFO_V1(dg_in_referential_action);
 PG_FUNCTION_INFO_V1(dg_capture_link);
 
-#define Natts_deletion_link	8
+#define Natts_deletion_link	9
 
 /*
  * in_referential_action() -> boolean
@@ -47,6 +54,26 @@ Datum
 dg_in_referential_action(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(InNoForceRLSOperation());
+}
+
+/*
+ * Values are kept and compared as text: sees to it that a value has one form,
+ * whatever the session's settings. Ends with AtEOXact_GUC(true, result).
+ */
+static int
+begin_plain_text(void)
+{
+	static const char *const settings[][2] = {
+		{"datestyle", "ISO"}, {"intervalstyle", "postgres"}, {"timezone", "UTC"},
+		{"extra_float_digits", "3"}, {"bytea_output", "hex"}, {"lc_monetary", "C"},
+		{"search_path", "pg_catalog, pg_temp"},
+	};
+	int			nestlevel = NewGUCNestLevel();
+
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	return nestlevel;
 }
 
 /* ----------------------------------------------------------------------
@@ -122,13 +149,14 @@ note_link(Relation rel, ForeignKeyCacheInfo *fkey, TupleTableSlot *before, Tuple
 	int			nidentity = identity_of(rel, identity);
 
 	values[0] = Int64GetDatum(dg_deletion_current());
-	values[1] = ObjectIdGetDatum(RelationGetRelid(rel));
+	values[1] = ObjectIdGetDatum(dg_guard_lookup(RelationGetRelid(rel))->root);
 	values[2] = names_of(rel, identity, nidentity);
 	values[3] = texts_of(after, identity, nidentity);
 	values[4] = names_of(rel, fkey->conkey, fkey->nkeys);
 	values[5] = texts_of(before, fkey->conkey, fkey->nkeys);
 	values[6] = texts_of(after, fkey->conkey, fkey->nkeys);
 	values[7] = BoolGetDatum(false);
+	values[8] = BoolGetDatum(false);
 	dg_store_insert(dg_objects()->deletion_link, values, nulls);
 }
 
@@ -156,17 +184,21 @@ lost_link(Relation rel, ForeignKeyCacheInfo *fkey, TupleTableSlot *before, Tuple
 	return changed;
 }
 
+/*
+ * Does the foreign key take links when rows of a guarded table are deleted?
+ */
 static bool
-takes_links(Oid constraint)
+takes_links(ForeignKeyCacheInfo *fkey)
 {
-	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
+	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(fkey->conoid));
 	char		action;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for constraint %u", constraint);
+		elog(ERROR, "cache lookup failed for constraint %u", fkey->conoid);
 	action = ((Form_pg_constraint) GETSTRUCT(tuple))->confdeltype;
 	ReleaseSysCache(tuple);
-	return action == FKCONSTR_ACTION_SETNULL || action == FKCONSTR_ACTION_SETDEFAULT;
+	return (action == FKCONSTR_ACTION_SETNULL || action == FKCONSTR_ACTION_SETDEFAULT) &&
+		dg_guard_lookup(fkey->confrelid)->guarded;
 }
 
 /*
@@ -176,6 +208,7 @@ Datum
 dg_capture_link(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	int			nestlevel;
 	ListCell   *lc;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) ||
@@ -187,16 +220,18 @@ dg_capture_link(PG_FUNCTION_ARGS)
 				 errhint("Let deletion_guard.guard_table() make the triggers.")));
 
 	/* an action of an UPDATE: nothing was deleted */
-	if (!dg_deletion_exists())
+	if (!dg_deletion_exists() && !dg_statement_may_delete())
 		return PointerGetDatum(NULL);
-	foreach(lc, RelationGetFKeyList(trigdata->tg_relation))
+	nestlevel = begin_plain_text();
+	foreach(lc, dg_foreign_keys(trigdata->tg_relation))
 	{
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
 
-		if (takes_links(fkey->conoid) &&
+		if (takes_links(fkey) &&
 			lost_link(trigdata->tg_relation, fkey, trigdata->tg_trigslot, trigdata->tg_newslot))
 			note_link(trigdata->tg_relation, fkey, trigdata->tg_trigslot, trigdata->tg_newslot);
 	}
+	AtEOXact_GUC(true, nestlevel);
 	return PointerGetDatum(NULL);
 }
 
@@ -214,6 +249,8 @@ typedef struct Link
 	List	   *columns;
 	List	   *before;
 	List	   *after;
+	bool		waiting;
+	bool		restored;
 } Link;
 
 static List *
@@ -237,21 +274,46 @@ strings_of(Datum array, Oid type)
 	return strings;
 }
 
+static Datum
+int8_array(List *numbers)
+{
+	Datum	   *elems = palloc(sizeof(Datum) * list_length(numbers));
+
+	for (int i = 0; i < list_length(numbers); i++)
+		elems[i] = Int64GetDatum(*(int64 *) list_nth(numbers, i));
+	return PointerGetDatum(construct_array(elems, list_length(numbers), INT8OID, sizeof(int64),
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+static Datum
+oid_array(List *oids)
+{
+	Datum	   *elems = palloc(sizeof(Datum) * list_length(oids));
+
+	for (int i = 0; i < list_length(oids); i++)
+		elems[i] = ObjectIdGetDatum(list_nth_oid(oids, i));
+	return PointerGetDatum(construct_array(elems, list_length(oids), OIDOID, sizeof(Oid),
+										   true, TYPALIGN_INT));
+}
+
 /*
- * Links of a deletion that are still lost, in the current context.
+ * Links that are still lost, of these deletions, or waiting for rows of these
+ * tables; in the current context.
  */
 static List *
-read_links(int64 deletion)
+read_links(List *deletions, List *relids)
 {
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum(deletion)};
+	Oid			types[] = {INT8ARRAYOID, OIDARRAYOID};
+	Datum		values[] = {int8_array(deletions), oid_array(relids)};
 	MemoryContext context = CurrentMemoryContext;
 	List	   *links = NIL;
 
 	SPI_connect();
-	dg_spi_execute("SELECT ctid, relation, key_columns, key_values, columns, before, after"
-				   " FROM deletion_guard.deletion_link WHERE deletion_id = $1 AND NOT restored",
-				   1, types, values, NULL);
+	dg_spi_execute("SELECT ctid, relation, key_columns, key_values, columns, before, after, waiting"
+				   " FROM deletion_guard.deletion_link"
+				   " WHERE deletion_id = ANY ($1) AND NOT restored OR relation = ANY ($2) AND waiting"
+				   " ORDER BY deletion_id, relation",
+				   2, types, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];
@@ -267,6 +329,7 @@ read_links(int64 deletion)
 		link->columns = strings_of(SPI_getbinval(tuple, desc, 5, &isnull), NAMEOID);
 		link->before = strings_of(SPI_getbinval(tuple, desc, 6, &isnull), TEXTOID);
 		link->after = strings_of(SPI_getbinval(tuple, desc, 7, &isnull), TEXTOID);
+		link->waiting = DatumGetBool(SPI_getbinval(tuple, desc, 8, &isnull));
 		links = lappend(links, link);
 		MemoryContextSwitchTo(old);
 	}
@@ -274,13 +337,17 @@ read_links(int64 deletion)
 	return links;
 }
 
+/*
+ * A condition for one column by the text of its value: concat() uses the
+ * type's output function, as texts_of() does, and not a cast.
+ */
 static void
 append_condition(StringInfo sql, const char *column, const char *value)
 {
 	if (value == NULL)
 		appendStringInfo(sql, " AND %s IS NULL", quote_identifier(column));
 	else
-		appendStringInfo(sql, " AND %s::pg_catalog.text OPERATOR(pg_catalog.=) %s",
+		appendStringInfo(sql, " AND pg_catalog.concat(%s) OPERATOR(pg_catalog.=) %s",
 						 quote_identifier(column), quote_literal_cstr(value));
 }
 
@@ -319,7 +386,7 @@ parent_is_live(Link *link, const AttrNumber *attnums, int n)
 	bool		live = true;
 	ListCell   *lc;
 
-	foreach(lc, RelationGetFKeyList(rel))
+	foreach(lc, dg_foreign_keys(rel))
 	{
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
 		StringInfoData sql;
@@ -372,32 +439,41 @@ find_row(Link *link, bool keyed, Oid *relid, ItemPointer tid)
 	return true;
 }
 
+/*
+ * Keeps what has become of a link: put back, or waiting for its row.
+ */
 static void
 mark_link(Link *link)
 {
-	Oid			types[] = {TIDOID};
-	Datum		values[] = {PointerGetDatum(&link->tid)};
+	Oid			types[] = {TIDOID, BOOLOID};
+	Datum		values[] = {PointerGetDatum(&link->tid), BoolGetDatum(link->restored)};
+	bool		isnull;
 
-	dg_spi_execute("UPDATE deletion_guard.deletion_link SET restored = true WHERE ctid = $1",
-				   1, types, values, NULL);
+	dg_spi_execute("UPDATE deletion_guard.deletion_link SET restored = $2, waiting = NOT $2"
+				   " WHERE ctid = $1 RETURNING ctid", 2, types, values, NULL);
+	if (SPI_processed != 1)
+		elog(ERROR, "link of a deletion is gone");
+	link->tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[0],
+															 SPI_tuptable->tupdesc, 1, &isnull));
 }
 
 /*
  * Puts one link back; false if its row is gone or has another link now, or the
- * table has lost the columns.
+ * table has lost the columns. *live says whether what it leads to is live.
  */
 static bool
-restore_link(Link *link, DgRowsTarget *target)
+restore_link(Link *link, DgRowsTarget *target, bool *live)
 {
 	int			n = list_length(link->columns);
 	AttrNumber *attnums = palloc(sizeof(AttrNumber) * n);
 	Datum	   *values = palloc(sizeof(Datum) * n);
 	bool	   *nulls = palloc0(sizeof(bool) * n);
-	bool		keyed = true;
+	bool		keyed;
 	Oid			relid;
 	ItemPointerData tid;
 	ListCell   *lc;
 
+	*live = false;
 	foreach(lc, link->key_columns)
 	{
 		if (get_attnum(link->relation, lfirst(lc)) <= 0)
@@ -417,12 +493,11 @@ restore_link(Link *link, DgRowsTarget *target)
 		getTypeInputInfo(type, &input, &typioparam);
 		values[i] = OidInputFunctionCall(input, list_nth(link->before, i), typioparam, -1);
 	}
-	if (!parent_is_live(link, attnums, n) || !find_row(link, keyed, &relid, &tid))
+	if (!parent_is_live(link, attnums, n))
 		return false;
-	if (!dg_rows_writer_change(target, relid, &tid, attnums, values, nulls, n))
-		return false;
-	mark_link(link);
-	return true;
+	*live = true;
+	return find_row(link, keyed, &relid, &tid) &&
+		dg_rows_writer_change(target, relid, &tid, attnums, values, nulls, n);
 }
 
 static void
@@ -435,14 +510,11 @@ require_update(Oid relid)
 }
 
 /*
- * Puts back the links that a deletion took, as far as what they lead to is
- * live again. Returns how many. What was written so far must be flushed; foreign
- * keys are checked when the writer ends. The caller needs UPDATE on the tables.
+ * One try at every link that is still lost; returns how many were put back.
  */
-int64
-dg_restore_links(DgRowsWriter *writer, int64 deletion)
+static int64
+restore_pass(DgRowsWriter *writer, List *links)
 {
-	List	   *links = read_links(deletion);
 	DgRowsTarget *target = NULL;
 	Oid			open = InvalidOid;
 	int64		restored = 0;
@@ -451,19 +523,55 @@ dg_restore_links(DgRowsWriter *writer, int64 deletion)
 	foreach(lc, links)
 	{
 		Link	   *link = lfirst(lc);
+		bool		live;
 
-		if (get_rel_name(link->relation) == NULL)
+		if (link->restored)
 			continue;
-		require_update(link->relation);
 		if (link->relation != open)
 		{
+			require_update(link->relation);
 			target = dg_rows_writer_target(writer, link->relation, NULL, 0);
 			open = link->relation;
 		}
 		SPI_connect();
-		if (restore_link(link, target))
+		link->restored = restore_link(link, target, &live);
+		if (link->restored)
 			restored++;
+		if (link->restored || (live && !link->waiting))
+		{
+			mark_link(link);
+			link->waiting = true;
+		}
 		SPI_finish();
 	}
+	return restored;
+}
+
+/*
+ * Puts back the links that deletions took, as far as what they lead to is live
+ * again, and those that wait for rows of the tables given. Returns how many.
+ * What was written so far must be flushed; foreign keys are checked when the
+ * writer ends. The caller needs UPDATE on the tables.
+ */
+int64
+dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids)
+{
+	List	   *links = NIL;
+	int64		restored = 0;
+	int64		more;
+	int			nestlevel = begin_plain_text();
+	ListCell   *lc;
+
+	foreach(lc, read_links(deletions, relids))
+	{
+		if (get_rel_name(((Link *) lfirst(lc))->relation) != NULL)
+			links = lappend(links, lfirst(lc));
+	}
+	do
+	{
+		more = restore_pass(writer, links);
+		restored += more;
+	} while (more > 0 && restored < list_length(links));
+	AtEOXact_GUC(true, nestlevel);
 	return restored;
 }

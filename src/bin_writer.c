@@ -53,6 +53,7 @@ struct DgBinWriter
 	TupleTableSlot *slots[BATCH_ROWS];
 	DgBlocks   *blocks[BATCH_ROWS];
 	MemoryContext context;
+	MemoryContext batch_context;	/* what inserting a batch leaves behind */
 	Datum	   *values;			/* work space of one row */
 	bool	   *nulls;
 };
@@ -74,6 +75,8 @@ dg_bin_writer_begin(DgCapture *plan, int64 deletion)
 	writer->deletion = deletion;
 	writer->rel = rel;
 	writer->context = CurrentMemoryContext;
+	writer->batch_context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard batch",
+												  ALLOCSET_SMALL_SIZES);
 	writer->cid = GetCurrentCommandId(true);
 	return writer;
 }
@@ -249,14 +252,19 @@ prepare_bulk_insert(DgBinWriter *writer)
 static void
 flush(DgBinWriter *writer)
 {
+	MemoryContext old;
+
 	if (writer->nslots == 0)
 		return;
 	prepare_bulk_insert(writer);
+	old = MemoryContextSwitchTo(writer->batch_context);
 	if (writer->nslots == 1)
 		table_tuple_insert(writer->rel, writer->slots[0], writer->cid, 0, writer->bistate);
 	else
 		table_multi_insert(writer->rel, writer->slots, writer->nslots, writer->cid,
 						   writer->options, writer->bistate);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(writer->batch_context);
 
 	for (int i = 0; i < writer->nslots; i++)
 	{
@@ -317,6 +325,7 @@ dg_bin_writer_end(DgBinWriter *writer)
 		ExecDropSingleTupleTableSlot(writer->slots[i]);
 	if (writer->bistate != NULL)
 		FreeBulkInsertState(writer->bistate);
+	MemoryContextDelete(writer->batch_context);
 	table_close(writer->rel, NoLock);
 	pfree(writer);
 	return filenode;

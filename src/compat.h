@@ -15,6 +15,11 @@
 #error "deletion_guard supports PostgreSQL 15 to 18"
 #endif
 
+/* 18: pg_noreturn, in front of a declaration, replaced pg_attribute_noreturn() */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* 16: ExecInsertIndexTuples() learned onlySummarizing */
 #if PG_VERSION_NUM >= 160000
 #define dg_exec_insert_index_tuples(rri, slot, estate) \

@@ -25,6 +25,8 @@ extern char *dg_retention;
 extern int	dg_approvals;
 extern int	dg_clock_skew;
 extern bool dg_restoring;
+extern bool dg_locked;
+extern char *dg_authorities_file;
 extern int	dg_ddl;
 
 typedef enum DgLimitAction
@@ -76,6 +78,9 @@ extern const DgObjects *dg_objects(void);
 extern const DgObjects *dg_known_objects(void);
 extern void dg_objects_init(void);
 extern char *dg_relation_name(Oid relid);
+
+/* fkey.c */
+extern List *dg_foreign_keys(Relation rel);
 
 /* store.c */
 extern void dg_store_insert(Oid relid, Datum *values, bool *nulls);

@@ -38,6 +38,7 @@
 #define DG_ERRCODE_TOKEN_BAD_CLAIM			DG_ERRCODE('0', '2', 'A')
 #define DG_ERRCODE_TOKEN_REQUIRED			DG_ERRCODE('0', '2', 'B')
 #define DG_ERRCODE_BAD_KEY					DG_ERRCODE('0', '2', 'C')
+#define DG_ERRCODE_AUTHORITIES_FILE			DG_ERRCODE('0', '2', 'D')	/* missing, damaged, or open to others */
 
 /* purging */
 #define DG_ERRCODE_TENANT_MISMATCH			DG_ERRCODE('0', '3', '0')	/* key and name do not both match */

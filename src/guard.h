@@ -7,6 +7,7 @@
 
 #include "deletion_guard.h"
 
+#include "executor/execdesc.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 #include "utils/guc.h"
@@ -59,6 +60,8 @@ extern void dg_tenant_table_changed(void);
 /* guard_enrol.c */
 extern Datum dg_name_array(List *names);
 extern void dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path);
+extern void dg_guard_require_owner(Oid relid);
+extern int64 dg_guard_remove(Oid relid);
 
 /* guard_path.c */
 extern void dg_guard_check_path(Relation rel, List *path);
@@ -76,15 +79,33 @@ extern void dg_guard_create_triggers(Oid relid);
 extern void dg_guard_drop_triggers(Oid relid);
 
 /* guard_hooks.c */
+#define DG_HOOK_EXECUTOR_START	0x01
+#define DG_HOOK_EXECUTOR_RUN	0x02
+#define DG_HOOK_EXECUTOR_FINISH	0x04
+#define DG_HOOK_UTILITY			0x08
+#define DG_HOOK_OBJECT_ACCESS	0x10
+
 extern void dg_guard_hooks_init(void);
+extern int	dg_hooks_reached(void);
 
 /* guard_statement.c */
+typedef struct DgNesting
+{
+	int			depth;
+	Oid			role;
+} DgNesting;
+
 extern void dg_statement_init(void);
 extern void dg_statement_begin(void);
 extern void dg_statement_run(const void *query);
-extern int	dg_statement_enter(void);
-extern void dg_statement_leave(int saved);
+extern void dg_statement_note_plan(const PlannedStmt *plan);
+extern bool dg_statement_may_delete(void);
+extern DgNesting dg_statement_enter(void);
+extern void dg_statement_set_role(Oid role);
+extern void dg_statement_leave(DgNesting saved);
 extern uint64 dg_statement_serial(void);
+extern bool dg_statement_unseen(void);
+extern Oid	dg_statement_role(void);
 
 /* guard_expect.c */
 extern bool dg_check_expect_tenants(char **newval, void **extra, GucSource source);
@@ -143,6 +164,10 @@ extern void dg_wipe_end(int64 deletion, int64 rows);
 extern void dg_announce_init(void);
 extern void dg_announce(int64 deletion, int what);
 
+/* guard_merge.c */
+extern void dg_merge_prepare(QueryDesc *query);
+extern void dg_merge_check_unseen(Relation rel);
+
 /* guard_object.c */
 extern void dg_guard_check_drop(Oid classid, Oid objid, int subid);
 extern void dg_guard_check_alter(Oid classid, Oid objid);
@@ -151,6 +176,9 @@ extern void dg_guard_check_utility(Node *parsetree);
 /* guard_store.c */
 extern bool dg_store_has_rows(Oid relid);
 extern bool dg_store_at_stake(void);
+extern void dg_store_allow_drop(void);
+extern bool dg_store_drop_allowed(void);
+extern void dg_store_refuse_drop(const char *what) pg_attribute_noreturn();
 extern void dg_store_check_alter(Oid classid, Oid objid);
 extern void dg_store_check_utility(Node *parsetree);
 

@@ -1,7 +1,7 @@
 /*
  * guard_enrol.c
  *		SQL functions that enrol tables: set_tenant_table(), guard_table(),
- *		guard_schema(), unguard_table().
+ *		guard_schema(); and what unguard_table() (purge_unguard.c) does.
  *
  * Whoever enrols a table must own it. The registries are written and the
  * triggers made in the name of the extension's owner.
@@ -13,6 +13,7 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/catalog.h"
@@ -35,7 +36,7 @@
 PG_FUNCTION_INFO_V1(dg_set_tenant_table);
 PG_FUNCTION_INFO_V1(dg_guard_table);
 PG_FUNCTION_INFO_V1(dg_guard_schema);
-PG_FUNCTION_INFO_V1(dg_unguard_table);
+PG_FUNCTION_INFO_V1(dg_guard_new_table);
 
 /* columns that a bin table adds to a guarded table's own */
 #define BIN_COLUMNS 3
@@ -72,7 +73,8 @@ refuse_relation(Relation rel, const char *why, const char *hint)
 }
 
 /*
- * Refuses what cannot be guarded, with the reason and the way out.
+ * Refuses what cannot be guarded, with the reason and the way out. The relation
+ * may be of any kind, an index too.
  */
 static void
 require_guardable(Relation rel)
@@ -83,10 +85,6 @@ require_guardable(Relation rel)
 	if (IsCatalogRelation(rel) || nspid == dg_objects()->schema || nspid == dg_objects()->bin_schema)
 		refuse_relation(rel, "it is a system table",
 						"Tables of PostgreSQL and of deletion_guard itself are not guarded.");
-	if (rel->rd_rel->relispartition)
-		refuse_relation(rel, "it is a partition",
-						psprintf("Guard its partitioned table %s: that covers every partition, present and future.",
-								 dg_relation_name(llast_oid(get_partition_ancestors(RelationGetRelid(rel))))));
 	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
 		refuse_relation(rel, "it is a temporary table",
 						"Its rows end with the session; there is nothing to guard.");
@@ -98,6 +96,10 @@ require_guardable(Relation rel)
 						"Install deletion_guard on the server that holds the rows, and guard the table there.");
 	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
 		refuse_relation(rel, "it is not a table", "Only tables and partitioned tables hold rows to guard.");
+	if (rel->rd_rel->relispartition)
+		refuse_relation(rel, "it is a partition",
+						psprintf("Guard its partitioned table %s: that covers every partition, present and future.",
+								 dg_relation_name(llast_oid(get_partition_ancestors(RelationGetRelid(rel))))));
 	if (RelationGetNumberOfAttributes(rel) > MaxHeapAttributeNumber - BIN_COLUMNS)
 		refuse_relation(rel, "it has too many columns",
 						psprintf("The bin needs %d columns of its own; a table may have %d in all, dropped ones included.",
@@ -153,8 +155,6 @@ register_guard(Oid relid, const char *tenant_column, List *tenant_path)
 				   " tenant_column = EXCLUDED.tenant_column, tenant_path = EXCLUDED.tenant_path",
 				   4, types, values, nulls);
 	dg_guard_changed(relid);
-	dg_ledger_append("guard_table",
-					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
 }
 
 /*
@@ -193,6 +193,18 @@ dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path)
 		dg_guard_create_triggers(member);
 	}
 	list_free(relids);
+}
+
+/*
+ * What somebody asked for goes into the ledger. What follows from it later, in
+ * ddl_end(), does not: an entry locks the ledger until the transaction ends,
+ * and a migration, or a prepared transaction, may take its time.
+ */
+static void
+record_guard(Oid relid)
+{
+	dg_ledger_append("guard_table",
+					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
 }
 
 /* ----------------------------------------------------------------------
@@ -249,7 +261,7 @@ dg_set_tenant_table(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("tenant_table and key_column must not be null")));
 
-	rel = table_open(PG_GETARG_OID(0), ShareUpdateExclusiveLock);
+	rel = relation_open(PG_GETARG_OID(0), ShareUpdateExclusiveLock);
 	require_owner(rel);
 	require_guardable(rel);
 	for (int i = 1; i < 4; i++)
@@ -278,7 +290,7 @@ dg_set_tenant_table(PG_FUNCTION_ARGS)
 }
 
 /* ----------------------------------------------------------------------
- * guard_table, unguard_table
+ * guard_table, and taking a guard off
  * ----------------------------------------------------------------------
  */
 
@@ -325,7 +337,7 @@ dg_guard_table(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("give a tenant_column or a tenant_path, not both")));
 
-	rel = table_open(PG_GETARG_OID(0), ShareRowExclusiveLock);
+	rel = relation_open(PG_GETARG_OID(0), ShareRowExclusiveLock);
 	require_owner(rel);
 	require_guardable(rel);
 	if (tenant_column != NULL)
@@ -336,24 +348,49 @@ dg_guard_table(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	dg_guard_enrol(PG_GETARG_OID(0), tenant_column, tenant_path);
+	record_guard(PG_GETARG_OID(0));
 	SPI_finish();
 	PG_RETURN_VOID();
 }
 
 /*
- * unguard_table(target regclass) -> void. What is in the bin stays there.
+ * guard_new_table(oid) -> void: guards a table as ddl_end() guards a new table
+ * of an enrolled schema, but without a tenant. The extension does not declare
+ * it; test/core does.
  */
 Datum
-dg_unguard_table(PG_FUNCTION_ARGS)
+dg_guard_new_table(PG_FUNCTION_ARGS)
 {
-	Oid			relid = PG_GETARG_OID(0);
-	Oid			types[] = {REGCLASSOID};
-	Datum		values[] = {ObjectIdGetDatum(relid)};
+	SPI_connect();
+	dg_guard_enrol(PG_GETARG_OID(0), NULL, NIL);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+void
+dg_guard_require_owner(Oid relid)
+{
 	Relation	rel = table_open(relid, AccessExclusiveLock);
-	List	   *relids;
-	ListCell   *lc;
 
 	require_owner(rel);
+	table_close(rel, NoLock);
+}
+
+/*
+ * Takes the guard off a table, for unguard_table(); returns the number of the
+ * ledger's entry. The caller has checked that it may, and holds the table's
+ * ACCESS EXCLUSIVE lock. What is in the bin stays there.
+ */
+int64
+dg_guard_remove(Oid relid)
+{
+	Oid			types[] = {REGCLASSOID};
+	Datum		values[] = {ObjectIdGetDatum(relid)};
+	Relation	rel = table_open(relid, NoLock);
+	List	   *relids;
+	ListCell   *lc;
+	int64		entry;
+
 	if (!dg_guard_lookup(relid)->guarded || dg_guard_lookup(relid)->root != relid)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -369,10 +406,10 @@ dg_unguard_table(PG_FUNCTION_ARGS)
 		dg_guard_drop_triggers(lfirst_oid(lc));
 	dg_spi_execute("DELETE FROM deletion_guard.guard WHERE relation = $1", 1, types, values, NULL);
 	dg_guard_changed(relid);
-	dg_ledger_append("unguard_table",
-					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
+	entry = dg_ledger_append("unguard_table",
+							 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
 	SPI_finish();
-	PG_RETURN_VOID();
+	return entry;
 }
 
 /* ----------------------------------------------------------------------
@@ -417,6 +454,7 @@ guard_schema_table(ReturnSetInfo *rsinfo, Oid relid, const char *tenant_column)
 		return;
 	}
 	dg_guard_enrol(relid, column, path);
+	record_guard(relid);
 	report_table(rsinfo, relid, column != NULL ? psprintf("column %s", quote_identifier(column)) :
 				 dg_guard_path_text(path), NULL);
 }

@@ -4,12 +4,13 @@
  *		guard_statement.c, guard_protect.c and guard_object.c.
  *
  * Every hook calls the one that was there before, exactly once, also where
- * there is nothing to do here. Nothing but the nesting depth outlives a call,
- * and that is restored on errors too.
+ * there is nothing to do here. Nothing outlives a call but the nesting depth,
+ * which is restored on errors too, and the fact that the hook was called.
  */
 #include "guard.h"
 
 #include "catalog/objectaccess.h"
+#include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "tcop/utility.h"
@@ -22,6 +23,20 @@ static ExecutorRun_hook_type prev_ExecutorRun = NULL;
 static ExecutorFinish_hook_type prev_ExecutorFinish = NULL;
 static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 static object_access_hook_type prev_object_access = NULL;
+
+static int	reached = 0;		/* hooks that were called */
+
+/*
+ * Which hooks were called since this was last asked.
+ */
+int
+dg_hooks_reached(void)
+{
+	int			result = reached;
+
+	reached = 0;
+	return result;
+}
 
 /*
  * Is there anything to guard in this process, now?
@@ -36,6 +51,7 @@ on_duty(void)
 static void
 guard_ExecutorStart(QueryDesc *query, int eflags)
 {
+	reached |= DG_HOOK_EXECUTOR_START;
 	dg_statement_begin();
 	if (on_duty())
 		dg_protect_check_query(query->plannedstmt);
@@ -43,14 +59,18 @@ guard_ExecutorStart(QueryDesc *query, int eflags)
 		prev_ExecutorStart(query, eflags);
 	else
 		standard_ExecutorStart(query, eflags);
+	if (query->operation == CMD_MERGE || query->estate->es_auxmodifytables != NIL)
+		dg_merge_prepare(query);
 }
 
 static void
 guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 {
-	int			saved;
+	DgNesting	saved;
 
+	reached |= DG_HOOK_EXECUTOR_RUN;
 	dg_statement_run(query);
+	dg_statement_note_plan(query->plannedstmt);
 	saved = dg_statement_enter();
 	PG_TRY();
 	{
@@ -69,8 +89,12 @@ guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 static void
 guard_ExecutorFinish(QueryDesc *query)
 {
-	int			saved = dg_statement_enter();
+	DgNesting	saved = dg_statement_enter();
 
+	reached |= DG_HOOK_EXECUTOR_FINISH;
+	/* the queries of foreign keys leave their triggers to the query that fired them */
+	if (!(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS))
+		dg_statement_set_role(GetUserId());
 	PG_TRY();
 	{
 		if (prev_ExecutorFinish)
@@ -90,12 +114,14 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 					 ProcessUtilityContext context, ParamListInfo params,
 					 QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
-	int			saved;
+	DgNesting	saved;
 
+	reached |= DG_HOOK_UTILITY;
 	dg_statement_begin();
 	if (on_duty())
 		dg_guard_check_utility(pstmt->utilityStmt);
 	saved = dg_statement_enter();
+	dg_statement_set_role(InvalidOid);
 	PG_TRY();
 	{
 		if (prev_ProcessUtility)
@@ -115,11 +141,13 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 static void
 guard_object_access(ObjectAccessType access, Oid classid, Oid objid, int subid, void *arg)
 {
+	reached |= DG_HOOK_OBJECT_ACCESS;
 	if (prev_object_access)
 		prev_object_access(access, classid, objid, subid, arg);
 	if (access == OAT_DROP && on_duty())
 		dg_guard_check_drop(classid, objid, subid);
-	else if ((access == OAT_POST_ALTER || access == OAT_POST_CREATE) && on_duty())
+	else if ((access == OAT_POST_ALTER ||
+			  (access == OAT_POST_CREATE && classid == ProcedureRelationId)) && on_duty())
 		dg_guard_check_alter(classid, objid);
 }
 

@@ -29,13 +29,15 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "commands/tablecmds.h"
+#include "commands/trigger.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* column of deletion_guard.bin */
+/* columns of deletion_guard.bin */
+#define Anum_registry_name		3
 #define Anum_registry_bin_table	4
 
 /* column of deletion_guard.guard */
@@ -72,27 +74,36 @@ is_guarded(Oid relid)
 }
 
 /*
- * Is this a bin table? Others may lie in its schema for a while: VACUUM FULL
- * makes and drops one.
+ * The name of the guarded table whose bin this is, palloc'd; NULL if it is no
+ * bin. Other tables may lie in the bins' schema for a while: VACUUM FULL makes
+ * and drops one.
  */
-static bool
-is_bin(Oid relid)
+static char *
+table_of_bin(Oid relid)
 {
 	Relation	registry;
 	ScanKeyData key;
 	SysScanDesc scan;
-	bool		found;
+	HeapTuple	tuple;
+	char	   *name = NULL;
 
 	if (get_rel_namespace(relid) != dg_objects()->bin_schema)
-		return false;
+		return NULL;
 	registry = table_open(dg_objects()->bin, AccessShareLock);
 	ScanKeyInit(&key, Anum_registry_bin_table, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(relid));
 	scan = systable_beginscan(registry, dg_objects()->bin_bin_table_key, true, NULL, 1, &key);
-	found = HeapTupleIsValid(systable_getnext(scan));
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+
+		name = TextDatumGetCString(heap_getattr(tuple, Anum_registry_name,
+												RelationGetDescr(registry), &isnull));
+	}
 	systable_endscan(scan);
 	table_close(registry, AccessShareLock);
-	return found;
+	return name;
 }
 
 /*
@@ -144,20 +155,20 @@ check_attribute(Oid typrelid)
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_attribute att = (Form_pg_attribute) GETSTRUCT(tuple);
-		bool		bin;
+		char	   *table;
 
 		if (att->attisdropped || att->atttypid < FirstNormalObjectId)
 			continue;
-		bin = is_bin(att->attrelid);
-		if ((!bin && !is_guarded(att->attrelid)) || !type_holds(att->atttypid, type))
+		table = table_of_bin(att->attrelid);
+		if ((table == NULL && !is_guarded(att->attrelid)) || !type_holds(att->atttypid, type))
 			continue;
-		if (!bin)
+		if (table == NULL)
 			refuse(att->attrelid, "drop an attribute of a type of");
 		else if (dg_store_has_rows(att->attrelid))
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_PROTECTED_STORE),
-					 errmsg("cannot drop an attribute of type %s: \"%s\" holds deleted rows with such values",
-							format_type_be(type), get_rel_name(att->attrelid)),
+					 errmsg("cannot drop an attribute of type %s: the bin of %s holds rows with such values",
+							format_type_be(type), table),
 					 errhint("Undelete the rows, or purge them with a signed token.")));
 	}
 	systable_endscan(scan);
@@ -167,18 +178,23 @@ check_attribute(Oid typrelid)
 static void
 check_relation(Oid relid, int subid, bool dropping)
 {
+	char	   *table;
+
 	if (dropping && subid != 0 && get_rel_relkind(relid) == RELKIND_COMPOSITE_TYPE)
 	{
 		check_attribute(relid);
 		return;
 	}
-	if (is_bin(relid))
+	table = table_of_bin(relid);
+	if (table != NULL)
 	{
+		if (dropping && !dg_store_drop_allowed())
+			dg_store_refuse_drop("tables of the bin");
 		if (dropping && dg_store_has_rows(relid))
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_PROTECTED_STORE),
-					 errmsg("cannot drop %s\"%s\": it holds deleted rows",
-							subid != 0 ? "a column of " : "", get_rel_name(relid)),
+					 errmsg("cannot drop %sthe bin of %s: it holds deleted rows",
+							subid != 0 ? "a column of " : "", table),
 					 errhint("Undelete the rows, or purge them with a signed token.")));
 	}
 	else if (dropping && is_guarded(relid))
@@ -224,6 +240,41 @@ guarded_table_of_trigger(Oid trigid, char **name)
 }
 
 /*
+ * After the change that is under way, does the trigger fire as the guard made
+ * it, or more often? pg_restore makes triggers first and sets that then. The
+ * changed row is seen by SnapshotSelf only.
+ */
+static bool
+fires_as_made(Oid trigid, Oid relid, const char *name)
+{
+	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
+	bool		result = false;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(trigid));
+	scan = systable_beginscan(rel, TriggerOidIndexId, true, SnapshotSelf, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		if (strcmp(NameStr(trigger->tgname), name) != 0)
+			result = false;
+		else if (trigger->tgenabled == TRIGGER_FIRES_ALWAYS)
+			result = true;
+		else if (trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA)
+			result = strcmp(name, DG_TRIGGER_CAPTURE_ROW) == 0 &&
+				OidIsValid(get_trigger_oid(relid, DG_TRIGGER_CAPTURE, true));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+/*
  * A trigger of ours is dropped or altered. Those of the extension's own tables
  * go with DROP EXTENSION once there is nothing left to protect.
  */
@@ -237,12 +288,16 @@ check_trigger(Oid trigid, bool dropping)
 		return;
 	if (!dg_is_store(relid))
 	{
+		if (!dropping && fires_as_made(trigid, relid, name))
+			return;
 		refuse(relid, psprintf("%s trigger %s of", dropping ? "drop" : "change", name));
 		return;
 	}
 	/* commands that alter them are refused by guard_store.c */
 	if (!dropping)
 		return;
+	if (!dg_store_drop_allowed())
+		dg_store_refuse_drop("what protects deletion_guard");
 	if (get_rel_namespace(relid) == dg_objects()->bin_schema ?
 		!dg_store_has_rows(relid) : !dg_store_at_stake())
 		return;
@@ -355,6 +410,21 @@ check_alter_table(AlterTableStmt *stmt)
 }
 
 /*
+ * CREATE OR REPLACE could put another function behind a trigger of ours.
+ */
+static void
+check_create_trigger(CreateTrigStmt *stmt)
+{
+	Oid			relid;
+
+	if (!stmt->replace || strncmp(stmt->trigname, DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) != 0)
+		return;
+	relid = RangeVarGetRelid(stmt->relation, AccessShareLock, true);
+	if (OidIsValid(relid) && is_guarded(relid))
+		refuse(relid, psprintf("replace trigger %s of", stmt->trigname));
+}
+
+/*
  * Not one of the commands that sessions run all the time, and that need no
  * look at the catalog?
  */
@@ -407,4 +477,6 @@ dg_guard_check_utility(Node *parsetree)
 	}
 	else if (IsA(parsetree, AlterTableStmt))
 		check_alter_table((AlterTableStmt *) parsetree);
+	else if (IsA(parsetree, CreateTrigStmt))
+		check_create_trigger((CreateTrigStmt *) parsetree);
 }

@@ -33,7 +33,7 @@ static List *
 foreign_keys(Oid relid)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
-	List	   *fkeys = copyObject(RelationGetFKeyList(rel));
+	List	   *fkeys = dg_foreign_keys(rel);
 
 	table_close(rel, AccessShareLock);
 	return fkeys;

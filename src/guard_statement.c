@@ -10,15 +10,22 @@
  * The library may be loaded in the middle of a statement, at an unknown depth.
  * Until the client sends the next message, everything then counts as that one
  * statement.
+ *
+ * Whose deletion it is: the role of the query whose end fires the triggers. The
+ * role that a trigger runs as is not always that: from PostgreSQL 18 on it is
+ * the one that was active when the trigger was queued, and for rows that a
+ * foreign key deletes that is the owner of the table.
  */
 #include "guard.h"
 
 #include "access/xact.h"
+#include "miscadmin.h"
 
-static int	depth = 0;
+static DgNesting nesting = {0, InvalidOid};
 static uint64 serial = 0;
 static TimestampTz loaded_during = 0;	/* start of the message that loaded us */
 static const void *top_query = NULL;	/* of the present serial, if it is a query */
+static uint64 deleting_serial = 0;	/* of the last statement with a query that may delete */
 
 void
 dg_statement_init(void)
@@ -32,7 +39,7 @@ dg_statement_init(void)
 void
 dg_statement_begin(void)
 {
-	if (depth > 0 || GetCurrentStatementStartTimestamp() == loaded_during)
+	if (nesting.depth > 0 || GetCurrentStatementStartTimestamp() == loaded_during)
 		return;
 	loaded_during = 0;
 	serial++;
@@ -46,7 +53,7 @@ dg_statement_begin(void)
 void
 dg_statement_run(const void *query)
 {
-	if (depth > 0 || query == top_query)
+	if (nesting.depth > 0 || query == top_query)
 		return;
 	if (top_query != NULL)
 		dg_statement_begin();
@@ -54,18 +61,69 @@ dg_statement_run(const void *query)
 }
 
 /*
+ * A query of the present statement, at any depth, is about to run.
+ */
+void
+dg_statement_note_plan(const PlannedStmt *plan)
+{
+	if (plan->commandType == CMD_DELETE || plan->commandType == CMD_MERGE || plan->hasModifyingCTE)
+		deleting_serial = serial;
+}
+
+/*
+ * May the present statement delete rows? Where the library came too late to
+ * know, it may.
+ */
+bool
+dg_statement_may_delete(void)
+{
+	return deleting_serial == serial || GetCurrentStatementStartTimestamp() == loaded_during;
+}
+
+/*
  * Enters a nested level; returns what dg_statement_leave() restores.
  */
-int
+DgNesting
 dg_statement_enter(void)
 {
-	return depth++;
+	DgNesting	saved = nesting;
+
+	nesting.depth++;
+	return saved;
+}
+
+/*
+ * From here to dg_statement_leave() what is deleted is "role"'s doing;
+ * InvalidOid: that of whoever is the current user then.
+ */
+void
+dg_statement_set_role(Oid role)
+{
+	nesting.role = role;
 }
 
 void
-dg_statement_leave(int saved)
+dg_statement_leave(DgNesting saved)
 {
-	depth = saved;
+	nesting = saved;
+}
+
+/*
+ * The role whose doing it is that rows are deleted now.
+ */
+Oid
+dg_statement_role(void)
+{
+	return OidIsValid(nesting.role) ? nesting.role : GetUserId();
+}
+
+/*
+ * Did the current statement begin before the library was loaded?
+ */
+bool
+dg_statement_unseen(void)
+{
+	return loaded_during != 0 && GetCurrentStatementStartTimestamp() == loaded_during;
 }
 
 /*

@@ -18,6 +18,8 @@
 #include "guard.h"
 
 #include "access/genam.h"
+#include "access/transam.h"
+#include "access/xact.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -85,6 +87,36 @@ dg_store_at_stake(void)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return result;
+}
+
+/* The transaction that has shown tokens for it, where those are needed. */
+static FullTransactionId allowed_in;
+
+void
+dg_store_allow_drop(void)
+{
+	allowed_in = GetTopFullTransactionId();
+}
+
+/*
+ * May this transaction drop the extension and tables of the bin, if nothing is
+ * in them?
+ */
+bool
+dg_store_drop_allowed(void)
+{
+	return !dg_locked ||
+		(FullTransactionIdIsValid(allowed_in) &&
+		 FullTransactionIdEquals(allowed_in, GetTopFullTransactionIdIfAny()));
+}
+
+void
+dg_store_refuse_drop(const char *what)
+{
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_TOKEN_REQUIRED),
+			 errmsg("cannot drop %s: deletion_guard.locked is set", what),
+			 errhint("Call deletion_guard.allow_drop() with tokens for the act \"unguard\" of \"extension deletion_guard\" first, in the same transaction.")));
 }
 
 /* ----------------------------------------------------------------------
@@ -250,7 +282,11 @@ check_drop_extension(DropStmt *stmt)
 
 	foreach(lc, stmt->objects)
 	{
-		if (strcmp(strVal(lfirst(lc)), "deletion_guard") == 0 && dg_store_at_stake())
+		if (strcmp(strVal(lfirst(lc)), "deletion_guard") != 0)
+			continue;
+		if (!dg_store_drop_allowed())
+			dg_store_refuse_drop("extension deletion_guard");
+		if (dg_store_at_stake())
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_PROTECTED_STORE),
 					 errmsg("cannot drop extension deletion_guard: tables are guarded, or the bin holds deleted rows"),

@@ -124,7 +124,7 @@ may_lose_links(Oid relid)
 	bool		result = false;
 	ListCell   *lc;
 
-	foreach(lc, copyObject(RelationGetFKeyList(rel)))
+	foreach(lc, dg_foreign_keys(rel))
 	{
 		HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(((ForeignKeyCacheInfo *) lfirst(lc))->conoid));
 		char		action = ((Form_pg_constraint) GETSTRUCT(tuple))->confdeltype;

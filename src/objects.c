@@ -146,6 +146,11 @@ dg_installing(void)
 const DgObjects *
 dg_objects(void)
 {
+	if (!dg_installed() && OidIsValid(get_extension_oid("deletion_guard", true)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"deletion_guard\" in this database is older than its library"),
+				 errhint("Run ALTER EXTENSION deletion_guard UPDATE.")));
 	if (!dg_installed())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

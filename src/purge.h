@@ -46,7 +46,12 @@ extern bool dg_refusal_set(DgRefusal *refusal, int sqlstate, const char *reason,
 						   const char *fmt,...) pg_attribute_printf(5, 6);
 extern bool dg_refusal_detail(DgRefusal *refusal, const char *fmt,...) pg_attribute_printf(2, 3);
 extern bool dg_refusal_of_token(DgRefusal *refusal, DgTokenStatus status, const DgTokenDetail *detail);
-extern void dg_refuse(const DgRefusal *refusal, const char *act) pg_attribute_noreturn();
+pg_noreturn extern void dg_refuse(const DgRefusal *refusal, const char *act);
+
+/* of the ledger; written by a process of its own, see autonomous.c */
+#define DG_EVENT_REFUSAL	"refusal"
+
+extern void dg_refusal_record(const char *details);
 
 /* purge_authority.c */
 typedef struct DgAuthority
@@ -57,11 +62,15 @@ typedef struct DgAuthority
 	bool		retired;
 } DgAuthority;
 
-extern DgAuthority *dg_authority_find(const char *name);
+extern DgAuthority *dg_authority_find(const char *name, DgRefusal *refusal);
 extern int	dg_authorities_active(void);
 extern void dg_lock_authorities(LOCKMODE mode);
 extern int	dg_approvals_required(void);
 extern void dg_approvals_raise(void);
+
+/* purge_file.c */
+extern bool dg_authorities_in_file(void);
+extern bool dg_authorities_read(List **list, DgRefusal *refusal);
 
 /* purge_approval.c */
 
@@ -141,14 +150,27 @@ extern bool dg_purge_check(const DgApproval *approval, DgRequest **request, DgPl
 						   DgRefusal *refusal);
 
 /* purge_digest.c */
+#define DG_KEY_DIGEST_SIZE	16
+
 typedef struct DgPurgeDigest DgPurgeDigest;
 
+extern void dg_salted_bytes_digest(const uint8 *salt, const char *data, size_t len, uint8 *digest);
 extern void dg_salted_digest(const uint8 *salt, const char *value, uint8 *digest);
 extern int	dg_canonical_output_begin(void);
 extern DgPurgeDigest *dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part,
 											const uint8 *salt);
 extern int64 dg_purge_digest_part(DgPurgeDigest *digest, const DgPlanPart *part);
 extern void dg_purge_digest_end(DgPurgeDigest *digest, int64 *rows, uint8 *sum);
+
+/* purge_subtract.c */
+typedef struct DgPurgeSubtract DgPurgeSubtract;
+
+extern DgPurgeSubtract *dg_purge_subtract_begin(Oid relid, TupleDesc desc, List *tenants);
+extern int64 dg_purge_of_row(DgPurgeSubtract *subtract, TupleTableSlot *slot);
+
+/* purge_log.c */
+extern void dg_purge_log_init(void);
+extern void dg_hide_tokens_in_activity(void);
 
 /* purge_certificate.c */
 extern Datum dg_certificate(int64 purge);

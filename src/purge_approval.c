@@ -33,8 +33,8 @@ find_signer(const char *token, int len, DgRefusal *refusal)
 		dg_refusal_of_token(refusal, status, NULL);
 		return NULL;
 	}
-	authority = dg_authority_find(kid);
-	if (authority == NULL)
+	authority = dg_authority_find(kid, refusal);
+	if (authority == NULL && refusal->message == NULL)
 		dg_refusal_set(refusal, DG_ERRCODE_TOKEN_UNKNOWN_AUTHORITY, "unknown_authority",
 					   "Enrol it with deletion_guard.add_authority(), or name one that is in the token's \"kid\".",
 					   "authority \"%s\" is not enrolled", kid);
@@ -82,10 +82,12 @@ verify_with_key(const char *token, int len, const DgAuthority *authority, DgToke
 bool
 dg_approval_verify(const char *token, int len, DgApproval *approval, DgRefusal *refusal)
 {
-	DgAuthority *authority = find_signer(token, len, refusal);
+	DgAuthority *authority;
 	DgTokenDetail detail = {0};
 	DgTokenStatus status;
 
+	dg_hide_tokens_in_activity();
+	authority = find_signer(token, len, refusal);
 	if (authority == NULL)
 		return false;
 	refusal->authority = authority->name;

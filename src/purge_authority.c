@@ -11,6 +11,9 @@
  * neither can come back under another guise, and the last active one cannot be
  * retired: nobody could approve anything again.
  *
+ * Where deletion_guard.authorities_file is set, the registry does not count, and
+ * the file's authorities are all there are (purge_file.c).
+ *
  * The number of approvals only rises by itself. deletion_guard.approvals raises
  * it; what was once in force is remembered, and lowering it takes tokens.
  *
@@ -57,17 +60,37 @@ dg_lock_authorities(LOCKMODE mode)
 	dg_lock_object(relid, 0, mode);
 }
 
+static DgAuthority *
+find_in_file(const char *name, DgRefusal *refusal)
+{
+	List	   *authorities;
+	ListCell   *lc;
+
+	if (!dg_authorities_read(&authorities, refusal))
+		return NULL;
+	foreach(lc, authorities)
+	{
+		DgAuthority *authority = lfirst(lc);
+
+		if (strcmp(authority->name, name) == 0)
+			return authority;
+	}
+	return NULL;
+}
+
 /*
- * Finds an authority, active or retired; NULL if there is none of that name.
- * The caller is connected to SPI.
+ * Finds an authority, active or retired; NULL if there is none of that name,
+ * with a refusal if nobody can tell. The caller is connected to SPI.
  */
 DgAuthority *
-dg_authority_find(const char *name)
+dg_authority_find(const char *name, DgRefusal *refusal)
 {
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(name)};
 	DgAuthority *authority;
 
+	if (dg_authorities_in_file())
+		return find_in_file(name, refusal);
 	if (dg_purge_select("SELECT name, public_key, fingerprint, retired_at IS NOT NULL"
 						" FROM ONLY deletion_guard.authority WHERE name = $1",
 						1, types, values, NULL) == 0)
@@ -94,12 +117,23 @@ count(const char *sql)
 int
 dg_authorities_active(void)
 {
+	List	   *authorities;
+	DgRefusal	refusal = {0};
+
+	if (dg_authorities_in_file())
+	{
+		if (!dg_authorities_read(&authorities, &refusal))
+			dg_refuse(&refusal, "authorities");
+		return list_length(authorities);
+	}
 	return (int) count("SELECT count(*) FROM ONLY deletion_guard.authority WHERE retired_at IS NULL");
 }
 
 static bool
 ever_enrolled(void)
 {
+	if (dg_authorities_in_file())
+		return true;
 	return count("SELECT count(*) FROM ONLY deletion_guard.authority") > 0;
 }
 
@@ -272,6 +306,19 @@ enrol(const char *name, const EnrolledKey *key, List *approvals)
 }
 
 /*
+ * The registry is not written where it does not count.
+ */
+static void
+require_registry(void)
+{
+	if (dg_authorities_in_file())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("authorities are those of the file \"%s\"", dg_authorities_file),
+				 errhint("Whoever may write that file adds and removes them there.")));
+}
+
+/*
  * add_authority(name text, public_key text, VARIADIC tokens text[]) -> text
  */
 Datum
@@ -283,6 +330,7 @@ dg_add_authority(PG_FUNCTION_ARGS)
 	List	   *approvals = NIL;
 
 	PreventCommandIfReadOnly("add_authority()");
+	require_registry();
 	name = authority_name(fcinfo);
 	if (PG_ARGISNULL(1))
 		ereport(ERROR,
@@ -320,7 +368,7 @@ names_authority(const DgTokenClaims *claims, void *arg)
 static void
 require_active(const char *name)
 {
-	DgAuthority *authority = dg_authority_find(name);
+	DgAuthority *authority = dg_authority_find(name, NULL);
 
 	if (authority == NULL)
 		ereport(ERROR,
@@ -351,6 +399,7 @@ dg_retire_authority(PG_FUNCTION_ARGS)
 	Datum		values[3];
 
 	PreventCommandIfReadOnly("retire_authority()");
+	require_registry();
 	name = authority_name(fcinfo);
 	SPI_connect();
 	dg_lock_authorities(ExclusiveLock);

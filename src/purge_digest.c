@@ -30,7 +30,6 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-#define KEY_DIGEST_SIZE		16
 #define DIGESTS_PER_CHUNK	2000
 
 /* The columns of one bin table. */
@@ -70,18 +69,28 @@ hash_salted(pg_cryptohash_ctx *ctx, const uint8 *salt, const char *data, size_t 
 }
 
 /*
+ * The salted digest of a canonical text.
+ */
+void
+dg_salted_bytes_digest(const uint8 *salt, const char *data, size_t len, uint8 *digest)
+{
+	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
+
+	hash_salted(ctx, salt, data, len, digest);
+	pg_cryptohash_free(ctx);
+}
+
+/*
  * The salted digest of one text.
  */
 void
 dg_salted_digest(const uint8 *salt, const char *value, uint8 *digest)
 {
-	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
 	StringInfoData buf;
 
 	initStringInfo(&buf);
 	dg_put_text(&buf, value);
-	hash_salted(ctx, salt, buf.data, buf.len, digest);
-	pg_cryptohash_free(ctx);
+	dg_salted_bytes_digest(salt, buf.data, buf.len, digest);
 }
 
 /*
@@ -266,7 +275,7 @@ flush_keys(DgPurgeDigest *digest)
 
 	if (digest->nkeys == 0)
 		return;
-	values[3] = PointerGetDatum(dg_bytea(digest->keys, digest->nkeys * KEY_DIGEST_SIZE));
+	values[3] = PointerGetDatum(dg_bytea(digest->keys, digest->nkeys * DG_KEY_DIGEST_SIZE));
 	dg_spi_execute("INSERT INTO deletion_guard.purged_key (purge_id, table_no, chunk, digests)"
 				   " VALUES ($1, $2, $3, $4)", 4, types, values, NULL);
 	digest->chunk++;
@@ -284,7 +293,7 @@ hash_key(DgPurgeDigest *digest, TupleTableSlot *slot)
 	foreach(lc, digest->columns.key)
 		put_value(digest, slot, lfirst_int(lc));
 	hash_salted(digest->hash, digest->salt, digest->buf.data, digest->buf.len, hash);
-	memcpy(digest->keys + digest->nkeys * KEY_DIGEST_SIZE, hash, KEY_DIGEST_SIZE);
+	memcpy(digest->keys + digest->nkeys * DG_KEY_DIGEST_SIZE, hash, DG_KEY_DIGEST_SIZE);
 	digest->nkeys++;
 }
 
@@ -316,7 +325,7 @@ dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part, const
 	digest->table_no = table_no;
 	digest->relation_name = part->relation_name;
 	digest->salt = salt;
-	digest->keys = palloc(DIGESTS_PER_CHUNK * KEY_DIGEST_SIZE);
+	digest->keys = palloc(DIGESTS_PER_CHUNK * DG_KEY_DIGEST_SIZE);
 	digest->row_context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard purge row",
 												ALLOCSET_DEFAULT_SIZES);
 	digest->hash = pg_cryptohash_create(PG_SHA256);

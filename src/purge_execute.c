@@ -12,7 +12,9 @@
  *
  * What the purge knows of the tenant goes with the last of its rows: its name
  * and contact, and the reasons given in requests and holds. The deletions it
- * touched lose their statement and reason, which may quote the rows. What stays
+ * touched lose their statement and reason, which may quote the rows, and those
+ * of which nothing is left in the bin their lost links (deletion_link), which
+ * quote keys. What stays
  * is the tenant's key in the deletions' parts, an id by itself, and a digest of
  * it, with the purge's own salt, in the purge's record.
  */
@@ -262,6 +264,12 @@ forget_tenant(const Purge *purge)
 	Oid			types[] = {TEXTOID, INT8OID};
 	Datum		values[] = {CStringGetTextDatum(purge->request->tenant), Int64GetDatum(purge->request->id)};
 
+	dg_spi_execute("DELETE FROM deletion_guard.deletion_link"
+				   " WHERE deletion_id IN (SELECT q.deletion_id FROM deletion_guard.purge_request_part q"
+				   "  WHERE q.request_id = $1)"
+				   " AND deletion_id NOT IN (SELECT p.deletion_id FROM deletion_guard.deletion_part p"
+				   "  WHERE p.deletion_id IN (SELECT q.deletion_id FROM deletion_guard.purge_request_part q"
+				   "   WHERE q.request_id = $1) AND p.rows > p.restored + p.purged)", 1, types + 1, values + 1, NULL);
 	dg_spi_execute("UPDATE deletion_guard.deletion_record SET statement = '(removed by a purge)',"
 				   " reason = CASE WHEN reason IS NOT NULL THEN '(removed by a purge)' END"
 				   " WHERE deletion_id IN (SELECT q.deletion_id FROM deletion_guard.purge_request_part q"

@@ -4,14 +4,19 @@
  *
  * Every refusal has a SQLSTATE and a stable reason code. It is written to the
  * server's log before the error is raised, since the error takes everything
- * else back with it. Neither the record nor the error carries any part of a
+ * else back with it, and handed to a process of its own that counts it in the
+ * table "refusal" and, once a day for the same refusal, makes an entry in the
+ * ledger: a job that is refused every night does not flood it. Neither the record nor the error carries any part of a
  * token or a key; the statement, which may contain a token as a literal, is
  * kept out of both log entries.
  */
 #include "purge.h"
 
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 /* Refusals of this session that the log already has. */
@@ -28,6 +33,8 @@ typedef struct RememberedRefusal
 
 static RememberedRefusal remembered[REMEMBERED_REFUSALS];
 static int	next_remembered = 0;
+
+static char *format(const char *fmt, va_list args) pg_attribute_printf(1, 0);
 
 static char *
 format(const char *fmt, va_list args)
@@ -176,14 +183,53 @@ log_refusal(const DgRefusal *refusal, const char *act)
 {
 	int64		suppressed;
 
+	char	   *details;
+
 	if (already_logged(refusal, &suppressed))
 		return;
+	details = psprintf("{\"act\": %s, \"reason\": %s, \"request\": " INT64_FORMAT
+					   ", \"authority\": %s, \"count\": " INT64_FORMAT "}",
+					   dg_json_string(act), dg_json_string(refusal->reason), refusal->request,
+					   dg_json_string(refusal->authority), suppressed + 1);
+	/* a key that cannot be read is a slip, not an attempt */
+	if (refusal->sqlstate != DG_ERRCODE_BAD_KEY)
+		(void) dg_autonomous(DG_EVENT_REFUSAL, details, details);
 	ereport(LOG,
 			(errmsg("deletion_guard refused %s: %s", act, refusal->reason),
 			 errdetail_log("role=%s request=%lld authority=%s repeated=%lld",
 						   dg_session_role(), (long long) refusal->request,
 						   refusal->authority ? refusal->authority : "-", (long long) suppressed),
 			 errhidestmt(true), errhidecontext(true)));
+}
+
+/*
+ * Counts a refusal, and has the ledger tell of it if it has not today. The
+ * details are those of log_refusal(). Runs in a process and a transaction of
+ * its own.
+ */
+void
+dg_refusal_record(const char *details)
+{
+	Oid			types[] = {TEXTOID, TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(details), CStringGetTextDatum(dg_session_role())};
+
+	SPI_connect();
+	dg_spi_execute("INSERT INTO deletion_guard.refusal AS r"
+				   " (act, reason, request_id, authority, first_at, last_at, last_by, count)"
+				   " SELECT d->>'act', d->>'reason', (d->>'request')::bigint, coalesce(d->>'authority', ''),"
+				   "  now(), now(), $2, (d->>'count')::bigint"
+				   " FROM (SELECT $1::jsonb AS d) x"
+				   " ON CONFLICT (act, reason, request_id, authority) DO UPDATE"
+				   "  SET last_at = now(), last_by = EXCLUDED.last_by, count = r.count + EXCLUDED.count",
+				   2, types, values, NULL);
+	dg_spi_execute("UPDATE deletion_guard.refusal SET recorded_at = now() FROM (SELECT $1::jsonb AS d) x"
+				   " WHERE act = d->>'act' AND reason = d->>'reason' AND request_id = (d->>'request')::bigint"
+				   " AND authority = coalesce(d->>'authority', '')"
+				   " AND (recorded_at IS NULL OR recorded_at <= now() - interval '1 day')",
+				   1, types, values, NULL);
+	if (SPI_processed > 0)
+		(void) dg_ledger_append(DG_EVENT_REFUSAL, details);
+	SPI_finish();
 }
 
 /*

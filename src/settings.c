@@ -11,6 +11,7 @@
 
 #include <limits.h>
 
+#include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
@@ -26,6 +27,8 @@ char	   *dg_retention = NULL;
 int			dg_approvals = 1;
 int			dg_clock_skew = 30;
 bool		dg_restoring = false;
+bool		dg_locked = false;
+char	   *dg_authorities_file = NULL;
 int			dg_ddl = DG_DDL_REFUSE;
 
 static const struct config_enum_entry limit_action_options[] = {
@@ -121,6 +124,35 @@ dg_retention_seconds(void)
 	if (dg_retention == NULL || !parse_retention(dg_retention, &seconds))
 		return -1;
 	return seconds;
+}
+
+static bool
+check_absolute(char **newval, void **extra, GucSource source)
+{
+	if (*newval == NULL || **newval == '\0' || is_absolute_path(*newval))
+		return true;
+	GUC_check_errdetail("The path must be absolute.");
+	return false;
+}
+
+/*
+ * Settings that SQL cannot change. Where the library is preloaded they take a
+ * restart; elsewhere the server's configuration file decides, and ALTER SYSTEM
+ * is refused.
+ */
+static void
+define_server_settings(void)
+{
+	GucContext	context = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
+
+	DefineCustomBoolVariable("deletion_guard.locked",
+							 "Whether giving up protection takes a token: unguard_table(), DROP EXTENSION, dropping tables of the bin.",
+							 NULL, &dg_locked, false, context, GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
+	DefineCustomStringVariable("deletion_guard.authorities_file",
+							   "File with the only authorities whose tokens count.",
+							   "Empty: those enrolled in the database.",
+							   &dg_authorities_file, "", context, GUC_DISALLOW_IN_AUTO_FILE,
+							   check_absolute, NULL, NULL);
 }
 
 static void
@@ -220,5 +252,6 @@ dg_define_settings(void)
 	define_session_settings();
 	define_ceilings();
 	define_purge_settings();
+	define_server_settings();
 	MarkGUCPrefixReserved("deletion_guard");
 }

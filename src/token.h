@@ -52,6 +52,9 @@
 
 #define DG_TOKEN_MAX_APPROVALS		1000
 
+/* In a file of authorities. */
+#define DG_TOKEN_MAX_AUTHORITIES	32
+
 /* Seconds by which two clocks may differ, for callers without a setting. */
 #define DG_TOKEN_DEFAULT_CLOCK_SKEW 30
 #define DG_TOKEN_MAX_CLOCK_SKEW		86400
@@ -205,6 +208,19 @@ typedef struct DgTokenDetail
 	char		library[128];	/* OpenSSL's reason, or empty */
 } DgTokenDetail;
 
+/* What a file of authorities says. */
+typedef struct DgTokenAuthority
+{
+	char		name[DG_TOKEN_MAX_NAME + 1];
+	DgTokenKey *key;
+} DgTokenAuthority;
+
+typedef struct DgTokenAuthorities
+{
+	int			count;
+	DgTokenAuthority items[DG_TOKEN_MAX_AUTHORITIES];
+} DgTokenAuthorities;
+
 /* token_status.c */
 extern const char *dg_token_status_message(DgTokenStatus status);
 extern const char *dg_token_status_reason(DgTokenStatus status);
@@ -227,6 +243,12 @@ extern const char *dg_token_key_algorithm_name(const DgTokenKey *key);
 extern const char *dg_token_key_pem(const DgTokenKey *key);
 extern const char *dg_token_key_fingerprint(const DgTokenKey *key);
 extern const unsigned char *dg_token_key_fingerprint_bytes(const DgTokenKey *key);
+
+/* token_authorities.c */
+extern DgTokenStatus dg_token_authorities_parse(const char *text, size_t len,
+												DgTokenAuthorities **authorities,
+												DgTokenDetail *detail);
+extern void dg_token_authorities_free(DgTokenAuthorities *authorities);
 
 /* token_verify.c */
 extern DgTokenStatus dg_token_verify(const char *token, size_t len,

@@ -60,6 +60,15 @@ RETURNS void
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'dg_set_approvals';
 
+CREATE FUNCTION deletion_guard.allow_drop(VARIADIC tokens text[] = '{}') RETURNS void
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_allow_drop';
+
+CREATE FUNCTION deletion_guard.authority_source(OUT source text, OUT active bigint, OUT problem text)
+RETURNS record
+LANGUAGE C STABLE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_authority_source';
+
 CREATE FUNCTION deletion_guard.key_fingerprint(public_key text) RETURNS text
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'dg_key_fingerprint';
@@ -73,6 +82,8 @@ REVOKE EXECUTE ON FUNCTION deletion_guard.audience(),
 	deletion_guard.add_authority(text, text, text[]),
 	deletion_guard.retire_authority(text, text[]),
 	deletion_guard.set_approvals(integer, text[]),
+	deletion_guard.allow_drop(text[]),
+	deletion_guard.authority_source(),
 	deletion_guard.key_fingerprint(text),
 	deletion_guard.check_token(text) FROM PUBLIC;
 
@@ -87,6 +98,10 @@ COMMENT ON FUNCTION deletion_guard.retire_authority(text, text[]) IS
 	'accept no more tokens of an authority';
 COMMENT ON FUNCTION deletion_guard.set_approvals(integer, text[]) IS
 	'how many distinct authorities a purge needs at least; fewer than now takes tokens';
+COMMENT ON FUNCTION deletion_guard.allow_drop(text[]) IS
+	'let this transaction drop the extension, or empty tables of the bin, where deletion_guard.locked is set; takes tokens';
+COMMENT ON FUNCTION deletion_guard.authority_source() IS
+	'where the authorities that count come from: the registry, or deletion_guard.authorities_file';
 COMMENT ON FUNCTION deletion_guard.key_fingerprint(text) IS
 	'SHA-256 of a public key in its canonical form, as a token for add_authority() names it';
 COMMENT ON FUNCTION deletion_guard.check_token(text) IS

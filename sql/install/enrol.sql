@@ -52,12 +52,12 @@ REVOKE EXECUTE ON FUNCTION deletion_guard.guard_schema FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.guard_schema IS
 	'guards every table of a schema that has the tenant column, or one path of foreign keys to it; problem says why a table was left out; with include_future, later tables too';
 
-CREATE FUNCTION deletion_guard.unguard_table(target regclass) RETURNS void
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+CREATE FUNCTION deletion_guard.unguard_table(target regclass, VARIADIC tokens text[] = '{}') RETURNS void
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_unguard_table';
 REVOKE EXECUTE ON FUNCTION deletion_guard.unguard_table FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.unguard_table IS
-	'makes deletions from a table final again; what is in the bin stays there; for the owner of the table; ACCESS EXCLUSIVE lock';
+	'makes deletions from a table final again; what is in the bin stays there; for the owner of the table; ACCESS EXCLUSIVE lock; takes tokens where deletion_guard.locked is set';
 
 CREATE VIEW deletion_guard.guarded_table AS
 	SELECT g.relation,
@@ -91,7 +91,8 @@ CREATE EVENT TRIGGER deletion_guard_ddl_start ON ddl_command_start
 	EXECUTE FUNCTION deletion_guard.ddl_start();
 ALTER EVENT TRIGGER deletion_guard_ddl_start ENABLE ALWAYS;
 CREATE EVENT TRIGGER deletion_guard_ddl_end ON ddl_command_end
-	WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE')
+	WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE', 'CREATE SCHEMA',
+		'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE')
 	EXECUTE FUNCTION deletion_guard.ddl_end();
 ALTER EVENT TRIGGER deletion_guard_ddl_end ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER deletion_guard_ddl_start IS 'loads deletion_guard before a command can go round it';

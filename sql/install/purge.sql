@@ -82,6 +82,22 @@ CREATE TABLE deletion_guard.purged_key
 );
 ALTER TABLE deletion_guard.purged_key ALTER digests SET STORAGE EXTERNAL;
 
+-- What was refused, each kind once: "request_id" 0 and "authority" '' where none
+-- is known. The ledger tells of each kind once a day at most.
+CREATE TABLE deletion_guard.refusal
+(
+	act text COLLATE "C",
+	reason text COLLATE "C",
+	request_id bigint,
+	authority text COLLATE "C",
+	first_at timestamptz NOT NULL,
+	last_at timestamptz NOT NULL,
+	last_by text NOT NULL,
+	count bigint NOT NULL,
+	recorded_at timestamptz,			-- in the ledger
+	PRIMARY KEY (act, reason, request_id, authority)
+);
+
 -- While a hold is not released, nothing of its tenant is purged.
 CREATE TABLE deletion_guard.hold
 (
@@ -104,6 +120,7 @@ SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purge_record', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purge_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purge_table', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purged_key', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.refusal', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.hold', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.hold_id_seq', '');
 
@@ -147,6 +164,10 @@ CREATE FUNCTION deletion_guard.verify_certificate(certificate jsonb, OUT ok bool
 RETURNS record
 LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'dg_verify_certificate';
+
+CREATE FUNCTION deletion_guard.purge_of(row_value anyelement) RETURNS bigint
+LANGUAGE C STABLE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_purge_of';
 
 -- What a request would remove, part by part, as reviewed and as it is now.
 CREATE VIEW deletion_guard.purge_request_detail AS
@@ -196,6 +217,7 @@ REVOKE EXECUTE ON FUNCTION
 	deletion_guard.release_hold(bigint, text[]),
 	deletion_guard.purge_certificate(bigint),
 	deletion_guard.verify_certificate(jsonb),
+	deletion_guard.purge_of(anyelement),
 	deletion_guard.purge_plan(bigint) FROM PUBLIC;
 
 COMMENT ON TABLE deletion_guard.purge_request_record IS 'requests to purge; see the view purge_request';
@@ -205,6 +227,7 @@ COMMENT ON TABLE deletion_guard.purge_record IS 'purges, without personal data';
 COMMENT ON SEQUENCE deletion_guard.purge_id_seq IS 'ids of purges';
 COMMENT ON TABLE deletion_guard.purge_table IS 'purges by table';
 COMMENT ON TABLE deletion_guard.purged_key IS 'salted digests of purged rows'' keys, which a rehydration subtracts';
+COMMENT ON TABLE deletion_guard.refusal IS 'purges and other acts that were refused: why, how often, when, and in whose session last';
 COMMENT ON TABLE deletion_guard.hold IS 'tenants of whom nothing may be purged, until released';
 COMMENT ON SEQUENCE deletion_guard.hold_id_seq IS 'ids of holds';
 COMMENT ON VIEW deletion_guard.purge_request IS 'requests to purge, open and closed';
@@ -223,6 +246,8 @@ COMMENT ON FUNCTION deletion_guard.release_hold(bigint, text[]) IS
 COMMENT ON FUNCTION deletion_guard.purge_certificate(bigint) IS 'the certificate of a purge';
 COMMENT ON FUNCTION deletion_guard.verify_certificate(jsonb) IS
 	'is this certificate what the ledger says';
+COMMENT ON FUNCTION deletion_guard.purge_of(anyelement) IS
+	'the purge that removed a row with this key from this table, null if none did; annulled purges do not count';
 COMMENT ON FUNCTION deletion_guard.purge_plan(bigint) IS
 	'what a request would remove, table by table, when it is due and whether the tenant is on hold';
 

@@ -100,9 +100,11 @@ CREATE TABLE deletion_guard.deletion_link
 	columns name[] NOT NULL,
 	before text[] NOT NULL,
 	after text[] NOT NULL,
-	restored boolean NOT NULL DEFAULT false
+	restored boolean NOT NULL DEFAULT false,
+	waiting boolean NOT NULL DEFAULT false		-- the deletion was undone, but the row was not there
 );
 CREATE INDEX deletion_link_deletion_idx ON deletion_guard.deletion_link (deletion_id);
+CREATE INDEX deletion_link_waiting_idx ON deletion_guard.deletion_link (relation) WHERE waiting;
 
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_link', '');
 -- Rows of the tenant table that were deleted, for the ceiling on them. A row

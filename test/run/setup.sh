@@ -73,11 +73,12 @@ link_all()
 
 private_server()
 {
-	local root="$WORK/server" bindir libdir sharedir
+	local root="$WORK/server" bindir libdir sharedir includedir
 
 	bindir=$("$PG_CONFIG" --bindir)
 	libdir=$("$PG_CONFIG" --pkglibdir)
 	sharedir=$("$PG_CONFIG" --sharedir)
+	includedir=$("$PG_CONFIG" --includedir)
 	BIN=$root$bindir
 	mkdir -p "$BIN"
 	PGXSDIR=$(dirname "$("$PG_CONFIG" --pgxs)")
@@ -85,6 +86,7 @@ private_server()
 	cp -L "$bindir"/* "$BIN"
 	link_all "$libdir" "$root$libdir"
 	link_all "$sharedir" "$root$sharedir"
+	link_all "$includedir" "$root$includedir"
 	rm "$root$sharedir/extension"
 	link_all "$sharedir/extension" "$root$sharedir/extension"
 	rm -f "$root$libdir/deletion_guard.so" "$root$sharedir/extension/deletion_guard"[.-]*

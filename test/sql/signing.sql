@@ -86,7 +86,7 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- Everything that deletion_guard knows, to see that nothing has changed.
+-- Everything that deletion_guard knows but refusals, to see that nothing has changed.
 CREATE FUNCTION signing.state() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
 	t regclass;
@@ -94,9 +94,11 @@ DECLARE
 	all_rows text := '';
 BEGIN
 	FOR t IN SELECT oid FROM pg_class WHERE relkind = 'r'
-		AND relnamespace IN ('deletion_guard'::regnamespace, 'deletion_guard_bin'::regnamespace) ORDER BY oid
+		AND relnamespace IN ('deletion_guard'::regnamespace, 'deletion_guard_bin'::regnamespace)
+		AND oid <> 'deletion_guard.refusal'::regclass ORDER BY oid
 	LOOP
-		EXECUTE format('SELECT string_agg(t::text, E''\n'' ORDER BY t::text) FROM %s t', t) INTO rows;
+		EXECUTE format('SELECT string_agg(t::text, E''\n'' ORDER BY t::text) FROM %s t %s', t,
+			CASE WHEN t = 'deletion_guard.ledger'::regclass THEN 'WHERE event <> ''refusal''' END) INTO rows;
 		all_rows := all_rows || t || coalesce(rows, '');
 	END LOOP;
 	RETURN md5(all_rows);

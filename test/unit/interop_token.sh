@@ -18,7 +18,6 @@ digest=00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff
 python=${PYTHON:-/usr/bin/python3}
 node=${NODE:-node}
 npm=${NPM:-npm}
-sign="${SIGN_SHELL:-sh} $top/script/deletion_guard_sign"
 run=0
 failed=0
 
@@ -39,6 +38,11 @@ skip()
 {
 	run=$((run + 1))
 	echo "ok $run - $1 # SKIP $2"
+}
+
+tool()
+{
+	${SIGN_SHELL:-sh} "$top/script/deletion_guard_sign" "$@"
 }
 
 # check KEY-FILE: judge the token on standard input
@@ -66,8 +70,8 @@ if [ -z "$token_check" ]; then
 fi
 
 cd "$work" || exit 1
-$sign keygen ed 2>log || { cat log; exit 1; }
-$sign keygen --alg es256 es 2>log || { cat log; exit 1; }
+tool keygen ed 2>log || { cat log; exit 1; }
+tool keygen --alg es256 es 2>log || { cat log; exit 1; }
 
 cat >claims.json <<END
 {"act": "purge", "aud": "$audience", "rows": 1200, "digest": "$digest",
@@ -77,7 +81,7 @@ END
 
 echo "# script/deletion_guard_sign"
 for key in ed es; do
-	$sign sign --key $key.key --kid legal claims.json >token 2>log
+	tool sign --key $key.key --kid legal claims.json >token 2>log
 	is "script, $key" "$(check $key.pub <token)" ok
 	is "script, $key, shown claims" "$(grep -c ' tenant_name *"Ärzte & Söhne €"$' log)" 1
 	is "script, $key, one line of output" "$(wc -l <token | tr -d ' ')" 1
@@ -87,27 +91,27 @@ for key in ed es; do
 	now=$(date +%s)
 	is "script, $key, too early" "$(check $key.pub $((now - 100)) <token)" "issued_in_future iat"
 	is "script, $key, too late" "$(check $key.pub $((now + 700)) <token)" "expired exp"
-	is "script, $key, show" "$($sign show - <token | grep -c '^  request  *4$')" 1
+	is "script, $key, show" "$(tool show - <token | grep -c '^  request  *4$')" 1
 	i=0
 	good=0
 	while [ $i -lt 20 ]; do
-		[ "$($sign sign --key $key.key --kid legal 2>log <claims.json | check $key.pub)" = ok ] && good=$((good + 1))
+		[ "$(tool sign --key $key.key --kid legal 2>log <claims.json | check $key.pub)" = ok ] && good=$((good + 1))
 		i=$((i + 1))
 	done
 	is "script, $key, twenty more" $good 20
 done
-$sign sign --key ed.key --kid legal <claims.json 2>log >token
+tool sign --key ed.key --kid legal <claims.json 2>log >token
 is "script, key of another kind" "$(check es.pub <token)" "alg_mismatch alg"
 is "script, two tokens differ in jti" \
-	"$(for i in 1 2; do $sign sign --key ed.key --kid legal <claims.json 2>log; done | cut -d . -f 2 | sort -u | wc -l | tr -d ' ')" 2
-$sign sign --key ed.key --kid legal --expires 60 <claims.json 2>log >token
+	"$(for i in 1 2; do tool sign --key ed.key --kid legal <claims.json 2>log; done | cut -d . -f 2 | sort -u | wc -l | tr -d ' ')" 2
+tool sign --key ed.key --kid legal --expires 60 <claims.json 2>log >token
 is "script, --expires, inside" "$(check ed.pub $(($(date +%s) + 55)) <token)" ok
 is "script, --expires, outside" "$(check ed.pub $(($(date +%s) + 95)) <token)" "expired exp"
-is "script, fingerprint of both halves" "$($sign fingerprint ed.key)" "$($sign fingerprint ed.pub)"
+is "script, fingerprint of both halves" "$(tool fingerprint ed.key)" "$(tool fingerprint ed.pub)"
 printf '{"act":"release_hold","aud":"%s","hold":3,"iat":1000,"nbf":1000,"exp":2000,"jti":"a"}' $audience |
-	$sign sign --key ed.key --kid legal 2>log >token
+	tool sign --key ed.key --kid legal 2>log >token
 is "script, nothing to add" "$(check ed.pub 1500 <token)" ok
-is "script, nothing added" "$($sign show - <token | grep -Ec '^  (iat|nbf|exp|jti) ')" 4
+is "script, nothing added" "$(tool show - <token | grep -Ec '^  (iat|nbf|exp|jti) ')" 4
 
 # refused NAME CLAIMS [OPTION ...]
 refused()
@@ -115,7 +119,7 @@ refused()
 	name=$1
 	printf '%s' "$2" >bad.json
 	shift 2
-	got=$($sign sign --key ed.key --kid legal "$@" <bad.json 2>log) && got="signed: $got"
+	got=$(tool sign --key ed.key --kid legal "$@" <bad.json 2>log) && got="signed: $got"
 	is "script refuses $name" "$got" ""
 }
 base="\"act\":\"release_hold\",\"aud\":\"$audience\",\"hold\":3"
@@ -138,13 +142,13 @@ refused "--expires beside exp" "{$base,\"exp\":99}" --expires 5
 refused "an expiry that is no number" "{$base}" --expires 5x
 refused "a path for a kid" "{$base}" --kid ../x
 printf '{%s,"reason":"\000"}' "$base" >bad.json
-is "script refuses a NUL" "$($sign sign --key ed.key --kid legal <bad.json 2>log)" ""
+is "script refuses a NUL" "$(tool sign --key ed.key --kid legal <bad.json 2>log)" ""
 cp ed.key before
-$sign keygen ed 2>log
+tool keygen ed 2>log
 is "script overwrites no key" "$? $(cmp ed.key before && echo same)" "1 same"
 is "private key is private" "$(find ed.key -perm 600)" ed.key
 openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out rsa.key 2>log
-is "script refuses RSA" "$($sign sign --key rsa.key --kid legal <claims.json 2>log)" ""
+is "script refuses RSA" "$(tool sign --key rsa.key --kid legal <claims.json 2>log)" ""
 
 echo "# Python: PyJWT"
 cat >make.py <<'END'
@@ -170,7 +174,7 @@ if "$python" -c 'import jwt, cryptography' 2>log; then
 		"$python" make.py "$alg" "$key.key" >token 2>log || cat log
 		is "PyJWT, $alg" "$(check "$key.pub" <token)" ok
 		is "PyJWT, $alg, changed" "$(tampered 2 <token | check "$key.pub")" bad_signature
-		is "PyJWT reads the script's $alg" "$($sign sign --key "$key.key" --kid legal <claims.json 2>log |
+		is "PyJWT reads the script's $alg" "$(tool sign --key "$key.key" --kid legal <claims.json 2>log |
 			PYTHONIOENCODING=utf-8 "$python" read.py "$alg" "$key.pub" $audience)" "Ärzte & Söhne €"
 	done
 else
@@ -208,8 +212,8 @@ END
 echo '{"private": true}' >package.json
 if ! command -v "$node" >log 2>&1; then
 	skip "jose" "Node is not installed"
-elif ! "$npm" install --silent --no-audit --no-fund --no-package-lock jose >log 2>&1; then
-	skip "jose" "the package jose cannot be installed"
+elif ! timeout -k 5 60 "$npm" install --silent --no-audit --no-fund --no-package-lock jose >log 2>&1; then
+	skip "jose" "npm did not install the package jose within a minute"
 else
 	for pair in EdDSA:ed ES256:es; do
 		alg=${pair%:*}
@@ -219,7 +223,7 @@ else
 		is "jose, $alg, changed" "$(tampered 2 <token | check "$key.pub")" bad_signature
 		"$node" jwk.mjs "$alg" "$key.pub" >key.jwk 2>log || cat log
 		is "jose, $alg, key as JWK" "$(check key.jwk <token)" ok
-		is "jose reads the script's $alg" "$($sign sign --key "$key.key" --kid legal <claims.json 2>log |
+		is "jose reads the script's $alg" "$(tool sign --key "$key.key" --kid legal <claims.json 2>log |
 			"$node" read.mjs "$alg" "$key.pub" $audience)" "Ärzte & Söhne €"
 	done
 	if "$node" make.mjs Ed25519 ed.key >token 2>log; then

@@ -1,0 +1,93 @@
+/*
+ * purge_unguard.c
+ *		Giving up protection: unguard_table() and allow_drop().
+ *
+ * Where deletion_guard.locked is set, which only whoever starts the server can,
+ * giving up protection takes tokens for the act "unguard": for one table, its
+ * name; for DROP EXTENSION and for dropping tables of the bin,
+ * "extension deletion_guard". The latter is permitted to the transaction that
+ * has shown the tokens.
+ */
+#include "purge.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "guard.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(dg_unguard_table);
+PG_FUNCTION_INFO_V1(dg_allow_drop);
+
+#define EXTENSION_CLAIM "extension deletion_guard"
+
+static bool
+names_relation(const DgTokenClaims *claims, void *arg)
+{
+	return strcmp(claims->relation, (const char *) arg) == 0;
+}
+
+/*
+ * Verifies the tokens, if any are needed or given. The caller is connected to
+ * SPI.
+ */
+static List *
+authorise(ArrayType *tokens, char *relation, const char *what)
+{
+	bool		given = tokens != NULL && ArrayGetNItems(ARR_NDIM(tokens), ARR_DIMS(tokens)) > 0;
+
+	if (!dg_locked && !given)
+		return NIL;
+	dg_lock_authorities(ShareLock);
+	return dg_authorise(DG_TOKEN_ACT_UNGUARD, tokens, names_relation, relation, what);
+}
+
+/*
+ * unguard_table(target regclass, VARIADIC tokens text[]) -> void. What is in
+ * the bin stays there.
+ */
+Datum
+dg_unguard_table(PG_FUNCTION_ARGS)
+{
+	Oid			relid;
+	List	   *approvals;
+
+	PreventCommandIfReadOnly("unguard_table()");
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("target must not be null")));
+	relid = PG_GETARG_OID(0);
+	SPI_connect();
+	dg_guard_require_owner(relid);
+	approvals = authorise(PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
+						  dg_relation_name(relid), "unguard_table");
+	dg_approvals_use(approvals, dg_guard_remove(relid));
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/*
+ * allow_drop(VARIADIC tokens text[]) -> void: lets this transaction drop the
+ * extension, or tables of the bin, if nothing is in them.
+ */
+Datum
+dg_allow_drop(PG_FUNCTION_ARGS)
+{
+	List	   *approvals;
+
+	PreventCommandIfReadOnly("allow_drop()");
+	SPI_connect();
+	dg_require_extension_owner("drop deletion_guard");
+	approvals = authorise(PG_ARGISNULL(0) ? NULL : PG_GETARG_ARRAYTYPE_P(0), EXTENSION_CLAIM, "allow_drop");
+	dg_approvals_use(approvals, dg_ledger_append("allow_drop", "{}"));
+	SPI_finish();
+	ereport(LOG,
+			(errmsg("deletion_guard may be dropped by this transaction"),
+			 errdetail_log("role=%s", dg_session_role()),
+			 errhidestmt(true), errhidecontext(true)));
+	dg_store_allow_drop();
+	PG_RETURN_VOID();
+}

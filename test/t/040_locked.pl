@@ -1,0 +1,149 @@
+# Settings that SQL cannot change: authorities from a file, and protection that
+# is given up only with a token.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+my $file = PostgreSQL::Test::Utils::tempdir . '/authorities.json';
+$node->init;
+$node->append_conf('postgresql.conf',
+	"fsync = off\nshared_preload_libraries = 'deletion_guard'\ndeletion_guard.retention = 0");
+$node->start;
+$node->safe_psql('postgres', 'CREATE DATABASE shop');
+$node->safe_psql('shop', "CREATE EXTENSION deletion_guard;\n" . slurp_file('test/sql/signing.sql'));
+$node->safe_psql('shop', slurp_file('test/sql/shop.sql'));
+$node->safe_psql('shop', "SELECT deletion_guard.add_authority('insider', signing.make_key('insider'))");
+$node->safe_psql('shop', "SELECT signing.make_key('legal'), signing.make_key('privacy', 'es256')");
+$node->safe_psql('shop', "DELETE FROM tenant WHERE id IN (1, 2)");
+
+sub refused
+{
+	my ($sql, $pattern, $name) = @_;
+	my ($ret, $out, $err) = $node->psql('shop', $sql);
+
+	isnt($ret, 0, "$name: refused");
+	like($err, $pattern, "$name: says why");
+	return;
+}
+
+sub token
+{
+	my ($claims, $authority) = @_;
+
+	return $node->safe_psql('shop',
+		"SELECT signing.sign('$claims'::jsonb || jsonb_build_object('aud', deletion_guard.audience()), '$authority')");
+}
+
+sub write_file
+{
+	my ($text) = @_;
+
+	unlink $file;
+	append_to_file($file, $text);
+	chmod 0644, $file;
+	return;
+}
+
+# --- before the setting: the registry counts -----------------------------------
+
+is($node->safe_psql('shop', 'SELECT source, active, problem FROM deletion_guard.authority_source()'),
+	'deletion_guard.authority|1|', 'authorities of the registry');
+
+# --- authorities_file ------------------------------------------------------------
+
+$node->append_conf('postgresql.conf', "deletion_guard.authorities_file = '$file'");
+$node->restart;
+my $claims = $node->safe_psql('shop', "SELECT deletion_guard.request_purge('1', 'contract ended')");
+my $insider = token($claims, 'insider');
+my $legal = token($claims, 'legal');
+
+refused("SELECT deletion_guard.purge('$legal')", qr/authorities file ".*" does not exist/, 'no file');
+is($node->safe_psql('shop', "SELECT ok, problem LIKE 'authorities file%' FROM deletion_guard.check_token('$legal')"),
+	'f|t', 'check_token says it too');
+like($node->safe_psql('shop', 'SELECT problem FROM deletion_guard.authority_source()'), qr/does not exist/, 'as does authority_source');
+
+my $json = $node->safe_psql('shop',
+	"SELECT jsonb_build_object('authorities', jsonb_build_array(jsonb_build_object('name', 'legal', 'public_key', signing.public_key('legal'))))");
+for my $bad (
+	[ 'empty', '' ], [ 'not JSON', 'legal' ], [ 'a list', '[]' ],
+	[ 'another member', '{"authorities": [], "x": 1}' ],
+	[ 'no key', '{"authorities": [{"name": "legal"}]}' ],
+	[ 'a bad key', '{"authorities": [{"name": "legal", "public_key": "x"}]}' ],
+	[ 'a bad name', '{"authorities": [{"name": "a b", "public_key": "x"}]}' ],
+	[ 'an entry twice', $json =~ s/\[(.*)\]/[$1, $1]/r ],
+	[ 'more after it', "$json $json" ])
+{
+	write_file($bad->[1]);
+	refused("SELECT deletion_guard.purge('$legal')", qr/authorities file ".*" does not list authorities/, $bad->[0]);
+}
+write_file($json);
+chmod 0666, $file;
+refused("SELECT deletion_guard.purge('$legal')", qr/may be written by others/, 'writable by the world');
+chmod 0664, $file;
+refused("SELECT deletion_guard.purge('$legal')", qr/may be written by others/, 'writable by a group');
+unlink $file;
+mkdir $file;
+refused("SELECT deletion_guard.purge('$legal')", qr/cannot be read|is not a regular file/, 'a directory');
+rmdir $file;
+write_file('{"authorities": []}');
+refused("SELECT deletion_guard.purge('$legal')", qr/authority "legal" is not enrolled/, 'none in the file');
+
+write_file($json);
+refused("SELECT deletion_guard.purge('$insider')", qr/authority "insider" is not enrolled/, 'an authority of the registry only');
+refused("SELECT deletion_guard.add_authority('privacy', signing.public_key('privacy'), '$legal')", qr/authorities are those of the file/, 'add_authority');
+refused("SELECT deletion_guard.retire_authority('insider', '$legal')", qr/authorities are those of the file/, 'retire_authority');
+refused("SET deletion_guard.authorities_file = ''", qr/cannot be changed/, 'SET');
+refused("ALTER SYSTEM SET deletion_guard.authorities_file = ''", qr/cannot be changed/, 'ALTER SYSTEM');
+like($node->safe_psql('shop', 'SELECT active, problem FROM deletion_guard.authority_source()'),
+	qr/^1\|the server's user, and so any superuser, may write/, 'a file of the server\'s user is a weakness');
+is($node->safe_psql('shop', "SELECT deletion_guard.purge('$legal')->'rows'"), '13', 'purged with the file\'s authority');
+
+# --- locked ----------------------------------------------------------------------
+
+$node->append_conf('postgresql.conf', 'deletion_guard.locked = on');
+$node->restart;
+refused("SET deletion_guard.locked = off", qr/cannot be changed/, 'SET');
+refused("ALTER SYSTEM SET deletion_guard.locked = off", qr/cannot be changed/, 'ALTER SYSTEM');
+refused("ALTER DATABASE shop SET deletion_guard.locked = off", qr/cannot be changed/, 'ALTER DATABASE');
+refused("SELECT deletion_guard.unguard_table('issue')", qr/a token for "unguard" is required/, 'unguard_table without a token');
+my $issue = token('{"act": "unguard", "relation": "public.issue"}', 'legal');
+refused("SELECT deletion_guard.unguard_table('project', '$issue')", qr/is for another object/, 'unguard_table of another table');
+refused("SELECT deletion_guard.unguard_table(NULL, '$issue')", qr/target must not be null/, 'unguard_table of nothing');
+$node->safe_psql('shop', "SELECT deletion_guard.unguard_table('issue', '$issue')");
+is($node->safe_psql('shop', "SELECT count(*) FROM deletion_guard.guarded_table WHERE relation = 'issue'::regclass"),
+	'0', 'unguarded with a token');
+$node->safe_psql('shop', "SELECT deletion_guard.guard_table('issue', 'tenant_id')");
+refused("SELECT deletion_guard.unguard_table('issue', '$issue')", qr/has been used before/, 'the token again');
+$node->safe_psql('shop', 'SELECT count(*) FROM deletion_guard.undelete_tenant(\'2\')');
+my $bin = $node->safe_psql('shop', "SELECT bin_table FROM deletion_guard.bin WHERE relation = 'issue'::regclass");
+refused("DROP TABLE $bin", qr/deletion_guard.locked is set/, 'an empty bin table');
+for my $table ('tenant', 'project', 'issue')
+{
+	my $token = token("{\"act\": \"unguard\", \"relation\": \"public.$table\"}", 'legal');
+
+	$node->safe_psql('shop', "SELECT deletion_guard.unguard_table('$table', '$token')");
+}
+refused('DROP EXTENSION deletion_guard CASCADE', qr/deletion_guard.locked is set/, 'DROP EXTENSION');
+refused('DROP OWNED BY CURRENT_USER', qr/required by the database system|locked is set/, 'DROP OWNED');
+my $drop = token('{"act": "unguard", "relation": "extension deletion_guard"}', 'legal');
+refused("SELECT deletion_guard.allow_drop()", qr/a token for "unguard" is required/, 'allow_drop without a token');
+$issue = token('{"act": "unguard", "relation": "public.issue"}', 'legal');
+refused("SELECT deletion_guard.allow_drop('$issue')", qr/is for another object/, 'allow_drop with a table\'s token');
+refused("BEGIN; SELECT deletion_guard.allow_drop('$drop'); ROLLBACK; DROP EXTENSION deletion_guard CASCADE",
+	qr/deletion_guard.locked is set/, 'allowed in another transaction');
+$node->safe_psql('shop', "BEGIN; SELECT deletion_guard.allow_drop('$drop'); DROP EXTENSION deletion_guard CASCADE; COMMIT");
+is($node->safe_psql('shop', "SELECT count(*) FROM pg_extension WHERE extname = 'deletion_guard'"), '0', 'dropped with a token');
+
+# --- without preloading -------------------------------------------------------------
+
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+$node->restart;
+$node->safe_psql('shop', 'CREATE EXTENSION deletion_guard');
+refused("SELECT FROM deletion_guard.authority_source(); SET deletion_guard.locked = off", qr/cannot be changed/, 'SET, not preloaded');
+is($node->safe_psql('shop', "SET deletion_guard.locked = off; SELECT FROM deletion_guard.authority_source(); SHOW deletion_guard.locked"),
+	'on', 'SET before the library is loaded does not last');
+$node->stop;
+done_testing();
