@@ -164,6 +164,14 @@ AS $$
 	FROM (SELECT current_setting('deletion_guard.retention') AS value) r
 
 	UNION ALL
+	SELECT 'lock', NULL, true,
+		CASE WHEN l.locked AND l.file THEN 'giving up protection takes a token, and authorities come from a file'
+			 WHEN l.locked THEN 'giving up protection takes a token. Set deletion_guard.authorities_file too, so that SQL cannot name authorities.'
+			 ELSE 'a table''s owner may give up its protection. Set deletion_guard.locked and deletion_guard.authorities_file in postgresql.conf, to make that take a token.' END
+	FROM (SELECT coalesce(current_setting('deletion_guard.locked', true), 'off') = 'on' AS locked,
+				 coalesce(current_setting('deletion_guard.authorities_file', true), '') <> '' AS file) l
+
+	UNION ALL
 	SELECT 'extension', e.extversion, e.extversion = a.default_version AND r.rolsuper,
 		CASE WHEN e.extversion <> a.default_version THEN format('version %s is installed on the server. ALTER EXTENSION deletion_guard UPDATE.', a.default_version)
 			 WHEN NOT r.rolsuper THEN format('its owner %I is not a superuser any more, so it may not be able to write down what it must', r.rolname)
@@ -437,7 +445,7 @@ AS $$
 		UNION ALL SELECT * FROM deletion_guard.verify_stores()),
 	listed AS (
 		SELECT c.name, c.place
-		FROM unnest('{preload,hooks,event triggers,settings,stored settings,extension,functions,ceilings,retention,guarded tables,'
+		FROM unnest('{preload,hooks,event triggers,settings,stored settings,extension,functions,ceilings,retention,lock,guarded tables,'
 					'tenant table,tenant sources,guard triggers,storage,inheritance children,unguarded tables,'
 					'store triggers,store ownership,store privileges,function privileges,default privileges,publications}'::text[])
 			WITH ORDINALITY AS c (name, place))
