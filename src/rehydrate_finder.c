@@ -320,8 +320,8 @@ append_parent(StringInfo from, StringInfo where, ForeignKeyCacheInfo *fkey, int 
 		char	   *parent = psprintf("t%d.%s", n, quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false)));
 		char	   *child = psprintf("t%d.%s", n - 1, quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false)));
 
-		generate_operator_clause(where, parent, get_atttype(fkey->confrelid, fkey->confkey[i]),
-								 fkey->conpfeqop[i], child, get_atttype(fkey->conrelid, fkey->conkey[i]));
+		dg_guard_append_clause(where, parent, get_atttype(fkey->confrelid, fkey->confkey[i]),
+							   fkey->conpfeqop[i], child, get_atttype(fkey->conrelid, fkey->conkey[i]));
 		appendStringInfoString(where, " AND ");
 	}
 }
