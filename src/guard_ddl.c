@@ -285,7 +285,10 @@ follow_table(Oid relid)
 		return;
 	guard = dg_guard_lookup(relid);
 	if (guard->guarded || guarded_parent(relid, &guard))
-		follow_members(guard->relid, guard);
+	{
+		if (dg_guard_is_complete(guard->root))
+			follow_members(guard->relid, guard);
+	}
 	else
 	{
 		follow_members(relid, NULL);
@@ -355,6 +358,52 @@ touched_tables(void)
 	return relids;
 }
 
+/*
+ * Can the command have changed which tables belong together, their foreign
+ * keys, or all of their triggers? The rest needs no following; above all not
+ * what pg_restore does to a guarded table before it has made the triggers.
+ */
+static bool
+changes_members(Node *parsetree)
+{
+	ListCell   *lc;
+
+	if (!IsA(parsetree, AlterTableStmt))
+		return true;
+	foreach(lc, ((AlterTableStmt *) parsetree)->cmds)
+	{
+		switch (((AlterTableCmd *) lfirst(lc))->subtype)
+		{
+			case AT_AttachPartition:
+			case AT_DetachPartition:
+			case AT_AddInherit:
+			case AT_DropInherit:
+			case AT_AddColumn:
+			case AT_AddConstraint:
+			case AT_EnableTrigAll:
+			case AT_EnableTrigUser:
+				return true;
+			default:
+				break;
+		}
+	}
+	return false;
+}
+
+/*
+ * CREATE TRIGGER leaves a guard trigger without the state it should have, also
+ * where it replaces one.
+ */
+static void
+follow_trigger(CreateTrigStmt *stmt)
+{
+	Oid			relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+
+	if (OidIsValid(relid) && strncmp(stmt->trigname, DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) == 0 &&
+		dg_guard_lookup(relid)->guarded)
+		dg_guard_enable_trigger(relid, stmt->trigname);
+}
+
 Datum
 dg_ddl_end(PG_FUNCTION_ARGS)
 {
@@ -374,7 +423,9 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 		if (stmt->renameType == OBJECT_COLUMN || stmt->renameType == OBJECT_TABCONSTRAINT)
 			follow_rename(stmt);
 	}
-	relids = touched_tables();
+	if (IsA(data->parsetree, CreateTrigStmt))
+		follow_trigger((CreateTrigStmt *) data->parsetree);
+	relids = changes_members(data->parsetree) ? touched_tables() : NIL;
 	foreach(lc, relids)
 		follow_table(lfirst_oid(lc));
 	if (IsA(data->parsetree, AlterTableStmt))

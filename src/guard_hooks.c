@@ -144,7 +144,7 @@ guard_object_access(ObjectAccessType access, Oid classid, Oid objid, int subid, 
 	if (access == OAT_DROP && on_duty())
 		dg_guard_check_drop(classid, objid, subid);
 	else if ((access == OAT_POST_ALTER || access == OAT_POST_CREATE) && on_duty())
-		dg_guard_check_alter(classid, objid);
+		dg_guard_check_alter(classid, objid, access == OAT_POST_CREATE);
 }
 
 void
