@@ -3,6 +3,7 @@
 #   make demo    the incident and the rescue, on a throwaway server (TENANTS=1000 for a larger one)
 #   make test    every test there is (ONLY="unit regress/bin" for some)
 #   make bench   the figures, side by side (ONLY=bulk_delete, ROWS=100000)
+#   make test-core   PostgreSQL's own regression suite on guarded tables (ONLY="merge triggers")
 #   make fuzz    the token and archive readers, with clang (SECONDS=3600, ONLY=token)
 #
 # The first three install what is missing (as root on Debian) and build: all
@@ -17,8 +18,8 @@ DEPENDENCIES = $(OBJS:.o=.d)
 
 # One part per concept, in order of dependency.
 INSTALL_PARTS = $(addprefix sql/install/,\
-	schema.sql registry.sql enrol.sql deletion.sql limit.sql undelete.sql ledger.sql authority.sql purge.sql scrub.sql \
-	rehydrate.sql protect.sql)
+	schema.sql registry.sql enrol.sql deletion.sql limit.sql undelete.sql ledger.sql authority.sql purge.sql \
+	scrub.sql rehydrate.sql verify.sql status.sql protect.sql)
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 DATA = $(wildcard sql/upgrade/*.sql)
 SCRIPTS = script/deletion_guard_sign
@@ -51,13 +52,15 @@ endif
 $(EXTENSION)--$(EXTVERSION).sql: $(INSTALL_PARTS)
 	cat $^ > $@
 
-.PHONY: test demo bench fuzz
+.PHONY: test demo bench fuzz test-core
 test demo:
 	@MAKE='$(MAKE)' test/run/$@.sh
 bench:
 	@MAKE='$(MAKE)' test/bench/bench.sh
 fuzz:
 	@$(MAKE) -C test/fuzz
+test-core:
+	@MAKE='$(MAKE)' test/core/run.sh
 
 # For test/run: values that only this file knows.
 show-%:

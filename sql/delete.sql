@@ -116,7 +116,7 @@ SET ROLE regress_dg_clerk;
 DELETE FROM issue WHERE id = 100;
 SELECT id FROM deletion_guard.deleted_rows(NULL::issue) WHERE id >= 100;
 SELECT * FROM deletion_guard.deletion; -- fails
-SELECT * FROM deletion_guard_bin.issue_1; -- fails
+SELECT * FROM deletion_guard_bin.bin_1_issue; -- fails
 SELECT * FROM deletion_guard.deleted_rows(NULL::tenant); -- fails
 SELECT deletion_guard.undelete(1); -- fails
 RESET ROLE;
@@ -194,6 +194,20 @@ INSERT INTO tenant VALUES (50, 'second', NULL);
 DELETE FROM tenant WHERE id = 50;
 COMMIT;
 SELECT * FROM deletion_guard.deleted_rows(NULL::tenant, '50') ORDER BY name;
+
+-- A column may change to another type of the same name: that is another bin.
+CREATE TYPE mood AS ENUM ('sad');
+CREATE TABLE feel (m mood);
+SELECT deletion_guard.guard_table('feel');
+INSERT INTO feel VALUES ('sad');
+DELETE FROM feel;
+ALTER TYPE mood RENAME TO former_mood;
+CREATE TYPE mood AS ENUM ('happy');
+ALTER TABLE feel ALTER m TYPE mood USING 'happy';
+INSERT INTO feel VALUES ('happy');
+DELETE FROM feel;
+SELECT * FROM deletion_guard.deleted_rows(NULL::feel, deletion_id => (SELECT max(id) FROM deletion_guard.deletion));
+SELECT count(*) AS bins FROM deletion_guard.bin WHERE relation = 'feel'::regclass;
 
 \c :maintenance_db
 DROP DATABASE regress_dg_delete;

@@ -9,7 +9,8 @@
  *
  * A row that moves to another partition by UPDATE is not a deletion. It does
  * not reach the transition table of a DELETE; the row trigger tells it by the
- * mark that heap_delete() leaves in such a tuple.
+ * mark that heap_delete() leaves in such a tuple. MERGE is a case of its own
+ * (guard_merge.c).
  */
 #include "bin.h"
 
@@ -330,6 +331,8 @@ dg_capture_statement(PG_FUNCTION_ARGS)
 	tuplestore_rescan(trigdata->tg_oldtable);
 	if (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, slot))
 	{
+		if (trigdata->tg_relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE && dg_statement_unseen())
+			dg_merge_check_unseen(trigdata->tg_relation);
 		capture_begin(&state, trigdata->tg_relation, false);
 		do
 		{

@@ -97,11 +97,48 @@ shape_behind(TupleDesc desc, int skip)
 	return buf.data;
 }
 
+static bool
+same_column(Form_pg_attribute a, Form_pg_attribute b)
+{
+	return !a->attisdropped && strcmp(NameStr(a->attname), NameStr(b->attname)) == 0 &&
+		a->atttypid == b->atttypid && a->atttypmod == b->atttypmod &&
+		a->attcollation == b->attcollation;
+}
+
+/*
+ * Can rows of this shape go into the bin? What the registry says is not enough:
+ * an empty bin may have lost a column with its type, and another type may have
+ * the name by now.
+ */
+static bool
+bin_fits(Oid bin_table, TupleDesc desc)
+{
+	Relation	bin = try_table_open(bin_table, AccessShareLock);
+	int			natts = DG_BIN_COLUMNS;
+	bool		fits = true;
+
+	if (bin == NULL)
+		return false;
+	for (int i = 0; fits && i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!keeps_column(att))
+			continue;
+		fits = natts < RelationGetNumberOfAttributes(bin) &&
+			same_column(TupleDescAttr(RelationGetDescr(bin), natts), att);
+		natts++;
+	}
+	fits = fits && natts == RelationGetNumberOfAttributes(bin);
+	table_close(bin, AccessShareLock);
+	return fits;
+}
+
 /*
  * Looks for the bin of a table and shape; false if there is none yet.
  */
 static bool
-find_bin(Oid root, const char *shape, int32 *bin_id, Oid *bin_table)
+find_bin(Oid root, TupleDesc rows, const char *shape, int32 *bin_id, Oid *bin_table)
 {
 	Relation	registry = table_open(dg_objects()->bin, AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(registry);
@@ -122,7 +159,7 @@ find_bin(Oid root, const char *shape, int32 *bin_id, Oid *bin_table)
 			continue;
 		*bin_id = DatumGetInt32(heap_getattr(tuple, Anum_registry_bin_id, desc, &isnull));
 		*bin_table = DatumGetObjectId(heap_getattr(tuple, Anum_registry_bin_table, desc, &isnull));
-		found = OidIsValid(*bin_table) && get_rel_relkind(*bin_table) == RELKIND_RELATION;
+		found = OidIsValid(*bin_table) && bin_fits(*bin_table, rows);
 	}
 	systable_endscan(scan);
 	table_close(registry, AccessShareLock);
@@ -149,13 +186,18 @@ own_column(TupleDesc desc, const char *name)
 	return quote_identifier(name);
 }
 
+/*
+ * The number comes first: it may not be cut off, and whoever looks for tables
+ * by the beginning of their names, in all schemas, should not find bins.
+ */
 static char *
 bin_table_name(Oid root, int32 bin_id)
 {
+	char	   *prefix = psprintf("bin_%d_", bin_id);
 	char	   *name = get_rel_name(root);
 
-	/* leave room for the number, so that the name cannot be truncated to another's */
-	return psprintf("%.*s_%d", pg_mbcliplen(name, strlen(name), NAMEDATALEN - 13), name, bin_id);
+	return psprintf("%s%.*s", prefix,
+					pg_mbcliplen(name, strlen(name), NAMEDATALEN - 1 - (int) strlen(prefix)), name);
 }
 
 static Oid
@@ -252,10 +294,10 @@ find_or_create_bin(Oid root, TupleDesc desc, int32 *bin_id)
 	char	   *shape = shape_behind(desc, 0);
 	Oid			bin_table;
 
-	if (find_bin(root, shape, bin_id, &bin_table))
+	if (find_bin(root, desc, shape, bin_id, &bin_table))
 		return bin_table;
 	dg_lock_object(dg_objects()->bin, root, ExclusiveLock);
-	if (find_bin(root, shape, bin_id, &bin_table))
+	if (find_bin(root, desc, shape, bin_id, &bin_table))
 		return bin_table;
 	return create_bin(root, desc, shape, bin_id);
 }

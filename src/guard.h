@@ -7,6 +7,7 @@
 
 #include "deletion_guard.h"
 
+#include "executor/execdesc.h"
 #include "nodes/pg_list.h"
 #include "utils/guc.h"
 #include "utils/relcache.h"
@@ -75,7 +76,14 @@ extern void dg_guard_create_triggers(Oid relid);
 extern void dg_guard_drop_triggers(Oid relid);
 
 /* guard_hooks.c */
+#define DG_HOOK_EXECUTOR_START	0x01
+#define DG_HOOK_EXECUTOR_RUN	0x02
+#define DG_HOOK_EXECUTOR_FINISH	0x04
+#define DG_HOOK_UTILITY			0x08
+#define DG_HOOK_OBJECT_ACCESS	0x10
+
 extern void dg_guard_hooks_init(void);
+extern int	dg_hooks_reached(void);
 
 /* guard_statement.c */
 typedef struct DgNesting
@@ -93,6 +101,7 @@ extern DgNesting dg_statement_enter(void);
 extern void dg_statement_set_role(Oid role);
 extern void dg_statement_leave(DgNesting saved);
 extern uint64 dg_statement_serial(void);
+extern bool dg_statement_unseen(void);
 extern Oid	dg_statement_role(void);
 
 /* guard_expect.c */
@@ -151,6 +160,10 @@ extern void dg_wipe_end(int64 deletion, int64 rows);
 
 extern void dg_announce_init(void);
 extern void dg_announce(int64 deletion, int what);
+
+/* guard_merge.c */
+extern void dg_merge_prepare(QueryDesc *query);
+extern void dg_merge_check_unseen(Relation rel);
 
 /* guard_object.c */
 extern void dg_guard_check_drop(Oid classid, Oid objid, int subid);

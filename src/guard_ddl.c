@@ -22,7 +22,6 @@
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -217,9 +216,24 @@ static void
 merge_guard(Oid relid)
 {
 	dg_store_delete(dg_objects()->guard, dg_objects()->guard_pkey, 1, relid);
-	CommandCounterIncrement();
 	dg_guard_changed(relid);
-	AcceptInvalidationMessages();
+	CommandCounterIncrement();
+}
+
+/*
+ * A foreign table below a guarded one: its rows would leave without going to
+ * the bin.
+ */
+static void
+refuse_foreign(Oid relid, Oid parent)
+{
+	ereport(dg_ddl == DG_DDL_ALLOW ? LOG_SERVER_ONLY : ERROR,
+			(errcode(DG_ERRCODE_GUARDED_OBJECT),
+			 errmsg("foreign table \"%s\" cannot be a %s of guarded table \"%s\"",
+					get_rel_name(relid), get_rel_relispartition(relid) ? "partition" : "child",
+					get_rel_name(parent)),
+			 errdetail("Rows that are deleted from it could not be kept here."),
+			 errhint("Install deletion_guard on the server that holds the rows, and guard the table there.")));
 }
 
 /*
@@ -237,6 +251,12 @@ follow_members(Oid relid, DgGuard *guard)
 	{
 		Oid			member = lfirst_oid(lc);
 
+		if (get_rel_relkind(member) == RELKIND_FOREIGN_TABLE)
+		{
+			if (guarded)
+				refuse_foreign(member, guard->root);
+			continue;
+		}
 		if (guarded && member != relid && get_rel_relispartition(member) &&
 			dg_guard_lookup(member)->root == member)
 			merge_guard(member);
@@ -258,7 +278,8 @@ follow_table(Oid relid)
 	DgGuard    *guard;
 	char	   *tenant_column;
 
-	if ((relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE) ||
+	if ((relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE &&
+		 relkind != RELKIND_FOREIGN_TABLE) ||
 		get_rel_persistence(relid) == RELPERSISTENCE_TEMP)
 		return;
 	guard = dg_guard_lookup(relid);
@@ -267,7 +288,8 @@ follow_table(Oid relid)
 	else
 	{
 		follow_members(relid, NULL);
-		if (!get_rel_relispartition(relid) && (tenant_column = future_tenant_column(relid)) != NULL)
+		if (relkind != RELKIND_FOREIGN_TABLE && !get_rel_relispartition(relid) &&
+			(tenant_column = future_tenant_column(relid)) != NULL)
 			guard_future_table(relid, tenant_column);
 	}
 }
@@ -283,7 +305,8 @@ follow_detach(AlterTableStmt *stmt, PartitionCmd *cmd)
 	Oid			relid = RangeVarGetRelid(cmd->name, NoLock, true);
 	DgGuard    *guard;
 
-	if (!OidIsValid(parent) || !OidIsValid(relid))
+	if (!OidIsValid(parent) || !OidIsValid(relid) ||
+		get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE)
 		return;
 	guard = dg_guard_lookup(parent);
 	if (guard->guarded && !dg_guard_lookup(relid)->guarded)
@@ -316,8 +339,9 @@ touched_tables(void)
 	List	   *relids = NIL;
 
 	dg_spi_execute("SELECT DISTINCT objid FROM pg_event_trigger_ddl_commands()"
-				   " WHERE classid = 'pg_class'::regclass AND object_type IN ('table', 'table column')"
-				   " AND command_tag IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE')",
+				   " WHERE classid = 'pg_class'::regclass AND object_type IN ('table', 'table column', 'foreign table')"
+				   " AND command_tag IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE',"
+				   " 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE')",
 				   0, NULL, NULL, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{

@@ -4,8 +4,8 @@
  *		guard_statement.c, guard_protect.c and guard_object.c.
  *
  * Every hook calls the one that was there before, exactly once, also where
- * there is nothing to do here. Nothing but the nesting depth outlives a call,
- * and that is restored on errors too.
+ * there is nothing to do here. Nothing outlives a call but the nesting depth,
+ * which is restored on errors too, and the fact that the hook was called.
  */
 #include "guard.h"
 
@@ -24,6 +24,20 @@ static ExecutorFinish_hook_type prev_ExecutorFinish = NULL;
 static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 static object_access_hook_type prev_object_access = NULL;
 
+static int	reached = 0;		/* hooks that were called */
+
+/*
+ * Which hooks were called since this was last asked.
+ */
+int
+dg_hooks_reached(void)
+{
+	int			result = reached;
+
+	reached = 0;
+	return result;
+}
+
 /*
  * Is there anything to guard in this process, now?
  */
@@ -37,6 +51,7 @@ on_duty(void)
 static void
 guard_ExecutorStart(QueryDesc *query, int eflags)
 {
+	reached |= DG_HOOK_EXECUTOR_START;
 	dg_statement_begin();
 	if (on_duty())
 		dg_protect_check_query(query->plannedstmt);
@@ -44,6 +59,8 @@ guard_ExecutorStart(QueryDesc *query, int eflags)
 		prev_ExecutorStart(query, eflags);
 	else
 		standard_ExecutorStart(query, eflags);
+	if (query->operation == CMD_MERGE || query->estate->es_auxmodifytables != NIL)
+		dg_merge_prepare(query);
 }
 
 static void
@@ -51,6 +68,7 @@ guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 {
 	DgNesting	saved;
 
+	reached |= DG_HOOK_EXECUTOR_RUN;
 	dg_statement_run(query);
 	dg_statement_note_plan(query->plannedstmt);
 	saved = dg_statement_enter();
@@ -73,6 +91,7 @@ guard_ExecutorFinish(QueryDesc *query)
 {
 	DgNesting	saved = dg_statement_enter();
 
+	reached |= DG_HOOK_EXECUTOR_FINISH;
 	/* the queries of foreign keys leave their triggers to the query that fired them */
 	if (!(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS))
 		dg_statement_set_role(GetUserId());
@@ -97,6 +116,7 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 {
 	DgNesting	saved;
 
+	reached |= DG_HOOK_UTILITY;
 	dg_statement_begin();
 	if (on_duty())
 		dg_guard_check_utility(pstmt->utilityStmt);
@@ -121,6 +141,7 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 static void
 guard_object_access(ObjectAccessType access, Oid classid, Oid objid, int subid, void *arg)
 {
+	reached |= DG_HOOK_OBJECT_ACCESS;
 	if (prev_object_access)
 		prev_object_access(access, classid, objid, subid, arg);
 	if (access == OAT_DROP && on_duty())

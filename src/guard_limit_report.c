@@ -88,23 +88,21 @@ may_read_names(const DgTenantTable *tenants)
 }
 
 /*
- * A tenant's name as the deleting statement sees it, palloc'd, or NULL. Its row
- * may be gone by now and not be in the bin yet.
+ * The name in the tenant table as the deleting statement sees it, palloc'd, or
+ * NULL. By now the row may be gone, and not be in the bin yet.
  */
 static char *
-tenant_name(const DgTenantTable *tenants, const char *tenant)
+name_before(const DgTenantTable *tenants, const char *tenant, MemoryContext context)
 {
-	MemoryContext context = CurrentMemoryContext;
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(tenant)};
 	char	   *name = NULL;
-	char	   *contact;
-	bool		live;
 	Oid			save_userid;
 	int			save_sec_context;
 	SPIPlanPtr	plan;
 
-	SPI_connect();
+	if (!ActiveSnapshotSet())
+		return NULL;
 	GetUserIdAndSecContext(&save_userid, &save_sec_context);
 	SetUserIdAndSecContext(dg_objects()->owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	plan = SPI_prepare(psprintf("SELECT t.%s::pg_catalog.text FROM %s t"
@@ -113,7 +111,7 @@ tenant_name(const DgTenantTable *tenants, const char *tenant)
 								dg_relation_name(tenants->relid),
 								quote_identifier(NameStr(tenants->key_column))),
 					   1, types);
-	if (plan != NULL && ActiveSnapshotSet() &&
+	if (plan != NULL &&
 		SPI_execute_snapshot(plan, values, NULL, GetActiveSnapshot(), InvalidSnapshot,
 							 true, false, 1) == SPI_OK_SELECT && SPI_processed > 0)
 	{
@@ -122,10 +120,40 @@ tenant_name(const DgTenantTable *tenants, const char *tenant)
 		name = value != NULL ? MemoryContextStrdup(context, value) : NULL;
 	}
 	SetUserIdAndSecContext(save_userid, save_sec_context);
-	SPI_finish();
+	return name;
+}
 
+/*
+ * The name that the bin has, of a tenant that an earlier part of the statement
+ * deleted; palloc'd, or NULL.
+ */
+static char *
+name_in_bin(const char *tenant, MemoryContext context)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(tenant)};
+	char	   *value;
+
+	dg_spi_execute("SELECT p.tenant_name FROM deletion_guard.deletion_part p"
+				   " WHERE p.tenant = $1 AND p.tenant_name IS NOT NULL"
+				   " ORDER BY p.deletion_id DESC LIMIT 1", 1, types, values, NULL);
+	if (SPI_processed == 0)
+		return NULL;
+	value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	return MemoryContextStrdup(context, value);
+}
+
+static char *
+tenant_name(const DgTenantTable *tenants, const char *tenant)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char	   *name;
+
+	SPI_connect();
+	name = name_before(tenants, tenant, context);
 	if (name == NULL)
-		(void) dg_tenant_find_label(tenant, &name, &contact, &live);
+		name = name_in_bin(tenant, context);
+	SPI_finish();
 	return name;
 }
 
@@ -161,6 +189,15 @@ list_tenants(DgTextSet *set)
  * ----------------------------------------------------------------------
  */
 
+/*
+ * "1 row", "2 rows", palloc'd.
+ */
+static char *
+counted(int64 n, const char *what)
+{
+	return psprintf(INT64_FORMAT " %s%s", n, what, n == 1 ? "" : "s");
+}
+
 static char *
 message_text(const DgLimit *limit, const DgTotal *total, const char *name, int most)
 {
@@ -172,26 +209,27 @@ message_text(const DgLimit *limit, const DgTotal *total, const char *name, int m
 					 verb, limit->unexpected, name) :
 			psprintf("deletion %s: rows of no known tenant, while deletion_guard.%s names some", verb, name);
 	if (limit->exceeded & DG_CEILING_WIPES)
-		return psprintf("deletion %s: " INT64_FORMAT " tenants within an hour, deletion_guard.%s is %d",
-						verb, limit->wiped + limit->rows, name, most);
+		return psprintf("deletion %s: %s within an hour, deletion_guard.%s is %d",
+						verb, counted(limit->wiped + limit->rows, "tenant"), name, most);
 	if (limit->exceeded & DG_CEILING_TENANTS)
-		return psprintf("deletion %s: rows of " INT64_FORMAT " tenants, deletion_guard.%s is %d",
-						verb, dg_textset_count(total->tenants), name, most);
-	return psprintf("deletion %s: " INT64_FORMAT " rows, deletion_guard.%s is %d",
-					verb, total->rows, name, most);
+		return psprintf("deletion %s: rows of %s, deletion_guard.%s is %d",
+						verb, counted(dg_textset_count(total->tenants), "tenant"), name, most);
+	return psprintf("deletion %s: %s, deletion_guard.%s is %d",
+					verb, counted(total->rows, "row"), name, most);
 }
 
 static char *
 detail_text(const DgLimit *limit, const DgTotal *total)
 {
 	int64		tenants = dg_textset_count(total->tenants);
-	const char *outcome = limit->stopped ? "Nothing of it was deleted." : "It goes on.";
+	const char *outcome = limit->stopped ? "It is rolled back." : "It goes on.";
 
 	if (tenants == 0)
-		return psprintf("Up to \"%s\" the statement removes " INT64_FORMAT " rows, of no tenant. %s",
-						get_rel_name(limit->root), total->rows, outcome);
-	return psprintf("Up to \"%s\" the statement removes " INT64_FORMAT " rows of " INT64_FORMAT " tenants: %s. %s",
-					get_rel_name(limit->root), total->rows, tenants, list_tenants(total->tenants), outcome);
+		return psprintf("Up to \"%s\" the statement removes %s, of no tenant. %s",
+						get_rel_name(limit->root), counted(total->rows, "row"), outcome);
+	return psprintf("Up to \"%s\" the statement removes %s of %s: %s. %s",
+					get_rel_name(limit->root), counted(total->rows, "row"), counted(tenants, "tenant"),
+					list_tenants(total->tenants), outcome);
 }
 
 static const char *

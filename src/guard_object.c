@@ -35,7 +35,8 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* column of deletion_guard.bin */
+/* columns of deletion_guard.bin */
+#define Anum_registry_name		3
 #define Anum_registry_bin_table	4
 
 static void
@@ -69,41 +70,52 @@ is_guarded(Oid relid)
 }
 
 /*
- * Is this a bin table? Others may lie in its schema for a while: VACUUM FULL
- * makes and drops one.
+ * The name of the guarded table whose bin this is, palloc'd; NULL if it is no
+ * bin. Other tables may lie in the bins' schema for a while: VACUUM FULL makes
+ * and drops one.
  */
-static bool
-is_bin(Oid relid)
+static char *
+table_of_bin(Oid relid)
 {
 	Relation	registry;
 	ScanKeyData key;
 	SysScanDesc scan;
-	bool		found;
+	HeapTuple	tuple;
+	char	   *name = NULL;
 
 	if (get_rel_namespace(relid) != dg_objects()->bin_schema)
-		return false;
+		return NULL;
 	registry = table_open(dg_objects()->bin, AccessShareLock);
 	ScanKeyInit(&key, Anum_registry_bin_table, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(relid));
 	scan = systable_beginscan(registry, dg_objects()->bin_bin_table_key, true, NULL, 1, &key);
-	found = HeapTupleIsValid(systable_getnext(scan));
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		isnull;
+
+		name = TextDatumGetCString(heap_getattr(tuple, Anum_registry_name,
+												RelationGetDescr(registry), &isnull));
+	}
 	systable_endscan(scan);
 	table_close(registry, AccessShareLock);
-	return found;
+	return name;
 }
 
 static void
 check_relation(Oid relid, int subid, bool dropping)
 {
-	if (is_bin(relid))
+	char	   *table = table_of_bin(relid);
+
+	if (table != NULL)
 	{
 		if (dropping && !dg_store_drop_allowed())
 			dg_store_refuse_drop("tables of the bin");
 		if (dropping && dg_store_has_rows(relid))
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_PROTECTED_STORE),
-					 errmsg("cannot drop %s\"%s\": it holds deleted rows",
-							subid != 0 ? "a column of " : "", get_rel_name(relid)),
+					 errmsg("cannot drop %sthe bin of %s: it holds deleted rows",
+							subid != 0 ? "a column of " : "", table),
 					 errhint("Undelete the rows, or purge them with a signed token.")));
 	}
 	else if (dropping && is_guarded(relid))

@@ -23,6 +23,7 @@
 
 #include "nodes/pg_list.h"
 #include "utils/array.h"
+#include "utils/jsonb.h"
 
 /* rehydrate_archive.c */
 typedef struct DgRehydrateArchive
@@ -33,7 +34,8 @@ typedef struct DgRehydrateArchive
 	int			encoding;		/* of all of its text */
 	bool		convert;		/* it is not the database's */
 	MemoryContext context;		/* closes the archive when deleted */
-	DgArchiveRows *rows;		/* being read, for progress */
+	DgArchiveRows *rows;		/* being read, or NULL */
+	struct DgRehydrateProgress *progress;	/* NULL: not reported */
 } DgRehydrateArchive;
 
 extern DgRehydrateArchive *dg_rehydrate_open(const char *path);
@@ -56,11 +58,15 @@ typedef struct DgKeyText
 #define DG_KEY_ABSENT	(-1)
 #define DG_KEY_UNSURE	(-2)
 
+/* The key was taken away from its tenant. */
+#define DG_KEY_NOBODYS	(-3)
+
 typedef struct DgKeyMap DgKeyMap;
 
 extern DgKeyMap *dg_keymap_create(int ncolumns);
 extern void dg_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation);
-extern void dg_keymap_add(DgKeyMap *map, const DgKeyText *key, int tenant);
+extern void dg_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant);
+extern void dg_keymap_forget(DgKeyMap *map, const DgKeyText *key);
 extern int	dg_keymap_find(DgKeyMap *map, const DgKeyText *key);
 extern int	dg_keymap_guess(DgKeyMap *map, const char *text, size_t len);
 extern int	dg_keymap_columns(const DgKeyMap *map);
@@ -86,6 +92,7 @@ typedef struct DgFinder
 	struct DgFinder *parent;	/* finds the parents that the keys are of */
 	List	   *feeds;			/* of DgFeed: who waits for the rows it finds */
 	bool		needed;
+	bool		overrides;		/* live rows were asked before: also tells whose are not */
 } DgFinder;
 
 /* Rows that a finder finds are the parents of those that another looks for. */
@@ -108,9 +115,31 @@ typedef struct DgLiveQuery
 extern DgTenants *dg_tenants_make(int n, char **keys);
 extern DgTenants *dg_tenants_of_array(ArrayType *array);
 extern DgFinder *dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants);
+extern char *dg_equality_operator(Oid type);
 extern void dg_finder_live_query(DgFinder *finder, List **finders, const DgTenants *tenants,
 								 const char *select, DgLiveQuery *query);
 extern void dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants);
+
+/* rehydrate_mapping.c */
+typedef struct DgColumnMapping
+{
+	char	   *from;
+	char	   *to;				/* NULL: left out */
+	bool		used;
+} DgColumnMapping;
+
+typedef struct DgTableMapping
+{
+	char	   *name;			/* in the archive */
+	Oid			relation;		/* InvalidOid: the one of the same name */
+	List	   *columns;		/* of DgColumnMapping */
+	bool		used;
+} DgTableMapping;
+
+extern List *dg_mapping_parse(Jsonb *mapping);
+extern DgTableMapping *dg_mapping_find(List *mapping, const char *name);
+extern const char *dg_mapping_column(DgTableMapping *table, const char *name);
+extern void dg_mapping_check_used(List *mapping);
 
 /* rehydrate_plan.c */
 
@@ -124,8 +153,10 @@ typedef struct DgSource
 	List	   *covers;			/* OIDs: relid and all tables it is a partition of */
 	DgFinder   *finder;			/* tells the tenant of its rows, NULL: nothing does */
 	bool		wanted;			/* its rows are, not just its keys */
-	int			ncolumns;
-	DgSourceColumn *columns;	/* in the order of a row's fields */
+	int			nfields;		/* of a row */
+	int			ncolumns;		/* of them that are not left out */
+	DgSourceColumn *columns;	/* under their live names */
+	int		   *fields;			/* where they are in a row */
 } DgSource;
 
 /* A reading of one table. */
@@ -154,7 +185,9 @@ typedef struct DgRehydratePlan
 } DgRehydratePlan;
 
 extern DgRehydratePlan *dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants,
-										  List *relations);
+										  List *relations, List *mapping);
+extern bool dg_source_find_columns(const DgSource *source, int ncolumns, const char **columns,
+								   int *fields);
 extern char *dg_tenant_source_text(Oid relid);
 
 /* rehydrate_read.c */
@@ -168,5 +201,37 @@ typedef void (*DgRowSink) (void *arg, DgSource *source, int tenant, Datum *value
 
 extern void dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan,
 							  DgRowSink sink, void *arg);
+
+extern void dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass,
+								   DgRowSink sink, void *arg);
+
+/* rehydrate_referenced.c */
+typedef struct DgReferences DgReferences;
+
+extern DgReferences *dg_references_begin(DgRehydrateArchive *archive, DgRehydratePlan *plan);
+extern void dg_references_note(DgReferences *references, const DgSource *source, Datum *values, bool *nulls);
+extern bool dg_references_read(DgReferences *references, DgRowSink sink, void *arg);
+
+/* rehydrate.c */
+extern void dg_require_argument(FunctionCallInfo fcinfo, int n, const char *name);
+
+/* rehydrate_schema.c */
+extern List *dg_schema_create(const char *schema, List *relations);
+
+/* rehydrate_progress.c */
+typedef struct DgRehydrateProgress DgRehydrateProgress;
+
+/* What a call is doing; known to the view rehydration_progress. */
+#define DG_PHASE_FINDING	1	/* keys of parents, to know whose the rows are */
+#define DG_PHASE_RESTORING	2
+#define DG_PHASE_CHECKING	3
+
+extern void dg_rehydrate_progress_begin(DgRehydrateArchive *archive, const DgRehydratePlan *plan);
+extern void dg_rehydrate_progress_pass(DgRehydrateArchive *archive, const DgPass *pass);
+extern void dg_rehydrate_progress_kept(DgRehydrateArchive *archive);
+extern void dg_rehydrate_progress_update(DgRehydrateArchive *archive);
+extern void dg_rehydrate_progress_pass_end(DgRehydrateArchive *archive);
+extern void dg_rehydrate_progress_checking(DgRehydrateArchive *archive);
+extern void dg_rehydrate_progress_end(DgRehydrateArchive *archive);
 
 #endif							/* DG_REHYDRATE_H */

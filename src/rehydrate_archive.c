@@ -104,6 +104,7 @@ dg_rehydrate_fail(const DgRehydrateArchive *archive, const DgArchiveError *error
 static bool
 interrupted(void *arg)
 {
+	dg_rehydrate_progress_update(arg);
 	return QueryCancelPending || ProcDiePending;
 }
 

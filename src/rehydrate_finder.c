@@ -11,7 +11,9 @@
  *
  * A pg_dump archive is one snapshot, so where it has a parent table, it has
  * all parents of the rows in it, and those are the ones that count: the
- * database may have moved a parent to another tenant since.
+ * database may have moved a parent to another tenant since. Where it has some
+ * partitions of a parent table only, the live rows are asked first and those of
+ * the archive have the last word.
  */
 #include "rehydrate.h"
 #include "guard.h"
@@ -95,6 +97,17 @@ tenant_in_column(Oid relid, AttrNumber attnum, const char *tenant)
 	return write_tenant(type, read_tenant(relid, attnum, type, typmod, tenant));
 }
 
+static void
+set_key_column(DgKeyMap *keys, int column, Oid relid, AttrNumber attnum)
+{
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+
+	get_atttypetypmodcoll(relid, attnum, &type, &typmod, &collation);
+	dg_keymap_set_column(keys, column, type, collation);
+}
+
 /*
  * The tenants of a call, each once, in the spelling of the tenant table's key.
  */
@@ -107,7 +120,10 @@ dg_tenants_make(int n, char **keys)
 	DgTenants  *tenants = palloc0(sizeof(DgTenants));
 	DgKeyMap   *seen = dg_keymap_create(1);
 
-	dg_keymap_set_column(seen, 0, TEXTOID, C_COLLATION_OID);
+	if (attnum == InvalidAttrNumber)
+		dg_keymap_set_column(seen, 0, TEXTOID, C_COLLATION_OID);
+	else
+		set_key_column(seen, 0, table->relid, attnum);
 	tenants->keys = palloc(sizeof(char *) * (n + 1));
 	for (int i = 0; i < n; i++)
 	{
@@ -117,7 +133,7 @@ dg_tenants_make(int n, char **keys)
 
 		if (dg_keymap_find(seen, &text) != DG_KEY_ABSENT)
 			continue;
-		dg_keymap_add(seen, &text, i);
+		dg_keymap_put(seen, &text, i);
 		tenants->keys[tenants->n++] = key;
 	}
 	return tenants;
@@ -156,17 +172,6 @@ dg_tenants_of_array(ArrayType *array)
  * ----------------------------------------------------------------------
  */
 
-static void
-set_key_column(DgKeyMap *keys, int column, Oid relid, AttrNumber attnum)
-{
-	Oid			type;
-	int32		typmod;
-	Oid			collation;
-
-	get_atttypetypmodcoll(relid, attnum, &type, &typmod, &collation);
-	dg_keymap_set_column(keys, column, type, collation);
-}
-
 /*
  * A finder by the column that holds the tenant.
  */
@@ -192,7 +197,7 @@ make_by_column(DgFinder *finder, const char *column, const DgTenants *tenants)
 		char	   *key = tenant_in_column(finder->relid, attnum, tenants->keys[i]);
 		DgKeyText	text = {key, strlen(key)};
 
-		dg_keymap_add(finder->keys, &text, i);
+		dg_keymap_put(finder->keys, &text, i);
 	}
 }
 
@@ -272,16 +277,21 @@ dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants)
  */
 
 /*
- * "OPERATOR(schema.=)" of a type.
+ * "OPERATOR(schema.=)" of a type, palloc'd.
  */
-static char *
-equality_operator(Oid type)
+char *
+dg_equality_operator(Oid type)
 {
 	Oid			oper = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
-	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(oper));
+	HeapTuple	tuple;
 	Form_pg_operator form;
 	char	   *text;
 
+	if (!OidIsValid(oper))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("could not identify an equality operator for type %s", format_type_be(type))));
+	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(oper));
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for operator %u", oper);
 	form = (Form_pg_operator) GETSTRUCT(tuple);
@@ -357,7 +367,7 @@ dg_finder_live_query(DgFinder *finder, List **finders, const DgTenants *tenants,
 	query->sql = psprintf("SELECT %s, t%d.%s FROM %s WHERE %st%d.%s %s ANY ($1)",
 						  select, list_length(fkeys), quote_identifier(column), from.data,
 						  where.data, list_length(fkeys), quote_identifier(column),
-						  equality_operator(column_type(end, attnum)));
+						  dg_equality_operator(column_type(end, attnum)));
 	query->type = get_array_type(column_type(end, attnum));
 	query->tenants = tenant_array(end, attnum, tenants);
 	query->keys = dg_finder_get(finders, end, NIL, tenants)->keys;
@@ -403,7 +413,7 @@ feed_live_row(DgFinder *finder, DgKeyMap *tenants, HeapTuple tuple, TupleDesc de
 			key[i].len = isnull ? 0 : strlen(key[i].ptr);
 		}
 		if (!isnull && feed->finder->needed)
-			dg_keymap_add(feed->finder->keys, key, tenant);
+			dg_keymap_put(feed->finder->keys, key, tenant);
 	}
 }
 

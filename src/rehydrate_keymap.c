@@ -171,16 +171,19 @@ table_grow(KeyTable *table)
 }
 
 /*
- * Adds a key that is not there yet; one that is keeps its number.
+ * Adds a key, or gives one that is there another number.
  */
 static void
-table_add(KeyTable *table, const char *key, size_t len, int32 number)
+table_put(KeyTable *table, const char *key, size_t len, int32 number)
 {
 	uint32		hash = hash_text(key, len);
 	KeyEntry   *entry = table_look(table, hash, key, len);
 
 	if (entry->tenant != DG_KEY_ABSENT)
+	{
+		entry->tenant = number;
 		return;
+	}
 	if (table->count + 1 > ((int64) table->mask + 1) * 3 / 4)
 	{
 		table_grow(table);
@@ -306,16 +309,14 @@ number_of_text(DgKeyMap *map, KeyColumn *column, const DgKeyText *text, bool add
 
 	if (number != DG_KEY_ABSENT && !(add && number == NOT_A_VALUE))
 		return number;
-	if (number == NOT_A_VALUE)
-		elog(ERROR, "key was added to a map that was used already");
 	old = MemoryContextSwitchTo(map->scratch);
 	number = number_of_value(map, column,
 							 InputFunctionCall(&column->input, pnstrdup(text->ptr, text->len),
 											   column->typioparam, -1), add);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(map->scratch);
-	if (column->spellings.count < MAX_SPELLINGS)
-		table_add(&column->spellings, text->ptr, text->len, number);
+	if (column->spellings.count < MAX_SPELLINGS || number != NOT_A_VALUE)
+		table_put(&column->spellings, text->ptr, text->len, number);
 	return number;
 }
 
@@ -387,19 +388,35 @@ put_together(DgKeyMap *map, const DgKeyText *key, bool add, DgKeyText *whole)
 }
 
 /*
- * Adds a key; one that is there already keeps its tenant.
+ * Adds a key, or changes the tenant of one that is there.
  */
 void
-dg_keymap_add(DgKeyMap *map, const DgKeyText *key, int tenant)
+dg_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant)
 {
 	DgKeyText	whole;
 
 	(void) put_together(map, key, true, &whole);
-	table_add(&map->table, whole.ptr, whole.len, tenant);
+	table_put(&map->table, whole.ptr, whole.len, tenant);
 }
 
 /*
- * The tenant of a key, or DG_KEY_ABSENT.
+ * Takes a key away from its tenant, if it is there.
+ */
+void
+dg_keymap_forget(DgKeyMap *map, const DgKeyText *key)
+{
+	DgKeyText	whole;
+	KeyEntry   *entry;
+
+	if (!put_together(map, key, false, &whole))
+		return;
+	entry = table_look(&map->table, hash_text(whole.ptr, whole.len), whole.ptr, whole.len);
+	if (entry->tenant != DG_KEY_ABSENT)
+		entry->tenant = DG_KEY_NOBODYS;
+}
+
+/*
+ * The tenant of a key, or one of DG_KEY_ABSENT and DG_KEY_NOBODYS.
  */
 int
 dg_keymap_find(DgKeyMap *map, const DgKeyText *key)

@@ -17,6 +17,7 @@
 #include "guard.h"
 
 #include "catalog/partition.h"
+#include "catalog/pg_inherits.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -87,17 +88,45 @@ is_ours(const DgArchiveTable *table)
 		strcmp(table->schema, "deletion_guard_bin") == 0;
 }
 
-static DgSourceColumn *
-source_columns(DgRehydrateArchive *archive, const DgArchiveTable *table)
+/*
+ * Learns the columns of a source's rows, under the names they have now.
+ */
+static void
+set_columns(DgRehydrateArchive *archive, DgSource *source, const DgArchiveTable *table,
+			DgTableMapping *mapping)
 {
-	DgSourceColumn *columns = palloc0(sizeof(DgSourceColumn) * (table->column_count + 1));
-
-	for (int i = 0; i < table->column_count; i++)
+	source->nfields = table->column_count;
+	source->columns = palloc0(sizeof(DgSourceColumn) * (source->nfields + 1));
+	source->fields = palloc0(sizeof(int) * (source->nfields + 1));
+	for (int i = 0; i < source->nfields; i++)
 	{
-		columns[i].name = dg_rehydrate_text(archive, table->columns[i]);
-		columns[i].typmod = -1;
+		const char *name = dg_mapping_column(mapping, dg_rehydrate_text(archive, table->columns[i]));
+
+		if (name == NULL)
+			continue;
+		source->columns[source->ncolumns].name = name;
+		source->columns[source->ncolumns].typmod = -1;
+		source->fields[source->ncolumns++] = i;
 	}
-	return columns;
+}
+
+/*
+ * Finds out where some columns are in a source's rows; false if it lacks one.
+ */
+bool
+dg_source_find_columns(const DgSource *source, int ncolumns, const char **columns, int *fields)
+{
+	for (int i = 0; i < ncolumns; i++)
+	{
+		int			at = 0;
+
+		while (at < source->ncolumns && strcmp(source->columns[at].name, columns[i]) != 0)
+			at++;
+		if (at == source->ncolumns)
+			return false;
+		fields[i] = source->fields[at];
+	}
+	return true;
 }
 
 /*
@@ -126,46 +155,59 @@ complete_columns(DgRehydrateArchive *archive, int index)
 }
 
 /*
+ * The live table that a table of the archive belongs to.
+ */
+static Oid
+live_table(DgRehydrateArchive *archive, const DgArchiveTable *table, const DgTableMapping *mapping)
+{
+	char		relkind;
+
+	if (mapping == NULL || !OidIsValid(mapping->relation))
+		return dg_rehydrate_live_table(archive, table);
+	relkind = get_rel_relkind(mapping->relation);
+	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a table", get_rel_name(mapping->relation)),
+				 errdetail("The archive's table %s is mapped to it.", mapping->name)));
+	return mapping->relation;
+}
+
+/*
  * A source for one table of the archive; NULL if no live table is meant.
  */
 static DgSource *
-make_source(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index)
+make_source(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, List *mappings)
 {
 	const DgArchiveTable *table = dg_archive_table(archive->archive, index);
+	char	   *name = dg_rehydrate_table_name(archive, table);
+	DgTableMapping *mapping = dg_mapping_find(mappings, name);
+	Oid			relid = live_table(archive, table, mapping);
 	DgSource   *source;
-	Oid			relid = dg_rehydrate_live_table(archive, table);
 
 	if (!OidIsValid(relid))
 	{
 		leave_alone(plan, InvalidOid,
 					psprintf("the archive has a table %s, which does not exist here; its rows were not looked at",
-							 dg_rehydrate_table_name(archive, table)));
+							 name));
 		return NULL;
 	}
 	complete_columns(archive, index);
 	source = palloc0(sizeof(DgSource));
 	source->index = index;
-	source->name = dg_rehydrate_table_name(archive, table);
+	source->name = name;
 	source->relid = relid;
 	source->covers = lcons_oid(relid, get_rel_relispartition(relid) ? get_partition_ancestors(relid) : NIL);
-	source->ncolumns = table->column_count;
-	source->columns = source_columns(archive, table);
+	set_columns(archive, source, table, mapping);
 	return source;
 }
 
 static bool
 has_columns(const DgSource *source, int ncolumns, const char **columns)
 {
-	for (int i = 0; i < ncolumns; i++)
-	{
-		int			at = 0;
+	int			fields[INDEX_MAX_KEYS];
 
-		while (at < source->ncolumns && strcmp(source->columns[at].name, columns[i]) != 0)
-			at++;
-		if (at == source->ncolumns)
-			return false;
-	}
-	return true;
+	return dg_source_find_columns(source, ncolumns, columns, fields);
 }
 
 /*
@@ -184,13 +226,6 @@ plan_source(DgRehydratePlan *plan, DgSource *source)
 		return;
 	}
 	source->finder = dg_finder_get(&plan->finders, source->target, path, plan->tenants);
-	if (!has_columns(source, source->finder->ncolumns, source->finder->columns))
-	{
-		leave_alone(plan, source->target,
-					psprintf("the archive's table %s has no column \"%s\", which tells the tenant; its rows were not looked at",
-							 source->name, source->finder->columns[0]));
-		source->finder = NULL;
-	}
 }
 
 /* ----------------------------------------------------------------------
@@ -247,6 +282,26 @@ named_roots(const DgRehydrateArchive *archive, const DgRehydratePlan *plan, List
 	return roots;
 }
 
+/*
+ * To leave out a table that holds tenants' rows is for the caller to decide.
+ */
+static void
+check_tenant_known(const DgSource *source)
+{
+	const DgFinder *finder = source->finder;
+
+	for (int i = 0; i < finder->ncolumns; i++)
+	{
+		if (!has_columns(source, 1, &finder->columns[i]))
+			ereport(ERROR,
+					(errcode(DG_ERRCODE_CANNOT_RESTORE),
+					 errmsg("cannot tell tenants of the archive's table %s: it has no column \"%s\"",
+							source->name, finder->columns[i]),
+					 errdetail("The live table \"%s\" is guarded by that column.", get_rel_name(source->target)),
+					 errhint("If the column had another name, say so with mapping. To do without the table, name the others in relations.")));
+	}
+}
+
 static void
 choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relations)
 {
@@ -259,8 +314,10 @@ choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relatio
 
 		source->wanted = source->finder != NULL &&
 			(relations == NIL || list_member_oid(roots, source->target));
-		if (source->wanted)
-			plan->targets = list_append_unique_oid(plan->targets, source->target);
+		if (!source->wanted)
+			continue;
+		check_tenant_known(source);
+		plan->targets = list_append_unique_oid(plan->targets, source->target);
 	}
 	if (plan->targets == NIL)
 		ereport(ERROR,
@@ -358,19 +415,52 @@ add_pass(DgRehydratePlan *plan, DgSource *source, DgFinder *finder)
 }
 
 /*
+ * Does the archive have all of a table's rows, or, if some partitions are
+ * missing, at least some? Otherwise neither is set. Rows that go to the root of
+ * partitions do not say which of these they come from.
+ */
+static void
+archive_has(const DgRehydratePlan *plan, const DgFinder *finder, bool *all, bool *some)
+{
+	List	   *leaves = find_all_inheritors(finder->relid, NoLock, NULL);
+	ListCell   *lc;
+	ListCell   *ls;
+
+	*all = true;
+	*some = false;
+	foreach(lc, leaves)
+	{
+		Oid			leaf = lfirst_oid(lc);
+		bool		has = false;
+
+		foreach(ls, plan->sources)
+		{
+			DgSource   *source = lfirst(ls);
+
+			if (!serves(source, finder))
+				continue;
+			*some = true;
+			has |= (source->relid == leaf);
+		}
+		if (get_rel_relkind(leaf) != RELKIND_PARTITIONED_TABLE)
+			*all &= has;
+	}
+}
+
+/*
  * Parents that the archive does not have are looked for in the database.
  */
 static void
 add_live_pass(DgRehydratePlan *plan, DgFinder *finder)
 {
 	DgPass	   *pass = palloc0(sizeof(DgPass));
-	ListCell   *lc;
+	bool		all;
+	bool		some;
 
-	foreach(lc, plan->sources)
-	{
-		if (serves(lfirst(lc), finder))
-			return;
-	}
+	archive_has(plan, finder, &all, &some);
+	if (all)
+		return;
+	finder->overrides = some;
 	pass->finder = finder;
 	plan->passes = lappend(plan->passes, pass);
 }
@@ -404,11 +494,11 @@ make_passes(DgRehydratePlan *plan)
 }
 
 /*
- * Plans a call. relations is a list of OIDs, NIL for all. The plan is in the
- * current memory context.
+ * Plans a call. relations is a list of OIDs, NIL for all; mapping one of
+ * DgTableMapping. The plan is in the current memory context.
  */
 DgRehydratePlan *
-dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants, List *relations)
+dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants, List *relations, List *mapping)
 {
 	DgRehydratePlan *plan = palloc0(sizeof(DgRehydratePlan));
 	ListCell   *lc;
@@ -417,11 +507,12 @@ dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants, List *relatio
 	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
 	{
 		DgSource   *source = is_ours(dg_archive_table(archive->archive, i)) ? NULL :
-			make_source(archive, plan, i);
+			make_source(archive, plan, i, mapping);
 
 		if (source != NULL)
 			plan->sources = lappend(plan->sources, source);
 	}
+	dg_mapping_check_used(mapping);
 	foreach(lc, plan->sources)
 		plan_source(plan, lfirst(lc));
 	choose_sources(archive, plan, relations);

@@ -16,9 +16,7 @@
 typedef struct Reading
 {
 	DgRehydrateArchive *archive;
-	DgRehydratePlan *plan;
 	DgPass	   *pass;
-	DgArchiveRows *rows;
 	uint64		number;			/* of the row, for messages */
 	int			tenant;			/* as the filter found it */
 	int		   *key_fields;		/* of the finder's columns */
@@ -119,26 +117,26 @@ split_row(Reading *reading, const DgArchiveRow *row)
 {
 	DgSource   *source = reading->pass->source;
 	DgArchiveError error;
-	int			n = dg_archive_row_split(row, reading->fields, source->ncolumns, &error);
+	int			n = dg_archive_row_split(row, reading->fields, source->nfields, &error);
 
 	if (n < 0)
 		dg_rehydrate_fail(reading->archive, &error);
-	if (n != source->ncolumns)
+	if (n != source->nfields)
 		elog(ERROR, "row of table %s has %d fields where there are %d columns",
-			 source->name, n, source->ncolumns);
+			 source->name, n, source->nfields);
 	if (row->escaped && !reading->archive->convert)
 		(void) pg_verify_mbstr(GetDatabaseEncoding(), row->data, (int) row->len, false);
 
 	resetStringInfo(&reading->text);
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < source->ncolumns; i++)
 	{
-		DgArchiveField *field = &reading->fields[i];
+		DgArchiveField *field = &reading->fields[source->fields[i]];
 
 		reading->nulls[i] = field->isnull || field->isdefault;
 		reading->values[i] = reading->nulls[i] ? 0 : append_field(reading, field, row->escaped);
 	}
 	/* the buffer does not move any more */
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < source->ncolumns; i++)
 	{
 		if (!reading->nulls[i])
 			reading->values[i] = CStringGetDatum(reading->text.data + reading->values[i]);
@@ -174,7 +172,7 @@ filter(void *arg, const char *text, size_t len)
 	if (unlikely(InterruptPending) || (reading->archive->convert && !is_ascii(text, len)))
 		return true;
 	reading->tenant = dg_keymap_guess(reading->pass->finder->keys, text, len);
-	return reading->tenant != DG_KEY_ABSENT;
+	return reading->tenant >= 0 || reading->tenant == DG_KEY_UNSURE;
 }
 
 /*
@@ -215,7 +213,8 @@ tenant_of_row(Reading *reading, const DgArchiveRow *row)
 }
 
 /*
- * Tells those who look for the row's children about it.
+ * Tells those who look for the row's children about it, and whose it is; or
+ * that it is none of the tenants'.
  */
 static void
 feed_row(Reading *reading, const DgArchiveRow *row, int tenant)
@@ -228,9 +227,13 @@ feed_row(Reading *reading, const DgArchiveRow *row, int tenant)
 		DgFeed	   *feed = lfirst(lc);
 		DgKeyText	key[INDEX_MAX_KEYS];
 
-		if (feed->finder->needed && lfirst(lf) != NULL &&
-			key_of_row(reading, row, lfirst(lf), feed->ncolumns, key))
-			dg_keymap_add(feed->finder->keys, key, tenant);
+		if (!feed->finder->needed || lfirst(lf) == NULL ||
+			!key_of_row(reading, row, lfirst(lf), feed->ncolumns, key))
+			continue;
+		if (tenant >= 0)
+			dg_keymap_put(feed->finder->keys, key, tenant);
+		else
+			dg_keymap_forget(feed->finder->keys, key);
 	}
 }
 
@@ -247,16 +250,7 @@ fields_of(const DgSource *source, int ncolumns, const char **columns)
 {
 	int		   *fields = palloc(sizeof(int) * ncolumns);
 
-	for (int i = 0; i < ncolumns; i++)
-	{
-		fields[i] = 0;
-		while (fields[i] < source->ncolumns &&
-			   strcmp(source->columns[fields[i]].name, columns[i]) != 0)
-			fields[i]++;
-		if (fields[i] == source->ncolumns)
-			return NULL;
-	}
-	return fields;
+	return dg_source_find_columns(source, ncolumns, columns, fields) ? fields : NULL;
 }
 
 static void
@@ -276,18 +270,21 @@ begin_reading(Reading *reading)
 		reading->feed_fields = lappend(reading->feed_fields,
 									   fields_of(source, feed->ncolumns, feed->columns));
 	}
-	reading->fields = palloc(sizeof(DgArchiveField) * (source->ncolumns + 1));
+	reading->fields = palloc(sizeof(DgArchiveField) * (source->nfields + 1));
 	reading->values = palloc(sizeof(Datum) * (source->ncolumns + 1));
 	reading->nulls = palloc(sizeof(bool) * (source->ncolumns + 1));
 	initStringInfo(&reading->text);
 
-	reading->rows = dg_archive_rows_open(reading->archive->archive, source->index, &error);
-	if (reading->rows == NULL)
+	reading->archive->rows = dg_archive_rows_open(reading->archive->archive, source->index, &error);
+	if (reading->archive->rows == NULL)
 		dg_rehydrate_fail(reading->archive, &error);
+	reading->tenant = DG_KEY_UNSURE;
+	if (finder->overrides)
+		return;
 	by_key.field = reading->key_fields[0];
 	by_key.match = filter;
 	by_key.arg = reading;
-	if (!dg_archive_rows_set_filter(reading->rows, &by_key, &error))
+	if (!dg_archive_rows_set_filter(reading->archive->rows, &by_key, &error))
 		dg_rehydrate_fail(reading->archive, &error);
 }
 
@@ -311,19 +308,19 @@ read_rows(Reading *reading, DgRowSink sink, void *arg)
 	DgArchiveError error;
 	int			rc;
 
-	while ((rc = dg_archive_rows_next(reading->rows, &row, &error)) > 0)
+	while ((rc = dg_archive_rows_next(reading->archive->rows, &row, &error)) > 0)
 	{
 		int			tenant;
 
 		CHECK_FOR_INTERRUPTS();
 		reading->number = row.number;
 		tenant = tenant_of_row(reading, &row);
-		if (tenant < 0)
-			continue;
-		feed_row(reading, &row, tenant);
-		if (reading->pass->emit)
+		if (tenant >= 0 || reading->pass->finder->overrides)
+			feed_row(reading, &row, tenant);
+		if (tenant >= 0 && reading->pass->emit)
 		{
 			split_row(reading, &row);
+			dg_rehydrate_progress_kept(reading->archive);
 			sink(arg, reading->pass->source, tenant, reading->values, reading->nulls);
 		}
 	}
@@ -332,9 +329,12 @@ read_rows(Reading *reading, DgRowSink sink, void *arg)
 		dg_rehydrate_fail(reading->archive, &error);
 }
 
-static void
-read_pass(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgPass *pass,
-		  DgRowSink sink, void *arg)
+/*
+ * Reads one table of the archive, and gives the sink the rows that the pass's
+ * finder finds.
+ */
+void
+dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass, DgRowSink sink, void *arg)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard pass",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -343,9 +343,9 @@ read_pass(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgPass *pass,
 	ErrorContextCallback callback;
 
 	reading.archive = archive;
-	reading.plan = plan;
 	reading.pass = pass;
 	begin_reading(&reading);
+	dg_rehydrate_progress_pass(archive, pass);
 
 	callback.callback = error_context;
 	callback.arg = &reading;
@@ -354,7 +354,8 @@ read_pass(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgPass *pass,
 	read_rows(&reading, sink, arg);
 	error_context_stack = callback.previous;
 
-	dg_archive_rows_close(&reading.rows);
+	dg_rehydrate_progress_pass_end(archive);
+	dg_archive_rows_close(&archive->rows);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 }
@@ -372,8 +373,11 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 		DgPass	   *pass = lfirst(lc);
 
 		if (pass->source != NULL)
-			read_pass(archive, plan, pass, sink, arg);
+			dg_rehydrate_read_pass(archive, pass, sink, arg);
 		else
+		{
+			dg_rehydrate_progress_pass(archive, pass);
 			dg_finder_read_live(pass->finder, &plan->finders, plan->tenants);
+		}
 	}
 }

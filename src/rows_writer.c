@@ -45,6 +45,7 @@ typedef struct Leaf
 	Size		bytes;
 	TupleTableSlot *slots[BATCH_ROWS];
 	int			tags[BATCH_ROWS];
+	DgRowsPending *pending;		/* keys of the rows in the batch; NULL: no unique key */
 } Leaf;
 
 struct DgRowsTarget
@@ -60,6 +61,8 @@ struct DgRowsTarget
 	TupleTableSlot *slot;		/* a row in the target's shape */
 	HTAB	   *leaves;
 	Leaf	   *last;
+	DgRowsRefuse refuse;		/* or NULL */
+	void	   *refuse_arg;
 	DgRowsVerify *verify;		/* NULL: rows are not read back */
 	int			tag;			/* of the next row */
 };
@@ -125,6 +128,16 @@ dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 }
 
 /*
+ * Rows are shown to a callback first, which may have them left out.
+ */
+void
+dg_rows_writer_refuse(DgRowsTarget *target, DgRowsRefuse refuse, void *arg)
+{
+	target->refuse = refuse;
+	target->refuse_arg = arg;
+}
+
+/*
  * From now on rows are read back after they were written, and the end fails if
  * that finds any difference.
  */
@@ -173,6 +186,7 @@ leaf_of(DgRowsTarget *target, ResultRelInfo *rri)
 	if (rri->ri_RelationDesc->rd_rel->relhasindex && rri->ri_IndexRelationDescs == NULL)
 		ExecOpenIndices(rri, false);
 	leaf->arbiters = dg_rows_arbiters(rri);
+	leaf->pending = dg_rows_pending_make(leaf->arbiters);
 	leaf->existing = table_slot_create(rri->ri_RelationDesc, NULL);
 	rri->ri_TrigDesc = dg_rows_constraint_triggers(rri->ri_TrigDesc, target->handled);
 	MemoryContextSwitchTo(old);
@@ -218,6 +232,8 @@ flush(DgRowsTarget *target, Leaf *leaf)
 	EState	   *estate = target->estate;
 	MemoryContext old;
 
+	if (leaf->pending != NULL)
+		dg_rows_pending_reset(leaf->pending);
 	if (leaf->nslots == 0)
 		return;
 	old = MemoryContextSwitchTo(estate->es_query_cxt);
@@ -324,6 +340,27 @@ note_conflict(DgRowsTarget *target, ResultRelInfo *rri, const char *conflict)
 }
 
 /*
+ * Brings a row into the shape of the table that it goes to, checked: it is in
+ * the slot behind that table's batch.
+ */
+static Leaf *
+prepare_row(DgRowsTarget *target, Datum *values, bool *nulls)
+{
+	TupleTableSlot *slot = target->slot;
+	TupleTableSlot *stored;
+	ResultRelInfo *rri;
+	Leaf	   *leaf;
+
+	dg_rows_map_apply(target->map, GetPerTupleExprContext(target->estate), values, nulls, slot);
+	rri = route(target, &slot);
+	leaf = leaf_of(target, rri);
+	stored = next_slot(leaf, target);
+	ExecCopySlot(stored, slot);
+	check_row(target, rri, stored);
+	return leaf;
+}
+
+/*
  * Writes one row, given by the source's columns. With a conflict, and
  * on_conflict error, it goes on so that the end can name more of them.
  */
@@ -331,20 +368,29 @@ DgRowOutcome
 dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 {
 	EState	   *estate = target->estate;
-	TupleTableSlot *slot = target->slot;
 	TupleTableSlot *stored;
 	ResultRelInfo *rri;
 	Leaf	   *leaf;
 	DgRowOutcome outcome;
 	char	   *conflict = NULL;
+	ErrorContextCallback context = {.previous = error_context_stack,
+		.callback = dg_rows_map_context,
+	.arg = target->map};
 	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 
-	dg_rows_map_apply(target->map, GetPerTupleExprContext(estate), values, nulls, slot);
-	rri = route(target, &slot);
-	leaf = leaf_of(target, rri);
-	stored = next_slot(leaf, target);
-	ExecCopySlot(stored, slot);
-	check_row(target, rri, stored);
+	error_context_stack = &context;
+	leaf = prepare_row(target, values, nulls);
+	rri = leaf->rri;
+	if (leaf->pending != NULL &&
+		dg_rows_pending_add(leaf->pending, rri, estate, leaf->slots[leaf->nslots]))
+	{
+		/* perhaps another version of a row in the batch: let that be found */
+		ExecClearTuple(leaf->slots[leaf->nslots]);
+		dg_rows_writer_flush(target->writer);
+		leaf = prepare_row(target, values, nulls);
+		(void) dg_rows_pending_add(leaf->pending, rri, estate, leaf->slots[leaf->nslots]);
+	}
+	stored = leaf->slots[leaf->nslots];
 
 	outcome = dg_rows_check_conflict(rri, estate, leaf->arbiters, stored, leaf->existing, &conflict);
 	if (outcome == DG_ROW_CONFLICT && replace_row(target, leaf, stored))
@@ -370,6 +416,7 @@ dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 	}
 	else
 		ExecClearTuple(stored);
+	error_context_stack = context.previous;
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(estate);
 
@@ -377,6 +424,30 @@ dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 		flush(target, leaf);
 	CHECK_FOR_INTERRUPTS();
 	return outcome;
+}
+
+/*
+ * Puts a live row of the target, or of a partition of it, into the target's
+ * slot.
+ */
+static void
+load_live_row(DgRowsTarget *target, Oid relid, ItemPointer tid)
+{
+	Relation	rel = table_open(relid, RowExclusiveLock);
+	TupleTableSlot *stored = table_slot_create(rel, NULL);
+	TupleConversionMap *map = NULL;
+
+	if (!table_tuple_fetch_row_version(rel, tid, SnapshotAny, stored))
+		elog(ERROR, "row to change is gone");
+	if (relid != RelationGetRelid(target->rel))
+		map = convert_tuples_by_name(RelationGetDescr(rel), RelationGetDescr(target->rel));
+	if (map != NULL)
+		execute_attr_map_slot(map->attrMap, stored, target->slot);
+	else
+		ExecCopySlot(target->slot, stored);
+	ExecMaterializeSlot(target->slot);
+	ExecDropSingleTupleTableSlot(stored);
+	table_close(rel, NoLock);
 }
 
 /*
@@ -388,54 +459,27 @@ bool
 dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 					  const AttrNumber *attnums, const Datum *values, const bool *nulls, int n)
 {
-	EState	   *estate = target->estate;
 	TupleTableSlot *slot = target->slot;
 	TupleTableSlot *stored;
-	Relation	rel = table_open(relid, RowExclusiveLock);
-	TupleTableSlot *old_row = table_slot_create(rel, NULL);
-	TupleTableSlot *root_row;
 	ResultRelInfo *rri;
-	Leaf	   *leaf;
 
-	if (!table_tuple_fetch_row_version(rel, tid, SnapshotAny, old_row))
-		elog(ERROR, "row to change is gone");
-	root_row = old_row;
-	if (relid != RelationGetRelid(target->rel))
-	{
-		TupleConversionMap *map = convert_tuples_by_name(RelationGetDescr(rel), RelationGetDescr(target->rel));
-
-		if (map != NULL)
-			root_row = execute_attr_map_slot(map->attrMap, old_row,
-											 MakeSingleTupleTableSlot(RelationGetDescr(target->rel), &TTSOpsVirtual));
-	}
-	slot_getallattrs(root_row);
-	ExecClearTuple(slot);
-	memcpy(slot->tts_values, root_row->tts_values, sizeof(Datum) * slot->tts_tupleDescriptor->natts);
-	memcpy(slot->tts_isnull, root_row->tts_isnull, sizeof(bool) * slot->tts_tupleDescriptor->natts);
+	load_live_row(target, relid, tid);
 	for (int i = 0; i < n; i++)
 	{
 		slot->tts_values[attnums[i] - 1] = values[i];
 		slot->tts_isnull[attnums[i] - 1] = nulls[i];
 	}
-	ExecStoreVirtualTuple(slot);
-
 	rri = route(target, &slot);
 	if (RelationGetRelid(rri->ri_RelationDesc) != relid)
-	{
-		ExecDropSingleTupleTableSlot(old_row);
-		table_close(rel, NoLock);
 		return false;
-	}
-	leaf = leaf_of(target, rri);
-	stored = next_slot(leaf, target);
+
+	stored = next_slot(leaf_of(target, rri), target);
 	ExecCopySlot(stored, slot);
 	check_row(target, rri, stored);
-	dg_rows_update(rri, estate, tid, stored);
+	dg_rows_update(rri, target->estate, tid, stored);
 	note_written(target, rri, stored);
 	ExecClearTuple(stored);
-	ExecDropSingleTupleTableSlot(old_row);
-	table_close(rel, NoLock);
-	ResetPerTupleExprContext(estate);
+	ResetPerTupleExprContext(target->estate);
 	return true;
 }
 
@@ -508,6 +552,15 @@ close_target(DgRowsTarget *target)
 	ExecutorEnd(target->query);
 	FreeQueryDesc(target->query);
 	table_close(target->rel, NoLock);
+}
+
+/*
+ * Says what a caller can do where a row that is referred to does not exist.
+ */
+void
+dg_rows_writer_hint(DgRowsWriter *writer, const char *hint)
+{
+	dg_rows_fkeys_hint(writer->fkeys, hint);
 }
 
 /*

@@ -166,5 +166,6 @@ rm -rf "$LOG"
 mkdir -p "$LOG"
 cp -r "$suite"/{results,pristine,expected,output,regression.diffs} "$LOG" 2>/dev/null || true
 cp "$PGHOST/log" "$LOG/server.log"
+echo "$major" > "$LOG/major"
 report
 [ "$failing" -eq 0 ]

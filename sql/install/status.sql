@@ -1,0 +1,30 @@
+/*
+ * One row for monitoring.
+ */
+CREATE VIEW deletion_guard.status AS
+	SELECT (SELECT count(*) FROM deletion_guard.guard) AS guarded_tables,
+		   (SELECT count(*) FROM deletion_guard.find_unguarded_tables()) AS unguarded_tables,
+		   (SELECT coalesce(sum(p.rows - p.restored - p.purged), 0)::bigint
+			FROM deletion_guard.deletion_part p) AS bin_rows,
+		   (SELECT coalesce(sum(pg_catalog.pg_total_relation_size(b.bin_table)), 0)::bigint
+			FROM deletion_guard.bin b) AS bin_bytes,
+		   (SELECT count(*) FROM deletion_guard.deletion_record d
+			WHERE d.deleted_at > pg_catalog.clock_timestamp() - interval '1 hour') AS deletions_last_hour,
+		   (SELECT count(*) FROM deletion_guard.deletion_record d
+			WHERE d.deleted_at > pg_catalog.clock_timestamp() - interval '1 day') AS deletions_last_day,
+		   (SELECT coalesce(sum(w.rows), 0)::bigint FROM deletion_guard.tenant_wipe w
+			WHERE w.wiped_at > pg_catalog.clock_timestamp() - interval '1 hour') AS tenants_wiped_last_hour,
+		   (SELECT coalesce(sum(w.rows), 0)::bigint FROM deletion_guard.tenant_wipe w
+			WHERE w.wiped_at > pg_catalog.clock_timestamp() - interval '1 day') AS tenants_wiped_last_day,
+		   (SELECT coalesce(sum(p.rows - p.restored - p.purged), 0)::bigint
+			FROM deletion_guard.deletion_part p
+			JOIN deletion_guard.deletion_record d USING (deletion_id)
+			WHERE d.purge_not_before <= pg_catalog.clock_timestamp()) AS rows_due,
+		   (SELECT count(*) FROM deletion_guard.hold h WHERE h.released_at IS NULL) AS holds,
+		   (SELECT count(*) FROM deletion_guard.purge_request_record r WHERE r.state = 'open') AS open_requests,
+		   (SELECT max(l.at) FROM deletion_guard.ledger l WHERE l.event = 'drill') AS last_drill,
+		   (SELECT count(*) FROM deletion_guard.verify() v WHERE NOT v.ok) AS problems;
+GRANT SELECT ON deletion_guard.status TO pg_monitor;
+COMMENT ON VIEW deletion_guard.status IS
+	'one row for monitoring: what is guarded, what is in the bin, what happened lately, what is open; problems are those that verify() sees';
+

@@ -1,0 +1,468 @@
+/*
+ * Seeing what is not protected.
+ */
+
+-- Tables that hold tenants' rows, as far as one can tell from their columns and
+-- foreign keys. Just-in-time compilation takes longer than any of these queries,
+-- whose costs are overestimated.
+CREATE FUNCTION deletion_guard.find_unguarded_tables()
+RETURNS TABLE (relation regclass, why text)
+LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+	WITH RECURSIVE
+	tenants AS (
+		SELECT g.relation::oid AS relid
+		FROM deletion_guard.guard g
+		WHERE g.tenant_column IS NOT NULL OR g.tenant_path IS NOT NULL
+		UNION
+		SELECT t.relation::oid FROM deletion_guard.tenant_table t),
+	-- names of tenant columns; the tenant table's own key is "id" or the like
+	tenant_column AS (
+		SELECT g.tenant_column AS name, min(g.relation::text COLLATE "C") AS relation
+		FROM deletion_guard.guard g
+		WHERE g.tenant_column IS NOT NULL
+			AND NOT EXISTS (SELECT FROM deletion_guard.tenant_table t WHERE t.relation = g.relation)
+		GROUP BY g.tenant_column),
+	candidate AS (
+		SELECT c.oid AS relid
+		FROM pg_class c
+		JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+			AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'deletion_guard', 'deletion_guard_bin')
+			AND NOT EXISTS (SELECT FROM deletion_guard.guard g WHERE g.relation = c.oid)),
+	-- candidates from which foreign keys lead to tenants' rows
+	reached(relid, why, depth) AS (
+		SELECT k.conrelid, format('foreign key %I to %s', k.conname, k.confrelid::regclass), 1
+		FROM pg_constraint k
+		JOIN tenants ON tenants.relid = k.confrelid
+		JOIN candidate ON candidate.relid = k.conrelid
+		WHERE k.contype = 'f'
+		UNION
+		SELECT k.conrelid,
+			format('foreign key %I to %s, which holds tenants'' rows', k.conname, k.confrelid::regclass),
+			reached.depth + 1
+		FROM reached
+		JOIN pg_constraint k ON k.confrelid = reached.relid AND k.contype = 'f'
+		JOIN candidate ON candidate.relid = k.conrelid AND k.conrelid <> k.confrelid
+		WHERE reached.depth < 16),
+	reason AS (
+		SELECT t.relation::oid AS relid, 0 AS place, 'it is the tenant table' AS why
+		FROM deletion_guard.tenant_table t
+		UNION ALL
+		SELECT i.inhrelid, 1, format('it inherits from %s, which is guarded', i.inhparent::regclass)
+		FROM pg_inherits i JOIN tenants ON tenants.relid = i.inhparent
+		UNION ALL
+		SELECT a.attrelid, 2, format('column %I, the tenant column of %s', a.attname, c.relation)
+		FROM pg_attribute a JOIN tenant_column c ON c.name = a.attname
+		WHERE a.attnum > 0 AND NOT a.attisdropped
+		UNION ALL
+		SELECT relid, 2 + depth, why FROM reached)
+	SELECT DISTINCT ON (candidate.relid) candidate.relid::regclass AS relation, reason.why
+	FROM candidate JOIN reason ON reason.relid = candidate.relid
+	ORDER BY candidate.relid, reason.place, reason.why
+$$;
+COMMENT ON FUNCTION deletion_guard.find_unguarded_tables IS 'what the view unguarded_table shows';
+
+CREATE VIEW deletion_guard.unguarded_table AS
+	SELECT relation, why FROM deletion_guard.find_unguarded_tables();
+GRANT SELECT ON deletion_guard.unguarded_table TO PUBLIC;
+COMMENT ON VIEW deletion_guard.unguarded_table IS
+	'tables that are not guarded but hold tenants'' rows, and why we think so';
+
+/*
+ * verify() asks these, each about one side. A row for each thing that was
+ * looked at: ok, or what is wrong and what to do.
+ */
+CREATE FUNCTION deletion_guard.unreached_hooks() RETURNS text[]
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_unreached_hooks';
+REVOKE EXECUTE ON FUNCTION deletion_guard.unreached_hooks FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.unreached_hooks IS
+	'which of the guard''s hooks another library keeps from being called';
+
+-- The server, the session, and the extension itself.
+CREATE FUNCTION deletion_guard.verify_server()
+RETURNS TABLE (check_name text, object text, ok boolean, detail text)
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+	WITH preload AS (
+		SELECT bool_or(trim(l) ~ '^"?(\$libdir/)?deletion_guard(\.so)?"?$') IS TRUE AS everywhere
+		FROM unnest(string_to_array(current_setting('shared_preload_libraries'), ',')) l)
+	SELECT 'preload', NULL, v.ok,
+		CASE WHEN v.ok THEN 'loaded when a session starts'
+			 ELSE 'the library loads with the first DDL command or guarded table that a session touches. What fires no '
+				  'trigger gets past it in a session that has not: DDL with event triggers off, or in single-user '
+				  'mode. Add deletion_guard to session_preload_libraries or shared_preload_libraries.' END
+	FROM (SELECT everywhere OR EXISTS (
+			SELECT FROM unnest(string_to_array(current_setting('session_preload_libraries'), ',')) l
+			WHERE trim(l) ~ '^"?(\$libdir/)?deletion_guard(\.so)?"?$') AS ok
+		  FROM preload) v
+
+	UNION ALL
+	SELECT 'hooks', h.hook, h.hook IS NULL,
+		CASE WHEN h.hook IS NULL THEN 'all are called'
+			 ELSE 'not called: a library loaded after deletion_guard does not pass calls on. Load deletion_guard last, or do without that library.' END
+	FROM (SELECT unnest(CASE WHEN u.hooks = '{}' THEN '{NULL}'::text[] ELSE u.hooks END) AS hook
+		  FROM (SELECT deletion_guard.unreached_hooks() AS hooks) u) h
+
+	UNION ALL
+	SELECT 'event triggers', e.name, p.oid IS NOT NULL AND t.evtenabled = 'A',
+		CASE WHEN t.oid IS NULL THEN 'it does not exist. Reinstall the extension: DDL goes unseen in new sessions, and new tables are not guarded.'
+			 WHEN p.oid IS NULL THEN 'it calls another function. Reinstall the extension.'
+			 WHEN t.evtenabled <> 'A' THEN format('it is not enabled always. ALTER EVENT TRIGGER %I ENABLE ALWAYS.', e.name) END
+	FROM (VALUES ('deletion_guard_ddl_start', 'ddl_start'), ('deletion_guard_ddl_end', 'ddl_end')) AS e (name, function)
+	LEFT JOIN pg_event_trigger t ON t.evtname = e.name
+	LEFT JOIN pg_proc p ON p.oid = t.evtfoid AND p.proname = e.function AND p.pronamespace = 'deletion_guard'::regnamespace
+
+	UNION ALL
+	SELECT 'settings', s.name, s.value = s.wanted,
+		CASE WHEN s.value <> s.wanted THEN format('it is "%s" here. %s', s.value, s.advice) END
+	FROM (VALUES
+		('event_triggers', coalesce(current_setting('event_triggers', true), 'on'), 'on',
+		 'Without event triggers new tables and partitions are not guarded. Set it to on.'),
+		('session_replication_role', current_setting('session_replication_role'), 'origin',
+		 'The application''s own triggers and foreign keys do not fire. Set it to origin.'),
+		('deletion_guard.restoring', (SELECT reset_val FROM pg_settings WHERE name = 'deletion_guard.restoring'), 'off',
+		 'It opens the bin and the ledger to superusers; set it in the session that restores a dump only.'),
+		('deletion_guard.ddl', (SELECT reset_val FROM pg_settings WHERE name = 'deletion_guard.ddl'), 'refuse',
+		 'Guarded tables may be dropped, and their rows are lost. Set it to refuse.'))
+		AS s (name, value, wanted, advice)
+
+	UNION ALL
+	SELECT 'stored settings', concat_ws(' in ', 'role ' || r.rolname, 'database ' || d.datname), false,
+		format('%s. Take it back with ALTER ROLE or ALTER DATABASE ... RESET %s.', s.setting, split_part(s.setting, '=', 1))
+	FROM preload, pg_db_role_setting c
+	CROSS JOIN LATERAL unnest(c.setconfig) AS s (setting)
+	LEFT JOIN pg_roles r ON r.oid = c.setrole
+	LEFT JOIN pg_database d ON d.oid = c.setdatabase
+	CROSS JOIN LATERAL (SELECT lower(split_part(s.setting, '=', 1)) AS name,
+							   lower(substr(s.setting, strpos(s.setting, '=') + 1)) AS value) v
+	WHERE (c.setdatabase = 0 OR d.datname = current_database())
+		AND (v.name = 'deletion_guard.restoring' AND v.value NOT IN ('off', 'of', 'false', 'f', 'no', 'n', '0')
+			 OR v.name = 'deletion_guard.ddl' AND v.value <> 'refuse'
+			 OR v.name = 'session_replication_role' AND v.value <> 'origin'
+			 OR v.name = 'event_triggers' AND v.value IN ('off', 'of', 'false', 'f', 'no', 'n', '0')
+			 OR v.name = 'session_preload_libraries' AND NOT preload.everywhere AND v.value !~ 'deletion_guard')
+
+	UNION ALL
+	SELECT 'ceilings', NULL, true,
+		CASE WHEN max_rows = 0 AND max_tenants = 0 AND wipes = 0
+			 THEN 'none is set. Set deletion_guard.max_tenants and deletion_guard.tenant_wipes_per_hour to what the application needs.'
+			 ELSE format('max_rows %s, max_tenants %s, tenant_wipes_per_hour %s%s', max_rows, max_tenants, wipes,
+						 CASE WHEN current_setting('deletion_guard.limit_action') = 'warning' THEN '; they only warn' ELSE '' END) END
+	FROM (SELECT current_setting('deletion_guard.max_rows')::integer AS max_rows,
+				 current_setting('deletion_guard.max_tenants')::integer AS max_tenants,
+				 current_setting('deletion_guard.tenant_wipes_per_hour')::integer AS wipes) c
+
+	UNION ALL
+	SELECT 'retention', NULL, r.value !~ '^\s*0+\s*[a-zA-Z]*$',
+		CASE WHEN r.value ~ '^\s*0+\s*[a-zA-Z]*$' THEN 'none: deleted rows may be purged at once. Set deletion_guard.retention.'
+			 WHEN r.value ~ '^\s*(-1)?\s*$' THEN 'deleted rows are kept for ever'
+			 ELSE r.value END
+	FROM (SELECT current_setting('deletion_guard.retention') AS value) r
+
+	UNION ALL
+	SELECT 'lock', NULL, true,
+		CASE WHEN l.locked AND l.file THEN 'giving up protection takes a token, and authorities come from a file'
+			 WHEN l.locked THEN 'giving up protection takes a token. Set deletion_guard.authorities_file too, so that SQL cannot name authorities.'
+			 ELSE 'a table''s owner may give up its protection. Set deletion_guard.locked and deletion_guard.authorities_file in postgresql.conf, to make that take a token.' END
+	FROM (SELECT coalesce(current_setting('deletion_guard.locked', true), 'off') = 'on' AS locked,
+				 coalesce(current_setting('deletion_guard.authorities_file', true), '') <> '' AS file) l
+
+	UNION ALL
+	SELECT 'extension', e.extversion, e.extversion = a.default_version AND r.rolsuper,
+		CASE WHEN e.extversion <> a.default_version THEN format('version %s is installed on the server. ALTER EXTENSION deletion_guard UPDATE.', a.default_version)
+			 WHEN NOT r.rolsuper THEN format('its owner %I is not a superuser any more, so it may not be able to write down what it must', r.rolname)
+			 ELSE 'version ' || e.extversion END
+	FROM pg_extension e
+	LEFT JOIN pg_available_extensions a ON a.name = e.extname
+	JOIN pg_roles r ON r.oid = e.extowner
+	WHERE e.extname = 'deletion_guard'
+
+	UNION ALL
+	SELECT 'functions', 'deletion_guard.' || f.name || '()', v.problem IS NULL, v.problem
+	FROM unnest('{capture_statement,capture_row,capture_truncate,capture_link,protect,ddl_start,ddl_end}'::name[]) AS f (name)
+	JOIN pg_extension e ON e.extname = 'deletion_guard'
+	LEFT JOIN pg_proc p ON p.pronamespace = 'deletion_guard'::regnamespace AND p.proname = f.name
+	LEFT JOIN pg_language l ON l.oid = p.prolang
+	CROSS JOIN LATERAL (SELECT CASE
+		WHEN p.oid IS NULL THEN 'it does not exist. Reinstall the extension.'
+		WHEN l.lanname <> 'c' OR p.prosrc <> 'dg_' || f.name OR p.probin <> '$libdir/deletion_guard'
+			THEN 'it was replaced by another. Reinstall the extension, and find out who did it.'
+		WHEN p.proowner <> e.extowner THEN 'it belongs to another role than the extension. ALTER FUNCTION ... OWNER TO the extension''s owner.'
+		WHEN NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+							AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e')
+			THEN 'it does not belong to the extension any more. ALTER EXTENSION deletion_guard ADD FUNCTION.'
+		END AS problem) v
+$$;
+REVOKE EXECUTE ON FUNCTION deletion_guard.verify_server FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.verify_server IS 'part of verify(): the server, the session, the extension';
+
+-- The tables that are guarded, and those that should be.
+CREATE FUNCTION deletion_guard.verify_tables()
+RETURNS TABLE (check_name text, object text, ok boolean, detail text)
+LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+	-- guarded tables with their partitions
+	WITH RECURSIVE member AS (
+		SELECT g.relation, g.relation AS root FROM deletion_guard.guard g
+		UNION ALL
+		SELECT p.relid, g.relation
+		FROM deletion_guard.guard g CROSS JOIN LATERAL pg_partition_tree(g.relation) p
+		WHERE NOT EXISTS (SELECT FROM deletion_guard.guard own WHERE own.relation = p.relid)),
+	guarded AS (
+		SELECT m.relation, c.relkind, c.relpersistence,
+			-- then rows may leave by a statement on another table (see guard_trigger.c)
+			CASE WHEN c.relispartition THEN pg_partition_root(c.oid) <> m.root
+				 WHEN c.relkind = 'p' THEN false
+				 ELSE EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid OR i.inhparent = c.oid)
+			END AS by_row
+		FROM member m JOIN pg_class c ON c.oid = m.relation
+		WHERE c.relkind <> 'f'),
+	wanted AS (
+		SELECT relation, 'deletion_guard_capture' AS name, 'capture_statement' AS function, 'O' AS mode
+		FROM guarded WHERE NOT by_row
+		UNION ALL
+		SELECT relation, 'deletion_guard_capture_row', 'capture_row', CASE WHEN by_row THEN 'A' ELSE 'R' END
+		FROM guarded WHERE relkind <> 'p'
+		UNION ALL
+		SELECT relation, 'deletion_guard_truncate', 'capture_truncate', 'A' FROM guarded
+		UNION ALL
+		SELECT g.relation, 'deletion_guard_link', 'capture_link', 'O' FROM guarded g
+		WHERE g.relkind <> 'p' AND EXISTS (SELECT FROM pg_constraint k
+			WHERE k.conrelid = g.relation AND k.contype = 'f' AND k.confdeltype IN ('n', 'd'))),
+	-- each tenant path, followed constraint by constraint
+	walk AS (
+		SELECT g.relation, g.tenant_path AS path, 1 AS next, g.relation::oid AS at
+		FROM deletion_guard.guard g WHERE g.tenant_path IS NOT NULL
+		UNION ALL
+		SELECT w.relation, w.path, w.next + 1, k.confrelid
+		FROM walk w JOIN pg_constraint k ON k.conrelid = w.at AND k.conname = w.path[w.next] AND k.contype = 'f'),
+	walked AS (
+		SELECT DISTINCT ON (relation) relation, path, next, at FROM walk ORDER BY relation, next DESC)
+
+	SELECT 'guarded tables', NULL, count(*) > 0,
+		CASE WHEN count(*) = 0 THEN 'none: every DELETE is final. Call deletion_guard.guard_table() or guard_schema().'
+			 ELSE count(*) || ' tables are guarded' END
+	FROM deletion_guard.guard
+
+	UNION ALL
+	SELECT 'tenant table', t.relation::text, v.problem IS NULL,
+		coalesce(v.problem, 'key ' || quote_ident(t.key_column))
+	FROM (SELECT) AS one
+	LEFT JOIN deletion_guard.tenant_table t ON true
+	CROSS JOIN LATERAL (SELECT CASE
+		WHEN t.relation IS NULL
+			THEN 'none is set: purges cannot compare names, and tenants are not counted. Call deletion_guard.set_tenant_table().'
+		WHEN NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = t.relation)
+			THEN 'it does not exist. Call deletion_guard.set_tenant_table() with the present one.'
+		WHEN NOT EXISTS (SELECT FROM pg_index i
+				JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+				WHERE i.indrelid = t.relation AND a.attname = t.key_column AND i.indisunique AND i.indisvalid
+					AND i.indnkeyatts = 1 AND i.indpred IS NULL)
+			THEN format('its key %I is not unique. Make it unique, or name another key with deletion_guard.set_tenant_table().', t.key_column)
+		WHEN t.name_column IS NOT NULL AND NOT EXISTS (SELECT FROM pg_attribute a
+				WHERE a.attrelid = t.relation AND a.attname = t.name_column AND NOT a.attisdropped)
+			THEN format('its column %I does not exist. Call deletion_guard.set_tenant_table() anew.', t.name_column)
+		WHEN NOT EXISTS (SELECT FROM deletion_guard.guard g WHERE g.relation = t.relation)
+			THEN 'it is not guarded itself. Call deletion_guard.guard_table() for it, with its key as the tenant column.'
+		END AS problem) v
+
+	UNION ALL
+	SELECT 'guard triggers', format('%s on %s', w.name, w.relation), v.problem IS NULL, v.problem
+	FROM wanted w
+	LEFT JOIN pg_trigger t ON t.tgrelid = w.relation AND t.tgname = w.name
+	LEFT JOIN pg_proc p ON p.oid = t.tgfoid AND p.pronamespace = 'deletion_guard'::regnamespace AND p.proname = w.function
+	CROSS JOIN LATERAL (SELECT CASE
+		WHEN t.oid IS NULL THEN 'it does not exist. Call deletion_guard.guard_table() again.'
+		WHEN p.oid IS NULL THEN 'it calls another function. Drop it and call deletion_guard.guard_table() again.'
+		WHEN t.tgqual IS NOT NULL AND w.function <> 'capture_link' THEN 'it has a condition. Drop it and call deletion_guard.guard_table() again.'
+		WHEN t.tgenabled <> w.mode::"char"
+			THEN format('it is %s. Call deletion_guard.guard_table() again.',
+				CASE t.tgenabled WHEN 'D' THEN 'disabled' WHEN 'A' THEN 'enabled always' WHEN 'R' THEN 'enabled for replicas only'
+					ELSE 'not enabled for replicas' END)
+		END AS problem) v
+
+	UNION ALL
+	SELECT 'tenant sources', g.relation::text, v.problem IS NULL, v.problem
+	FROM deletion_guard.guard g
+	LEFT JOIN walked w ON w.relation = g.relation
+	CROSS JOIN LATERAL (SELECT CASE
+		WHEN g.tenant_column IS NOT NULL AND NOT EXISTS (SELECT FROM pg_attribute a
+				WHERE a.attrelid = g.relation AND a.attname = g.tenant_column AND NOT a.attisdropped)
+			THEN format('its tenant column %I does not exist, so its deletions fail. Call deletion_guard.guard_table() with the present one.', g.tenant_column)
+		WHEN w.next <= cardinality(w.path)
+			THEN format('%s has no foreign key %I, so deletions from it fail. Call deletion_guard.guard_table() with the present path.',
+				w.at::regclass, w.path[w.next])
+		WHEN w.next > cardinality(w.path)
+				AND NOT EXISTS (SELECT FROM deletion_guard.tenant_table t WHERE t.relation = w.at)
+				AND NOT EXISTS (SELECT FROM deletion_guard.guard e WHERE e.relation = w.at AND e.tenant_column IS NOT NULL)
+			THEN format('its tenant path ends at %s, which knows no tenant, so its deletions fail. Guard that table with a tenant column.', w.at::regclass)
+		END AS problem) v
+
+	UNION ALL
+	SELECT 'storage', m.relation::text, v.problem IS NULL, v.problem
+	FROM member m
+	JOIN pg_class c ON c.oid = m.relation
+	CROSS JOIN LATERAL (SELECT CASE
+		WHEN c.relkind = 'f' THEN 'it is a foreign table: what is deleted from it is lost. Detach it, and guard the table where it is.'
+		WHEN c.relpersistence = 'u' THEN 'it is unlogged: a crash empties it. ALTER TABLE ... SET LOGGED.'
+		END AS problem) v
+
+	UNION ALL
+	SELECT 'inheritance children', i.inhrelid::regclass::text,
+		EXISTS (SELECT FROM deletion_guard.guard c WHERE c.relation = i.inhrelid),
+		CASE WHEN NOT EXISTS (SELECT FROM deletion_guard.guard c WHERE c.relation = i.inhrelid)
+			 THEN 'it is not guarded, and its parent is. Call deletion_guard.guard_table() for it.' END
+	FROM guarded g
+	JOIN pg_inherits i ON i.inhparent = g.relation
+	WHERE g.relkind = 'r'
+
+	UNION ALL
+	SELECT 'unguarded tables', u.relation::text, false, u.why || '. Call deletion_guard.guard_table() for it, if its rows are worth it.'
+	FROM deletion_guard.unguarded_table u
+$$;
+REVOKE EXECUTE ON FUNCTION deletion_guard.verify_tables FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.verify_tables IS 'part of verify(): guarded tables, and those that should be';
+
+-- What the extension keeps: who can get at it.
+CREATE FUNCTION deletion_guard.verify_stores()
+RETURNS TABLE (check_name text, object text, ok boolean, detail text)
+LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+	WITH store AS (
+		SELECT c.oid, c.oid::regclass::text AS name, c.relkind, c.relpersistence, c.relowner, c.relacl,
+			c.relforcerowsecurity, n.nspname = 'deletion_guard_bin' AS is_bin, e.extowner
+		FROM pg_class c
+		JOIN pg_namespace n ON n.oid = c.relnamespace
+		JOIN pg_extension e ON e.extname = 'deletion_guard'
+		WHERE n.nspname IN ('deletion_guard', 'deletion_guard_bin') AND c.relkind IN ('r', 'p', 'S')),
+	our_schema AS (
+		SELECT n.oid, n.nspname, n.nspacl, n.nspowner, e.extowner
+		FROM pg_namespace n JOIN pg_extension e ON e.extname = 'deletion_guard'
+		WHERE n.nspname IN ('deletion_guard', 'deletion_guard_bin'))
+
+	SELECT 'store triggers', s.name, v.problem IS NULL, v.problem
+	FROM store s
+	CROSS JOIN LATERAL (SELECT coalesce(
+		(SELECT format('its trigger %s %s. %s', w.name, x.problem, x.advice)
+		 FROM (VALUES ('deletion_guard_protect', 62), ('deletion_guard_protect_row', 31)) AS w (name, type)
+		 LEFT JOIN pg_trigger t ON t.tgrelid = s.oid AND t.tgname = w.name
+		 LEFT JOIN pg_proc p ON p.oid = t.tgfoid AND p.pronamespace = 'deletion_guard'::regnamespace AND p.proname = 'protect'
+		 CROSS JOIN LATERAL (VALUES
+			(p.oid IS NULL, 'is missing', 'Reinstall the extension, and find out who dropped it.'),
+			(t.tgenabled <> 'A', 'is not enabled always', format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I.', s.name, w.name)),
+			(t.tgtype & w.type <> w.type OR t.tgqual IS NOT NULL, 'does not cover every write', 'Reinstall the extension.'))
+			AS x (seen, problem, advice)
+		 WHERE x.seen
+		 LIMIT 1),
+		(SELECT 'it has a trigger or rule that is not deletion_guard''s. Drop it.'
+		 WHERE EXISTS (SELECT FROM pg_trigger o WHERE o.tgrelid = s.oid AND NOT o.tgisinternal
+						AND o.tgname NOT IN ('deletion_guard_protect', 'deletion_guard_protect_row'))
+			OR EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = s.oid))) AS problem) v
+	WHERE s.relkind = 'r'
+
+	UNION ALL
+	SELECT 'store ownership', s.name, v.problem IS NULL, v.problem
+	FROM store s
+	CROSS JOIN LATERAL (SELECT CASE
+		WHEN s.relowner <> s.extowner THEN format('it belongs to %I, not to the owner of the extension. ALTER TABLE ... OWNER TO.', pg_get_userbyid(s.relowner))
+		WHEN s.relpersistence = 'u' THEN 'it is unlogged: a crash empties it. ALTER TABLE ... SET LOGGED.'
+		WHEN s.relforcerowsecurity THEN 'row security is forced on it, which may hide rows. ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.'
+		WHEN EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = s.oid OR i.inhparent = s.oid) THEN 'it is part of an inheritance tree. ALTER TABLE ... NO INHERIT.'
+		END AS problem) v
+	UNION ALL
+	SELECT 'store ownership', 'schema ' || n.nspname, n.nspowner = n.extowner,
+		CASE WHEN n.nspowner <> n.extowner THEN 'it does not belong to the owner of the extension. ALTER SCHEMA ... OWNER TO.' END
+	FROM our_schema n
+
+	UNION ALL
+	SELECT 'store privileges', s.name, v.granted IS NULL,
+		CASE WHEN v.granted IS NOT NULL THEN format('granted: %s. REVOKE that.', v.granted) END
+	FROM store s
+	CROSS JOIN LATERAL (
+		SELECT string_agg(format('%s to %s', a.privilege_type,
+								 CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END),
+						  ', ' ORDER BY a.privilege_type, a.grantee) AS granted
+		FROM aclexplode(s.relacl) a
+		WHERE a.grantee <> s.relowner AND (s.is_bin OR a.privilege_type <> 'SELECT' OR a.grantee = 0)) v
+	UNION ALL
+	SELECT 'store privileges', 'schema ' || n.nspname, v.granted IS NULL,
+		CASE WHEN v.granted IS NOT NULL THEN format('granted: CREATE to %s. REVOKE that.', v.granted) END
+	FROM our_schema n
+	CROSS JOIN LATERAL (
+		SELECT string_agg(CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END, ', ' ORDER BY a.grantee) AS granted
+		FROM aclexplode(n.nspacl) a
+		WHERE a.grantee <> n.nspowner AND a.privilege_type = 'CREATE') v
+
+	UNION ALL
+	SELECT 'function privileges', p.oid::regprocedure::text, false,
+		'everybody may execute it, which was not so when the extension was installed. REVOKE EXECUTE ... FROM PUBLIC.'
+	FROM pg_proc p
+	LEFT JOIN pg_init_privs i ON i.objoid = p.oid AND i.classoid = 'pg_proc'::regclass AND i.objsubid = 0
+	WHERE p.pronamespace = 'deletion_guard'::regnamespace
+		AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0)
+		AND NOT EXISTS (SELECT FROM aclexplode(coalesce(i.initprivs, acldefault('f', p.proowner))) a WHERE a.grantee = 0)
+
+	UNION ALL
+	SELECT 'default privileges', concat_ws(' in ', 'role ' || d.defaclrole::regrole::text, 'schema ' || n.nspname), false,
+		'grants on tables that the extension''s owner makes hold for new bin tables. ALTER DEFAULT PRIVILEGES ... REVOKE.'
+	FROM pg_default_acl d
+	JOIN pg_extension e ON e.extname = 'deletion_guard' AND e.extowner = d.defaclrole
+	LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
+	WHERE d.defaclobjtype = 'r' AND (d.defaclnamespace = 0 OR n.nspname = 'deletion_guard_bin')
+		AND EXISTS (SELECT FROM aclexplode(d.defaclacl) a WHERE a.grantee <> d.defaclrole)
+
+	UNION ALL
+	SELECT 'publications', format('%I: %s', p.pubname, x.what), false,
+		'deleted rows leave this server. Publish the tables by name, without those of deletion_guard.'
+	FROM pg_publication p
+	CROSS JOIN LATERAL (
+		SELECT 'all tables' AS what WHERE p.puballtables
+		UNION ALL
+		SELECT s.name FROM pg_publication_rel r JOIN store s ON s.oid = r.prrelid WHERE r.prpubid = p.oid
+		UNION ALL
+		SELECT 'schema ' || o.nspname FROM pg_publication_namespace r JOIN our_schema o ON o.oid = r.pnnspid WHERE r.pnpubid = p.oid) x
+$$;
+REVOKE EXECUTE ON FUNCTION deletion_guard.verify_stores FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.verify_stores IS 'part of verify(): what the extension keeps, and who can get at it';
+
+CREATE FUNCTION deletion_guard.verify()
+RETURNS TABLE (check_name text, object text, ok boolean, detail text)
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+	WITH seen AS MATERIALIZED (
+		SELECT * FROM deletion_guard.verify_server()
+		UNION ALL SELECT * FROM deletion_guard.verify_tables()
+		UNION ALL SELECT * FROM deletion_guard.verify_stores()),
+	listed AS (
+		SELECT c.name, c.place
+		FROM unnest('{preload,hooks,event triggers,settings,stored settings,extension,functions,ceilings,retention,lock,guarded tables,'
+					'tenant table,tenant sources,guard triggers,storage,inheritance children,unguarded tables,'
+					'store triggers,store ownership,store privileges,function privileges,default privileges,publications}'::text[])
+			WITH ORDINALITY AS c (name, place))
+	SELECT r.check_name, r.object, r.ok, r.detail
+	FROM (
+		SELECT l.place, s.check_name, s.object, s.ok, s.detail
+		FROM listed l JOIN seen s ON s.check_name = l.name
+		WHERE NOT s.ok
+		UNION ALL
+		SELECT l.place, l.name, CASE WHEN count(s.*) = 1 THEN min(s.object) END, true,
+			CASE WHEN count(s.*) = 1 AND min(s.detail) IS NOT NULL THEN min(s.detail)
+				 WHEN count(s.*) = 0 THEN 'none'
+				 ELSE count(s.*) || ' checked' END
+		FROM listed l LEFT JOIN seen s ON s.check_name = l.name
+		GROUP BY l.place, l.name
+		HAVING bool_and(s.ok) IS NOT FALSE) r
+	ORDER BY r.place, r.object COLLATE "C"
+$$;
+REVOKE EXECUTE ON FUNCTION deletion_guard.verify FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.verify TO pg_monitor;
+COMMENT ON FUNCTION deletion_guard.verify IS
+	'every way in which protection could be less than it looks on this server, now: one row for each check, or for each thing that is wrong, with what to do';
+

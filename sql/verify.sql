@@ -1,0 +1,168 @@
+-- verify(): every way in which protection could be less than it looks.
+CREATE DATABASE regress_dg_verify;
+\set maintenance_db :DBNAME
+\c regress_dg_verify
+SET client_min_messages = warning;
+CREATE EXTENSION deletion_guard;
+CREATE ROLE regress_dg_verify_app;
+CREATE ROLE regress_dg_verify_monitor IN ROLE pg_monitor;
+-- How the library is loaded depends on the server; so does the version.
+CREATE VIEW problem AS
+	SELECT check_name, object, detail FROM deletion_guard.verify() WHERE NOT ok AND check_name <> 'preload';
+SELECT check_name, object, ok FROM deletion_guard.verify() WHERE check_name IN ('preload', 'hooks');
+
+-- Freshly installed.
+TABLE problem;
+CREATE TABLE tenant (id int PRIMARY KEY, name text);
+CREATE TABLE issue (id int PRIMARY KEY, tenant_id int REFERENCES tenant ON DELETE CASCADE);
+CREATE TABLE remark (id int PRIMARY KEY, issue_id int CONSTRAINT remark_issue REFERENCES issue ON DELETE CASCADE);
+CREATE TABLE link (id int PRIMARY KEY, tenant_id int REFERENCES tenant ON DELETE SET NULL);
+CREATE TABLE event (tenant_id int, at int) PARTITION BY RANGE (at);
+CREATE TABLE event_1 PARTITION OF event FOR VALUES FROM (0) TO (10);
+CREATE TABLE asset (tenant_id int, name text);
+CREATE TABLE machine (serial text) INHERITS (asset);
+CREATE TABLE country (code text PRIMARY KEY);
+CREATE TABLE tag (tenant_id int, tag text);
+CREATE TABLE tagging (issue_id int REFERENCES issue, weight int);
+CREATE TABLE tagging_log (id int PRIMARY KEY);
+ALTER TABLE tagging ADD PRIMARY KEY (issue_id);
+ALTER TABLE tagging_log ADD FOREIGN KEY (id) REFERENCES tagging;
+SELECT deletion_guard.set_tenant_table('tenant', 'id', 'name');
+SELECT deletion_guard.guard_table('issue', 'tenant_id');
+SELECT * FROM deletion_guard.unguarded_table;
+TABLE problem;
+SELECT deletion_guard.guard_table('tenant', 'id');
+SELECT deletion_guard.guard_table('remark', tenant_path => '{remark_issue}');
+SELECT deletion_guard.guard_table('link', 'tenant_id');
+SELECT deletion_guard.guard_table('event', 'tenant_id');
+SELECT deletion_guard.guard_table('asset', 'tenant_id');
+SELECT deletion_guard.guard_table('tag', 'tenant_id');
+SELECT deletion_guard.guard_table('tagging', tenant_path => '{tagging_issue_id_fkey}');
+SELECT deletion_guard.guard_table('tagging_log', tenant_path => '{tagging_log_id_fkey,tagging_issue_id_fkey}');
+CREATE TABLE event_2 PARTITION OF event FOR VALUES FROM (10) TO (20);
+INSERT INTO tenant VALUES (1, 'one'), (2, 'two');
+INSERT INTO tag VALUES (1, 'a'), (2, 'b');
+DELETE FROM tag;
+DELETE FROM tenant WHERE id = 2;
+SELECT * FROM deletion_guard.unguarded_table;
+TABLE problem;
+-- All of it, but for what differs from server to server and version to version.
+SELECT check_name, CASE WHEN check_name NOT IN ('extension', 'functions') AND check_name NOT LIKE 'store %' THEN detail END AS detail
+FROM deletion_guard.verify() WHERE ok AND check_name <> 'preload';
+
+-- A superuser who means to get past it has to leave traces. What the guard
+-- refuses to do is done here to the catalogs.
+SET allow_system_table_mods = on;
+BEGIN;
+UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'tag'::regclass AND tgname = 'deletion_guard_capture';
+UPDATE pg_trigger SET tgenabled = 'O' WHERE tgrelid = 'event_1'::regclass AND tgname = 'deletion_guard_capture_row';
+UPDATE pg_trigger SET tgenabled = 'R' WHERE tgrelid = 'machine'::regclass AND tgname = 'deletion_guard_capture_row';
+UPDATE pg_trigger SET tgname = 'away' WHERE tgrelid = 'event_2'::regclass AND tgname = 'deletion_guard_truncate';
+UPDATE pg_trigger SET tgfoid = 'deletion_guard.capture_row'::regproc WHERE tgrelid = 'issue'::regclass AND tgname = 'deletion_guard_capture';
+TABLE problem;
+ROLLBACK;
+BEGIN;
+UPDATE pg_event_trigger SET evtenabled = 'O' WHERE evtname = 'deletion_guard_ddl_start';
+UPDATE pg_event_trigger SET evtname = 'away' WHERE evtname = 'deletion_guard_ddl_end';
+UPDATE pg_proc SET prosrc = 'dg_verify' WHERE oid = 'deletion_guard.protect'::regproc;
+UPDATE pg_proc SET probin = 'somewhere' WHERE oid = 'deletion_guard.capture_row'::regproc;
+UPDATE pg_proc SET proowner = 'regress_dg_verify_app'::regrole WHERE oid = 'deletion_guard.capture_truncate'::regproc;
+DELETE FROM pg_depend WHERE objid = 'deletion_guard.capture_statement'::regproc AND deptype = 'e';
+TABLE problem;
+ROLLBACK;
+BEGIN;
+UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'deletion_guard.ledger'::regclass AND tgname = 'deletion_guard_protect';
+UPDATE pg_trigger SET tgname = 'away' WHERE tgrelid = 'deletion_guard_bin.bin_1_tag'::regclass AND tgname = 'deletion_guard_protect_row';
+CREATE TRIGGER spy BEFORE UPDATE ON country FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+UPDATE pg_trigger SET tgrelid = 'deletion_guard.deletion_part'::regclass WHERE tgname = 'spy';
+UPDATE pg_class SET relowner = 'regress_dg_verify_app'::regrole WHERE oid = 'deletion_guard.hold'::regclass;
+UPDATE pg_class SET relforcerowsecurity = true WHERE oid = 'deletion_guard.authority'::regclass;
+TABLE problem;
+ROLLBACK;
+RESET allow_system_table_mods;
+
+-- What can simply be done.
+BEGIN;
+GRANT SELECT ON deletion_guard_bin.bin_1_tag TO regress_dg_verify_app;
+GRANT SELECT ON deletion_guard.deletion_record TO regress_dg_verify_app;
+GRANT INSERT, DELETE ON deletion_guard.ledger TO regress_dg_verify_app;
+GRANT SELECT ON deletion_guard.hold TO PUBLIC;
+GRANT CREATE ON SCHEMA deletion_guard_bin TO regress_dg_verify_app;
+GRANT EXECUTE ON FUNCTION deletion_guard.purge TO PUBLIC;
+ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO regress_dg_verify_app;
+ALTER DEFAULT PRIVILEGES IN SCHEMA deletion_guard_bin GRANT ALL ON TABLES TO regress_dg_verify_app;
+TABLE problem;
+ROLLBACK;
+BEGIN;
+CREATE PUBLICATION everything FOR ALL TABLES;
+CREATE PUBLICATION several FOR TABLE tenant, deletion_guard.deletion_part, TABLES IN SCHEMA deletion_guard_bin;
+TABLE problem;
+ROLLBACK;
+BEGIN;
+ALTER TABLE country SET UNLOGGED;
+SELECT deletion_guard.guard_table('country');
+ALTER TABLE remark DROP CONSTRAINT remark_issue;
+ALTER TABLE tenant DROP CONSTRAINT tenant_pkey CASCADE;
+TABLE problem;
+ROLLBACK;
+BEGIN;
+SELECT deletion_guard.unguard_table('tenant');
+SELECT deletion_guard.unguard_table('machine');
+TABLE problem;
+ROLLBACK;
+BEGIN;
+SELECT deletion_guard.unguard_table('issue');
+TABLE problem;
+ROLLBACK;
+CREATE PROCEDURE stored(sql text) LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE format(sql, current_database());
+END
+$$;
+BEGIN;
+CALL stored('ALTER DATABASE %I SET deletion_guard.restoring = on');
+ALTER ROLE regress_dg_verify_app SET session_replication_role = replica;
+CALL stored('ALTER ROLE regress_dg_verify_app IN DATABASE %I SET deletion_guard.restoring = 1');
+ALTER ROLE regress_dg_verify_app SET deletion_guard.restoring = off;
+SET LOCAL session_replication_role = replica;
+TABLE problem;
+ROLLBACK;
+
+-- Advice.
+CREATE VIEW advice AS
+	SELECT check_name, ok, detail FROM deletion_guard.verify() WHERE check_name IN ('ceilings', 'retention');
+TABLE advice;
+SET deletion_guard.max_tenants = 5;
+SET deletion_guard.retention = '-1';
+TABLE advice;
+SET deletion_guard.limit_action = warning;
+SET deletion_guard.retention = '0 days';
+TABLE advice;
+RESET deletion_guard.max_tenants;
+RESET deletion_guard.limit_action;
+RESET deletion_guard.retention;
+
+-- For monitoring.
+SELECT deletion_guard.hold_tenant('1', 'a matter') AS hold;
+SELECT deletion_guard.request_purge('2', 'left') IS NOT NULL AS requested;
+SELECT guarded_tables, unguarded_tables, bin_rows, bin_bytes > 0 AS bin_bytes, deletions_last_hour,
+	deletions_last_day, tenants_wiped_last_hour, tenants_wiped_last_day, rows_due, holds, open_requests, last_drill,
+	problems = (SELECT count(*) FROM deletion_guard.verify() WHERE NOT ok) AS problems
+FROM deletion_guard.status;
+SET ROLE regress_dg_verify_monitor;
+SELECT guarded_tables, bin_rows FROM deletion_guard.status;
+SELECT count(*) > 0 AS verified FROM deletion_guard.verify();
+SELECT * FROM deletion_guard.deletion;
+SELECT * FROM deletion_guard.verify_stores();
+RESET ROLE;
+SET ROLE regress_dg_verify_app;
+SELECT count(*) FROM deletion_guard.verify();
+SELECT * FROM deletion_guard.unguarded_table;
+SELECT * FROM deletion_guard.status;
+RESET ROLE;
+
+\c :maintenance_db
+SET client_min_messages = warning;
+DROP DATABASE regress_dg_verify;
+DROP ROLE regress_dg_verify_app;
+DROP ROLE regress_dg_verify_monitor;

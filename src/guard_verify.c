@@ -1,0 +1,63 @@
+/*
+ * guard_verify.c
+ *		Are our hooks still called?
+ *
+ * A library that is loaded later puts its own hook in front of ours and is
+ * trusted to pass the call on. The rest of verify() is SQL
+ * (sql/install/verify.sql).
+ */
+#include "guard.h"
+
+#include "catalog/objectaccess.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(dg_unreached_hooks);
+
+static const struct
+{
+	int			hook;
+	const char *name;
+}			hooks[] = {
+	{DG_HOOK_EXECUTOR_START, "ExecutorStart"},
+	{DG_HOOK_EXECUTOR_RUN, "ExecutorRun"},
+	{DG_HOOK_EXECUTOR_FINISH, "ExecutorFinish"},
+	{DG_HOOK_UTILITY, "ProcessUtility"},
+	{DG_HOOK_OBJECT_ACCESS, "object_access"},
+};
+
+/*
+ * Does, harmlessly, what each hook is called for.
+ */
+static void
+provoke_hooks(void)
+{
+	SPI_connect();
+	dg_spi_execute("SELECT 1", 0, NULL, NULL, NULL);
+	dg_spi_execute("SHOW deletion_guard.reason", 0, NULL, NULL, NULL);
+	SPI_finish();
+	(void) InvokeNamespaceSearchHook(PG_CATALOG_NAMESPACE, false);
+}
+
+/*
+ * unreached_hooks() -> text[]
+ */
+Datum
+dg_unreached_hooks(PG_FUNCTION_ARGS)
+{
+	Datum		names[lengthof(hooks)];
+	int			n = 0;
+	int			reached;
+
+	(void) dg_hooks_reached();
+	provoke_hooks();
+	reached = dg_hooks_reached();
+	for (int i = 0; i < lengthof(hooks); i++)
+	{
+		if (!(reached & hooks[i].hook))
+			names[n++] = CStringGetTextDatum(hooks[i].name);
+	}
+	PG_RETURN_ARRAYTYPE_P(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT));
+}

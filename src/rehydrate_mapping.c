@@ -1,0 +1,197 @@
+/*
+ * rehydrate_mapping.c
+ *		What a caller says about tables and columns that have other names now:
+ *
+ *	{"public.ticket": "public.issue",
+ *	 "public.note": {"relation": "public.comment",
+ *					 "columns": {"text": "body", "draft": null}}}
+ *
+ * Tables are named as archive_contents() names them. A column that is mapped
+ * to null is left out. What names nothing in the archive is an error, as it is
+ * a misspelling.
+ */
+#include "rehydrate.h"
+
+#include "catalog/namespace.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+
+static void
+refuse(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid mapping: %s", what),
+			 errhint("It looks like {\"schema.old\": \"schema.new\"} or {\"schema.old\": {\"relation\": \"schema.new\", \"columns\": {\"old\": \"new\", \"gone\": null}}}.")));
+}
+
+static char *
+string_of(const JsonbValue *value)
+{
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+static Oid
+relation_of(const JsonbValue *value)
+{
+	return DatumGetObjectId(DirectFunctionCall1(regclassin, CStringGetDatum(string_of(value))));
+}
+
+static List *
+parse_columns(JsonbContainer *container)
+{
+	JsonbIterator *it = JsonbIteratorInit(container);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	List	   *columns = NIL;
+	DgColumnMapping *column = NULL;
+
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			column = palloc0(sizeof(DgColumnMapping));
+			column->from = string_of(&value);
+			columns = lappend(columns, column);
+		}
+		else if (token == WJB_VALUE)
+		{
+			if (value.type != jbvString && value.type != jbvNull)
+				refuse("a column is mapped to the name of a column, or to null");
+			if (value.type == jbvString)
+				column->to = string_of(&value);
+		}
+	}
+	return columns;
+}
+
+static void
+parse_table(DgTableMapping *table, const JsonbValue *value)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	item;
+	char	   *key = NULL;
+
+	if (value->type == jbvString)
+	{
+		table->relation = relation_of(value);
+		return;
+	}
+	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+		refuse("a table is mapped to the name of a table, or to an object");
+	it = JsonbIteratorInit(value->val.binary.data);
+	while ((token = JsonbIteratorNext(&it, &item, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			key = string_of(&item);
+		else if (token != WJB_VALUE)
+			continue;
+		else if (strcmp(key, "relation") == 0 && item.type == jbvString)
+			table->relation = relation_of(&item);
+		else if (strcmp(key, "columns") == 0 && item.type == jbvBinary &&
+				 JsonContainerIsObject(item.val.binary.data))
+			table->columns = parse_columns(item.val.binary.data);
+		else
+			refuse("a table has \"relation\", the name of a table, and \"columns\", an object");
+	}
+}
+
+/*
+ * Reads a mapping: a list of DgTableMapping.
+ */
+List *
+dg_mapping_parse(Jsonb *mapping)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	List	   *tables = NIL;
+	DgTableMapping *table = NULL;
+
+	if (!JB_ROOT_IS_OBJECT(mapping))
+		refuse("it is not an object");
+	it = JsonbIteratorInit(&mapping->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			table = palloc0(sizeof(DgTableMapping));
+			table->name = string_of(&value);
+			tables = lappend(tables, table);
+		}
+		else if (token == WJB_VALUE)
+			parse_table(table, &value);
+	}
+	return tables;
+}
+
+/*
+ * What the mapping says about a table of the archive, or NULL.
+ */
+DgTableMapping *
+dg_mapping_find(List *mapping, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, mapping)
+	{
+		DgTableMapping *table = lfirst(lc);
+
+		if (strcmp(table->name, name) == 0)
+		{
+			table->used = true;
+			return table;
+		}
+	}
+	return NULL;
+}
+
+/*
+ * The live name of a column; NULL if it is to be left out.
+ */
+const char *
+dg_mapping_column(DgTableMapping *table, const char *name)
+{
+	ListCell   *lc;
+
+	if (table == NULL)
+		return name;
+	foreach(lc, table->columns)
+	{
+		DgColumnMapping *column = lfirst(lc);
+
+		if (strcmp(column->from, name) == 0)
+		{
+			column->used = true;
+			return column->to;
+		}
+	}
+	return name;
+}
+
+/*
+ * Complains about what was not asked for.
+ */
+void
+dg_mapping_check_used(List *mapping)
+{
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, mapping)
+	{
+		DgTableMapping *table = lfirst(lc);
+
+		if (!table->used)
+			refuse(psprintf("the archive has no table %s", table->name));
+		foreach(lc2, table->columns)
+		{
+			DgColumnMapping *column = lfirst(lc2);
+
+			if (!column->used)
+				refuse(psprintf("the archive's table %s has no column \"%s\"", table->name, column->from));
+		}
+	}
+}

@@ -1,0 +1,199 @@
+/*
+ * rehydrate_progress.c
+ *		How far a call has come, for others to see while it runs.
+ *
+ * A call reports itself as a COPY, so that it appears in pg_stat_progress_copy
+ * with the table being read. The server keeps more numbers with that than this
+ * view shows; the ones behind it are used for what concerns the call as a whole
+ * and are shown by the view rehydration_progress.
+ *
+ * The counters are those of the archive reader, which asks about once in a
+ * megabyte whether to go on. Nothing here may throw.
+ */
+#include "rehydrate.h"
+
+#include "commands/progress.h"
+#include "utils/backend_progress.h"
+#include "utils/timestamp.h"
+
+/*
+ * Numbers that COPY does not use; the view knows them, counting from 1. The
+ * first tells our rows from those of a real COPY.
+ */
+#define PARAM_MARK			11
+#define PARAM_PHASE			12
+#define PARAM_STARTED		13
+#define PARAM_ALL_DONE		14
+#define PARAM_ALL_TOTAL		15
+#define PARAM_ROWS_READ		16
+#define PARAM_ROWS_KEPT		17
+
+#define MARK				INT64CONST(0x6467726568796400)
+
+struct DgRehydrateProgress
+{
+	TimestampTz started;
+	int64		phase;
+	int64		all_total;		/* bytes of all passes, 0: not known */
+	int64		done_before;	/* of them, in passes that are over */
+	int64		read_before;	/* rows, likewise */
+	int64		kept_before;
+	int64		kept;			/* in this pass */
+	int64		total;			/* bytes of this pass, 0: not known */
+};
+
+/*
+ * The table's stored bytes, 0 where not known.
+ */
+static int64
+bytes_of(const DgRehydrateArchive *archive, const DgPass *pass)
+{
+	int64		bytes = pass->source == NULL ? 0 :
+		dg_archive_table(archive->archive, pass->source->index)->data_bytes;
+
+	return Max(bytes, 0);
+}
+
+/*
+ * Begins to report on a plan.
+ */
+void
+dg_rehydrate_progress_begin(DgRehydrateArchive *archive, const DgRehydratePlan *plan)
+{
+	DgRehydrateProgress *progress = palloc0(sizeof(DgRehydrateProgress));
+	ListCell   *lc;
+
+	progress->started = GetCurrentTimestamp();
+	foreach(lc, plan->passes)
+	{
+		DgPass	   *pass = lfirst(lc);
+		int64		bytes = bytes_of(archive, pass);
+
+		if (bytes == 0 && pass->source != NULL)
+		{
+			progress->all_total = 0;
+			break;
+		}
+		progress->all_total += bytes;
+	}
+	archive->progress = progress;
+}
+
+static void
+report(const DgRehydrateProgress *progress, const DgArchiveProgress *reader)
+{
+	const int	params[] = {
+		PROGRESS_COPY_BYTES_PROCESSED, PROGRESS_COPY_BYTES_TOTAL,
+		PROGRESS_COPY_TUPLES_PROCESSED, PROGRESS_COPY_TUPLES_EXCLUDED,
+		PROGRESS_COPY_COMMAND, PROGRESS_COPY_TYPE,
+		PARAM_MARK, PARAM_PHASE, PARAM_STARTED, PARAM_ALL_DONE, PARAM_ALL_TOTAL,
+		PARAM_ROWS_READ, PARAM_ROWS_KEPT
+	};
+	const int64 values[] = {
+		reader->bytes_done, progress->total,
+		progress->kept, reader->rows_read - progress->kept,
+		PROGRESS_COPY_COMMAND_FROM, PROGRESS_COPY_TYPE_CALLBACK,
+		MARK, progress->phase, progress->started,
+		progress->done_before + reader->bytes_done, progress->all_total,
+		progress->read_before + reader->rows_read, progress->kept_before + progress->kept
+	};
+
+	pgstat_progress_update_multi_param(lengthof(params), params, values);
+}
+
+static void
+read_counters(const DgRehydrateArchive *archive, DgArchiveProgress *reader)
+{
+	memset(reader, 0, sizeof(*reader));
+	if (archive->rows != NULL)
+		dg_archive_rows_progress(archive->rows, reader);
+}
+
+/*
+ * A pass begins; archive->rows is what it reads, or NULL.
+ */
+void
+dg_rehydrate_progress_pass(DgRehydrateArchive *archive, const DgPass *pass)
+{
+	DgRehydrateProgress *progress = archive->progress;
+	DgArchiveProgress reader;
+
+	if (progress == NULL)
+		return;
+	progress->phase = pass->emit ? DG_PHASE_RESTORING : DG_PHASE_FINDING;
+	progress->kept = 0;
+	progress->total = bytes_of(archive, pass);
+	pgstat_progress_start_command(PROGRESS_COMMAND_COPY, pass->finder->relid);
+	read_counters(archive, &reader);
+	report(progress, &reader);
+}
+
+/*
+ * A wanted row was read.
+ */
+void
+dg_rehydrate_progress_kept(DgRehydrateArchive *archive)
+{
+	if (archive->progress != NULL)
+		archive->progress->kept++;
+}
+
+/*
+ * Called now and then while a pass goes on.
+ */
+void
+dg_rehydrate_progress_update(DgRehydrateArchive *archive)
+{
+	DgArchiveProgress reader;
+
+	if (archive->progress == NULL || archive->rows == NULL)
+		return;
+	read_counters(archive, &reader);
+	report(archive->progress, &reader);
+}
+
+/*
+ * The pass is over; archive->rows is still open.
+ */
+void
+dg_rehydrate_progress_pass_end(DgRehydrateArchive *archive)
+{
+	DgRehydrateProgress *progress = archive->progress;
+	DgArchiveProgress reader;
+
+	if (progress == NULL)
+		return;
+	read_counters(archive, &reader);
+	report(progress, &reader);
+	progress->done_before += progress->total;
+	progress->read_before += reader.rows_read;
+	progress->kept_before += progress->kept;
+	progress->kept = 0;
+}
+
+/*
+ * All is read; what remains is checked.
+ */
+void
+dg_rehydrate_progress_checking(DgRehydrateArchive *archive)
+{
+	DgArchiveProgress nothing = {0};
+
+	archive->rows = NULL;
+	if (archive->progress == NULL)
+		return;
+	archive->progress->phase = DG_PHASE_CHECKING;
+	archive->progress->total = 0;
+	report(archive->progress, &nothing);
+}
+
+/*
+ * The call is over. After an error the server does this by itself.
+ */
+void
+dg_rehydrate_progress_end(DgRehydrateArchive *archive)
+{
+	if (archive->progress != NULL)
+		pgstat_progress_end_command();
+	archive->progress = NULL;
+}
