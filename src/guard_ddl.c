@@ -227,7 +227,7 @@ merge_guard(Oid relid)
 static void
 refuse_foreign(Oid relid, Oid parent)
 {
-	ereport(dg_ddl == DG_DDL_ALLOW ? LOG_SERVER_ONLY : ERROR,
+	ereport(dg_ddl_allowed() ? LOG_SERVER_ONLY : ERROR,
 			(errcode(DG_ERRCODE_GUARDED_OBJECT),
 			 errmsg("foreign table \"%s\" cannot be a %s of guarded table \"%s\"",
 					get_rel_name(relid), get_rel_relispartition(relid) ? "partition" : "child",

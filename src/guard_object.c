@@ -48,7 +48,7 @@ refuse(Oid relid, const char *what)
 {
 	Oid			root = dg_guard_lookup(relid)->root;
 
-	if (dg_ddl == DG_DDL_ALLOW)
+	if (dg_ddl_allowed())
 	{
 		ereport(LOG_SERVER_ONLY,
 				(errmsg("deletion_guard.ddl allows to %s \"%s\", which is guarded against deletion",
@@ -380,7 +380,7 @@ check_drop_table(DropStmt *stmt)
 		RangeVar   *rv = makeRangeVarFromNameList(lfirst(lc));
 		Oid			relid = RangeVarGetRelid(rv, AccessShareLock, true);
 
-		if (OidIsValid(relid) && is_guarded(relid) && dg_ddl != DG_DDL_ALLOW)
+		if (OidIsValid(relid) && is_guarded(relid) && !dg_ddl_allowed())
 			refuse(relid, "drop");
 	}
 }
