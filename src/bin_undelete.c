@@ -203,7 +203,9 @@ open_target(DgRowsWriter *writer, Part *part)
 				 errmsg("cannot restore rows of \"%s\": the table does not exist any more",
 						part->relation_name),
 				 errdetail("%lld of its rows are in the bin, in deletion %lld.",
-						   (long long) part->rows, (long long) part->deletion)));
+						   (long long) part->rows, (long long) part->deletion),
+				 errhint("They stay in %s. A new table of that name is another one; whoever administers the database can copy them there.",
+						 dg_relation_name(part->bin_table))));
 	bin = table_open(part->bin_table, RowExclusiveLock);
 	columns = source_columns(RelationGetDescr(bin), &ncolumns);
 	target = dg_rows_writer_target(writer, part->relation, columns, ncolumns);
@@ -380,6 +382,25 @@ restore_parts(Undelete *call)
 }
 
 /*
+ * An error as the report of a dry run has it: what, why, and where it says so,
+ * which row.
+ */
+static char *
+describe_failure(ErrorData *error)
+{
+	static const char row[] = "restoring ";
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfoString(&buf, error->message);
+	if (error->detail != NULL)
+		appendStringInfo(&buf, ": %s", error->detail);
+	if (error->context != NULL && strncmp(error->context, row, strlen(row)) == 0)
+		appendStringInfo(&buf, " (%.*s)", (int) strcspn(error->context, "\n"), error->context);
+	return buf.data;
+}
+
+/*
  * The same in a subtransaction that is rolled back, whatever happens.
  */
 static void
@@ -406,8 +427,7 @@ restore_parts_dry(Undelete *call)
 		MemoryContextSwitchTo(call->context);
 		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 			ReThrowError(error);
-		call->failure = error->detail == NULL ? error->message :
-			psprintf("%s: %s", error->message, error->detail);
+		call->failure = describe_failure(error);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);

@@ -17,6 +17,7 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
@@ -353,6 +354,44 @@ touched_tables(void)
 	return relids;
 }
 
+/*
+ * Can the command have changed which triggers a table needs? Most of what
+ * pg_restore does to a table between its rows and its triggers cannot; were the
+ * triggers made then, the dump's own would fail.
+ */
+static bool
+changes_triggers(Node *parsetree)
+{
+	ListCell   *lc;
+
+	if (!IsA(parsetree, AlterTableStmt))
+		return true;
+	foreach(lc, ((AlterTableStmt *) parsetree)->cmds)
+	{
+		AlterTableCmd *cmd = lfirst(lc);
+
+		switch (cmd->subtype)
+		{
+			case AT_AttachPartition:
+			case AT_DetachPartition:
+			case AT_DetachPartitionFinalize:
+			case AT_AddInherit:
+			case AT_DropInherit:
+			case AT_AddColumn:
+			case AT_AlterConstraint:
+			case AT_DropConstraint:
+				return true;
+			case AT_AddConstraint:
+				if (castNode(Constraint, cmd->def)->contype == CONSTR_FOREIGN)
+					return true;
+				break;
+			default:
+				break;
+		}
+	}
+	return false;
+}
+
 Datum
 dg_ddl_end(PG_FUNCTION_ARGS)
 {
@@ -362,6 +401,10 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 
 	/* what the extension does itself needs no following; nor is there anything to follow yet */
 	if (dg_acting() || !dg_installed())
+		return PointerGetDatum(NULL);
+
+	/* a dump brings its own */
+	if ((dg_restoring && superuser()) || !changes_triggers(data->parsetree))
 		return PointerGetDatum(NULL);
 
 	SPI_connect();

@@ -28,6 +28,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "commands/tablecmds.h"
+#include "commands/trigger.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -160,6 +161,41 @@ guarded_table_of_trigger(Oid trigid, char **name)
 }
 
 /*
+ * After the change that is under way, does the trigger fire as the guard made
+ * it, or more often? pg_restore makes triggers first and sets that then. The
+ * changed row is seen by SnapshotSelf only.
+ */
+static bool
+fires_as_made(Oid trigid, Oid relid, const char *name)
+{
+	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
+	bool		result = false;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(trigid));
+	scan = systable_beginscan(rel, TriggerOidIndexId, true, SnapshotSelf, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		if (strcmp(NameStr(trigger->tgname), name) != 0)
+			result = false;
+		else if (trigger->tgenabled == TRIGGER_FIRES_ALWAYS)
+			result = true;
+		else if (trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA)
+			result = strcmp(name, DG_TRIGGER_CAPTURE_ROW) == 0 &&
+				OidIsValid(get_trigger_oid(relid, DG_TRIGGER_CAPTURE, true));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+/*
  * A trigger of ours is dropped or altered. Those of the extension's own tables
  * go with DROP EXTENSION once there is nothing left to protect.
  */
@@ -173,6 +209,8 @@ check_trigger(Oid trigid, bool dropping)
 		return;
 	if (!dg_is_store(relid))
 	{
+		if (!dropping && fires_as_made(trigid, relid, name))
+			return;
 		refuse(relid, psprintf("%s trigger %s of", dropping ? "drop" : "change", name));
 		return;
 	}
@@ -261,6 +299,21 @@ check_alter_table(AlterTableStmt *stmt)
 }
 
 /*
+ * CREATE OR REPLACE could put another function behind a trigger of ours.
+ */
+static void
+check_create_trigger(CreateTrigStmt *stmt)
+{
+	Oid			relid;
+
+	if (!stmt->replace || strncmp(stmt->trigname, DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) != 0)
+		return;
+	relid = RangeVarGetRelid(stmt->relation, AccessShareLock, true);
+	if (OidIsValid(relid) && is_guarded(relid))
+		refuse(relid, psprintf("replace trigger %s of", stmt->trigname));
+}
+
+/*
  * Not one of the commands that sessions run all the time, and that need no
  * look at the catalog?
  */
@@ -310,4 +363,6 @@ dg_guard_check_utility(Node *parsetree)
 		check_drop_table((DropStmt *) parsetree);
 	else if (IsA(parsetree, AlterTableStmt))
 		check_alter_table((AlterTableStmt *) parsetree);
+	else if (IsA(parsetree, CreateTrigStmt))
+		check_create_trigger((CreateTrigStmt *) parsetree);
 }

@@ -46,7 +46,9 @@ typedef struct Count
 /* A table that rows go to. */
 typedef struct Destination
 {
-	Oid			relid;
+	Oid			relid;			/* the table that the rows belong to */
+	Oid			written;		/* the one they are written to */
+	bool		shared;			/* rows of no tenant, counted as the first one's */
 	Count	   *counts;			/* one for each tenant */
 	int64		restored;
 } Destination;
@@ -54,11 +56,14 @@ typedef struct Destination
 typedef struct Rehydrate
 {
 	DgOnConflict on_conflict;
+	char	   *into_schema;	/* or NULL */
 	bool		dry_run;
+	bool		with_referenced;
 	MemoryContext context;		/* of the plan and the counts */
 	DgRehydrateArchive *archive;
 	DgRehydratePlan *plan;
 	List	   *destinations;	/* in the order of the plan's targets */
+	DgReferences *references;	/* with_referenced: what tenants' rows refer to */
 	DgRowsWriter *writer;
 	DgRowsTarget **targets;		/* by the index of a source */
 	Destination **by_source;	/* the same */
@@ -83,10 +88,23 @@ destination_of(Rehydrate *call, Oid relid)
 			return destination;
 	}
 	destination = palloc0(sizeof(Destination));
-	destination->relid = relid;
+	destination->relid = destination->written = relid;
 	destination->counts = palloc0(sizeof(Count) * call->plan->tenants->n);
 	call->destinations = lappend(call->destinations, destination);
 	return destination;
+}
+
+static void
+open_target(Rehydrate *call, DgSource *source)
+{
+	MemoryContext old = MemoryContextSwitchTo(call->context);
+	Destination *destination = destination_of(call, source->target);
+
+	call->by_source[source->index] = destination;
+	call->targets[source->index] = dg_rows_writer_target(call->writer, destination->written,
+														 source->columns, source->ncolumns);
+	dg_rows_writer_verify(call->targets[source->index]);
+	MemoryContextSwitchTo(old);
 }
 
 /*
@@ -101,15 +119,24 @@ open_targets(Rehydrate *call)
 	foreach(lc, call->plan->passes)
 	{
 		DgPass	   *pass = lfirst(lc);
-		DgSource   *source = pass->source;
 
-		if (!pass->emit)
-			continue;
-		call->by_source[source->index] = destination_of(call, source->target);
-		call->targets[source->index] = dg_rows_writer_target(call->writer, source->target,
-															 source->columns, source->ncolumns);
-		dg_rows_writer_verify(call->targets[source->index]);
+		if (pass->emit)
+			open_target(call, pass->source);
 	}
+}
+
+/*
+ * Makes the schema that rows are to go to.
+ */
+static void
+create_schema(Rehydrate *call)
+{
+	List	   *copies = dg_schema_create(call->into_schema, call->plan->targets);
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	forboth(lc, call->plan->targets, lc2, copies)
+		destination_of(call, lfirst_oid(lc))->written = lfirst_oid(lc2);
 }
 
 /*
@@ -119,15 +146,18 @@ static void
 write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
 {
 	Rehydrate  *call = arg;
-	Count	   *count = &call->by_source[source->index]->counts[tenant];
+	Destination *destination = call->by_source[source->index];
+	Count	   *count = &destination->counts[tenant];
 
+	if (call->references != NULL)
+		dg_references_note(call->references, source, values, nulls);
 	count->found++;
 	dg_rows_writer_tag(call->targets[source->index], tenant);
 	switch (dg_rows_writer_put(call->targets[source->index], values, nulls))
 	{
 		case DG_ROW_RESTORED:
 			count->restored++;
-			call->by_source[source->index]->restored++;
+			destination->restored++;
 			break;
 		case DG_ROW_IDENTICAL:
 			count->identical++;
@@ -137,6 +167,31 @@ write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
 			count->skipped++;
 			break;
 	}
+}
+
+/*
+ * Writes a row of a shared table.
+ */
+static void
+write_shared_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
+{
+	Rehydrate  *call = arg;
+
+	if (call->targets[source->index] == NULL)
+		open_target(call, source);
+	call->by_source[source->index]->shared = true;
+	write_row(arg, source, tenant, values, nulls);
+}
+
+/*
+ * Brings in what the rows written so far refer to, and what that refers to.
+ */
+static void
+write_referenced_rows(Rehydrate *call)
+{
+	do
+		dg_rows_writer_flush(call->writer);
+	while (dg_references_read(call->references, write_shared_row, call));
 }
 
 /*
@@ -156,7 +211,7 @@ is_behind_restored_rows(Rehydrate *call, Oid sequence)
 	{
 		Destination *destination = lfirst(lc);
 
-		if (destination->relid == table)
+		if (destination->written == table)
 			return destination->restored > 0;
 	}
 	return false;
@@ -259,15 +314,24 @@ restore(Rehydrate *call)
 
 	call->targets = palloc0(sizeof(DgRowsTarget *) * ntables);
 	call->by_source = palloc0(sizeof(Destination *) * ntables);
+	if (call->into_schema != NULL)
+		create_schema(call);
+	if (call->with_referenced)
+		call->references = dg_references_begin(call->archive, call->plan);
 	call->writer = dg_rows_writer_begin(call->on_conflict, dg_bin_capture_row);
+	dg_rows_writer_hint(call->writer, call->with_referenced ?
+						"Nothing was restored. The archive does not have these rows either, or they are of other tenants: rehydrate those too." :
+						"Nothing was restored. Rehydrate the tenants that these rows are of, or bring in rows of shared tables with with_referenced => true.");
 	open_targets(call);
 	dg_rehydrate_progress_begin(call->archive, call->plan);
 	dg_rehydrate_read(call->archive, call->plan, write_row, call);
-	dg_rehydrate_progress_checking(call->archive);
 	check_all_found(call);
+	if (call->with_referenced)
+		write_referenced_rows(call);
+	dg_rehydrate_progress_checking(call->archive);
 	dg_rows_writer_end(call->writer);
 	check_counts(call);
-	if (!call->dry_run)
+	if (!call->dry_run && call->into_schema == NULL)
 		raise_sequences(call);
 	dg_rehydrate_progress_end(call->archive);
 	AtEOXact_GUC(true, level);
@@ -344,6 +408,8 @@ put_line(ReturnSetInfo *rsinfo, Oid relid, const char *tenant, const Count *coun
 static void
 put_destination(ReturnSetInfo *rsinfo, const Rehydrate *call, const Destination *destination)
 {
+	Oid			relid = call->dry_run ? destination->relid : destination->written;
+
 	for (int i = 0; i < call->plan->tenants->n; i++)
 	{
 		Count	   *count = &destination->counts[i];
@@ -355,8 +421,23 @@ put_destination(ReturnSetInfo *rsinfo, const Rehydrate *call, const Destination 
 			problem = psprintf(ngettext("%lld row was not restored: a different live row has its key",
 										"%lld rows were not restored: different live rows have their keys",
 										count->skipped), (long long) count->skipped);
-		put_line(rsinfo, destination->relid, call->plan->tenants->keys[i], count, problem);
+		else if (destination->shared)
+			problem = "rows that the tenants' rows refer to and that were gone";
+		put_line(rsinfo, relid, destination->shared ? NULL : call->plan->tenants->keys[i], count, problem);
 	}
+}
+
+static bool
+is_destination(const Rehydrate *call, Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, call->destinations)
+	{
+		if (((Destination *) lfirst(lc))->relid == relid)
+			return true;
+	}
+	return false;
 }
 
 static void
@@ -375,7 +456,8 @@ put_report(ReturnSetInfo *rsinfo, const Rehydrate *call)
 	{
 		DgLeftAlone *left = lfirst(lc);
 
-		put_line(rsinfo, left->relid, NULL, NULL, left->problem);
+		if (!OidIsValid(left->relid) || !is_destination(call, left->relid))
+			put_line(rsinfo, left->relid, NULL, NULL, left->problem);
 	}
 }
 
@@ -406,8 +488,11 @@ lock_tenants(const DgTenants *tenants)
 	dg_lock_tenants(keys);
 }
 
-static void
-require_argument(FunctionCallInfo fcinfo, int n, const char *name)
+/*
+ * Refuses a null.
+ */
+void
+dg_require_argument(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	if (PG_ARGISNULL(n))
 		ereport(ERROR,
@@ -440,6 +525,25 @@ relations_argument(FunctionCallInfo fcinfo, int n)
 	return relations;
 }
 
+static void
+read_arguments(FunctionCallInfo fcinfo, Rehydrate *call)
+{
+	dg_require_argument(fcinfo, 1, "archive");
+	dg_require_argument(fcinfo, 3, "on_conflict");
+	dg_require_argument(fcinfo, 5, "dry_run");
+	dg_require_argument(fcinfo, 6, "with_referenced");
+	call->on_conflict = dg_rows_on_conflict(text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	if (!PG_ARGISNULL(4))
+		call->into_schema = pstrdup(NameStr(*PG_GETARG_NAME(4)));
+	call->dry_run = PG_GETARG_BOOL(5);
+	call->with_referenced = PG_GETARG_BOOL(6);
+	if (call->into_schema != NULL && call->with_referenced)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("with_referenced cannot be combined with into_schema"),
+				 errdetail("The tables of a schema made for rehydrated rows have no foreign keys.")));
+}
+
 /*
  * The body of both functions.
  */
@@ -447,19 +551,15 @@ static Datum
 rehydrate(FunctionCallInfo fcinfo, DgTenants *tenants)
 {
 	Rehydrate	call = {0};
-	List	   *relations;
+	List	   *relations = relations_argument(fcinfo, 2);
+	List	   *mapping = PG_ARGISNULL(7) ? NIL : dg_mapping_parse(PG_GETARG_JSONB_P(7));
 
-	require_argument(fcinfo, 1, "archive");
-	require_argument(fcinfo, 3, "on_conflict");
-	require_argument(fcinfo, 5, "dry_run");
-	call.on_conflict = dg_rows_on_conflict(text_to_cstring(PG_GETARG_TEXT_PP(3)));
-	call.dry_run = PG_GETARG_BOOL(5);
 	call.context = CurrentMemoryContext;
-	relations = relations_argument(fcinfo, 2);
+	read_arguments(fcinfo, &call);
 	InitMaterializedSRF(fcinfo, 0);
 
 	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, NIL);
+	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, mapping);
 	lock_tenants(tenants);
 	if (call.dry_run)
 		restore_dry(&call);
@@ -475,14 +575,15 @@ rehydrate(FunctionCallInfo fcinfo, DgTenants *tenants)
 
 /*
  * rehydrate(tenant text, archive text, relations regclass[], on_conflict text,
- *			 into_schema name, dry_run boolean)
+ *			 into_schema name, dry_run boolean, with_referenced boolean,
+ *			 mapping jsonb)
  */
 Datum
 dg_rehydrate(PG_FUNCTION_ARGS)
 {
 	char	   *tenant;
 
-	require_argument(fcinfo, 0, "tenant");
+	dg_require_argument(fcinfo, 0, "tenant");
 	tenant = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	return rehydrate(fcinfo, dg_tenants_make(1, &tenant));
 }
@@ -493,6 +594,6 @@ dg_rehydrate(PG_FUNCTION_ARGS)
 Datum
 dg_rehydrate_tenants(PG_FUNCTION_ARGS)
 {
-	require_argument(fcinfo, 0, "tenants");
+	dg_require_argument(fcinfo, 0, "tenants");
 	return rehydrate(fcinfo, dg_tenants_of_array(PG_GETARG_ARRAYTYPE_P(0)));
 }

@@ -115,6 +115,7 @@ typedef struct DgLiveQuery
 extern DgTenants *dg_tenants_make(int n, char **keys);
 extern DgTenants *dg_tenants_of_array(ArrayType *array);
 extern DgFinder *dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants);
+extern char *dg_equality_operator(Oid type);
 extern void dg_finder_live_query(DgFinder *finder, List **finders, const DgTenants *tenants,
 								 const char *select, DgLiveQuery *query);
 extern void dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants);
@@ -200,6 +201,22 @@ typedef void (*DgRowSink) (void *arg, DgSource *source, int tenant, Datum *value
 
 extern void dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan,
 							  DgRowSink sink, void *arg);
+
+extern void dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass,
+								   DgRowSink sink, void *arg);
+
+/* rehydrate_referenced.c */
+typedef struct DgReferences DgReferences;
+
+extern DgReferences *dg_references_begin(DgRehydrateArchive *archive, DgRehydratePlan *plan);
+extern void dg_references_note(DgReferences *references, const DgSource *source, Datum *values, bool *nulls);
+extern bool dg_references_read(DgReferences *references, DgRowSink sink, void *arg);
+
+/* rehydrate.c */
+extern void dg_require_argument(FunctionCallInfo fcinfo, int n, const char *name);
+
+/* rehydrate_schema.c */
+extern List *dg_schema_create(const char *schema, List *relations);
 
 /* rehydrate_progress.c */
 typedef struct DgRehydrateProgress DgRehydrateProgress;

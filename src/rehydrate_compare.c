@@ -525,12 +525,14 @@ static Datum
 compare_tenants(FunctionCallInfo fcinfo, DgTenants *tenants, bool with_tenant)
 {
 	Compare		compare = {0};
+	List	   *mapping = PG_ARGISNULL(2) ? NIL : dg_mapping_parse(PG_GETARG_JSONB_P(2));
 	ListCell   *lc;
 	int			level;
 
+	dg_require_argument(fcinfo, 1, "archive");
 	InitMaterializedSRF(fcinfo, 0);
 	compare.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	compare.plan = dg_rehydrate_plan(compare.archive, tenants, NIL, NIL);
+	compare.plan = dg_rehydrate_plan(compare.archive, tenants, NIL, mapping);
 	level = dg_rehydrate_settings();
 	begin_compare(&compare);
 	dg_rehydrate_read(compare.archive, compare.plan, take_archive_row, &compare);
@@ -551,21 +553,24 @@ compare_tenants(FunctionCallInfo fcinfo, DgTenants *tenants, bool with_tenant)
 }
 
 /*
- * compare_tenant(tenant text, archive text)
+ * compare_tenant(tenant text, archive text, mapping jsonb)
  */
 Datum
 dg_compare_tenant(PG_FUNCTION_ARGS)
 {
-	char	   *tenant = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *tenant;
 
+	dg_require_argument(fcinfo, 0, "tenant");
+	tenant = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	return compare_tenants(fcinfo, dg_tenants_make(1, &tenant), false);
 }
 
 /*
- * compare_tenants(tenants text[], archive text)
+ * compare_tenants(tenants text[], archive text, mapping jsonb)
  */
 Datum
 dg_compare_tenants(PG_FUNCTION_ARGS)
 {
+	dg_require_argument(fcinfo, 0, "tenants");
 	return compare_tenants(fcinfo, dg_tenants_of_array(PG_GETARG_ARRAYTYPE_P(0)), true);
 }

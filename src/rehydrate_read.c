@@ -16,7 +16,6 @@
 typedef struct Reading
 {
 	DgRehydrateArchive *archive;
-	DgRehydratePlan *plan;
 	DgPass	   *pass;
 	uint64		number;			/* of the row, for messages */
 	int			tenant;			/* as the filter found it */
@@ -330,9 +329,12 @@ read_rows(Reading *reading, DgRowSink sink, void *arg)
 		dg_rehydrate_fail(reading->archive, &error);
 }
 
-static void
-read_pass(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgPass *pass,
-		  DgRowSink sink, void *arg)
+/*
+ * Reads one table of the archive, and gives the sink the rows that the pass's
+ * finder finds.
+ */
+void
+dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass, DgRowSink sink, void *arg)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard pass",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -341,7 +343,6 @@ read_pass(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgPass *pass,
 	ErrorContextCallback callback;
 
 	reading.archive = archive;
-	reading.plan = plan;
 	reading.pass = pass;
 	begin_reading(&reading);
 	dg_rehydrate_progress_pass(archive, pass);
@@ -372,7 +373,7 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 		DgPass	   *pass = lfirst(lc);
 
 		if (pass->source != NULL)
-			read_pass(archive, plan, pass, sink, arg);
+			dg_rehydrate_read_pass(archive, pass, sink, arg);
 		else
 		{
 			dg_rehydrate_progress_pass(archive, pass);

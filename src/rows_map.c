@@ -3,24 +3,31 @@
  *		Maps the columns of a source to those of a live table, by name.
  *
  * The table may have changed since the rows were saved. A column that came
- * later gets its default. One whose type has changed is converted as an
- * assignment would, or through text where there is no such cast. A value of a
- * column that is gone has nowhere to go: that is an error, as restoring without
- * it would lose it, unless it is null.
+ * later gets the value that it was added with, or its default. One whose type has changed is converted as an
+ * assignment would, or through text where there is no such cast; if a cast
+ * does not lead back to the same value, some of it would be lost. A value of a
+ * column that is gone has nowhere to go, unless it is null. Both are errors.
  *
  * Generated columns are left to the table.
  */
 #include "rows.h"
 
+#include "access/htup_details.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "rewrite/rewriteHandler.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
+#include "utils/typcache.h"
 
 typedef enum ColumnRule
 {
@@ -29,6 +36,7 @@ typedef enum ColumnRule
 	COLUMN_INPUT,				/* text, through the type's input function */
 	COLUMN_CAST,				/* by an expression over the source's value */
 	COLUMN_THROUGH_TEXT,		/* output function, then input function */
+	COLUMN_CONSTANT,
 	COLUMN_DEFAULT				/* by an expression over nothing */
 } ColumnRule;
 
@@ -37,10 +45,14 @@ typedef struct ColumnMap
 	ColumnRule	rule;
 	int			source;			/* index of the source's column */
 	ExprState  *expr;
+	ExprState  *back;			/* of a cast: to the source's type; NULL: there is no way back */
+	FmgrInfo	equal;			/* of the source's type */
+	Oid			collation;
 	FmgrInfo	input;
 	FmgrInfo	output;
 	Oid			typioparam;
 	int32		typmod;
+	Datum		constant;
 } ColumnMap;
 
 struct DgRowsMap
@@ -51,6 +63,15 @@ struct DgRowsMap
 	int			nlost;			/* source columns that have no place any more */
 	int		   *lost;
 	const char **lost_names;
+
+	/* the row at hand, for error messages */
+	const char **names;			/* of the table's columns */
+	int			nkeys;			/* columns of the primary key, if the caller may see it */
+	int			keys[INDEX_MAX_KEYS];	/* as the source's columns */
+	DgSourceColumn key_columns[INDEX_MAX_KEYS];
+	Datum	   *values;
+	bool	   *nulls;
+	int			column;			/* index of the table's column, -1: none */
 };
 
 static int
@@ -75,24 +96,45 @@ map_input(ColumnMap *map, Form_pg_attribute att)
 }
 
 /*
- * An expression that turns a value of the source's type into one of the
- * column's, NULL if there is no assignment cast.
+ * An expression that turns a value of one type into one of another, as it is
+ * assigned; NULL if there is no such cast.
  */
-static ExprState *
-cast_expression(const DgSourceColumn *source, Form_pg_attribute att)
+static Expr *
+cast_expression(Oid from, int32 from_typmod, Oid to, int32 to_typmod)
 {
 	CaseTestExpr *value = makeNode(CaseTestExpr);
-	Node	   *expr;
 
-	value->typeId = source->type;
-	value->typeMod = source->typmod;
-	value->collation = get_typcollation(source->type);
-	expr = coerce_to_target_type(NULL, (Node *) value, source->type,
-								 att->atttypid, att->atttypmod,
-								 COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
+	value->typeId = from;
+	value->typeMod = from_typmod;
+	value->collation = get_typcollation(from);
+	return (Expr *) coerce_to_target_type(NULL, (Node *) value, from, to, to_typmod,
+										  COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
+}
+
+/*
+ * A cast to the column's type, and how to tell that it loses nothing: by the
+ * way back, where there is one. False if there is no cast.
+ */
+static bool
+map_cast(ColumnMap *map, Form_pg_attribute att, const DgSourceColumn *source)
+{
+	Expr	   *expr = cast_expression(source->type, source->typmod, att->atttypid, att->atttypmod);
+	TypeCacheEntry *type;
+
 	if (expr == NULL)
-		return NULL;
-	return ExecInitExpr(expression_planner((Expr *) expr), NULL);
+		return false;
+	map->rule = COLUMN_CAST;
+	map->expr = ExecInitExpr(expression_planner(expr), NULL);
+	if (IsA(expr, RelabelType))
+		return true;
+	expr = cast_expression(att->atttypid, att->atttypmod, source->type, source->typmod);
+	type = lookup_type_cache(source->type, TYPECACHE_EQ_OPR_FINFO);
+	if (expr == NULL || !OidIsValid(type->eq_opr_finfo.fn_oid))
+		return true;
+	map->back = ExecInitExpr(expression_planner(expr), NULL);
+	fmgr_info(type->eq_opr_finfo.fn_oid, &map->equal);
+	map->collation = type->typcollation;
+	return true;
 }
 
 static void
@@ -106,9 +148,7 @@ map_source(ColumnMap *map, Form_pg_attribute att, const DgSourceColumn *source)
 	else if (source->type == att->atttypid &&
 			 (source->typmod == att->atttypmod || att->atttypmod == -1))
 		map->rule = COLUMN_COPY;
-	else if ((map->expr = cast_expression(source, att)) != NULL)
-		map->rule = COLUMN_CAST;
-	else
+	else if (!map_cast(map, att, source))
 	{
 		Oid			function;
 		bool		varlena;
@@ -120,16 +160,58 @@ map_source(ColumnMap *map, Form_pg_attribute att, const DgSourceColumn *source)
 	}
 }
 
+/*
+ * A column that came after the rows were saved. Where it was added with a value
+ * for the rows that were there, they get that; else its default.
+ */
 static void
 map_missing(ColumnMap *map, Relation rel, Form_pg_attribute att)
 {
-	Node	   *expr = build_column_default(rel, att->attnum);
+	Node	   *expr;
+	bool		isnull = true;
+	Datum		value = getmissingattr(RelationGetDescr(rel), att->attnum, &isnull);
 
+	if (!isnull)
+	{
+		map->rule = COLUMN_CONSTANT;
+		map->constant = datumCopy(value, att->attbyval, att->attlen);
+		return;
+	}
+	expr = build_column_default(rel, att->attnum);
 	map->rule = COLUMN_NULL;
 	if (expr != NULL)
 	{
 		map->rule = COLUMN_DEFAULT;
 		map->expr = ExecInitExpr(expression_planner((Expr *) expr), NULL);
+	}
+}
+
+/*
+ * Prepares for saying which row failed. What the caller may not read is not
+ * told.
+ */
+static void
+map_names(DgRowsMap *map, Relation rel, const DgSourceColumn *columns, int ncolumns)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	Bitmapset  *key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
+	bool		visible = pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
+		check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED;
+
+	map->column = -1;
+	map->names = palloc(sizeof(char *) * (desc->natts + 1));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		int			source = find_source(columns, ncolumns, NameStr(TupleDescAttr(desc, i)->attname));
+
+		map->names[i] = pstrdup(NameStr(TupleDescAttr(desc, i)->attname));
+		if (visible && source >= 0 && map->nkeys < INDEX_MAX_KEYS &&
+			bms_is_member(i + 1 - FirstLowInvalidHeapAttributeNumber, key))
+		{
+			map->key_columns[map->nkeys] = columns[source];
+			map->key_columns[map->nkeys].name = map->names[i];
+			map->keys[map->nkeys++] = source;
+		}
 	}
 }
 
@@ -158,6 +240,7 @@ dg_rows_map_make(Relation rel, const DgSourceColumn *columns, int ncolumns)
 			map_missing(&map->columns[i], rel, att);
 	}
 
+	map_names(map, rel, columns, ncolumns);
 	map->lost = palloc(sizeof(int) * (ncolumns + 1));
 	map->lost_names = palloc(sizeof(char *) * (ncolumns + 1));
 	for (int i = 0; i < ncolumns; i++)
@@ -168,6 +251,45 @@ dg_rows_map_make(Relation rel, const DgSourceColumn *columns, int ncolumns)
 		map->lost[map->nlost++] = i;
 	}
 	return map;
+}
+
+static char *
+value_text(Oid type, Datum value)
+{
+	Oid			output;
+	bool		varlena;
+
+	if (!OidIsValid(type))
+		return DatumGetCString(value);
+	getTypeOutputInfo(type, &output, &varlena);
+	return OidOutputFunctionCall(output, value);
+}
+
+/*
+ * Casts a value, and back, to see whether any of it is lost.
+ */
+static Datum
+apply_cast(ColumnMap *map, ExprContext *econtext, Datum value, bool *isnull)
+{
+	Datum		result;
+	Datum		back;
+	bool		lost;
+
+	econtext->caseValue_datum = value;
+	econtext->caseValue_isNull = *isnull;
+	result = ExecEvalExpr(map->expr, econtext, isnull);
+	if (econtext->caseValue_isNull || map->back == NULL)
+		return result;
+
+	econtext->caseValue_datum = result;
+	econtext->caseValue_isNull = *isnull;
+	back = ExecEvalExpr(map->back, econtext, &lost);
+	if (lost || !DatumGetBool(FunctionCall2Coll(&map->equal, map->collation, value, back)))
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_CANNOT_RESTORE),
+				 errmsg("a saved value does not fit its column any more without loss"),
+				 errhint("Nothing was restored. Give the column a type that holds the value, restore, and change it again.")));
+	return result;
 }
 
 static Datum
@@ -184,9 +306,10 @@ apply_column(ColumnMap *map, ExprContext *econtext, Datum value, bool *isnull)
 			return InputFunctionCall(&map->input, *isnull ? NULL : OutputFunctionCall(&map->output, value),
 									 map->typioparam, map->typmod);
 		case COLUMN_CAST:
-			econtext->caseValue_datum = value;
-			econtext->caseValue_isNull = *isnull;
-			return ExecEvalExpr(map->expr, econtext, isnull);
+			return apply_cast(map, econtext, value, isnull);
+		case COLUMN_CONSTANT:
+			*isnull = false;
+			return map->constant;
 		case COLUMN_DEFAULT:
 			return ExecEvalExpr(map->expr, econtext, isnull);
 		case COLUMN_NULL:
@@ -207,6 +330,9 @@ dg_rows_map_apply(DgRowsMap *map, ExprContext *econtext,
 {
 	MemoryContext old = MemoryContextSwitchTo(econtext->ecxt_per_tuple_memory);
 
+	map->values = values;
+	map->nulls = nulls;
+	map->column = -1;
 	for (int i = 0; i < map->nlost; i++)
 	{
 		if (!nulls[map->lost[i]])
@@ -222,13 +348,49 @@ dg_rows_map_apply(DgRowsMap *map, ExprContext *econtext,
 	for (int i = 0; i < map->natts; i++)
 	{
 		ColumnMap  *column = &map->columns[i];
-		bool		from_source = column->rule != COLUMN_NULL && column->rule != COLUMN_DEFAULT;
+		bool		from_source = column->rule != COLUMN_NULL && column->rule != COLUMN_CONSTANT &&
+			column->rule != COLUMN_DEFAULT;
 
+		map->column = i;
 		slot->tts_isnull[i] = from_source ? nulls[column->source] : true;
 		slot->tts_values[i] = apply_column(column, econtext,
 										   from_source ? values[column->source] : (Datum) 0,
 										   &slot->tts_isnull[i]);
 	}
+	map->column = -1;
 	ExecStoreVirtualTuple(slot);
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * For an error context: "restoring row (id)=(5) of table "issue", column "x"",
+ * of the row that dg_rows_map_apply() was given last.
+ */
+void
+dg_rows_map_context(void *arg)
+{
+	DgRowsMap  *map = arg;
+	StringInfoData names;
+	StringInfoData values;
+
+	if (map->values == NULL)
+		return;
+	initStringInfo(&names);
+	initStringInfo(&values);
+	for (int i = 0; i < map->nkeys; i++)
+	{
+		const DgSourceColumn *key = &map->key_columns[i];
+
+		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", key->name);
+		appendStringInfo(&values, "%s%s", i > 0 ? ", " : "",
+						 map->nulls[map->keys[i]] ? "null" : value_text(key->type, map->values[map->keys[i]]));
+	}
+	if (map->nkeys == 0)
+		errcontext("restoring a row of table \"%s\"%s%s%s", map->relation,
+				   map->column < 0 ? "" : ", column \"", map->column < 0 ? "" : map->names[map->column],
+				   map->column < 0 ? "" : "\"");
+	else
+		errcontext("restoring row (%s)=(%s) of table \"%s\"%s%s%s", names.data, values.data, map->relation,
+				   map->column < 0 ? "" : ", column \"", map->column < 0 ? "" : map->names[map->column],
+				   map->column < 0 ? "" : "\"");
 }

@@ -45,6 +45,7 @@ typedef struct Leaf
 	Size		bytes;
 	TupleTableSlot *slots[BATCH_ROWS];
 	int			tags[BATCH_ROWS];
+	DgRowsPending *pending;		/* keys of the rows in the batch; NULL: no unique key */
 } Leaf;
 
 struct DgRowsTarget
@@ -60,6 +61,8 @@ struct DgRowsTarget
 	TupleTableSlot *slot;		/* a row in the target's shape */
 	HTAB	   *leaves;
 	Leaf	   *last;
+	DgRowsRefuse refuse;		/* or NULL */
+	void	   *refuse_arg;
 	DgRowsVerify *verify;		/* NULL: rows are not read back */
 	int			tag;			/* of the next row */
 };
@@ -125,6 +128,16 @@ dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 }
 
 /*
+ * Rows are shown to a callback first, which may have them left out.
+ */
+void
+dg_rows_writer_refuse(DgRowsTarget *target, DgRowsRefuse refuse, void *arg)
+{
+	target->refuse = refuse;
+	target->refuse_arg = arg;
+}
+
+/*
  * From now on rows are read back after they were written, and the end fails if
  * that finds any difference.
  */
@@ -173,6 +186,7 @@ leaf_of(DgRowsTarget *target, ResultRelInfo *rri)
 	if (rri->ri_RelationDesc->rd_rel->relhasindex && rri->ri_IndexRelationDescs == NULL)
 		ExecOpenIndices(rri, false);
 	leaf->arbiters = dg_rows_arbiters(rri);
+	leaf->pending = dg_rows_pending_make(leaf->arbiters);
 	leaf->existing = table_slot_create(rri->ri_RelationDesc, NULL);
 	rri->ri_TrigDesc = dg_rows_constraint_triggers(rri->ri_TrigDesc, target->handled);
 	MemoryContextSwitchTo(old);
@@ -218,6 +232,8 @@ flush(DgRowsTarget *target, Leaf *leaf)
 	EState	   *estate = target->estate;
 	MemoryContext old;
 
+	if (leaf->pending != NULL)
+		dg_rows_pending_reset(leaf->pending);
 	if (leaf->nslots == 0)
 		return;
 	old = MemoryContextSwitchTo(estate->es_query_cxt);
@@ -324,6 +340,27 @@ note_conflict(DgRowsTarget *target, ResultRelInfo *rri, const char *conflict)
 }
 
 /*
+ * Brings a row into the shape of the table that it goes to, checked: it is in
+ * the slot behind that table's batch.
+ */
+static Leaf *
+prepare_row(DgRowsTarget *target, Datum *values, bool *nulls)
+{
+	TupleTableSlot *slot = target->slot;
+	TupleTableSlot *stored;
+	ResultRelInfo *rri;
+	Leaf	   *leaf;
+
+	dg_rows_map_apply(target->map, GetPerTupleExprContext(target->estate), values, nulls, slot);
+	rri = route(target, &slot);
+	leaf = leaf_of(target, rri);
+	stored = next_slot(leaf, target);
+	ExecCopySlot(stored, slot);
+	check_row(target, rri, stored);
+	return leaf;
+}
+
+/*
  * Writes one row, given by the source's columns. With a conflict, and
  * on_conflict error, it goes on so that the end can name more of them.
  */
@@ -331,20 +368,29 @@ DgRowOutcome
 dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 {
 	EState	   *estate = target->estate;
-	TupleTableSlot *slot = target->slot;
 	TupleTableSlot *stored;
 	ResultRelInfo *rri;
 	Leaf	   *leaf;
 	DgRowOutcome outcome;
 	char	   *conflict = NULL;
+	ErrorContextCallback context = {.previous = error_context_stack,
+		.callback = dg_rows_map_context,
+	.arg = target->map};
 	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 
-	dg_rows_map_apply(target->map, GetPerTupleExprContext(estate), values, nulls, slot);
-	rri = route(target, &slot);
-	leaf = leaf_of(target, rri);
-	stored = next_slot(leaf, target);
-	ExecCopySlot(stored, slot);
-	check_row(target, rri, stored);
+	error_context_stack = &context;
+	leaf = prepare_row(target, values, nulls);
+	rri = leaf->rri;
+	if (leaf->pending != NULL &&
+		dg_rows_pending_add(leaf->pending, rri, estate, leaf->slots[leaf->nslots]))
+	{
+		/* perhaps another version of a row in the batch: let that be found */
+		ExecClearTuple(leaf->slots[leaf->nslots]);
+		dg_rows_writer_flush(target->writer);
+		leaf = prepare_row(target, values, nulls);
+		(void) dg_rows_pending_add(leaf->pending, rri, estate, leaf->slots[leaf->nslots]);
+	}
+	stored = leaf->slots[leaf->nslots];
 
 	outcome = dg_rows_check_conflict(rri, estate, leaf->arbiters, stored, leaf->existing, &conflict);
 	if (outcome == DG_ROW_CONFLICT && replace_row(target, leaf, stored))
@@ -370,6 +416,7 @@ dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 	}
 	else
 		ExecClearTuple(stored);
+	error_context_stack = context.previous;
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(estate);
 
@@ -505,6 +552,15 @@ close_target(DgRowsTarget *target)
 	ExecutorEnd(target->query);
 	FreeQueryDesc(target->query);
 	table_close(target->rel, NoLock);
+}
+
+/*
+ * Says what a caller can do where a row that is referred to does not exist.
+ */
+void
+dg_rows_writer_hint(DgRowsWriter *writer, const char *hint)
+{
+	dg_rows_fkeys_hint(writer->fkeys, hint);
 }
 
 /*

@@ -16,40 +16,42 @@ COMMENT ON FUNCTION deletion_guard.archive_contents IS
 
 CREATE FUNCTION deletion_guard.rehydrate(tenant text, archive text, relations regclass[] = NULL,
 		on_conflict text = 'error', into_schema name = NULL, dry_run boolean = false,
+		with_referenced boolean = false, mapping jsonb = NULL,
 		OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
 		OUT identical bigint, OUT skipped bigint, OUT problem text) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_rehydrate';
-REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean) TO pg_read_server_files;
-COMMENT ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean) IS
+REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb) TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb) IS
 	'restores a tenant''s rows from an archive of pg_dump on the server; all or nothing; needs INSERT on the tables';
 
 CREATE FUNCTION deletion_guard.rehydrate(tenants text[], archive text, relations regclass[] = NULL,
 		on_conflict text = 'error', into_schema name = NULL, dry_run boolean = false,
+		with_referenced boolean = false, mapping jsonb = NULL,
 		OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
 		OUT identical bigint, OUT skipped bigint, OUT problem text) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_rehydrate_tenants';
-REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean) TO pg_read_server_files;
-COMMENT ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean) IS
+REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb) TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb) IS
 	'restores the rows of several tenants in one pass over the archive; all or nothing';
 
-CREATE FUNCTION deletion_guard.compare_tenant(tenant text, archive text,
+CREATE FUNCTION deletion_guard.compare_tenant(tenant text, archive text, mapping jsonb = NULL,
 		OUT relation regclass, OUT archive_rows bigint, OUT live_rows bigint,
 		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint) RETURNS SETOF record
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_compare_tenant';
 REVOKE EXECUTE ON FUNCTION deletion_guard.compare_tenant FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.compare_tenant TO pg_read_server_files;
 COMMENT ON FUNCTION deletion_guard.compare_tenant IS
 	'compares a tenant''s rows in an archive of pg_dump with the live ones, by primary key and content; needs SELECT on the tables';
 
-CREATE FUNCTION deletion_guard.compare_tenants(tenants text[], archive text,
+CREATE FUNCTION deletion_guard.compare_tenants(tenants text[], archive text, mapping jsonb = NULL,
 		OUT relation regclass, OUT tenant text, OUT archive_rows bigint, OUT live_rows bigint,
 		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint) RETURNS SETOF record
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_compare_tenants';
 REVOKE EXECUTE ON FUNCTION deletion_guard.compare_tenants FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.compare_tenants TO pg_read_server_files;
