@@ -10,7 +10,7 @@ SELECT deletion_guard.guard_table('item', 'tenant_id');
 CREATE VIEW guards AS
 	SELECT tgrelid::regclass AS relation, string_agg(replace(tgname, 'deletion_guard_', '') || ' ' || tgenabled::text, ', ' ORDER BY tgname) AS triggers
 	FROM pg_trigger WHERE tgname LIKE 'deletion_guard%' AND tgrelid::regclass::text !~ '^deletion_guard'
-	GROUP BY 1 ORDER BY 1::text;
+	GROUP BY tgrelid ORDER BY tgrelid::regclass::text;
 CREATE VIEW kept AS
 	SELECT d.relation, d.tenant, d.rows FROM deletion_guard.deletion_detail d ORDER BY d.deletion_id, d.relation::text, d.tenant;
 
@@ -91,6 +91,11 @@ ALTER TABLE item ATTACH PARTITION item_4 FOR VALUES IN (4);  -- fails
 CREATE TABLE parent (id int);
 SELECT deletion_guard.guard_table('parent');
 CREATE FOREIGN TABLE child (id int) INHERITS (parent) SERVER regress_dg_server;  -- fails
+-- A parent is captured row by row as long as it has children.
+CREATE TABLE child (id int) INHERITS (parent);
+SELECT * FROM guards WHERE relation::text IN ('parent', 'child');
+ALTER TABLE child NO INHERIT parent;
+SELECT * FROM guards WHERE relation::text IN ('parent', 'child');
 DROP FOREIGN DATA WRAPPER regress_dg_fdw CASCADE;
 
 -- New tables in CREATE SCHEMA.

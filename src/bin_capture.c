@@ -295,13 +295,19 @@ dg_bin_capture_row(Relation rel, TupleTableSlot *slot)
  * ----------------------------------------------------------------------
  */
 
+/*
+ * The trigger's data, if it is the one that guard_table() makes: another with
+ * the same function would put rows into the bin twice, or rows that are not
+ * deleted.
+ */
 static TriggerData *
-trigger_data(FunctionCallInfo fcinfo, TriggerEvent expected, const char *function)
+trigger_data(FunctionCallInfo fcinfo, TriggerEvent expected, const char *name, const char *function)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	const TriggerEvent mask = TRIGGER_EVENT_OPMASK | TRIGGER_EVENT_ROW | TRIGGER_EVENT_TIMINGMASK;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || (trigdata->tg_event & expected) != expected ||
-		(trigdata->tg_event & TRIGGER_EVENT_OPMASK) != (expected & TRIGGER_EVENT_OPMASK))
+	if (!CALLED_AS_TRIGGER(fcinfo) || (trigdata->tg_event & mask) != expected ||
+		strcmp(trigdata->tg_trigger->tgname, name) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" was not called as the trigger it is for", function),
@@ -315,7 +321,8 @@ trigger_data(FunctionCallInfo fcinfo, TriggerEvent expected, const char *functio
 Datum
 dg_capture_statement(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE, "capture_statement");
+	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE,
+										 DG_TRIGGER_CAPTURE, "capture_statement");
 	CaptureState state;
 	TupleTableSlot *slot;
 
@@ -352,7 +359,8 @@ dg_capture_statement(PG_FUNCTION_ARGS)
 Datum
 dg_capture_row(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE | TRIGGER_EVENT_ROW, "capture_row");
+	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE | TRIGGER_EVENT_ROW,
+										 DG_TRIGGER_CAPTURE_ROW, "capture_row");
 
 	if (!ItemPointerIndicatesMovedPartitions(&trigdata->tg_trigtuple->t_data->t_ctid))
 		capture_row(trigdata->tg_relation, trigdata->tg_trigslot, false);
@@ -368,7 +376,7 @@ Datum
 dg_capture_truncate(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_TRUNCATE | TRIGGER_EVENT_BEFORE,
-										 "capture_truncate");
+										 DG_TRIGGER_TRUNCATE, "capture_truncate");
 	Relation	rel = trigdata->tg_relation;
 	CaptureState state;
 	TableScanDesc scan;

@@ -8,6 +8,7 @@
 #include "deletion_guard.h"
 
 #include "executor/execdesc.h"
+#include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 #include "utils/guc.h"
 #include "utils/relcache.h"
@@ -69,6 +70,8 @@ extern List *dg_guard_path_keys(Oid relid, List *path, Oid *end, const char **co
 extern bool dg_guard_rename_in_path(Oid start, List *path, List *relids,
 									const char *old, const char *new);
 extern char *dg_guard_path_text(List *path);
+extern void dg_guard_append_clause(StringInfo buf, const char *left, Oid left_type, Oid operator,
+								   const char *right, Oid right_type);
 extern char *dg_guard_path_query(Relation rel, List *path, int *nkeys, AttrNumber *keys, Oid *key_types);
 
 /* guard_trigger.c */

@@ -316,8 +316,11 @@ follow_detach(AlterTableStmt *stmt, PartitionCmd *cmd)
 		follow_table(relid);
 }
 
+/*
+ * Partitions and parents that ALTER TABLE has taken a table away from.
+ */
 static void
-follow_detaches(AlterTableStmt *stmt)
+follow_departures(AlterTableStmt *stmt)
 {
 	ListCell   *lc;
 
@@ -327,6 +330,8 @@ follow_detaches(AlterTableStmt *stmt)
 
 		if (IsA(cmd, AlterTableCmd) && cmd->subtype == AT_DetachPartition)
 			follow_detach(stmt, castNode(PartitionCmd, cmd->def));
+		else if (IsA(cmd, AlterTableCmd) && cmd->subtype == AT_DropInherit)
+			follow_table(RangeVarGetRelid(castNode(RangeVar, cmd->def), NoLock, false));
 	}
 }
 
@@ -419,7 +424,7 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 	foreach(lc, relids)
 		follow_table(lfirst_oid(lc));
 	if (IsA(data->parsetree, AlterTableStmt))
-		follow_detaches((AlterTableStmt *) data->parsetree);
+		follow_departures((AlterTableStmt *) data->parsetree);
 	SPI_finish();
 	return PointerGetDatum(NULL);
 }

@@ -18,6 +18,7 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
@@ -38,6 +39,9 @@
 /* columns of deletion_guard.bin */
 #define Anum_registry_name		3
 #define Anum_registry_bin_table	4
+
+/* column of deletion_guard.guard */
+#define Anum_guard_relation		1
 
 static void
 refuse(Oid relid, const char *what)
@@ -102,11 +106,86 @@ table_of_bin(Oid relid)
 	return name;
 }
 
+/*
+ * Does a value of this type hold one of that type?
+ */
+static bool
+type_holds(Oid type, Oid wanted)
+{
+	Oid			base = getBaseType(type);
+	Oid			relid;
+	bool		result = false;
+
+	if (type == wanted || base == wanted)
+		return true;
+	if (OidIsValid(get_element_type(base)))
+		return type_holds(get_element_type(base), wanted);
+	if (OidIsValid(get_multirange_range(base)))
+		return type_holds(get_multirange_range(base), wanted);
+	if (OidIsValid(get_range_subtype(base)))
+		return type_holds(get_range_subtype(base), wanted);
+	relid = get_typ_typrelid(base);
+	if (OidIsValid(relid))
+	{
+		Relation	rel = relation_open(relid, AccessShareLock);
+
+		for (int i = 0; i < RelationGetNumberOfAttributes(rel) && !result; i++)
+		{
+			Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+
+			result = !att->attisdropped && type_holds(att->atttypid, wanted);
+		}
+		relation_close(rel, NoLock);
+	}
+	return result;
+}
+
+/*
+ * An attribute of a composite type is about to be dropped: not if rows of a
+ * guarded table, or of the bin, have values of that type.
+ */
+static void
+check_attribute(Oid typrelid)
+{
+	Oid			type = get_rel_type_id(typrelid);
+	Relation	rel = table_open(AttributeRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_attribute att = (Form_pg_attribute) GETSTRUCT(tuple);
+		char	   *table;
+
+		if (att->attisdropped || att->atttypid < FirstNormalObjectId)
+			continue;
+		table = table_of_bin(att->attrelid);
+		if ((table == NULL && !is_guarded(att->attrelid)) || !type_holds(att->atttypid, type))
+			continue;
+		if (table == NULL)
+			refuse(att->attrelid, "drop an attribute of a type of");
+		else if (dg_store_has_rows(att->attrelid))
+			ereport(ERROR,
+					(errcode(DG_ERRCODE_PROTECTED_STORE),
+					 errmsg("cannot drop an attribute of type %s: the bin of %s holds rows with such values",
+							format_type_be(type), table),
+					 errhint("Undelete the rows, or purge them with a signed token.")));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
 static void
 check_relation(Oid relid, int subid, bool dropping)
 {
-	char	   *table = table_of_bin(relid);
+	char	   *table;
 
+	if (dropping && subid != 0 && get_rel_relkind(relid) == RELKIND_COMPOSITE_TYPE)
+	{
+		check_attribute(relid);
+		return;
+	}
+	table = table_of_bin(relid);
 	if (table != NULL)
 	{
 		if (dropping && !dg_store_drop_allowed())
@@ -280,6 +359,38 @@ check_drop_table(DropStmt *stmt)
 	}
 }
 
+/*
+ * DROP SCHEMA ... CASCADE, so that the refusal names a table and no trigger.
+ */
+static void
+check_drop_schema(DropStmt *stmt)
+{
+	Relation	registry;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (stmt->removeType != OBJECT_SCHEMA || stmt->behavior != DROP_CASCADE || dg_ddl == DG_DDL_ALLOW)
+		return;
+	registry = table_open(dg_objects()->guard, AccessShareLock);
+	scan = systable_beginscan(registry, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Oid			relid = DatumGetObjectId(heap_getattr(tuple, Anum_guard_relation,
+														  RelationGetDescr(registry), &isnull));
+		char	   *schema = get_namespace_name(get_rel_namespace(relid));
+		ListCell   *lc;
+
+		foreach(lc, stmt->objects)
+		{
+			if (schema != NULL && strcmp(schema, strVal(lfirst(lc))) == 0)
+				refuse(relid, "drop");
+		}
+	}
+	systable_endscan(scan);
+	table_close(registry, AccessShareLock);
+}
+
 static void
 check_alter_table(AlterTableStmt *stmt)
 {
@@ -290,11 +401,11 @@ check_alter_table(AlterTableStmt *stmt)
 		AlterTableCmd *cmd = lfirst(lc);
 		Oid			relid;
 
-		if (cmd->subtype != AT_DetachPartition)
+		if (cmd->subtype != AT_DetachPartition && cmd->subtype != AT_SetUnLogged)
 			continue;
 		relid = RangeVarGetRelid(stmt->relation, AccessShareLock, true);
 		if (OidIsValid(relid) && is_guarded(relid))
-			refuse(relid, "detach a partition of");
+			refuse(relid, cmd->subtype == AT_SetUnLogged ? "stop logging the changes of" : "detach a partition of");
 	}
 }
 
@@ -360,7 +471,10 @@ dg_guard_check_utility(Node *parsetree)
 		return;
 	dg_store_check_utility(parsetree);
 	if (IsA(parsetree, DropStmt))
+	{
 		check_drop_table((DropStmt *) parsetree);
+		check_drop_schema((DropStmt *) parsetree);
+	}
 	else if (IsA(parsetree, AlterTableStmt))
 		check_alter_table((AlterTableStmt *) parsetree);
 	else if (IsA(parsetree, CreateTrigStmt))

@@ -124,6 +124,7 @@ dg_tenants_make(int n, char **keys)
 		dg_keymap_set_column(seen, 0, TEXTOID, C_COLLATION_OID);
 	else
 		set_key_column(seen, 0, table->relid, attnum);
+	tenants->exact = dg_keymap_is_exact(seen);
 	tenants->keys = palloc(sizeof(char *) * (n + 1));
 	for (int i = 0; i < n; i++)
 	{
@@ -319,8 +320,8 @@ append_parent(StringInfo from, StringInfo where, ForeignKeyCacheInfo *fkey, int 
 		char	   *parent = psprintf("t%d.%s", n, quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false)));
 		char	   *child = psprintf("t%d.%s", n - 1, quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false)));
 
-		generate_operator_clause(where, parent, get_atttype(fkey->confrelid, fkey->confkey[i]),
-								 fkey->conpfeqop[i], child, get_atttype(fkey->conrelid, fkey->conkey[i]));
+		dg_guard_append_clause(where, parent, get_atttype(fkey->confrelid, fkey->confkey[i]),
+							   fkey->conpfeqop[i], child, get_atttype(fkey->conrelid, fkey->conkey[i]));
 		appendStringInfoString(where, " AND ");
 	}
 }

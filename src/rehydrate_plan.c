@@ -494,6 +494,27 @@ make_passes(DgRehydratePlan *plan)
 }
 
 /*
+ * The tables of the archive that have rows of a table, or of partitions of it;
+ * a list of DgSource.
+ */
+List *
+dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid)
+{
+	DgRehydratePlan plan = {0};
+	List	   *sources = NIL;
+
+	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
+	{
+		DgSource   *source = is_ours(dg_archive_table(archive->archive, i)) ? NULL :
+			make_source(archive, &plan, i, NIL);
+
+		if (source != NULL && list_member_oid(source->covers, relid))
+			sources = lappend(sources, source);
+	}
+	return sources;
+}
+
+/*
  * Plans a call. relations is a list of OIDs, NIL for all; mapping one of
  * DgTableMapping. The plan is in the current memory context.
  */

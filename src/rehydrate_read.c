@@ -381,3 +381,53 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 		}
 	}
 }
+
+/* ----------------------------------------------------------------------
+ * One column
+ * ----------------------------------------------------------------------
+ */
+
+static void
+read_column_of(DgRehydrateArchive *archive, DgSource *source, const char *column,
+			   DgKeySink sink, void *arg)
+{
+	DgPass		pass = {source};
+	Reading		reading = {archive, &pass};
+	DgArchiveError error;
+	DgArchiveRow row;
+	DgKeyText	key;
+	int			field;
+	int			rc;
+
+	if (!dg_source_find_columns(source, 1, &column, &field))
+		return;
+	initStringInfo(&reading.text);
+	archive->rows = dg_archive_rows_open(archive->archive, source->index, &error);
+	if (archive->rows == NULL)
+		dg_rehydrate_fail(archive, &error);
+	while ((rc = dg_archive_rows_next(archive->rows, &row, &error)) > 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		reading.number = row.number;
+		if (key_of_row(&reading, &row, &field, 1, &key))
+			sink(arg, key.ptr);
+	}
+	if (rc < 0)
+		dg_rehydrate_fail(archive, &error);
+	dg_archive_rows_close(&archive->rows);
+}
+
+/*
+ * Gives the sink one column's value of every row that the archive has of a
+ * table, unless it is null.
+ */
+void
+dg_rehydrate_read_column(DgRehydrateArchive *archive, Oid relid, const char *column,
+						 DgKeySink sink, void *arg)
+{
+	List	   *sources = dg_rehydrate_sources(archive, relid);
+	ListCell   *lc;
+
+	foreach(lc, sources)
+		read_column_of(archive, lfirst(lc), column, sink, arg);
+}

@@ -147,8 +147,8 @@ columns_in(const DgSource *source, int n, const char **names)
 /*
  * Is a key only the part of another that names a partition?
  */
-static bool
-is_part(const ForeignKeyCacheInfo *fkey)
+bool
+dg_fkey_is_part(const ForeignKeyCacheInfo *fkey)
 {
 	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(fkey->conoid));
 	bool		result;
@@ -178,7 +178,7 @@ find_referring(DgReferences *references, const DgSource *source)
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
 		Referring  *referring;
 
-		if (is_part(fkey) || dg_tenant_source_text(fkey->confrelid) != NULL)
+		if (dg_fkey_is_part(fkey) || dg_tenant_source_text(fkey->confrelid) != NULL)
 			continue;
 		referring = palloc(sizeof(Referring));
 		referring->reference = reference_of(references, fkey);

@@ -341,7 +341,7 @@ note_conflict(DgRowsTarget *target, ResultRelInfo *rri, const char *conflict)
 
 /*
  * Brings a row into the shape of the table that it goes to, checked: it is in
- * the slot behind that table's batch.
+ * the slot behind that table's batch. NULL if the caller refuses it.
  */
 static Leaf *
 prepare_row(DgRowsTarget *target, Datum *values, bool *nulls)
@@ -352,6 +352,8 @@ prepare_row(DgRowsTarget *target, Datum *values, bool *nulls)
 	Leaf	   *leaf;
 
 	dg_rows_map_apply(target->map, GetPerTupleExprContext(target->estate), values, nulls, slot);
+	if (target->refuse != NULL && target->refuse(target->refuse_arg, slot))
+		return NULL;
 	rri = route(target, &slot);
 	leaf = leaf_of(target, rri);
 	stored = next_slot(leaf, target);
@@ -380,6 +382,13 @@ dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 
 	error_context_stack = &context;
 	leaf = prepare_row(target, values, nulls);
+	if (leaf == NULL)
+	{
+		error_context_stack = context.previous;
+		MemoryContextSwitchTo(old);
+		ResetPerTupleExprContext(estate);
+		return DG_ROW_REFUSED;
+	}
 	rri = leaf->rri;
 	if (leaf->pending != NULL &&
 		dg_rows_pending_add(leaf->pending, rri, estate, leaf->slots[leaf->nslots]))

@@ -215,10 +215,13 @@ AS $$
 		WHERE NOT EXISTS (SELECT FROM deletion_guard.guard own WHERE own.relation = p.relid)),
 	guarded AS (
 		SELECT m.relation, c.relkind, c.relpersistence,
-			-- then rows may leave by a statement on another table (see guard_trigger.c)
+			-- then rows may leave by a statement on another table (see guard_trigger.c);
+			-- a table that had children once may still be captured row by row
 			CASE WHEN c.relispartition THEN pg_partition_root(c.oid) <> m.root
 				 WHEN c.relkind = 'p' THEN false
 				 ELSE EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid OR i.inhparent = c.oid)
+					OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'deletion_guard_capture_row' AND t.tgenabled = 'A')
+						AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'deletion_guard_capture')
 			END AS by_row
 		FROM member m JOIN pg_class c ON c.oid = m.relation
 		WHERE c.relkind <> 'f'),
