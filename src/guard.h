@@ -181,7 +181,7 @@ extern bool dg_store_has_rows(Oid relid);
 extern bool dg_store_at_stake(void);
 extern void dg_store_allow_drop(void);
 extern bool dg_store_drop_allowed(void);
-extern void dg_store_refuse_drop(const char *what) pg_attribute_noreturn();
+pg_noreturn extern void dg_store_refuse_drop(const char *what);
 extern void dg_store_check_alter(Oid classid, Oid objid);
 extern void dg_store_check_utility(Node *parsetree);
 
