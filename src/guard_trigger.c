@@ -258,7 +258,7 @@ dg_guard_enable_trigger(Oid relid, const char *name)
 }
 
 /*
- * Has the guarded table all of the triggers that each has? It has not while
+ * Has the guarded table the triggers that every one has? It has not while
  * pg_restore is on its way to making them.
  */
 bool
@@ -266,6 +266,5 @@ dg_guard_is_complete(Oid relid)
 {
 	return trigger_state(relid, DG_TRIGGER_TRUNCATE) != NO_TRIGGER &&
 		(get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE ||
-		 trigger_state(relid, DG_TRIGGER_CAPTURE_ROW) != NO_TRIGGER) &&
-		(needs_row_trigger(relid) || trigger_state(relid, DG_TRIGGER_CAPTURE) != NO_TRIGGER);
+		 trigger_state(relid, DG_TRIGGER_CAPTURE_ROW) != NO_TRIGGER);
 }
