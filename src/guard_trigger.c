@@ -264,7 +264,13 @@ dg_guard_enable_trigger(Oid relid, const char *name)
 bool
 dg_guard_is_complete(Oid relid)
 {
-	return trigger_state(relid, DG_TRIGGER_TRUNCATE) != NO_TRIGGER &&
-		(get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE ||
-		 trigger_state(relid, DG_TRIGGER_CAPTURE_ROW) != NO_TRIGGER);
+	if (trigger_state(relid, DG_TRIGGER_TRUNCATE) == NO_TRIGGER)
+		return false;
+	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
+		return true;
+
+	/* which of the two does the work may be what is about to be changed */
+	return trigger_state(relid, DG_TRIGGER_CAPTURE_ROW) == TRIGGER_FIRES_ALWAYS ||
+		(trigger_state(relid, DG_TRIGGER_CAPTURE_ROW) != NO_TRIGGER &&
+		 trigger_state(relid, DG_TRIGGER_CAPTURE) != NO_TRIGGER);
 }
