@@ -195,6 +195,20 @@ DELETE FROM tenant WHERE id = 50;
 COMMIT;
 SELECT * FROM deletion_guard.deleted_rows(NULL::tenant, '50') ORDER BY name;
 
+-- A column may change to another type of the same name: that is another bin.
+CREATE TYPE mood AS ENUM ('sad');
+CREATE TABLE feel (m mood);
+SELECT deletion_guard.guard_table('feel');
+INSERT INTO feel VALUES ('sad');
+DELETE FROM feel;
+ALTER TYPE mood RENAME TO former_mood;
+CREATE TYPE mood AS ENUM ('happy');
+ALTER TABLE feel ALTER m TYPE mood USING 'happy';
+INSERT INTO feel VALUES ('happy');
+DELETE FROM feel;
+SELECT * FROM deletion_guard.deleted_rows(NULL::feel, deletion_id => (SELECT max(id) FROM deletion_guard.deletion));
+SELECT count(*) AS bins FROM deletion_guard.bin WHERE relation = 'feel'::regclass;
+
 \c :maintenance_db
 DROP DATABASE regress_dg_delete;
 DROP ROLE regress_dg_clerk;

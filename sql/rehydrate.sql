@@ -100,7 +100,7 @@ SELECT failure(format('SELECT deletion_guard.rehydrate(''1'', %L, relations => '
 SELECT failure('SELECT deletion_guard.rehydrate(''1'', NULL)', '');
 
 -- Files that are not an archive, not a whole one, not one we know.
-\! head -c 3000 "${DIR}tracker.dump" > "${DIR}toc.dump"
+\! head -c $(($(grep -abo -m1 'CREATE TABLE public.project' "${DIR}tracker.dump" | head -1 | cut -d: -f1) + 10)) "${DIR}tracker.dump" > "${DIR}toc.dump"
 \! head -c -100 "${DIR}tracker.dump" > "${DIR}data.dump"
 \! (head -c 6 "${DIR}tracker.dump"; printf '\177'; tail -c +8 "${DIR}tracker.dump") > "${DIR}newer.dump"
 \! echo 'dear diary' > "${DIR}diary.dump"
@@ -119,7 +119,7 @@ GRANT SELECT, INSERT ON site, project, issue, comment TO regress_dg_reader;
 SET ROLE regress_dg_reader;
 SELECT failure(format('SELECT deletion_guard.rehydrate(''3'', %L)', :'archive'), :'dir');
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean),
+GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb),
 	deletion_guard.compare_tenant, deletion_guard.archive_contents TO regress_dg_reader;
 SET ROLE regress_dg_reader;
 SELECT failure(format('SELECT deletion_guard.%s', format(call, :'archive')), :'dir') FROM

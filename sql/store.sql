@@ -156,6 +156,12 @@ ALTER EVENT TRIGGER deletion_guard_ddl_start DISABLE;  -- fails
 ALTER EVENT TRIGGER deletion_guard_ddl_start RENAME TO mine;  -- fails
 DROP EVENT TRIGGER deletion_guard_ddl_start;  -- fails
 
+CREATE OR REPLACE TRIGGER deletion_guard_capture AFTER DELETE ON issue EXECUTE FUNCTION suppress_redundant_updates_trigger();  -- fails
+ALTER TABLE issue DISABLE TRIGGER deletion_guard_capture;  -- fails
+ALTER TABLE issue ENABLE REPLICA TRIGGER deletion_guard_capture;  -- fails
+ALTER TABLE issue ENABLE REPLICA TRIGGER deletion_guard_capture_row;
+ALTER TRIGGER deletion_guard_capture ON issue RENAME TO mine;  -- fails
+
 -- Schemas and the extension
 ALTER SCHEMA deletion_guard RENAME TO mine;  -- fails
 ALTER SCHEMA deletion_guard_bin RENAME TO mine;  -- fails

@@ -72,7 +72,7 @@ TABLE problem;
 ROLLBACK;
 BEGIN;
 UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'deletion_guard.ledger'::regclass AND tgname = 'deletion_guard_protect';
-UPDATE pg_trigger SET tgname = 'away' WHERE tgrelid = 'deletion_guard_bin.tag_1'::regclass AND tgname = 'deletion_guard_protect_row';
+UPDATE pg_trigger SET tgname = 'away' WHERE tgrelid = 'deletion_guard_bin.bin_1_tag'::regclass AND tgname = 'deletion_guard_protect_row';
 CREATE TRIGGER spy BEFORE UPDATE ON country FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
 UPDATE pg_trigger SET tgrelid = 'deletion_guard.deletion_part'::regclass WHERE tgname = 'spy';
 UPDATE pg_class SET relowner = 'regress_dg_verify_app'::regrole WHERE oid = 'deletion_guard.hold'::regclass;
@@ -83,7 +83,7 @@ RESET allow_system_table_mods;
 
 -- What can simply be done.
 BEGIN;
-GRANT SELECT ON deletion_guard_bin.tag_1 TO regress_dg_verify_app;
+GRANT SELECT ON deletion_guard_bin.bin_1_tag TO regress_dg_verify_app;
 GRANT SELECT ON deletion_guard.deletion_record TO regress_dg_verify_app;
 GRANT INSERT, DELETE ON deletion_guard.ledger TO regress_dg_verify_app;
 GRANT SELECT ON deletion_guard.hold TO PUBLIC;

@@ -9,9 +9,10 @@
  *
  * A row that moves to another partition by UPDATE is not a deletion. It does
  * not reach the transition table of a DELETE; the row trigger tells it by the
- * mark that heap_delete() leaves in such a tuple, or, in logical replication, by
- * what the worker is applying. (Where the publisher's table is
- * partitioned, too, it sends a DELETE and an INSERT; that is a deletion here.)
+ * mark that heap_delete() leaves in such a tuple, or, in logical replication,
+ * by what the worker is applying. (Where the publisher's table is partitioned,
+ * too, it sends a DELETE and an INSERT; that is a deletion here.) MERGE is a
+ * case of its own (guard_merge.c).
  */
 #include "bin.h"
 
@@ -297,13 +298,19 @@ dg_bin_capture_row(Relation rel, TupleTableSlot *slot)
  * ----------------------------------------------------------------------
  */
 
+/*
+ * The trigger's data, if it is the one that guard_table() makes: another with
+ * the same function would put rows into the bin twice, or rows that are not
+ * deleted.
+ */
 static TriggerData *
-trigger_data(FunctionCallInfo fcinfo, TriggerEvent expected, const char *function)
+trigger_data(FunctionCallInfo fcinfo, TriggerEvent expected, const char *name, const char *function)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	const TriggerEvent mask = TRIGGER_EVENT_OPMASK | TRIGGER_EVENT_ROW | TRIGGER_EVENT_TIMINGMASK;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || (trigdata->tg_event & expected) != expected ||
-		(trigdata->tg_event & TRIGGER_EVENT_OPMASK) != (expected & TRIGGER_EVENT_OPMASK))
+	if (!CALLED_AS_TRIGGER(fcinfo) || (trigdata->tg_event & mask) != expected ||
+		strcmp(trigdata->tg_trigger->tgname, name) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" was not called as the trigger it is for", function),
@@ -317,7 +324,8 @@ trigger_data(FunctionCallInfo fcinfo, TriggerEvent expected, const char *functio
 Datum
 dg_capture_statement(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE, "capture_statement");
+	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE,
+										 DG_TRIGGER_CAPTURE, "capture_statement");
 	CaptureState state;
 	TupleTableSlot *slot;
 
@@ -333,6 +341,8 @@ dg_capture_statement(PG_FUNCTION_ARGS)
 	tuplestore_rescan(trigdata->tg_oldtable);
 	if (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, slot))
 	{
+		if (trigdata->tg_relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE && dg_statement_unseen())
+			dg_merge_check_unseen(trigdata->tg_relation);
 		capture_begin(&state, trigdata->tg_relation, false);
 		do
 		{
@@ -377,7 +387,8 @@ has_moved(TriggerData *trigdata)
 Datum
 dg_capture_row(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE | TRIGGER_EVENT_ROW, "capture_row");
+	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE | TRIGGER_EVENT_ROW,
+										 DG_TRIGGER_CAPTURE_ROW, "capture_row");
 
 	if (!has_moved(trigdata))
 		capture_row(trigdata->tg_relation, trigdata->tg_trigslot, false);
@@ -393,7 +404,7 @@ Datum
 dg_capture_truncate(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_TRUNCATE | TRIGGER_EVENT_BEFORE,
-										 "capture_truncate");
+										 DG_TRIGGER_TRUNCATE, "capture_truncate");
 	Relation	rel = trigdata->tg_relation;
 	CaptureState state;
 	TableScanDesc scan;

@@ -20,22 +20,19 @@ static const char *
 column_or_null(const NameData *column)
 {
 	return NameStr(*column)[0] == '\0' ? "NULL" :
-		psprintf("t.%s::pg_catalog.text", quote_identifier(NameStr(*column)));
+		psprintf("t.%s", quote_identifier(NameStr(*column)));
 }
 
 /*
- * Runs a query with the tenant as $1 whose two columns are name and contact.
- * False if it finds none. Results are in the caller's context.
+ * The name and contact in the first row that SPI has, in the given context.
+ * False if there is none.
  */
 static bool
-query_label(const char *sql, const char *tenant, MemoryContext context, char **name, char **contact)
+take_label(MemoryContext context, char **name, char **contact)
 {
-	Oid			types[] = {TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(tenant)};
 	MemoryContext old;
 	char	   *value;
 
-	dg_spi_execute(sql, 1, types, values, NULL);
 	if (SPI_processed == 0)
 		return false;
 	old = MemoryContextSwitchTo(context);
@@ -58,13 +55,28 @@ live_label(const char *tenant, MemoryContext context, char **name, char **contac
 	type = get_atttype(tenants->relid, get_attnum(tenants->relid, NameStr(tenants->key_column)));
 	if (!OidIsValid(type))
 		return false;
-	return query_label(psprintf("SELECT %s, %s FROM %s t WHERE t.%s = $1::%s",
-								column_or_null(&tenants->name_column),
-								column_or_null(&tenants->contact_column),
-								dg_relation_name(tenants->relid),
-								quote_identifier(NameStr(tenants->key_column)),
-								format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY)),
-					   tenant, context, name, contact);
+	dg_spi_execute_as_owner(tenants->relid,
+							psprintf("SELECT %s, %s FROM %s t WHERE t.%s = %s::%s",
+									 column_or_null(&tenants->name_column),
+									 column_or_null(&tenants->contact_column),
+									 dg_relation_name(tenants->relid),
+									 quote_identifier(NameStr(tenants->key_column)),
+									 quote_literal_cstr(tenant),
+									 format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY)));
+	return take_label(context, name, contact);
+}
+
+static bool
+deleted_label(const char *tenant, MemoryContext context, char **name, char **contact)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(tenant)};
+
+	dg_spi_execute("SELECT p.tenant_name, p.contact FROM deletion_guard.deletion_part p"
+				   " JOIN deletion_guard.bin b USING (bin_id)"
+				   " JOIN deletion_guard.tenant_table t ON t.relation = b.relation"
+				   " WHERE p.tenant = $1 ORDER BY p.deletion_id DESC LIMIT 1", 1, types, values, NULL);
+	return take_label(context, name, contact);
 }
 
 /*
@@ -81,11 +93,7 @@ dg_tenant_find_label(const char *tenant, char **name, char **contact, bool *live
 	SPI_connect();
 	*live = found = live_label(tenant, context, name, contact);
 	if (!found)
-		found = query_label("SELECT p.tenant_name, p.contact FROM deletion_guard.deletion_part p"
-							" JOIN deletion_guard.bin b USING (bin_id)"
-							" JOIN deletion_guard.tenant_table t ON t.relation = b.relation"
-							" WHERE p.tenant = $1 ORDER BY p.deletion_id DESC LIMIT 1",
-							tenant, context, name, contact);
+		found = deleted_label(tenant, context, name, contact);
 	SPI_finish();
 	return found;
 }

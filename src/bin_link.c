@@ -212,7 +212,8 @@ dg_capture_link(PG_FUNCTION_ARGS)
 	ListCell   *lc;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) ||
-		!TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) || !TRIGGER_FIRED_AFTER(trigdata->tg_event))
+		!TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) || !TRIGGER_FIRED_AFTER(trigdata->tg_event) ||
+		strcmp(trigdata->tg_trigger->tgname, DG_TRIGGER_LINK) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" was not called as the trigger it is for", "capture_link"),
@@ -397,7 +398,7 @@ parent_is_live(Link *link, const AttrNumber *attnums, int n)
 		for (int i = 0; i < n; i++)
 			append_key(&sql, fkey->confrelid, get_attname(fkey->confrelid, fkey->confkey[i], false),
 					   list_nth(link->before, i));
-		dg_spi_execute(sql.data, 0, NULL, NULL, NULL);
+		dg_spi_execute_as_owner(fkey->confrelid, sql.data);
 		live = SPI_processed > 0;
 		break;
 	}
@@ -430,7 +431,7 @@ find_row(Link *link, bool keyed, Oid *relid, ItemPointer tid)
 		append_condition(&sql, lfirst(lc), lfirst(lc2));
 	appendStringInfoString(&sql, " LIMIT 1 FOR NO KEY UPDATE");
 
-	dg_spi_execute(sql.data, 0, NULL, NULL, NULL);
+	dg_spi_execute_as_owner(link->relation, sql.data);
 	if (SPI_processed == 0)
 		return false;
 	*relid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));

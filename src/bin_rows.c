@@ -52,8 +52,8 @@ require_reading(Oid relid)
 }
 
 /*
- * A query for the deleted rows in one bin table, as rows of the table; columns
- * that the table got later are null.
+ * A query for the deleted rows in one bin table: the columns of the table, in
+ * order; those that the table got later, or has dropped, are null.
  */
 static char *
 rows_query(Relation rel, Relation bin)
@@ -68,47 +68,77 @@ rows_query(Relation rel, Relation bin)
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
-		AttrNumber	from;
 
-		if (att->attisdropped)
-			continue;
-		if (columns.len > 0)
-			appendStringInfoString(&columns, ", ");
-		from = get_attnum(RelationGetRelid(bin), NameStr(att->attname));
-		if (from <= DG_BIN_COLUMNS)
-			appendStringInfoString(&columns, "NULL");
+		if (!att->attisdropped && get_attnum(RelationGetRelid(bin), NameStr(att->attname)) > DG_BIN_COLUMNS)
+			appendStringInfo(&columns, ", r.%s", quote_identifier(NameStr(att->attname)));
 		else
-		{
-			appendStringInfo(&columns, "r.%s", quote_identifier(NameStr(att->attname)));
-			if (TupleDescAttr(RelationGetDescr(bin), from - 1)->atttypid != att->atttypid)
-				appendStringInfo(&columns, "::pg_catalog.text::%s",
-								 format_type_extended(att->atttypid, att->atttypmod,
-													  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
-		}
+			appendStringInfoString(&columns, ", NULL");
 	}
-	return psprintf("SELECT ROW(%s)::%s FROM %s r JOIN deletion_guard.deletion_part p"
+	return psprintf("SELECT r.%s%s FROM %s r JOIN deletion_guard.deletion_part p"
 					" ON p.deletion_id = r.%s AND p.part = r.%s"
 					" WHERE p.bin_id = $1 AND ($2 IS NULL OR p.tenant = $2)"
 					" AND ($3 IS NULL OR p.deletion_id = $3) ORDER BY r.%s, r.%s, r.%s",
-					columns.data, dg_relation_name(RelationGetRelid(rel)),
-					dg_relation_name(RelationGetRelid(bin)),
+					deletion, columns.data, dg_relation_name(RelationGetRelid(bin)),
 					deletion, part, deletion, part, row);
 }
 
-static void
-put_rows(ReturnSetInfo *rsinfo)
+/*
+ * A value of the bin as the type that the column has now. The type's owner may
+ * have given it checks, so this is not done with the extension's rights but,
+ * as all code of a table is, with the table owner's.
+ */
+static Datum
+as_present_type(Datum value, Oid from, Form_pg_attribute att)
 {
+	Oid			output;
+	Oid			input;
+	Oid			typioparam;
+	bool		varlena;
+
+	getTypeOutputInfo(from, &output, &varlena);
+	getTypeInputInfo(att->atttypid, &input, &typioparam);
+	return OidInputFunctionCall(input, OidOutputFunctionCall(output, value), typioparam, att->atttypmod);
+}
+
+static void
+put_row(ReturnSetInfo *rsinfo, Relation rel, HeapTuple tuple, TupleDesc from)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	Datum	   *values = palloc(sizeof(Datum) * desc->natts);
+	bool	   *nulls = palloc(sizeof(bool) * desc->natts);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Oid			type = TupleDescAttr(from, i + 1)->atttypid;
+
+		/* the first column is the bin's */
+		values[i] = SPI_getbinval(tuple, from, i + 2, &nulls[i]);
+		if (!nulls[i] && type != TupleDescAttr(desc, i)->atttypid)
+			values[i] = as_present_type(values[i], type, TupleDescAttr(desc, i));
+	}
+	tuplestore_putvalues(rsinfo->setResult, desc, values, nulls);
+}
+
+static void
+put_rows(ReturnSetInfo *rsinfo, Relation rel)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard row",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Oid			save_userid;
+	int			save_sec_context;
+
+	GetUserIdAndSecContext(&save_userid, &save_sec_context);
+	SetUserIdAndSecContext(rel->rd_rel->relowner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		bool		isnull;
-		HeapTupleHeader row = DatumGetHeapTupleHeader(SPI_getbinval(SPI_tuptable->vals[i],
-																	SPI_tuptable->tupdesc, 1, &isnull));
-		HeapTupleData tuple = {0};
-
-		tuple.t_len = HeapTupleHeaderGetDatumLength(row);
-		tuple.t_data = row;
-		tuplestore_puttuple(rsinfo->setResult, &tuple);
+		put_row(rsinfo, rel, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+		MemoryContextReset(context);
 	}
+	SetUserIdAndSecContext(save_userid, save_sec_context);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
 	SPI_freetuptable(SPI_tuptable);
 }
 
@@ -164,7 +194,7 @@ dg_deleted_rows(PG_FUNCTION_ARGS)
 
 		values[0] = Int32GetDatum(list_nth_int(ids, i));
 		dg_spi_execute(rows_query(rel, bin), 3, types, values, nulls);
-		put_rows((ReturnSetInfo *) fcinfo->resultinfo);
+		put_rows((ReturnSetInfo *) fcinfo->resultinfo, rel);
 		table_close(bin, NoLock);
 	}
 	SPI_finish();

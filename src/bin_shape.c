@@ -266,6 +266,27 @@ dg_bin_shape_init(void)
 	RegisterSubXactCallback(forget_at_subxact, NULL);
 }
 
+/*
+ * guard_table() has made sure of this; columns may have been added since.
+ */
+static void
+check_columns(Oid root, TupleDesc desc)
+{
+	int			columns = DG_BIN_COLUMNS;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (keeps_column(TupleDescAttr(desc, i)))
+			columns++;
+	}
+	if (columns > MaxHeapAttributeNumber)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_CANNOT_CAPTURE),
+				 errmsg("cannot keep deleted rows of \"%s\": it has too many columns", get_rel_name(root)),
+				 errdetail("The bin needs %d columns of its own; a table may have %d.",
+						   DG_BIN_COLUMNS, MaxHeapAttributeNumber)));
+}
+
 static Oid
 create_bin(Oid root, TupleDesc desc, const char *shape, int32 *bin_id)
 {
@@ -273,6 +294,7 @@ create_bin(Oid root, TupleDesc desc, const char *shape, int32 *bin_id)
 	bool		nulls[Natts_registry] = {false};
 	Oid			bin_table;
 
+	check_columns(root, desc);
 	bins_made = true;
 	*bin_id = (int32) nextval_internal(dg_objects()->bin_id_seq, false);
 	bin_table = create_bin_table(root, desc, shape, *bin_id);

@@ -136,11 +136,12 @@ query_tenant(DgTenantResolver *resolver, Datum *keys, bool *isnull)
 			elog(ERROR, "looking for a tenant failed: %s", SPI_result_code_string(ret));
 		if (SPI_processed > 0)
 		{
-			Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, isnull);
+			char	   *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 			MemoryContext old = MemoryContextSwitchTo(resolver->context);
 
+			*isnull = (value == NULL);
 			if (!*isnull)
-				tenant = datumCopy(value, false, -1);
+				tenant = CStringGetTextDatum(value);
 			MemoryContextSwitchTo(old);
 		}
 		SPI_freetuptable(SPI_tuptable);

@@ -188,6 +188,33 @@ form_row(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 rowno)
 	return heap_form_tuple(RelationGetDescr(writer->rel), writer->values, writer->nulls);
 }
 
+/*
+ * A row that fills a page cannot go into the bin, where it is 16 bytes longer,
+ * unless some of it can be stored out of line. Then it is not deleted either.
+ */
+static void
+check_fits(DgBinWriter *writer, HeapTuple tuple)
+{
+	TupleDesc	desc = RelationGetDescr(writer->rel);
+
+	if (tuple->t_len <= MaxHeapTupleSize)
+		return;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attlen == -1 && att->attstorage != TYPSTORAGE_PLAIN)
+			return;
+	}
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_CANNOT_CAPTURE),
+			 errmsg("cannot keep a deleted row: with the bin's own columns it has %u bytes, a page takes %zu",
+					tuple->t_len, (Size) MaxHeapTupleSize),
+			 errdetail("It would be a row of \"%s\", none of whose columns can be stored out of line.",
+					   RelationGetRelationName(writer->rel)),
+			 errhint("Change a column of the table to a type that takes less space, or unguard the table.")));
+}
+
 /* ----------------------------------------------------------------------
  * Batches
  * ----------------------------------------------------------------------
@@ -268,6 +295,7 @@ dg_bin_writer_put(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 r
 		tuple = splice_row(writer, stored, len, part, row);
 	else
 		tuple = form_row(writer, slot, part, row);
+	check_fits(writer, tuple);
 
 	if (writer->nslots == writer->nslots_made)
 	{

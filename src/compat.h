@@ -9,6 +9,7 @@
 
 #include "postgres.h"
 #include "access/tableam.h"
+#include "utils/guc_tables.h"
 
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
 #error "deletion_guard supports PostgreSQL 15 to 18"
@@ -104,6 +105,22 @@ typedef bool DgUpdateIndexes;
 #define dg_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel, false)
 #else
 #define dg_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
+#endif
+
+/* 16: a setting is looked up by its name; before, in the list of all of them */
+#if PG_VERSION_NUM >= 160000
+#define dg_find_setting(name) find_option(name, false, true, DEBUG1)
+#else
+static inline struct config_generic *
+dg_find_setting(const char *name)
+{
+	for (int i = 0; i < GetNumConfigOptions(); i++)
+	{
+		if (pg_strcasecmp(get_guc_variables()[i]->name, name) == 0)
+			return get_guc_variables()[i];
+	}
+	return NULL;
+}
 #endif
 
 #endif							/* DG_COMPAT_H */

@@ -43,6 +43,7 @@ typedef enum DgDdl
 
 extern void dg_define_settings(void);
 extern int64 dg_retention_seconds(void);
+extern bool dg_ddl_allowed(void);
 
 /* objects.c */
 typedef struct DgObjects
@@ -87,6 +88,7 @@ extern void dg_store_insert(Oid relid, Datum *values, bool *nulls);
 extern void dg_store_delete(Oid relid, Oid indexid, AttrNumber attnum, Oid key);
 extern int	dg_spi_execute(const char *sql, int nargs, Oid *argtypes,
 						   Datum *values, const char *nulls);
+extern void dg_spi_execute_as_owner(Oid relid, const char *sql);
 extern bool dg_acting(void);
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
 extern void dg_lock_tenant(const char *tenant);

@@ -7,6 +7,8 @@
 
 #include "deletion_guard.h"
 
+#include "executor/execdesc.h"
+#include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 #include "utils/guc.h"
 #include "utils/relcache.h"
@@ -68,6 +70,8 @@ extern List *dg_guard_path_keys(Oid relid, List *path, Oid *end, const char **co
 extern bool dg_guard_rename_in_path(Oid start, List *path, List *relids,
 									const char *old, const char *new);
 extern char *dg_guard_path_text(List *path);
+extern void dg_guard_append_clause(StringInfo buf, const char *left, Oid left_type, Oid operator,
+								   const char *right, Oid right_type);
 extern char *dg_guard_path_query(Relation rel, List *path, int *nkeys, AttrNumber *keys, Oid *key_types);
 
 /* guard_trigger.c */
@@ -103,6 +107,7 @@ extern DgNesting dg_statement_enter(void);
 extern void dg_statement_set_role(Oid role);
 extern void dg_statement_leave(DgNesting saved);
 extern uint64 dg_statement_serial(void);
+extern bool dg_statement_unseen(void);
 extern Oid	dg_statement_role(void);
 
 /* guard_expect.c */
@@ -162,6 +167,10 @@ extern void dg_wipe_end(int64 deletion, int64 rows);
 extern void dg_announce_init(void);
 extern void dg_announce(int64 deletion, int what);
 
+/* guard_merge.c */
+extern void dg_merge_prepare(QueryDesc *query);
+extern void dg_merge_check_unseen(Relation rel);
+
 /* guard_object.c */
 extern void dg_guard_check_drop(Oid classid, Oid objid, int subid);
 extern void dg_guard_check_alter(Oid classid, Oid objid, bool created);
@@ -172,7 +181,7 @@ extern bool dg_store_has_rows(Oid relid);
 extern bool dg_store_at_stake(void);
 extern void dg_store_allow_drop(void);
 extern bool dg_store_drop_allowed(void);
-extern void dg_store_refuse_drop(const char *what) pg_attribute_noreturn();
+pg_noreturn extern void dg_store_refuse_drop(const char *what);
 extern void dg_store_check_alter(Oid classid, Oid objid);
 extern void dg_store_check_utility(Node *parsetree);
 

@@ -17,11 +17,11 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -216,9 +216,8 @@ static void
 merge_guard(Oid relid)
 {
 	dg_store_delete(dg_objects()->guard, dg_objects()->guard_pkey, 1, relid);
-	CommandCounterIncrement();
 	dg_guard_changed(relid);
-	AcceptInvalidationMessages();
+	CommandCounterIncrement();
 }
 
 /*
@@ -228,7 +227,7 @@ merge_guard(Oid relid)
 static void
 refuse_foreign(Oid relid, Oid parent)
 {
-	ereport(dg_ddl == DG_DDL_ALLOW ? LOG_SERVER_ONLY : ERROR,
+	ereport(dg_ddl_allowed() ? LOG_SERVER_ONLY : ERROR,
 			(errcode(DG_ERRCODE_GUARDED_OBJECT),
 			 errmsg("foreign table \"%s\" cannot be a %s of guarded table \"%s\"",
 					get_rel_name(relid), get_rel_relispartition(relid) ? "partition" : "child",
@@ -320,8 +319,11 @@ follow_detach(AlterTableStmt *stmt, PartitionCmd *cmd)
 		follow_table(relid);
 }
 
+/*
+ * Partitions and parents that ALTER TABLE has taken a table away from.
+ */
 static void
-follow_detaches(AlterTableStmt *stmt)
+follow_departures(AlterTableStmt *stmt)
 {
 	ListCell   *lc;
 
@@ -331,6 +333,8 @@ follow_detaches(AlterTableStmt *stmt)
 
 		if (IsA(cmd, AlterTableCmd) && cmd->subtype == AT_DetachPartition)
 			follow_detach(stmt, castNode(PartitionCmd, cmd->def));
+		else if (IsA(cmd, AlterTableCmd) && cmd->subtype == AT_DropInherit)
+			follow_table(RangeVarGetRelid(castNode(RangeVar, cmd->def), NoLock, false));
 	}
 }
 
@@ -372,17 +376,25 @@ changes_members(Node *parsetree)
 		return true;
 	foreach(lc, ((AlterTableStmt *) parsetree)->cmds)
 	{
-		switch (((AlterTableCmd *) lfirst(lc))->subtype)
+		AlterTableCmd *cmd = lfirst(lc);
+
+		switch (cmd->subtype)
 		{
 			case AT_AttachPartition:
 			case AT_DetachPartition:
+			case AT_DetachPartitionFinalize:
 			case AT_AddInherit:
 			case AT_DropInherit:
 			case AT_AddColumn:
-			case AT_AddConstraint:
+			case AT_AlterConstraint:
+			case AT_DropConstraint:
 			case AT_EnableTrigAll:
 			case AT_EnableTrigUser:
 				return true;
+			case AT_AddConstraint:
+				if (castNode(Constraint, cmd->def)->contype == CONSTR_FOREIGN)
+					return true;
+				break;
 			default:
 				break;
 		}
@@ -415,6 +427,10 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 	if (dg_acting() || !dg_installed())
 		return PointerGetDatum(NULL);
 
+	/* a dump brings its own */
+	if (dg_restoring && superuser())
+		return PointerGetDatum(NULL);
+
 	SPI_connect();
 	if (IsA(data->parsetree, RenameStmt))
 	{
@@ -429,7 +445,7 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 	foreach(lc, relids)
 		follow_table(lfirst_oid(lc));
 	if (IsA(data->parsetree, AlterTableStmt))
-		follow_detaches((AlterTableStmt *) data->parsetree);
+		follow_departures((AlterTableStmt *) data->parsetree);
 	SPI_finish();
 	return PointerGetDatum(NULL);
 }

@@ -10,6 +10,8 @@
 #include "guard.h"
 
 #include "catalog/objectaccess.h"
+#include "catalog/pg_event_trigger.h"
+#include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "tcop/utility.h"
@@ -58,6 +60,8 @@ guard_ExecutorStart(QueryDesc *query, int eflags)
 		prev_ExecutorStart(query, eflags);
 	else
 		standard_ExecutorStart(query, eflags);
+	if (query->operation == CMD_MERGE || query->estate->es_auxmodifytables != NIL)
+		dg_merge_prepare(query);
 }
 
 static void
@@ -143,7 +147,8 @@ guard_object_access(ObjectAccessType access, Oid classid, Oid objid, int subid, 
 		prev_object_access(access, classid, objid, subid, arg);
 	if (access == OAT_DROP && on_duty())
 		dg_guard_check_drop(classid, objid, subid);
-	else if ((access == OAT_POST_ALTER || access == OAT_POST_CREATE) && on_duty())
+	else if ((access == OAT_POST_ALTER ||
+			  (access == OAT_POST_CREATE && classid != EventTriggerRelationId)) && on_duty())
 		dg_guard_check_alter(classid, objid, access == OAT_POST_CREATE);
 }
 

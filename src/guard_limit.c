@@ -339,7 +339,8 @@ dg_limit_suspend(int *observed)
 }
 
 /*
- * The subtransaction that began after dg_limit_suspend() has been rolled back.
+ * The subtransaction in which dg_limit_suspend() was called has been rolled
+ * back.
  */
 void
 dg_limit_resume(DgLimitState *saved)

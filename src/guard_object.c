@@ -18,6 +18,7 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
@@ -28,6 +29,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "commands/tablecmds.h"
+#include "commands/trigger.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -38,12 +40,15 @@
 #define Anum_registry_name		3
 #define Anum_registry_bin_table	4
 
+/* column of deletion_guard.guard */
+#define Anum_guard_relation		1
+
 static void
 refuse(Oid relid, const char *what)
 {
 	Oid			root = dg_guard_lookup(relid)->root;
 
-	if (dg_ddl == DG_DDL_ALLOW)
+	if (dg_ddl_allowed())
 	{
 		ereport(LOG_SERVER_ONLY,
 				(errmsg("deletion_guard.ddl allows to %s \"%s\", which is guarded against deletion",
@@ -101,11 +106,86 @@ table_of_bin(Oid relid)
 	return name;
 }
 
+/*
+ * Does a value of this type hold one of that type?
+ */
+static bool
+type_holds(Oid type, Oid wanted)
+{
+	Oid			base = getBaseType(type);
+	Oid			relid;
+	bool		result = false;
+
+	if (type == wanted || base == wanted)
+		return true;
+	if (OidIsValid(get_element_type(base)))
+		return type_holds(get_element_type(base), wanted);
+	if (OidIsValid(get_multirange_range(base)))
+		return type_holds(get_multirange_range(base), wanted);
+	if (OidIsValid(get_range_subtype(base)))
+		return type_holds(get_range_subtype(base), wanted);
+	relid = get_typ_typrelid(base);
+	if (OidIsValid(relid))
+	{
+		Relation	rel = relation_open(relid, AccessShareLock);
+
+		for (int i = 0; i < RelationGetNumberOfAttributes(rel) && !result; i++)
+		{
+			Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+
+			result = !att->attisdropped && type_holds(att->atttypid, wanted);
+		}
+		relation_close(rel, NoLock);
+	}
+	return result;
+}
+
+/*
+ * An attribute of a composite type is about to be dropped: not if rows of a
+ * guarded table, or of the bin, have values of that type.
+ */
+static void
+check_attribute(Oid typrelid)
+{
+	Oid			type = get_rel_type_id(typrelid);
+	Relation	rel = table_open(AttributeRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_attribute att = (Form_pg_attribute) GETSTRUCT(tuple);
+		char	   *table;
+
+		if (att->attisdropped || att->atttypid < FirstNormalObjectId)
+			continue;
+		table = table_of_bin(att->attrelid);
+		if ((table == NULL && !is_guarded(att->attrelid)) || !type_holds(att->atttypid, type))
+			continue;
+		if (table == NULL)
+			refuse(att->attrelid, "drop an attribute of a type of");
+		else if (dg_store_has_rows(att->attrelid))
+			ereport(ERROR,
+					(errcode(DG_ERRCODE_PROTECTED_STORE),
+					 errmsg("cannot drop an attribute of type %s: the bin of %s holds rows with such values",
+							format_type_be(type), table),
+					 errhint("Undelete the rows, or purge them with a signed token.")));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
 static void
 check_relation(Oid relid, int subid, bool dropping)
 {
-	char	   *table = table_of_bin(relid);
+	char	   *table;
 
+	if (dropping && subid != 0 && get_rel_relkind(relid) == RELKIND_COMPOSITE_TYPE)
+	{
+		check_attribute(relid);
+		return;
+	}
+	table = table_of_bin(relid);
 	if (table != NULL)
 	{
 		if (dropping && !dg_store_drop_allowed())
@@ -160,6 +240,41 @@ guarded_table_of_trigger(Oid trigid, char **name)
 }
 
 /*
+ * After the change that is under way, does the trigger fire as the guard made
+ * it, or more often? pg_restore makes triggers first and sets that then. The
+ * changed row is seen by SnapshotSelf only.
+ */
+static bool
+fires_as_made(Oid trigid, Oid relid, const char *name)
+{
+	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
+	bool		result = false;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(trigid));
+	scan = systable_beginscan(rel, TriggerOidIndexId, true, SnapshotSelf, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		if (strcmp(NameStr(trigger->tgname), name) != 0)
+			result = false;
+		else if (trigger->tgenabled == TRIGGER_FIRES_ALWAYS)
+			result = true;
+		else if (trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA)
+			result = strcmp(name, DG_TRIGGER_CAPTURE_ROW) == 0 &&
+				OidIsValid(get_trigger_oid(relid, DG_TRIGGER_CAPTURE, true));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+/*
  * A trigger of ours is dropped or altered. Those of the extension's own tables
  * go with DROP EXTENSION once there is nothing left to protect.
  */
@@ -173,6 +288,8 @@ check_trigger(Oid trigid, bool dropping)
 		return;
 	if (!dg_is_store(relid))
 	{
+		if (!dropping && fires_as_made(trigid, relid, name))
+			return;
 		refuse(relid, psprintf("%s trigger %s of", dropping ? "drop" : "change", name));
 		return;
 	}
@@ -263,9 +380,41 @@ check_drop_table(DropStmt *stmt)
 		RangeVar   *rv = makeRangeVarFromNameList(lfirst(lc));
 		Oid			relid = RangeVarGetRelid(rv, AccessShareLock, true);
 
-		if (OidIsValid(relid) && is_guarded(relid) && dg_ddl != DG_DDL_ALLOW)
+		if (OidIsValid(relid) && is_guarded(relid) && !dg_ddl_allowed())
 			refuse(relid, "drop");
 	}
+}
+
+/*
+ * DROP SCHEMA ... CASCADE, so that the refusal names a table and no trigger.
+ */
+static void
+check_drop_schema(DropStmt *stmt)
+{
+	Relation	registry;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (stmt->removeType != OBJECT_SCHEMA || stmt->behavior != DROP_CASCADE || dg_ddl == DG_DDL_ALLOW)
+		return;
+	registry = table_open(dg_objects()->guard, AccessShareLock);
+	scan = systable_beginscan(registry, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Oid			relid = DatumGetObjectId(heap_getattr(tuple, Anum_guard_relation,
+														  RelationGetDescr(registry), &isnull));
+		char	   *schema = get_namespace_name(get_rel_namespace(relid));
+		ListCell   *lc;
+
+		foreach(lc, stmt->objects)
+		{
+			if (schema != NULL && strcmp(schema, strVal(lfirst(lc))) == 0)
+				refuse(relid, "drop");
+		}
+	}
+	systable_endscan(scan);
+	table_close(registry, AccessShareLock);
 }
 
 static void
@@ -278,12 +427,27 @@ check_alter_table(AlterTableStmt *stmt)
 		AlterTableCmd *cmd = lfirst(lc);
 		Oid			relid;
 
-		if (cmd->subtype != AT_DetachPartition)
+		if (cmd->subtype != AT_DetachPartition && cmd->subtype != AT_SetUnLogged)
 			continue;
 		relid = RangeVarGetRelid(stmt->relation, AccessShareLock, true);
 		if (OidIsValid(relid) && is_guarded(relid))
-			refuse(relid, "detach a partition of");
+			refuse(relid, cmd->subtype == AT_SetUnLogged ? "stop logging the changes of" : "detach a partition of");
 	}
+}
+
+/*
+ * CREATE OR REPLACE could put another function behind a trigger of ours.
+ */
+static void
+check_create_trigger(CreateTrigStmt *stmt)
+{
+	Oid			relid;
+
+	if (!stmt->replace || strncmp(stmt->trigname, DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) != 0)
+		return;
+	relid = RangeVarGetRelid(stmt->relation, AccessShareLock, true);
+	if (OidIsValid(relid) && is_guarded(relid))
+		refuse(relid, psprintf("replace trigger %s of", stmt->trigname));
 }
 
 /*
@@ -333,7 +497,12 @@ dg_guard_check_utility(Node *parsetree)
 		return;
 	dg_store_check_utility(parsetree);
 	if (IsA(parsetree, DropStmt))
+	{
 		check_drop_table((DropStmt *) parsetree);
+		check_drop_schema((DropStmt *) parsetree);
+	}
 	else if (IsA(parsetree, AlterTableStmt))
 		check_alter_table((AlterTableStmt *) parsetree);
+	else if (IsA(parsetree, CreateTrigStmt))
+		check_create_trigger((CreateTrigStmt *) parsetree);
 }

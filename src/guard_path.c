@@ -12,6 +12,7 @@
 #include "access/table.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
+#include "parser/parse_coerce.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -249,6 +250,45 @@ column_type(Oid relid, AttrNumber attnum)
 }
 
 /*
+ * May a value of one type be used as another without running a function that
+ * somebody other than PostgreSQL has made? Anybody may make a cast of his own
+ * type.
+ */
+static bool
+casts_safely(Oid from, Oid to)
+{
+	Oid			function = InvalidOid;
+
+	if (from == to || IsPolymorphicType(to) || IsBinaryCoercible(from, to))
+		return true;
+	return find_coercion_pathway(to, getBaseType(from), COERCION_EXPLICIT, &function) == COERCION_PATH_FUNC &&
+		function < FirstNormalObjectId;
+}
+
+/*
+ * Appends "left operator right", the operator being a foreign key's. The query
+ * will run with the rights of the extension's owner, so it must not run code
+ * of the tables' owners.
+ */
+void
+dg_guard_append_clause(StringInfo buf, const char *left, Oid left_type, Oid operator,
+					   const char *right, Oid right_type)
+{
+	Oid			left_input;
+	Oid			right_input;
+
+	op_input_types(operator, &left_input, &right_input);
+	if (!casts_safely(left_type, left_input) || !casts_safely(right_type, right_input))
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_CANNOT_CAPTURE),
+				 errmsg("cannot follow a foreign key between types %s and %s",
+						format_type_be(right_type), format_type_be(left_type)),
+				 errdetail("Comparing them would run a cast function that is not PostgreSQL's own."),
+				 errhint("Give both columns the same type, or name a tenant_column instead of a tenant_path.")));
+	generate_operator_clause(buf, left, left_type, operator, right, right_type);
+}
+
+/*
  * Appends the condition that a row of table t<n> is the one that the key
  * refers to. child is NULL for the first table: then the key's columns are
  * parameters.
@@ -266,9 +306,9 @@ append_condition(StringInfo buf, ForeignKeyCacheInfo *fkey, int n)
 
 		if (i > 0)
 			appendStringInfoString(buf, " AND ");
-		generate_operator_clause(buf, parent, column_type(fkey->confrelid, fkey->confkey[i]),
-								 fkey->conpfeqop[i], child,
-								 column_type(fkey->conrelid, fkey->conkey[i]));
+		dg_guard_append_clause(buf, parent, column_type(fkey->confrelid, fkey->confkey[i]),
+							   fkey->conpfeqop[i], child,
+							   column_type(fkey->conrelid, fkey->conkey[i]));
 	}
 }
 
@@ -317,6 +357,6 @@ dg_guard_path_query(Relation rel, List *path, int *nkeys, AttrNumber *keys, Oid 
 				 errmsg("cannot keep deleted rows of \"%s\": its tenant path ends at \"%s\", which knows no tenant",
 						RelationGetRelationName(rel), get_rel_name(relid)),
 				 errhint("Guard that table with a tenant column, or enrol this one anew.")));
-	return psprintf("SELECT t%d.%s::pg_catalog.text FROM %s WHERE %s",
+	return psprintf("SELECT t%d.%s FROM %s WHERE %s",
 					list_length(path), quote_identifier(column), from.data, where.data);
 }

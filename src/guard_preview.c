@@ -220,19 +220,19 @@ dg_preview(PG_FUNCTION_ARGS)
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	DgDeletion	deletion;
-	DgLimitState *limits;
+	DgLimitState *volatile limits = NULL;
 	ErrorData  *volatile error = NULL;
 	int			exceeded = 0;
 	bool		moves;
 
 	check_statement(sql, &moves);
 	InitMaterializedSRF(fcinfo, 0);
-	deletion = dg_deletion_suspend();
-	limits = dg_limit_suspend(&exceeded);
 	BeginInternalSubTransaction(NULL);
+	deletion = dg_deletion_suspend();
 	PG_TRY();
 	{
 		MemoryContextSwitchTo(context);
+		limits = dg_limit_suspend(&exceeded);
 		run((ReturnSetInfo *) fcinfo->resultinfo, sql, moves, &exceeded);
 	}
 	PG_CATCH();
@@ -245,7 +245,8 @@ dg_preview(PG_FUNCTION_ARGS)
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	dg_limit_resume(limits);
+	if (limits != NULL)
+		dg_limit_resume(limits);
 	dg_deletion_resume(deletion);
 	if (error != NULL)
 		ReThrowError(error);

@@ -19,6 +19,11 @@
 
 #include "access/table.h"
 #include "access/tableam.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_event_trigger.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
+#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "ledger.h"
 #include "miscadmin.h"
@@ -80,8 +85,31 @@ is_plain_insert(const PlannedStmt *stmt)
 }
 
 /*
+ * The catalogs that hold the guard triggers, and what they need to fire. A
+ * superuser may write catalogs by hand; whatever else that breaks, not these.
+ */
+static bool
+is_catalog_of_triggers(Oid relid)
+{
+	return relid == TriggerRelationId || relid == EventTriggerRelationId ||
+		relid == ProcedureRelationId || relid == RelationRelationId;
+}
+
+static void
+refuse_catalog(Oid relid)
+{
+	if (dg_ddl == DG_DDL_ALLOW || creating_extension || !dg_installed())
+		return;
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_GUARDED_OBJECT),
+			 errmsg("cannot write the catalog \"%s\" by hand: it holds what guards tables against deletion",
+					get_rel_name(relid)),
+			 errhint("Use the commands for it: CREATE, ALTER, DROP.")));
+}
+
+/*
  * Refuses a plan that modifies one of the extension's tables, or locks rows of
- * one.
+ * one; or that modifies a catalog which the guard relies on.
  */
 void
 dg_protect_check_query(PlannedStmt *stmt)
@@ -96,6 +124,8 @@ dg_protect_check_query(PlannedStmt *stmt)
 
 		if (dg_is_store(relid) && !is_plain_insert(stmt))
 			refuse_write(relid);
+		if (is_catalog_of_triggers(relid))
+			refuse_catalog(relid);
 	}
 	foreach(lc, stmt->rowMarks)
 	{

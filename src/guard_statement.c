@@ -123,6 +123,15 @@ dg_statement_role(void)
 }
 
 /*
+ * Did the current statement begin before the library was loaded?
+ */
+bool
+dg_statement_unseen(void)
+{
+	return loaded_during != 0 && GetCurrentStatementStartTimestamp() == loaded_during;
+}
+
+/*
  * A number that tells one top-level statement of the session from the next.
  */
 uint64

@@ -110,7 +110,7 @@ needs_row_trigger(Oid relid)
 		return llast_oid(get_partition_ancestors(relid)) != dg_guard_lookup(relid)->root;
 	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
 		return false;
-	return has_subclass(relid) || has_superclass(relid);
+	return has_superclass(relid) || find_inheritance_children(relid, NoLock) != NIL;
 }
 
 /*

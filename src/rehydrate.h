@@ -24,6 +24,7 @@
 #include "nodes/pg_list.h"
 #include "utils/array.h"
 #include "utils/jsonb.h"
+#include "utils/rel.h"
 
 /* rehydrate_archive.c */
 typedef struct DgRehydrateArchive
@@ -39,6 +40,7 @@ typedef struct DgRehydrateArchive
 } DgRehydrateArchive;
 
 extern DgRehydrateArchive *dg_rehydrate_open(const char *path);
+extern void dg_rehydrate_abandon(DgRehydrateArchive *archive);
 extern void dg_rehydrate_close(DgRehydrateArchive *archive);
 pg_noreturn extern void dg_rehydrate_fail(const DgRehydrateArchive *archive, const DgArchiveError *error);
 extern char *dg_rehydrate_text(const DgRehydrateArchive *archive, const char *text);
@@ -69,8 +71,7 @@ extern void dg_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant);
 extern void dg_keymap_forget(DgKeyMap *map, const DgKeyText *key);
 extern int	dg_keymap_find(DgKeyMap *map, const DgKeyText *key);
 extern int	dg_keymap_guess(DgKeyMap *map, const char *text, size_t len);
-extern int	dg_keymap_columns(const DgKeyMap *map);
-extern int64 dg_keymap_size(const DgKeyMap *map);
+extern bool dg_keymap_is_exact(const DgKeyMap *map);
 
 /* rehydrate_finder.c */
 
@@ -79,6 +80,7 @@ typedef struct DgTenants
 {
 	int			n;
 	char	  **keys;			/* in the tenant table's spelling */
+	bool		exact;			/* which is the only one */
 } DgTenants;
 
 /* Tells the tenant of rows of one table. */
@@ -115,6 +117,7 @@ typedef struct DgLiveQuery
 extern DgTenants *dg_tenants_make(int n, char **keys);
 extern DgTenants *dg_tenants_of_array(ArrayType *array);
 extern DgFinder *dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants);
+extern char *dg_equality_operator(Oid type);
 extern void dg_finder_live_query(DgFinder *finder, List **finders, const DgTenants *tenants,
 								 const char *select, DgLiveQuery *query);
 extern void dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants);
@@ -185,6 +188,7 @@ typedef struct DgRehydratePlan
 
 extern DgRehydratePlan *dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants,
 										  List *relations, List *mapping);
+extern List *dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid);
 extern bool dg_source_find_columns(const DgSource *source, int ncolumns, const char **columns,
 								   int *fields);
 extern char *dg_tenant_source_text(Oid relid);
@@ -200,6 +204,82 @@ typedef void (*DgRowSink) (void *arg, DgSource *source, int tenant, Datum *value
 
 extern void dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan,
 							  DgRowSink sink, void *arg);
+
+extern void dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass,
+								   DgRowSink sink, void *arg);
+
+typedef void (*DgKeySink) (void *arg, const char *key);
+
+extern void dg_rehydrate_read_column(DgRehydrateArchive *archive, Oid relid, const char *column,
+									 DgKeySink sink, void *arg);
+
+/* rehydrate_referenced.c */
+typedef struct DgReferences DgReferences;
+
+extern bool dg_fkey_is_part(const ForeignKeyCacheInfo *fkey);
+
+extern DgReferences *dg_references_begin(DgRehydrateArchive *archive, DgRehydratePlan *plan);
+extern void dg_references_note(DgReferences *references, const DgSource *source, Datum *values, bool *nulls);
+extern bool dg_references_read(DgReferences *references, DgRowSink sink, void *arg);
+
+/* rehydrate_restore.c */
+
+/* What became of one tenant's rows of one table. */
+typedef struct DgCount
+{
+	int64		found;
+	int64		restored;
+	int64		identical;
+	int64		skipped;
+	int64		purged;			/* of the skipped */
+} DgCount;
+
+/* A table that rows go to. */
+typedef struct DgDestination
+{
+	Oid			relid;			/* the table that the rows belong to */
+	Oid			written;		/* the one they are written to */
+	bool		shared;			/* rows of no tenant, counted as the first one's */
+	DgCount    *counts;			/* one for each tenant */
+	int64		restored;
+	struct DgPurgeSubtract *subtract;	/* knows rows that were purged */
+	int64		purge;			/* the last one that a row was of */
+	int64		differences;	/* dg_compare_copies(): rows unlike the archive's */
+} DgDestination;
+
+typedef struct DgRestore
+{
+	DgOnConflict on_conflict;
+	char	   *into_schema;	/* or NULL */
+	bool		dry_run;
+	bool		with_referenced;
+	MemoryContext context;		/* of the plan and the counts */
+	DgRehydrateArchive *archive;
+	DgRehydratePlan *plan;
+	List	   *destinations;	/* in the order of the plan's targets */
+	DgReferences *references;	/* with_referenced: what tenants' rows refer to */
+	DgRowsWriter *writer;
+	DgRowsTarget **targets;		/* by the index of a source */
+	DgDestination **by_source;	/* the same */
+	char	   *failure;		/* of a dry run */
+} DgRestore;
+
+extern List *dg_tenant_list(const DgTenants *tenants);
+extern void dg_restore_run(DgRestore *call);
+extern void dg_restore_try(DgRestore *call);
+
+/* rehydrate_compare.c */
+extern void dg_compare_copies(DgRestore *call);
+
+/* rehydrate_run.c */
+extern void dg_run_leave_out(const char *run, DgTenants *tenants);
+extern void dg_run_note(const char *run, const DgRestore *call);
+
+/* rehydrate.c */
+extern void dg_require_argument(FunctionCallInfo fcinfo, int n, const char *name);
+
+/* rehydrate_schema.c */
+extern List *dg_schema_create(const char *schema, List *relations);
 
 /* rehydrate_progress.c */
 typedef struct DgRehydrateProgress DgRehydrateProgress;

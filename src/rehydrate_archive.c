@@ -181,6 +181,16 @@ dg_rehydrate_open(const char *path)
 	return archive;
 }
 
+/*
+ * After an error that was caught: what was being read is not read any further.
+ */
+void
+dg_rehydrate_abandon(DgRehydrateArchive *archive)
+{
+	dg_archive_rows_close(&archive->rows);
+	archive->progress = NULL;
+}
+
 void
 dg_rehydrate_close(DgRehydrateArchive *archive)
 {

@@ -66,6 +66,7 @@ typedef struct Column
 typedef struct Table
 {
 	Oid			relid;
+	Oid			copy;			/* compared instead, if valid: a copy with the tenant's rows only */
 	Relation	rel;
 	DgFinder   *finder;
 	int			natts;
@@ -405,6 +406,8 @@ read_live_rows(Compare *compare, Table *table)
 	uint64		n;
 
 	dg_finder_live_query(table->finder, &compare->plan->finders, compare->plan->tenants, "t0.*", &query);
+	if (OidIsValid(table->copy))
+		query.sql = psprintf("SELECT t0.*, ($1)[1] FROM %s t0", dg_relation_name(table->copy));
 	SPI_connect();
 	portal = SPI_cursor_open_with_args(NULL, query.sql, 1, &query.type, &query.tenants, NULL, true,
 									   CURSOR_OPT_NO_SCROLL);
@@ -518,6 +521,22 @@ begin_compare(Compare *compare)
 	}
 }
 
+static void
+end_compare(Compare *compare)
+{
+	ListCell   *lc;
+
+	foreach(lc, compare->tables)
+	{
+		Table	   *table = lfirst(lc);
+
+		ExecDropSingleTupleTableSlot(table->slot);
+		FreeExecutorState(table->estate);
+		table_close(table->rel, NoLock);
+	}
+	ExecDropSingleTupleTableSlot(compare->row_slot);
+}
+
 /*
  * The body of both functions.
  */
@@ -525,47 +544,82 @@ static Datum
 compare_tenants(FunctionCallInfo fcinfo, DgTenants *tenants, bool with_tenant)
 {
 	Compare		compare = {0};
+	List	   *mapping = PG_ARGISNULL(2) ? NIL : dg_mapping_parse(PG_GETARG_JSONB_P(2));
 	ListCell   *lc;
 	int			level;
 
+	dg_require_argument(fcinfo, 1, "archive");
 	InitMaterializedSRF(fcinfo, 0);
 	compare.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	compare.plan = dg_rehydrate_plan(compare.archive, tenants, NIL, NIL);
+	compare.plan = dg_rehydrate_plan(compare.archive, tenants, NIL, mapping);
 	level = dg_rehydrate_settings();
 	begin_compare(&compare);
 	dg_rehydrate_read(compare.archive, compare.plan, take_archive_row, &compare);
 	foreach(lc, compare.tables)
 	{
-		Table	   *table = lfirst(lc);
-
-		count_differences(&compare, table);
-		put_differences((ReturnSetInfo *) fcinfo->resultinfo, &compare, table, with_tenant);
-		ExecDropSingleTupleTableSlot(table->slot);
-		FreeExecutorState(table->estate);
-		table_close(table->rel, NoLock);
+		count_differences(&compare, lfirst(lc));
+		put_differences((ReturnSetInfo *) fcinfo->resultinfo, &compare, lfirst(lc), with_tenant);
 	}
-	ExecDropSingleTupleTableSlot(compare.row_slot);
+	end_compare(&compare);
 	AtEOXact_GUC(true, level);
 	dg_rehydrate_close(compare.archive);
 	return (Datum) 0;
 }
 
 /*
- * compare_tenant(tenant text, archive text)
+ * Compares what a call with one tenant has restored into copies of the tables
+ * with the archive, which is read again. Sets the destinations' differences;
+ * rows that were left out as purged are none.
+ */
+void
+dg_compare_copies(DgRestore *call)
+{
+	Compare		compare = {call->archive, call->plan};
+	ListCell   *lc;
+	ListCell   *lc2;
+	int			level = dg_rehydrate_settings();
+
+	begin_compare(&compare);
+	dg_rehydrate_read(compare.archive, compare.plan, take_archive_row, &compare);
+	foreach(lc, call->destinations)
+	{
+		DgDestination *destination = lfirst(lc);
+
+		foreach(lc2, compare.tables)
+		{
+			Table	   *table = lfirst(lc2);
+
+			if (table->relid != destination->relid)
+				continue;
+			table->copy = destination->written;
+			count_differences(&compare, table);
+			destination->differences = table->only_in_archive[0] - destination->counts[0].purged +
+				table->only_live[0] + table->different[0];
+		}
+	}
+	end_compare(&compare);
+	AtEOXact_GUC(true, level);
+}
+
+/*
+ * compare_tenant(tenant text, archive text, mapping jsonb)
  */
 Datum
 dg_compare_tenant(PG_FUNCTION_ARGS)
 {
-	char	   *tenant = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *tenant;
 
+	dg_require_argument(fcinfo, 0, "tenant");
+	tenant = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	return compare_tenants(fcinfo, dg_tenants_make(1, &tenant), false);
 }
 
 /*
- * compare_tenants(tenants text[], archive text)
+ * compare_tenants(tenants text[], archive text, mapping jsonb)
  */
 Datum
 dg_compare_tenants(PG_FUNCTION_ARGS)
 {
+	dg_require_argument(fcinfo, 0, "tenants");
 	return compare_tenants(fcinfo, dg_tenants_of_array(PG_GETARG_ARRAYTYPE_P(0)), true);
 }

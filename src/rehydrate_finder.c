@@ -97,6 +97,17 @@ tenant_in_column(Oid relid, AttrNumber attnum, const char *tenant)
 	return write_tenant(type, read_tenant(relid, attnum, type, typmod, tenant));
 }
 
+static void
+set_key_column(DgKeyMap *keys, int column, Oid relid, AttrNumber attnum)
+{
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+
+	get_atttypetypmodcoll(relid, attnum, &type, &typmod, &collation);
+	dg_keymap_set_column(keys, column, type, collation);
+}
+
 /*
  * The tenants of a call, each once, in the spelling of the tenant table's key.
  */
@@ -109,7 +120,11 @@ dg_tenants_make(int n, char **keys)
 	DgTenants  *tenants = palloc0(sizeof(DgTenants));
 	DgKeyMap   *seen = dg_keymap_create(1);
 
-	dg_keymap_set_column(seen, 0, TEXTOID, C_COLLATION_OID);
+	if (attnum == InvalidAttrNumber)
+		dg_keymap_set_column(seen, 0, TEXTOID, C_COLLATION_OID);
+	else
+		set_key_column(seen, 0, table->relid, attnum);
+	tenants->exact = dg_keymap_is_exact(seen);
 	tenants->keys = palloc(sizeof(char *) * (n + 1));
 	for (int i = 0; i < n; i++)
 	{
@@ -157,17 +172,6 @@ dg_tenants_of_array(ArrayType *array)
  * Finders
  * ----------------------------------------------------------------------
  */
-
-static void
-set_key_column(DgKeyMap *keys, int column, Oid relid, AttrNumber attnum)
-{
-	Oid			type;
-	int32		typmod;
-	Oid			collation;
-
-	get_atttypetypmodcoll(relid, attnum, &type, &typmod, &collation);
-	dg_keymap_set_column(keys, column, type, collation);
-}
 
 /*
  * A finder by the column that holds the tenant.
@@ -274,16 +278,21 @@ dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants)
  */
 
 /*
- * "OPERATOR(schema.=)" of a type.
+ * "OPERATOR(schema.=)" of a type, palloc'd.
  */
-static char *
-equality_operator(Oid type)
+char *
+dg_equality_operator(Oid type)
 {
 	Oid			oper = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
-	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(oper));
+	HeapTuple	tuple;
 	Form_pg_operator form;
 	char	   *text;
 
+	if (!OidIsValid(oper))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("could not identify an equality operator for type %s", format_type_be(type))));
+	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(oper));
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for operator %u", oper);
 	form = (Form_pg_operator) GETSTRUCT(tuple);
@@ -311,8 +320,8 @@ append_parent(StringInfo from, StringInfo where, ForeignKeyCacheInfo *fkey, int 
 		char	   *parent = psprintf("t%d.%s", n, quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false)));
 		char	   *child = psprintf("t%d.%s", n - 1, quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false)));
 
-		generate_operator_clause(where, parent, get_atttype(fkey->confrelid, fkey->confkey[i]),
-								 fkey->conpfeqop[i], child, get_atttype(fkey->conrelid, fkey->conkey[i]));
+		dg_guard_append_clause(where, parent, get_atttype(fkey->confrelid, fkey->confkey[i]),
+							   fkey->conpfeqop[i], child, get_atttype(fkey->conrelid, fkey->conkey[i]));
 		appendStringInfoString(where, " AND ");
 	}
 }
@@ -359,7 +368,7 @@ dg_finder_live_query(DgFinder *finder, List **finders, const DgTenants *tenants,
 	query->sql = psprintf("SELECT %s, t%d.%s FROM %s WHERE %st%d.%s %s ANY ($1)",
 						  select, list_length(fkeys), quote_identifier(column), from.data,
 						  where.data, list_length(fkeys), quote_identifier(column),
-						  equality_operator(column_type(end, attnum)));
+						  dg_equality_operator(column_type(end, attnum)));
 	query->type = get_array_type(column_type(end, attnum));
 	query->tenants = tenant_array(end, attnum, tenants);
 	query->keys = dg_finder_get(finders, end, NIL, tenants)->keys;

@@ -452,14 +452,16 @@ dg_keymap_guess(DgKeyMap *map, const char *text, size_t len)
 	return table_find(&map->table, (char *) &number, sizeof(number));
 }
 
-int
-dg_keymap_columns(const DgKeyMap *map)
+/*
+ * Does each value have one spelling only?
+ */
+bool
+dg_keymap_is_exact(const DgKeyMap *map)
 {
-	return map->ncolumns;
-}
-
-int64
-dg_keymap_size(const DgKeyMap *map)
-{
-	return map->table.count;
+	for (int i = 0; i < map->ncolumns; i++)
+	{
+		if (!map->columns[i].by_bytes)
+			return false;
+	}
+	return true;
 }

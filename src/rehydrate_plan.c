@@ -226,13 +226,6 @@ plan_source(DgRehydratePlan *plan, DgSource *source)
 		return;
 	}
 	source->finder = dg_finder_get(&plan->finders, source->target, path, plan->tenants);
-	if (!has_columns(source, source->finder->ncolumns, source->finder->columns))
-	{
-		leave_alone(plan, source->target,
-					psprintf("the archive's table %s has no column \"%s\", which tells the tenant; its rows were not looked at",
-							 source->name, source->finder->columns[0]));
-		source->finder = NULL;
-	}
 }
 
 /* ----------------------------------------------------------------------
@@ -289,6 +282,26 @@ named_roots(const DgRehydrateArchive *archive, const DgRehydratePlan *plan, List
 	return roots;
 }
 
+/*
+ * To leave out a table that holds tenants' rows is for the caller to decide.
+ */
+static void
+check_tenant_known(const DgSource *source)
+{
+	const DgFinder *finder = source->finder;
+
+	for (int i = 0; i < finder->ncolumns; i++)
+	{
+		if (!has_columns(source, 1, &finder->columns[i]))
+			ereport(ERROR,
+					(errcode(DG_ERRCODE_CANNOT_RESTORE),
+					 errmsg("cannot tell tenants of the archive's table %s: it has no column \"%s\"",
+							source->name, finder->columns[i]),
+					 errdetail("The live table \"%s\" is guarded by that column.", get_rel_name(source->target)),
+					 errhint("If the column had another name, say so with mapping. To do without the table, name the others in relations.")));
+	}
+}
+
 static void
 choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relations)
 {
@@ -301,8 +314,10 @@ choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relatio
 
 		source->wanted = source->finder != NULL &&
 			(relations == NIL || list_member_oid(roots, source->target));
-		if (source->wanted)
-			plan->targets = list_append_unique_oid(plan->targets, source->target);
+		if (!source->wanted)
+			continue;
+		check_tenant_known(source);
+		plan->targets = list_append_unique_oid(plan->targets, source->target);
 	}
 	if (plan->targets == NIL)
 		ereport(ERROR,
@@ -401,7 +416,8 @@ add_pass(DgRehydratePlan *plan, DgSource *source, DgFinder *finder)
 
 /*
  * Does the archive have all of a table's rows, or, if some partitions are
- * missing, at least some? Otherwise neither is set.
+ * missing, at least some? Otherwise neither is set. Rows that go to the root of
+ * partitions do not say which of these they come from.
  */
 static void
 archive_has(const DgRehydratePlan *plan, const DgFinder *finder, bool *all, bool *some)
@@ -421,10 +437,11 @@ archive_has(const DgRehydratePlan *plan, const DgFinder *finder, bool *all, bool
 		{
 			DgSource   *source = lfirst(ls);
 
-			if (serves(source, finder))
-				has |= (source->relid == leaf || source->relid == finder->relid);
+			if (!serves(source, finder))
+				continue;
+			*some = true;
+			has |= (source->relid == leaf);
 		}
-		*some |= has;
 		if (get_rel_relkind(leaf) != RELKIND_PARTITIONED_TABLE)
 			*all &= has;
 	}
@@ -474,6 +491,27 @@ make_passes(DgRehydratePlan *plan)
 				add_pass(plan, lfirst(ls), lfirst(lf));
 		}
 	}
+}
+
+/*
+ * The tables of the archive that have rows of a table, or of partitions of it;
+ * a list of DgSource.
+ */
+List *
+dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid)
+{
+	DgRehydratePlan plan = {0};
+	List	   *sources = NIL;
+
+	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
+	{
+		DgSource   *source = is_ours(dg_archive_table(archive->archive, i)) ? NULL :
+			make_source(archive, &plan, i, NIL);
+
+		if (source != NULL && list_member_oid(source->covers, relid))
+			sources = lappend(sources, source);
+	}
+	return sources;
 }
 
 /*

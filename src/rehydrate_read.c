@@ -16,7 +16,6 @@
 typedef struct Reading
 {
 	DgRehydrateArchive *archive;
-	DgRehydratePlan *plan;
 	DgPass	   *pass;
 	uint64		number;			/* of the row, for messages */
 	int			tenant;			/* as the filter found it */
@@ -330,9 +329,12 @@ read_rows(Reading *reading, DgRowSink sink, void *arg)
 		dg_rehydrate_fail(reading->archive, &error);
 }
 
-static void
-read_pass(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgPass *pass,
-		  DgRowSink sink, void *arg)
+/*
+ * Reads one table of the archive, and gives the sink the rows that the pass's
+ * finder finds.
+ */
+void
+dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass, DgRowSink sink, void *arg)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard pass",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -341,7 +343,6 @@ read_pass(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgPass *pass,
 	ErrorContextCallback callback;
 
 	reading.archive = archive;
-	reading.plan = plan;
 	reading.pass = pass;
 	begin_reading(&reading);
 	dg_rehydrate_progress_pass(archive, pass);
@@ -372,11 +373,61 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 		DgPass	   *pass = lfirst(lc);
 
 		if (pass->source != NULL)
-			read_pass(archive, plan, pass, sink, arg);
+			dg_rehydrate_read_pass(archive, pass, sink, arg);
 		else
 		{
 			dg_rehydrate_progress_pass(archive, pass);
 			dg_finder_read_live(pass->finder, &plan->finders, plan->tenants);
 		}
 	}
+}
+
+/* ----------------------------------------------------------------------
+ * One column
+ * ----------------------------------------------------------------------
+ */
+
+static void
+read_column_of(DgRehydrateArchive *archive, DgSource *source, const char *column,
+			   DgKeySink sink, void *arg)
+{
+	DgPass		pass = {source};
+	Reading		reading = {archive, &pass};
+	DgArchiveError error;
+	DgArchiveRow row;
+	DgKeyText	key;
+	int			field;
+	int			rc;
+
+	if (!dg_source_find_columns(source, 1, &column, &field))
+		return;
+	initStringInfo(&reading.text);
+	archive->rows = dg_archive_rows_open(archive->archive, source->index, &error);
+	if (archive->rows == NULL)
+		dg_rehydrate_fail(archive, &error);
+	while ((rc = dg_archive_rows_next(archive->rows, &row, &error)) > 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		reading.number = row.number;
+		if (key_of_row(&reading, &row, &field, 1, &key))
+			sink(arg, key.ptr);
+	}
+	if (rc < 0)
+		dg_rehydrate_fail(archive, &error);
+	dg_archive_rows_close(&archive->rows);
+}
+
+/*
+ * Gives the sink one column's value of every row that the archive has of a
+ * table, unless it is null.
+ */
+void
+dg_rehydrate_read_column(DgRehydrateArchive *archive, Oid relid, const char *column,
+						 DgKeySink sink, void *arg)
+{
+	List	   *sources = dg_rehydrate_sources(archive, relid);
+	ListCell   *lc;
+
+	foreach(lc, sources)
+		read_column_of(archive, lfirst(lc), column, sink, arg);
 }

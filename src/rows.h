@@ -26,6 +26,7 @@ typedef enum DgRowOutcome
 	DG_ROW_RESTORED,
 	DG_ROW_IDENTICAL,			/* a live row has the same key and content */
 	DG_ROW_SKIPPED,				/* a different live row has the key */
+	DG_ROW_REFUSED,				/* by the caller's DgRowsRefuse */
 	DG_ROW_CONFLICT				/* the same, and the whole call will fail */
 } DgRowOutcome;
 
@@ -74,6 +75,7 @@ typedef struct DgRowsForeignKeys DgRowsForeignKeys;
 extern DgRowsForeignKeys *dg_rows_fkeys_begin(void);
 extern List *dg_rows_fkeys_add(DgRowsForeignKeys *fkeys, Relation rel);
 extern void dg_rows_fkeys_note(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slot);
+extern void dg_rows_fkeys_hint(DgRowsForeignKeys *fkeys, const char *hint);
 extern void dg_rows_fkeys_check(DgRowsForeignKeys *fkeys);
 
 /* rows_sequence.c */
@@ -100,9 +102,13 @@ typedef struct DgRowsTarget DgRowsTarget;
 /* saves a live row of a table that is about to be replaced */
 typedef void (*DgRowsDisplace) (Relation rel, TupleTableSlot *slot);
 
+/* looks at a row, in the table's shape, before it is written; true: leave it out */
+typedef bool (*DgRowsRefuse) (void *arg, TupleTableSlot *slot);
+
 extern DgRowsWriter *dg_rows_writer_begin(DgOnConflict on_conflict, DgRowsDisplace displace);
 extern DgRowsTarget *dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 										   const DgSourceColumn *columns, int ncolumns);
+extern void dg_rows_writer_refuse(DgRowsTarget *target, DgRowsRefuse refuse, void *arg);
 extern void dg_rows_writer_verify(DgRowsTarget *target);
 extern void dg_rows_writer_tag(DgRowsTarget *target, int tag);
 extern DgRowOutcome dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls);
@@ -110,6 +116,7 @@ extern bool dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer t
 								  const AttrNumber *attnums, const Datum *values,
 								  const bool *nulls, int n);
 extern void dg_rows_writer_flush(DgRowsWriter *writer);
+extern void dg_rows_writer_hint(DgRowsWriter *writer, const char *hint);
 extern void dg_rows_writer_end(DgRowsWriter *writer);
 
 #endif							/* DG_ROWS_H */

@@ -115,6 +115,7 @@ struct DgRowsForeignKeys
 	MemoryContext context;
 	List	   *keys;			/* of ForeignKey */
 	List	   *tables;			/* of Relation, open for the whole call */
+	const char *hint;			/* what to do where a row is missing */
 };
 
 /* ----------------------------------------------------------------------
@@ -282,11 +283,22 @@ dg_rows_fkeys_begin(void)
 	DgRowsForeignKeys *fkeys = palloc0(sizeof(DgRowsForeignKeys));
 
 	fkeys->context = CurrentMemoryContext;
+	fkeys->hint = "Nothing was restored. Restore the rows referred to together with these: if they were deleted by another statement, deletion_guard.undelete_tenant() brings back both.";
 	return fkeys;
 }
 
 /*
- * Is this a key that is checked here?
+ * What a caller can do where a row that is referred to does not exist.
+ */
+void
+dg_rows_fkeys_hint(DgRowsForeignKeys *fkeys, const char *hint)
+{
+	fkeys->hint = hint;
+}
+
+/*
+ * Is this a key that is checked here? A key to a partitioned table has parts
+ * that name its partitions; they are not to be checked one by one.
  */
 static bool
 is_checkable(ForeignKeyCacheInfo *info, bool *match_full)
@@ -299,7 +311,7 @@ is_checkable(ForeignKeyCacheInfo *info, bool *match_full)
 		elog(ERROR, "cache lookup failed for constraint %u", info->conoid);
 	con = (Form_pg_constraint) GETSTRUCT(tuple);
 	*match_full = (con->confmatchtype == FKCONSTR_MATCH_FULL);
-	result = !con->condeferrable && DG_CONSTRAINT_IS_PLAIN(con);
+	result = !con->condeferrable && !OidIsValid(con->conparentid) && DG_CONSTRAINT_IS_PLAIN(con);
 	ReleaseSysCache(tuple);
 	return result;
 }
@@ -517,7 +529,7 @@ describe_missing(ForeignKey *fkey)
 }
 
 static void
-look_up(ForeignKey *fkey)
+look_up(ForeignKey *fkey, const char *hint)
 {
 	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
 
@@ -530,14 +542,14 @@ look_up(ForeignKey *fkey)
 	SPI_connect();
 	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
 		elog(ERROR, "could not register the keys to look up");
-	dg_spi_execute(lookup_query(fkey), 0, NULL, NULL, NULL);
+	dg_spi_execute_as_owner(fkey->info->confrelid, lookup_query(fkey));
 	if (SPI_processed > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 				 errmsg("cannot restore rows of \"%s\": rows of \"%s\" that they refer to do not exist",
 						get_rel_name(fkey->info->conrelid), get_rel_name(fkey->info->confrelid)),
 				 errdetail("Foreign key \"%s\" needs %s.", fkey->name, describe_missing(fkey)),
-				 errhint("Nothing was restored. Restore the rows referred to together with these: if they were deleted by another statement, deletion_guard.undelete_tenant() brings back both.")));
+				 errhint("%s", hint)));
 	SPI_finish();
 }
 
@@ -558,7 +570,7 @@ dg_rows_fkeys_check(DgRowsForeignKeys *fkeys)
 		MemoryContextSwitchTo(old);
 		if (fkey->lookups != NULL)
 		{
-			look_up(fkey);
+			look_up(fkey, fkeys->hint);
 			tuplestore_end(fkey->lookups);
 		}
 		ExecDropSingleTupleTableSlot(fkey->slot);

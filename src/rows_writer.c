@@ -61,6 +61,8 @@ struct DgRowsTarget
 	TupleTableSlot *slot;		/* a row in the target's shape */
 	HTAB	   *leaves;
 	Leaf	   *last;
+	DgRowsRefuse refuse;		/* or NULL */
+	void	   *refuse_arg;
 	DgRowsVerify *verify;		/* NULL: rows are not read back */
 	int			tag;			/* of the next row */
 };
@@ -123,6 +125,16 @@ dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 	writer->targets = lappend(writer->targets, target);
 	MemoryContextSwitchTo(old);
 	return target;
+}
+
+/*
+ * Rows are shown to a callback first, which may have them left out.
+ */
+void
+dg_rows_writer_refuse(DgRowsTarget *target, DgRowsRefuse refuse, void *arg)
+{
+	target->refuse = refuse;
+	target->refuse_arg = arg;
 }
 
 /*
@@ -329,7 +341,7 @@ note_conflict(DgRowsTarget *target, ResultRelInfo *rri, const char *conflict)
 
 /*
  * Brings a row into the shape of the table that it goes to, checked: it is in
- * the slot behind that table's batch.
+ * the slot behind that table's batch. NULL if the caller refuses it.
  */
 static Leaf *
 prepare_row(DgRowsTarget *target, Datum *values, bool *nulls)
@@ -340,6 +352,8 @@ prepare_row(DgRowsTarget *target, Datum *values, bool *nulls)
 	Leaf	   *leaf;
 
 	dg_rows_map_apply(target->map, GetPerTupleExprContext(target->estate), values, nulls, slot);
+	if (target->refuse != NULL && target->refuse(target->refuse_arg, slot))
+		return NULL;
 	rri = route(target, &slot);
 	leaf = leaf_of(target, rri);
 	stored = next_slot(leaf, target);
@@ -368,6 +382,13 @@ dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 
 	error_context_stack = &context;
 	leaf = prepare_row(target, values, nulls);
+	if (leaf == NULL)
+	{
+		error_context_stack = context.previous;
+		MemoryContextSwitchTo(old);
+		ResetPerTupleExprContext(estate);
+		return DG_ROW_REFUSED;
+	}
 	rri = leaf->rri;
 	if (leaf->pending != NULL &&
 		dg_rows_pending_add(leaf->pending, rri, estate, leaf->slots[leaf->nslots]))
@@ -415,6 +436,30 @@ dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 }
 
 /*
+ * Puts a live row of the target, or of a partition of it, into the target's
+ * slot.
+ */
+static void
+load_live_row(DgRowsTarget *target, Oid relid, ItemPointer tid)
+{
+	Relation	rel = table_open(relid, RowExclusiveLock);
+	TupleTableSlot *stored = table_slot_create(rel, NULL);
+	TupleConversionMap *map = NULL;
+
+	if (!table_tuple_fetch_row_version(rel, tid, SnapshotAny, stored))
+		elog(ERROR, "row to change is gone");
+	if (relid != RelationGetRelid(target->rel))
+		map = convert_tuples_by_name(RelationGetDescr(rel), RelationGetDescr(target->rel));
+	if (map != NULL)
+		execute_attr_map_slot(map->attrMap, stored, target->slot);
+	else
+		ExecCopySlot(target->slot, stored);
+	ExecMaterializeSlot(target->slot);
+	ExecDropSingleTupleTableSlot(stored);
+	table_close(rel, NoLock);
+}
+
+/*
  * Changes some columns of a live row of the target, in its shape, without
  * triggers of the application. The row is locked. False if it would have to
  * move to another partition.
@@ -423,57 +468,28 @@ bool
 dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 					  const AttrNumber *attnums, const Datum *values, const bool *nulls, int n)
 {
-	EState	   *estate = target->estate;
 	TupleTableSlot *slot = target->slot;
 	TupleTableSlot *stored;
-	Relation	rel = table_open(relid, RowExclusiveLock);
-	TupleTableSlot *old_row = table_slot_create(rel, NULL);
-	TupleTableSlot *root_row;
 	ResultRelInfo *rri;
-	Leaf	   *leaf;
-	bool		stays;
 
-	if (!table_tuple_fetch_row_version(rel, tid, SnapshotAny, old_row))
-		elog(ERROR, "row to change is gone");
-	root_row = old_row;
-	if (relid != RelationGetRelid(target->rel))
-	{
-		TupleConversionMap *map = convert_tuples_by_name(RelationGetDescr(rel), RelationGetDescr(target->rel));
-
-		if (map != NULL)
-			root_row = execute_attr_map_slot(map->attrMap, old_row,
-											 MakeSingleTupleTableSlot(RelationGetDescr(target->rel), &TTSOpsVirtual));
-	}
-	slot_getallattrs(root_row);
-	ExecClearTuple(slot);
-	memcpy(slot->tts_values, root_row->tts_values, sizeof(Datum) * slot->tts_tupleDescriptor->natts);
-	memcpy(slot->tts_isnull, root_row->tts_isnull, sizeof(bool) * slot->tts_tupleDescriptor->natts);
+	load_live_row(target, relid, tid);
 	for (int i = 0; i < n; i++)
 	{
 		slot->tts_values[attnums[i] - 1] = values[i];
 		slot->tts_isnull[attnums[i] - 1] = nulls[i];
 	}
-	ExecStoreVirtualTuple(slot);
-
 	rri = route(target, &slot);
-	stays = RelationGetRelid(rri->ri_RelationDesc) == relid;
-	if (stays)
-	{
-		leaf = leaf_of(target, rri);
-		stored = next_slot(leaf, target);
-		ExecCopySlot(stored, slot);
-		check_row(target, rri, stored);
-		dg_rows_update(rri, estate, tid, stored);
-		note_written(target, rri, stored);
-		ExecClearTuple(stored);
-	}
-	ExecClearTuple(target->slot);
-	if (root_row != old_row)
-		ExecDropSingleTupleTableSlot(root_row);
-	ExecDropSingleTupleTableSlot(old_row);
-	table_close(rel, NoLock);
-	ResetPerTupleExprContext(estate);
-	return stays;
+	if (RelationGetRelid(rri->ri_RelationDesc) != relid)
+		return false;
+
+	stored = next_slot(leaf_of(target, rri), target);
+	ExecCopySlot(stored, slot);
+	check_row(target, rri, stored);
+	dg_rows_update(rri, target->estate, tid, stored);
+	note_written(target, rri, stored);
+	ExecClearTuple(stored);
+	ResetPerTupleExprContext(target->estate);
+	return true;
 }
 
 /* ----------------------------------------------------------------------
@@ -545,6 +561,15 @@ close_target(DgRowsTarget *target)
 	ExecutorEnd(target->query);
 	FreeQueryDesc(target->query);
 	table_close(target->rel, NoLock);
+}
+
+/*
+ * Says what a caller can do where a row that is referred to does not exist.
+ */
+void
+dg_rows_writer_hint(DgRowsWriter *writer, const char *hint)
+{
+	dg_rows_fkeys_hint(writer->fkeys, hint);
 }
 
 /*

@@ -12,7 +12,9 @@
 #include <limits.h>
 
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/guc_tables.h"
 
 char	   *dg_reason = NULL;
 char	   *dg_actor = NULL;
@@ -124,6 +126,16 @@ dg_retention_seconds(void)
 	return seconds;
 }
 
+/*
+ * May commands take the protection off a guarded table? Not where that takes a
+ * token.
+ */
+bool
+dg_ddl_allowed(void)
+{
+	return dg_ddl == DG_DDL_ALLOW && !dg_locked;
+}
+
 static bool
 check_absolute(char **newval, void **extra, GucSource source)
 {
@@ -213,9 +225,40 @@ define_purge_settings(void)
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
+/*
+ * A client may have sent values of settings when it connected, before the
+ * library told the server who may set them. The server drops such a value,
+ * but not in favour of the one in its configuration, which was forgotten when
+ * the client's came. Rather than go on with the built-in default, the library
+ * does not load, and without it nothing is deleted.
+ */
+static void
+refuse_clients_settings(void)
+{
+	static const char *const names[] = {
+		"deletion_guard.max_rows", "deletion_guard.max_tenants", "deletion_guard.tenant_wipes_per_hour",
+		"deletion_guard.limit_action", "deletion_guard.retention", "deletion_guard.approvals",
+		"deletion_guard.clock_skew", "deletion_guard.restoring", "deletion_guard.ddl",
+	};
+
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		struct config_generic *setting = dg_find_setting(names[i]);
+
+		if (setting != NULL && setting->reset_source == PGC_S_CLIENT &&
+			pg_parameter_aclcheck(names[i], setting->reset_srole, ACL_SET) != ACLCHECK_OK)
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied to set parameter \"%s\"", names[i]),
+					 errdetail("It was set when the client connected, before deletion_guard was loaded."),
+					 errhint("Connect without it, for example without PGOPTIONS.")));
+	}
+}
+
 void
 dg_define_settings(void)
 {
+	refuse_clients_settings();
 	define_session_settings();
 	define_ceilings();
 	define_purge_settings();

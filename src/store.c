@@ -14,12 +14,14 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_class.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 /* tenants that are locked one by one */
 #define MAX_TENANT_LOCKS 64
@@ -109,6 +111,52 @@ dg_spi_execute(const char *sql, int nargs, Oid *argtypes, Datum *values, const c
 	if (ret < 0)
 		elog(ERROR, "internal statement failed: %s: %s", SPI_result_code_string(ret), sql);
 	return ret;
+}
+
+/*
+ * Runs one statement that only looks at one table (and, for UPDATE's sake,
+ * locks its rows) as that table's owner, as foreign keys do: whoever owns the
+ * table decides which code runs for its types (casts, domains' checks), and
+ * that must neither have the extension's rights nor pass for the extension.
+ * The caller is connected to SPI.
+ */
+void
+dg_spi_execute_as_owner(Oid relid, const char *sql)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+	Oid			save_userid;
+	int			save_sec_context;
+	int			nestlevel;
+	int			saved_depth = acting_depth;
+	volatile int ret = 0;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+
+	GetUserIdAndSecContext(&save_userid, &save_sec_context);
+	SetUserIdAndSecContext(owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
+	nestlevel = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	acting_depth = 0;
+	PG_TRY();
+	{
+		ret = SPI_execute(sql, false, 0);
+	}
+	PG_FINALLY();
+	{
+		acting_depth = saved_depth;
+	}
+	PG_END_TRY();
+
+	AtEOXact_GUC(true, nestlevel);
+	SetUserIdAndSecContext(save_userid, save_sec_context);
+	if (ret < 0)
+		elog(ERROR, "internal statement failed: %s: %s", SPI_result_code_string(ret), sql);
 }
 
 /*

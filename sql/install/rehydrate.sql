@@ -4,6 +4,38 @@
  * All of these read files of the server: beside the right to call them, which
  * comes with pg_read_server_files, the code checks that membership.
  */
+
+-- Tenants that a run is done with.
+CREATE TABLE deletion_guard.rehydration_record
+(
+	run text COLLATE "C",
+	tenant text COLLATE "C",
+	archive text NOT NULL,
+	rows bigint NOT NULL,
+	finished_at timestamptz NOT NULL,
+	PRIMARY KEY (run, tenant)
+);
+COMMENT ON TABLE deletion_guard.rehydration_record IS
+	'tenants that were rehydrated under the name of a run, so that it can be taken up again';
+
+-- What drills have found.
+CREATE TABLE deletion_guard.drill_result
+(
+	drill_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	archive text NOT NULL,
+	drilled_at timestamptz NOT NULL,
+	tenant text NOT NULL,
+	rows bigint NOT NULL,
+	seconds numeric NOT NULL,
+	matches boolean NOT NULL,
+	problem text
+);
+COMMENT ON TABLE deletion_guard.drill_result IS 'results of drill()';
+
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.rehydration_record', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.drill_result', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.drill_result_drill_id_seq', '');
+
 CREATE FUNCTION deletion_guard.archive_contents(archive text,
 		OUT relation text, OUT columns name[], OUT format text, OUT compression text,
 		OUT data_bytes bigint, OUT live_relation regclass, OUT tenant_source text) RETURNS SETOF record
@@ -16,40 +48,42 @@ COMMENT ON FUNCTION deletion_guard.archive_contents IS
 
 CREATE FUNCTION deletion_guard.rehydrate(tenant text, archive text, relations regclass[] = NULL,
 		on_conflict text = 'error', into_schema name = NULL, dry_run boolean = false,
+		with_referenced boolean = false, mapping jsonb = NULL,
 		OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
 		OUT identical bigint, OUT skipped bigint, OUT problem text) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_rehydrate';
-REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean) TO pg_read_server_files;
-COMMENT ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean) IS
+REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb) TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb) IS
 	'restores a tenant''s rows from an archive of pg_dump on the server; all or nothing; needs INSERT on the tables';
 
 CREATE FUNCTION deletion_guard.rehydrate(tenants text[], archive text, relations regclass[] = NULL,
 		on_conflict text = 'error', into_schema name = NULL, dry_run boolean = false,
+		with_referenced boolean = false, mapping jsonb = NULL,
 		OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
 		OUT identical bigint, OUT skipped bigint, OUT problem text) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_rehydrate_tenants';
-REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean) TO pg_read_server_files;
-COMMENT ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean) IS
+REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb) TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb) IS
 	'restores the rows of several tenants in one pass over the archive; all or nothing';
 
-CREATE FUNCTION deletion_guard.compare_tenant(tenant text, archive text,
+CREATE FUNCTION deletion_guard.compare_tenant(tenant text, archive text, mapping jsonb = NULL,
 		OUT relation regclass, OUT archive_rows bigint, OUT live_rows bigint,
 		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint) RETURNS SETOF record
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_compare_tenant';
 REVOKE EXECUTE ON FUNCTION deletion_guard.compare_tenant FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.compare_tenant TO pg_read_server_files;
 COMMENT ON FUNCTION deletion_guard.compare_tenant IS
 	'compares a tenant''s rows in an archive of pg_dump with the live ones, by primary key and content; needs SELECT on the tables';
 
-CREATE FUNCTION deletion_guard.compare_tenants(tenants text[], archive text,
+CREATE FUNCTION deletion_guard.compare_tenants(tenants text[], archive text, mapping jsonb = NULL,
 		OUT relation regclass, OUT tenant text, OUT archive_rows bigint, OUT live_rows bigint,
 		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint) RETURNS SETOF record
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_compare_tenants';
 REVOKE EXECUTE ON FUNCTION deletion_guard.compare_tenants FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.compare_tenants TO pg_read_server_files;
@@ -77,4 +111,63 @@ CREATE VIEW deletion_guard.rehydration_progress AS
 GRANT SELECT ON deletion_guard.rehydration_progress TO PUBLIC;
 COMMENT ON VIEW deletion_guard.rehydration_progress IS
 	'rehydrations that are running: what they do, the table being read, and how far they have come';
+
+CREATE FUNCTION deletion_guard.rehydrate_once(run text, tenants text[], archive text,
+		relations regclass[] = NULL, on_conflict text = 'error', with_referenced boolean = false,
+		mapping jsonb = NULL,
+		OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
+		OUT identical bigint, OUT skipped bigint, OUT problem text) RETURNS SETOF record
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_rehydrate_once';
+REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate_once FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate_once TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.rehydrate_once IS
+	'rehydrate() for those of the tenants that were not rehydrated under the name of this run yet';
+
+/*
+ * The work of many tenants in portions that stay done when a later one fails.
+ * CALL it again with the same run to go on.
+ */
+CREATE PROCEDURE deletion_guard.rehydrate_each(tenants text[], archive text, run text,
+		relations regclass[] = NULL, on_conflict text = 'error', with_referenced boolean = false,
+		mapping jsonb = NULL, tenants_at_once integer = 1)
+	LANGUAGE plpgsql
+	AS $$
+DECLARE
+	portion text[];
+	rows bigint;
+	problems bigint;
+BEGIN
+	IF tenants IS NULL OR archive IS NULL OR run IS NULL OR tenants_at_once IS NULL THEN
+		RAISE null_value_not_allowed USING MESSAGE = 'tenants, archive, run and tenants_at_once must not be null';
+	END IF;
+	IF tenants_at_once < 1 THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'tenants_at_once must be 1 at least';
+	END IF;
+	FOR i IN 1 .. coalesce(pg_catalog.array_length(tenants, 1), 0) BY tenants_at_once LOOP
+		portion := tenants[i : i + tenants_at_once - 1];
+		SELECT pg_catalog.sum(r.restored), pg_catalog.count(r.problem) FILTER (WHERE r.tenant IS NOT NULL)
+			INTO rows, problems
+			FROM deletion_guard.rehydrate_once(run, portion, archive, relations, on_conflict, with_referenced, mapping) r;
+		COMMIT;
+		IF rows IS NOT NULL THEN
+			RAISE NOTICE 'rehydrated %: % rows%', pg_catalog.array_to_string(portion, ', '), rows,
+				CASE WHEN problems > 0 THEN pg_catalog.format(', %s tables with problems', problems) ELSE '' END;
+		END IF;
+	END LOOP;
+END
+$$;
+REVOKE EXECUTE ON PROCEDURE deletion_guard.rehydrate_each FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE deletion_guard.rehydrate_each TO pg_read_server_files;
+COMMENT ON PROCEDURE deletion_guard.rehydrate_each IS
+	'rehydrates tenants in transactions of their own; called again with the same run it goes on with those that are left';
+
+CREATE FUNCTION deletion_guard.drill(archive text, tenants text[] = NULL, sample integer = 5,
+		OUT tenant text, OUT rows bigint, OUT seconds numeric, OUT matches boolean, OUT problem text) RETURNS SETOF record
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_drill';
+REVOKE EXECUTE ON FUNCTION deletion_guard.drill FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.drill TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.drill IS
+	'rehearses rehydrating these tenants, or a sample of those in the archive, without leaving anything but the result, in drill_result';
 

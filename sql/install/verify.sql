@@ -125,7 +125,9 @@ AS $$
 		('session_replication_role', current_setting('session_replication_role'), 'origin',
 		 'The application''s own triggers and foreign keys do not fire. Set it to origin.'),
 		('deletion_guard.restoring', (SELECT reset_val FROM pg_settings WHERE name = 'deletion_guard.restoring'), 'off',
-		 'It opens the bin and the ledger to superusers; set it in the session that restores a dump only.'))
+		 'It opens the bin and the ledger to superusers; set it in the session that restores a dump only.'),
+		('deletion_guard.ddl', (SELECT reset_val FROM pg_settings WHERE name = 'deletion_guard.ddl'), 'refuse',
+		 'Guarded tables may be dropped, and their rows are lost. Set it to refuse.'))
 		AS s (name, value, wanted, advice)
 
 	UNION ALL
@@ -138,7 +140,8 @@ AS $$
 	CROSS JOIN LATERAL (SELECT lower(split_part(s.setting, '=', 1)) AS name,
 							   lower(substr(s.setting, strpos(s.setting, '=') + 1)) AS value) v
 	WHERE (c.setdatabase = 0 OR d.datname = current_database())
-		AND (v.name IN ('deletion_guard.restoring', 'deletion_guard.ddl') AND v.value NOT IN ('off', 'of', 'false', 'f', 'no', 'n', '0')
+		AND (v.name = 'deletion_guard.restoring' AND v.value NOT IN ('off', 'of', 'false', 'f', 'no', 'n', '0')
+			 OR v.name = 'deletion_guard.ddl' AND v.value <> 'refuse'
 			 OR v.name = 'session_replication_role' AND v.value <> 'origin'
 			 OR v.name = 'event_triggers' AND v.value IN ('off', 'of', 'false', 'f', 'no', 'n', '0')
 			 OR v.name = 'session_preload_libraries' AND NOT preload.everywhere AND v.value !~ 'deletion_guard')
@@ -159,6 +162,14 @@ AS $$
 			 WHEN r.value ~ '^\s*(-1)?\s*$' THEN 'deleted rows are kept for ever'
 			 ELSE r.value END
 	FROM (SELECT current_setting('deletion_guard.retention') AS value) r
+
+	UNION ALL
+	SELECT 'lock', NULL, true,
+		CASE WHEN l.locked AND l.file THEN 'giving up protection takes a token, and authorities come from a file'
+			 WHEN l.locked THEN 'giving up protection takes a token. Set deletion_guard.authorities_file too, so that SQL cannot name authorities.'
+			 ELSE 'a table''s owner may give up its protection. Set deletion_guard.locked and deletion_guard.authorities_file in postgresql.conf, to make that take a token.' END
+	FROM (SELECT coalesce(current_setting('deletion_guard.locked', true), 'off') = 'on' AS locked,
+				 coalesce(current_setting('deletion_guard.authorities_file', true), '') <> '' AS file) l
 
 	UNION ALL
 	SELECT 'extension', e.extversion, e.extversion = a.default_version AND r.rolsuper,
@@ -204,10 +215,13 @@ AS $$
 		WHERE NOT EXISTS (SELECT FROM deletion_guard.guard own WHERE own.relation = p.relid)),
 	guarded AS (
 		SELECT m.relation, c.relkind, c.relpersistence,
-			-- then rows may leave by a statement on another table (see guard_trigger.c)
+			-- then rows may leave by a statement on another table (see guard_trigger.c);
+			-- a table that had children once may still be captured row by row
 			CASE WHEN c.relispartition THEN pg_partition_root(c.oid) <> m.root
 				 WHEN c.relkind = 'p' THEN false
 				 ELSE EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid OR i.inhparent = c.oid)
+					OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'deletion_guard_capture_row' AND t.tgenabled = 'A')
+						AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'deletion_guard_capture')
 			END AS by_row
 		FROM member m JOIN pg_class c ON c.oid = m.relation
 		WHERE c.relkind <> 'f'),
@@ -431,7 +445,7 @@ AS $$
 		UNION ALL SELECT * FROM deletion_guard.verify_stores()),
 	listed AS (
 		SELECT c.name, c.place
-		FROM unnest('{preload,hooks,event triggers,settings,stored settings,extension,functions,ceilings,retention,guarded tables,'
+		FROM unnest('{preload,hooks,event triggers,settings,stored settings,extension,functions,ceilings,retention,lock,guarded tables,'
 					'tenant table,tenant sources,guard triggers,storage,inheritance children,unguarded tables,'
 					'store triggers,store ownership,store privileges,function privileges,default privileges,publications}'::text[])
 			WITH ORDINALITY AS c (name, place))

@@ -141,6 +141,11 @@ report()
 		failing=$((failing + 1))
 		echo "    the server crashed, see log/core/server.log"
 	fi
+	if [ -s "$suite/after" ]; then
+		failing=$((failing + 1))
+		echo "    after the suite (log/core/after):"
+		head -20 "$suite/after" | sed 's/^/    /'
+	fi
 	passed=$((identical + patched))
 	if [ "$passed" -eq 0 ]; then
 		failing=$((failing + 1))
@@ -162,9 +167,10 @@ prepare_suite
 choose_tests
 core_server core
 run_suite "$suite" "${what[@]}"
+[ -n "$BASELINE" ] || psql -XqAt -d regression -f "$CORE/after.sql" > "$suite/after" 2>&1
 rm -rf "$LOG"
 mkdir -p "$LOG"
-cp -r "$suite"/{results,pristine,expected,output,regression.diffs} "$LOG" 2>/dev/null || true
+cp -r "$suite"/{results,pristine,expected,output,regression.diffs,after} "$LOG" 2>/dev/null || true
 cp "$PGHOST/log" "$LOG/server.log"
 echo "$major" > "$LOG/major"
 report

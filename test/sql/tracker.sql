@@ -59,12 +59,14 @@ DECLARE
 	message text;
 	detail text;
 	hint text;
+	context text;
 BEGIN
 	EXECUTE sql;
 	RETURN 'none';
 EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-	RETURN regexp_replace(replace(concat_ws(E'\n', SQLSTATE || ': ' || message, nullif(detail, ''), nullif(hint, '')),
-		place, '...'), '(byte|dump id) \d+', '\1 N', 'g');
+	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT,
+		context = PG_EXCEPTION_CONTEXT;
+	RETURN regexp_replace(replace(concat_ws(E'\n', SQLSTATE || ': ' || message, nullif(detail, ''), nullif(hint, ''),
+			substring(context, '^.*archive[^\n]*')), place, '...'), '(byte|dump id) \d+', '\1 N', 'g');
 END
 $$;

@@ -1,0 +1,46 @@
+-- A rehydration does not bring back what was purged, unless the purge was annulled.
+CREATE DATABASE regress_dg_rehydrate_purged;
+\set maintenance_db :DBNAME
+\c regress_dg_rehydrate_purged
+\getenv srcdir PG_ABS_SRCDIR
+\getenv builddir PG_ABS_BUILDDIR
+\set signing :srcdir '/test/sql/signing.sql'
+\set tracker :srcdir '/test/sql/tracker.sql'
+\set dir :builddir '/results/'
+\set archive :dir 'purged.dump'
+\setenv DIR :dir
+\setenv PGDATABASE :DBNAME
+SET client_min_messages = warning;
+CREATE EXTENSION deletion_guard;
+\set ECHO none
+\i :signing
+\i :tracker
+\set ECHO all
+CREATE TABLE before AS SELECT * FROM everything;
+\! pg_dump -Fc -f "${DIR}purged.dump" -n public
+SELECT length(deletion_guard.add_authority('legal', signing.make_key('legal'))) > 0 AS added;
+SET deletion_guard.retention = '0';
+
+-- Some rows of site 1 are deleted and purged, then all the rest is lost.
+DELETE FROM file WHERE comment_id IN (SELECT id FROM comment WHERE issue_id <= 3);
+DELETE FROM comment WHERE issue_id <= 3;
+SET client_min_messages = error;
+SELECT deletion_guard.purge(signing.sign(deletion_guard.request_purge('1', 'erasure'))) ->> 'purge' AS purge \gset
+SELECT lose(1);
+SELECT relation, tenant, found, restored, skipped, problem FROM deletion_guard.rehydrate('1', :'archive')
+WHERE tenant IS NOT NULL ORDER BY relation::text;
+SELECT relation, count(*) FROM (TABLE before EXCEPT TABLE everything) gone GROUP BY 1 ORDER BY 1;
+-- Nor into another schema; other sites' rows are not concerned.
+SELECT relation, restored, skipped FROM deletion_guard.rehydrate('1', :'archive', into_schema => 'look') WHERE tenant IS NOT NULL ORDER BY relation::text;
+SELECT lose(2);
+SELECT relation, restored, skipped, problem FROM deletion_guard.rehydrate('2', :'archive') WHERE tenant IS NOT NULL ORDER BY relation::text;
+-- The purge was of the wrong rows.
+SELECT deletion_guard.annul_purge(:purge, signing.sign(jsonb_build_object('act', 'annul_purge',
+	'aud', deletion_guard.audience(), 'purge', :purge, 'reason', 'wrong rows'))) IS NOT NULL AS annulled;
+SELECT relation, tenant, found, restored, skipped, problem FROM deletion_guard.rehydrate('1', :'archive')
+WHERE tenant IS NOT NULL ORDER BY relation::text;
+TABLE before EXCEPT TABLE everything;
+
+\c :maintenance_db
+DROP DATABASE regress_dg_rehydrate_purged;
+\! rm -f "${DIR}purged.dump"

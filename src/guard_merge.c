@@ -1,0 +1,156 @@
+/*
+ * guard_merge.c
+ *		MERGE that moves rows between the partitions of a guarded table.
+ *
+ * A row whose partition key is updated is deleted from one partition and
+ * inserted into another. The server keeps such a row out of the transition
+ * table of an UPDATE, but not out of that of a MERGE which has a DELETE action
+ * too (ExecDeleteEpilogue() asks for CMD_UPDATE): the statement trigger would
+ * put a row into the bin that is alive.
+ *
+ * The row trigger can tell, by the mark that heap_delete() leaves in a moved
+ * row. So for one execution of such a MERGE the triggers change parts: the
+ * partitions' row triggers work, the root's statement trigger rests. What is
+ * changed is the executor's own copies of the trigger descriptions.
+ *
+ * That takes having seen the statement start. A MERGE that loads the library
+ * by firing our trigger at its end is refused, once; one inside a function is
+ * not recognised then, and moved rows go into the bin as well as deleted ones.
+ * Preloading the library avoids both.
+ */
+#include "guard.h"
+
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "catalog/pg_trigger.h"
+#include "nodes/execnodes.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "tcop/pquery.h"
+#include "utils/partcache.h"
+#include "utils/portal.h"
+#include "utils/rel.h"
+
+/*
+ * May an update of these columns (a list of attribute numbers) take a row out
+ * of the partition?
+ */
+static bool
+may_leave(Relation partition, List *columns)
+{
+	Bitmapset  *key = NULL;
+	ListCell   *lc;
+
+	/* such a trigger may set any column */
+	if (partition->trigdesc != NULL && partition->trigdesc->trig_update_before_row)
+		return true;
+	pull_varattnos((Node *) RelationGetPartitionQual(partition), 1, &key);
+	foreach(lc, columns)
+	{
+		if (bms_is_member(lfirst_int(lc) - FirstLowInvalidHeapAttributeNumber, key))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Has the MERGE a DELETE action, and an UPDATE action that may move rows?
+ */
+static bool
+deletes_and_moves(ModifyTable *plan, List *rtable)
+{
+	bool		deletes = false;
+	bool		moves = false;
+	ListCell   *rel;
+	ListCell   *actions;
+
+	if (plan->operation != CMD_MERGE || plan->rootRelation == 0)
+		return false;
+	forboth(rel, plan->resultRelations, actions, plan->mergeActionLists)
+	{
+		Relation	partition = table_open(rt_fetch(lfirst_int(rel), rtable)->relid, NoLock);
+		ListCell   *lc;
+
+		foreach(lc, (List *) lfirst(actions))
+		{
+			MergeAction *action = lfirst_node(MergeAction, lc);
+
+			if (action->commandType == CMD_DELETE)
+				deletes = true;
+			if (action->commandType == CMD_UPDATE && may_leave(partition, action->updateColnos))
+				moves = true;
+		}
+		table_close(partition, NoLock);
+	}
+	return deletes && moves;
+}
+
+static Trigger *
+find_trigger(ResultRelInfo *rel, const char *name)
+{
+	for (int i = 0; rel->ri_TrigDesc != NULL && i < rel->ri_TrigDesc->numtriggers; i++)
+	{
+		if (strcmp(rel->ri_TrigDesc->triggers[i].tgname, name) == 0)
+			return &rel->ri_TrigDesc->triggers[i];
+	}
+	return NULL;
+}
+
+static void
+prepare(ModifyTableState *state, List *rtable)
+{
+	Trigger    *statement = find_trigger(state->rootResultRelInfo, DG_TRIGGER_CAPTURE);
+
+	if (statement == NULL || !deletes_and_moves((ModifyTable *) state->ps.plan, rtable))
+		return;
+
+	/* where one cannot take its part, better a row too many than one too few */
+	for (int i = 0; i < state->mt_nrels; i++)
+	{
+		if (find_trigger(&state->resultRelInfo[i], DG_TRIGGER_CAPTURE_ROW) == NULL)
+			return;
+	}
+	for (int i = 0; i < state->mt_nrels; i++)
+		find_trigger(&state->resultRelInfo[i], DG_TRIGGER_CAPTURE_ROW)->tgenabled = TRIGGER_FIRES_ALWAYS;
+	statement->tgenabled = TRIGGER_DISABLED;
+}
+
+/*
+ * A query has been started.
+ */
+void
+dg_merge_prepare(QueryDesc *query)
+{
+	ListCell   *lc;
+
+	if (IsA(query->planstate, ModifyTableState))
+		prepare((ModifyTableState *) query->planstate, query->plannedstmt->rtable);
+	foreach(lc, query->estate->es_auxmodifytables)
+		prepare(lfirst_node(ModifyTableState, lc), query->plannedstmt->rtable);
+}
+
+/*
+ * Deleted rows of a partitioned table are to be captured, in a statement that
+ * began before the library was loaded.
+ */
+void
+dg_merge_check_unseen(Relation rel)
+{
+	ListCell   *lc;
+
+	if (ActivePortal == NULL)
+		return;
+	foreach(lc, ActivePortal->stmts)
+	{
+		PlannedStmt *stmt = lfirst_node(PlannedStmt, lc);
+
+		if (stmt->commandType == CMD_MERGE && IsA(stmt->planTree, ModifyTable) &&
+			deletes_and_moves((ModifyTable *) stmt->planTree, stmt->rtable))
+			ereport(ERROR,
+					(errcode(DG_ERRCODE_CANNOT_CAPTURE),
+					 errmsg("cannot tell which rows of \"%s\" this MERGE deletes and which it moves to another partition",
+							RelationGetRelationName(rel)),
+					 errdetail("deletion_guard was loaded after the statement had begun."),
+					 errhint("Repeat the statement. To avoid this, add deletion_guard to session_preload_libraries.")));
+	}
+}

@@ -1,0 +1,360 @@
+/*
+ * rehydrate_drill.c
+ *		drill(): rehearses rehydrating tenants, and measures it.
+ *
+ * Each tenant is restored into a schema made for it, within a subtransaction
+ * that is rolled back; nothing live is touched, and nothing is left but the
+ * result, which is kept in drill_result. A tenant's rows match if the restored
+ * ones are those of the archive, less what was purged, and if every row that
+ * they refer to is either among them or live.
+ *
+ * The time is that of the restore alone, from the first byte read.
+ */
+#include "rehydrate.h"
+#include "guard.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "common/pg_prng.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/ruleutils.h"
+#include "utils/snapmgr.h"
+
+PG_FUNCTION_INFO_V1(dg_drill);
+
+typedef struct Drill
+{
+	DgRehydrateArchive *archive;
+	MemoryContext context;
+	char	   *tenant;
+	DgRestore	call;
+	int64		rows;
+	double		seconds;
+	char	   *problem;
+} Drill;
+
+/* ----------------------------------------------------------------------
+ * Which tenants
+ * ----------------------------------------------------------------------
+ */
+
+static void
+require_tenant_table(void)
+{
+	if (!OidIsValid(dg_tenant_table()->relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot choose tenants to rehearse: no tenant table is set"),
+				 errhint("Name tenants, or call deletion_guard.set_tenant_table().")));
+}
+
+/* A sample of unknown many. */
+typedef struct Sample
+{
+	int			size;
+	int			n;
+	int64		seen;
+	char	  **keys;
+	MemoryContext context;
+} Sample;
+
+static void
+take_tenant(void *arg, const char *key)
+{
+	Sample	   *sample = arg;
+	uint64		at = sample->seen++;
+
+	if (at >= (uint64) sample->size)
+		at = pg_prng_uint64_range(&pg_global_prng_state, 0, at);
+	if (at >= (uint64) sample->size)
+		return;
+	if (at < (uint64) sample->n)
+		pfree(sample->keys[at]);
+	else
+		sample->n++;
+	sample->keys[at] = MemoryContextStrdup(sample->context, key);
+}
+
+/*
+ * Some tenants of the archive, at random.
+ */
+static DgTenants *
+sample_tenants(DgRehydrateArchive *archive, int size)
+{
+	Sample		sample = {size};
+	const DgTenantTable *tenants = dg_tenant_table();
+
+	if (size < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("sample must be 1 at least")));
+	require_tenant_table();
+	sample.keys = palloc(sizeof(char *) * size);
+	sample.context = CurrentMemoryContext;
+	dg_rehydrate_read_column(archive, tenants->relid, NameStr(tenants->key_column), take_tenant, &sample);
+	if (sample.n == 0)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_TENANT_NOT_IN_ARCHIVE),
+				 errmsg("archive \"%s\" has no rows of the tenant table \"%s\"",
+						archive->path, get_rel_name(tenants->relid)),
+				 errhint("Name the tenants to rehearse.")));
+	return dg_tenants_make(sample.n, sample.keys);
+}
+
+/* ----------------------------------------------------------------------
+ * What a rehearsal finds
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * The copy of a table, or InvalidOid.
+ */
+static Oid
+copy_of(const Drill *drill, Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, drill->call.destinations)
+	{
+		DgDestination *destination = lfirst(lc);
+
+		if (destination->relid == relid)
+			return destination->written;
+	}
+	return InvalidOid;
+}
+
+/*
+ * "NOT EXISTS (SELECT FROM parent p WHERE ...)"
+ */
+static char *
+no_parent(const ForeignKeyCacheInfo *fkey, Oid parent)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "NOT EXISTS (SELECT FROM %s p WHERE ", dg_relation_name(parent));
+	for (int i = 0; i < fkey->nkeys; i++)
+	{
+		char	   *pk = psprintf("p.%s", quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false)));
+		char	   *fk = psprintf("c.%s", quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false)));
+
+		if (i > 0)
+			appendStringInfoString(&buf, " AND ");
+		generate_operator_clause(&buf, pk, get_atttype(fkey->confrelid, fkey->confkey[i]),
+								 fkey->conpfeqop[i], fk, get_atttype(fkey->conrelid, fkey->conkey[i]));
+	}
+	appendStringInfoChar(&buf, ')');
+	return buf.data;
+}
+
+/*
+ * Counts the restored rows whose parent is neither restored nor live.
+ */
+static int64
+count_orphans(const Drill *drill, const ForeignKeyCacheInfo *fkey, Oid child)
+{
+	Oid			parent = copy_of(drill, fkey->confrelid);
+	StringInfoData sql;
+	bool		isnull;
+	int64		count;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT count(*) FROM %s c WHERE %s", dg_relation_name(child),
+					 no_parent(fkey, fkey->confrelid));
+	if (OidIsValid(parent))
+		appendStringInfo(&sql, " AND %s", no_parent(fkey, parent));
+	for (int i = 0; i < fkey->nkeys; i++)
+		appendStringInfo(&sql, " AND c.%s IS NOT NULL",
+						 quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false)));
+	SPI_connect();
+	if (SPI_execute(sql.data, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "counting rows failed: %s", sql.data);
+	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	return count;
+}
+
+static void
+check_references(Drill *drill, const DgDestination *destination)
+{
+	Relation	rel = table_open(destination->relid, AccessShareLock);
+	List	   *fkeys = copyObject(RelationGetFKeyList(rel));
+	ListCell   *lc;
+
+	table_close(rel, NoLock);
+	foreach(lc, fkeys)
+	{
+		ForeignKeyCacheInfo *fkey = lfirst(lc);
+		int64		orphans;
+
+		if (dg_fkey_is_part(fkey))
+			continue;
+		orphans = count_orphans(drill, fkey, destination->written);
+		if (orphans > 0 && drill->problem == NULL)
+			drill->problem = psprintf("%lld rows of %s refer to rows of %s that are neither in the archive, as this tenant's, nor live",
+									  (long long) orphans, dg_relation_name(destination->relid),
+									  dg_relation_name(fkey->confrelid));
+	}
+}
+
+static void
+check_contents(Drill *drill)
+{
+	ListCell   *lc;
+
+	dg_compare_copies(&drill->call);
+	foreach(lc, drill->call.destinations)
+	{
+		DgDestination *destination = lfirst(lc);
+
+		if (destination->differences > 0 && drill->problem == NULL)
+			drill->problem = psprintf("%lld rows of %s differ from those of the archive",
+									  (long long) destination->differences, dg_relation_name(destination->relid));
+		check_references(drill, destination);
+	}
+}
+
+/*
+ * Restores the tenant and looks at what came of it.
+ */
+static void
+rehearse(Drill *drill)
+{
+	instr_time	start;
+	instr_time	now;
+	ListCell   *lc;
+
+	drill->call.archive = drill->archive;
+	drill->call.context = drill->context;
+	drill->call.on_conflict = DG_ON_CONFLICT_ERROR;
+	drill->call.into_schema = psprintf("deletion_guard_drill_%d", MyProcPid);
+	INSTR_TIME_SET_CURRENT(start);
+	drill->call.plan = dg_rehydrate_plan(drill->archive, dg_tenants_make(1, &drill->tenant), NIL, NIL);
+	dg_restore_run(&drill->call);
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, start);
+	drill->seconds = INSTR_TIME_GET_DOUBLE(now);
+	foreach(lc, drill->call.destinations)
+		drill->rows += ((DgDestination *) lfirst(lc))->restored;
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	check_contents(drill);
+	PopActiveSnapshot();
+}
+
+/*
+ * The same in a subtransaction that is rolled back.
+ */
+static void
+try_rehearsal(Drill *drill)
+{
+	MemoryContext old = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(drill->context);
+	PG_TRY();
+	{
+		rehearse(drill);
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(drill->context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		dg_rehydrate_abandon(drill->archive);
+		MemoryContextSwitchTo(drill->context);
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+		drill->problem = error->detail == NULL ? error->message :
+			psprintf("%s: %s", error->message, error->detail);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	CurrentResourceOwner = owner;
+}
+
+/* ----------------------------------------------------------------------
+ * drill(archive text, tenants text[], sample integer)
+ * ----------------------------------------------------------------------
+ */
+
+static void
+keep_result(const Drill *drill)
+{
+	Oid			types[] = {TEXTOID, TEXTOID, INT8OID, FLOAT8OID, TEXTOID};
+	Datum		values[5] = {0};
+	char		nulls[6] = "     ";
+
+	values[0] = CStringGetTextDatum(drill->archive->path);
+	values[1] = CStringGetTextDatum(drill->tenant);
+	values[2] = Int64GetDatum(drill->rows);
+	values[3] = Float8GetDatum(drill->seconds);
+	if (drill->problem != NULL)
+		values[4] = CStringGetTextDatum(drill->problem);
+	else
+		nulls[4] = 'n';
+	SPI_connect();
+	dg_spi_execute("INSERT INTO deletion_guard.drill_result (archive, drilled_at, tenant, rows, seconds, matches, problem)"
+				   " VALUES ($1, pg_catalog.clock_timestamp(), $2, $3, pg_catalog.round($4::pg_catalog.numeric, 3),"
+				   " $5 IS NULL, $5)", 5, types, values, nulls);
+	SPI_finish();
+}
+
+static void
+put_result(ReturnSetInfo *rsinfo, const Drill *drill)
+{
+	Datum		values[5] = {0};
+	bool		nulls[5] = {false};
+
+	values[0] = CStringGetTextDatum(drill->tenant);
+	values[1] = Int64GetDatum(drill->rows);
+	values[2] = DirectFunctionCall3(numeric_in, CStringGetDatum(psprintf("%.3f", drill->seconds)),
+									ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	values[3] = BoolGetDatum(drill->problem == NULL);
+	nulls[4] = (drill->problem == NULL);
+	if (!nulls[4])
+		values[4] = CStringGetTextDatum(drill->problem);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+Datum
+dg_drill(PG_FUNCTION_ARGS)
+{
+	DgRehydrateArchive *archive;
+	DgTenants  *tenants;
+
+	dg_require_argument(fcinfo, 0, "archive");
+	dg_require_argument(fcinfo, 2, "sample");
+	InitMaterializedSRF(fcinfo, 0);
+	archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	tenants = PG_ARGISNULL(1) ? sample_tenants(archive, PG_GETARG_INT32(2)) :
+		dg_tenants_of_array(PG_GETARG_ARRAYTYPE_P(1));
+	for (int i = 0; i < tenants->n; i++)
+	{
+		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard drill",
+													  ALLOCSET_DEFAULT_SIZES);
+		Drill		drill = {archive, context, tenants->keys[i]};
+
+		try_rehearsal(&drill);
+		keep_result(&drill);
+		put_result((ReturnSetInfo *) fcinfo->resultinfo, &drill);
+		MemoryContextDelete(context);
+	}
+	dg_rehydrate_close(archive);
+	return (Datum) 0;
+}

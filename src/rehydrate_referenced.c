@@ -1,0 +1,356 @@
+/*
+ * rehydrate_referenced.c
+ *		Rows of shared tables that tenants' rows refer to and that are gone.
+ *
+ * A shared table holds rows of no tenant in particular. While tenants' rows
+ * are read, the keys of the shared rows that they refer to are collected, each
+ * once. Those that no live row has are then looked for in the archive, and
+ * what these rows refer to in turn, until nothing is missing or nothing more
+ * is found; the foreign keys, which are checked at the end, have the last word.
+ *
+ * Rows of other tenants are never brought in.
+ */
+#include "rehydrate.h"
+#include "guard.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+/* One foreign key to a shared table. */
+typedef struct Reference
+{
+	ForeignKeyCacheInfo *fkey;
+	const char **columns;		/* of the referring table */
+	DgFinder   *finder;			/* of the rows referred to, by what is missing */
+	DgKeyMap   *seen;			/* keys that were asked for */
+	List	   *pending;		/* char ** for each key that was not looked up yet */
+} Reference;
+
+/* Where a source has the columns of a reference. */
+typedef struct Referring
+{
+	Reference  *reference;
+	int		   *columns;		/* indexes of the source's */
+} Referring;
+
+struct DgReferences
+{
+	DgRehydrateArchive *archive;
+	DgRehydratePlan *plan;
+	MemoryContext context;
+	List	   *references;
+	List	  **referring;		/* of Referring, by the index of a source */
+	bool	   *known;			/* is that list made? */
+};
+
+/*
+ * In the current memory context.
+ */
+DgReferences *
+dg_references_begin(DgRehydrateArchive *archive, DgRehydratePlan *plan)
+{
+	DgReferences *references = palloc0(sizeof(DgReferences));
+	int			ntables = dg_archive_table_count(archive->archive);
+
+	references->archive = archive;
+	references->plan = plan;
+	references->context = CurrentMemoryContext;
+	references->referring = palloc0(sizeof(List *) * ntables);
+	references->known = palloc0(sizeof(bool) * ntables);
+	return references;
+}
+
+/* ----------------------------------------------------------------------
+ * Which keys matter
+ * ----------------------------------------------------------------------
+ */
+
+static const char **
+names_of(Oid relid, int n, const AttrNumber *attnums)
+{
+	const char **names = palloc(sizeof(char *) * n);
+
+	for (int i = 0; i < n; i++)
+		names[i] = get_attname(relid, attnums[i], false);
+	return names;
+}
+
+static DgKeyMap *
+make_keys(ForeignKeyCacheInfo *fkey)
+{
+	DgKeyMap   *keys = dg_keymap_create(fkey->nkeys);
+
+	for (int i = 0; i < fkey->nkeys; i++)
+	{
+		Oid			type;
+		int32		typmod;
+		Oid			collation;
+
+		get_atttypetypmodcoll(fkey->confrelid, fkey->confkey[i], &type, &typmod, &collation);
+		dg_keymap_set_column(keys, i, type, collation);
+	}
+	return keys;
+}
+
+static Reference *
+reference_of(DgReferences *references, ForeignKeyCacheInfo *fkey)
+{
+	Reference  *reference;
+	ListCell   *lc;
+
+	foreach(lc, references->references)
+	{
+		reference = lfirst(lc);
+		if (reference->fkey->conoid == fkey->conoid)
+			return reference;
+	}
+	reference = palloc0(sizeof(Reference));
+	reference->fkey = copyObject(fkey);
+	reference->columns = names_of(fkey->conrelid, fkey->nkeys, fkey->conkey);
+	reference->seen = make_keys(fkey);
+	reference->finder = palloc0(sizeof(DgFinder));
+	reference->finder->relid = fkey->confrelid;
+	reference->finder->ncolumns = fkey->nkeys;
+	reference->finder->columns = names_of(fkey->confrelid, fkey->nkeys, fkey->confkey);
+	reference->finder->needed = true;
+	references->references = lappend(references->references, reference);
+	return reference;
+}
+
+/*
+ * Where the source has the columns, by index; NULL if it lacks one.
+ */
+static int *
+columns_in(const DgSource *source, int n, const char **names)
+{
+	int		   *columns = palloc(sizeof(int) * n);
+
+	for (int i = 0; i < n; i++)
+	{
+		columns[i] = 0;
+		while (columns[i] < source->ncolumns &&
+			   strcmp(source->columns[columns[i]].name, names[i]) != 0)
+			columns[i]++;
+		if (columns[i] == source->ncolumns)
+			return NULL;
+	}
+	return columns;
+}
+
+/*
+ * Is a key only the part of another that names a partition?
+ */
+bool
+dg_fkey_is_part(const ForeignKeyCacheInfo *fkey)
+{
+	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(fkey->conoid));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for constraint %u", fkey->conoid);
+	result = OidIsValid(((Form_pg_constraint) GETSTRUCT(tuple))->conparentid) &&
+		get_rel_relispartition(fkey->confrelid);
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/*
+ * The foreign keys of a source's table to shared tables.
+ */
+static List *
+find_referring(DgReferences *references, const DgSource *source)
+{
+	Relation	rel = table_open(source->target, AccessShareLock);
+	List	   *fkeys = copyObject(RelationGetFKeyList(rel));
+	List	   *found = NIL;
+	ListCell   *lc;
+
+	table_close(rel, NoLock);
+	foreach(lc, fkeys)
+	{
+		ForeignKeyCacheInfo *fkey = lfirst(lc);
+		Referring  *referring;
+
+		if (dg_fkey_is_part(fkey) || dg_tenant_source_text(fkey->confrelid) != NULL)
+			continue;
+		referring = palloc(sizeof(Referring));
+		referring->reference = reference_of(references, fkey);
+		referring->columns = columns_in(source, fkey->nkeys, referring->reference->columns);
+		if (referring->columns != NULL)
+			found = lappend(found, referring);
+	}
+	return found;
+}
+
+static void
+note_key(Reference *reference, const Referring *referring, Datum *values, bool *nulls)
+{
+	int			n = reference->fkey->nkeys;
+	DgKeyText	key[INDEX_MAX_KEYS] = {{0}};
+	char	  **texts;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[referring->columns[i]])
+			return;
+		key[i].ptr = DatumGetCString(values[referring->columns[i]]);
+		key[i].len = strlen(key[i].ptr);
+	}
+	if (dg_keymap_find(reference->seen, key) != DG_KEY_ABSENT)
+		return;
+	dg_keymap_put(reference->seen, key, 0);
+	texts = palloc(sizeof(char *) * n);
+	for (int i = 0; i < n; i++)
+		texts[i] = pstrdup(key[i].ptr);
+	reference->pending = lappend(reference->pending, texts);
+}
+
+/*
+ * Takes note of what a row refers to.
+ */
+void
+dg_references_note(DgReferences *references, const DgSource *source, Datum *values, bool *nulls)
+{
+	MemoryContext old = MemoryContextSwitchTo(references->context);
+	ListCell   *lc;
+
+	if (!references->known[source->index])
+		references->referring[source->index] = find_referring(references, source);
+	references->known[source->index] = true;
+	foreach(lc, references->referring[source->index])
+	{
+		Referring  *referring = lfirst(lc);
+
+		note_key(referring->reference, referring, values, nulls);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* ----------------------------------------------------------------------
+ * What is missing
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * The query for those of some keys, given as arrays of text, that no row has.
+ */
+static char *
+missing_query(const ForeignKeyCacheInfo *fkey)
+{
+	StringInfoData sql;
+	StringInfoData arrays;
+	StringInfoData where;
+
+	initStringInfo(&sql);
+	initStringInfo(&arrays);
+	initStringInfo(&where);
+	for (int i = 0; i < fkey->nkeys; i++)
+	{
+		Oid			type = getBaseType(get_atttype(fkey->confrelid, fkey->confkey[i]));
+
+		appendStringInfo(&arrays, "%spg_catalog.unnest($%d)", i > 0 ? ", " : "", i + 1);
+		appendStringInfo(&where, "%sp.%s %s k.k%d::%s", i > 0 ? " AND " : "",
+						 quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false)),
+						 dg_equality_operator(type), i + 1,
+						 format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY));
+		appendStringInfo(&sql, "%sk%d", i > 0 ? ", " : "", i + 1);
+	}
+	return psprintf("SELECT %s FROM ROWS FROM (%s) k (%s) WHERE NOT EXISTS (SELECT 1 FROM %s p WHERE %s)",
+					sql.data, arrays.data, sql.data, dg_relation_name(fkey->confrelid), where.data);
+}
+
+static Datum
+text_array(List *keys, int column)
+{
+	Datum	   *values = palloc(sizeof(Datum) * list_length(keys));
+	ListCell   *lc;
+
+	foreach(lc, keys)
+		values[foreach_current_index(lc)] = CStringGetTextDatum(((char **) lfirst(lc))[column]);
+	return PointerGetDatum(construct_array(values, list_length(keys), TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/*
+ * Looks the pending keys up and sets the finder to those that are missing.
+ * False if none are.
+ */
+static bool
+find_missing(DgReferences *references, Reference *reference)
+{
+	int			n = reference->fkey->nkeys;
+	Oid			types[INDEX_MAX_KEYS];
+	Datum		values[INDEX_MAX_KEYS];
+	bool		missing;
+
+	if (reference->pending == NIL)
+		return false;
+	SPI_connect();
+	for (int i = 0; i < n; i++)
+	{
+		types[i] = TEXTARRAYOID;
+		values[i] = text_array(reference->pending, i);
+	}
+	dg_spi_execute(missing_query(reference->fkey), n, types, values, NULL);
+	missing = SPI_processed > 0;
+	if (missing)
+	{
+		MemoryContext old = MemoryContextSwitchTo(references->context);
+
+		reference->finder->keys = make_keys(reference->fkey);
+		for (uint64 row = 0; row < SPI_processed; row++)
+		{
+			DgKeyText	key[INDEX_MAX_KEYS];
+
+			for (int i = 0; i < n; i++)
+			{
+				key[i].ptr = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, i + 1);
+				key[i].len = strlen(key[i].ptr);
+			}
+			dg_keymap_put(reference->finder->keys, key, 0);
+		}
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	reference->pending = NIL;
+	return missing;
+}
+
+/*
+ * Gives the sink the missing rows of one round, which are the rows that the
+ * pending keys refer to. All rows given before have been written. Returns
+ * whether there were any to look for; what they refer to is pending then.
+ */
+bool
+dg_references_read(DgReferences *references, DgRowSink sink, void *arg)
+{
+	List	   *round = list_copy(references->references);
+	bool		any = false;
+	ListCell   *lc;
+	ListCell   *ls;
+
+	foreach(lc, round)
+	{
+		Reference  *reference = lfirst(lc);
+
+		if (!find_missing(references, reference))
+			continue;
+		any = true;
+		foreach(ls, references->plan->sources)
+		{
+			DgSource   *source = lfirst(ls);
+			DgPass		pass = {source, reference->finder, true};
+
+			if (list_member_oid(source->covers, reference->finder->relid) &&
+				columns_in(source, reference->finder->ncolumns, reference->finder->columns) != NULL)
+				dg_rehydrate_read_pass(references->archive, &pass, sink, arg);
+		}
+	}
+	return any;
+}

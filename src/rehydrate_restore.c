@@ -1,0 +1,375 @@
+/*
+ * rehydrate_restore.c
+ *		Writing tenants' rows from an archive into tables.
+ *
+ * All rows that the archive has of the tenants are restored, or none. They are
+ * written as the caller, with the caller's privileges; other tenants' rows are
+ * neither read nor locked, but for the row locks that foreign keys take. Rows
+ * that were purged are left out (see purge_subtract.c).
+ *
+ * Locks: ROW EXCLUSIVE on the tables that rows go to.
+ */
+#include "rehydrate.h"
+#include "bin.h"
+#include "guard.h"
+#include "purge.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "commands/sequence.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+
+/* ----------------------------------------------------------------------
+ * Writing
+ * ----------------------------------------------------------------------
+ */
+
+List *
+dg_tenant_list(const DgTenants *tenants)
+{
+	List	   *keys = NIL;
+
+	for (int i = 0; i < tenants->n; i++)
+		keys = lappend(keys, tenants->keys[i]);
+	return keys;
+}
+
+static DgDestination *
+destination_of(DgRestore *call, Oid relid)
+{
+	DgDestination *destination;
+	ListCell   *lc;
+
+	foreach(lc, call->destinations)
+	{
+		destination = lfirst(lc);
+		if (destination->relid == relid)
+			return destination;
+	}
+	destination = palloc0(sizeof(DgDestination));
+	destination->relid = destination->written = relid;
+	destination->counts = palloc0(sizeof(DgCount) * call->plan->tenants->n);
+	call->destinations = lappend(call->destinations, destination);
+	return destination;
+}
+
+/*
+ * Was the row purged? Then it stays away, until that purge is annulled.
+ */
+static bool
+refuse_purged(void *arg, TupleTableSlot *slot)
+{
+	DgDestination *destination = arg;
+	int64		purge = dg_purge_of_row(destination->subtract, slot);
+
+	if (purge != 0)
+		destination->purge = purge;
+	return purge != 0;
+}
+
+static void
+subtract_purged(DgRestore *call, DgDestination *destination)
+{
+	Relation	rel;
+
+	if (destination->subtract != NULL)
+		return;
+	rel = table_open(destination->relid, AccessShareLock);
+	/* a purge knows its tenant by the digest of one spelling */
+	destination->subtract = dg_purge_subtract_begin(destination->relid, RelationGetDescr(rel),
+													call->plan->tenants->exact ?
+													dg_tenant_list(call->plan->tenants) : NIL);
+	table_close(rel, NoLock);
+}
+
+static void
+open_target(DgRestore *call, DgSource *source)
+{
+	MemoryContext old = MemoryContextSwitchTo(call->context);
+	DgDestination *destination = destination_of(call, source->target);
+
+	call->by_source[source->index] = destination;
+	call->targets[source->index] = dg_rows_writer_target(call->writer, destination->written,
+														 source->columns, source->ncolumns);
+	dg_rows_writer_verify(call->targets[source->index]);
+	subtract_purged(call, destination);
+	dg_rows_writer_refuse(call->targets[source->index], refuse_purged, destination);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * All tables are opened before the first row is written: then the writer knows
+ * which keys its own rows will provide.
+ */
+static void
+open_targets(DgRestore *call)
+{
+	ListCell   *lc;
+
+	foreach(lc, call->plan->passes)
+	{
+		DgPass	   *pass = lfirst(lc);
+
+		if (pass->emit)
+			open_target(call, pass->source);
+	}
+}
+
+/*
+ * Makes the schema that rows are to go to.
+ */
+static void
+create_schema(DgRestore *call)
+{
+	List	   *copies = dg_schema_create(call->into_schema, call->plan->targets);
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	forboth(lc, call->plan->targets, lc2, copies)
+		destination_of(call, lfirst_oid(lc))->written = lfirst_oid(lc2);
+}
+
+/*
+ * Writes one row.
+ */
+static void
+write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
+{
+	DgRestore  *call = arg;
+	DgDestination *destination = call->by_source[source->index];
+	DgCount	   *count = &destination->counts[tenant];
+
+	if (call->references != NULL)
+		dg_references_note(call->references, source, values, nulls);
+	count->found++;
+	dg_rows_writer_tag(call->targets[source->index], tenant);
+	switch (dg_rows_writer_put(call->targets[source->index], values, nulls))
+	{
+		case DG_ROW_RESTORED:
+			count->restored++;
+			destination->restored++;
+			break;
+		case DG_ROW_IDENTICAL:
+			count->identical++;
+			break;
+		case DG_ROW_REFUSED:
+			count->purged++;
+			count->skipped++;
+			break;
+		case DG_ROW_SKIPPED:
+		case DG_ROW_CONFLICT:
+			count->skipped++;
+			break;
+	}
+}
+
+/*
+ * Writes a row of a shared table.
+ */
+static void
+write_shared_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
+{
+	DgRestore  *call = arg;
+
+	if (call->targets[source->index] == NULL)
+		open_target(call, source);
+	call->by_source[source->index]->shared = true;
+	write_row(arg, source, tenant, values, nulls);
+}
+
+/*
+ * Brings in what the rows written so far refer to, and what that refers to.
+ */
+static void
+write_referenced_rows(DgRestore *call)
+{
+	do
+		dg_rows_writer_flush(call->writer);
+	while (dg_references_read(call->references, write_shared_row, call));
+}
+
+/*
+ * Does a sequence belong to a column of a table that got rows?
+ */
+static bool
+is_behind_restored_rows(DgRestore *call, Oid sequence)
+{
+	ListCell   *lc;
+	Oid			table;
+	int32		attnum;
+
+	if (!sequenceIsOwned(sequence, DEPENDENCY_AUTO, &table, &attnum) &&
+		!sequenceIsOwned(sequence, DEPENDENCY_INTERNAL, &table, &attnum))
+		return false;
+	foreach(lc, call->destinations)
+	{
+		DgDestination *destination = lfirst(lc);
+
+		if (destination->written == table)
+			return destination->restored > 0;
+	}
+	return false;
+}
+
+/*
+ * The database that the archive is of may have given out keys that are beyond
+ * those of the rows restored: to other tenants, who may come back later.
+ */
+static void
+raise_sequences(DgRestore *call)
+{
+	for (int i = 0; i < dg_archive_sequence_count(call->archive->archive); i++)
+	{
+		const DgArchiveSequence *sequence = dg_archive_sequence(call->archive->archive, i);
+		Oid			namespace = get_namespace_oid(dg_rehydrate_text(call->archive, sequence->schema), true);
+		Oid			relid;
+
+		if (!sequence->is_called || !OidIsValid(namespace))
+			continue;
+		relid = get_relname_relid(dg_rehydrate_text(call->archive, sequence->name), namespace);
+		if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_SEQUENCE &&
+			is_behind_restored_rows(call, relid))
+			dg_rows_raise_sequence(relid, sequence->value);
+	}
+}
+
+/* ----------------------------------------------------------------------
+ * Checks
+ * ----------------------------------------------------------------------
+ */
+
+static int64
+rows_of_tenant(const DgRestore *call, int tenant)
+{
+	int64		rows = 0;
+	ListCell   *lc;
+
+	foreach(lc, call->destinations)
+		rows += ((DgDestination *) lfirst(lc))->counts[tenant].found;
+	return rows;
+}
+
+/*
+ * A tenant without a single row in the archive is a mistake: of the key, or of
+ * the archive.
+ */
+static void
+check_all_found(const DgRestore *call)
+{
+	DgTenants  *tenants = call->plan->tenants;
+	StringInfoData missing;
+	int			nmissing = 0;
+
+	initStringInfo(&missing);
+	for (int i = 0; i < tenants->n; i++)
+	{
+		if (rows_of_tenant(call, i) > 0)
+			continue;
+		if (nmissing++ < 10)
+			appendStringInfo(&missing, "%s\"%s\"", nmissing > 1 ? ", " : "", tenants->keys[i]);
+	}
+	if (nmissing > 0)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_TENANT_NOT_IN_ARCHIVE),
+				 errmsg_plural("%d tenant is not in archive \"%s\"", "%d tenants are not in archive \"%s\"",
+							   nmissing, nmissing, call->archive->path),
+				 errdetail("There is no row of %s%s in any of %d tables that were searched.",
+						   missing.data, nmissing > 10 ? " and others" : "", list_length(call->plan->targets)),
+				 errhint("Nothing was restored. Check the key, or take an archive from before the tenant was deleted.")));
+}
+
+static void
+check_counts(const DgRestore *call)
+{
+	ListCell   *lc;
+
+	foreach(lc, call->destinations)
+	{
+		DgDestination *destination = lfirst(lc);
+
+		for (int i = 0; i < call->plan->tenants->n; i++)
+		{
+			DgCount	   *count = &destination->counts[i];
+
+			if (count->found != count->restored + count->identical + count->skipped)
+				ereport(ERROR,
+						(errcode(DG_ERRCODE_VERIFICATION_FAILED),
+						 errmsg("rows of \"%s\" that were found and restored differ in number",
+								get_rel_name(destination->relid))));
+		}
+	}
+}
+
+void
+dg_restore_run(DgRestore *call)
+{
+	int			ntables = dg_archive_table_count(call->archive->archive);
+	int			level = dg_rehydrate_settings();
+
+	call->targets = palloc0(sizeof(DgRowsTarget *) * ntables);
+	call->by_source = palloc0(sizeof(DgDestination *) * ntables);
+	if (call->into_schema != NULL)
+		create_schema(call);
+	if (call->with_referenced)
+		call->references = dg_references_begin(call->archive, call->plan);
+	call->writer = dg_rows_writer_begin(call->on_conflict, dg_bin_capture_row);
+	dg_rows_writer_hint(call->writer, call->with_referenced ?
+						"Nothing was restored. The archive does not have these rows either, or they are of other tenants: rehydrate those too." :
+						"Nothing was restored. DgRestore the tenants that these rows are of, or bring in rows of shared tables with with_referenced => true.");
+	open_targets(call);
+	dg_rehydrate_progress_begin(call->archive, call->plan);
+	dg_rehydrate_read(call->archive, call->plan, write_row, call);
+	check_all_found(call);
+	if (call->with_referenced)
+		write_referenced_rows(call);
+	dg_rehydrate_progress_checking(call->archive);
+	dg_rows_writer_end(call->writer);
+	check_counts(call);
+	if (!call->dry_run && call->into_schema == NULL)
+		raise_sequences(call);
+	dg_rehydrate_progress_end(call->archive);
+	AtEOXact_GUC(true, level);
+}
+
+/*
+ * The same in a subtransaction that is rolled back, whatever happens.
+ */
+void
+dg_restore_try(DgRestore *call)
+{
+	MemoryContext old = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(old);
+	PG_TRY();
+	{
+		dg_restore_run(call);
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(call->context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		dg_rehydrate_abandon(call->archive);
+		MemoryContextSwitchTo(call->context);
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+		call->failure = error->detail == NULL ? error->message :
+			psprintf("%s: %s", error->message, error->detail);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	CurrentResourceOwner = owner;
+}
