@@ -127,7 +127,7 @@ SELECT failure(format('SELECT deletion_guard.rehydrate(''1'', %L, relations => '
 SELECT failure('SELECT deletion_guard.rehydrate(''1'', NULL)', '');
 
 -- Files that are not an archive, not a whole one, not one we know.
-\! head -c 3000 "${DIR}tracker.dump" > "${DIR}toc.dump"
+\! head -c $(($(grep -abo -m1 'CREATE TABLE public.project' "${DIR}tracker.dump" | head -1 | cut -d: -f1) + 10)) "${DIR}tracker.dump" > "${DIR}toc.dump"
 \! head -c -100 "${DIR}tracker.dump" > "${DIR}data.dump"
 \! (head -c 6 "${DIR}tracker.dump"; printf '\177'; tail -c +8 "${DIR}tracker.dump") > "${DIR}newer.dump"
 \! echo 'dear diary' > "${DIR}diary.dump"

@@ -43,6 +43,7 @@ typedef enum DgDdl
 
 extern void dg_define_settings(void);
 extern int64 dg_retention_seconds(void);
+extern bool dg_ddl_allowed(void);
 
 /* objects.c */
 typedef struct DgObjects

@@ -77,6 +77,9 @@ extern char *dg_guard_path_query(Relation rel, List *path, int *nkeys, AttrNumbe
 /* guard_trigger.c */
 extern void dg_guard_create_triggers(Oid relid);
 extern void dg_guard_drop_triggers(Oid relid);
+extern bool dg_guard_trigger_is_right(HeapTuple tuple, TupleDesc desc, bool created);
+extern void dg_guard_enable_trigger(Oid relid, const char *name);
+extern bool dg_guard_is_complete(Oid relid);
 
 /* guard_hooks.c */
 #define DG_HOOK_EXECUTOR_START	0x01
@@ -170,7 +173,7 @@ extern void dg_merge_check_unseen(Relation rel);
 
 /* guard_object.c */
 extern void dg_guard_check_drop(Oid classid, Oid objid, int subid);
-extern void dg_guard_check_alter(Oid classid, Oid objid);
+extern void dg_guard_check_alter(Oid classid, Oid objid, bool created);
 extern void dg_guard_check_utility(Node *parsetree);
 
 /* guard_store.c */
@@ -178,7 +181,7 @@ extern bool dg_store_has_rows(Oid relid);
 extern bool dg_store_at_stake(void);
 extern void dg_store_allow_drop(void);
 extern bool dg_store_drop_allowed(void);
-extern void dg_store_refuse_drop(const char *what) pg_attribute_noreturn();
+pg_noreturn extern void dg_store_refuse_drop(const char *what);
 extern void dg_store_check_alter(Oid classid, Oid objid);
 extern void dg_store_check_utility(Node *parsetree);
 

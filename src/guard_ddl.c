@@ -153,23 +153,29 @@ follow_rename(RenameStmt *stmt)
  */
 
 /*
- * The guard of a table that this one has come to inherit from.
+ * The guarded tables that this one inherits from, other than as a partition.
  */
-static bool
-guarded_parent(Oid relid, DgGuard **guard)
+static List *
+guarded_parents(Oid relid)
 {
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(relid)};
-	bool		isnull;
+	List	   *parents = NIL;
 
+	if (get_rel_relispartition(relid) || !has_superclass(relid))
+		return NIL;
 	dg_spi_execute("SELECT g.relation FROM pg_inherits i"
 				   " JOIN deletion_guard.guard g ON g.relation = i.inhparent"
-				   " WHERE i.inhrelid = $1 ORDER BY i.inhseqno LIMIT 1", 1, types, values, NULL);
-	if (SPI_processed == 0)
-		return false;
-	*guard = dg_guard_lookup(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
-														   SPI_tuptable->tupdesc, 1, &isnull)));
-	return true;
+				   " WHERE i.inhrelid = $1 ORDER BY i.inhseqno", 1, types, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+
+		parents = lappend_oid(parents,
+							  DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+															 SPI_tuptable->tupdesc, 1, &isnull)));
+	}
+	return parents;
 }
 
 /*
@@ -227,7 +233,7 @@ merge_guard(Oid relid)
 static void
 refuse_foreign(Oid relid, Oid parent)
 {
-	ereport(dg_ddl == DG_DDL_ALLOW ? LOG_SERVER_ONLY : ERROR,
+	ereport(dg_ddl_allowed() ? LOG_SERVER_ONLY : ERROR,
 			(errcode(DG_ERRCODE_GUARDED_OBJECT),
 			 errmsg("foreign table \"%s\" cannot be a %s of guarded table \"%s\"",
 					get_rel_name(relid), get_rel_relispartition(relid) ? "partition" : "child",
@@ -275,17 +281,30 @@ static void
 follow_table(Oid relid)
 {
 	char		relkind = get_rel_relkind(relid);
+	List	   *parents;
 	DgGuard    *guard;
 	char	   *tenant_column;
+	ListCell   *lc;
 
 	if ((relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE &&
 		 relkind != RELKIND_FOREIGN_TABLE) ||
 		get_rel_persistence(relid) == RELPERSISTENCE_TEMP)
 		return;
+	parents = guarded_parents(relid);
+	foreach(lc, parents)
+	{
+		guard = dg_guard_lookup(lfirst_oid(lc));
+		if (dg_guard_is_complete(guard->root))
+			follow_members(guard->relid, guard);
+	}
+
 	guard = dg_guard_lookup(relid);
-	if (guard->guarded || guarded_parent(relid, &guard))
-		follow_members(guard->relid, guard);
-	else
+	if (guard->guarded)
+	{
+		if (dg_guard_is_complete(guard->root))
+			follow_members(relid, guard);
+	}
+	else if (parents == NIL)
 	{
 		follow_members(relid, NULL);
 		if (relkind != RELKIND_FOREIGN_TABLE && !get_rel_relispartition(relid) &&
@@ -360,12 +379,12 @@ touched_tables(void)
 }
 
 /*
- * Can the command have changed which triggers a table needs? Most of what
- * pg_restore does to a table between its rows and its triggers cannot; were the
- * triggers made then, the dump's own would fail.
+ * Can the command have changed which tables belong together, their foreign
+ * keys, or all of their triggers? The rest needs no following; above all not
+ * what pg_restore does to a guarded table before it has made the triggers.
  */
 static bool
-changes_triggers(Node *parsetree)
+changes_members(Node *parsetree)
 {
 	ListCell   *lc;
 
@@ -385,6 +404,8 @@ changes_triggers(Node *parsetree)
 			case AT_AddColumn:
 			case AT_AlterConstraint:
 			case AT_DropConstraint:
+			case AT_EnableTrigAll:
+			case AT_EnableTrigUser:
 				return true;
 			case AT_AddConstraint:
 				if (castNode(Constraint, cmd->def)->contype == CONSTR_FOREIGN)
@@ -395,6 +416,20 @@ changes_triggers(Node *parsetree)
 		}
 	}
 	return false;
+}
+
+/*
+ * CREATE TRIGGER leaves a guard trigger without the state it should have, also
+ * where it replaces one.
+ */
+static void
+follow_trigger(CreateTrigStmt *stmt)
+{
+	Oid			relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+
+	if (OidIsValid(relid) && strncmp(stmt->trigname, DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) == 0 &&
+		dg_guard_lookup(relid)->guarded)
+		dg_guard_enable_trigger(relid, stmt->trigname);
 }
 
 Datum
@@ -409,7 +444,7 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 
 	/* a dump brings its own */
-	if ((dg_restoring && superuser()) || !changes_triggers(data->parsetree))
+	if (dg_restoring && superuser())
 		return PointerGetDatum(NULL);
 
 	SPI_connect();
@@ -420,7 +455,9 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 		if (stmt->renameType == OBJECT_COLUMN || stmt->renameType == OBJECT_TABCONSTRAINT)
 			follow_rename(stmt);
 	}
-	relids = touched_tables();
+	if (IsA(data->parsetree, CreateTrigStmt))
+		follow_trigger((CreateTrigStmt *) data->parsetree);
+	relids = changes_members(data->parsetree) ? touched_tables() : NIL;
 	foreach(lc, relids)
 		follow_table(lfirst_oid(lc));
 	if (IsA(data->parsetree, AlterTableStmt))

@@ -10,6 +10,7 @@
 #include "guard.h"
 
 #include "catalog/objectaccess.h"
+#include "catalog/pg_event_trigger.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -147,8 +148,8 @@ guard_object_access(ObjectAccessType access, Oid classid, Oid objid, int subid, 
 	if (access == OAT_DROP && on_duty())
 		dg_guard_check_drop(classid, objid, subid);
 	else if ((access == OAT_POST_ALTER ||
-			  (access == OAT_POST_CREATE && classid == ProcedureRelationId)) && on_duty())
-		dg_guard_check_alter(classid, objid);
+			  (access == OAT_POST_CREATE && classid != EventTriggerRelationId)) && on_duty())
+		dg_guard_check_alter(classid, objid, access == OAT_POST_CREATE);
 }
 
 void

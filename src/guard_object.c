@@ -48,7 +48,7 @@ refuse(Oid relid, const char *what)
 {
 	Oid			root = dg_guard_lookup(relid)->root;
 
-	if (dg_ddl == DG_DDL_ALLOW)
+	if (dg_ddl_allowed())
 	{
 		ereport(LOG_SERVER_ONLY,
 				(errmsg("deletion_guard.ddl allows to %s \"%s\", which is guarded against deletion",
@@ -323,16 +323,42 @@ dg_guard_check_drop(Oid classid, Oid objid, int subid)
 }
 
 /*
- * An object has been altered.
+ * Is a trigger now, after the present command's change, what a guard trigger
+ * should be?
+ */
+static bool
+trigger_is_right(Oid trigid, bool created)
+{
+	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
+	bool		result;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(trigid));
+	scan = systable_beginscan(rel, TriggerOidIndexId, true, SnapshotSelf, 1, &key);
+	tuple = systable_getnext(scan);
+	result = HeapTupleIsValid(tuple) && dg_guard_trigger_is_right(tuple, RelationGetDescr(rel), created);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+/*
+ * An object has been created or altered.
  */
 void
-dg_guard_check_alter(Oid classid, Oid objid)
+dg_guard_check_alter(Oid classid, Oid objid, bool created)
 {
 	if ((classid != TriggerRelationId && classid != ProcedureRelationId && classid != EventTriggerRelationId) ||
 		dg_acting() || !dg_installed())
 		return;
 	if (classid == TriggerRelationId)
-		check_trigger(objid, false);
+	{
+		if (!trigger_is_right(objid, created))
+			check_trigger(objid, false);
+	}
 	else
 		dg_store_check_alter(classid, objid);
 }
@@ -354,7 +380,7 @@ check_drop_table(DropStmt *stmt)
 		RangeVar   *rv = makeRangeVarFromNameList(lfirst(lc));
 		Oid			relid = RangeVarGetRelid(rv, AccessShareLock, true);
 
-		if (OidIsValid(relid) && is_guarded(relid) && dg_ddl != DG_DDL_ALLOW)
+		if (OidIsValid(relid) && is_guarded(relid) && !dg_ddl_allowed())
 			refuse(relid, "drop");
 	}
 }

@@ -187,3 +187,90 @@ dg_guard_drop_triggers(Oid relid)
 	drop_trigger(relid, DG_TRIGGER_CAPTURE_ROW);
 	drop_trigger(relid, DG_TRIGGER_LINK);
 }
+
+/* ----------------------------------------------------------------------
+ * Are they what they should be?
+ * ----------------------------------------------------------------------
+ */
+
+static const struct
+{
+	const char *name;
+	const char *function;
+	int16		type;
+	bool		when;			/* has a WHEN condition */
+}			kinds[] = {
+	{DG_TRIGGER_CAPTURE, "capture_statement", TRIGGER_TYPE_DELETE, false},
+	{DG_TRIGGER_CAPTURE_ROW, "capture_row", TRIGGER_TYPE_ROW | TRIGGER_TYPE_DELETE, false},
+	{DG_TRIGGER_TRUNCATE, "capture_truncate", TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_TRUNCATE, false},
+	{DG_TRIGGER_LINK, "capture_link", TRIGGER_TYPE_ROW | TRIGGER_TYPE_UPDATE, true},
+};
+
+static char
+expected_state(Oid relid, const char *name)
+{
+	if (strcmp(name, DG_TRIGGER_TRUNCATE) == 0)
+		return TRIGGER_FIRES_ALWAYS;
+	if (strcmp(name, DG_TRIGGER_CAPTURE_ROW) == 0)
+		return needs_row_trigger(relid) ? TRIGGER_FIRES_ALWAYS : TRIGGER_FIRES_ON_REPLICA;
+	return TRIGGER_FIRES_ON_ORIGIN;
+}
+
+/*
+ * Is a trigger of ours what dg_guard_create_triggers() makes it? pg_restore's
+ * are, but that it gives them their state with the command behind; a trigger
+ * that was just created may be without it.
+ */
+bool
+dg_guard_trigger_is_right(HeapTuple tuple, TupleDesc desc, bool created)
+{
+	Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+	char	   *function = get_func_name(trigger->tgfoid);
+	bool		no_when;
+
+	(void) heap_getattr(tuple, Anum_pg_trigger_tgqual, desc, &no_when);
+	for (int i = 0; i < lengthof(kinds); i++)
+	{
+		if (strcmp(NameStr(trigger->tgname), kinds[i].name) != 0)
+			continue;
+		return function != NULL && strcmp(function, kinds[i].function) == 0 &&
+			get_func_namespace(trigger->tgfoid) == dg_objects()->schema &&
+			trigger->tgtype == kinds[i].type && no_when != kinds[i].when &&
+			trigger->tgnargs == 0 && trigger->tgattr.dim1 == 0 &&
+			(created || trigger->tgenabled == expected_state(trigger->tgrelid, kinds[i].name));
+	}
+	return false;
+}
+
+/*
+ * Gives a trigger of a guarded table the state that it should have.
+ */
+void
+dg_guard_enable_trigger(Oid relid, const char *name)
+{
+	char		state = expected_state(relid, name);
+
+	if (trigger_state(relid, name) != NO_TRIGGER)
+		execute(psprintf("ALTER TABLE %s ENABLE %s TRIGGER %s", dg_relation_name(relid),
+						 state == TRIGGER_FIRES_ALWAYS ? "ALWAYS" :
+						 state == TRIGGER_FIRES_ON_REPLICA ? "REPLICA" : "",
+						 quote_identifier(name)));
+}
+
+/*
+ * Has the guarded table the triggers that every one has? It has not while
+ * pg_restore is on its way to making them.
+ */
+bool
+dg_guard_is_complete(Oid relid)
+{
+	if (trigger_state(relid, DG_TRIGGER_TRUNCATE) == NO_TRIGGER)
+		return false;
+	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
+		return true;
+
+	/* which of the two does the work may be what is about to be changed */
+	return trigger_state(relid, DG_TRIGGER_CAPTURE_ROW) == TRIGGER_FIRES_ALWAYS ||
+		(trigger_state(relid, DG_TRIGGER_CAPTURE_ROW) != NO_TRIGGER &&
+		 trigger_state(relid, DG_TRIGGER_CAPTURE) != NO_TRIGGER);
+}

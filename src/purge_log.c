@@ -31,18 +31,51 @@ is_token_char(char c)
 }
 
 /*
- * The first thing in a text that looks like a token, also one that was cut
- * short; NULL if there is none. *len is its length.
+ * The length of a line break within a token, with the indentation behind it: a
+ * parse tree is printed in lines of 78 characters, wherever that breaks them.
+ */
+static int
+line_break(const char *text)
+{
+	int			len;
+
+	if (*text != '\n')
+		return 0;
+	len = 1 + strspn(text + 1, " \t");
+	return is_token_char(text[len]) ? len : 0;
+}
+
+/*
+ * The length of what looks like a token here, also one that was cut short; 0 if
+ * nothing does.
+ */
+static int
+token_length(const char *text)
+{
+	int			len = 0;
+	int			nchars = 0;
+
+	while (is_token_char(text[len]))
+	{
+		if (nchars < strlen(TOKEN_START) && text[len] != TOKEN_START[nchars])
+			return 0;
+		nchars++;
+		len++;
+		len += line_break(text + len);
+	}
+	return nchars >= TOKEN_MIN ? len : 0;
+}
+
+/*
+ * The first thing in a text that looks like a token; NULL if there is none.
+ * *len is its length.
  */
 static char *
 find_token(const char *text, int *len)
 {
-	for (const char *p = text; (p = strstr(p, TOKEN_START)) != NULL; p += *len)
+	for (const char *p = text; (p = strchr(p, TOKEN_START[0])) != NULL; p++)
 	{
-		*len = 0;
-		while (is_token_char(p[*len]))
-			(*len)++;
-		if (*len >= TOKEN_MIN && (p == text || !is_token_char(p[-1])))
+		if ((p == text || !is_token_char(p[-1])) && (*len = token_length(p)) > 0)
 			return unconstify(char *, p);
 	}
 	return NULL;

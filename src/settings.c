@@ -126,6 +126,16 @@ dg_retention_seconds(void)
 	return seconds;
 }
 
+/*
+ * May commands take the protection off a guarded table? Not where that takes a
+ * token.
+ */
+bool
+dg_ddl_allowed(void)
+{
+	return dg_ddl == DG_DDL_ALLOW && !dg_locked;
+}
+
 static bool
 check_absolute(char **newval, void **extra, GucSource source)
 {

@@ -79,6 +79,13 @@ fail()
 	printf '%s: %s\n' "$group" "$1"
 }
 
+# excerpt N: the first lines of the input, indented, none too long. Reads all of
+# it, as the writer of a closed pipe would fail.
+excerpt()
+{
+	sed -n "1,$1s/^\(.\{0,500\}\).*/    \1/p"
+}
+
 # tap NAME COMMAND...: runs a program that prints TAP and counts its results.
 # One that dies, ends early or tests nothing counts as a failure of its own.
 tap()
@@ -100,10 +107,10 @@ tap()
 	if [ "$bad" -gt 0 ]; then
 		printf '%s: %s\n' "$group" "$name"
 		awk '/^not ok/ { on = 1; print; next } /^ *#/ { if (on) print; next } { on = 0 }' "$log" |
-			head -60 | sed 's/^/    /'
+			excerpt 60
 	elif [ "$status" -ne 0 ]; then
 		fail "$name: exit status $status"
-		tail -40 "$log" | sed 's/^/    /'
+		tail -40 "$log" | excerpt 40
 	elif [ $((ok + skip)) -eq 0 ]; then
 		fail "$name: tested nothing"
 	fi
@@ -138,7 +145,7 @@ regress()
 	fi
 	if [ -s "$out/regression.diffs" ]; then
 		echo "    the differences (all of them in log/$group/regression.diffs):"
-		head -200 "$out/regression.diffs" | sed 's/^/    /'
+		excerpt 200 < "$out/regression.diffs"
 	fi
 }
 
@@ -160,7 +167,7 @@ run_unit()
 			tap "$name" "test/unit/build/$name"
 		else
 			fail "$name: does not compile"
-			head -40 "$LOG/unit/$name.build" | sed 's/^/    /'
+			excerpt 40 < "$LOG/unit/$name.build"
 		fi
 	done
 	cd "$WORK"
@@ -230,7 +237,7 @@ run_server()
 	group_start server
 	if grep -qE "$crash" "$PGHOST/log"; then
 		fail "the server crashed"
-		grep -E -A 5 "$crash" "$PGHOST/log" | head -20 | sed 's/^/    /'
+		grep -E -A 5 "$crash" "$PGHOST/log" | excerpt 20
 	else
 		group_passed=1
 	fi

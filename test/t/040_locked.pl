@@ -111,6 +111,7 @@ refused("ALTER DATABASE shop SET deletion_guard.locked = off", qr/cannot be chan
 refused("SELECT deletion_guard.unguard_table('issue')", qr/a token for "unguard" is required/, 'unguard_table without a token');
 my $issue = token('{"act": "unguard", "relation": "public.issue"}', 'legal');
 refused("SELECT deletion_guard.unguard_table('project', '$issue')", qr/is for another object/, 'unguard_table of another table');
+refused("SET deletion_guard.ddl = allow; DROP TABLE project CASCADE", qr/it is guarded against deletion/, 'ddl = allow');
 refused("SELECT deletion_guard.unguard_table(NULL, '$issue')", qr/target must not be null/, 'unguard_table of nothing');
 $node->safe_psql('shop', "SELECT deletion_guard.unguard_table('issue', '$issue')");
 is($node->safe_psql('shop', "SELECT count(*) FROM deletion_guard.guarded_table WHERE relation = 'issue'::regclass"),

@@ -1,0 +1,26 @@
+/*
+ * Scrubbing: getting the bytes of rows that are gone out of the files.
+ */
+-- What is to be scrubbed, and what was; not dumped.
+CREATE TABLE deletion_guard.scrub_progress
+(
+	relation regclass PRIMARY KEY,
+	step integer NOT NULL,
+	queued_at timestamptz NOT NULL,
+	phase text NOT NULL,				-- queued, vacuum, reindex, clean, done
+	started_at timestamptz,
+	ended_at timestamptz,
+	pages bigint,						-- looked at
+	cleaned bigint,						-- that had remains in their free space
+	problem text
+);
+
+CREATE FUNCTION deletion_guard.scrub(relation regclass = NULL) RETURNS bigint
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_scrub';
+
+REVOKE EXECUTE ON FUNCTION deletion_guard.scrub(regclass) FROM PUBLIC;
+
+COMMENT ON TABLE deletion_guard.scrub_progress IS 'what scrub() has to do, is doing and has done';
+COMMENT ON FUNCTION deletion_guard.scrub(regclass) IS
+	'has a background process remove what is left of deleted and purged rows from the files of guarded tables, the bin, their indexes and statistics; returns how many tables that are, see scrub_progress. Not reached: WAL until recycled, standbys until they have replayed it, backups, logs';

@@ -1,0 +1,182 @@
+# pg_dump and back: tables, bin, deletions and protection are all there, and
+# what was deleted before the dump can be undeleted after it.
+use strict;
+use warnings FATAL => 'all';
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', "fsync = off\nautovacuum = off\n");
+$node->start;
+my $dir = PostgreSQL::Test::Utils::tempdir();
+
+$node->safe_psql('postgres', 'CREATE DATABASE app');
+$node->safe_psql('app', <<'SQL');
+CREATE EXTENSION deletion_guard;
+CREATE TYPE mood AS ENUM ('sad', 'ok');
+CREATE TABLE tenant (id int PRIMARY KEY, name text, contact text);
+CREATE TABLE issue (id serial PRIMARY KEY, tenant_id int REFERENCES tenant ON DELETE CASCADE, title text, gone int, m mood);
+CREATE TABLE comment (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, issue_id int NOT NULL, body text,
+	CONSTRAINT comment_issue_fkey FOREIGN KEY (issue_id) REFERENCES issue ON DELETE CASCADE);
+CREATE TABLE bookmark (id int PRIMARY KEY, issue_id int REFERENCES issue ON DELETE SET NULL);
+CREATE TABLE event (tenant_id int, at int, what text) PARTITION BY RANGE (at);
+CREATE TABLE event_1 PARTITION OF event FOR VALUES FROM (0) TO (100);
+CREATE TABLE event_2 (what text, at int, tenant_id int);
+ALTER TABLE event ATTACH PARTITION event_2 DEFAULT;
+CREATE TABLE base (id int);
+CREATE TABLE derived (extra text) INHERITS (base);
+CREATE TABLE setting (name text, value text);
+ALTER TABLE issue DROP COLUMN gone;
+SELECT deletion_guard.set_tenant_table('tenant', 'id', 'name', 'contact');
+SELECT deletion_guard.guard_table('tenant', 'id');
+SELECT deletion_guard.guard_table('issue', 'tenant_id');
+SELECT deletion_guard.guard_table('comment', tenant_path => ARRAY['comment_issue_fkey']);
+SELECT deletion_guard.guard_table('bookmark', tenant_path => ARRAY['bookmark_issue_id_fkey']);
+SELECT deletion_guard.guard_table('event', 'tenant_id');
+SELECT deletion_guard.guard_table('base');
+SELECT deletion_guard.guard_table('setting');
+CREATE SCHEMA future;
+SELECT * FROM deletion_guard.guard_schema('future', 'tenant_id', true);
+INSERT INTO tenant SELECT i, 'tenant ' || i, 'ops@' || i FROM generate_series(1, 5) i;
+INSERT INTO issue (tenant_id, title, m) SELECT 1 + i % 5, 'issue ' || i, 'ok' FROM generate_series(1, 50) i;
+INSERT INTO comment (issue_id, body) SELECT i, (SELECT string_agg(md5((i * j)::text), '') FROM generate_series(1, 200) j) FROM generate_series(1, 50) i;
+INSERT INTO bookmark SELECT i, i FROM generate_series(1, 50) i;
+INSERT INTO event SELECT 1 + i % 5, i * 4, 'event ' || i FROM generate_series(1, 50) i;
+INSERT INTO base VALUES (1), (2);
+INSERT INTO derived VALUES (3, 'three');
+INSERT INTO setting VALUES ('a', '1'), ('b', '2');
+SQL
+
+# Every row of every table, as text; the same question for every database.
+my $content = <<'SQL';
+SELECT 'tenant', t::text FROM tenant t UNION ALL
+SELECT 'issue', t::text FROM issue t UNION ALL
+SELECT 'comment', concat_ws(',', id, issue_id, md5(body)) FROM comment t UNION ALL
+SELECT 'bookmark', t::text FROM bookmark t UNION ALL
+SELECT tableoid::regclass::text, concat_ws(',', tenant_id, at, what) FROM event t UNION ALL
+SELECT 'base', t::text FROM ONLY base t UNION ALL
+SELECT 'derived', t::text FROM derived t UNION ALL
+SELECT 'setting', t::text FROM setting t ORDER BY 1, 2
+SQL
+my $deletions = 'SELECT id, statement, rows, tenants, state FROM deletion_guard.deletion WHERE id <= 8 ORDER BY id';
+my $triggers = q(SELECT tgrelid::regclass, tgname, tgenabled, tgparentid <> 0 FROM pg_trigger
+	WHERE tgname LIKE 'deletion_guard%' AND tgrelid::regclass::text !~ 'deletion_guard' ORDER BY tgrelid::regclass::text, tgname);
+my $config = q(SELECT relation, tenant_source, is_tenant_table FROM deletion_guard.guarded_table ORDER BY relation::text);
+my $original = $node->safe_psql('app', $content);
+
+$node->safe_psql('app', $_) for 'DELETE FROM event WHERE tenant_id = 2', 'DELETE FROM tenant WHERE id IN (2, 3)',
+  'DELETE FROM base', "DELETE FROM setting WHERE name = 'a'", 'TRUNCATE event', 'DELETE FROM issue WHERE id = 4';
+$node->safe_psql('app', 'SELECT * FROM deletion_guard.undelete(1)');
+my $expected = join "\n--\n", map { $node->safe_psql('app', $_) } $deletions, $triggers, $config, $content;
+
+# A database that a dump was restored into is what the first one was: it tells
+# the same, goes on guarding, and gives back what was deleted in the other.
+sub check
+{
+	my ($db, $how) = @_;
+
+	is(join("\n--\n", map { $node->safe_psql($db, $_) } $deletions, $triggers, $config, $content), $expected,
+		"$how: rows, deletions and protection are the same");
+	my ($ret, $out, $err) = $node->psql($db, 'SELECT ok, problem FROM deletion_guard.verify_ledger()');
+	is($out, 't|', "$how: the ledger's chain holds") or diag($err);
+	for my $id (6, 5, 4, 3, 2)
+	{
+		my ($r, $o, $e) = $node->psql($db, "SELECT * FROM deletion_guard.undelete($id)");
+		is($e, '', "$how: undelete of deletion $id");
+	}
+	is($node->safe_psql($db, $content), $original, "$how: everything is back");
+	$node->safe_psql($db, 'DELETE FROM tenant WHERE id = 4');
+	is($node->safe_psql($db, 'SELECT max(id) FROM deletion_guard.deletion'), 7,
+		"$how: a new deletion has the next number");
+	isnt($node->psql($db, 'DROP TABLE issue'), 0, "$how: guarded tables cannot be dropped");
+	$node->safe_psql($db, 'CREATE TABLE future.thing (tenant_id int)');
+	is($node->safe_psql($db, "SELECT tenant_source FROM deletion_guard.guarded_table WHERE relation = 'future.thing'::regclass"),
+		'column tenant_id', "$how: new tables are guarded as they were");
+	$node->safe_psql($db, 'DELETE FROM issue; SELECT * FROM deletion_guard.undelete(8)');
+	return;
+}
+
+sub pg_dump { return $node->command_ok([ 'pg_dump', '-d', $node->connstr('app'), @_ ], "pg_dump @_") }
+
+sub fresh { $node->safe_psql('postgres', "CREATE DATABASE $_[0]"); return $_[0] }
+
+# Runs a program that must not say a word.
+sub quiet_ok
+{
+	my ($how, @command) = @_;
+	my ($stdout, $stderr);
+
+	my $ok = run_log(\@command, '>', \$stdout, '2>', \$stderr);
+	ok($ok && $stderr !~ /error/i, "$how: no errors") or diag($stderr);
+	return;
+}
+
+# --- whole dumps -----------------------------------------------------------
+
+for my $options ([], ['--inserts'], ['--column-inserts', '--rows-per-insert=7'], ['--disable-triggers'], ['--no-owner', '--no-privileges'])
+{
+	my $how = "plain @$options";
+	my $db = fresh('plain_' . ($options->[0] // 'copy') =~ tr/a-z//cdr);
+
+	pg_dump('-f', "$dir/$db.sql", @$options);
+
+	# many INSERTs into one table of the extension's: only where asked for
+	my $pgoptions = grep({ /insert/ } @$options) ? '-c deletion_guard.restoring=on' : '';
+	quiet_ok($how, 'env', "PGOPTIONS=$pgoptions", 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($db), '-f', "$dir/$db.sql");
+	check($db, $how);
+}
+
+pg_dump('-Fc', '-f', "$dir/app.dump");
+pg_dump('-Fd', '-f', "$dir/app.dir");
+my $db = fresh('custom');
+quiet_ok('custom', 'pg_restore', '-d', $node->connstr($db), "$dir/app.dump");
+check($db, 'custom');
+$db = fresh('parallel');
+quiet_ok('parallel', 'pg_restore', '-j', '3', '-d', $node->connstr($db), "$dir/app.dir");
+check($db, 'parallel');
+$db = fresh('single');
+quiet_ok('single transaction', 'pg_restore', '-1', '-d', $node->connstr($db), "$dir/app.dump");
+check($db, 'single transaction');
+$db = fresh('sections');
+quiet_ok("section $_", 'pg_restore', "--section=$_", '-d', $node->connstr($db), "$dir/app.dump") for qw(pre-data data post-data);
+check($db, 'sections');
+
+# --- over what is there ----------------------------------------------------
+
+# --clean drops the tables that it then makes anew, the bin included. That is
+# refused, whatever is set: a dump goes into a new database.
+my $before = $node->safe_psql('custom', $content);
+for my $options ('', '-c deletion_guard.ddl=allow -c deletion_guard.restoring=on')
+{
+	local $ENV{PGOPTIONS} = $options;
+	my $stderr;
+
+	my $ok = run_log([ 'pg_restore', '--clean', '--if-exists', '-1', '-d', $node->connstr('custom'), "$dir/app.dump" ], '2>', \$stderr);
+	ok(!$ok, "clean: refused $options");
+	like($stderr, qr/guarded against deletion|belongs to deletion_guard/, 'clean: says why');
+	is($node->safe_psql('custom', $content), $before, 'clean: nothing has changed');
+}
+
+# --data-only, into tables that were restored before. As replica, so that foreign
+# keys do not mind the order of tables; --disable-triggers would switch off what
+# protects deletion_guard's own tables, and is refused there.
+$db = fresh('dataonly');
+quiet_ok('schema only', 'pg_restore', '-s', '-d', $node->connstr($db), "$dir/app.dump");
+quiet_ok('data only', 'env', 'PGOPTIONS=-c session_replication_role=replica', 'pg_restore', '-a',
+	'-d', $node->connstr($db), "$dir/app.dump");
+check($db, 'data only');
+
+# --- what is left out ------------------------------------------------------
+
+# Without what is in the bin: the protection is there, undelete says what is not.
+pg_dump('--exclude-table-data=deletion_guard_bin.*', '-f', "$dir/nobin.sql");
+$db = fresh('nobin');
+quiet_ok('without the bin', 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($db), '-f', "$dir/nobin.sql");
+my ($ret, $stdout, $stderr) = $node->psql($db, 'SELECT * FROM deletion_guard.undelete(3)');
+like($stderr, qr/holds 0 rows of deletion 3/, 'without the bin: old deletions cannot be undone');
+$node->safe_psql($db, 'DELETE FROM tenant WHERE id = 4; SELECT * FROM deletion_guard.undelete(7)');
+
+done_testing();
