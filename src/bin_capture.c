@@ -9,8 +9,10 @@
  *
  * A row that moves to another partition by UPDATE is not a deletion. It does
  * not reach the transition table of a DELETE; the row trigger tells it by the
- * mark that heap_delete() leaves in such a tuple. MERGE is a case of its own
- * (guard_merge.c).
+ * mark that heap_delete() leaves in such a tuple, or, in logical replication,
+ * by what the worker is applying. (Where the publisher's table is partitioned,
+ * too, it sends a DELETE and an INSERT; that is a deletion here.) MERGE is a
+ * case of its own (guard_merge.c).
  */
 #include "bin.h"
 
@@ -20,6 +22,7 @@
 #include "commands/trigger.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "replication/logicalworker.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -353,6 +356,31 @@ dg_capture_statement(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Is a logical replication worker applying an UPDATE? Where that moves a row to
+ * another partition, the worker deletes it and inserts it there, without the
+ * mark that other sessions leave in it. Only the worker's error context tells
+ * what it is doing. With any other context on top, the row was deleted by a
+ * function that the worker called.
+ */
+static bool
+applying_update(void)
+{
+	char	   *context;
+
+	if (!IsLogicalWorker() || error_context_stack == NULL || error_context_stack->previous != NULL)
+		return false;
+	context = GetErrorContextStack();
+	return context != NULL && strstr(context, "UPDATE") != NULL && strstr(context, "DELETE") == NULL;
+}
+
+static bool
+has_moved(TriggerData *trigdata)
+{
+	return ItemPointerIndicatesMovedPartitions(&trigdata->tg_trigtuple->t_data->t_ctid) ||
+		(trigdata->tg_relation->rd_rel->relispartition && applying_update());
+}
+
+/*
  * AFTER DELETE, row: captures one row, unless it has moved to another
  * partition.
  */
@@ -362,7 +390,7 @@ dg_capture_row(PG_FUNCTION_ARGS)
 	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE | TRIGGER_EVENT_ROW,
 										 DG_TRIGGER_CAPTURE_ROW, "capture_row");
 
-	if (!ItemPointerIndicatesMovedPartitions(&trigdata->tg_trigtuple->t_data->t_ctid))
+	if (!has_moved(trigdata))
 		capture_row(trigdata->tg_relation, trigdata->tg_trigslot, false);
 	return PointerGetDatum(NULL);
 }

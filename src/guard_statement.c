@@ -11,6 +11,10 @@
  * Until the client sends the next message, everything then counts as that one
  * statement.
  *
+ * Logical replication applies changes of rows, not statements: what its workers
+ * delete in one transaction is one deletion. The queries that triggers run
+ * there, ours among them, are not statements either.
+ *
  * Whose deletion it is: the role of the query whose end fires the triggers. The
  * role that a trigger runs as is not always that: from PostgreSQL 18 on it is
  * the one that was active when the trigger was queued, and for rows that a
@@ -20,6 +24,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "replication/logicalworker.h"
 
 static DgNesting nesting = {0, InvalidOid};
 static uint64 serial = 0;
@@ -39,7 +44,7 @@ dg_statement_init(void)
 void
 dg_statement_begin(void)
 {
-	if (nesting.depth > 0 || GetCurrentStatementStartTimestamp() == loaded_during)
+	if (nesting.depth > 0 || IsLogicalWorker() || GetCurrentStatementStartTimestamp() == loaded_during)
 		return;
 	loaded_during = 0;
 	serial++;

@@ -124,8 +124,8 @@ for my $options ([], ['--inserts'], ['--column-inserts', '--rows-per-insert=7'],
 	pg_dump('-f', "$dir/$db.sql", @$options);
 
 	# many INSERTs into one table of the extension's: only where asked for
-	local $ENV{PGOPTIONS} = grep({ /insert/ } @$options) ? '-c deletion_guard.restoring=on' : '';
-	quiet_ok($how, 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($db), '-f', "$dir/$db.sql");
+	my $pgoptions = grep({ /insert/ } @$options) ? '-c deletion_guard.restoring=on' : '';
+	quiet_ok($how, 'env', "PGOPTIONS=$pgoptions", 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($db), '-f', "$dir/$db.sql");
 	check($db, $how);
 }
 
