@@ -230,7 +230,10 @@ CREATE FOREIGN DATA WRAPPER nowhere;
 CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
 CREATE FOREIGN TABLE foreign_table (id int NOT NULL, at int NOT NULL, tenant_id int NOT NULL) SERVER nowhere;
 SELECT deletion_guard.guard_table('foreign_table'); -- fails
-ALTER TABLE reading_rest ATTACH PARTITION foreign_table FOR VALUES IN (99); -- fails
+CREATE TABLE loose (id int, at int, tenant_id int) PARTITION BY LIST (tenant_id);
+SELECT deletion_guard.guard_table('loose', 'tenant_id');
+ALTER TABLE loose ATTACH PARTITION foreign_table FOR VALUES IN (99); -- fails
+CREATE FOREIGN TABLE foreign_part PARTITION OF loose FOR VALUES IN (98) SERVER nowhere; -- fails
 
 \c :maintenance_db
 DROP DATABASE regress_dg_bypass_dml;
