@@ -107,6 +107,7 @@ typedef void (*DgRowsDisplace) (Relation rel, TupleTableSlot *slot);
 typedef bool (*DgRowsRefuse) (void *arg, TupleTableSlot *slot);
 
 extern DgRowsWriter *dg_rows_writer_begin(DgOnConflict on_conflict, DgRowsDisplace displace);
+extern void dg_rows_writer_expect_no_conflict(DgRowsWriter *writer);
 extern DgRowsTarget *dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 										   const DgSourceColumn *columns, int ncolumns);
 extern void dg_rows_writer_fire_triggers(DgRowsWriter *writer);

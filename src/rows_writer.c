@@ -74,6 +74,7 @@ struct DgRowsWriter
 	List	   *targets;
 	DgRowsForeignKeys *fkeys;
 	DgRowsDisplace displace;
+	bool		expect_no_conflict;
 	bool		fire_triggers;	/* of the application */
 	int64		nconflicts;
 	StringInfoData conflicts;	/* the first of them */
@@ -95,6 +96,17 @@ dg_rows_writer_begin(DgOnConflict on_conflict, DgRowsDisplace displace)
 	initStringInfo(&writer->conflicts);
 	AfterTriggerBeginQuery();
 	return writer;
+}
+
+/*
+ * Says that no conflict is expected: then a row whose key a live row has is the
+ * server's unique violation, and the caller, who has begun a subtransaction,
+ * tries again without this. Asking the indexes first takes a third of the time.
+ */
+void
+dg_rows_writer_expect_no_conflict(DgRowsWriter *writer)
+{
+	writer->expect_no_conflict = true;
 }
 
 /*
@@ -196,7 +208,7 @@ leaf_of(DgRowsTarget *target, ResultRelInfo *rri)
 	leaf->rri = rri;
 	if (rri->ri_RelationDesc->rd_rel->relhasindex && rri->ri_IndexRelationDescs == NULL)
 		ExecOpenIndices(rri, false);
-	leaf->arbiters = dg_rows_arbiters(rri);
+	leaf->arbiters = target->writer->expect_no_conflict ? NIL : dg_rows_arbiters(rri);
 	leaf->pending = dg_rows_pending_make(leaf->arbiters);
 	leaf->existing = table_slot_create(rri->ri_RelationDesc, NULL);
 	rri->ri_TrigDesc = dg_rows_triggers(rri->ri_TrigDesc, target->handled, target->writer->fire_triggers);
