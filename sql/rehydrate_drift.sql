@@ -104,7 +104,7 @@ SET session_replication_role = replica;
 DELETE FROM label;
 DELETE FROM colour;
 RESET session_replication_role;
-SELECT failure(format('SELECT deletion_guard.rehydrate(''3'', %L, relations => ''{site,project,issue}'')', :'archive'), ', (1)');
+SELECT failure(format('SELECT deletion_guard.rehydrate(''3'', %L, relations => ''{site,project,issue}'')', :'archive'), :'dir');
 SELECT relation, tenant, found, restored, problem
 FROM deletion_guard.rehydrate('3', :'archive', relations => '{site,project,issue}', with_referenced => true)
 WHERE found IS NOT NULL ORDER BY tenant, relation::text;

@@ -311,8 +311,8 @@ check_counts(const DgRestore *call)
 	}
 }
 
-void
-dg_restore_run(DgRestore *call)
+static void
+restore(DgRestore *call, bool expect_no_conflict)
 {
 	int			ntables = dg_archive_table_count(call->archive->archive);
 	int			level = dg_rehydrate_settings();
@@ -327,6 +327,8 @@ dg_restore_run(DgRestore *call)
 	dg_rows_writer_hint(call->writer, call->with_referenced ?
 						"Nothing was restored. The archive does not have these rows either, or they are of other tenants: rehydrate those too." :
 						"Nothing was restored. Rehydrate the tenants that these rows are of, or bring in rows of shared tables with with_referenced => true.");
+	if (expect_no_conflict)
+		dg_rows_writer_expect_no_conflict(call->writer);
 	if (call->fire_triggers)
 		dg_rows_writer_fire_triggers(call->writer);
 	open_targets(call);
@@ -342,6 +344,84 @@ dg_restore_run(DgRestore *call)
 		raise_sequences(call);
 	dg_rehydrate_progress_end(call->archive);
 	AtEOXact_GUC(true, level);
+}
+
+/*
+ * Does the live tenant table have one of the tenants? Then some of their rows
+ * may well be there.
+ */
+static bool
+some_tenant_is_live(DgRestore *call)
+{
+	Oid			tenant_table = dg_tenant_table()->relid;
+	DgLiveQuery query;
+	bool		found;
+
+	if (!OidIsValid(tenant_table))
+		return false;
+	dg_finder_live_query(dg_finder_get(&call->plan->finders, tenant_table, NIL, call->plan->tenants),
+						 &call->plan->finders, call->plan->tenants, "1", &query);
+	SPI_connect();
+	dg_spi_execute(psprintf("%s LIMIT 1", query.sql), 1, &query.type, &query.tenants, NULL);
+	found = SPI_processed > 0;
+	SPI_finish();
+	return found;
+}
+
+/*
+ * Restores in the hope that no live row has the key of a row of the archive:
+ * then no index need be asked before each row. False if one had; then nothing
+ * was done.
+ */
+static bool
+restore_hopefully(DgRestore *call)
+{
+	MemoryContext old = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool restored = true;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(old);
+	PG_TRY();
+	{
+		restore(call, true);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(call->context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		dg_rehydrate_abandon(call->archive);
+		MemoryContextSwitchTo(call->context);
+		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION &&
+			error->sqlerrcode != ERRCODE_EXCLUSION_VIOLATION)
+			ReThrowError(error);
+		call->destinations = NIL;
+		call->references = NULL;
+		restored = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	CurrentResourceOwner = owner;
+	return restored;
+}
+
+/*
+ * Restores all that the plan wants, or fails. Whoever wants something done
+ * about conflicts expects some; in a schema of its own there are none.
+ */
+void
+dg_restore_run(DgRestore *call)
+{
+	if (call->into_schema != NULL)
+		restore(call, true);
+	else if (call->on_conflict != DG_ON_CONFLICT_ERROR || some_tenant_is_live(call) ||
+			 !restore_hopefully(call))
+		restore(call, false);
 }
 
 /*

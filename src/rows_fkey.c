@@ -21,6 +21,7 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/tupmacs.h"
 #include "catalog/pg_constraint.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
@@ -37,46 +38,65 @@
 #define MAX_KEYS_BYTES	(32 * 1024 * 1024)
 #define NAMED_KEYS		3
 
-/* A key: its length, then for each column the length and the bytes. */
-typedef struct KeyEntry
-{
-	char	   *key;			/* hash key */
-	uint32		hash;
-	char		status;
-} KeyEntry;
-
 /*
- * A key's length is in front of it, and counts itself.
+ * A key: for each column the value's bytes, with their number in front where
+ * the type does not fix it. Short ones are kept where they are.
  */
-static inline uint32
-key_length(const char *key)
+#define INLINE_KEY		20
+
+typedef struct Key
 {
 	uint32		len;
+	char		bytes[INLINE_KEY];	/* or, of a longer one, a pointer */
+} Key;
 
-	memcpy(&len, key, sizeof(len));
-	return len;
+typedef struct KeyEntry
+{
+	uint32		hash;
+	char		status;
+	Key			key;			/* hash key */
+} KeyEntry;
+
+static inline const char *
+key_bytes(const Key *key)
+{
+	char	   *bytes;
+
+	if (key->len <= INLINE_KEY)
+		return key->bytes;
+	memcpy(&bytes, key->bytes, sizeof(bytes));
+	return bytes;
+}
+
+static inline void
+set_key_bytes(Key *key, char *bytes)
+{
+	if (key->len <= INLINE_KEY)
+		memcpy(key->bytes, bytes, key->len);
+	else
+		memcpy(key->bytes, &bytes, sizeof(bytes));
 }
 
 static inline uint32
-key_hash(const char *key)
+key_hash(const Key *key)
 {
-	return hash_bytes((const unsigned char *) key, key_length(key));
+	return hash_bytes((const unsigned char *) key_bytes(key), key->len);
 }
 
 static inline bool
-key_equal(const char *a, const char *b)
+key_equal(const Key *a, const Key *b)
 {
-	return key_length(a) == key_length(b) && memcmp(a, b, key_length(a)) == 0;
+	return a->len == b->len && memcmp(key_bytes(a), key_bytes(b), a->len) == 0;
 }
 
 #define SH_PREFIX keyset
 #define SH_ELEMENT_TYPE KeyEntry
-#define SH_KEY_TYPE char *
+#define SH_KEY_TYPE Key
 #define SH_KEY key
 #define SH_STORE_HASH
 #define SH_GET_HASH(tb, a) a->hash
-#define SH_HASH_KEY(tb, key) key_hash(key)
-#define SH_EQUAL(tb, a, b) key_equal(a, b)
+#define SH_HASH_KEY(tb, key) key_hash(&(key))
+#define SH_EQUAL(tb, a, b) key_equal(&(a), &(b))
 #define SH_SCOPE static inline
 #define SH_DECLARE
 #define SH_DEFINE
@@ -93,7 +113,8 @@ typedef struct KeySet
 	bool		byval[INDEX_MAX_KEYS];
 	Oid			types[INDEX_MAX_KEYS];
 	bool		full;			/* no more are added */
-	char	   *work;			/* the key at hand */
+	Key			key;			/* the one at hand, its bytes in work if it is long */
+	char	   *work;
 	Size		work_size;
 } KeySet;
 
@@ -146,52 +167,61 @@ keyset_make(MemoryContext parent, Relation rel, int nkeys, const AttrNumber *att
 	return set;
 }
 
-static void
-append_value(KeySet *set, uint32 *used, Datum value, int i)
+/*
+ * Makes room for so many more bytes of the key at hand.
+ */
+static inline char *
+extend_key(KeySet *set, Size size)
 {
-	Size		size;
-	const void *data;
+	char	   *at;
+
+	if (set->key.len + size > set->work_size)
+	{
+		set->work_size = (set->key.len + size) * 2;
+		set->work = repalloc(set->work, set->work_size);
+	}
+	at = set->work + set->key.len;
+	set->key.len += size;
+	return at;
+}
+
+static void
+append_value(KeySet *set, Datum value, int i)
+{
 	Datum		plain = value;
+	uint32		size;
+	char	   *at;
 
 	if (set->byval[i])
 	{
-		size = sizeof(Datum);
-		data = &value;
-	}
-	else if (set->len[i] == -1)
-	{
-		plain = PointerGetDatum(PG_DETOAST_DATUM_PACKED(value));
-		size = VARSIZE_ANY_EXHDR(DatumGetPointer(plain));
-		data = VARDATA_ANY(DatumGetPointer(plain));
-	}
-	else
-	{
-		size = datumGetSize(value, false, set->len[i]);
-		data = DatumGetPointer(value);
-	}
+		Datum		aligned = (Datum) 0;
 
-	if (*used + sizeof(uint32) + size > set->work_size)
-	{
-		set->work_size = (*used + sizeof(uint32) + size) * 2;
-		set->work = repalloc(set->work, set->work_size);
+		store_att_byval(&aligned, value, set->len[i]);
+		memcpy(extend_key(set, set->len[i]), &aligned, set->len[i]);
+		return;
 	}
-	memcpy(set->work + *used, &(uint32) {size}, sizeof(uint32));
-	memcpy(set->work + *used + sizeof(uint32), data, size);
-	*used += sizeof(uint32) + size;
+	if (set->len[i] == -1)
+		plain = PointerGetDatum(PG_DETOAST_DATUM_PACKED(value));
+	size = set->len[i] == -1 ? VARSIZE_ANY_EXHDR(DatumGetPointer(plain)) :
+		datumGetSize(value, false, set->len[i]);
+	at = extend_key(set, sizeof(size) + size);
+	memcpy(at, &size, sizeof(size));
+	memcpy(at + sizeof(size), set->len[i] == -1 ? VARDATA_ANY(DatumGetPointer(plain)) :
+		   DatumGetPointer(plain), size);
 	if (plain != value)
 		pfree(DatumGetPointer(plain));
 }
 
 /*
- * Makes the key of a row in set->work. Returns how many of its columns are
+ * Makes the key of a row the one at hand. Returns how many of its columns are
  * null; with any, there is no key.
  */
 static int
 make_key(KeySet *set, TupleTableSlot *slot)
 {
-	uint32		used = sizeof(uint32);
 	int			nulls = 0;
 
+	set->key.len = 0;
 	for (int i = 0; i < set->nkeys; i++)
 	{
 		bool		isnull;
@@ -200,9 +230,9 @@ make_key(KeySet *set, TupleTableSlot *slot)
 		if (isnull)
 			nulls++;
 		else if (nulls == 0)
-			append_value(set, &used, value, i);
+			append_value(set, value, i);
 	}
-	memcpy(set->work, &used, sizeof(used));
+	set_key_bytes(&set->key, set->work);
 	return nulls;
 }
 
@@ -213,12 +243,13 @@ static bool
 add_key(KeySet *set)
 {
 	bool		found;
-	KeyEntry   *entry = keyset_insert(set->keys, set->work, &found);
+	KeyEntry   *entry = keyset_insert(set->keys, set->key, &found);
 
 	if (found)
 		return false;
-	entry->key = MemoryContextAlloc(set->context, key_length(set->work));
-	memcpy(entry->key, set->work, key_length(set->work));
+	if (set->key.len > INLINE_KEY)
+		set_key_bytes(&entry->key, memcpy(MemoryContextAlloc(set->context, set->key.len),
+										  set->work, set->key.len));
 	set->full = MemoryContextMemAllocated(set->context, false) > MAX_KEYS_BYTES;
 	return true;
 }
@@ -238,35 +269,33 @@ keyset_forget(KeySet *set)
  * The values of a key, palloc'd; for a foreign key's slot.
  */
 static void
-key_values(KeySet *set, const char *key, TupleTableSlot *slot)
+key_values(KeySet *set, const Key *key, TupleTableSlot *slot)
 {
-	uint32		at = sizeof(uint32);
+	const char *at = key_bytes(key);
 
 	ExecClearTuple(slot);
 	for (int i = 0; i < set->nkeys; i++)
 	{
-		uint32		size;
+		uint32		size = set->len[i];
+		char	   *value;
 
-		memcpy(&size, key + at, sizeof(size));
-		at += sizeof(size);
-		if (set->byval[i])
-			memcpy(&slot->tts_values[i], key + at, sizeof(Datum));
-		else if (set->len[i] == -1)
-		{
-			char	   *value = palloc(VARHDRSZ + size);
-
-			SET_VARSIZE(value, VARHDRSZ + size);
-			memcpy(VARDATA(value), key + at, size);
-			slot->tts_values[i] = PointerGetDatum(value);
-		}
-		else
-		{
-			char	   *value = palloc(size);
-
-			memcpy(value, key + at, size);
-			slot->tts_values[i] = PointerGetDatum(value);
-		}
 		slot->tts_isnull[i] = false;
+		if (set->byval[i])
+		{
+			Datum		aligned = (Datum) 0;
+
+			memcpy(&aligned, at, size);
+			slot->tts_values[i] = fetch_att(&aligned, true, size);
+			at += size;
+			continue;
+		}
+		memcpy(&size, at, sizeof(size));
+		at += sizeof(size);
+		value = palloc(VARHDRSZ + size);
+		if (set->len[i] == -1)
+			SET_VARSIZE(value, VARHDRSZ + size);
+		memcpy(set->len[i] == -1 ? VARDATA(value) : value, at, size);
+		slot->tts_values[i] = PointerGetDatum(value);
 		at += size;
 	}
 	ExecStoreVirtualTuple(slot);
@@ -431,7 +460,7 @@ move_to_lookups(ForeignKey *fkey)
 			fkey->lookups = tuplestore_begin_heap(false, false, work_mem);
 			MemoryContextSwitchTo(context);
 		}
-		key_values(fkey->needed, entry->key, fkey->slot);
+		key_values(fkey->needed, &entry->key, fkey->slot);
 		tuplestore_puttupleslot(fkey->lookups, fkey->slot);
 		ExecClearTuple(fkey->slot);
 		MemoryContextReset(context);
@@ -498,7 +527,10 @@ lookup_query(ForeignKey *fkey)
 								 fkey->info->conpfeqop[i], psprintf("k.k%d", i + 1),
 								 fkey->needed->types[i]);
 	}
-	appendStringInfo(&buf, " FOR KEY SHARE OF p) LIMIT %d", NAMED_KEYS + 1);
+	appendStringInfoString(&buf, " FOR KEY SHARE OF p) ORDER BY ");
+	for (int i = 0; i < fkey->info->nkeys; i++)
+		appendStringInfo(&buf, "%sk%d", i > 0 ? ", " : "", i + 1);
+	appendStringInfo(&buf, " LIMIT %d", NAMED_KEYS + 1);
 	return buf.data;
 }
 
