@@ -96,6 +96,14 @@ CREATE TABLE child (id int) INHERITS (parent);
 SELECT * FROM guards WHERE relation::text IN ('parent', 'child');
 ALTER TABLE child NO INHERIT parent;
 SELECT * FROM guards WHERE relation::text IN ('parent', 'child');
+CREATE TABLE late_child (id int, more text);
+SELECT deletion_guard.guard_table('late_child');
+ALTER TABLE late_child INHERIT parent;
+SELECT * FROM guards WHERE relation::text IN ('parent', 'late_child');
+INSERT INTO late_child VALUES (1, 'once');
+DELETE FROM parent;
+SELECT * FROM deletion_guard.deleted_rows(NULL::parent);
+SELECT * FROM deletion_guard.deleted_rows(NULL::late_child);
 DROP FOREIGN DATA WRAPPER regress_dg_fdw CASCADE;
 
 -- New tables in CREATE SCHEMA.

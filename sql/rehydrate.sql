@@ -76,6 +76,33 @@ SELECT lose(1);
 SELECT count(*) > 0 AS done FROM deletion_guard.rehydrate('1', :'archive');
 SELECT nextval('project_id_seq');
 
+-- Triggers of the application fire if they are asked for.
+CREATE TABLE noise (said text);
+CREATE FUNCTION say() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO noise VALUES (format('%s %s %s %s', TG_WHEN, TG_TABLE_NAME, NEW.id, (SELECT count(*) FROM project WHERE site_id = 2)));
+	IF TG_WHEN = 'BEFORE' AND NEW.id = 4 THEN
+		RETURN NULL;
+	END IF;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER before BEFORE INSERT ON project FOR EACH ROW EXECUTE FUNCTION say();
+CREATE TRIGGER after AFTER INSERT ON project FOR EACH ROW EXECUTE FUNCTION say();
+CREATE TRIGGER named AFTER INSERT ON site FOR EACH ROW WHEN (NEW.name = 'site 2') EXECUTE FUNCTION say();
+SELECT lose(2);
+SELECT sum(restored) FROM deletion_guard.rehydrate('2', :'archive');
+TABLE noise;
+SELECT lose(2);
+SELECT relation, found, restored, skipped, problem
+FROM deletion_guard.rehydrate('2', :'archive', relations => '{project,site}', fire_triggers => true) WHERE tenant IS NOT NULL ORDER BY relation::text;
+TABLE noise;
+DROP TRIGGER before ON project;
+DROP TRIGGER after ON project;
+DROP TRIGGER named ON site;
+SELECT sum(restored) FROM deletion_guard.rehydrate('2', :'archive');
+TABLE before EXCEPT TABLE everything;
+
 -- A parent of the tenant's rows that is gone.
 SELECT lose(3);
 SET session_replication_role = replica;
@@ -119,7 +146,7 @@ GRANT SELECT, INSERT ON site, project, issue, comment TO regress_dg_reader;
 SET ROLE regress_dg_reader;
 SELECT failure(format('SELECT deletion_guard.rehydrate(''3'', %L)', :'archive'), :'dir');
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb),
+GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean),
 	deletion_guard.compare_tenant, deletion_guard.archive_contents TO regress_dg_reader;
 SET ROLE regress_dg_reader;
 SELECT failure(format('SELECT deletion_guard.%s', format(call, :'archive')), :'dir') FROM

@@ -54,29 +54,35 @@ FROM deletion_guard.verify() WHERE ok AND check_name <> 'preload';
 -- refuses to do is done here to the catalogs.
 SET allow_system_table_mods = on;
 BEGIN;
+SET LOCAL deletion_guard.ddl = allow;  -- else catalogs are not written by hand
 UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'tag'::regclass AND tgname = 'deletion_guard_capture';
 UPDATE pg_trigger SET tgenabled = 'O' WHERE tgrelid = 'event_1'::regclass AND tgname = 'deletion_guard_capture_row';
 UPDATE pg_trigger SET tgenabled = 'R' WHERE tgrelid = 'machine'::regclass AND tgname = 'deletion_guard_capture_row';
 UPDATE pg_trigger SET tgname = 'away' WHERE tgrelid = 'event_2'::regclass AND tgname = 'deletion_guard_truncate';
 UPDATE pg_trigger SET tgfoid = 'deletion_guard.capture_row'::regproc WHERE tgrelid = 'issue'::regclass AND tgname = 'deletion_guard_capture';
+SET LOCAL deletion_guard.ddl = refuse;
 TABLE problem;
 ROLLBACK;
 BEGIN;
+SET LOCAL deletion_guard.ddl = allow;  -- else catalogs are not written by hand
 UPDATE pg_event_trigger SET evtenabled = 'O' WHERE evtname = 'deletion_guard_ddl_start';
 UPDATE pg_event_trigger SET evtname = 'away' WHERE evtname = 'deletion_guard_ddl_end';
 UPDATE pg_proc SET prosrc = 'dg_verify' WHERE oid = 'deletion_guard.protect'::regproc;
 UPDATE pg_proc SET probin = 'somewhere' WHERE oid = 'deletion_guard.capture_row'::regproc;
 UPDATE pg_proc SET proowner = 'regress_dg_verify_app'::regrole WHERE oid = 'deletion_guard.capture_truncate'::regproc;
 DELETE FROM pg_depend WHERE objid = 'deletion_guard.capture_statement'::regproc AND deptype = 'e';
+SET LOCAL deletion_guard.ddl = refuse;
 TABLE problem;
 ROLLBACK;
 BEGIN;
+SET LOCAL deletion_guard.ddl = allow;  -- else catalogs are not written by hand
 UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'deletion_guard.ledger'::regclass AND tgname = 'deletion_guard_protect';
 UPDATE pg_trigger SET tgname = 'away' WHERE tgrelid = 'deletion_guard_bin.bin_1_tag'::regclass AND tgname = 'deletion_guard_protect_row';
 CREATE TRIGGER spy BEFORE UPDATE ON country FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
 UPDATE pg_trigger SET tgrelid = 'deletion_guard.deletion_part'::regclass WHERE tgname = 'spy';
 UPDATE pg_class SET relowner = 'regress_dg_verify_app'::regrole WHERE oid = 'deletion_guard.hold'::regclass;
 UPDATE pg_class SET relforcerowsecurity = true WHERE oid = 'deletion_guard.authority'::regclass;
+SET LOCAL deletion_guard.ddl = refuse;
 TABLE problem;
 ROLLBACK;
 RESET allow_system_table_mods;

@@ -348,13 +348,16 @@ restore_links(Undelete *call, DgRowsWriter *writer)
 }
 
 static void
-restore_parts(Undelete *call)
+restore_parts(Undelete *call, bool expect_no_conflict)
 {
 	DgRowsWriter *writer = dg_rows_writer_begin(call->on_conflict, dg_bin_capture_row);
 	List	   *bins = NIL;
 	List	   *targets = NIL;
 	int			first = 0;
 	ListCell   *lc;
+
+	if (expect_no_conflict)
+		dg_rows_writer_expect_no_conflict(writer);
 
 	/* all tables first: the writer knows then which rows refer to which */
 	foreach(lc, call->parts)
@@ -401,6 +404,75 @@ describe_failure(ErrorData *error)
 }
 
 /*
+ * Forgets what a first try has counted.
+ */
+static void
+start_over(Undelete *call)
+{
+	ListCell   *lc;
+
+	call->reports = NIL;
+	call->rows = call->links = 0;
+	foreach(lc, call->parts)
+	{
+		Part	   *part = lfirst(lc);
+
+		part->seen = part->left = 0;
+	}
+}
+
+/*
+ * Restores in the hope that no live row has the key of a saved one, as is
+ * usual: then no index need be asked before each row. False if one had; then
+ * nothing was done.
+ */
+static bool
+restore_parts_hopefully(Undelete *call)
+{
+	MemoryContext old = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool restored = true;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(old);
+	PG_TRY();
+	{
+		restore_parts(call, true);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(call->context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(call->context);
+		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION &&
+			error->sqlerrcode != ERRCODE_EXCLUSION_VIOLATION)
+			ReThrowError(error);
+		start_over(call);
+		restored = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	CurrentResourceOwner = owner;
+	return restored;
+}
+
+/*
+ * Restores all of it or fails.
+ */
+static void
+restore_all(Undelete *call)
+{
+	/* whoever wants something done about conflicts expects some */
+	if (call->on_conflict != DG_ON_CONFLICT_ERROR || !restore_parts_hopefully(call))
+		restore_parts(call, false);
+}
+
+/*
  * The same in a subtransaction that is rolled back, whatever happens.
  */
 static void
@@ -413,7 +485,7 @@ restore_parts_dry(Undelete *call)
 	MemoryContextSwitchTo(old);
 	PG_TRY();
 	{
-		restore_parts(call);
+		restore_all(call);
 		RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -499,7 +571,7 @@ undelete(FunctionCallInfo fcinfo, const char *condition, int nargs, Oid *types, 
 		restore_parts_dry(&call);
 	else
 	{
-		restore_parts(&call);
+		restore_all(&call);
 		dg_ledger_append("undelete", psprintf("{\"first_deletion\": %lld, \"rows\": %lld, \"links\": %lld}",
 											  (long long) ((Part *) linitial(call.parts))->deletion,
 											  (long long) call.rows, (long long) call.links));

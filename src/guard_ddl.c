@@ -153,23 +153,29 @@ follow_rename(RenameStmt *stmt)
  */
 
 /*
- * The guard of a table that this one has come to inherit from.
+ * The guarded tables that this one inherits from, other than as a partition.
  */
-static bool
-guarded_parent(Oid relid, DgGuard **guard)
+static List *
+guarded_parents(Oid relid)
 {
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(relid)};
-	bool		isnull;
+	List	   *parents = NIL;
 
+	if (get_rel_relispartition(relid) || !has_superclass(relid))
+		return NIL;
 	dg_spi_execute("SELECT g.relation FROM pg_inherits i"
 				   " JOIN deletion_guard.guard g ON g.relation = i.inhparent"
-				   " WHERE i.inhrelid = $1 ORDER BY i.inhseqno LIMIT 1", 1, types, values, NULL);
-	if (SPI_processed == 0)
-		return false;
-	*guard = dg_guard_lookup(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
-														   SPI_tuptable->tupdesc, 1, &isnull)));
-	return true;
+				   " WHERE i.inhrelid = $1 ORDER BY i.inhseqno", 1, types, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+
+		parents = lappend_oid(parents,
+							  DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+															 SPI_tuptable->tupdesc, 1, &isnull)));
+	}
+	return parents;
 }
 
 /*
@@ -275,20 +281,30 @@ static void
 follow_table(Oid relid)
 {
 	char		relkind = get_rel_relkind(relid);
+	List	   *parents;
 	DgGuard    *guard;
 	char	   *tenant_column;
+	ListCell   *lc;
 
 	if ((relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE &&
 		 relkind != RELKIND_FOREIGN_TABLE) ||
 		get_rel_persistence(relid) == RELPERSISTENCE_TEMP)
 		return;
-	guard = dg_guard_lookup(relid);
-	if (guard->guarded || guarded_parent(relid, &guard))
+	parents = guarded_parents(relid);
+	foreach(lc, parents)
 	{
+		guard = dg_guard_lookup(lfirst_oid(lc));
 		if (dg_guard_is_complete(guard->root))
 			follow_members(guard->relid, guard);
 	}
-	else
+
+	guard = dg_guard_lookup(relid);
+	if (guard->guarded)
+	{
+		if (dg_guard_is_complete(guard->root))
+			follow_members(relid, guard);
+	}
+	else if (parents == NIL)
 	{
 		follow_members(relid, NULL);
 		if (relkind != RELKIND_FOREIGN_TABLE && !get_rel_relispartition(relid) &&

@@ -86,7 +86,8 @@ is_plain_insert(const PlannedStmt *stmt)
 
 /*
  * The catalogs that hold the guard triggers, and what they need to fire. A
- * superuser may write catalogs by hand; whatever else that breaks, not these.
+ * superuser may write catalogs by hand; whatever else that breaks, not these,
+ * unless he has said with allow_system_table_mods that he means it.
  */
 static bool
 is_catalog_of_triggers(Oid relid)
@@ -98,7 +99,7 @@ is_catalog_of_triggers(Oid relid)
 static void
 refuse_catalog(Oid relid)
 {
-	if (dg_ddl == DG_DDL_ALLOW || creating_extension || !dg_installed())
+	if (dg_ddl == DG_DDL_ALLOW || allowSystemTableMods || creating_extension || !dg_installed())
 		return;
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_GUARDED_OBJECT),

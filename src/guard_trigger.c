@@ -258,14 +258,19 @@ dg_guard_enable_trigger(Oid relid, const char *name)
 }
 
 /*
- * Has the guarded table all of the triggers that each has? It has not while
+ * Has the guarded table the triggers that every one has? It has not while
  * pg_restore is on its way to making them.
  */
 bool
 dg_guard_is_complete(Oid relid)
 {
-	return trigger_state(relid, DG_TRIGGER_TRUNCATE) != NO_TRIGGER &&
-		(get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE ||
-		 trigger_state(relid, DG_TRIGGER_CAPTURE_ROW) != NO_TRIGGER) &&
-		(needs_row_trigger(relid) || trigger_state(relid, DG_TRIGGER_CAPTURE) != NO_TRIGGER);
+	if (trigger_state(relid, DG_TRIGGER_TRUNCATE) == NO_TRIGGER)
+		return false;
+	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
+		return true;
+
+	/* which of the two does the work may be what is about to be changed */
+	return trigger_state(relid, DG_TRIGGER_CAPTURE_ROW) == TRIGGER_FIRES_ALWAYS ||
+		(trigger_state(relid, DG_TRIGGER_CAPTURE_ROW) != NO_TRIGGER &&
+		 trigger_state(relid, DG_TRIGGER_CAPTURE) != NO_TRIGGER);
 }

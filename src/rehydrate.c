@@ -57,24 +57,32 @@ put_line(ReturnSetInfo *rsinfo, Oid relid, const char *tenant, const DgCount *co
 }
 
 /*
+ * Adds to what a person should know about some rows.
+ */
+static void
+add_problem(StringInfo buf, const char *one, const char *many, int64 rows)
+{
+	if (rows > 0)
+		appendStringInfo(buf, "%s%lld %s", buf->len > 0 ? "; " : "", (long long) rows,
+						 rows == 1 ? one : many);
+}
+
+/*
  * What a person should know about some rows, palloc'd; NULL if nothing.
  */
 static char *
 problem_of(const DgDestination *destination, const DgCount *count)
 {
 	StringInfoData buf;
-	int64		conflicts = count->skipped - count->purged;
 
 	initStringInfo(&buf);
-	if (conflicts > 0)
-		appendStringInfo(&buf, ngettext("%lld row was not restored: a different live row has its key",
-										"%lld rows were not restored: different live rows have their keys",
-										conflicts), (long long) conflicts);
-	if (count->purged > 0)
-		appendStringInfo(&buf, ngettext("%s%lld row was purged (purge %lld) and stays away",
-										"%s%lld rows were purged (purge %lld) and stay away",
-										count->purged), conflicts > 0 ? "; " : "",
-						 (long long) count->purged, (long long) destination->purge);
+	add_problem(&buf, "row was not restored: a different live row has its key",
+				"rows were not restored: different live rows have their keys",
+				count->skipped - count->purged - count->suppressed);
+	add_problem(&buf, psprintf("row was purged (purge %lld) and stays away", (long long) destination->purge),
+				psprintf("rows were purged (purge %lld) and stay away", (long long) destination->purge),
+				count->purged);
+	add_problem(&buf, "row was suppressed by a trigger", "rows were suppressed by triggers", count->suppressed);
 	if (destination->shared && buf.len == 0)
 		appendStringInfoString(&buf, "rows that the tenants' rows refer to and that were gone");
 	return buf.len > 0 ? buf.data : NULL;
@@ -190,11 +198,13 @@ read_arguments(FunctionCallInfo fcinfo, DgRestore *call)
 	dg_require_argument(fcinfo, 3, "on_conflict");
 	dg_require_argument(fcinfo, 5, "dry_run");
 	dg_require_argument(fcinfo, 6, "with_referenced");
+	dg_require_argument(fcinfo, 8, "fire_triggers");
 	call->on_conflict = dg_rows_on_conflict(text_to_cstring(PG_GETARG_TEXT_PP(3)));
 	if (!PG_ARGISNULL(4))
 		call->into_schema = pstrdup(NameStr(*PG_GETARG_NAME(4)));
 	call->dry_run = PG_GETARG_BOOL(5);
 	call->with_referenced = PG_GETARG_BOOL(6);
+	call->fire_triggers = PG_GETARG_BOOL(8);
 	if (call->into_schema != NULL && call->with_referenced)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -242,7 +252,7 @@ rehydrate(FunctionCallInfo fcinfo, DgTenants *tenants)
 /*
  * rehydrate(tenant text, archive text, relations regclass[], on_conflict text,
  *			 into_schema name, dry_run boolean, with_referenced boolean,
- *			 mapping jsonb)
+ *			 mapping jsonb, fire_triggers boolean)
  */
 Datum
 dg_rehydrate(PG_FUNCTION_ARGS)
@@ -266,7 +276,8 @@ dg_rehydrate_tenants(PG_FUNCTION_ARGS)
 
 /*
  * rehydrate_once(run text, tenants text[], archive text, relations regclass[],
- *				  on_conflict text, with_referenced boolean, mapping jsonb)
+ *				  on_conflict text, with_referenced boolean, mapping jsonb,
+ *				  fire_triggers boolean)
  */
 Datum
 dg_rehydrate_once(PG_FUNCTION_ARGS)
@@ -282,10 +293,12 @@ dg_rehydrate_once(PG_FUNCTION_ARGS)
 	dg_require_argument(fcinfo, 2, "archive");
 	dg_require_argument(fcinfo, 4, "on_conflict");
 	dg_require_argument(fcinfo, 5, "with_referenced");
+	dg_require_argument(fcinfo, 7, "fire_triggers");
 	run = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	tenants = dg_tenants_of_array(PG_GETARG_ARRAYTYPE_P(1));
 	call.on_conflict = dg_rows_on_conflict(text_to_cstring(PG_GETARG_TEXT_PP(4)));
 	call.with_referenced = PG_GETARG_BOOL(5);
+	call.fire_triggers = PG_GETARG_BOOL(7);
 	call.context = CurrentMemoryContext;
 	InitMaterializedSRF(fcinfo, 0);
 	dg_lock_tenants(dg_tenant_list(tenants));

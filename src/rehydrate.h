@@ -231,7 +231,8 @@ typedef struct DgCount
 	int64		restored;
 	int64		identical;
 	int64		skipped;
-	int64		purged;			/* of the skipped */
+	int64		purged;			/* of the skipped: left out as purged, */
+	int64		suppressed;		/* and by triggers */
 } DgCount;
 
 /* A table that rows go to. */
@@ -253,6 +254,7 @@ typedef struct DgRestore
 	char	   *into_schema;	/* or NULL */
 	bool		dry_run;
 	bool		with_referenced;
+	bool		fire_triggers;
 	MemoryContext context;		/* of the plan and the counts */
 	DgRehydrateArchive *archive;
 	DgRehydratePlan *plan;

@@ -163,6 +163,10 @@ write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
 			count->purged++;
 			count->skipped++;
 			break;
+		case DG_ROW_SUPPRESSED:
+			count->suppressed++;
+			count->skipped++;
+			break;
 		case DG_ROW_SKIPPED:
 		case DG_ROW_CONFLICT:
 			count->skipped++;
@@ -322,7 +326,9 @@ dg_restore_run(DgRestore *call)
 	call->writer = dg_rows_writer_begin(call->on_conflict, dg_bin_capture_row);
 	dg_rows_writer_hint(call->writer, call->with_referenced ?
 						"Nothing was restored. The archive does not have these rows either, or they are of other tenants: rehydrate those too." :
-						"Nothing was restored. DgRestore the tenants that these rows are of, or bring in rows of shared tables with with_referenced => true.");
+						"Nothing was restored. Rehydrate the tenants that these rows are of, or bring in rows of shared tables with with_referenced => true.");
+	if (call->fire_triggers)
+		dg_rows_writer_fire_triggers(call->writer);
 	open_targets(call);
 	dg_rehydrate_progress_begin(call->archive, call->plan);
 	dg_rehydrate_read(call->archive, call->plan, write_row, call);

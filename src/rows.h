@@ -27,6 +27,7 @@ typedef enum DgRowOutcome
 	DG_ROW_IDENTICAL,			/* a live row has the same key and content */
 	DG_ROW_SKIPPED,				/* a different live row has the key */
 	DG_ROW_REFUSED,				/* by the caller's DgRowsRefuse */
+	DG_ROW_SUPPRESSED,			/* by a trigger of the application */
 	DG_ROW_CONFLICT				/* the same, and the whole call will fail */
 } DgRowOutcome;
 
@@ -48,7 +49,7 @@ extern void dg_rows_map_context(void *arg);
 
 /* rows_target.c */
 extern QueryDesc *dg_rows_open_insert(Relation rel);
-extern TriggerDesc *dg_rows_constraint_triggers(TriggerDesc *all, List *handled);
+extern TriggerDesc *dg_rows_triggers(TriggerDesc *all, List *handled, bool fire);
 
 /* rows_conflict.c */
 extern List *dg_rows_arbiters(ResultRelInfo *rri);
@@ -106,8 +107,10 @@ typedef void (*DgRowsDisplace) (Relation rel, TupleTableSlot *slot);
 typedef bool (*DgRowsRefuse) (void *arg, TupleTableSlot *slot);
 
 extern DgRowsWriter *dg_rows_writer_begin(DgOnConflict on_conflict, DgRowsDisplace displace);
+extern void dg_rows_writer_expect_no_conflict(DgRowsWriter *writer);
 extern DgRowsTarget *dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 										   const DgSourceColumn *columns, int ncolumns);
+extern void dg_rows_writer_fire_triggers(DgRowsWriter *writer);
 extern void dg_rows_writer_refuse(DgRowsTarget *target, DgRowsRefuse refuse, void *arg);
 extern void dg_rows_writer_verify(DgRowsTarget *target);
 extern void dg_rows_writer_tag(DgRowsTarget *target, int tag);

@@ -9,7 +9,8 @@
  *
  * Of the table's triggers only those remain that enforce its own foreign keys
  * and deferrable unique constraints. Triggers of the application do not fire:
- * the rows were inserted once before, and are to come back as they were.
+ * the rows were inserted once before, and are to come back as they were. Where
+ * the caller wants them, those for each row do.
  */
 #include "rows.h"
 
@@ -122,11 +123,32 @@ dg_rows_open_insert(Relation rel)
 }
 
 /*
+ * Does a trigger enforce a constraint on inserted rows?
+ */
+static bool
+enforces_constraint(const Trigger *trigger)
+{
+	return RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_FK ||
+		trigger->tgfoid == F_UNIQUE_KEY_RECHECK;
+}
+
+/*
+ * Is it one of the application's that can fire? There are no transition tables.
+ */
+static bool
+is_row_trigger(const Trigger *trigger)
+{
+	return !trigger->tgisinternal && TRIGGER_FOR_ROW(trigger->tgtype) &&
+		trigger->tgnewtable == NULL;
+}
+
+/*
  * Those of a table's triggers that enforce constraints on inserted rows, but
- * for the constraints that are handled otherwise; NULL if there are none.
+ * for the constraints that are handled otherwise, and with "fire" the
+ * application's too; NULL if there are none.
  */
 TriggerDesc *
-dg_rows_constraint_triggers(TriggerDesc *all, List *handled)
+dg_rows_triggers(TriggerDesc *all, List *handled, bool fire)
 {
 	TriggerDesc *kept;
 
@@ -139,14 +161,14 @@ dg_rows_constraint_triggers(TriggerDesc *all, List *handled)
 		Trigger    *trigger = &all->triggers[i];
 
 		if (!TRIGGER_FOR_INSERT(trigger->tgtype) ||
-			(RI_FKey_trigger_type(trigger->tgfoid) != RI_TRIGGER_FK &&
-			 trigger->tgfoid != F_UNIQUE_KEY_RECHECK) ||
+			!(enforces_constraint(trigger) || (fire && is_row_trigger(trigger))) ||
 			list_member_oid(handled, trigger->tgconstraint))
 			continue;
 		kept->triggers[kept->numtriggers++] = *trigger;
+		if (TRIGGER_FOR_BEFORE(trigger->tgtype))
+			kept->trig_insert_before_row = true;
+		else
+			kept->trig_insert_after_row = true;
 	}
-	if (kept->numtriggers == 0)
-		return NULL;
-	kept->trig_insert_after_row = true;
-	return kept;
+	return kept->numtriggers > 0 ? kept : NULL;
 }

@@ -74,6 +74,8 @@ struct DgRowsWriter
 	List	   *targets;
 	DgRowsForeignKeys *fkeys;
 	DgRowsDisplace displace;
+	bool		expect_no_conflict;
+	bool		fire_triggers;	/* of the application */
 	int64		nconflicts;
 	StringInfoData conflicts;	/* the first of them */
 };
@@ -94,6 +96,17 @@ dg_rows_writer_begin(DgOnConflict on_conflict, DgRowsDisplace displace)
 	initStringInfo(&writer->conflicts);
 	AfterTriggerBeginQuery();
 	return writer;
+}
+
+/*
+ * Says that no conflict is expected: then a row whose key a live row has is the
+ * server's unique violation, and the caller, who has begun a subtransaction,
+ * tries again without this. Asking the indexes first takes a third of the time.
+ */
+void
+dg_rows_writer_expect_no_conflict(DgRowsWriter *writer)
+{
+	writer->expect_no_conflict = true;
 }
 
 /*
@@ -125,6 +138,16 @@ dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 	writer->targets = lappend(writer->targets, target);
 	MemoryContextSwitchTo(old);
 	return target;
+}
+
+/*
+ * Lets the application's triggers for each row fire, of tables that are opened
+ * after this. Before triggers see the rows that were put before.
+ */
+void
+dg_rows_writer_fire_triggers(DgRowsWriter *writer)
+{
+	writer->fire_triggers = true;
 }
 
 /*
@@ -185,10 +208,10 @@ leaf_of(DgRowsTarget *target, ResultRelInfo *rri)
 	leaf->rri = rri;
 	if (rri->ri_RelationDesc->rd_rel->relhasindex && rri->ri_IndexRelationDescs == NULL)
 		ExecOpenIndices(rri, false);
-	leaf->arbiters = dg_rows_arbiters(rri);
+	leaf->arbiters = target->writer->expect_no_conflict ? NIL : dg_rows_arbiters(rri);
 	leaf->pending = dg_rows_pending_make(leaf->arbiters);
 	leaf->existing = table_slot_create(rri->ri_RelationDesc, NULL);
-	rri->ri_TrigDesc = dg_rows_constraint_triggers(rri->ri_TrigDesc, target->handled);
+	rri->ri_TrigDesc = dg_rows_triggers(rri->ri_TrigDesc, target->handled, target->writer->fire_triggers);
 	MemoryContextSwitchTo(old);
 	return leaf;
 }
@@ -341,10 +364,11 @@ note_conflict(DgRowsTarget *target, ResultRelInfo *rri, const char *conflict)
 
 /*
  * Brings a row into the shape of the table that it goes to, checked: it is in
- * the slot behind that table's batch. NULL if the caller refuses it.
+ * the slot behind that table's batch. NULL if it is not to be written, for the
+ * reason in *outcome.
  */
 static Leaf *
-prepare_row(DgRowsTarget *target, Datum *values, bool *nulls)
+prepare_row(DgRowsTarget *target, Datum *values, bool *nulls, DgRowOutcome *outcome)
 {
 	TupleTableSlot *slot = target->slot;
 	TupleTableSlot *stored;
@@ -352,12 +376,17 @@ prepare_row(DgRowsTarget *target, Datum *values, bool *nulls)
 	Leaf	   *leaf;
 
 	dg_rows_map_apply(target->map, GetPerTupleExprContext(target->estate), values, nulls, slot);
+	*outcome = DG_ROW_REFUSED;
 	if (target->refuse != NULL && target->refuse(target->refuse_arg, slot))
 		return NULL;
 	rri = route(target, &slot);
 	leaf = leaf_of(target, rri);
 	stored = next_slot(leaf, target);
 	ExecCopySlot(stored, slot);
+	*outcome = DG_ROW_SUPPRESSED;
+	if (rri->ri_TrigDesc != NULL && rri->ri_TrigDesc->trig_insert_before_row &&
+		!ExecBRInsertTriggers(target->estate, rri, stored))
+		return NULL;
 	check_row(target, rri, stored);
 	return leaf;
 }
@@ -381,13 +410,13 @@ dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 
 	error_context_stack = &context;
-	leaf = prepare_row(target, values, nulls);
+	leaf = prepare_row(target, values, nulls, &outcome);
 	if (leaf == NULL)
 	{
 		error_context_stack = context.previous;
 		MemoryContextSwitchTo(old);
 		ResetPerTupleExprContext(estate);
-		return DG_ROW_REFUSED;
+		return outcome;
 	}
 	rri = leaf->rri;
 	if (leaf->pending != NULL &&
@@ -396,7 +425,7 @@ dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 		/* perhaps another version of a row in the batch: let that be found */
 		ExecClearTuple(leaf->slots[leaf->nslots]);
 		dg_rows_writer_flush(target->writer);
-		leaf = prepare_row(target, values, nulls);
+		leaf = prepare_row(target, values, nulls, &outcome);
 		(void) dg_rows_pending_add(leaf->pending, rri, estate, leaf->slots[leaf->nslots]);
 	}
 	stored = leaf->slots[leaf->nslots];
@@ -429,8 +458,13 @@ dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(estate);
 
-	if (leaf->nslots == BATCH_ROWS || leaf->bytes >= BATCH_BYTES)
+	if (leaf->nslots == BATCH_ROWS || leaf->bytes >= BATCH_BYTES ||
+		(rri->ri_TrigDesc != NULL && rri->ri_TrigDesc->trig_insert_before_row))
+	{
 		flush(target, leaf);
+		if (target->writer->fire_triggers)
+			CommandCounterIncrement();
+	}
 	CHECK_FOR_INTERRUPTS();
 	return outcome;
 }

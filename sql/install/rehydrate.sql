@@ -48,26 +48,26 @@ COMMENT ON FUNCTION deletion_guard.archive_contents IS
 
 CREATE FUNCTION deletion_guard.rehydrate(tenant text, archive text, relations regclass[] = NULL,
 		on_conflict text = 'error', into_schema name = NULL, dry_run boolean = false,
-		with_referenced boolean = false, mapping jsonb = NULL,
+		with_referenced boolean = false, mapping jsonb = NULL, fire_triggers boolean = false,
 		OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
 		OUT identical bigint, OUT skipped bigint, OUT problem text) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_rehydrate';
-REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb) TO pg_read_server_files;
-COMMENT ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb) IS
+REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean) TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean) IS
 	'restores a tenant''s rows from an archive of pg_dump on the server; all or nothing; needs INSERT on the tables';
 
 CREATE FUNCTION deletion_guard.rehydrate(tenants text[], archive text, relations regclass[] = NULL,
 		on_conflict text = 'error', into_schema name = NULL, dry_run boolean = false,
-		with_referenced boolean = false, mapping jsonb = NULL,
+		with_referenced boolean = false, mapping jsonb = NULL, fire_triggers boolean = false,
 		OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
 		OUT identical bigint, OUT skipped bigint, OUT problem text) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_rehydrate_tenants';
-REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb) TO pg_read_server_files;
-COMMENT ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb) IS
+REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb, boolean) TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb, boolean) IS
 	'restores the rows of several tenants in one pass over the archive; all or nothing';
 
 CREATE FUNCTION deletion_guard.compare_tenant(tenant text, archive text, mapping jsonb = NULL,
@@ -114,7 +114,7 @@ COMMENT ON VIEW deletion_guard.rehydration_progress IS
 
 CREATE FUNCTION deletion_guard.rehydrate_once(run text, tenants text[], archive text,
 		relations regclass[] = NULL, on_conflict text = 'error', with_referenced boolean = false,
-		mapping jsonb = NULL,
+		mapping jsonb = NULL, fire_triggers boolean = false,
 		OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
 		OUT identical bigint, OUT skipped bigint, OUT problem text) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -130,7 +130,7 @@ COMMENT ON FUNCTION deletion_guard.rehydrate_once IS
  */
 CREATE PROCEDURE deletion_guard.rehydrate_each(tenants text[], archive text, run text,
 		relations regclass[] = NULL, on_conflict text = 'error', with_referenced boolean = false,
-		mapping jsonb = NULL, tenants_at_once integer = 1)
+		mapping jsonb = NULL, fire_triggers boolean = false, tenants_at_once integer = 1)
 	LANGUAGE plpgsql
 	AS $$
 DECLARE
@@ -148,7 +148,8 @@ BEGIN
 		portion := tenants[i : i + tenants_at_once - 1];
 		SELECT pg_catalog.sum(r.restored), pg_catalog.count(r.problem) FILTER (WHERE r.tenant IS NOT NULL)
 			INTO rows, problems
-			FROM deletion_guard.rehydrate_once(run, portion, archive, relations, on_conflict, with_referenced, mapping) r;
+			FROM deletion_guard.rehydrate_once(run, portion, archive, relations, on_conflict, with_referenced, mapping,
+				fire_triggers) r;
 		COMMIT;
 		IF rows IS NOT NULL THEN
 			RAISE NOTICE 'rehydrated %: % rows%', pg_catalog.array_to_string(portion, ', '), rows,

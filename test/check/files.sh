@@ -39,7 +39,7 @@ result "every install part is listed in the Makefile" "$(
 		[ ! -e "$file" ] || [[ " $parts " == *" $file "* ]] || echo "$file"
 	done)"
 result "shell scripts parse" "$(
-	for file in .ci/run test/run/*.sh test/check/*.sh test/unit/*.sh test/bench/*.sh; do
+	for file in .ci/run test/run/*.sh test/check/*.sh test/unit/*.sh test/bench/*.sh test/core/*.sh; do
 		[ ! -e "$file" ] || bash -n "$file" 2>&1
 	done)"
 result "no spaces at the ends of lines, no CRs" "$(

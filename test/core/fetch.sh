@@ -88,6 +88,6 @@ if [ ! -d "$target/$parts" ]; then
 	trap 'rm -rf "$apt"' EXIT
 	configure_apt
 	fetch "$target" >"$apt/log" 2>&1 ||
-		die "the source package of postgresql-$major cannot be had: $(grep -m1 '^E:' "$apt/log" || tail -1 "$apt/log")"
+		die "the source package of postgresql-$major cannot be had: $(grep -m1 -E '^W: Failed to fetch|^E:' "$apt/log" || tail -1 "$apt/log")"
 fi
 echo "$target"
