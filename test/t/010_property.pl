@@ -461,8 +461,8 @@ sub script
 	out('BEGIN;') if chance(20);
 	my $in_transaction = $sql =~ /BEGIN;\n$/;
 	make_fkeys();
-	guard_tables() if my $early = chance(50);
 	out('COMMIT;') if $in_transaction;
+	guard_tables() if my $early = chance(50);
 	history(10) if !$early;
 	if (!$early)
 	{

@@ -58,18 +58,23 @@ sub all_back
 	return is($node->safe_psql('postgres', $state), $original, "$name: undelete restores everything");
 }
 
-# Starts statements in a session of its own, waits until they are as far as the
-# condition says, and calls what then happens.
+# Runs a script in a session of its own, waits until it has come to the query
+# that is given, and calls what then happens.
 sub interrupted
 {
-	my ($name, $statements, $happens) = @_;
+	my ($name, $statements, $query, $happens) = @_;
 	my $before = $node->safe_psql('postgres', $state);
-	my ($in, $out, $err) = ("SET application_name = 'victim';\n$statements\n", '', '');
-	my $psql = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres') ], '<', \$in, '>', \$out, '2>', \$err);
+	my $file = PostgreSQL::Test::Utils::tempdir() . '/script.sql';
+	my $err = '';
 
-	$psql->pump until $out =~ /ready/ || !$psql->pumpable;
+	append_to_file($file, "SET application_name = 'victim';\n$statements\nSELECT pg_sleep(60);\n");
+	my $psql = IPC::Run::start([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-f', $file ],
+		'<', '/dev/null', '>', '/dev/null', '2>', \$err, IPC::Run::timeout(120));
+
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'victim' AND query LIKE '$query'");
 	$happens->();
-	eval { $psql->finish };
+	$psql->finish;
 	like($err, qr/terminat|server closed|cancel|recovery|shut down|connection/i, "$name: interrupted");
 	$node->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()');
 	is($node->safe_psql('postgres', $state), $before, "$name: nothing has changed");
@@ -88,12 +93,12 @@ my $undelete = 'SELECT count(*) FROM deletion_guard.undelete((SELECT max(id) FRO
 
 # --- between the statement and the commit ----------------------------------
 
-interrupted('kill after a delete', "BEGIN;\n$delete\n\\echo ready\nSELECT pg_sleep(60);", \&kill_backend);
-interrupted('stop after a delete', "BEGIN;\n$delete\n\\echo ready\nSELECT pg_sleep(60);", \&stop_server);
-interrupted('stop after a truncate', "BEGIN;\nTRUNCATE tenant, issue, comment;\n\\echo ready\nSELECT pg_sleep(60);", \&stop_server);
+interrupted('kill after a delete', "BEGIN;\n$delete", '%pg_sleep%', \&kill_backend);
+interrupted('stop after a delete', "BEGIN;\n$delete", '%pg_sleep%', \&stop_server);
+interrupted('stop after a truncate', "BEGIN;\nTRUNCATE tenant, issue, comment;", '%pg_sleep%', \&stop_server);
 $node->safe_psql('postgres', $delete);
-interrupted('kill after an undelete', "BEGIN;\n$undelete\n\\echo ready\nSELECT pg_sleep(60);", \&kill_backend);
-interrupted('stop after an undelete', "BEGIN;\n$undelete\n\\echo ready\nSELECT pg_sleep(60);", \&stop_server);
+interrupted('kill after an undelete', "BEGIN;\n$undelete", '%pg_sleep%', \&kill_backend);
+interrupted('stop after an undelete', "BEGIN;\n$undelete", '%pg_sleep%', \&stop_server);
 all_back('after crashes');
 
 # --- at any moment ---------------------------------------------------------
@@ -103,10 +108,10 @@ for my $way ([ 'kill', \&kill_backend ], [ 'cancel', \&cancel ], [ 'terminate', 
 {
 	my ($name, $happens) = @$way;
 
-	interrupted("$name in a delete", "\\echo ready\nBEGIN;\n$delete\nSELECT pg_sleep(60);",
+	interrupted("$name in a delete", "BEGIN;\n$delete", '%',
 		sub { select undef, undef, undef, 0.05 + rand(0.4); $happens->() });
 	$node->safe_psql('postgres', $delete);
-	interrupted("$name in an undelete", "\\echo ready\nBEGIN;\n$undelete\nSELECT pg_sleep(60);",
+	interrupted("$name in an undelete", "BEGIN;\n$undelete", '%',
 		sub { select undef, undef, undef, 0.05 + rand(0.4); $happens->() });
 	all_back($name);
 }
@@ -131,7 +136,7 @@ sub refused
 	return;
 }
 
-for my $ms (20, 60, 150)
+for my $ms (5, 20, 50)
 {
 	refused("statement_timeout $ms", "SET statement_timeout = $ms", $delete, qr/statement timeout/);
 }
@@ -140,7 +145,7 @@ $node->safe_psql('postgres', "SET work_mem = '64kB'; SET maintenance_work_mem = 
 $node->safe_psql('postgres', "SET work_mem = '64kB'; $undelete");
 is($node->safe_psql('postgres', $state), $original, 'little memory: all there and back');
 $node->safe_psql('postgres', $delete);
-refused('statement_timeout of an undelete', 'SET statement_timeout = 60', $undelete, qr/statement timeout/);
+refused('statement_timeout of an undelete', 'SET statement_timeout = 40', $undelete, qr/statement timeout/);
 all_back('timeouts');
 
 # Two-phase commit.
