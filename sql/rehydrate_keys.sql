@@ -113,6 +113,28 @@ SELECT relation, tenant, found, restored FROM deletion_guard.rehydrate('1', :'so
 	mapping => '{"public.event_2025_0": "event", "public.event_2025_1": "event"}') WHERE tenant IS NOT NULL;
 SELECT event_id FROM detail WHERE event_id = 16;
 
+-- More parents than there is memory for: their keys go to disk, and the table
+-- below is read in parts.
+CREATE TABLE parent (id integer PRIMARY KEY, tenant_id integer);
+CREATE TABLE child (parent_id integer, text text, CONSTRAINT parent FOREIGN KEY (parent_id) REFERENCES parent);
+SELECT deletion_guard.guard_table('parent', 'tenant_id');
+SELECT deletion_guard.guard_table('child', tenant_path => '{parent}');
+INSERT INTO parent SELECT n, 1 + n % 2 FROM generate_series(1, 200000) n;
+INSERT INTO child SELECT id, 'child of ' || id FROM parent WHERE id % 3 = 0;
+\! pg_dump -Fc -f "${DIR}keys.dump" -t parent -t child
+DELETE FROM child;
+DELETE FROM parent WHERE tenant_id = 2;
+SET maintenance_work_mem = '1MB';
+SELECT relation, tenant, found, restored FROM deletion_guard.rehydrate('2', :'archive') WHERE tenant IS NOT NULL ORDER BY relation::text;
+SELECT count(*), count(DISTINCT parent_id), bool_and(tenant_id = 2) FROM child JOIN parent ON id = parent_id;
+SELECT * FROM deletion_guard.compare_tenants('{1,2}', :'archive') ORDER BY relation::text, tenant;
+SELECT tenant, rows, matches, problem FROM deletion_guard.drill(:'archive', '{1}');
+SELECT relation, tenant, restored, identical FROM deletion_guard.rehydrate('1', :'archive') WHERE tenant IS NOT NULL ORDER BY relation::text;
+\! pg_dump -Fc -f "${DIR}keys.dump" -t child
+DELETE FROM child;
+SELECT relation, tenant, restored FROM deletion_guard.rehydrate('{1,2}'::text[], :'archive') WHERE tenant IS NOT NULL ORDER BY tenant;
+RESET maintenance_work_mem;
+
 \c :maintenance_db
 DROP DATABASE regress_dg_rehydrate_keys;
 \! rm -f "${DIR}keys.dump" "${DIR}root.dump" "${DIR}some.dump"

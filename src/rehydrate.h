@@ -72,6 +72,22 @@ extern void dg_keymap_forget(DgKeyMap *map, const DgKeyText *key);
 extern int	dg_keymap_find(DgKeyMap *map, const DgKeyText *key);
 extern int	dg_keymap_guess(DgKeyMap *map, const char *text, size_t len);
 extern bool dg_keymap_is_exact(const DgKeyMap *map);
+extern void dg_keymap_may_spill(DgKeyMap *map);
+extern int	dg_keymap_parts(DgKeyMap *map);
+extern void dg_keymap_load(DgKeyMap *map, int part);
+extern void dg_keymap_clear(DgKeyMap *map);
+
+/* rehydrate_spill.c */
+typedef struct DgKeySpill DgKeySpill;
+typedef void (*DgSpillSink) (void *arg, const char *key, size_t len, int tenant);
+
+extern DgKeySpill *dg_spill_create(void);
+extern bool dg_spill_double(DgKeySpill *spill);
+extern int	dg_spill_parts(const DgKeySpill *spill);
+extern int	dg_spill_part(const DgKeySpill *spill, uint32 hash);
+extern void dg_spill_write(DgKeySpill *spill, int part, const char *key, size_t len, int tenant);
+extern void dg_spill_read(DgKeySpill *spill, int part, DgSpillSink sink, void *arg);
+extern void dg_spill_free(DgKeySpill *spill);
 
 /* rehydrate_finder.c */
 

@@ -226,6 +226,7 @@ make_by_key(DgFinder *finder, ForeignKeyCacheInfo *fkey, List **finders, const D
 	finder->ncolumns = fkey->nkeys;
 	finder->columns = column_names(fkey->conrelid, fkey->conkey, fkey->nkeys);
 	finder->keys = dg_keymap_create(fkey->nkeys);
+	dg_keymap_may_spill(finder->keys);
 	for (int i = 0; i < fkey->nkeys; i++)
 		set_key_column(finder->keys, i, fkey->confrelid, fkey->confkey[i]);
 	feed->finder = finder;

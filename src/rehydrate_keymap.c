@@ -8,6 +8,11 @@
  * nondeterministic collation, char(n)) is read by the type and compared by
  * its own equality; each distinct text is read once, then it is known.
  *
+ * Memory is bounded by maintenance_work_mem: beyond that keys are parted, all
+ * parts but one go to disk (rehydrate_spill.c), and the table whose rows are
+ * looked up is read once for each part. That does not hold for the distinct
+ * values of the other types, which stay in memory.
+ *
  * The archive reader asks from inside of its callbacks, where nothing may be
  * thrown: there dg_keymap_guess() answers from what is known, or that it is
  * not sure.
@@ -17,6 +22,7 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -47,7 +53,7 @@ typedef struct KeyTable
 	KeyEntry   *entries;
 	uint32		mask;
 	int64		count;
-	MemoryContext context;		/* of long keys */
+	MemoryContext context;		/* of entries and long keys */
 } KeyTable;
 
 /* A value of a type that is not compared by bytes. */
@@ -87,7 +93,12 @@ typedef struct KeyColumn
 struct DgKeyMap
 {
 	int			ncolumns;
-	KeyTable	table;
+	KeyTable	table;			/* of the part at hand */
+	MemoryContext table_context;
+	bool		may_spill;
+	DgKeySpill *spill;			/* NULL: there is one part only */
+	bool		complete;		/* all keys were added; no part is in memory only */
+	int			part;
 	StringInfoData key;			/* of several columns, put together */
 	MemoryContext context;
 	MemoryContext scratch;
@@ -326,6 +337,17 @@ number_of_text(DgKeyMap *map, KeyColumn *column, const DgKeyText *text, bool add
  */
 
 /*
+ * Makes an empty table for a part.
+ */
+static void
+init_part(DgKeyMap *map)
+{
+	map->table_context = AllocSetContextCreate(map->context, "deletion_guard key table",
+											   ALLOCSET_DEFAULT_SIZES);
+	table_init(&map->table, map->table_context);
+}
+
+/*
  * An empty map, in the current memory context. Its columns are to be set next.
  */
 DgKeyMap *
@@ -337,7 +359,7 @@ dg_keymap_create(int ncolumns)
 	map->context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard keys",
 										 ALLOCSET_DEFAULT_SIZES);
 	map->scratch = AllocSetContextCreate(map->context, "deletion_guard key", ALLOCSET_SMALL_SIZES);
-	table_init(&map->table, map->context);
+	init_part(map);
 	initStringInfo(&map->key);
 	return map;
 }
@@ -388,15 +410,163 @@ put_together(DgKeyMap *map, const DgKeyText *key, bool add, DgKeyText *whole)
 }
 
 /*
+ * Lets the map go to disk. Whoever looks keys up then does so part by part.
+ */
+void
+dg_keymap_may_spill(DgKeyMap *map)
+{
+	map->may_spill = true;
+}
+
+/* ----------------------------------------------------------------------
+ * Parts
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * Writes the keys in memory that are of other parts than the first, or all of
+ * them, to files.
+ */
+static void
+write_keys(DgKeyMap *map, const KeyTable *table, bool all)
+{
+	for (uint32 i = 0; i <= table->mask; i++)
+	{
+		const KeyEntry *entry = &table->entries[i];
+		int			part;
+
+		if (entry->tenant == DG_KEY_ABSENT)
+			continue;
+		part = dg_spill_part(map->spill, entry->hash);
+		if (part != 0 || all)
+			dg_spill_write(map->spill, part, entry_key(entry), entry->len, entry->tenant);
+	}
+}
+
+/*
+ * Doubles the number of parts until what is in memory is small again.
+ */
+static void
+split(DgKeyMap *map)
+{
+	KeyTable	whole = map->table;
+	MemoryContext context = map->table_context;
+	MemoryContext old = MemoryContextSwitchTo(map->context);
+
+	if (map->spill == NULL)
+		map->spill = dg_spill_create();
+	if (dg_spill_double(map->spill))
+	{
+		init_part(map);
+		write_keys(map, &whole, false);
+		for (uint32 i = 0; i <= whole.mask; i++)
+		{
+			const KeyEntry *entry = &whole.entries[i];
+
+			if (entry->tenant != DG_KEY_ABSENT && dg_spill_part(map->spill, entry->hash) == 0)
+				table_put(&map->table, entry_key(entry), entry->len, entry->tenant);
+		}
+		MemoryContextDelete(context);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Would one more key make the table too large?
+ */
+static bool
+is_full(const DgKeyMap *map)
+{
+	Size		limit = (Size) maintenance_work_mem * 1024;
+	Size		entries = (Size) map->table.mask + 1;
+
+	return MemoryContextMemAllocated(map->table_context, false) > limit ||
+		(map->table.count + 1 > entries * 3 / 4 && entries * 2 * sizeof(KeyEntry) > limit);
+}
+
+/*
+ * The number of parts, of which only one can be looked up at a time. No key is
+ * added any more.
+ */
+int
+dg_keymap_parts(DgKeyMap *map)
+{
+	if (map->spill == NULL)
+		return 1;
+	if (!map->complete)
+		write_keys(map, &map->table, true);
+	map->complete = true;
+	return dg_spill_parts(map->spill);
+}
+
+static void
+load_key(void *arg, const char *key, size_t len, int tenant)
+{
+	DgKeyMap   *map = arg;
+	uint32		hash = hash_text(key, len);
+
+	if (dg_spill_part(map->spill, hash) != map->part)
+		return;
+	if (tenant == DG_KEY_NOBODYS && table_find(&map->table, key, len) == DG_KEY_ABSENT)
+		return;
+	table_put(&map->table, key, len, tenant);
+}
+
+/*
+ * Makes one of several parts the one that is looked up.
+ */
+void
+dg_keymap_load(DgKeyMap *map, int part)
+{
+	if (map->spill == NULL)
+		return;
+	MemoryContextDelete(map->table_context);
+	init_part(map);
+	map->part = part;
+	dg_spill_read(map->spill, part, load_key, map);
+}
+
+/*
+ * Takes all keys away.
+ */
+void
+dg_keymap_clear(DgKeyMap *map)
+{
+	if (map->spill != NULL)
+		dg_spill_free(map->spill);
+	map->spill = NULL;
+	map->complete = false;
+	map->part = 0;
+	MemoryContextDelete(map->table_context);
+	init_part(map);
+}
+
+/* ----------------------------------------------------------------------
+ * Keys
+ * ----------------------------------------------------------------------
+ */
+
+/*
  * Adds a key, or changes the tenant of one that is there.
  */
 void
 dg_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant)
 {
 	DgKeyText	whole;
+	int			part = 0;
 
 	(void) put_together(map, key, true, &whole);
-	table_put(&map->table, whole.ptr, whole.len, tenant);
+	if (map->may_spill)
+	{
+		if (is_full(map))
+			split(map);
+		if (map->spill != NULL)
+			part = dg_spill_part(map->spill, hash_text(whole.ptr, whole.len));
+	}
+	if (part != 0)
+		dg_spill_write(map->spill, part, whole.ptr, whole.len, tenant);
+	else
+		table_put(&map->table, whole.ptr, whole.len, tenant);
 }
 
 /*
@@ -406,11 +576,18 @@ void
 dg_keymap_forget(DgKeyMap *map, const DgKeyText *key)
 {
 	DgKeyText	whole;
+	uint32		hash;
 	KeyEntry   *entry;
 
 	if (!put_together(map, key, false, &whole))
 		return;
-	entry = table_look(&map->table, hash_text(whole.ptr, whole.len), whole.ptr, whole.len);
+	hash = hash_text(whole.ptr, whole.len);
+	if (map->spill != NULL && dg_spill_part(map->spill, hash) != 0)
+	{
+		dg_spill_write(map->spill, dg_spill_part(map->spill, hash), whole.ptr, whole.len, DG_KEY_NOBODYS);
+		return;
+	}
+	entry = table_look(&map->table, hash, whole.ptr, whole.len);
 	if (entry->tenant != DG_KEY_ABSENT)
 		entry->tenant = DG_KEY_NOBODYS;
 }

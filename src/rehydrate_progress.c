@@ -123,6 +123,9 @@ dg_rehydrate_progress_pass(DgRehydrateArchive *archive, const DgPass *pass)
 	progress->phase = pass->emit ? DG_PHASE_RESTORING : DG_PHASE_FINDING;
 	progress->kept = 0;
 	progress->total = bytes_of(archive, pass);
+	/* a table may have to be read more than once */
+	if (progress->all_total > 0)
+		progress->all_total = Max(progress->all_total, progress->done_before + progress->total);
 	pgstat_progress_start_command(PROGRESS_COMMAND_COPY, pass->finder->relid);
 	read_counters(archive, &reader);
 	report(progress, &reader);

@@ -361,6 +361,22 @@ dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass, DgRowSink sink
 }
 
 /*
+ * Reads one table of the archive as often as its finder has parts.
+ */
+static void
+read_parts(DgRehydrateArchive *archive, DgPass *pass, DgRowSink sink, void *arg)
+{
+	DgKeyMap   *keys = pass->finder->keys;
+	int			nparts = dg_keymap_parts(keys);
+
+	for (int part = 0; part < nparts; part++)
+	{
+		dg_keymap_load(keys, part);
+		dg_rehydrate_read_pass(archive, pass, sink, arg);
+	}
+}
+
+/*
  * Reads all that the plan wants. Each wanted row is given to the sink once.
  */
 void
@@ -368,17 +384,32 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 {
 	ListCell   *lc;
 
+	foreach(lc, plan->finders)
+	{
+		DgFinder   *finder = lfirst(lc);
+
+		/* parents' keys that an earlier reading of the plan has left */
+		if (finder->parent != NULL)
+			dg_keymap_clear(finder->keys);
+	}
 	foreach(lc, plan->passes)
 	{
 		DgPass	   *pass = lfirst(lc);
 
 		if (pass->source != NULL)
-			dg_rehydrate_read_pass(archive, pass, sink, arg);
+			read_parts(archive, pass, sink, arg);
 		else
 		{
 			dg_rehydrate_progress_pass(archive, pass);
 			dg_finder_read_live(pass->finder, &plan->finders, plan->tenants);
 		}
+	}
+	foreach(lc, plan->finders)
+	{
+		DgFinder   *finder = lfirst(lc);
+
+		if (finder->parent != NULL)
+			dg_keymap_clear(finder->keys);
 	}
 }
 
