@@ -40,53 +40,57 @@
 
 /*
  * A key: for each column the value's bytes, with their number in front where
- * the type does not fix it. Short ones are kept where they are.
+ * the type does not fix it. Short ones are kept where they are, so that an
+ * entry takes 24 bytes; of a longer one there is a pointer to its length and
+ * bytes.
  */
-#define INLINE_KEY		20
+#define INLINE_KEY		14
+#define LONG_KEY		(INLINE_KEY + 1)
 
 typedef struct Key
 {
-	uint32		len;
-	char		bytes[INLINE_KEY];	/* or, of a longer one, a pointer */
+	uint16		len;			/* or LONG_KEY */
+	char		bytes[INLINE_KEY];
 } Key;
 
 typedef struct KeyEntry
 {
 	uint32		hash;
-	char		status;
 	Key			key;			/* hash key */
+	char		status;
 } KeyEntry;
 
 static inline const char *
-key_bytes(const Key *key)
+key_bytes(const Key *key, uint32 *len)
 {
-	char	   *bytes;
+	char	   *at;
 
-	if (key->len <= INLINE_KEY)
+	*len = key->len;
+	if (key->len != LONG_KEY)
 		return key->bytes;
-	memcpy(&bytes, key->bytes, sizeof(bytes));
-	return bytes;
-}
-
-static inline void
-set_key_bytes(Key *key, char *bytes)
-{
-	if (key->len <= INLINE_KEY)
-		memcpy(key->bytes, bytes, key->len);
-	else
-		memcpy(key->bytes, &bytes, sizeof(bytes));
+	memcpy(&at, key->bytes, sizeof(at));
+	memcpy(len, at, sizeof(*len));
+	return at + sizeof(*len);
 }
 
 static inline uint32
 key_hash(const Key *key)
 {
-	return hash_bytes((const unsigned char *) key_bytes(key), key->len);
+	uint32		len;
+	const char *bytes = key_bytes(key, &len);
+
+	return hash_bytes((const unsigned char *) bytes, len);
 }
 
 static inline bool
 key_equal(const Key *a, const Key *b)
 {
-	return a->len == b->len && memcmp(key_bytes(a), key_bytes(b), a->len) == 0;
+	uint32		alen;
+	uint32		blen;
+	const char *abytes = key_bytes(a, &alen);
+	const char *bbytes = key_bytes(b, &blen);
+
+	return alen == blen && memcmp(abytes, bbytes, alen) == 0;
 }
 
 #define SH_PREFIX keyset
@@ -113,8 +117,9 @@ typedef struct KeySet
 	bool		byval[INDEX_MAX_KEYS];
 	Oid			types[INDEX_MAX_KEYS];
 	bool		full;			/* no more are added */
-	Key			key;			/* the one at hand, its bytes in work if it is long */
-	char	   *work;
+	Key			key;			/* the one at hand */
+	char	   *work;			/* its length and bytes */
+	uint32		work_len;
 	Size		work_size;
 } KeySet;
 
@@ -175,13 +180,13 @@ extend_key(KeySet *set, Size size)
 {
 	char	   *at;
 
-	if (set->key.len + size > set->work_size)
+	if (set->work_len + size > set->work_size)
 	{
-		set->work_size = (set->key.len + size) * 2;
+		set->work_size = (set->work_len + size) * 2;
 		set->work = repalloc(set->work, set->work_size);
 	}
-	at = set->work + set->key.len;
-	set->key.len += size;
+	at = set->work + set->work_len;
+	set->work_len += size;
 	return at;
 }
 
@@ -213,6 +218,25 @@ append_value(KeySet *set, Datum value, int i)
 }
 
 /*
+ * What is in work becomes the key at hand.
+ */
+static void
+set_key(KeySet *set)
+{
+	uint32		len = set->work_len - sizeof(len);
+
+	if (len <= INLINE_KEY)
+	{
+		set->key.len = (uint16) len;
+		memcpy(set->key.bytes, set->work + sizeof(len), len);
+		return;
+	}
+	memcpy(set->work, &len, sizeof(len));
+	set->key.len = LONG_KEY;
+	memcpy(set->key.bytes, &set->work, sizeof(set->work));
+}
+
+/*
  * Makes the key of a row the one at hand. Returns how many of its columns are
  * null; with any, there is no key.
  */
@@ -221,7 +245,7 @@ make_key(KeySet *set, TupleTableSlot *slot)
 {
 	int			nulls = 0;
 
-	set->key.len = 0;
+	set->work_len = sizeof(uint32);
 	for (int i = 0; i < set->nkeys; i++)
 	{
 		bool		isnull;
@@ -232,7 +256,7 @@ make_key(KeySet *set, TupleTableSlot *slot)
 		else if (nulls == 0)
 			append_value(set, value, i);
 	}
-	set_key_bytes(&set->key, set->work);
+	set_key(set);
 	return nulls;
 }
 
@@ -247,9 +271,13 @@ add_key(KeySet *set)
 
 	if (found)
 		return false;
-	if (set->key.len > INLINE_KEY)
-		set_key_bytes(&entry->key, memcpy(MemoryContextAlloc(set->context, set->key.len),
-										  set->work, set->key.len));
+	if (set->key.len == LONG_KEY)
+	{
+		char	   *copy = MemoryContextAlloc(set->context, set->work_len);
+
+		memcpy(copy, set->work, set->work_len);
+		memcpy(entry->key.bytes, &copy, sizeof(copy));
+	}
 	set->full = MemoryContextMemAllocated(set->context, false) > MAX_KEYS_BYTES;
 	return true;
 }
@@ -271,7 +299,8 @@ keyset_forget(KeySet *set)
 static void
 key_values(KeySet *set, const Key *key, TupleTableSlot *slot)
 {
-	const char *at = key_bytes(key);
+	uint32		len;
+	const char *at = key_bytes(key, &len);
 
 	ExecClearTuple(slot);
 	for (int i = 0; i < set->nkeys; i++)
