@@ -209,6 +209,13 @@ DELETE FROM feel;
 SELECT * FROM deletion_guard.deleted_rows(NULL::feel, deletion_id => (SELECT max(id) FROM deletion_guard.deletion));
 SELECT count(*) AS bins FROM deletion_guard.bin WHERE relation = 'feel'::regclass;
 
+-- A table whose tenants are no keys of the tenant table can still be looked at.
+CREATE TABLE odd (tenant text);
+SELECT deletion_guard.guard_table('odd', 'tenant');
+INSERT INTO odd VALUES ('not a number');
+DELETE FROM odd;
+SELECT relation, tenant, tenant_name, rows FROM deletion_guard.deletion_detail WHERE relation = 'odd'::regclass;
+
 \c :maintenance_db
 DROP DATABASE regress_dg_delete;
 DROP ROLE regress_dg_clerk;

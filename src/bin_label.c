@@ -44,17 +44,54 @@ take_label(MemoryContext context, char **name, char **contact)
 	return true;
 }
 
+typedef struct KeyText
+{
+	Oid			type;
+	const char *text;
+	Datum		value;
+} KeyText;
+
+static void
+input_key(void *arg)
+{
+	KeyText    *key = arg;
+	Oid			input;
+	Oid			ioparam;
+
+	getTypeInputInfo(key->type, &input, &ioparam);
+	key->value = OidInputFunctionCall(input, unconstify(char *, key->text), ioparam, -1);
+}
+
+/*
+ * Reads a tenant's key as the type does, or the type beneath a domain; false if
+ * it is nothing the type would read, so that no tenant can have it. Types throw
+ * what they dislike, hence the subtransaction.
+ */
+bool
+dg_tenant_read_key(Oid type, const char *tenant, Datum *value)
+{
+	KeyText		key = {getBaseType(type), tenant};
+	ErrorData  *error = dg_try(input_key, &key, true);
+
+	*value = key.value;
+	if (error != NULL && ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)
+		ReThrowError(error);
+	return error == NULL;
+}
+
 static bool
 live_label(const char *tenant, MemoryContext context, char **name, char **contact)
 {
 	const DgTenantTable *tenants = dg_tenant_table();
 	Oid			type;
+	Datum		key;
 
 	if (!OidIsValid(tenants->relid) || get_rel_name(tenants->relid) == NULL)
 		return false;
 	type = get_atttype(tenants->relid, get_attnum(tenants->relid, NameStr(tenants->key_column)));
-	if (!OidIsValid(type))
+	if (!OidIsValid(type) || !dg_tenant_read_key(type, tenant, &key))
 		return false;
+	type = getBaseType(type);
 	dg_spi_execute_as_owner(tenants->relid,
 							psprintf("SELECT %s, %s FROM %s t WHERE t.%s = %s::%s",
 									 column_or_null(&tenants->name_column),

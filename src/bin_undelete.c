@@ -421,6 +421,12 @@ start_over(Undelete *call)
 	}
 }
 
+static void
+expect_no_conflict(void *call)
+{
+	restore_parts(call, true);
+}
+
 /*
  * Restores in the hope that no live row has the key of a saved one, as is
  * usual: then no index need be asked before each row. False if one had; then
@@ -429,44 +435,25 @@ start_over(Undelete *call)
 static bool
 restore_parts_hopefully(Undelete *call)
 {
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool restored = true;
+	ErrorData  *error = dg_try(expect_no_conflict, call, true);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(old);
-	PG_TRY();
-	{
-		restore_parts(call, true);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(call->context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(call->context);
-		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION &&
-			error->sqlerrcode != ERRCODE_EXCLUSION_VIOLATION)
-			ReThrowError(error);
-		start_over(call);
-		restored = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	CurrentResourceOwner = owner;
-	return restored;
+	if (error == NULL)
+		return true;
+	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION &&
+		error->sqlerrcode != ERRCODE_EXCLUSION_VIOLATION)
+		ReThrowError(error);
+	start_over(call);
+	return false;
 }
 
 /*
  * Restores all of it or fails.
  */
 static void
-restore_all(Undelete *call)
+restore_all(void *arg)
 {
+	Undelete   *call = arg;
+
 	/* whoever wants something done about conflicts expects some */
 	if (call->on_conflict != DG_ON_CONFLICT_ERROR || !restore_parts_hopefully(call))
 		restore_parts(call, false);
@@ -478,32 +465,10 @@ restore_all(Undelete *call)
 static void
 restore_parts_dry(Undelete *call)
 {
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *error = dg_try(restore_all, call, false);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(old);
-	PG_TRY();
-	{
-		restore_all(call);
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(call->context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(call->context);
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			ReThrowError(error);
+	if (error != NULL)
 		call->failure = describe_failure(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	CurrentResourceOwner = owner;
 }
 
 /* ----------------------------------------------------------------------

@@ -109,4 +109,7 @@ extern const char *dg_textset_get(DgTextSet *set, int64 i);
 
 extern bool dg_autonomous(const char *event, const char *details, const char *payload);
 
+/* subxact.c */
+extern ErrorData *dg_try(void (*work) (void *arg), void *arg, bool keep);
+
 #endif							/* DELETION_GUARD_H */

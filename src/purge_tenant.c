@@ -11,6 +11,7 @@
  * as text: '007' is not the key 7.
  */
 #include "purge.h"
+#include "bin.h"
 
 #include "access/htup_details.h"
 #include "access/xact.h"
@@ -25,46 +26,6 @@
 #include "utils/typcache.h"
 
 #define HINT_TENANT "Give the key as the tenant table has it. The view deletion_guard.deletion_detail lists deleted tenants."
-
-/*
- * Reads the key as its type does; false if it is nothing the type would read,
- * so that no tenant can have it. Types throw what they dislike, hence the
- * subtransaction.
- */
-static bool
-read_key(Oid type, const char *tenant, Datum *key)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool ok = true;
-	Oid			input;
-	Oid			ioparam;
-
-	getTypeInputInfo(type, &input, &ioparam);
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		*key = OidInputFunctionCall(input, unconstify(char *, tenant), ioparam, -1);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)
-			ReThrowError(error);
-		ok = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return ok;
-}
 
 /*
  * The condition "key = $1" as the key's type has it; empty where the type has
@@ -101,7 +62,7 @@ find_live(const DgTenantTable *tenants, const char *tenant, char **name)
 	Datum		values[] = {(Datum) 0, CStringGetTextDatum(tenant)};
 	int			found;
 
-	if (!read_key(types[0], tenant, &values[0]))
+	if (!dg_tenant_read_key(types[0], tenant, &values[0]))
 		return false;
 	found = dg_purge_select(psprintf("SELECT format('%%s', t.%s) FROM %s t"
 									 " WHERE %sformat('%%s', t.%s) = $2 LIMIT 2",

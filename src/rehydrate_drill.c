@@ -252,40 +252,28 @@ rehearse(Drill *drill)
 	PopActiveSnapshot();
 }
 
+static void
+rehearse_now(void *drill)
+{
+	rehearse(drill);
+}
+
 /*
  * The same in a subtransaction that is rolled back.
  */
 static void
 try_rehearsal(Drill *drill)
 {
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext old = MemoryContextSwitchTo(drill->context);
+	ErrorData  *error = dg_try(rehearse_now, drill, false);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(drill->context);
-	PG_TRY();
+	if (error != NULL)
 	{
-		rehearse(drill);
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(drill->context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
 		dg_rehydrate_abandon(drill->archive);
-		MemoryContextSwitchTo(drill->context);
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			ReThrowError(error);
 		drill->problem = error->detail == NULL ? error->message :
 			psprintf("%s: %s", error->message, error->detail);
 	}
-	PG_END_TRY();
 	MemoryContextSwitchTo(old);
-	CurrentResourceOwner = owner;
 }
 
 /* ----------------------------------------------------------------------

@@ -368,6 +368,12 @@ some_tenant_is_live(DgRestore *call)
 	return found;
 }
 
+static void
+expect_no_conflict(void *call)
+{
+	restore(call, true);
+}
+
 /*
  * Restores in the hope that no live row has the key of a row of the archive:
  * then no index need be asked before each row. False if one had; then nothing
@@ -376,38 +382,17 @@ some_tenant_is_live(DgRestore *call)
 static bool
 restore_hopefully(DgRestore *call)
 {
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool restored = true;
+	ErrorData  *error = dg_try(expect_no_conflict, call, true);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(old);
-	PG_TRY();
-	{
-		restore(call, true);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(call->context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		dg_rehydrate_abandon(call->archive);
-		MemoryContextSwitchTo(call->context);
-		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION &&
-			error->sqlerrcode != ERRCODE_EXCLUSION_VIOLATION)
-			ReThrowError(error);
-		call->destinations = NIL;
-		call->references = NULL;
-		restored = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	CurrentResourceOwner = owner;
-	return restored;
+	if (error == NULL)
+		return true;
+	dg_rehydrate_abandon(call->archive);
+	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION &&
+		error->sqlerrcode != ERRCODE_EXCLUSION_VIOLATION)
+		ReThrowError(error);
+	call->destinations = NIL;
+	call->references = NULL;
+	return false;
 }
 
 /*
@@ -424,38 +409,23 @@ dg_restore_run(DgRestore *call)
 		restore(call, false);
 }
 
+static void
+run(void *call)
+{
+	dg_restore_run(call);
+}
+
 /*
  * The same in a subtransaction that is rolled back, whatever happens.
  */
 void
 dg_restore_try(DgRestore *call)
 {
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *error = dg_try(run, call, false);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(old);
-	PG_TRY();
-	{
-		dg_restore_run(call);
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(call->context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		dg_rehydrate_abandon(call->archive);
-		MemoryContextSwitchTo(call->context);
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			ReThrowError(error);
-		call->failure = error->detail == NULL ? error->message :
-			psprintf("%s: %s", error->message, error->detail);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	CurrentResourceOwner = owner;
+	if (error == NULL)
+		return;
+	dg_rehydrate_abandon(call->archive);
+	call->failure = error->detail == NULL ? error->message :
+		psprintf("%s: %s", error->message, error->detail);
 }
