@@ -63,7 +63,7 @@ CREATE TABLE deletion_guard.deletion_record
 	xid xid8 NOT NULL,
 	purge_not_before timestamptz NOT NULL		-- infinity: keep for ever
 );
-CREATE INDEX deletion_record_deleted_at_idx ON deletion_guard.deletion_record (deleted_at);
+CREATE INDEX deletion_record_deleted_at_idx ON deletion_guard.deletion_record USING brin (deleted_at);
 CREATE SEQUENCE deletion_guard.deletion_id_seq OWNED BY deletion_guard.deletion_record.deletion_id;
 
 -- One row for each deletion, bin table and tenant. The rows themselves carry
