@@ -110,6 +110,7 @@ extern DgRowsWriter *dg_rows_writer_begin(DgOnConflict on_conflict, DgRowsDispla
 extern void dg_rows_writer_expect_no_conflict(DgRowsWriter *writer);
 extern DgRowsTarget *dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 										   const DgSourceColumn *columns, int ncolumns);
+extern void dg_rows_writer_keep_sequences(DgRowsWriter *writer);
 extern void dg_rows_writer_fire_triggers(DgRowsWriter *writer);
 extern void dg_rows_writer_refuse(DgRowsTarget *target, DgRowsRefuse refuse, void *arg);
 extern void dg_rows_writer_verify(DgRowsTarget *target);

@@ -76,6 +76,7 @@ struct DgRowsWriter
 	DgRowsDisplace displace;
 	bool		expect_no_conflict;
 	bool		fire_triggers;	/* of the application */
+	bool		keep_sequences;
 	int64		nconflicts;
 	StringInfoData conflicts;	/* the first of them */
 };
@@ -138,6 +139,16 @@ dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 	writer->targets = lappend(writer->targets, target);
 	MemoryContextSwitchTo(old);
 	return target;
+}
+
+/*
+ * Leaves sequences as they are: for rows that will be rolled back, which a
+ * sequence is not.
+ */
+void
+dg_rows_writer_keep_sequences(DgRowsWriter *writer)
+{
+	writer->keep_sequences = true;
 }
 
 /*
@@ -589,7 +600,8 @@ close_target(DgRowsTarget *target)
 	}
 	if (target->verify != NULL)
 		dg_rows_verify_check(target->verify, RelationGetRelationName(target->rel));
-	dg_rows_sequences_raise(target->sequences);
+	if (!target->writer->keep_sequences)
+		dg_rows_sequences_raise(target->sequences);
 	ExecDropSingleTupleTableSlot(target->slot);
 	ExecutorFinish(target->query);
 	ExecutorEnd(target->query);
