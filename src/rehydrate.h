@@ -171,6 +171,7 @@ typedef struct DgSource
 	List	   *covers;			/* OIDs: relid and all tables it is a partition of */
 	DgFinder   *finder;			/* tells the tenant of its rows, NULL: nothing does */
 	bool		wanted;			/* its rows are, not just its keys */
+	bool		known;			/* the archive tells its columns */
 	int			nfields;		/* of a row */
 	int			ncolumns;		/* of them that are not left out */
 	DgSourceColumn *columns;	/* under their live names */

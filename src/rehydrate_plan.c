@@ -18,6 +18,7 @@
 
 #include "catalog/partition.h"
 #include "catalog/pg_inherits.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -130,28 +131,32 @@ dg_source_find_columns(const DgSource *source, int ncolumns, const char **column
 }
 
 /*
- * The first statement tells the columns of INSERTs without a list, unless the
- * table's definition has.
+ * Finds out the columns of a table. The first statement tells those of INSERTs,
+ * unless it has no list of them; then only the table's definition could. Sets
+ * *empty if they stay unknown because there are no rows.
  */
-static void
-complete_columns(DgRehydrateArchive *archive, int index)
+static bool
+complete_columns(DgRehydrateArchive *archive, const DgArchiveTable *table, int index, bool *empty)
 {
-	const DgArchiveTable *table = dg_archive_table(archive->archive, index);
 	DgArchiveError error;
-	DgArchiveRows *rows;
+	DgArchiveRow row;
+	int			rc;
 
+	*empty = false;
 	if (table->has_columns)
-		return;
-	rows = dg_archive_rows_open(archive->archive, index, &error);
-	if (rows == NULL)
+		return true;
+	archive->rows = dg_archive_rows_open(archive->archive, index, &error);
+	if (archive->rows == NULL)
 		dg_rehydrate_fail(archive, &error);
-	dg_archive_rows_close(&rows);
 	if (!table->has_columns)
-		ereport(ERROR,
-				(errcode(DG_ERRCODE_ARCHIVE_UNSUPPORTED),
-				 errmsg("cannot read archive \"%s\"", archive->path),
-				 errdetail("It does not tell the columns of table %s.", dg_rehydrate_table_name(archive, table)),
-				 errhint("Dump with table definitions, or with --column-inserts.")));
+	{
+		rc = dg_archive_rows_next(archive->rows, &row, &error);
+		if (rc < 0)
+			dg_rehydrate_fail(archive, &error);
+		*empty = (rc == 0);
+	}
+	dg_archive_rows_close(&archive->rows);
+	return table->has_columns;
 }
 
 /*
@@ -184,6 +189,7 @@ make_source(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, List 
 	DgTableMapping *mapping = dg_mapping_find(mappings, name);
 	Oid			relid = live_table(archive, table, mapping);
 	DgSource   *source;
+	bool		empty;
 
 	if (!OidIsValid(relid))
 	{
@@ -192,8 +198,10 @@ make_source(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, List 
 							 name));
 		return NULL;
 	}
-	complete_columns(archive, index);
 	source = palloc0(sizeof(DgSource));
+	source->known = complete_columns(archive, table, index, &empty);
+	if (empty)
+		return NULL;
 	source->index = index;
 	source->name = name;
 	source->relid = relid;
@@ -225,6 +233,11 @@ plan_source(DgRehydratePlan *plan, DgSource *source)
 					"not guarded; left alone");
 		return;
 	}
+	LockRelationOid(source->target, AccessShareLock);
+	if (get_rel_name(source->target) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the table that %s of the archive belongs to was dropped just now", source->name)));
 	source->finder = dg_finder_get(&plan->finders, source->target, path, plan->tenants);
 }
 
@@ -290,6 +303,12 @@ check_tenant_known(const DgSource *source)
 {
 	const DgFinder *finder = source->finder;
 
+	if (!source->known)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_ARCHIVE_UNSUPPORTED),
+				 errmsg("the archive does not tell the columns of table %s", source->name),
+				 errdetail("Its rows are INSERT statements without column lists, and it has no table definitions."),
+				 errhint("Dump with table definitions, or with --column-inserts. To do without the table, name others in relations.")));
 	for (int i = 0; i < finder->ncolumns; i++)
 	{
 		if (!has_columns(source, 1, &finder->columns[i]))

@@ -329,6 +329,8 @@ restore(DgRestore *call, bool expect_no_conflict)
 						"Nothing was restored. Rehydrate the tenants that these rows are of, or bring in rows of shared tables with with_referenced => true.");
 	if (expect_no_conflict)
 		dg_rows_writer_expect_no_conflict(call->writer);
+	if (call->dry_run)
+		dg_rows_writer_keep_sequences(call->writer);
 	if (call->fire_triggers)
 		dg_rows_writer_fire_triggers(call->writer);
 	open_targets(call);

@@ -83,6 +83,21 @@ foreach my $name (sort keys %formats)
 system_or_bail('sh', '-c', 'pg_dump -d "' . $node->connstr('tracker') . "\" -n public -Fc | cat > $dir/piped");
 rescue('piped', "$dir/piped");
 
+# INSERTs without column lists, and no definitions: a table without rows does
+# not matter, one that is named does.
+$node->safe_psql('tracker', 'CREATE TABLE nothing (site_id integer)');
+$node->safe_psql('tracker', "SELECT deletion_guard.guard_table('nothing', 'site_id')");
+my $bare = dump_to('bare', '-Fc', '-a', '--inserts');
+my ($ret, $out, $err) = $node->psql('tracker', "SELECT deletion_guard.rehydrate('2', '$bare')");
+like($err, qr/the archive does not tell the columns of table public\./, 'columns are not known');
+my $columns = dump_to('columns', '-Fc', '-a', '--column-inserts');
+is( $node->safe_psql('tracker', "SELECT sum(identical) FROM deletion_guard.rehydrate('2', '$columns')"),
+	'47', 'columns are known from the first row');
+is($node->safe_psql('tracker', "SELECT columns FROM deletion_guard.archive_contents('$columns') WHERE relation = 'public.file'"),
+	'{comment_id,name,tags}', 'and listed');
+is($node->safe_psql('tracker', "SELECT count(*) FROM deletion_guard.archive_contents('$bare') WHERE columns IS NULL"),
+	'8', 'or not');
+
 # A database with the tables, but without the rows and without a past.
 my $archive = "$dir/custom";
 $node->safe_psql('postgres', 'CREATE DATABASE empty');
@@ -92,6 +107,8 @@ $node->safe_psql('empty', 'CREATE TABLE before AS SELECT * FROM everything WHERE
 $node->safe_psql('empty',
 	"DELETE FROM file; DELETE FROM comment; DELETE FROM issue; DELETE FROM project; DELETE FROM site;"
 	  . "SELECT setval(s, 1, false) FROM unnest('{project_id_seq,issue_id_seq,comment_id_seq}'::regclass[]) s");
+$node->safe_psql('empty', "SELECT deletion_guard.rehydrate('{2,3}'::text[], '$archive', dry_run => true)");
+is($node->safe_psql('empty', 'SELECT is_called FROM project_id_seq'), 'f', 'a dry run leaves sequences alone');
 $node->safe_psql('empty', "SELECT deletion_guard.rehydrate('{2,3}'::text[], '$archive')");
 is(differences('empty'), '', 'two of three sites in another database');
 is( $node->safe_psql('empty',
