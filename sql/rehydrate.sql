@@ -81,6 +81,12 @@ CREATE TABLE noise (said text);
 CREATE FUNCTION say() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	INSERT INTO noise VALUES (format('%s %s %s %s', TG_WHEN, TG_TABLE_NAME, NEW.id, (SELECT count(*) FROM project WHERE site_id = 2)));
+	IF TG_WHEN = 'BEFORE' AND NEW.id = 3 THEN
+		INSERT INTO noise SELECT format('%s %s: %s rows kept, %s', phase, relation, rows_kept, bytes_done <= bytes_total)
+			FROM deletion_guard.rehydration_progress WHERE pid = pg_backend_pid() AND database = current_database();
+		INSERT INTO noise SELECT format('%s %s %s', relid::regclass, command, type)
+			FROM pg_stat_progress_copy WHERE pid = pg_backend_pid();
+	END IF;
 	IF TG_WHEN = 'BEFORE' AND NEW.id = 4 THEN
 		RETURN NULL;
 	END IF;

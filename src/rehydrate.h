@@ -312,7 +312,7 @@ extern void dg_rehydrate_progress_begin(DgRehydrateArchive *archive, const DgReh
 extern void dg_rehydrate_progress_pass(DgRehydrateArchive *archive, const DgPass *pass);
 extern void dg_rehydrate_progress_kept(DgRehydrateArchive *archive);
 extern void dg_rehydrate_progress_update(DgRehydrateArchive *archive);
-extern void dg_rehydrate_progress_pass_end(DgRehydrateArchive *archive);
+extern void dg_rehydrate_progress_pass_end(DgRehydrateArchive *archive, const DgPass *pass);
 extern void dg_rehydrate_progress_checking(DgRehydrateArchive *archive);
 extern void dg_rehydrate_progress_end(DgRehydrateArchive *archive);
 

@@ -8,12 +8,13 @@
  * and are shown by the view rehydration_progress.
  *
  * The counters are those of the archive reader, which asks about once in a
- * megabyte whether to go on. Nothing here may throw.
+ * megabyte whether to go on: dg_rehydrate_progress_update() may not throw.
  */
 #include "rehydrate.h"
 
 #include "commands/progress.h"
 #include "utils/backend_progress.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 /*
@@ -159,7 +160,7 @@ dg_rehydrate_progress_update(DgRehydrateArchive *archive)
  * The pass is over; archive->rows is still open.
  */
 void
-dg_rehydrate_progress_pass_end(DgRehydrateArchive *archive)
+dg_rehydrate_progress_pass_end(DgRehydrateArchive *archive, const DgPass *pass)
 {
 	DgRehydrateProgress *progress = archive->progress;
 	DgArchiveProgress reader;
@@ -168,6 +169,10 @@ dg_rehydrate_progress_pass_end(DgRehydrateArchive *archive)
 		return;
 	read_counters(archive, &reader);
 	report(progress, &reader);
+	ereport(DEBUG1,
+			(errmsg_internal("read table \"%s\" of the archive: %llu rows, of which %lld are wanted",
+							 get_rel_name(pass->finder->relid), (unsigned long long) reader.rows_read,
+							 (long long) progress->kept)));
 	progress->done_before += progress->total;
 	progress->read_before += reader.rows_read;
 	progress->kept_before += progress->kept;

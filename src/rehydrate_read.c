@@ -354,7 +354,7 @@ dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass, DgRowSink sink
 	read_rows(&reading, sink, arg);
 	error_context_stack = callback.previous;
 
-	dg_rehydrate_progress_pass_end(archive);
+	dg_rehydrate_progress_pass_end(archive, pass);
 	dg_archive_rows_close(&archive->rows);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
