@@ -15,6 +15,7 @@
  * case of its own (guard_merge.c).
  */
 #include "bin.h"
+#include "limit.h"
 
 #include "access/htup_details.h"
 #include "access/table.h"

@@ -10,6 +10,7 @@
 
 #include "bin.h"
 #include "guard.h"
+#include "limit.h"
 #include "purge.h"
 
 PG_MODULE_MAGIC;

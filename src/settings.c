@@ -8,6 +8,7 @@
  */
 #include "deletion_guard.h"
 #include "guard.h"
+#include "limit.h"
 
 #include <limits.h>
 

@@ -1,5 +1,5 @@
 /*
- * guard_wipe.c
+ * limit_wipe.c
  *		Rows of the tenant table that are deleted, by whomever: counted over an
  *		hour.
  *
@@ -12,6 +12,7 @@
  * them with "deadlock detected".
  */
 #include "guard.h"
+#include "limit.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"

@@ -1,5 +1,5 @@
 /*
- * guard_limit_report.c
+ * limit_report.c
  *		What is said when a deletion runs into a ceiling, and to whom.
  *
  * The caller learns how many rows and tenants it was about and which; names
@@ -9,6 +9,7 @@
  * own (autonomous.c).
  */
 #include "bin.h"
+#include "limit.h"
 
 #include "catalog/pg_type.h"
 #include "ledger.h"

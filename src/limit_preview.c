@@ -1,5 +1,5 @@
 /*
- * guard_preview.c
+ * limit_preview.c
  *		preview(): what a statement would delete.
  *
  * The statement is really run, with the caller's privileges, in a
@@ -14,6 +14,7 @@
  * must be on.
  */
 #include "bin.h"
+#include "limit.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"

@@ -1,5 +1,5 @@
 /*
- * guard_expect.c
+ * limit_expect.c
  *		deletion_guard.expect_tenants: which tenants a session means to delete
  *		from.
  *
@@ -9,6 +9,7 @@
  * which happened to be empty is noticed.
  */
 #include "guard.h"
+#include "limit.h"
 
 #include "utils/memutils.h"
 

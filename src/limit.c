@@ -1,5 +1,5 @@
 /*
- * guard_limit.c
+ * limit.c
  *		Ceilings: how much one statement may delete.
  *
  * What counts is what was really deleted, so the ceilings are looked at while
@@ -16,6 +16,7 @@
  * nothing back.
  */
 #include "guard.h"
+#include "limit.h"
 
 #include "access/xact.h"
 #include "replication/logicalworker.h"

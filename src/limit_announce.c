@@ -1,5 +1,5 @@
 /*
- * guard_announce.c
+ * limit_announce.c
  *		Telling those who listen on the channel "deletion_guard".
  *
  * A deletion that removed tenants, or that ran into a ceiling and was let go
@@ -9,6 +9,7 @@
  * forbid preparing it, but by a process of its own.
  */
 #include "bin.h"
+#include "limit.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
