@@ -89,6 +89,8 @@ extern void dg_store_delete(Oid relid, Oid indexid, AttrNumber attnum, Oid key);
 extern int	dg_spi_execute(const char *sql, int nargs, Oid *argtypes,
 						   Datum *values, const char *nulls);
 extern void dg_spi_execute_as_owner(Oid relid, const char *sql);
+extern void dg_spi_query_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
+								  Datum *values, Snapshot snapshot);
 extern bool dg_acting(void);
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
 extern void dg_lock_tenant(const char *tenant);
