@@ -13,9 +13,6 @@
 #include "deletion_guard.h"
 #include "guard.h"
 
-#include "access/attmap.h"
-#include "access/genam.h"
-#include "access/hio.h"
 #include "executor/tuptable.h"
 #include "utils/relcache.h"
 
@@ -102,7 +99,6 @@ extern void dg_bin_capture_row(Relation rel, TupleTableSlot *slot);
 
 /* bin_label.c */
 extern bool dg_tenant_read_key(Oid type, const char *tenant, Datum *value);
-extern bool dg_tenant_find_label(const char *tenant, char **name, char **contact, bool *live);
 
 /* bin_link.c */
 struct DgRowsWriter;

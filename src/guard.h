@@ -10,7 +10,6 @@
 #include "executor/execdesc.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
-#include "utils/guc.h"
 #include "utils/relcache.h"
 
 /* names of the guard triggers on a guarded table and on its partitions */

@@ -10,6 +10,7 @@
  * takes it (readers go on, writers wait); ACCESS EXCLUSIVE to unguard.
  */
 #include "guard.h"
+#include "bin.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -37,9 +38,6 @@ PG_FUNCTION_INFO_V1(dg_set_tenant_table);
 PG_FUNCTION_INFO_V1(dg_guard_table);
 PG_FUNCTION_INFO_V1(dg_guard_schema);
 PG_FUNCTION_INFO_V1(dg_guard_new_table);
-
-/* columns that a bin table adds to a guarded table's own */
-#define BIN_COLUMNS 3
 
 static void
 require_column(Relation rel, const char *column)
@@ -100,10 +98,10 @@ require_guardable(Relation rel)
 		refuse_relation(rel, "it is a partition",
 						psprintf("Guard its partitioned table %s: that covers every partition, present and future.",
 								 dg_relation_name(llast_oid(get_partition_ancestors(RelationGetRelid(rel))))));
-	if (RelationGetNumberOfAttributes(rel) > MaxHeapAttributeNumber - BIN_COLUMNS)
+	if (RelationGetNumberOfAttributes(rel) > MaxHeapAttributeNumber - DG_BIN_COLUMNS)
 		refuse_relation(rel, "it has too many columns",
 						psprintf("The bin needs %d columns of its own; a table may have %d in all, dropped ones included.",
-								 BIN_COLUMNS, MaxHeapAttributeNumber));
+								 DG_BIN_COLUMNS, MaxHeapAttributeNumber));
 	if (OidIsValid(rel->rd_rel->relam) && rel->rd_tableam != GetHeapamTableAmRoutine())
 		refuse_relation(rel, "its access method is not heap",
 						"Rows are kept as heap tuples; ALTER TABLE ... SET ACCESS METHOD heap first.");

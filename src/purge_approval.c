@@ -14,8 +14,6 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
-#define MAX_TOKENS 16
-
 #define HINT_SIGN_AGAIN "Have the authority sign a new token, with a new \"jti\"."
 
 /*
@@ -193,9 +191,9 @@ dg_approvals_verify(ArrayType *tokens, DgTokenAct act, List **approvals, DgRefus
 		return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_REQUIRED, "token_required",
 							  "Have an enrolled authority sign one and pass it as a parameter.",
 							  "a token for \"%s\" is required", dg_token_act_name(act));
-	if (nelems > MAX_TOKENS)
+	if (nelems > DG_TOKEN_MAX_APPROVALS)
 		return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_MALFORMED, "too_many_tokens", NULL,
-							  "more than %d tokens", MAX_TOKENS);
+							  "more than %d tokens", DG_TOKEN_MAX_APPROVALS);
 	for (int i = 0; i < nelems; i++)
 	{
 		if (nulls[i])

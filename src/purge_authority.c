@@ -433,10 +433,10 @@ dg_set_approvals(PG_FUNCTION_ARGS)
 	List	   *approvals = NIL;
 
 	PreventCommandIfReadOnly("set_approvals()");
-	if (PG_ARGISNULL(0) || PG_GETARG_INT32(0) < 1 || PG_GETARG_INT32(0) > 16)
+	if (PG_ARGISNULL(0) || PG_GETARG_INT32(0) < 1 || PG_GETARG_INT32(0) > DG_TOKEN_MAX_APPROVALS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("approvals must be from 1 to 16")));
+				 errmsg("approvals must be from 1 to %d", DG_TOKEN_MAX_APPROVALS)));
 	wanted = PG_GETARG_INT32(0);
 
 	SPI_connect();

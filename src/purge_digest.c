@@ -19,6 +19,7 @@
  */
 #include "purge.h"
 
+#include "access/genam.h"
 #include "access/table.h"
 #include "bin.h"
 #include "catalog/pg_type.h"
@@ -344,18 +345,6 @@ dg_purge_digest_part(DgPurgeDigest *digest, const DgPlanPart *part)
 	return dg_bin_purge_part(part->bin_table, part->deletion, part->part, digest_row, digest);
 }
 
-static Datum
-name_array(List *names)
-{
-	Datum	   *elems = palloc(sizeof(Datum) * Max(list_length(names), 1));
-	int			n = 0;
-	ListCell   *lc;
-
-	foreach(lc, names)
-		elems[n++] = DirectFunctionCall1(namein, CStringGetDatum(lfirst(lc)));
-	return PointerGetDatum(construct_array(elems, n, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
-}
-
 /*
  * Ends the digests and keeps them with the purge.
  */
@@ -364,7 +353,7 @@ dg_purge_digest_end(DgPurgeDigest *digest, int64 *rows, uint8 *sum)
 {
 	Oid			types[] = {INT8OID, INT4OID, TEXTOID, NAMEARRAYOID, INT8OID, BYTEAOID};
 	Datum		values[] = {Int64GetDatum(digest->purge), Int32GetDatum(digest->table_no),
-		CStringGetTextDatum(digest->relation_name), name_array(digest->key_columns),
+		CStringGetTextDatum(digest->relation_name), dg_name_array(digest->key_columns),
 		Int64GetDatum(digest->rows), PointerGetDatum(dg_bytea(digest->sum, DG_DIGEST_SIZE))};
 
 	flush_keys(digest);

@@ -12,11 +12,11 @@
  *
  * What the purge knows of the tenant goes with the last of its rows: its name
  * and contact, and the reasons given in requests and holds. The deletions it
- * touched lose their statement and reason, which may quote the rows, and those
- * of which nothing is left in the bin their lost links (deletion_link), which
- * quote keys. What stays
- * is the tenant's key in the deletions' parts, an id by itself, and a digest of
- * it, with the purge's own salt, in the purge's record.
+ * touched lose their statement and reason, which may quote the rows; where
+ * nothing of a deletion is left in the bin, it loses its links (deletion_link),
+ * which quote keys. What stays is the tenant's key in the deletions' parts, an
+ * id by itself, and a digest of it, with the purge's own salt, in the purge's
+ * record.
  */
 #include "purge.h"
 

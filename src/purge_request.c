@@ -59,9 +59,6 @@ dg_request_find(int64 id)
  * ----------------------------------------------------------------------
  */
 
-/*
- * A text that a token must have room for, in UTF-8 as there.
- */
 static void
 read_arguments(FunctionCallInfo fcinfo, DgRequest *request)
 {

@@ -74,7 +74,7 @@ same_content(TupleTableSlot *a, TupleTableSlot *b)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (att->attisdropped || att->attgenerated == 'v')
+		if (att->attisdropped || att->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
 			continue;
 		if (a->tts_isnull[i] != b->tts_isnull[i])
 			return false;
@@ -104,7 +104,7 @@ describe_conflict(ResultRelInfo *rri, EState *estate, Oid indexid, TupleTableSlo
 		GetPerTupleExprContext(estate)->ecxt_scantuple = slot;
 		FormIndexDatum(rri->ri_IndexRelationInfo[i], slot, estate, values, isnull);
 		key = BuildIndexValueDescription(index, values, isnull);
-		return psprintf("%s%s of %s", key ? key : "a key", "", RelationGetRelationName(index));
+		return psprintf("%s of %s", key ? key : "a key", RelationGetRelationName(index));
 	}
 	return pstrdup("a key");
 }

@@ -2,11 +2,12 @@
  * rows_map.c
  *		Maps the columns of a source to those of a live table, by name.
  *
- * The table may have changed since the rows were saved. A column that came
- * later gets the value that it was added with, or its default. One whose type has changed is converted as an
- * assignment would, or through text where there is no such cast; if a cast
- * does not lead back to the same value, some of it would be lost. A value of a
- * column that is gone has nowhere to go, unless it is null. Both are errors.
+ * The table may have changed since the rows were saved. A column that was added
+ * later gets the value that it was added with, or its default. A value whose
+ * column has another type now is converted as an assignment would, or through
+ * text where there is no such cast; if casting it back does not give the same
+ * value, some of it would be lost. A value whose column is gone has nowhere to
+ * go, unless it is null. Both are errors.
  *
  * Generated columns are left to the table.
  */
