@@ -83,6 +83,9 @@ extern char *dg_relation_name(Oid relid);
 /* fkey.c */
 extern List *dg_foreign_keys(Relation rel);
 
+/* canonical.c */
+extern int	dg_canonical_output_begin(void);
+
 /* store.c */
 extern void dg_store_insert(Oid relid, Datum *values, bool *nulls);
 extern void dg_store_delete(Oid relid, Oid indexid, AttrNumber attnum, Oid key);

@@ -220,6 +220,42 @@ dg_approvals_suffice(List *approvals, int needed, DgRefusal *refusal)
 }
 
 /*
+ * Verifies the tokens of an act other than a purge, and that they permit it
+ * for this very object; an error if not. Returns the approvals, for
+ * dg_approvals_use(). The caller is connected to SPI and holds the
+ * authorities' lock.
+ */
+List *
+dg_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg, const char *what)
+{
+	DgRefusal	refusal = {0};
+	List	   *approvals;
+	ListCell   *lc;
+
+	if (!dg_approvals_verify(tokens, act, &approvals, &refusal))
+		dg_refuse(&refusal, what);
+	foreach(lc, approvals)
+	{
+		DgApproval *approval = lfirst(lc);
+
+		refusal.authority = approval->claims.kid;
+		if (!dg_approval_unused(approval, &refusal))
+			dg_refuse(&refusal, what);
+		if (!match(&approval->claims, arg))
+		{
+			dg_refusal_set(&refusal, DG_ERRCODE_TOKEN_BAD_CLAIM, "other_object",
+						   "Have the authority sign a token for this very act and object.",
+						   "the token of \"%s\" is for another object", approval->claims.kid);
+			dg_refuse(&refusal, what);
+		}
+	}
+	refusal.authority = NULL;
+	if (!dg_approvals_suffice(approvals, dg_approvals_required_for_change(), &refusal))
+		dg_refuse(&refusal, what);
+	return approvals;
+}
+
+/*
  * Marks the tokens as used. Whoever comes second, here or in a concurrent
  * transaction, gets an error. The caller is connected to SPI.
  */

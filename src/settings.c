@@ -27,7 +27,7 @@ int			dg_tenant_wipes_per_hour = 0;
 int			dg_limit_action = DG_LIMIT_ERROR;
 char	   *dg_retention = NULL;
 int			dg_approvals = 1;
-int			dg_clock_skew = 30;
+int			dg_clock_skew = DG_TOKEN_DEFAULT_CLOCK_SKEW;
 bool		dg_restoring = false;
 bool		dg_locked = false;
 char	   *dg_authorities_file = NULL;
@@ -209,7 +209,7 @@ define_purge_settings(void)
 							NULL, &dg_approvals, 1, 1, DG_TOKEN_MAX_APPROVALS, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("deletion_guard.clock_skew",
 							"How far an authority's clock may be off.",
-							NULL, &dg_clock_skew, 30, 0, 3600, PGC_SUSET, GUC_UNIT_S,
+							NULL, &dg_clock_skew, DG_TOKEN_DEFAULT_CLOCK_SKEW, 0, 3600, PGC_SUSET, GUC_UNIT_S,
 							NULL, NULL, NULL);
 	DefineCustomBoolVariable("deletion_guard.restoring",
 							 "Lets a superuser's restore load the extension's own tables.",

@@ -56,7 +56,8 @@
 /* In a file of authorities. */
 #define DG_TOKEN_MAX_AUTHORITIES	32
 
-/* Seconds by which two clocks may differ at most. */
+/* Seconds by which two clocks may differ. */
+#define DG_TOKEN_DEFAULT_CLOCK_SKEW 30
 #define DG_TOKEN_MAX_CLOCK_SKEW		86400
 
 /* Room for a canonical PEM, its NUL included. */
