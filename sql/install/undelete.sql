@@ -9,7 +9,7 @@ CREATE FUNCTION deletion_guard.undelete(deletion_id bigint, on_conflict text = '
 	AS 'MODULE_PATHNAME', 'dg_undelete';
 REVOKE EXECUTE ON FUNCTION deletion_guard.undelete FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.undelete IS
-	'restores exactly what one deletion removed and is still in the bin; all or nothing; needs INSERT on the tables';
+	'restores exactly what one deletion removed and is still in the bin; all or nothing; needs INSERT on the tables, and UPDATE to replace rows or relink them';
 
 CREATE FUNCTION deletion_guard.undelete_tenant(tenant text, since timestamptz = '-infinity',
 		until timestamptz = 'infinity', on_conflict text = 'error', dry_run boolean = false,
@@ -19,7 +19,7 @@ CREATE FUNCTION deletion_guard.undelete_tenant(tenant text, since timestamptz = 
 	AS 'MODULE_PATHNAME', 'dg_undelete_tenant';
 REVOKE EXECUTE ON FUNCTION deletion_guard.undelete_tenant FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.undelete_tenant IS
-	'restores a tenant''s rows that were deleted within a time and are still in the bin; all or nothing; needs INSERT on the tables';
+	'restores a tenant''s rows that were deleted within a time and are still in the bin; all or nothing; needs INSERT on the tables, and UPDATE to replace rows or relink them';
 
 CREATE FUNCTION deletion_guard.undelete_tenants(tenants text[], since timestamptz = '-infinity',
 		until timestamptz = 'infinity', on_conflict text = 'error', dry_run boolean = false,
