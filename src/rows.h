@@ -39,6 +39,13 @@ typedef struct DgSourceColumn
 	int32		typmod;
 } DgSourceColumn;
 
+/* rows_convert.c */
+typedef struct DgRowsConversion DgRowsConversion;
+
+extern DgRowsConversion *dg_rows_conversion_make(Form_pg_attribute att, const DgSourceColumn *source);
+extern Datum dg_rows_conversion_apply(DgRowsConversion *conversion, ExprContext *econtext,
+									  Datum value, bool *isnull, bool visible);
+
 /* rows_map.c */
 typedef struct DgRowsMap DgRowsMap;
 
