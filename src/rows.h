@@ -95,6 +95,7 @@ typedef struct DgRowsForeignKeys DgRowsForeignKeys;
 extern DgRowsForeignKeys *dg_rows_fkeys_begin(void);
 extern List *dg_rows_fkeys_add(DgRowsForeignKeys *fkeys, Relation rel);
 extern void dg_rows_fkeys_note(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slot);
+extern void dg_rows_fkeys_change(DgRowsForeignKeys *fkeys, Oid relid);
 extern void dg_rows_fkeys_hint(DgRowsForeignKeys *fkeys, const char *hint);
 extern void dg_rows_fkeys_check(DgRowsForeignKeys *fkeys);
 

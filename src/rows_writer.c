@@ -587,6 +587,7 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 		stored = next_slot(leaf_of(target, rri), target);
 		ExecCopySlot(stored, slot);
 		check_row(target, rri, stored);
+		dg_rows_fkeys_change(target->writer->fkeys, RelationGetRelid(target->rel));
 		dg_rows_update(rri, target->estate, tid, stored);
 		note_written(target, rri, stored);
 		ExecClearTuple(stored);
