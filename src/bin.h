@@ -92,6 +92,7 @@ typedef struct DgBlocks
 
 extern void dg_blocks_add(DgBlocks *blocks, MemoryContext context, BlockNumber block);
 extern bytea *dg_blocks_pack(const DgBlocks *blocks);
+extern HeapTuple dg_blocks_forget(HeapTuple part, TupleDesc desc);
 extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts);
 
 /* bin_capture.c */

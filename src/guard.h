@@ -89,6 +89,7 @@ extern bool dg_guard_is_complete(Oid relid);
 
 extern void dg_guard_hooks_init(void);
 extern int	dg_hooks_reached(void);
+extern bool dg_on_duty(void);
 
 /* guard_statement.c */
 typedef struct DgNesting
