@@ -76,6 +76,9 @@ extern DgTotal *dg_total_begin(void);
 extern void dg_total_add(DgTotal *total, const char *tenant, int64 rows);
 extern void dg_total_add_deletion(DgTotal *total, int64 deletion);
 
+/* bin_adopt.c */
+extern void dg_bin_forget_table(Oid relid);
+
 /* bin_blocks.c */
 
 /* Where in a bin table the rows of one part are. */

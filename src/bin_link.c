@@ -462,16 +462,10 @@ restore_link(Link *link, DgRowsTarget *target, bool *live)
 	keyed = has_primary_key(link->relation);
 	for (int i = 0; i < n; i++)
 	{
-		Oid			type;
-		Oid			input;
-		Oid			typioparam;
-
 		attnums[i] = get_attnum(link->relation, list_nth(link->columns, i));
 		if (attnums[i] <= 0)
 			return false;
-		type = get_atttype(link->relation, attnums[i]);
-		getTypeInputInfo(type, &input, &typioparam);
-		values[i] = OidInputFunctionCall(input, list_nth(link->before, i), typioparam, -1);
+		values[i] = dg_rows_writer_read(target, attnums[i], list_nth(link->before, i));
 	}
 	if (!parent_is_live(link, attnums, n))
 		return false;

@@ -14,6 +14,7 @@
  * deletion_guard.ddl = allow lets all of it pass, but for what would harm the
  * bin; the server's log says so each time.
  */
+#include "bin.h"
 #include "guard.h"
 
 #include "access/genam.h"
@@ -203,6 +204,8 @@ check_relation(Oid relid, int subid, bool dropping)
 		if (subid == 0 && dg_guard_lookup(relid)->root == relid)
 			dg_guard_dropped(relid);
 	}
+	if (dropping && subid == 0 && table == NULL)
+		dg_bin_forget_table(relid);
 }
 
 /*
