@@ -141,8 +141,7 @@ lock_tenants_of(List *parts)
 	{
 		Part	   *part = lfirst(lc);
 
-		if (part->tenant != NULL)
-			tenants = lappend(tenants, part->tenant);
+		tenants = lappend(tenants, part->tenant != NULL ? part->tenant : DG_NO_TENANT);
 	}
 	dg_lock_tenants(tenants);
 }

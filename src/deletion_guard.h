@@ -101,6 +101,9 @@ extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
 extern void dg_lock_tenant(const char *tenant);
 extern void dg_lock_tenants(List *tenants);
 
+/* what rows without a tenant are locked as */
+#define DG_NO_TENANT ""
+
 /* textset.c */
 typedef struct DgTextSet DgTextSet;
 

@@ -234,8 +234,7 @@ dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path)
 
 /*
  * What somebody asked for goes into the ledger. What follows from it later, in
- * ddl_end(), does not: an entry locks the ledger until the transaction ends,
- * and a migration, or a prepared transaction, may take its time.
+ * ddl_end(), does not.
  */
 static void
 record_guard(Oid relid)
@@ -419,11 +418,11 @@ dg_guard_require_owner(Oid relid)
 }
 
 /*
- * Takes the guard off a table, for unguard_table(); returns the number of the
- * ledger's entry. The caller has checked that it may, and holds the table's
- * ACCESS EXCLUSIVE lock. What is in the bin stays there.
+ * Takes the guard off a table, for unguard_table(). The caller has checked that
+ * it may, holds the table's ACCESS EXCLUSIVE lock, and tells the ledger. What is
+ * in the bin stays there.
  */
-int64
+void
 dg_guard_remove(Oid relid)
 {
 	Oid			types[] = {REGCLASSOID};
@@ -431,7 +430,6 @@ dg_guard_remove(Oid relid)
 	Relation	rel = table_open(relid, NoLock);
 	List	   *relids;
 	ListCell   *lc;
-	int64		entry;
 
 	if (!dg_guard_lookup(relid)->guarded || dg_guard_lookup(relid)->root != relid)
 		ereport(ERROR,
@@ -448,10 +446,7 @@ dg_guard_remove(Oid relid)
 		dg_guard_drop_triggers(lfirst_oid(lc));
 	dg_spi_execute("DELETE FROM deletion_guard.guard WHERE relation = $1", 1, types, values, NULL);
 	dg_guard_changed(relid);
-	entry = dg_ledger_append("unguard_table",
-							 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
 	SPI_finish();
-	return entry;
 }
 
 /* ----------------------------------------------------------------------

@@ -189,9 +189,9 @@ may_load(Relation rel)
 {
 	if (IsLogicalWorker() || strcmp(RelationGetRelationName(rel), "installation") == 0)
 		return false;
-	if (is_empty(rel))
-		return true;
-	return dg_restoring && superuser() && (is_record_of_deletions(rel) || !dg_ledger_is_live());
+	if (!is_record_of_deletions(rel) && dg_ledger_is_live())
+		return false;
+	return is_empty(rel) || (dg_restoring && superuser());
 }
 
 /*
