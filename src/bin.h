@@ -13,9 +13,6 @@
 #include "deletion_guard.h"
 #include "guard.h"
 
-#include "access/attmap.h"
-#include "access/genam.h"
-#include "access/hio.h"
 #include "executor/tuptable.h"
 #include "utils/relcache.h"
 
@@ -98,6 +95,7 @@ typedef struct DgBlocks
 
 extern void dg_blocks_add(DgBlocks *blocks, MemoryContext context, BlockNumber block);
 extern bytea *dg_blocks_pack(const DgBlocks *blocks);
+extern HeapTuple dg_blocks_forget(HeapTuple part, TupleDesc desc);
 extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts);
 
 /* bin_capture.c */
@@ -105,7 +103,6 @@ extern void dg_bin_capture_row(Relation rel, TupleTableSlot *slot);
 
 /* bin_label.c */
 extern bool dg_tenant_read_key(Oid type, const char *tenant, Datum *value);
-extern bool dg_tenant_find_label(const char *tenant, char **name, char **contact, bool *live);
 
 /* bin_link.c */
 struct DgRowsWriter;

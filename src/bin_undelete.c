@@ -138,10 +138,6 @@ read_parts(Undelete *call, const char *condition, int nargs, Oid *types, Datum *
 	return parts;
 }
 
-/*
- * Rows of no tenant are locked by deletion: a name that a tenant may have, too,
- * without harm.
- */
 static void
 lock_tenants_of(List *parts)
 {
@@ -152,8 +148,7 @@ lock_tenants_of(List *parts)
 	{
 		Part	   *part = lfirst(lc);
 
-		tenants = lappend(tenants, part->tenant != NULL ? part->tenant :
-						  psprintf("deletion %lld", (long long) part->deletion));
+		tenants = lappend(tenants, part->tenant != NULL ? part->tenant : DG_NO_TENANT);
 	}
 	dg_lock_tenants(tenants);
 }

@@ -26,9 +26,9 @@ typedef enum DgRowOutcome
 	DG_ROW_RESTORED,
 	DG_ROW_IDENTICAL,			/* a live row has the same key and content */
 	DG_ROW_SKIPPED,				/* a different live row has the key */
+	DG_ROW_CONFLICT,			/* the same, and the whole call will fail */
 	DG_ROW_REFUSED,				/* by the caller's DgRowsRefuse */
-	DG_ROW_SUPPRESSED,			/* by a trigger of the application */
-	DG_ROW_CONFLICT				/* the same, and the whole call will fail */
+	DG_ROW_SUPPRESSED			/* by a trigger of the application */
 } DgRowOutcome;
 
 /* A column as the source has it. */

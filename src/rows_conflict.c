@@ -76,7 +76,7 @@ same_content(TupleTableSlot *a, TupleTableSlot *b)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (att->attisdropped || att->attgenerated == 'v')
+		if (att->attisdropped || att->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
 			continue;
 		if (a->tts_isnull[i] != b->tts_isnull[i])
 			return false;

@@ -2,10 +2,10 @@
  * rows_map.c
  *		Maps the columns of a source to those of a live table, by name.
  *
- * The table may have changed since the rows were saved. A column that came
- * later gets the value that it was added with, or its default. A value of a
- * column whose type has changed is converted (rows_convert.c). One of a column
- * that is gone has nowhere to go, unless it is null: that is an error.
+ * The table may have changed since the rows were saved. A column that was
+ * added later gets the value that it was added with, or its default. A value
+ * whose column has another type now is converted (rows_convert.c). A value whose
+ * column is gone has nowhere to go, unless it is null: that is an error.
  *
  * Generated columns are left to the table.
  */
