@@ -3,7 +3,8 @@
  *		Where the extension's own schemas and tables are in this database.
  *
  * Looked up by name once and forgotten at any relcache invalidation of one of
- * them, so that DROP and CREATE EXTENSION in another session are noticed.
+ * them, so that DROP and CREATE EXTENSION in another session are noticed, and
+ * REINDEX CONCURRENTLY, which gives indexes new OIDs.
  */
 #include "deletion_guard.h"
 
@@ -164,8 +165,13 @@ forget_objects(Datum arg, Oid relid)
 {
 	if (!objects_known)
 		return;
-	if (relid == InvalidOid || relid == objects.guard || relid == objects.deletion_part)
+	if (relid == InvalidOid)
 		objects_known = false;
+	for (int i = 0; i < lengthof(relations); i++)
+	{
+		if (relid == *(Oid *) ((char *) &objects + relations[i].offset))
+			objects_known = false;
+	}
 }
 
 void
