@@ -17,6 +17,7 @@
  */
 #include "bin.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"

@@ -56,26 +56,6 @@ dg_in_referential_action(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(InNoForceRLSOperation());
 }
 
-/*
- * Values are kept and compared as text: sees to it that a value has one form,
- * whatever the session's settings. Ends with AtEOXact_GUC(true, result).
- */
-static int
-begin_plain_text(void)
-{
-	static const char *const settings[][2] = {
-		{"datestyle", "ISO"}, {"intervalstyle", "postgres"}, {"timezone", "UTC"},
-		{"extra_float_digits", "3"}, {"bytea_output", "hex"}, {"lc_monetary", "C"},
-		{"search_path", "pg_catalog, pg_temp"},
-	};
-	int			nestlevel = NewGUCNestLevel();
-
-	for (int i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-	return nestlevel;
-}
-
 /* ----------------------------------------------------------------------
  * Noting a lost link
  * ----------------------------------------------------------------------
@@ -222,7 +202,7 @@ dg_capture_link(PG_FUNCTION_ARGS)
 	/* an action of an UPDATE: nothing was deleted */
 	if (!dg_deletion_exists() && !dg_statement_may_delete())
 		return PointerGetDatum(NULL);
-	nestlevel = begin_plain_text();
+	nestlevel = dg_canonical_output_begin();
 	foreach(lc, dg_foreign_keys(trigdata->tg_relation))
 	{
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
@@ -482,16 +462,10 @@ restore_link(Link *link, DgRowsTarget *target, bool *live)
 	keyed = has_primary_key(link->relation);
 	for (int i = 0; i < n; i++)
 	{
-		Oid			type;
-		Oid			input;
-		Oid			typioparam;
-
 		attnums[i] = get_attnum(link->relation, list_nth(link->columns, i));
 		if (attnums[i] <= 0)
 			return false;
-		type = get_atttype(link->relation, attnums[i]);
-		getTypeInputInfo(type, &input, &typioparam);
-		values[i] = OidInputFunctionCall(input, list_nth(link->before, i), typioparam, -1);
+		values[i] = dg_rows_writer_read(target, attnums[i], list_nth(link->before, i));
 	}
 	if (!parent_is_live(link, attnums, n))
 		return false;
@@ -559,7 +533,7 @@ dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids)
 	List	   *links = NIL;
 	int64		restored = 0;
 	int64		more;
-	int			nestlevel = begin_plain_text();
+	int			nestlevel = dg_canonical_output_begin();
 	ListCell   *lc;
 
 	foreach(lc, read_links(deletions, relids))

@@ -47,7 +47,7 @@
 static bool
 keeps_column(Form_pg_attribute att)
 {
-	return !att->attisdropped && att->attgenerated != 'v';
+	return !att->attisdropped && att->attgenerated != ATTRIBUTE_GENERATED_VIRTUAL;
 }
 
 /*
