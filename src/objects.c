@@ -21,6 +21,7 @@
 
 static DgObjects objects;
 static bool objects_known = false;
+static bool changed = false;	/* has any table, since this was last reset? */
 
 static const struct
 {
@@ -110,8 +111,13 @@ dg_installed(void)
 
 	if (objects_known)
 		return true;
-	if (!find_objects(&found))
-		return false;
+	/* what changes while they are being looked up may be among them */
+	do
+	{
+		changed = false;
+		if (!find_objects(&found))
+			return false;
+	} while (changed);
 	objects = found;
 	objects_known = true;
 	return true;
@@ -158,6 +164,7 @@ dg_objects(void)
 static void
 forget_objects(Datum arg, Oid relid)
 {
+	changed = true;
 	if (!objects_known)
 		return;
 	if (relid == InvalidOid)
