@@ -22,6 +22,7 @@ extern int	dg_max_tenants;
 extern int	dg_tenant_wipes_per_hour;
 extern int	dg_limit_action;
 extern char *dg_retention;
+extern char *dg_drill_interval;
 extern int	dg_approvals;
 extern int	dg_clock_skew;
 extern bool dg_restoring;
@@ -82,6 +83,7 @@ extern char *dg_relation_name(Oid relid);
 
 /* fkey.c */
 extern List *dg_foreign_keys(Relation rel);
+extern Oid	dg_constraint_of(Oid constraint, Oid relid);
 
 /* canonical.c */
 extern int	dg_canonical_output_begin(void);
@@ -98,6 +100,9 @@ extern bool dg_acting(void);
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
 extern void dg_lock_tenant(const char *tenant);
 extern void dg_lock_tenants(List *tenants);
+
+/* what rows without a tenant are locked as */
+#define DG_NO_TENANT ""
 
 /* textset.c */
 typedef struct DgTextSet DgTextSet;

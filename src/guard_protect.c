@@ -16,6 +16,7 @@
  * restore, or a superuser could restore an authority of his own making.
  */
 #include "guard.h"
+#include "bin.h"
 
 #include "access/table.h"
 #include "access/tableam.h"
@@ -188,9 +189,9 @@ may_load(Relation rel)
 {
 	if (IsLogicalWorker() || strcmp(RelationGetRelationName(rel), "installation") == 0)
 		return false;
-	if (is_empty(rel))
-		return true;
-	return dg_restoring && superuser() && (is_record_of_deletions(rel) || !dg_ledger_is_live());
+	if (!is_record_of_deletions(rel) && dg_ledger_is_live())
+		return false;
+	return is_empty(rel) || (dg_restoring && superuser());
 }
 
 /*
@@ -217,6 +218,8 @@ dg_protect(PG_FUNCTION_ARGS)
 		refuse_write(RelationGetRelid(trigdata->tg_relation));
 	if (!row)
 		return PointerGetDatum(NULL);
+	if (insert && !dg_acting() && RelationGetRelid(trigdata->tg_relation) == dg_objects()->deletion_part)
+		return PointerGetDatum(dg_blocks_forget(trigdata->tg_trigtuple, RelationGetDescr(trigdata->tg_relation)));
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
 						   trigdata->tg_newtuple : trigdata->tg_trigtuple);
 }

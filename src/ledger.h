@@ -21,7 +21,10 @@ extern void dg_put_int64(StringInfo buf, int64 value);
 extern char *dg_json_string(const char *value);
 
 /* ledger.c */
-extern int64 dg_ledger_append(const char *event, const char *details);
+extern void dg_ledger_init(void);
+extern void dg_ledger_append(const char *event, const char *details);
+extern int64 dg_ledger_append_now(const char *event, const char *details);
+extern void dg_ledger_flush(void);
 extern bool dg_ledger_entry(int64 id, char **event, char **details, char **hash);
 extern TimestampTz dg_ledger_clock(void);
 extern bool dg_ledger_is_live(void);

@@ -68,7 +68,7 @@ dg_put_text(StringInfo buf, const char *value)
 void
 dg_put_utf8(StringInfo buf, const char *value)
 {
-	dg_put_text(buf, pg_server_to_any(value, strlen(value), PG_UTF8));
+	dg_put_text(buf, value == NULL ? NULL : pg_server_to_any(value, strlen(value), PG_UTF8));
 }
 
 void

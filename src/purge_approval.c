@@ -100,8 +100,13 @@ dg_approval_verify(const char *token, int len, DgApproval *approval, DgRefusal *
 							  "Ask an authority that is still active.",
 							  "authority \"%s\" has been retired", authority->name);
 	approval->fingerprint = authority->fingerprint;
-	approval->tenant = claim_text(approval->claims.tenant);
-	approval->tenant_name = claim_text(approval->claims.tenant_name);
+	if (approval->claims.act == DG_TOKEN_ACT_PURGE_WITHOUT_TENANT)
+		approval->relations = claim_text(approval->claims.relations);
+	else
+	{
+		approval->tenant = claim_text(approval->claims.tenant);
+		approval->tenant_name = claim_text(approval->claims.tenant_name);
+	}
 	approval->reason = claim_text(approval->claims.reason);
 	return true;
 }
@@ -126,6 +131,16 @@ dg_approval_unused(const DgApproval *approval, DgRefusal *refusal)
  * Several tokens
  * ----------------------------------------------------------------------
  */
+
+/*
+ * Is a token for this act one for that? A purge takes either of its two kinds;
+ * which of them it is decides what is covered.
+ */
+static bool
+act_serves(DgTokenAct act, DgTokenAct wanted)
+{
+	return act == wanted || (wanted == DG_TOKEN_ACT_PURGE && act == DG_TOKEN_ACT_PURGE_WITHOUT_TENANT);
+}
 
 static bool
 refuse_act(const DgApproval *approval, DgTokenAct act, DgRefusal *refusal)
@@ -163,7 +178,7 @@ verify_token(Datum token, DgTokenAct act, List **approvals, DgRefusal *refusal)
 
 	if (!dg_approval_verify(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), approval, refusal))
 		return false;
-	if (approval->claims.act != act)
+	if (!act_serves(approval->claims.act, act))
 		return refuse_act(approval, act, refusal);
 	if (approved_already(*approvals, approval))
 		return dg_refusal_set(refusal, DG_ERRCODE_MORE_APPROVALS, "same_authority",
@@ -287,4 +302,25 @@ dg_approvals_use(List *approvals, int64 ledger_id)
 			dg_refuse(&refusal, "token");
 		}
 	}
+}
+
+/*
+ * Appends an entry to the ledger about what these tokens have permitted, and
+ * marks them as used. Where none were needed, the entry is written when the
+ * transaction ends, and 0 is returned instead of its number. The caller is
+ * connected to SPI.
+ */
+int64
+dg_approvals_record(List *approvals, const char *event, const char *details)
+{
+	int64		entry;
+
+	if (approvals == NIL)
+	{
+		dg_ledger_append(event, details);
+		return 0;
+	}
+	entry = dg_ledger_append_now(event, details);
+	dg_approvals_use(approvals, entry);
+	return entry;
 }

@@ -159,8 +159,8 @@ dg_approvals_required(void)
 	return Max(dg_approvals, remembered_approvals());
 }
 
-static int64
-remember_approvals(int approvals)
+static void
+remember_approvals(int approvals, List *tokens)
 {
 	Oid			types[] = {INT4OID};
 	Datum		values[] = {Int32GetDatum(approvals)};
@@ -168,7 +168,7 @@ remember_approvals(int approvals)
 	dg_spi_execute("INSERT INTO deletion_guard.approval_policy (approvals) VALUES ($1)"
 				   " ON CONFLICT (singleton) DO UPDATE SET approvals = EXCLUDED.approvals",
 				   1, types, values, NULL);
-	return dg_ledger_append("set_approvals", psprintf("{\"approvals\": %d}", approvals));
+	(void) dg_approvals_record(tokens, "set_approvals", psprintf("{\"approvals\": %d}", approvals));
 }
 
 /*
@@ -179,7 +179,7 @@ void
 dg_approvals_raise(void)
 {
 	if (dg_approvals > remembered_approvals())
-		remember_approvals(dg_approvals);
+		remember_approvals(dg_approvals, NIL);
 }
 
 /*
@@ -290,10 +290,10 @@ enrol(const char *name, const EnrolledKey *key, List *approvals)
 	Datum		values[6];
 	int64		entry;
 
-	entry = dg_ledger_append("add_authority",
-							 psprintf("{\"authority\": %s, \"algorithm\": %s, \"fingerprint\": %s}",
-									  dg_json_string(name), dg_json_string(key->algorithm),
-									  dg_json_string(key->fingerprint)));
+	entry = dg_ledger_append_now("add_authority",
+								 psprintf("{\"authority\": %s, \"algorithm\": %s, \"fingerprint\": %s}",
+										  dg_json_string(name), dg_json_string(key->algorithm),
+										  dg_json_string(key->fingerprint)));
 	values[0] = CStringGetTextDatum(name);
 	values[1] = CStringGetTextDatum(key->algorithm);
 	values[2] = CStringGetTextDatum(key->pem);
@@ -407,13 +407,13 @@ dg_retire_authority(PG_FUNCTION_ARGS)
 	require_active(name);
 	approvals = dg_authorise(DG_TOKEN_ACT_RETIRE_AUTHORITY, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
 							 names_authority, name, "retire_authority");
-	entry = dg_ledger_append("retire_authority", psprintf("{\"authority\": %s}", dg_json_string(name)));
+	entry = dg_approvals_record(approvals, "retire_authority",
+								psprintf("{\"authority\": %s}", dg_json_string(name)));
 	values[0] = CStringGetTextDatum(name);
 	values[1] = CStringGetTextDatum(dg_session_role());
 	values[2] = Int64GetDatum(entry);
 	dg_spi_execute("UPDATE deletion_guard.authority SET retired_at = now(), retired_by = $2, ledger_id = $3"
 				   " WHERE name = $1", 3, types, values, NULL);
-	dg_approvals_use(approvals, entry);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -447,7 +447,7 @@ dg_set_approvals(PG_FUNCTION_ARGS)
 								 sets_approvals, &wanted, "set_approvals");
 	else
 		dg_require_extension_owner("set the number of approvals");
-	dg_approvals_use(approvals, remember_approvals(wanted));
+	remember_approvals(wanted, approvals);
 	if (wanted < dg_approvals)
 		ereport(NOTICE,
 				(errmsg("the setting deletion_guard.approvals still asks for %d", dg_approvals),

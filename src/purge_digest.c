@@ -46,6 +46,7 @@ struct DgPurgeDigest
 	int32		table_no;
 	const char *relation_name;
 	const uint8 *salt;
+	DgPurgeLinks *links;		/* that may go with the rows */
 	List	   *key_columns;	/* names */
 	BinColumns	columns;
 	int64		rows;
@@ -286,6 +287,7 @@ digest_row(TupleTableSlot *slot, void *arg)
 
 	hash_row(digest, slot);
 	hash_key(digest, slot);
+	dg_purge_links_row(digest->links, slot);
 	digest->rows++;
 	if (digest->nkeys == DIGESTS_PER_CHUNK)
 		flush_keys(digest);
@@ -298,7 +300,8 @@ digest_row(TupleTableSlot *slot, void *arg)
  * caller is connected to SPI and has called dg_canonical_output_begin().
  */
 DgPurgeDigest *
-dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part, const uint8 *salt)
+dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part, const uint8 *salt,
+					  DgPurgeLinks *links)
 {
 	DgPurgeDigest *digest = palloc0(sizeof(DgPurgeDigest));
 
@@ -306,12 +309,14 @@ dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part, const
 	digest->table_no = table_no;
 	digest->relation_name = part->relation_name;
 	digest->salt = salt;
+	digest->links = links;
 	digest->keys = palloc(DIGESTS_PER_CHUNK * DG_KEY_DIGEST_SIZE);
 	digest->row_context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard purge row",
 												ALLOCSET_DEFAULT_SIZES);
 	digest->hash = pg_cryptohash_create(PG_SHA256);
 	initStringInfo(&digest->buf);
 	describe_bin(digest, part);
+	dg_purge_links_open(links, part);
 	return digest;
 }
 

@@ -228,7 +228,7 @@ dg_refusal_record(const char *details)
 				   " AND (recorded_at IS NULL OR recorded_at <= now() - interval '1 day')",
 				   1, types, values, NULL);
 	if (SPI_processed > 0)
-		(void) dg_ledger_append(DG_EVENT_REFUSAL, details);
+		dg_ledger_append(DG_EVENT_REFUSAL, details);
 	SPI_finish();
 }
 

@@ -92,7 +92,7 @@ CREATE EVENT TRIGGER deletion_guard_ddl_start ON ddl_command_start
 ALTER EVENT TRIGGER deletion_guard_ddl_start ENABLE ALWAYS;
 CREATE EVENT TRIGGER deletion_guard_ddl_end ON ddl_command_end
 	WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE', 'CREATE SCHEMA',
-		'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'CREATE TRIGGER')
+		'ALTER SCHEMA', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'CREATE TRIGGER')
 	EXECUTE FUNCTION deletion_guard.ddl_end();
 ALTER EVENT TRIGGER deletion_guard_ddl_end ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER deletion_guard_ddl_start IS 'loads deletion_guard before a command can go round it';

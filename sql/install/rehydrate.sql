@@ -72,17 +72,17 @@ COMMENT ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, nam
 
 CREATE FUNCTION deletion_guard.compare_tenant(tenant text, archive text, mapping jsonb = NULL,
 		OUT relation regclass, OUT archive_rows bigint, OUT live_rows bigint,
-		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint) RETURNS SETOF record
+		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint, OUT purged bigint) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_compare_tenant';
 REVOKE EXECUTE ON FUNCTION deletion_guard.compare_tenant FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.compare_tenant TO pg_read_server_files;
 COMMENT ON FUNCTION deletion_guard.compare_tenant IS
-	'compares a tenant''s rows in an archive of pg_dump on the server with the live ones, by primary key and content: counts by table. Takes membership in pg_read_server_files and SELECT on the tables; row security applies. ACCESS SHARE lock on them';
+	'compares a tenant''s rows in an archive of pg_dump on the server with the live ones, by primary key and content: counts by table; rows that are gone because they were purged count as purged. Takes membership in pg_read_server_files and SELECT on the tables; row security applies. ACCESS SHARE lock on them';
 
 CREATE FUNCTION deletion_guard.compare_tenants(tenants text[], archive text, mapping jsonb = NULL,
 		OUT relation regclass, OUT tenant text, OUT archive_rows bigint, OUT live_rows bigint,
-		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint) RETURNS SETOF record
+		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint, OUT purged bigint) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_compare_tenants';
 REVOKE EXECUTE ON FUNCTION deletion_guard.compare_tenants FROM PUBLIC;
