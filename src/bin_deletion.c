@@ -125,8 +125,7 @@ write_record(int64 id)
 bool
 dg_deletion_exists(void)
 {
-	return current.id != 0 && current.statement == dg_statement_serial() &&
-		current.lxid == DG_MY_LXID;
+	return current.id != 0 && current.statement == dg_statement_serial();
 }
 
 /*
@@ -164,7 +163,6 @@ dg_deletion_current(void)
 
 	current.id = 0;
 	current.statement = dg_statement_serial();
-	current.lxid = DG_MY_LXID;
 	current.subid = GetCurrentSubTransactionId();
 	current.parts = 0;
 	id = nextval_internal(dg_objects()->deletion_id_seq, false);
