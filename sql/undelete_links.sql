@@ -63,6 +63,26 @@ INSERT INTO boss VALUES (77);
 SELECT restored FROM deletion_guard.undelete(last());
 TABLE chain ORDER BY id;
 
+-- A link that is part of a key which others refer to by now.
+CREATE TABLE branch (id int PRIMARY KEY, boss int UNIQUE DEFAULT 3 REFERENCES boss ON DELETE SET DEFAULT);
+CREATE TABLE leaf (branch int REFERENCES branch (boss));
+SELECT deletion_guard.guard_table('branch');
+INSERT INTO branch VALUES (1, 2);
+DELETE FROM boss WHERE id = 2;
+INSERT INTO leaf VALUES (3);
+SELECT restored FROM deletion_guard.undelete(last()); -- fails
+DELETE FROM leaf;
+SELECT restored FROM deletion_guard.undelete(last());
+TABLE branch;
+-- As part of a deferrable key.
+CREATE TABLE twig (id int PRIMARY KEY, boss int REFERENCES boss ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED);
+SELECT deletion_guard.guard_table('twig');
+INSERT INTO twig VALUES (1, 2);
+DELETE FROM branch;
+DELETE FROM boss WHERE id = 2;
+SELECT restored FROM deletion_guard.undelete(last());
+TABLE twig;
+
 -- The column is gone that the link was in, or that told the row.
 DELETE FROM boss WHERE id = 2;
 SET deletion_guard.ddl = allow;
