@@ -30,7 +30,6 @@
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "rows.h"
-#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -497,15 +496,6 @@ restore_link(Link *link, DgRowsTarget *target, bool *live)
 		dg_rows_writer_change(target, relid, &tid, attnums, values, nulls, n);
 }
 
-static void
-require_update(Oid relid)
-{
-	AclResult	result = pg_class_aclcheck(relid, GetUserId(), ACL_UPDATE);
-
-	if (result != ACLCHECK_OK)
-		aclcheck_error(result, get_relkind_objtype(get_rel_relkind(relid)), get_rel_name(relid));
-}
-
 /*
  * One try at every link that is still lost; returns how many were put back.
  */
@@ -526,7 +516,10 @@ restore_pass(DgRowsWriter *writer, List *links)
 			continue;
 		if (link->relation != open)
 		{
-			require_update(link->relation);
+			Relation	rel = table_open(link->relation, RowExclusiveLock);
+
+			dg_rows_require_update(rel);
+			table_close(rel, NoLock);
 			target = dg_rows_writer_target(writer, link->relation, NULL, 0);
 			open = link->relation;
 		}

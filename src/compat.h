@@ -66,6 +66,13 @@ typedef bool DgUpdateIndexes;
 #define DG_EXECUTOR_RUN_ARGS query, direction, count, execute_once
 #endif
 
+/* 16: a type's name is parsed with or without throwing */
+#if PG_VERSION_NUM >= 160000
+#define dg_parse_type(name, type, typmod) ((void) parseTypeString(name, type, typmod, NULL))
+#else
+#define dg_parse_type(name, type, typmod) parseTypeString(name, type, typmod, false)
+#endif
+
 /* 16: permission checks of objects became generic */
 #if PG_VERSION_NUM >= 160000
 #define dg_class_ownercheck(relid, roleid) object_ownercheck(RelationRelationId, relid, roleid)

@@ -87,6 +87,7 @@ extern bool dg_rows_pending_add(DgRowsPending *pending, ResultRelInfo *rri, ESta
 extern void dg_rows_pending_reset(DgRowsPending *pending);
 
 /* rows_update.c */
+extern void dg_rows_require_update(Relation rel);
 extern bool dg_rows_same_keys(Relation rel, TupleTableSlot *a, TupleTableSlot *b);
 extern void dg_rows_update(ResultRelInfo *rri, EState *estate, ItemPointer tid, TupleTableSlot *slot);
 
