@@ -56,7 +56,7 @@ CREATE FUNCTION deletion_guard.rehydrate(tenant text, archive text, relations re
 REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean) TO pg_read_server_files;
 COMMENT ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean) IS
-	'restores a tenant''s rows from an archive of pg_dump on the server; all or nothing; needs INSERT on the tables';
+	'restores a tenant''s rows from an archive of pg_dump on the server; all or nothing; needs INSERT on the tables; with fire_triggers the triggers for each row fire, but for those with transition tables; triggers for each statement never do';
 
 CREATE FUNCTION deletion_guard.rehydrate(tenants text[], archive text, relations regclass[] = NULL,
 		on_conflict text = 'error', into_schema name = NULL, dry_run boolean = false,
