@@ -5,6 +5,8 @@ CREATE DATABASE regress_dg_drift_values;
 \c regress_dg_drift_values
 SET client_min_messages = warning;
 SET timezone = 'UTC';
+SET datestyle = 'ISO, MDY';
+SET intervalstyle = 'postgres';
 CREATE EXTENSION deletion_guard;
 CREATE TYPE mood AS ENUM ('sad', 'ok');
 CREATE TYPE feeling AS ENUM ('ok', 'glad');

@@ -106,6 +106,7 @@ extern bool dg_tenant_read_key(Oid type, const char *tenant, Datum *value);
 
 /* bin_link.c */
 struct DgRowsWriter;
+extern void dg_link_rename_column(Oid relid, const char *old, const char *new);
 extern int64 dg_restore_links(struct DgRowsWriter *writer, List *deletions, List *relids);
 
 /* bin_tenant.c */

@@ -24,6 +24,7 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -81,11 +82,18 @@ typedef struct Undelete
  * ----------------------------------------------------------------------
  */
 
+static bool
+is_gone(Oid relid)
+{
+	char		relkind = get_rel_relkind(relid);
+
+	return relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE;
+}
+
 static Part *
 part_of_tuple(HeapTuple tuple, TupleDesc desc)
 {
 	Part	   *part = palloc0(sizeof(Part));
-	char		relkind;
 	bool		isnull;
 
 	part->deletion = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
@@ -96,8 +104,7 @@ part_of_tuple(HeapTuple tuple, TupleDesc desc)
 	part->bin_table = DatumGetObjectId(SPI_getbinval(tuple, desc, 6, &isnull));
 	part->tenant = SPI_getvalue(tuple, desc, 7);
 	part->rows = DatumGetInt64(SPI_getbinval(tuple, desc, 8, &isnull));
-	relkind = get_rel_relkind(part->relation);
-	part->orphan = relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE;
+	part->orphan = is_gone(part->relation);
 	return part;
 }
 
@@ -220,11 +227,15 @@ refuse_orphan(Part *part)
 static DgRowsTarget *
 open_target(DgRowsWriter *writer, Part *part)
 {
-	Relation	bin = table_open(part->bin_table, RowExclusiveLock);
+	Relation	bin;
 	DgRowsTarget *target;
 	DgSourceColumn *columns;
 	int			ncolumns;
 
+	LockRelationOid(part->relation, RowExclusiveLock);
+	if (is_gone(part->relation))
+		refuse_orphan(part);	/* dropped while the lock was waited for */
+	bin = table_open(part->bin_table, RowExclusiveLock);
 	columns = source_columns(RelationGetDescr(bin), &ncolumns);
 	target = dg_rows_writer_target(writer, part->relation, columns, ncolumns);
 	table_close(bin, NoLock);

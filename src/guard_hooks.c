@@ -1,13 +1,14 @@
 /*
  * guard_hooks.c
  *		The server's hooks. This file only dispatches; the decisions are in
- *		guard_statement.c, guard_protect.c and guard_object.c.
+ *		guard_statement.c, guard_protect.c, guard_object.c and limit_wipe.c.
  *
  * Every hook calls the one that was there before, exactly once, also where
  * there is nothing to do here. Nothing outlives a call but the nesting depth,
  * which is restored on errors too, and the fact that the hook was called.
  */
 #include "guard.h"
+#include "limit.h"
 
 #include "catalog/objectaccess.h"
 #include "catalog/pg_event_trigger.h"
@@ -57,7 +58,10 @@ guard_ExecutorStart(QueryDesc *query, int eflags)
 	reached |= DG_HOOK_EXECUTOR_START;
 	dg_statement_begin();
 	if (dg_on_duty())
+	{
 		dg_protect_check_query(query->plannedstmt);
+		dg_wipe_expect(query->plannedstmt, eflags);
+	}
 	if (prev_ExecutorStart)
 		prev_ExecutorStart(query, eflags);
 	else

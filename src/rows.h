@@ -86,6 +86,7 @@ extern bool dg_rows_pending_add(DgRowsPending *pending, ResultRelInfo *rri, ESta
 extern void dg_rows_pending_reset(DgRowsPending *pending);
 
 /* rows_update.c */
+extern void dg_rows_require_update(Relation rel);
 extern bool dg_rows_same_keys(Relation rel, TupleTableSlot *a, TupleTableSlot *b);
 extern void dg_rows_update(ResultRelInfo *rri, EState *estate, ItemPointer tid, TupleTableSlot *slot);
 
@@ -95,6 +96,7 @@ typedef struct DgRowsForeignKeys DgRowsForeignKeys;
 extern DgRowsForeignKeys *dg_rows_fkeys_begin(void);
 extern List *dg_rows_fkeys_add(DgRowsForeignKeys *fkeys, Relation rel);
 extern void dg_rows_fkeys_note(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slot);
+extern void dg_rows_fkeys_change(DgRowsForeignKeys *fkeys, Oid relid);
 extern void dg_rows_fkeys_hint(DgRowsForeignKeys *fkeys, const char *hint);
 extern void dg_rows_fkeys_check(DgRowsForeignKeys *fkeys);
 

@@ -346,7 +346,8 @@ note_written(DgRowsTarget *target, ResultRelInfo *rri, TupleTableSlot *stored)
 
 /*
  * Replaces the live row that conflicts by the saved one, if that leaves every
- * key that others may refer to as it is. False if it does not.
+ * key that others may refer to as it is. False if it does not. The caller needs
+ * UPDATE on the table.
  */
 static bool
 replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored)
@@ -356,6 +357,7 @@ replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored)
 	if (target->writer->displace == NULL || !dg_rows_same_keys(rel, leaf->existing, stored))
 		return false;
 	dg_rows_as_caller(&target->role);
+	dg_rows_require_update(target->rel);
 	target->writer->displace(rel, leaf->existing);
 	dg_rows_as_owner(&target->role);
 	if (target->verify != NULL)
@@ -587,6 +589,7 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 		stored = next_slot(leaf_of(target, rri), target);
 		ExecCopySlot(stored, slot);
 		check_row(target, rri, stored);
+		dg_rows_fkeys_change(target->writer->fkeys, RelationGetRelid(target->rel));
 		dg_rows_update(rri, target->estate, tid, stored);
 		note_written(target, rri, stored);
 		ExecClearTuple(stored);

@@ -102,6 +102,14 @@ AS $$
 		  FROM preload) v
 
 	UNION ALL
+	SELECT 'server version', current_setting('server_version'), v.ok,
+		CASE WHEN v.ok THEN 'as tested'
+			 ELSE 'a query in which a MERGE deletes from a guarded table that another part of the query modifies too is '
+				  'refused, as this minor release hides rows of the MERGE from triggers. Install the latest one.' END
+	FROM (SELECT n % 10000 >= CASE n / 10000 WHEN 15 THEN 16 WHEN 16 THEN 12 WHEN 17 THEN 8 ELSE 2 END AS ok
+		  FROM (SELECT current_setting('server_version_num')::int) s(n)) v
+
+	UNION ALL
 	SELECT 'hooks', h.hook, h.hook IS NULL,
 		CASE WHEN h.hook IS NULL THEN 'all are called'
 			 ELSE 'not called: a library loaded after deletion_guard does not pass calls on. Load deletion_guard last, or do without that library.' END

@@ -25,7 +25,7 @@ declare -A may_know=(
 	[ledger]='ledger purge'
 	[purge]='purge bin guard ledger token'
 	[rehydrate]='rehydrate archive bin guard ledger purge rows'
-	[module]='bin guard limit purge'
+	[module]='bin guard ledger limit purge'
 	[settings]='guard limit token'
 	[autonomous]='ledger purge'
 )
