@@ -562,7 +562,7 @@ AS $$
 		UNION ALL SELECT * FROM deletion_guard.verify_stores()),
 	listed AS (
 		SELECT c.name, c.place
-		FROM unnest('{preload,hooks,event triggers,settings,stored settings,setting privileges,extension,functions,ceilings,retention,'
+		FROM unnest('{preload,server version,hooks,event triggers,settings,stored settings,setting privileges,extension,functions,ceilings,retention,'
 					'lock,authorities,ledger,drills,guarded tables,guarded schemas,tenant table,tenant sources,guard triggers,storage,'
 					'inheritance children,unguarded tables,cascades,large objects,bins,store triggers,store ownership,store privileges,'
 					'function privileges,default privileges,publications}'::text[])
@@ -570,7 +570,7 @@ AS $$
 	SELECT r.check_name, r.object, r.ok, r.detail
 	FROM (
 		SELECT l.place, s.check_name, s.object, s.ok, s.detail
-		FROM listed l JOIN seen s ON s.check_name = l.name
+		FROM seen s LEFT JOIN listed l ON l.name = s.check_name
 		WHERE NOT s.ok
 		UNION ALL
 		SELECT l.place, l.name, CASE WHEN count(s.*) = 1 THEN min(s.object) END, true,
