@@ -204,7 +204,7 @@ open_target(DgRowsWriter *writer, Part *part)
 						part->relation_name),
 				 errdetail("%lld of its rows are in the bin, in deletion %lld.",
 						   (long long) part->rows, (long long) part->deletion),
-				 errhint("They stay in %s. A new table of that name is another one; whoever administers the database can copy them there.",
+				 errhint("They stay in %s. If another table has taken its place and name, it takes them over when a superuser calls deletion_guard.guard_table() for it.",
 						 dg_relation_name(part->bin_table))));
 	bin = table_open(part->bin_table, RowExclusiveLock);
 	columns = source_columns(RelationGetDescr(bin), &ncolumns);

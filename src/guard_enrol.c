@@ -235,6 +235,39 @@ dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path)
 }
 
 /*
+ * Gives a table the bin of one that had its name and was dropped: a restore
+ * with --clean makes tables anew. For superusers, who see all rows there are;
+ * anybody else might make a table of a name only to read what was deleted from
+ * the one before. Returns how many bin tables these are.
+ */
+static int64
+adopt_bins(Oid relid)
+{
+	Oid			types[] = {OIDOID, TEXTOID};
+	Datum		values[2];
+	int64		n;
+
+	if (!superuser())
+		return 0;
+	values[0] = ObjectIdGetDatum(relid);
+	values[1] = CStringGetTextDatum(dg_relation_name(relid));
+	dg_lock_object(dg_objects()->bin, relid, ExclusiveLock);
+	dg_spi_execute("UPDATE deletion_guard.deletion_link l SET relation = $1, relation_name = NULL"
+				   " WHERE l.relation_name = $2"
+				   " AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = l.relation)",
+				   2, types, values, NULL);
+	dg_spi_execute("UPDATE deletion_guard.bin b SET relation = $1 WHERE b.relation_name = $2"
+				   " AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = b.relation)",
+				   2, types, values, NULL);
+	n = SPI_processed;
+	if (n > 0)
+		ereport(NOTICE,
+				(errmsg("table \"%s\" takes over the bin of the table of that name that was dropped",
+						get_rel_name(relid))));
+	return n;
+}
+
+/*
  * What somebody asked for goes into the ledger. What follows from it later, in
  * ddl_end(), does not: an entry locks the ledger until the transaction ends,
  * and a migration, or a prepared transaction, may take its time.
@@ -242,8 +275,14 @@ dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path)
 static void
 record_guard(Oid relid)
 {
-	dg_ledger_append("guard_table",
-					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
+	int64		adopted = 0;
+	char	   *table = dg_json_string(dg_relation_name(relid));
+	ListCell   *lc;
+
+	foreach(lc, members_to_guard(relid))
+		adopted += adopt_bins(lfirst_oid(lc));
+	dg_ledger_append("guard_table", adopted == 0 ? psprintf("{\"table\": %s}", table) :
+					 psprintf("{\"table\": %s, \"bins_taken_over\": %lld}", table, (long long) adopted));
 }
 
 /* ----------------------------------------------------------------------
