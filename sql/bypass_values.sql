@@ -138,7 +138,7 @@ SELECT count(*) FROM wide;
 SELECT deletion_guard.unguard_table('wide');
 CALL make_wide(1597, 'integer');
 DELETE FROM wide;
-SELECT c1597 FROM deletion_guard.deleted_rows(NULL::wide, deletion_id => (SELECT max(id) FROM deletion_guard.deletion));
+SELECT c1597 FROM deletion_guard.deleted_rows(NULL::wide);
 ALTER TABLE wide ADD COLUMN c1598 int;
 DELETE FROM wide;
 INSERT INTO wide DEFAULT VALUES;

@@ -99,8 +99,8 @@ SELECT deletion_guard.guard_table('country');
 SELECT object, ok, detail FROM deletion_guard.verify() WHERE check_name = 'cascades';
 
 
--- A table that takes the place of one that was dropped takes over its bin, by
--- the name that had last; but not for anybody.
+-- A table may take the place of one that was dropped and that had its name last;
+-- but not for anybody.
 CREATE TABLE parcel (id int PRIMARY KEY, tenant_id int);
 CREATE TABLE label (id int PRIMARY KEY, parcel_id int REFERENCES parcel ON DELETE SET NULL);
 SELECT deletion_guard.guard_table('parcel', 'tenant_id');
@@ -126,6 +126,7 @@ SELECT deletion_guard.guard_table('package', 'tenant_id');
 SELECT count(*) FROM deletion_guard.deleted_rows(NULL::package);
 RESET ROLE;
 SELECT deletion_guard.guard_table('package', 'tenant_id');
+SELECT deletion_guard.adopt_bin('deletion_guard_bin.bin_3_parcel', 'package');
 CREATE TABLE label (id int PRIMARY KEY, parcel_id int REFERENCES package ON DELETE SET NULL);
 INSERT INTO label VALUES (1, NULL);
 SELECT deletion_guard.guard_table('label');

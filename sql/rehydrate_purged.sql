@@ -41,6 +41,18 @@ SELECT relation, tenant, found, restored, skipped, problem FROM deletion_guard.r
 WHERE tenant IS NOT NULL ORDER BY relation::text;
 TABLE before EXCEPT TABLE everything;
 
+-- A key whose text depends on settings is known again under others.
+CREATE TABLE setting (site_id integer, relation regclass, since timestamptz, PRIMARY KEY (relation, since));
+SELECT deletion_guard.guard_table('setting', 'site_id');
+INSERT INTO setting VALUES (3, 'label', '2024-05-06 07:08:09+02');
+DELETE FROM setting;
+SELECT deletion_guard.purge(signing.sign(deletion_guard.request_purge('3', 'erasure', '{setting}'))) ->> 'purge' AS purge \gset
+INSERT INTO setting VALUES (3, 'label', '2024-05-06 07:08:09+02');
+SET search_path = pg_catalog;
+SET timezone = 'Asia/Tokyo';
+SET datestyle = 'German';
+SELECT deletion_guard.purge_of(s) = :purge AS known FROM public.setting s;
+
 \c :maintenance_db
 DROP DATABASE regress_dg_rehydrate_purged;
 \! rm -f "${DIR}purged.dump"

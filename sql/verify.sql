@@ -172,32 +172,6 @@ SELECT check_name, detail FROM problem;
 ROLLBACK;
 RESET allow_system_table_mods;
 
--- Restores that should be rehearsed.
-SET deletion_guard.drill_interval = 'often'; -- fails
-CREATE VIEW drills AS SELECT ok, detail FROM deletion_guard.verify() WHERE check_name = 'drills';
-SET deletion_guard.drill_interval = '0 s';
-TABLE drills;
-SET deletion_guard.drill_interval = '-1';
-TABLE drills;
-RESET deletion_guard.drill_interval;
-BEGIN;
-INSERT INTO deletion_guard.drill_result (archive, drilled_at, tenant, rows, seconds, matches, problem) VALUES
-	('/backup/old', now() - interval '40 days', '1', 5, 1, true, NULL),
-	('/backup/new', now() - interval '35 days', '2', 5, 1, false, 'two rows are missing');
-TABLE drills;
-SET LOCAL deletion_guard.drill_interval = '36 days';
-TABLE drills;
-SET LOCAL deletion_guard.drill_interval = '41 d';
-TABLE drills;
-SELECT last_drill = now() - interval '35 days' AS last_drill, last_successful_drill = now() - interval '40 days' AS last_successful_drill
-FROM deletion_guard.status;
-ROLLBACK;
-BEGIN;
-INSERT INTO deletion_guard.drill_result (archive, drilled_at, tenant, rows, seconds, matches, problem) VALUES
-	('/backup/new', now() - interval '2 days', '2', 5, 1, false, 'two rows are missing'),
-	('/backup/new', now() - interval '1 day', '2', 5, 1, true, NULL);
-TABLE drills;
-ROLLBACK;
 
 -- Advice.
 CREATE VIEW advice AS
@@ -233,8 +207,42 @@ SELECT * FROM deletion_guard.unguarded_table;
 SELECT * FROM deletion_guard.status;
 RESET ROLE;
 
+-- Drills, in a database where nothing has been done yet: later, nobody writes
+-- their results but drill().
+\c :maintenance_db
+CREATE DATABASE regress_dg_verify_drill;
+\c regress_dg_verify_drill
+CREATE EXTENSION deletion_guard;
+-- Restores that should be rehearsed.
+SET deletion_guard.drill_interval = 'often'; -- fails
+CREATE VIEW drills AS SELECT ok, detail FROM deletion_guard.verify() WHERE check_name = 'drills';
+SET deletion_guard.drill_interval = '0 s';
+TABLE drills;
+SET deletion_guard.drill_interval = '-1';
+TABLE drills;
+RESET deletion_guard.drill_interval;
+BEGIN;
+INSERT INTO deletion_guard.drill_result (archive, drilled_at, tenant, rows, seconds, matches, problem) VALUES
+	('/backup/old', now() - interval '40 days', '1', 5, 1, true, NULL),
+	('/backup/new', now() - interval '35 days', '2', 5, 1, false, 'two rows are missing');
+TABLE drills;
+SET LOCAL deletion_guard.drill_interval = '36 days';
+TABLE drills;
+SET LOCAL deletion_guard.drill_interval = '41 d';
+TABLE drills;
+SELECT last_drill = now() - interval '35 days' AS last_drill, last_successful_drill = now() - interval '40 days' AS last_successful_drill
+FROM deletion_guard.status;
+ROLLBACK;
+BEGIN;
+INSERT INTO deletion_guard.drill_result (archive, drilled_at, tenant, rows, seconds, matches, problem) VALUES
+	('/backup/new', now() - interval '2 days', '2', 5, 1, false, 'two rows are missing'),
+	('/backup/new', now() - interval '1 day', '2', 5, 1, true, NULL);
+TABLE drills;
+ROLLBACK;
+
 \c :maintenance_db
 SET client_min_messages = warning;
 DROP DATABASE regress_dg_verify;
+DROP DATABASE regress_dg_verify_drill;
 DROP ROLE regress_dg_verify_app;
 DROP ROLE regress_dg_verify_monitor;

@@ -56,26 +56,6 @@ dg_in_referential_action(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(InNoForceRLSOperation());
 }
 
-/*
- * Values are kept and compared as text: sees to it that a value has one form,
- * whatever the session's settings. Ends with AtEOXact_GUC(true, result).
- */
-static int
-begin_plain_text(void)
-{
-	static const char *const settings[][2] = {
-		{"datestyle", "ISO"}, {"intervalstyle", "postgres"}, {"timezone", "UTC"},
-		{"extra_float_digits", "3"}, {"bytea_output", "hex"}, {"lc_monetary", "C"},
-		{"search_path", "pg_catalog, pg_temp"},
-	};
-	int			nestlevel = NewGUCNestLevel();
-
-	for (int i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-	return nestlevel;
-}
-
 /* ----------------------------------------------------------------------
  * Noting a lost link
  * ----------------------------------------------------------------------
@@ -223,7 +203,7 @@ dg_capture_link(PG_FUNCTION_ARGS)
 	/* an action of an UPDATE: nothing was deleted */
 	if (!dg_deletion_exists() && !dg_statement_may_delete())
 		return PointerGetDatum(NULL);
-	nestlevel = begin_plain_text();
+	nestlevel = dg_canonical_output_begin();
 	foreach(lc, dg_foreign_keys(trigdata->tg_relation))
 	{
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
@@ -252,6 +232,7 @@ typedef struct Link
 	List	   *after;
 	bool		waiting;
 	bool		restored;
+	char	   *missing;		/* a column that the table has lost, without which it stays lost */
 } Link;
 
 static List *
@@ -459,6 +440,27 @@ mark_link(Link *link)
 }
 
 /*
+ * A column that the link needs and the table does not have any more, or NULL.
+ */
+static char *
+missing_column(Link *link)
+{
+	ListCell   *lc;
+
+	foreach(lc, link->key_columns)
+	{
+		if (get_attnum(link->relation, lfirst(lc)) <= 0)
+			return lfirst(lc);
+	}
+	foreach(lc, link->columns)
+	{
+		if (get_attnum(link->relation, lfirst(lc)) <= 0)
+			return lfirst(lc);
+	}
+	return NULL;
+}
+
+/*
  * Puts one link back; false if its row is gone or has another link now, or the
  * table has lost the columns. *live says whether what it leads to is live.
  */
@@ -472,27 +474,15 @@ restore_link(Link *link, DgRowsTarget *target, bool *live)
 	bool		keyed;
 	Oid			relid;
 	ItemPointerData tid;
-	ListCell   *lc;
 
 	*live = false;
-	foreach(lc, link->key_columns)
-	{
-		if (get_attnum(link->relation, lfirst(lc)) <= 0)
-			return false;
-	}
+	if (link->missing != NULL)
+		return false;
 	keyed = has_primary_key(link->relation);
 	for (int i = 0; i < n; i++)
 	{
-		Oid			type;
-		Oid			input;
-		Oid			typioparam;
-
 		attnums[i] = get_attnum(link->relation, list_nth(link->columns, i));
-		if (attnums[i] <= 0)
-			return false;
-		type = get_atttype(link->relation, attnums[i]);
-		getTypeInputInfo(type, &input, &typioparam);
-		values[i] = OidInputFunctionCall(input, list_nth(link->before, i), typioparam, -1);
+		values[i] = dg_rows_writer_read(target, attnums[i], list_nth(link->before, i));
 	}
 	if (!parent_is_live(link, attnums, n))
 		return false;
@@ -549,6 +539,48 @@ restore_pass(DgRowsWriter *writer, List *links)
 }
 
 /*
+ * Says so where links stay lost with the columns of their table, once for each
+ * column.
+ */
+static void
+warn_of_missing_columns(List *links)
+{
+	const Link *last = NULL;
+	ListCell   *lc;
+
+	foreach(lc, links)
+	{
+		Link	   *link = lfirst(lc);
+
+		if (link->missing == NULL ||
+			(last != NULL && last->relation == link->relation && strcmp(last->missing, link->missing) == 0))
+			continue;
+		last = link;
+		ereport(WARNING,
+				(errmsg("links that ON DELETE SET NULL or SET DEFAULT took from rows of \"%s\" stay lost: it has no column \"%s\" any more",
+						get_rel_name(link->relation), link->missing),
+				 errhint("Roll back, add the column with its values again, and call again.")));
+	}
+}
+
+/*
+ * A column of a table has a new name: those of its links that know it by the
+ * old one follow. The caller is connected to SPI.
+ */
+void
+dg_link_rename_column(Oid relid, const char *old, const char *new)
+{
+	Oid			types[] = {OIDOID, NAMEOID, NAMEOID};
+	Datum		values[] = {ObjectIdGetDatum(relid), DirectFunctionCall1(namein, CStringGetDatum(old)),
+	DirectFunctionCall1(namein, CStringGetDatum(new))};
+
+	dg_spi_execute("UPDATE deletion_guard.deletion_link SET key_columns = array_replace(key_columns, $2, $3),"
+				   " columns = array_replace(columns, $2, $3)"
+				   " WHERE relation = $1 AND ($2 = ANY (key_columns) OR $2 = ANY (columns))",
+				   3, types, values, NULL);
+}
+
+/*
  * Puts back the links that deletions took, as far as what they lead to is live
  * again, and those that wait for rows of the tables given. Returns how many.
  * What was written so far must be flushed; foreign keys are checked when the
@@ -560,14 +592,19 @@ dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids)
 	List	   *links = NIL;
 	int64		restored = 0;
 	int64		more;
-	int			nestlevel = begin_plain_text();
+	int			nestlevel = dg_canonical_output_begin();
 	ListCell   *lc;
 
 	foreach(lc, read_links(deletions, relids))
 	{
-		if (get_rel_name(((Link *) lfirst(lc))->relation) != NULL)
-			links = lappend(links, lfirst(lc));
+		Link	   *link = lfirst(lc);
+
+		if (get_rel_name(link->relation) == NULL)
+			continue;
+		link->missing = missing_column(link);
+		links = lappend(links, link);
 	}
+	warn_of_missing_columns(links);
 	do
 	{
 		more = restore_pass(writer, links);

@@ -93,6 +93,11 @@ typedef bool DgUpdateIndexes;
 #define DG_RELFILENUMBER(rel) ((rel)->rd_node.relNode)
 #endif
 
+/* 18: generated columns that are not stored */
+#if PG_VERSION_NUM < 180000
+#define ATTRIBUTE_GENERATED_VIRTUAL 'v'
+#endif
+
 /* 18: foreign keys over periods, and foreign keys that are not enforced */
 #if PG_VERSION_NUM >= 180000
 #define DG_CONSTRAINT_IS_PLAIN(con) ((con)->conenforced && !(con)->conperiod)

@@ -85,16 +85,24 @@ extern char *dg_relation_name(Oid relid);
 extern List *dg_foreign_keys(Relation rel);
 extern Oid	dg_constraint_of(Oid constraint, Oid relid);
 
+/* canonical.c */
+extern int	dg_canonical_output_begin(void);
+
 /* store.c */
 extern void dg_store_insert(Oid relid, Datum *values, bool *nulls);
 extern void dg_store_delete(Oid relid, Oid indexid, AttrNumber attnum, Oid key);
 extern int	dg_spi_execute(const char *sql, int nargs, Oid *argtypes,
 						   Datum *values, const char *nulls);
 extern void dg_spi_execute_as_owner(Oid relid, const char *sql);
+extern void dg_spi_query_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
+								  Datum *values, Snapshot snapshot);
 extern bool dg_acting(void);
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
 extern void dg_lock_tenant(const char *tenant);
 extern void dg_lock_tenants(List *tenants);
+
+/* what rows without a tenant are locked as */
+#define DG_NO_TENANT ""
 
 /* textset.c */
 typedef struct DgTextSet DgTextSet;

@@ -295,7 +295,7 @@ dg_guard_dropped(Oid relid)
 	SPI_connect();
 	dg_spi_execute("UPDATE deletion_guard.bin SET relation_name = $2"
 				   " WHERE relation = $1 AND relation_name <> $2", 2, types, values, NULL);
-	dg_spi_execute("UPDATE deletion_guard.deletion_link SET relation_name = $2 WHERE relation = $1",
+	dg_spi_execute("UPDATE deletion_guard.deletion_link SET relation = 0, relation_name = $2 WHERE relation = $1",
 				   2, types, values, NULL);
 	dg_ledger_append("drop_table",
 					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));

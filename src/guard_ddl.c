@@ -43,7 +43,10 @@ event_trigger_data(FunctionCallInfo fcinfo)
 Datum
 dg_ddl_start(PG_FUNCTION_ARGS)
 {
-	dg_guard_check_utility(event_trigger_data(fcinfo)->parsetree);
+	EventTriggerData *data = event_trigger_data(fcinfo);
+
+	if (dg_on_duty())
+		dg_guard_check_utility(data->parsetree);
 	return PointerGetDatum(NULL);
 }
 
@@ -465,7 +468,7 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 	ListCell   *lc;
 
 	/* what the extension does itself needs no following; nor is there anything to follow yet */
-	if (dg_acting() || !dg_installed())
+	if (!dg_on_duty() || dg_acting() || !dg_installed())
 		return PointerGetDatum(NULL);
 
 	/* a dump brings its own */

@@ -41,10 +41,12 @@ dg_hooks_reached(void)
 }
 
 /*
- * Is there anything to guard in this process, now?
+ * Is there anything to guard in this process, now? Not while pg_upgrade makes
+ * the catalogs of a new server: what it does to the extension's objects is what
+ * nobody may do to them otherwise, and no row is touched.
  */
-static bool
-on_duty(void)
+bool
+dg_on_duty(void)
 {
 	return !IsBinaryUpgrade && !IsParallelWorker() && IsTransactionState() &&
 		OidIsValid(MyDatabaseId) && !RecoveryInProgress();
@@ -55,7 +57,7 @@ guard_ExecutorStart(QueryDesc *query, int eflags)
 {
 	reached |= DG_HOOK_EXECUTOR_START;
 	dg_statement_begin();
-	if (on_duty())
+	if (dg_on_duty())
 	{
 		dg_protect_check_query(query->plannedstmt);
 		dg_wipe_expect(query->plannedstmt, eflags);
@@ -123,7 +125,7 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 
 	reached |= DG_HOOK_UTILITY;
 	dg_statement_begin();
-	if (on_duty())
+	if (dg_on_duty())
 		dg_guard_check_utility(pstmt->utilityStmt);
 	saved = dg_statement_enter();
 	dg_statement_set_role(InvalidOid);
@@ -149,10 +151,10 @@ guard_object_access(ObjectAccessType access, Oid classid, Oid objid, int subid, 
 	reached |= DG_HOOK_OBJECT_ACCESS;
 	if (prev_object_access)
 		prev_object_access(access, classid, objid, subid, arg);
-	if (access == OAT_DROP && on_duty())
+	if (access == OAT_DROP && dg_on_duty())
 		dg_guard_check_drop(classid, objid, subid);
 	else if ((access == OAT_POST_ALTER ||
-			  (access == OAT_POST_CREATE && classid != EventTriggerRelationId)) && on_duty())
+			  (access == OAT_POST_CREATE && classid != EventTriggerRelationId)) && dg_on_duty())
 		dg_guard_check_alter(classid, objid, access == OAT_POST_CREATE);
 }
 

@@ -14,6 +14,7 @@
  * deletion_guard.ddl = allow lets all of it pass, but for what would harm the
  * bin; the server's log says so each time.
  */
+#include "bin.h"
 #include "guard.h"
 
 #include "access/genam.h"
@@ -246,75 +247,74 @@ check_relation(Oid relid, int subid, bool dropping)
 		if (subid == 0 && dg_guard_lookup(relid)->root == relid)
 			dg_guard_dropped(relid);
 	}
+	if (dropping && subid == 0 && table == NULL)
+		dg_bin_forget_table(relid);
 }
 
 /*
- * The guarded table that a trigger of ours belongs to, or InvalidOid. The
- * catalog's own snapshot may not see a trigger that is being altered, so the
- * row is read with SnapshotSelf.
+ * A copy of a trigger's row, NULL if there is none. The catalog's own snapshot
+ * (NULL) shows it as it was before the present command's change, SnapshotSelf as
+ * it is after it.
+ */
+static HeapTuple
+copy_trigger(Relation rel, Oid trigid, Snapshot snapshot)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(trigid));
+	scan = systable_beginscan(rel, TriggerOidIndexId, true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	tuple = HeapTupleIsValid(tuple) ? heap_copytuple(tuple) : NULL;
+	systable_endscan(scan);
+	return tuple;
+}
+
+/*
+ * The guarded table that a trigger of ours belongs to, or InvalidOid; *name is
+ * the trigger's, before any change.
  */
 static Oid
 guarded_table_of_trigger(Oid trigid, char **name)
 {
 	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
-	Oid			result = InvalidOid;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	HeapTuple	tuple = copy_trigger(rel, trigid, NULL);
+	Form_pg_trigger trigger;
 
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(trigid));
-	scan = systable_beginscan(rel, TriggerOidIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
-
-		if (strncmp(NameStr(trigger->tgname), DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) == 0 &&
-			(dg_is_store(trigger->tgrelid) || is_guarded(trigger->tgrelid)))
-		{
-			result = trigger->tgrelid;
-			*name = pstrdup(NameStr(trigger->tgname));
-		}
-	}
-	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	return result;
+	if (tuple == NULL)
+		return InvalidOid;
+	trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+	*name = NameStr(trigger->tgname);
+	if (strncmp(*name, DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) != 0 ||
+		(!dg_is_store(trigger->tgrelid) && !is_guarded(trigger->tgrelid)))
+		return InvalidOid;
+	return trigger->tgrelid;
 }
 
 /*
  * After the change that is under way, does the trigger fire as the guard made
- * it, or more often? pg_restore makes triggers first and sets that then. The
- * changed row is seen by SnapshotSelf only.
+ * it, or more often? pg_restore makes triggers first and sets that then.
  */
 static bool
 fires_as_made(Oid trigid, Oid relid, const char *name)
 {
 	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
-	bool		result = false;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	HeapTuple	tuple = copy_trigger(rel, trigid, SnapshotSelf);
+	Form_pg_trigger trigger;
 
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(trigid));
-	scan = systable_beginscan(rel, TriggerOidIndexId, true, SnapshotSelf, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
-
-		if (strcmp(NameStr(trigger->tgname), name) != 0)
-			result = false;
-		else if (trigger->tgenabled == TRIGGER_FIRES_ALWAYS)
-			result = true;
-		else if (trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA)
-			result = strcmp(name, DG_TRIGGER_CAPTURE_ROW) == 0 &&
-				OidIsValid(get_trigger_oid(relid, DG_TRIGGER_CAPTURE, true));
-	}
-	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	return result;
+	if (tuple == NULL)
+		return false;
+	trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+	if (strcmp(NameStr(trigger->tgname), name) != 0)
+		return false;
+	if (trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA)
+		return strcmp(name, DG_TRIGGER_CAPTURE_ROW) == 0 &&
+			OidIsValid(get_trigger_oid(relid, DG_TRIGGER_CAPTURE, true));
+	return trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
 }
 
 /*
@@ -375,17 +375,9 @@ static bool
 trigger_is_right(Oid trigid, bool created)
 {
 	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
-	bool		result;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	HeapTuple	tuple = copy_trigger(rel, trigid, SnapshotSelf);
+	bool		result = tuple != NULL && dg_guard_trigger_is_right(tuple, RelationGetDescr(rel), created);
 
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(trigid));
-	scan = systable_beginscan(rel, TriggerOidIndexId, true, SnapshotSelf, 1, &key);
-	tuple = systable_getnext(scan);
-	result = HeapTupleIsValid(tuple) && dg_guard_trigger_is_right(tuple, RelationGetDescr(rel), created);
-	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return result;
 }

@@ -379,8 +379,7 @@ dg_guard_append_clause(StringInfo buf, const char *left, Oid left_type, Oid oper
 
 /*
  * Appends the condition that a row of table t<n> is the one that the key
- * refers to. child is NULL for the first table: then the key's columns are
- * parameters.
+ * refers to. For the first table the key's own columns are parameters.
  */
 static void
 append_condition(StringInfo buf, ForeignKeyCacheInfo *fkey, int n)

@@ -2,26 +2,22 @@
  * objects.c
  *		Where the extension's own schemas and tables are in this database.
  *
- * Looked up by name once and forgotten at any relcache invalidation of one of
- * them, so that DROP and CREATE EXTENSION in another session are noticed.
+ * Looked up by name once. Two of the tables stand for all of them: when the
+ * relcache is told that one has changed, as DROP EXTENSION in any session does,
+ * everything is looked up again.
  */
 #include "deletion_guard.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_namespace.h"
+#include "catalog/pg_extension.h"
 #include "commands/extension.h"
-#include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
-#include "access/genam.h"
-#include "access/table.h"
-#include "access/htup_details.h"
-#include "catalog/pg_extension.h"
-#include "catalog/indexing.h"
-#include "utils/fmgroids.h"
 
 static DgObjects objects;
 static bool objects_known = false;

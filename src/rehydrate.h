@@ -233,8 +233,6 @@ extern void dg_rehydrate_read_column(DgRehydrateArchive *archive, Oid relid, con
 /* rehydrate_referenced.c */
 typedef struct DgReferences DgReferences;
 
-extern bool dg_fkey_is_part(const ForeignKeyCacheInfo *fkey);
-
 extern DgReferences *dg_references_begin(DgRehydrateArchive *archive, DgRehydratePlan *plan);
 extern void dg_references_note(DgReferences *references, const DgSource *source, Datum *values, bool *nulls);
 extern bool dg_references_read(DgReferences *references, DgRowSink sink, void *arg);

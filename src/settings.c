@@ -9,6 +9,7 @@
 #include "deletion_guard.h"
 #include "guard.h"
 #include "limit.h"
+#include "token.h"
 
 #include <limits.h>
 
@@ -27,7 +28,7 @@ int			dg_limit_action = DG_LIMIT_ERROR;
 char	   *dg_retention = NULL;
 char	   *dg_drill_interval = NULL;
 int			dg_approvals = 1;
-int			dg_clock_skew = 30;
+int			dg_clock_skew = DG_TOKEN_DEFAULT_CLOCK_SKEW;
 bool		dg_restoring = false;
 bool		dg_locked = false;
 char	   *dg_authorities_file = NULL;
@@ -44,12 +45,6 @@ static const struct config_enum_entry ddl_options[] = {
 	{"allow", DG_DDL_ALLOW, false},
 	{NULL, 0, false}
 };
-
-static bool check_retention(char **newval, void **extra, GucSource source);
-static bool check_drill_interval(char **newval, void **extra, GucSource source);
-static void define_session_settings(void);
-static void define_ceilings(void);
-static void define_purge_settings(void);
 
 /*
  * Seconds in a duration: "30 days", "30d", "12h", a number of seconds. -1, as
@@ -223,10 +218,10 @@ define_purge_settings(void)
 							   check_retention, NULL, NULL);
 	DefineCustomIntVariable("deletion_guard.approvals",
 							"Distinct authorities whose tokens a purge needs.",
-							NULL, &dg_approvals, 1, 1, 16, PGC_SUSET, 0, NULL, NULL, NULL);
+							NULL, &dg_approvals, 1, 1, DG_TOKEN_MAX_APPROVALS, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("deletion_guard.clock_skew",
 							"How far an authority's clock may be off.",
-							NULL, &dg_clock_skew, 30, 0, 3600, PGC_SUSET, GUC_UNIT_S,
+							NULL, &dg_clock_skew, DG_TOKEN_DEFAULT_CLOCK_SKEW, 0, 3600, PGC_SUSET, GUC_UNIT_S,
 							NULL, NULL, NULL);
 	DefineCustomStringVariable("deletion_guard.drill_interval",
 							   "How often a restore should be rehearsed with drill(); verify() warns when that is overdue.",

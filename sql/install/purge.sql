@@ -6,11 +6,12 @@
  */
 
 -- What was asked for. The tenant's name and the reason are blanked once nothing
--- of the tenant is left in the bin.
+-- of the tenant is left in the bin, and its key is replaced by a digest if it is
+-- not live either (src/purge_forget.c).
 CREATE TABLE deletion_guard.purge_request_record
 (
 	request_id bigint PRIMARY KEY,
-	tenant text COLLATE "C" NOT NULL,
+	tenant text COLLATE "C",			-- NULL: rows without a tenant
 	tenant_name text,
 	reason text,
 	relations regclass[],				-- NULL: every table
@@ -21,8 +22,7 @@ CREATE TABLE deletion_guard.purge_request_record
 	digest bytea NOT NULL,				-- of the plan, see src/purge_plan.c
 	state text NOT NULL CHECK (state IN ('open', 'withdrawn', 'purged')),
 	closed_at timestamptz,
-	closed_by text,
-	ledger_id bigint NOT NULL
+	closed_by text
 );
 CREATE INDEX purge_request_record_tenant_idx ON deletion_guard.purge_request_record (tenant);
 CREATE SEQUENCE deletion_guard.purge_request_id_seq OWNED BY deletion_guard.purge_request_record.request_id;
@@ -107,8 +107,7 @@ CREATE TABLE deletion_guard.hold
 	held_at timestamptz NOT NULL,
 	held_by text NOT NULL,
 	released_at timestamptz,
-	released_by text,
-	ledger_id bigint NOT NULL
+	released_by text
 );
 CREATE INDEX hold_tenant_idx ON deletion_guard.hold (tenant) WHERE released_at IS NULL;
 CREATE SEQUENCE deletion_guard.hold_id_seq OWNED BY deletion_guard.hold.hold_id;
@@ -129,6 +128,12 @@ CREATE FUNCTION deletion_guard.request_purge(tenant text, reason text, relations
 RETURNS jsonb
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'dg_request_purge';
+
+CREATE FUNCTION deletion_guard.request_purge_without_tenant(relations regclass[], reason text,
+															deleted_before timestamptz = now())
+RETURNS jsonb
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_request_purge_without_tenant';
 
 CREATE FUNCTION deletion_guard.withdraw_purge(request_id bigint)
 RETURNS void
@@ -210,6 +215,7 @@ $$;
 
 REVOKE EXECUTE ON FUNCTION
 	deletion_guard.request_purge(text, text, regclass[], timestamptz),
+	deletion_guard.request_purge_without_tenant(regclass[], text, timestamptz),
 	deletion_guard.withdraw_purge(bigint),
 	deletion_guard.purge(text[]),
 	deletion_guard.annul_purge(bigint, text[]),
@@ -234,6 +240,8 @@ COMMENT ON VIEW deletion_guard.purge_request IS 'requests to purge, open and clo
 COMMENT ON VIEW deletion_guard.purge_request_detail IS 'what each request would remove, as reviewed and now';
 COMMENT ON FUNCTION deletion_guard.request_purge(text, text, regclass[], timestamptz) IS
 	'ask for the purge of what the bin has of a tenant; returns the claims to sign';
+COMMENT ON FUNCTION deletion_guard.request_purge_without_tenant(regclass[], text, timestamptz) IS
+	'ask for the purge of rows of these tables that belong to no tenant (a null key, or a table without a tenant source); a table that is gone is named by its table in the bin';
 COMMENT ON FUNCTION deletion_guard.withdraw_purge(bigint) IS 'close a request without a purge';
 COMMENT ON FUNCTION deletion_guard.purge(text[]) IS
 	'remove for good what authorities have approved with these tokens; returns the certificate';

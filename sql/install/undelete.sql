@@ -31,3 +31,13 @@ REVOKE EXECUTE ON FUNCTION deletion_guard.undelete_tenants FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.undelete_tenants IS
 	'undelete_tenant() for several tenants at once; all or nothing';
 
+
+/*
+ * For rows whose table was dropped.
+ */
+CREATE FUNCTION deletion_guard.adopt_bin(bin_table regclass, target regclass) RETURNS void
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_adopt_bin';
+REVOKE EXECUTE ON FUNCTION deletion_guard.adopt_bin FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.adopt_bin IS
+	'gives the rows of a bin whose table was dropped to the table that has taken its place: undelete, deleted_rows and purges find them there; for the owner of the extension; SHARE ROW EXCLUSIVE lock on the bin';

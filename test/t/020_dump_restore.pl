@@ -149,6 +149,36 @@ $db = fresh('sections');
 quiet_ok("section $_", 'pg_restore', "--section=$_", '-d', $node->connstr($db), "$dir/app.dump") for qw(pre-data data post-data);
 check($db, 'sections');
 
+# --- files -----------------------------------------------------------------
+
+# A dump says where rows were in files that are not there any more, but whose
+# numbers other files may have. Here all of them have, and nothing is where the
+# dump says.
+pg_dump('-f', "$dir/plain.sql");
+$db = fresh('numbers');
+quiet_ok('pre-data', 'pg_restore', '--section=pre-data', '-d', $node->connstr($db), "$dir/app.dump");
+my %file = map { split /\|/ } split /\n/,
+  $node->safe_psql($db, q(SELECT substring(relname FROM '\d+'), relfilenode FROM pg_class
+	WHERE relnamespace = 'deletion_guard_bin'::regnamespace AND relkind = 'r'));
+my ($block) = slurp_file("$dir/plain.sql") =~ /^(COPY deletion_guard\.deletion_part .*?^\\\.\n)/ms;
+my ($header, @lines) = split /\n/, $block;
+my @columns = $header =~ /\((.*)\)/ ? split(/, /, $1) : ();
+my ($bin, $filenode, $blocks) = map { my $name = $_; grep { $columns[$_] eq $name } 0 .. $#columns } qw(bin_id filenode blocks);
+for (@lines[ 0 .. $#lines - 1 ])
+{
+	my @values = split /\t/, $_, -1;
+	@values[ $filenode, $blocks ] = ($file{ $values[$bin] }, '\\\\x00ffff0000ffff00');
+	$_ = join "\t", @values;
+}
+append_to_file("$dir/part.sql", join("\n", $header, @lines, ''));
+$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($db), '-f', "$dir/part.sql" ], 'numbers: parts');
+is($node->safe_psql($db, 'SELECT count(*) > 0, bool_and(filenode = 0), bool_and(length(blocks) = 0) FROM deletion_guard.deletion_part'), 't|t|t',
+	'numbers: where the rows are is not known');
+system_or_bail('sh', '-c', "pg_restore -l $dir/app.dump | grep -v 'TABLE DATA deletion_guard deletion_part ' > $dir/list");
+quiet_ok('data', 'pg_restore', '--section=data', '-L', "$dir/list", '-d', $node->connstr($db), "$dir/app.dump");
+quiet_ok('post-data', 'pg_restore', '--section=post-data', '-d', $node->connstr($db), "$dir/app.dump");
+check($db, 'numbers');
+
 # --- over what is there ----------------------------------------------------
 
 # --clean drops the tables that it then makes anew, the bin included. That is
@@ -167,14 +197,13 @@ for my $options ('', '-c deletion_guard.ddl=allow -c deletion_guard.restoring=on
 
 # The application's own schemas can be restored over what is there, by a superuser
 # who says so. That is written down, and until the tables have been enrolled anew
-# nothing is deleted from them; then they take over the bins of those before.
+# nothing is deleted from them; then they are given the bins of those before.
 # Types that bins use cannot be dropped, and are left out.
-my $list = join '', grep { !/ TYPE public / } `pg_restore -l $dir/app.dump`;
-append_to_file("$dir/list", $list);
+system_or_bail('sh', '-c', "pg_restore -l $dir/app.dump | grep -v ' TYPE public ' > $dir/no_types");
 $db = fresh('again');
 quiet_ok('first', 'pg_restore', '-d', $node->connstr($db), "$dir/app.dump");
 $node->safe_psql($db, "DELETE FROM tenant WHERE id = 4; INSERT INTO setting VALUES ('c', 'newer than the dump'); TRUNCATE setting");
-my @again = ('pg_restore', '--clean', '--if-exists', '-n', 'public', '-L', "$dir/list", '-1', '-d', $node->connstr($db), "$dir/app.dump");
+my @again = ('pg_restore', '--clean', '--if-exists', '-n', 'public', '-L', "$dir/no_types", '-1', '-d', $node->connstr($db), "$dir/app.dump");
 ok(!run_log([ @again ]), 'clean, one schema: refused');
 my $log_at = -s $node->logfile;
 quiet_ok('clean, one schema', 'env', 'PGOPTIONS=-c deletion_guard.ddl=allow -c deletion_guard.restoring=on', @again);
@@ -187,6 +216,7 @@ like($stderr, qr/has a guard trigger but is not enrolled/, 'clean, one schema: n
 like($node->safe_psql($db, "SELECT detail FROM deletion_guard.verify() WHERE check_name = 'bins' AND object ~ 'issue'"),
 	qr/holds \d+ rows of public\.issue, which was dropped/, 'clean, one schema: verify says so');
 $node->safe_psql($db, $enrol);
+$node->safe_psql($db, 'SELECT deletion_guard.adopt_bin(bin_table, relation_name::regclass) FROM deletion_guard.bin WHERE relation = 0');
 is($node->safe_psql($db, $config), $node->safe_psql('app', $config), 'clean, one schema: enrolled');
 is($node->safe_psql($db, $triggers), $node->safe_psql('app', $triggers), 'clean, one schema: with the same triggers');
 is($node->safe_psql($db, "SELECT sum(restored), sum(identical) FROM deletion_guard.undelete(7)"), '0|21',
