@@ -99,7 +99,8 @@ live_label(const char *tenant, MemoryContext context, char **name, char **contac
 									 dg_relation_name(tenants->relid),
 									 quote_identifier(NameStr(tenants->key_column)),
 									 quote_literal_cstr(tenant),
-									 format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY)));
+									 format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY)),
+							0, NULL, NULL);
 	return take_label(context, name, contact);
 }
 

@@ -56,26 +56,6 @@ dg_in_referential_action(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(InNoForceRLSOperation());
 }
 
-/*
- * Values are kept and compared as text: sees to it that a value has one form,
- * whatever the session's settings. Ends with AtEOXact_GUC(true, result).
- */
-static int
-begin_plain_text(void)
-{
-	static const char *const settings[][2] = {
-		{"datestyle", "ISO"}, {"intervalstyle", "postgres"}, {"timezone", "UTC"},
-		{"extra_float_digits", "3"}, {"bytea_output", "hex"}, {"lc_monetary", "C"},
-		{"search_path", "pg_catalog, pg_temp"},
-	};
-	int			nestlevel = NewGUCNestLevel();
-
-	for (int i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-	return nestlevel;
-}
-
 /* ----------------------------------------------------------------------
  * Noting a lost link
  * ----------------------------------------------------------------------
@@ -222,7 +202,7 @@ dg_capture_link(PG_FUNCTION_ARGS)
 	/* an action of an UPDATE: nothing was deleted */
 	if (!dg_deletion_exists() && !dg_statement_may_delete())
 		return PointerGetDatum(NULL);
-	nestlevel = begin_plain_text();
+	nestlevel = dg_canonical_output_begin();
 	foreach(lc, dg_foreign_keys(trigdata->tg_relation))
 	{
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
@@ -398,7 +378,7 @@ parent_is_live(Link *link, const AttrNumber *attnums, int n)
 		for (int i = 0; i < n; i++)
 			append_key(&sql, fkey->confrelid, get_attname(fkey->confrelid, fkey->confkey[i], false),
 					   list_nth(link->before, i));
-		dg_spi_execute_as_owner(fkey->confrelid, sql.data);
+		dg_spi_execute_as_owner(fkey->confrelid, sql.data, 0, NULL, NULL);
 		live = SPI_processed > 0;
 		break;
 	}
@@ -431,7 +411,7 @@ find_row(Link *link, bool keyed, Oid *relid, ItemPointer tid)
 		append_condition(&sql, lfirst(lc), lfirst(lc2));
 	appendStringInfoString(&sql, " LIMIT 1 FOR NO KEY UPDATE");
 
-	dg_spi_execute_as_owner(link->relation, sql.data);
+	dg_spi_execute_as_owner(link->relation, sql.data, 0, NULL, NULL);
 	if (SPI_processed == 0)
 		return false;
 	*relid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
@@ -559,7 +539,7 @@ dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids)
 	List	   *links = NIL;
 	int64		restored = 0;
 	int64		more;
-	int			nestlevel = begin_plain_text();
+	int			nestlevel = dg_canonical_output_begin();
 	ListCell   *lc;
 
 	foreach(lc, read_links(deletions, relids))

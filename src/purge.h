@@ -156,7 +156,6 @@ typedef struct DgPurgeDigest DgPurgeDigest;
 
 extern void dg_salted_bytes_digest(const uint8 *salt, const char *data, size_t len, uint8 *digest);
 extern void dg_salted_digest(const uint8 *salt, const char *value, uint8 *digest);
-extern int	dg_canonical_output_begin(void);
 extern DgPurgeDigest *dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part,
 											const uint8 *salt);
 extern int64 dg_purge_digest_part(DgPurgeDigest *digest, const DgPlanPart *part);

@@ -93,25 +93,6 @@ dg_salted_digest(const uint8 *salt, const char *value, uint8 *digest)
 	dg_salted_bytes_digest(salt, buf.data, buf.len, digest);
 }
 
-/*
- * Makes output functions write what pg_dump would; ends with AtEOXact_GUC() of
- * the level returned.
- */
-int
-dg_canonical_output_begin(void)
-{
-	static const char *const settings[][2] = {
-		{"DateStyle", "ISO"}, {"IntervalStyle", "postgres"}, {"extra_float_digits", "3"},
-		{"TimeZone", "UTC"}, {"bytea_output", "hex"}, {"xmloption", "content"}, {"lc_monetary", "C"},
-	};
-	int			nestlevel = NewGUCNestLevel();
-
-	for (int i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-	return nestlevel;
-}
-
 /* ----------------------------------------------------------------------
  * Columns
  * ----------------------------------------------------------------------

@@ -297,7 +297,7 @@ find_missing(DgReferences *references, Reference *reference)
 		types[i] = TEXTARRAYOID;
 		values[i] = text_array(reference->pending, i);
 	}
-	dg_spi_execute(missing_query(reference->fkey), n, types, values, NULL);
+	dg_spi_execute_as_owner(reference->fkey->confrelid, missing_query(reference->fkey), n, types, values);
 	missing = SPI_processed > 0;
 	if (missing)
 	{

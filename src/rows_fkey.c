@@ -603,7 +603,7 @@ look_up(ForeignKey *fkey, const char *hint)
 	SPI_connect();
 	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
 		elog(ERROR, "could not register the keys to look up");
-	dg_spi_execute_as_owner(fkey->info->confrelid, lookup_query(fkey));
+	dg_spi_execute_as_owner(fkey->info->confrelid, lookup_query(fkey), 0, NULL, NULL);
 	if (SPI_processed > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
