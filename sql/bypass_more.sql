@@ -47,5 +47,56 @@ SELECT count(*) FROM deletion_guard.deletion_link WHERE relation = 'remark'::reg
 RESET enable_seqscan;
 SELECT sum(restored) FROM deletion_guard.undelete((SELECT max(id) FROM deletion_guard.deletion));
 
+-- A bin that happens to be empty is no playground: rows will come.
+SELECT relation, bin_table::text, (SELECT count(*) FROM deletion_guard.deleted_rows(NULL::issue)) AS rows
+FROM deletion_guard.bin WHERE relation = 'issue'::regclass;
+ALTER TABLE deletion_guard_bin.bin_3_issue SET UNLOGGED; -- fails
+ALTER TABLE deletion_guard_bin.bin_3_issue DISABLE TRIGGER ALL; -- fails
+ALTER TABLE deletion_guard_bin.bin_3_issue ALTER COLUMN _row TYPE text; -- fails
+ALTER TABLE deletion_guard_bin.bin_3_issue DROP COLUMN _part; -- fails
+ALTER TABLE deletion_guard_bin.bin_3_issue ADD PRIMARY KEY (_deletion, _part, _row); -- fails
+ALTER TABLE deletion_guard_bin.bin_3_issue RENAME TO bin; -- fails
+ALTER TABLE deletion_guard_bin.bin_3_issue RENAME COLUMN _row TO _part_; -- fails
+ALTER TABLE deletion_guard_bin.bin_3_issue SET SCHEMA public; -- fails
+ALTER TRIGGER deletion_guard_protect ON deletion_guard_bin.bin_3_issue RENAME TO protect; -- fails
+DROP TRIGGER deletion_guard_protect ON deletion_guard_bin.bin_3_issue; -- fails
+-- It can be dropped, and the next deletion makes another.
+BEGIN;
+DROP TABLE deletion_guard_bin.bin_3_issue;
+DELETE FROM issue WHERE id = 4;
+SELECT count(*) FROM deletion_guard.deleted_rows(NULL::issue);
+ROLLBACK;
+
+-- While the bin is empty, whoever means it may write catalogs. Rows do not go
+-- into a bin that is not as it was made.
+SET allow_system_table_mods = on;
+BEGIN;
+UPDATE pg_class SET relnamespace = 'public'::regnamespace WHERE relname = 'bin_3_issue';
+DELETE FROM issue WHERE id = 4;
+SELECT count(*) FROM public.bin_3_issue;
+SELECT count(*) FROM deletion_guard.deleted_rows(NULL::issue);
+ROLLBACK;
+RESET allow_system_table_mods;
+
+-- While it holds rows, nobody writes the catalogs that say what is a bin.
+DELETE FROM issue WHERE id = 4;
+SET allow_system_table_mods = on;
+SET deletion_guard.ddl = allow;
+UPDATE pg_class SET relnamespace = 'public'::regnamespace WHERE relname = 'bin_3_issue'; -- fails
+UPDATE pg_class SET relpersistence = 'u' WHERE relname = 'bin_3_issue'; -- fails
+UPDATE pg_namespace SET nspname = 'bin' WHERE nspname = 'deletion_guard_bin'; -- fails
+DELETE FROM pg_extension WHERE extname = 'deletion_guard'; -- fails
+UPDATE pg_attribute SET attisdropped = true WHERE attrelid = 'deletion_guard_bin.bin_3_issue'::regclass; -- fails
+DELETE FROM pg_inherits; -- fails
+DELETE FROM pg_trigger; -- fails
+-- No longer a member of the extension, but not to be dropped.
+BEGIN;
+DELETE FROM pg_depend WHERE objid = (SELECT oid FROM pg_event_trigger WHERE evtname = 'deletion_guard_ddl_start') AND deptype = 'e';
+DROP EVENT TRIGGER deletion_guard_ddl_start; -- fails
+ROLLBACK;
+RESET deletion_guard.ddl;
+RESET allow_system_table_mods;
+SELECT count(*) FROM deletion_guard.deleted_rows(NULL::issue);
+
 \c :maintenance_db
 DROP DATABASE regress_dg_bypass_more;

@@ -41,6 +41,7 @@ typedef struct DgCapture
 } DgCapture;
 
 extern void dg_bin_shape_init(void);
+extern bool dg_bin_is_sound(Relation bin);
 extern DgCapture *dg_bin_capture_plan(DgGuard *guard, Relation rel);
 extern void dg_bin_rename_column(Oid relid, const char *old, const char *new);
 

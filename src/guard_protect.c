@@ -19,8 +19,12 @@
 
 #include "access/table.h"
 #include "access/tableam.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_event_trigger.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "commands/extension.h"
@@ -85,21 +89,39 @@ is_plain_insert(const PlannedStmt *stmt)
 }
 
 /*
- * The catalogs that hold the guard triggers, and what they need to fire. A
- * superuser may write catalogs by hand; whatever else that breaks, not these,
- * unless he has said with allow_system_table_mods that he means it.
+ * The catalogs that say what is guarded by what: the triggers, the functions
+ * behind them, which tables and columns there are and where they belong. A
+ * superuser may write catalogs by hand; whatever else that breaks, not these.
  */
 static bool
-is_catalog_of_triggers(Oid relid)
+is_catalog_of_guards(Oid relid)
 {
-	return relid == TriggerRelationId || relid == EventTriggerRelationId ||
-		relid == ProcedureRelationId || relid == RelationRelationId;
+	switch (relid)
+	{
+		case TriggerRelationId:
+		case EventTriggerRelationId:
+		case ProcedureRelationId:
+		case RelationRelationId:
+		case AttributeRelationId:
+		case NamespaceRelationId:
+		case ExtensionRelationId:
+		case InheritsRelationId:
+			return true;
+		default:
+			return false;
+	}
 }
 
+/*
+ * With allow_system_table_mods, or with deletion_guard.ddl = allow, somebody has
+ * said that he means it, and guarded tables are left to him; but not what is in
+ * the bin.
+ */
 static void
 refuse_catalog(Oid relid)
 {
-	if (dg_ddl == DG_DDL_ALLOW || allowSystemTableMods || creating_extension || !dg_installed())
+	if (creating_extension || !dg_installed() ||
+		((dg_ddl == DG_DDL_ALLOW || allowSystemTableMods) && !dg_store_bin_has_rows()))
 		return;
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_GUARDED_OBJECT),
@@ -125,7 +147,7 @@ dg_protect_check_query(PlannedStmt *stmt)
 
 		if (dg_is_store(relid) && !is_plain_insert(stmt))
 			refuse_write(relid);
-		if (is_catalog_of_triggers(relid))
+		if (is_catalog_of_guards(relid))
 			refuse_catalog(relid);
 	}
 	foreach(lc, stmt->rowMarks)
