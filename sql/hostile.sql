@@ -71,6 +71,25 @@ DELETE FROM shop.issue WHERE id = 1;
 SELECT deletion_guard.request_purge('1', 'contract ended') ->> 'tenant_name' AS tenant_name;
 SELECT * FROM deletion_guard.tenant_label('1');
 
+-- So does whoever looks at what was deleted; the key's type may have a domain
+-- inside, which checks what it reads.
+SET ROLE regress_dg_hostile_owner;
+CREATE DOMAIN shop.small AS integer CHECK (shop.note('domain') = 1 AND VALUE < 100);
+CREATE TYPE shop.key AS (id shop.small);
+CREATE TABLE shop.customer (id shop.key PRIMARY KEY, name text);
+INSERT INTO shop.customer VALUES (row(1), 'customer 1');
+RESET ROLE;
+SELECT deletion_guard.set_tenant_table('shop.customer', 'id', 'name');
+SELECT deletion_guard.guard_table('shop.customer', 'id');
+BEGIN;
+SET LOCAL ROLE regress_dg_hostile_owner;
+DELETE FROM shop.customer;
+RESET ROLE;
+SELECT tenant, tenant_name, rows FROM deletion_guard.deletion_detail WHERE relation = 'shop.customer'::regclass;
+ROLLBACK;
+SELECT * FROM deletion_guard.tenant_label('(1)');
+SELECT * FROM deletion_guard.tenant_label('(1000)');
+
 -- Keys of tenants are text, in one spelling whatever the session's settings.
 CREATE TABLE entry (day date, at timestamptz, weight float8, bytes bytea, span interval, id integer);
 INSERT INTO entry SELECT '2024-03-01', '2024-03-01 12:00+00', 0.1::float8 + 0.2, '\x6162', '1 day -02:03', i FROM generate_series(1, 2) i;

@@ -102,7 +102,7 @@ extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *pa
 extern void dg_bin_capture_row(Relation rel, TupleTableSlot *slot);
 
 /* bin_label.c */
-extern bool dg_tenant_read_key(Oid type, const char *tenant, Datum *value);
+extern bool dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value);
 extern bool dg_tenant_find_label(const char *tenant, char **name, char **contact, bool *live);
 
 /* bin_link.c */

@@ -65,7 +65,7 @@ find_live(const DgTenantTable *tenants, const char *tenant, char **name)
 	int			nestlevel;
 	int			found;
 
-	if (!dg_tenant_read_key(types[0], tenant, &values[0]))
+	if (!dg_tenant_read_key(relid, types[0], tenant, &values[0]))
 		return false;
 	nestlevel = dg_canonical_output_begin();
 	dg_spi_select_as_owner(relid,
