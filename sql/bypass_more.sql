@@ -84,6 +84,8 @@ SET allow_system_table_mods = on;
 SET deletion_guard.ddl = allow;
 UPDATE pg_class SET relnamespace = 'public'::regnamespace WHERE relname = 'bin_3_issue'; -- fails
 UPDATE pg_class SET relpersistence = 'u' WHERE relname = 'bin_3_issue'; -- fails
+UPDATE pg_class SET reltuples = 0, relkind = 'v' WHERE relname = 'bin_3_issue'; -- fails
+UPDATE pg_class SET reltuples = 1000, relpages = 100 WHERE relname = 'issue';
 UPDATE pg_namespace SET nspname = 'bin' WHERE nspname = 'deletion_guard_bin'; -- fails
 DELETE FROM pg_extension WHERE extname = 'deletion_guard'; -- fails
 UPDATE pg_attribute SET attisdropped = true WHERE attrelid = 'deletion_guard_bin.bin_3_issue'::regclass; -- fails

@@ -17,6 +17,7 @@
  */
 #include "guard.h"
 
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_attribute.h"
@@ -113,6 +114,30 @@ is_catalog_of_guards(Oid relid)
 }
 
 /*
+ * Does the plan only update the statistics in pg_class, as those do who try out
+ * what the planner would make of them?
+ */
+static bool
+updates_statistics(PlannedStmt *stmt, RangeTblEntry *rte)
+{
+	DgPermissions *permissions = dg_permissions(stmt, rte);
+	int			column = -1;
+
+	if (rte->relid != RelationRelationId || permissions == NULL ||
+		(permissions->requiredPerms & (ACL_INSERT | ACL_DELETE)) != 0 ||
+		bms_is_empty(permissions->updatedCols))
+		return false;
+	while ((column = bms_next_member(permissions->updatedCols, column)) >= 0)
+	{
+		int			attnum = column + FirstLowInvalidHeapAttributeNumber;
+
+		if (attnum != Anum_pg_class_reltuples && attnum != Anum_pg_class_relpages)
+			return false;
+	}
+	return true;
+}
+
+/*
  * With allow_system_table_mods, or with deletion_guard.ddl = allow, somebody has
  * said that he means it, and guarded tables are left to him; but not what is in
  * the bin.
@@ -143,12 +168,12 @@ dg_protect_check_query(PlannedStmt *stmt)
 		return;
 	foreach(lc, stmt->resultRelations)
 	{
-		Oid			relid = rt_fetch(lfirst_int(lc), stmt->rtable)->relid;
+		RangeTblEntry *rte = rt_fetch(lfirst_int(lc), stmt->rtable);
 
-		if (dg_is_store(relid) && !is_plain_insert(stmt))
-			refuse_write(relid);
-		if (is_catalog_of_guards(relid))
-			refuse_catalog(relid);
+		if (dg_is_store(rte->relid) && !is_plain_insert(stmt))
+			refuse_write(rte->relid);
+		if (is_catalog_of_guards(rte->relid) && !updates_statistics(stmt, rte))
+			refuse_catalog(rte->relid);
 	}
 	foreach(lc, stmt->rowMarks)
 	{
