@@ -68,8 +68,8 @@ find_live(const DgTenantTable *tenants, const char *tenant, char **name)
 		return false;
 	nestlevel = dg_canonical_output_begin();
 	dg_spi_select_as_owner(relid,
-						   psprintf("SELECT format('%%s', t.%s) FROM %s t WHERE %sformat('%%s', t.%s) = $2",
-									quote_identifier(name_column), dg_relation_name(relid),
+						   psprintf("SELECT format('%%s', %s) FROM %s t WHERE %sformat('%%s', t.%s) = $2",
+									name_column, dg_relation_name(relid),
 									key_condition(types[0], key), quote_identifier(key)),
 						   2, types, values, NULL, GetLatestSnapshot(), 2);
 	AtEOXact_GUC(true, nestlevel);
