@@ -22,14 +22,12 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "catalog/dependency.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
-#include "catalog/objectaccess.h"
 #include "catalog/pg_event_trigger.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
-#include "commands/tablecmds.h"
+#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -550,14 +548,34 @@ is_ddl(Node *parsetree)
 }
 
 /*
+ * Where the extension lacks tables that this library knows, as after a new
+ * package and before ALTER EXTENSION UPDATE, nobody can tell what is guarded.
+ * Then DDL waits for that command.
+ */
+static void
+check_without_registry(Node *parsetree)
+{
+	if (dg_ddl_allowed() || (IsA(parsetree, AlterExtensionStmt) &&
+							 strcmp(((AlterExtensionStmt *) parsetree)->extname, "deletion_guard") == 0))
+		return;
+	if (OidIsValid(get_extension_oid("deletion_guard", true)))
+		(void) dg_objects();
+}
+
+/*
  * A utility command is about to run. Called by the hook, and by the event
  * trigger for the command that loaded the library.
  */
 void
 dg_guard_check_utility(Node *parsetree)
 {
-	if (parsetree == NULL || dg_acting() || !is_ddl(parsetree) || !dg_installed())
+	if (parsetree == NULL || dg_acting() || !is_ddl(parsetree))
 		return;
+	if (!dg_installed())
+	{
+		check_without_registry(parsetree);
+		return;
+	}
 	dg_store_check_utility(parsetree);
 	if (IsA(parsetree, DropStmt))
 	{

@@ -2,9 +2,9 @@
  * objects.c
  *		Where the extension's own schemas and tables are in this database.
  *
- * Looked up by name once. Two of the tables stand for all of them: when the
- * relcache is told that one has changed, as DROP EXTENSION in any session does,
- * everything is looked up again.
+ * Looked up by name once, and again when the relcache is told that one of the
+ * tables has changed, as DROP EXTENSION in any session does, and REINDEX
+ * CONCURRENTLY, which gives a table's indexes new OIDs.
  */
 #include "deletion_guard.h"
 
@@ -21,6 +21,7 @@
 
 static DgObjects objects;
 static bool objects_known = false;
+static bool changed = false;	/* has any table, since this was last reset? */
 
 static const struct
 {
@@ -110,8 +111,13 @@ dg_installed(void)
 
 	if (objects_known)
 		return true;
-	if (!find_objects(&found))
-		return false;
+	/* what changes while they are being looked up may be among them */
+	do
+	{
+		changed = false;
+		if (!find_objects(&found))
+			return false;
+	} while (changed);
 	objects = found;
 	objects_known = true;
 	return true;
@@ -158,10 +164,16 @@ dg_objects(void)
 static void
 forget_objects(Datum arg, Oid relid)
 {
+	changed = true;
 	if (!objects_known)
 		return;
-	if (relid == InvalidOid || relid == objects.guard || relid == objects.deletion_part)
+	if (relid == InvalidOid)
 		objects_known = false;
+	for (int i = 0; i < lengthof(relations); i++)
+	{
+		if (relid == *(Oid *) ((char *) &objects + relations[i].offset))
+			objects_known = false;
+	}
 }
 
 void

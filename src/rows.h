@@ -52,6 +52,7 @@ typedef struct DgRowsMap DgRowsMap;
 extern DgRowsMap *dg_rows_map_make(Relation rel, const DgSourceColumn *columns, int ncolumns);
 extern void dg_rows_map_apply(DgRowsMap *map, ExprContext *econtext,
 							  Datum *values, bool *nulls, TupleTableSlot *slot);
+extern void dg_rows_map_check_generated(DgRowsMap *map, Relation rel, TupleTableSlot *slot);
 extern void dg_rows_map_context(void *arg);
 
 /* rows_role.c */
@@ -86,6 +87,7 @@ extern bool dg_rows_pending_add(DgRowsPending *pending, ResultRelInfo *rri, ESta
 extern void dg_rows_pending_reset(DgRowsPending *pending);
 
 /* rows_update.c */
+extern void dg_rows_require_update(Relation rel);
 extern bool dg_rows_same_keys(Relation rel, TupleTableSlot *a, TupleTableSlot *b);
 extern void dg_rows_update(ResultRelInfo *rri, EState *estate, ItemPointer tid, TupleTableSlot *slot);
 

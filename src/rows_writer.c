@@ -346,7 +346,8 @@ note_written(DgRowsTarget *target, ResultRelInfo *rri, TupleTableSlot *stored)
 
 /*
  * Replaces the live row that conflicts by the saved one, if that leaves every
- * key that others may refer to as it is. False if it does not.
+ * key that others may refer to as it is. False if it does not. The caller needs
+ * UPDATE on the table.
  */
 static bool
 replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored)
@@ -356,6 +357,7 @@ replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored)
 	if (target->writer->displace == NULL || !dg_rows_same_keys(rel, leaf->existing, stored))
 		return false;
 	dg_rows_as_caller(&target->role);
+	dg_rows_require_update(target->rel);
 	target->writer->displace(rel, leaf->existing);
 	dg_rows_as_owner(&target->role);
 	if (target->verify != NULL)
@@ -423,6 +425,7 @@ prepare_row(DgRowsTarget *target, Datum *values, bool *nulls, DgRowOutcome *outc
 	if (!fire_before_triggers(target, rri, stored))
 		return NULL;
 	check_row(target, rri, stored);
+	dg_rows_map_check_generated(target->map, rri->ri_RelationDesc, stored);
 	return leaf;
 }
 
@@ -679,6 +682,25 @@ dg_rows_writer_hint(DgRowsWriter *writer, const char *hint)
 }
 
 /*
+ * Deferrable keys cannot be asked about beforehand: they fail here.
+ */
+static void
+end_context(void *arg)
+{
+	errcontext("end of the call, where triggers fire and deferrable keys are checked; on_conflict does not apply to these");
+}
+
+static void
+fire_after_triggers(EState *estate)
+{
+	ErrorContextCallback context = {.previous = error_context_stack,.callback = end_context};
+
+	error_context_stack = &context;
+	AfterTriggerEndQuery(estate);
+	error_context_stack = context.previous;
+}
+
+/*
  * Writes what is left, fails if there were conflicts, checks foreign keys and
  * raises sequences.
  */
@@ -691,12 +713,12 @@ dg_rows_writer_end(DgRowsWriter *writer)
 	dg_rows_writer_flush(writer);
 	dg_rows_fkeys_check(writer->fkeys);
 	if (writer->targets != NIL)
-		AfterTriggerEndQuery(((DgRowsTarget *) linitial(writer->targets))->estate);
+		fire_after_triggers(((DgRowsTarget *) linitial(writer->targets))->estate);
 	else
 	{
 		EState	   *estate = CreateExecutorState();
 
-		AfterTriggerEndQuery(estate);
+		fire_after_triggers(estate);
 		FreeExecutorState(estate);
 	}
 	foreach(lc, writer->targets)

@@ -203,8 +203,9 @@ define_ceilings(void)
 							"Rows of the tenant table that may be deleted within an hour, by anyone; 0 for no ceiling.",
 							NULL, &dg_tenant_wipes_per_hour, 0, 0, INT_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("deletion_guard.limit_action",
-							 "What happens at a ceiling.",
-							 NULL, &dg_limit_action, DG_LIMIT_ERROR, limit_action_options,
+							 "What happens when a statement goes beyond a ceiling.",
+							 "error: it fails. warning: it goes on. Both are announced on the channel deletion_guard.",
+							 &dg_limit_action, DG_LIMIT_ERROR, limit_action_options,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 }
 

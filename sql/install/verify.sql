@@ -102,6 +102,14 @@ AS $$
 		  FROM preload) v
 
 	UNION ALL
+	SELECT 'server version', current_setting('server_version'), v.ok,
+		CASE WHEN v.ok THEN 'as tested'
+			 ELSE 'a query in which a MERGE deletes from a guarded table that another part of the query modifies too is '
+				  'refused, as this minor release hides rows of the MERGE from triggers. Install the latest one.' END
+	FROM (SELECT n % 10000 >= CASE n / 10000 WHEN 15 THEN 16 WHEN 16 THEN 12 WHEN 17 THEN 8 ELSE 2 END AS ok
+		  FROM (SELECT current_setting('server_version_num')::int) s(n)) v
+
+	UNION ALL
 	SELECT 'hooks', h.hook, h.hook IS NULL,
 		CASE WHEN h.hook IS NULL THEN 'all are called'
 			 ELSE 'not called: a library loaded after deletion_guard does not pass calls on. Load deletion_guard last, or do without that library.' END
@@ -554,7 +562,7 @@ AS $$
 		UNION ALL SELECT * FROM deletion_guard.verify_stores()),
 	listed AS (
 		SELECT c.name, c.place
-		FROM unnest('{preload,hooks,event triggers,settings,stored settings,setting privileges,extension,functions,ceilings,retention,'
+		FROM unnest('{preload,server version,hooks,event triggers,settings,stored settings,setting privileges,extension,functions,ceilings,retention,'
 					'lock,authorities,ledger,drills,guarded tables,guarded schemas,tenant table,tenant sources,guard triggers,storage,'
 					'inheritance children,unguarded tables,cascades,large objects,bins,store triggers,store ownership,store privileges,'
 					'function privileges,default privileges,publications}'::text[])
@@ -562,7 +570,7 @@ AS $$
 	SELECT r.check_name, r.object, r.ok, r.detail
 	FROM (
 		SELECT l.place, s.check_name, s.object, s.ok, s.detail
-		FROM listed l JOIN seen s ON s.check_name = l.name
+		FROM seen s LEFT JOIN listed l ON l.name = s.check_name
 		WHERE NOT s.ok
 		UNION ALL
 		SELECT l.place, l.name, CASE WHEN count(s.*) = 1 THEN min(s.object) END, true,
