@@ -119,7 +119,7 @@ typedef struct DgNesting
 } DgNesting;
 
 extern void dg_statement_init(void);
-extern void dg_statement_begin(void);
+extern void dg_statement_begin(const PlannedStmt *stmt);
 extern void dg_statement_run(const void *query);
 extern void dg_statement_note_plan(const PlannedStmt *plan);
 extern bool dg_statement_may_delete(void);

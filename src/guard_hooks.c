@@ -55,7 +55,7 @@ static void
 guard_ExecutorStart(QueryDesc *query, int eflags)
 {
 	reached |= DG_HOOK_EXECUTOR_START;
-	dg_statement_begin();
+	dg_statement_begin(query->plannedstmt);
 	if (dg_on_duty())
 	{
 		dg_protect_check_query(query->plannedstmt);
@@ -128,7 +128,7 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	DgNesting	saved;
 
 	reached |= DG_HOOK_UTILITY;
-	dg_statement_begin();
+	dg_statement_begin(pstmt);
 	if (dg_on_duty())
 		dg_guard_check_utility(pstmt->utilityStmt);
 	saved = dg_statement_enter();

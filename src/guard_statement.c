@@ -5,7 +5,8 @@
  * A deletion is what one top-level statement removes, so rooms that keep
  * something for the length of a statement need to know when the next one
  * begins. The executor and utility hooks count how deep they are nested; each
- * entry from outside is a new statement with a new serial number.
+ * entry from outside is a new statement with a new serial number, unless it is
+ * for another of the queries that rules have made of the statement.
  *
  * The library may be loaded in the middle of a statement, at an unknown depth.
  * Until the client sends the next message, everything then counts as that one
@@ -25,6 +26,8 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "replication/logicalworker.h"
+#include "tcop/pquery.h"
+#include "utils/portal.h"
 
 static DgNesting nesting = {0, InvalidOid, NIL};
 static uint64 serial = 0;
@@ -39,11 +42,28 @@ dg_statement_init(void)
 }
 
 /*
- * A statement is about to begin at the present depth.
+ * Is this one of several queries that rules have made of one statement, and not
+ * the first of them?
+ */
+static bool
+continues_statement(const PlannedStmt *stmt)
+{
+	return stmt != NULL && ActivePortal != NULL && ActivePortal->stmts != NIL &&
+		linitial(ActivePortal->stmts) != stmt && list_member_ptr(ActivePortal->stmts, stmt);
+}
+
+/*
+ * A statement is about to begin at the present depth; or a query of the present
+ * one, if stmt says so.
  */
 void
-dg_statement_begin(void)
+dg_statement_begin(const PlannedStmt *stmt)
 {
+	if (nesting.depth == 0 && continues_statement(stmt))
+	{
+		top_query = NULL;
+		return;
+	}
 	if (nesting.depth > 0 || IsLogicalWorker() || GetCurrentStatementStartTimestamp() == loaded_during)
 		return;
 	loaded_during = 0;
@@ -61,7 +81,7 @@ dg_statement_run(const void *query)
 	if (nesting.depth > 0 || query == top_query)
 		return;
 	if (top_query != NULL)
-		dg_statement_begin();
+		dg_statement_begin(NULL);
 	top_query = query;
 }
 
