@@ -347,7 +347,8 @@ check_trigger(Oid trigid, bool dropping)
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_PROTECTED_STORE),
 			 errmsg("cannot drop trigger %s of \"%s\"", name, get_rel_name(relid)),
-			 errdetail("It protects what deletion_guard keeps.")));
+			 errdetail("It protects what deletion_guard keeps."),
+			 errhint("To remove deletion_guard, unguard its tables, empty the bin, and DROP EXTENSION deletion_guard CASCADE.")));
 }
 
 /*

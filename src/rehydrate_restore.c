@@ -126,7 +126,7 @@ open_targets(DgRestore *call)
 static void
 create_schema(DgRestore *call)
 {
-	List	   *copies = dg_schema_create(call->into_schema, call->plan->targets);
+	List	   *copies = dg_schema_create(call->into_schema, call->plan->targets, call->any_name);
 	ListCell   *lc;
 	ListCell   *lc2;
 
