@@ -105,8 +105,10 @@ extern void dg_bin_capture_row(Relation rel, TupleTableSlot *slot);
 extern bool dg_tenant_read_key(Oid type, const char *tenant, Datum *value);
 
 /* bin_link.c */
-struct DgRowsWriter;
 extern void dg_link_rename_column(Oid relid, const char *old, const char *new);
+
+/* bin_relink.c */
+struct DgRowsWriter;
 extern int64 dg_restore_links(struct DgRowsWriter *writer, List *deletions, List *relids);
 
 /* bin_tenant.c */
