@@ -34,7 +34,7 @@
 PG_FUNCTION_INFO_V1(dg_in_referential_action);
 PG_FUNCTION_INFO_V1(dg_capture_link);
 
-#define Natts_deletion_link	9
+#define Natts_deletion_link	10
 
 /*
  * in_referential_action() -> boolean
@@ -124,6 +124,7 @@ note_link(Relation rel, ForeignKeyCacheInfo *fkey, TupleTableSlot *before, Tuple
 	values[6] = texts_of(after, fkey->conkey, fkey->nkeys);
 	values[7] = BoolGetDatum(false);
 	nulls[8] = true;
+	nulls[9] = true;
 	dg_store_insert(dg_objects()->deletion_link, values, nulls);
 }
 

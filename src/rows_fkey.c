@@ -20,7 +20,6 @@
 #include "rows.h"
 
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "catalog/pg_constraint.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -28,7 +27,6 @@
 #include "utils/lsyscache.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
-#include "utils/ruleutils.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
