@@ -13,7 +13,6 @@
 
 #include "access/table.h"
 #include "catalog/pg_type.h"
-#include "rows.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
