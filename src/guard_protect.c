@@ -19,10 +19,19 @@
 
 #include "access/table.h"
 #include "access/tableam.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_depend.h"
 #include "catalog/pg_event_trigger.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "ledger.h"
@@ -85,15 +94,26 @@ is_plain_insert(const PlannedStmt *stmt)
 }
 
 /*
- * The catalogs that hold the guard triggers, and what they need to fire. A
- * superuser may write catalogs by hand; whatever else that breaks, not these,
- * unless he has said with allow_system_table_mods that he means it.
+ * The catalogs that hold the guard triggers, what they need to fire, and what
+ * the extension knows itself, its tables and their contents by. A superuser may
+ * write catalogs by hand; whatever else that breaks, not these, unless he has
+ * said with allow_system_table_mods that he means it.
  */
 static bool
-is_catalog_of_triggers(Oid relid)
+is_catalog_of_guard(Oid relid)
 {
-	return relid == TriggerRelationId || relid == EventTriggerRelationId ||
-		relid == ProcedureRelationId || relid == RelationRelationId;
+	static const Oid catalogs[] = {
+		TriggerRelationId, EventTriggerRelationId, ProcedureRelationId, RelationRelationId,
+		NamespaceRelationId, ExtensionRelationId, DependRelationId, AttributeRelationId, RewriteRelationId,
+		InheritsRelationId, ConstraintRelationId, OperatorRelationId, TypeRelationId,
+	};
+
+	for (int i = 0; i < lengthof(catalogs); i++)
+	{
+		if (relid == catalogs[i])
+			return true;
+	}
+	return false;
 }
 
 static void
@@ -125,7 +145,7 @@ dg_protect_check_query(PlannedStmt *stmt)
 
 		if (dg_is_store(relid) && !is_plain_insert(stmt))
 			refuse_write(relid);
-		if (is_catalog_of_triggers(relid))
+		if (is_catalog_of_guard(relid))
 			refuse_catalog(relid);
 	}
 	foreach(lc, stmt->rowMarks)
