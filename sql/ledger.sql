@@ -111,6 +111,12 @@ SELECT rehash(:entry);
 SELECT ok, problem FROM deletion_guard.verify_ledger();
 SELECT ok, problem FROM deletion_guard.verify_ledger(:entry, :'head_hash');
 ROLLBACK;
+BEGIN;
+UPDATE doctored SET at = clock_timestamp() + interval '1 day' WHERE id = :entry;
+SELECT rehash(:entry);
+:load
+SELECT ok, regexp_replace(detail, 'of .*, so', 'of then, so') AS detail FROM deletion_guard.verify() WHERE check_name = 'ledger';
+ROLLBACK;
 -- A damaged head is not built upon.
 BEGIN; UPDATE doctored SET hash = '' WHERE id = :entry; :load
 SELECT deletion_guard.set_approvals(1);

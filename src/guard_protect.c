@@ -16,8 +16,8 @@
  * restore, or a superuser could restore an authority of his own making.
  */
 #include "guard.h"
+#include "bin.h"
 
-#include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
@@ -94,10 +94,10 @@ is_plain_insert(const PlannedStmt *stmt)
 }
 
 /*
- * The catalogs that hold the guard triggers, what they need to fire, and what
- * the extension knows itself, its tables and their contents by. A superuser may
- * write catalogs by hand; whatever else that breaks, not these, unless he has
- * said with allow_system_table_mods that he means it.
+ * The catalogs that hold the guard triggers and what they need to fire, and
+ * those by which the library knows the extension, its tables and what is in
+ * them. A superuser may write catalogs by hand; whatever else that breaks, not
+ * these.
  */
 static bool
 is_catalog_of_guard(Oid relid)
@@ -116,10 +116,15 @@ is_catalog_of_guard(Oid relid)
 	return false;
 }
 
+/*
+ * Refuses to have such a catalog written, unless a superuser has said openly,
+ * by deletion_guard.ddl or allow_system_table_mods, that he means it; where
+ * protection is locked, that does not help.
+ */
 static void
 refuse_catalog(Oid relid)
 {
-	if (dg_ddl == DG_DDL_ALLOW || allowSystemTableMods || creating_extension || !dg_installed())
+	if (dg_ddl_allowed() || (allowSystemTableMods && !dg_locked) || creating_extension || !dg_installed())
 		return;
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_GUARDED_OBJECT),
@@ -229,6 +234,8 @@ dg_protect(PG_FUNCTION_ARGS)
 		refuse_write(RelationGetRelid(trigdata->tg_relation));
 	if (!row)
 		return PointerGetDatum(NULL);
+	if (insert && !dg_acting() && RelationGetRelid(trigdata->tg_relation) == dg_objects()->deletion_part)
+		return PointerGetDatum(dg_blocks_forget(trigdata->tg_trigtuple, RelationGetDescr(trigdata->tg_relation)));
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
 						   trigdata->tg_newtuple : trigdata->tg_trigtuple);
 }

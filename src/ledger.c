@@ -38,9 +38,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -144,12 +142,6 @@ dg_ledger_read(HeapTuple tuple, TupleDesc desc, DgLedgerEntry *entry)
 	return entry->prev_hash != NULL && entry->hash != NULL;
 }
 
-static void
-put_utf8(StringInfo buf, const char *value)
-{
-	dg_put_text(buf, pg_server_to_any(value, strlen(value), PG_UTF8));
-}
-
 /*
  * Computes the hash that an entry should have.
  */
@@ -162,9 +154,9 @@ dg_ledger_hash(const DgLedgerEntry *entry, uint8 *hash)
 	dg_put_text(&buf, "deletion_guard ledger 1");
 	dg_put_int64(&buf, entry->id);
 	dg_put_int64(&buf, entry->at + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
-	put_utf8(&buf, entry->event);
-	put_utf8(&buf, entry->role);
-	put_utf8(&buf, entry->details);
+	dg_put_utf8(&buf, entry->event);
+	dg_put_utf8(&buf, entry->role);
+	dg_put_utf8(&buf, entry->details);
 	dg_put_text(&buf, dg_hex(entry->prev_hash, DG_DIGEST_SIZE));
 	dg_sha256(buf.data, buf.len, hash);
 	pfree(buf.data);

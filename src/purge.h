@@ -66,6 +66,7 @@ extern DgAuthority *dg_authority_find(const char *name, DgRefusal *refusal);
 extern int	dg_authorities_active(void);
 extern void dg_lock_authorities(LOCKMODE mode);
 extern int	dg_approvals_required(void);
+extern int	dg_approvals_required_for_change(void);
 extern void dg_approvals_raise(void);
 
 /* purge_file.c */
@@ -171,7 +172,6 @@ typedef struct DgPurgeDigest DgPurgeDigest;
 
 extern void dg_salted_bytes_digest(const uint8 *salt, const char *data, size_t len, uint8 *digest);
 extern void dg_salted_digest(const uint8 *salt, const char *value, uint8 *digest);
-extern int	dg_canonical_output_begin(void);
 extern DgPurgeDigest *dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part,
 											const uint8 *salt, DgPurgeLinks *links);
 extern int64 dg_purge_digest_part(DgPurgeDigest *digest, const DgPlanPart *part);

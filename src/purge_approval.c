@@ -14,8 +14,6 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
-#define MAX_TOKENS 16
-
 #define HINT_SIGN_AGAIN "Have the authority sign a new token, with a new \"jti\"."
 
 /*
@@ -208,9 +206,9 @@ dg_approvals_verify(ArrayType *tokens, DgTokenAct act, List **approvals, DgRefus
 		return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_REQUIRED, "token_required",
 							  "Have an enrolled authority sign one and pass it as a parameter.",
 							  "a token for \"%s\" is required", dg_token_act_name(act));
-	if (nelems > MAX_TOKENS)
+	if (nelems > DG_TOKEN_MAX_APPROVALS)
 		return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_MALFORMED, "too_many_tokens", NULL,
-							  "more than %d tokens", MAX_TOKENS);
+							  "more than %d tokens", DG_TOKEN_MAX_APPROVALS);
 	for (int i = 0; i < nelems; i++)
 	{
 		if (nulls[i])
@@ -234,6 +232,42 @@ dg_approvals_suffice(List *approvals, int needed, DgRefusal *refusal)
 				   "Pass the tokens of all of them in one call.",
 				   "%d authorities must approve", needed);
 	return dg_refusal_detail(refusal, "Tokens of %d were given.", list_length(approvals));
+}
+
+/*
+ * Verifies the tokens of an act other than a purge, and that they permit it
+ * for this very object; an error if not. Returns the approvals, for
+ * dg_approvals_use(). The caller is connected to SPI and holds the
+ * authorities' lock.
+ */
+List *
+dg_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg, const char *what)
+{
+	DgRefusal	refusal = {0};
+	List	   *approvals;
+	ListCell   *lc;
+
+	if (!dg_approvals_verify(tokens, act, &approvals, &refusal))
+		dg_refuse(&refusal, what);
+	foreach(lc, approvals)
+	{
+		DgApproval *approval = lfirst(lc);
+
+		refusal.authority = approval->claims.kid;
+		if (!dg_approval_unused(approval, &refusal))
+			dg_refuse(&refusal, what);
+		if (!match(&approval->claims, arg))
+		{
+			dg_refusal_set(&refusal, DG_ERRCODE_TOKEN_BAD_CLAIM, "other_object",
+						   "Have the authority sign a token for this very act and object.",
+						   "the token of \"%s\" is for another object", approval->claims.kid);
+			dg_refuse(&refusal, what);
+		}
+	}
+	refusal.authority = NULL;
+	if (!dg_approvals_suffice(approvals, dg_approvals_required_for_change(), &refusal))
+		dg_refuse(&refusal, what);
+	return approvals;
 }
 
 /*

@@ -196,10 +196,11 @@ dg_approvals_raise(void)
 }
 
 /*
- * Tokens that a change of authorities takes.
+ * How many distinct authorities an act other than a purge needs: as many as a
+ * purge does, or all where there are fewer. The caller is connected to SPI.
  */
-static int
-admin_approvals(void)
+int
+dg_approvals_required_for_change(void)
 {
 	return Max(1, Min(dg_approvals_required(), dg_authorities_active()));
 }
@@ -446,10 +447,10 @@ dg_set_approvals(PG_FUNCTION_ARGS)
 	List	   *approvals = NIL;
 
 	PreventCommandIfReadOnly("set_approvals()");
-	if (PG_ARGISNULL(0) || PG_GETARG_INT32(0) < 1 || PG_GETARG_INT32(0) > 16)
+	if (PG_ARGISNULL(0) || PG_GETARG_INT32(0) < 1 || PG_GETARG_INT32(0) > DG_TOKEN_MAX_APPROVALS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("approvals must be from 1 to 16")));
+				 errmsg("approvals must be from 1 to %d", DG_TOKEN_MAX_APPROVALS)));
 	wanted = PG_GETARG_INT32(0);
 
 	SPI_connect();
@@ -466,40 +467,4 @@ dg_set_approvals(PG_FUNCTION_ARGS)
 				 errhint("Lower it in the server's configuration, or it counts again with the next request.")));
 	SPI_finish();
 	PG_RETURN_VOID();
-}
-
-/*
- * Verifies the tokens of an act other than a purge, and that they permit it
- * for this very object; an error if not. Returns the approvals, for
- * dg_approvals_use(). The caller is connected to SPI and holds the
- * authorities' lock.
- */
-List *
-dg_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg, const char *what)
-{
-	DgRefusal	refusal = {0};
-	List	   *approvals;
-	ListCell   *lc;
-
-	if (!dg_approvals_verify(tokens, act, &approvals, &refusal))
-		dg_refuse(&refusal, what);
-	foreach(lc, approvals)
-	{
-		DgApproval *approval = lfirst(lc);
-
-		refusal.authority = approval->claims.kid;
-		if (!dg_approval_unused(approval, &refusal))
-			dg_refuse(&refusal, what);
-		if (!match(&approval->claims, arg))
-		{
-			dg_refusal_set(&refusal, DG_ERRCODE_TOKEN_BAD_CLAIM, "other_object",
-						   "Have the authority sign a token for this very act and object.",
-						   "the token of \"%s\" is for another object", approval->claims.kid);
-			dg_refuse(&refusal, what);
-		}
-	}
-	refusal.authority = NULL;
-	if (!dg_approvals_suffice(approvals, admin_approvals(), &refusal))
-		dg_refuse(&refusal, what);
-	return approvals;
 }

@@ -16,8 +16,6 @@
 #include "purge.h"
 
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
 #define MAX_DIFFERENCES 10
@@ -44,28 +42,22 @@
 	" ORDER BY p.deletion_id, p.part"
 
 static void
-put_utf8(StringInfo buf, const char *value)
-{
-	dg_put_text(buf, value == NULL ? NULL : pg_server_to_any(value, strlen(value), PG_UTF8));
-}
-
-static void
 plan_digest(DgPlan *plan, const DgRequest *request)
 {
 	StringInfoData buf;
 
 	initStringInfo(&buf);
 	dg_put_text(&buf, "deletion_guard plan 1");
-	put_utf8(&buf, dg_audience_text());
+	dg_put_utf8(&buf, dg_audience_text());
 	dg_put_int64(&buf, request->id);
-	put_utf8(&buf, request->tenant);
-	put_utf8(&buf, request->tenant_name);
+	dg_put_utf8(&buf, request->tenant);
+	dg_put_utf8(&buf, request->tenant_name);
 	dg_put_int64(&buf, plan->nparts);
 	for (int i = 0; i < plan->nparts; i++)
 	{
 		dg_put_int64(&buf, plan->parts[i].deletion);
 		dg_put_int64(&buf, plan->parts[i].part);
-		put_utf8(&buf, plan->parts[i].relation_name);
+		dg_put_utf8(&buf, plan->parts[i].relation_name);
 		dg_put_int64(&buf, plan->parts[i].rows);
 	}
 	dg_sha256(buf.data, buf.len, plan->digest);

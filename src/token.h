@@ -51,12 +51,13 @@
 /* The last second of the year 9999, in Unix time. */
 #define DG_TOKEN_MAX_TIME			INT64_C(253402300799)
 
-#define DG_TOKEN_MAX_APPROVALS		1000
+/* Approvals that an act can be made to need. */
+#define DG_TOKEN_MAX_APPROVALS		16
 
 /* In a file of authorities. */
 #define DG_TOKEN_MAX_AUTHORITIES	32
 
-/* Seconds by which two clocks may differ, for callers without a setting. */
+/* Seconds by which two clocks may differ. */
 #define DG_TOKEN_DEFAULT_CLOCK_SKEW 30
 #define DG_TOKEN_MAX_CLOCK_SKEW		86400
 

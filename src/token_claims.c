@@ -79,7 +79,7 @@ static const ClaimRule claim_rules[] = {
 	RULE(authority, CLAIM_NAME, 1, DG_TOKEN_MAX_NAME, ON_RETIRE | ON_ADD, ON_RETIRE | ON_ADD),
 	/* without it the token would admit whatever key it is shown with */
 	RULE(fingerprint, CLAIM_DIGEST, 0, 0, ON_ADD, ON_ADD),
-	RULE(approvals, CLAIM_NUMBER, 0, DG_TOKEN_MAX_APPROVALS, ON_APPROVALS, ON_APPROVALS),
+	RULE(approvals, CLAIM_NUMBER, 1, DG_TOKEN_MAX_APPROVALS, ON_APPROVALS, ON_APPROVALS),
 	RULE(relation, CLAIM_TEXT, 1, DG_TOKEN_MAX_RELATION, ON_UNGUARD, ON_UNGUARD),
 };
 

@@ -239,23 +239,25 @@ COMMENT ON SEQUENCE deletion_guard.hold_id_seq IS 'ids of holds';
 COMMENT ON VIEW deletion_guard.purge_request IS 'requests to purge, open and closed';
 COMMENT ON VIEW deletion_guard.purge_request_detail IS 'what each request would remove, as reviewed and now';
 COMMENT ON FUNCTION deletion_guard.request_purge(text, text, regclass[], timestamptz) IS
-	'ask for the purge of what the bin has of a tenant; returns the claims to sign';
+	'asks for the purge of what the bin has of a tenant, from these tables (null: all), deleted before this time. Returns the claims to sign, as JSON; removes nothing. Excludes undelete, rehydrate and purge of the tenant until the transaction ends. Fails with TG036 if the bin has nothing of it, TG030 if the tenant is not known';
 COMMENT ON FUNCTION deletion_guard.request_purge_without_tenant(regclass[], text, timestamptz) IS
-	'ask for the purge of rows of these tables that belong to no tenant (a null key, or a table without a tenant source); a table that is gone is named by its table in the bin';
-COMMENT ON FUNCTION deletion_guard.withdraw_purge(bigint) IS 'close a request without a purge';
+	'asks for the purge of rows of these tables that belong to no tenant (a null key, or a table without a tenant source); a table that is gone is named by its table in the bin. Otherwise as request_purge()';
+COMMENT ON FUNCTION deletion_guard.withdraw_purge(bigint) IS
+	'closes a request without a purge. Fails with TG031 if it is not open';
 COMMENT ON FUNCTION deletion_guard.purge(text[]) IS
-	'remove for good what authorities have approved with these tokens; returns the certificate';
+	'removes for good what authorities have approved with these tokens: all of it, or an error and nothing; returns the certificate. Excludes undelete, rehydrate and purge of the tenant until the transaction ends. Fails with TG02x for a token, TG030 for another tenant, TG031 for no open request, TG032 if the bin is not what was reviewed, TG033 for a hold, TG034 before retention is over, TG035 for too few tokens; each refusal is counted in deletion_guard.refusal';
 COMMENT ON FUNCTION deletion_guard.annul_purge(bigint, text[]) IS
-	'declare a purge to have been wrong, so that a backup may bring its rows back';
+	'declares a purge to have been wrong, so that rehydrate() may bring its rows back out of a backup; takes tokens for the act "annul_purge". Fails with 42704 if there is none, 55000 if it was annulled before, TG02x for a token, TG035 for too few';
 COMMENT ON FUNCTION deletion_guard.hold_tenant(text, text) IS
-	'forbid purging a tenant; returns the hold''s id';
+	'forbids purging a tenant until the hold is released; returns its id. Waits for a purge of the tenant that is under way';
 COMMENT ON FUNCTION deletion_guard.release_hold(bigint, text[]) IS
-	'end a hold; takes a token';
-COMMENT ON FUNCTION deletion_guard.purge_certificate(bigint) IS 'the certificate of a purge';
+	'ends a hold; takes tokens for the act "release_hold". Fails with 42704 if there is none, 55000 if it was released before, TG02x for a token, TG035 for too few';
+COMMENT ON FUNCTION deletion_guard.purge_certificate(bigint) IS
+	'the certificate of a purge, as purge() returned it. Fails with 42704 if there is none, TG037 if the ledger does not have it';
 COMMENT ON FUNCTION deletion_guard.verify_certificate(jsonb) IS
-	'is this certificate what the ledger says';
+	'is this certificate what the ledger says? If not, problem says what is wrong';
 COMMENT ON FUNCTION deletion_guard.purge_of(anyelement) IS
-	'the purge that removed a row with this key from this table, null if none did; annulled purges do not count';
+	'the purge that removed a row with this key from this table: purge_of(row(...)::public.issue). Null if none did; annulled purges do not count';
 COMMENT ON FUNCTION deletion_guard.purge_plan(bigint) IS
-	'what a request would remove, table by table, when it is due and whether the tenant is on hold';
+	'what a request would remove, by table and deletion: rows as reviewed and now, when it is due (retention), and whether the tenant is on hold';
 
