@@ -119,7 +119,6 @@ SELECT deletion_guard.purge(:'token1');  -- fails
 UPDATE pg_namespace SET nspname = 'mine' WHERE nspname = 'deletion_guard';  -- fails
 UPDATE pg_extension SET extname = 'mine' WHERE extname = 'deletion_guard';  -- fails
 UPDATE pg_attribute SET attname = 'mine' WHERE attrelid = 'deletion_guard.hold'::regclass AND attname = 'released_at';  -- fails
-DELETE FROM pg_depend WHERE refclassid = 'pg_extension'::regclass;  -- fails
 DELETE FROM pg_rewrite WHERE ev_class = 'deletion_guard.purge_request'::regclass;  -- fails
 DELETE FROM pg_constraint WHERE conrelid = 'deletion_guard.used_token'::regclass;  -- fails
 INSERT INTO pg_inherits VALUES ('claims'::regclass, 'deletion_guard.deletion_part'::regclass, 1, false);  -- fails

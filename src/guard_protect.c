@@ -22,7 +22,6 @@
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
-#include "catalog/pg_depend.h"
 #include "catalog/pg_event_trigger.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_inherits.h"
@@ -104,7 +103,7 @@ is_catalog_of_guard(Oid relid)
 {
 	static const Oid catalogs[] = {
 		TriggerRelationId, EventTriggerRelationId, ProcedureRelationId, RelationRelationId,
-		NamespaceRelationId, ExtensionRelationId, DependRelationId, AttributeRelationId, RewriteRelationId,
+		NamespaceRelationId, ExtensionRelationId, AttributeRelationId, RewriteRelationId,
 		InheritsRelationId, ConstraintRelationId, OperatorRelationId, TypeRelationId,
 	};
 
