@@ -99,6 +99,7 @@ live_label(const char *tenant, MemoryContext context, char **name, char **contac
 	const DgTenantTable *tenants = dg_tenant_table();
 	Oid			type;
 	Datum		key;
+	int			nestlevel;
 
 	if (!OidIsValid(tenants->relid) || get_rel_name(tenants->relid) == NULL)
 		return false;
@@ -106,15 +107,18 @@ live_label(const char *tenant, MemoryContext context, char **name, char **contac
 	if (!OidIsValid(type) || !dg_tenant_read_key(tenants->relid, type, tenant, &key))
 		return false;
 	type = getBaseType(type);
+	nestlevel = dg_canonical_output_begin();
 	dg_spi_execute_as_owner(tenants->relid,
-							psprintf("SELECT %s, %s FROM %s t WHERE t.%s = %s::%s",
+							psprintf("SELECT %s, %s FROM %s t WHERE t.%s = %s::%s AND pg_catalog.concat(t.%s) COLLATE \"C\" = %s",
 									 column_or_null(&tenants->name_column),
 									 column_or_null(&tenants->contact_column),
 									 dg_relation_name(tenants->relid),
 									 quote_identifier(NameStr(tenants->key_column)),
 									 quote_literal_cstr(tenant),
-									 format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY)),
+									 format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY),
+									 quote_identifier(NameStr(tenants->key_column)), quote_literal_cstr(tenant)),
 							0, NULL, NULL);
+	AtEOXact_GUC(true, nestlevel);
 	return take_label(context, name, contact);
 }
 

@@ -23,12 +23,16 @@
 #include "access/tableam.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_event_trigger.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "ledger.h"
@@ -92,26 +96,25 @@ is_plain_insert(const PlannedStmt *stmt)
 
 /*
  * The catalogs that say what is guarded by what: the triggers, the functions
- * behind them, which tables and columns there are and where they belong. A
- * superuser may write catalogs by hand; whatever else that breaks, not these.
+ * behind them, which tables, columns and types there are and where they belong,
+ * and by which the library knows the extension. A superuser may write catalogs
+ * by hand; whatever else that breaks, not these.
  */
 static bool
 is_catalog_of_guards(Oid relid)
 {
-	switch (relid)
+	static const Oid catalogs[] = {
+		TriggerRelationId, EventTriggerRelationId, ProcedureRelationId, RelationRelationId,
+		NamespaceRelationId, ExtensionRelationId, AttributeRelationId, RewriteRelationId,
+		InheritsRelationId, ConstraintRelationId, OperatorRelationId, TypeRelationId,
+	};
+
+	for (int i = 0; i < lengthof(catalogs); i++)
 	{
-		case TriggerRelationId:
-		case EventTriggerRelationId:
-		case ProcedureRelationId:
-		case RelationRelationId:
-		case AttributeRelationId:
-		case NamespaceRelationId:
-		case ExtensionRelationId:
-		case InheritsRelationId:
+		if (relid == catalogs[i])
 			return true;
-		default:
-			return false;
 	}
+	return false;
 }
 
 /*

@@ -14,7 +14,9 @@
 
 #include "executor/tuptable.h"
 #include "nodes/pg_list.h"
+#include "storage/bufmgr.h"
 #include "utils/array.h"
+#include "utils/relcache.h"
 #include "utils/timestamp.h"
 
 /* purge_store.c */
@@ -186,6 +188,10 @@ extern int64 dg_purge_of_row(DgPurgeSubtract *subtract, TupleTableSlot *slot);
 /* purge_log.c */
 extern void dg_purge_log_init(void);
 extern void dg_hide_tokens_in_activity(void);
+
+/* purge_scrub_page.c */
+extern bool dg_scrub_page(Relation rel, BlockNumber block, BufferAccessStrategy strategy,
+						  TransactionId oldest, int64 *kept);
 
 /* purge_certificate.c */
 extern Datum dg_certificate(int64 purge);

@@ -29,6 +29,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/guc_tables.h"
 #include "utils/lsyscache.h"
 
 PG_FUNCTION_INFO_V1(dg_add_authority);
@@ -151,12 +152,24 @@ remembered_approvals(void)
 }
 
 /*
+ * What deletion_guard.approvals says: the session's value, or that of the
+ * configuration, which SET does not change, whichever is more.
+ */
+static int
+configured_approvals(void)
+{
+	struct config_generic *setting = dg_find_setting("deletion_guard.approvals");
+
+	return Max(dg_approvals, setting != NULL ? ((struct config_int *) setting)->reset_val : 1);
+}
+
+/*
  * How many distinct authorities a purge needs. The caller is connected to SPI.
  */
 int
 dg_approvals_required(void)
 {
-	return Max(dg_approvals, remembered_approvals());
+	return Max(configured_approvals(), remembered_approvals());
 }
 
 static void
@@ -178,8 +191,8 @@ remember_approvals(int approvals, List *tokens)
 void
 dg_approvals_raise(void)
 {
-	if (dg_approvals > remembered_approvals())
-		remember_approvals(dg_approvals, NIL);
+	if (configured_approvals() > remembered_approvals())
+		remember_approvals(configured_approvals(), NIL);
 }
 
 /*

@@ -187,13 +187,15 @@ dg_required_text(FunctionCallInfo fcinfo, int arg, const char *name)
 }
 
 /*
- * What the claim "aud" of a token for this database must say; palloc'd.
+ * What the claim "aud" of a token for this database must say; palloc'd. The OID
+ * tells the database from a copy (CREATE DATABASE ... TEMPLATE) that has been
+ * given its name since, in which its used tokens may be unused.
  */
 char *
 dg_audience_text(void)
 {
-	return psprintf("deletion_guard:" UINT64_FORMAT ":%s", GetSystemIdentifier(),
-					get_database_name(MyDatabaseId));
+	return psprintf("deletion_guard:" UINT64_FORMAT ":%u:%s", GetSystemIdentifier(),
+					MyDatabaseId, get_database_name(MyDatabaseId));
 }
 
 /*

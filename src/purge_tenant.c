@@ -8,7 +8,7 @@
  * column, or none is set, every tenant's name is "".
  *
  * The key is compared as its type compares, so that an index serves, and then
- * as text: '007' is not the key 7.
+ * byte by byte as text: '007' is not the key 7, whatever collation it has.
  */
 #include "purge.h"
 #include "bin.h"
@@ -68,7 +68,7 @@ find_live(const DgTenantTable *tenants, const char *tenant, char **name)
 		return false;
 	nestlevel = dg_canonical_output_begin();
 	dg_spi_select_as_owner(relid,
-						   psprintf("SELECT format('%%s', %s) FROM %s t WHERE %sformat('%%s', t.%s) = $2",
+						   psprintf("SELECT format('%%s', %s) FROM %s t WHERE %sformat('%%s', t.%s) COLLATE \"C\" = $2",
 									name_column, dg_relation_name(relid),
 									key_condition(types[0], key), quote_identifier(key)),
 						   2, types, values, NULL, GetLatestSnapshot(), 2);
