@@ -110,13 +110,13 @@ refused('missing', qr/could not open file: No such file/);
 
 refused('schema.dump', qr/archive ".*" has no rows.*schema-only/s);
 refused('schema.sql', qr/archive ".*" has no rows.*schema-only/s);
-refused('stranger.dump', qr/has no table that holds tenants' rows.*of database "stranger"/s);
+refused('stranger.dump', qr/archive ".*" has no table that holds tenants' rows.*of database "stranger"/s);
 refused('label.dump', qr/has no table that holds tenants' rows/);
 refused('good.dump', qr/1 tenant is not in archive.*no row of "77"/s, 77);
 run_in_dir('pg_dump -Fc -n public -f elsewhere.dump elsewhere');
 ($ret, $out, $err) = $node->psql('tracker', "SELECT deletion_guard.rehydrate('2', '$dir/elsewhere.dump')");
 is($ret, 0, 'a copy of the database does');
-like($err, qr/NOTICE: .*elsewhere\.dump" is of database "elsewhere"/, 'and is named');
+like($err, qr/NOTICE:  archive ".*" is of database "elsewhere"/, 'and is named');
 is(differences(), '', 'all came back');
 $node->safe_psql('tracker', 'SELECT lose(2)');
 
