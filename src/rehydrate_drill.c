@@ -25,8 +25,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
-#include "utils/ruleutils.h"
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(dg_drill);

@@ -425,6 +425,7 @@ prepare_row(DgRowsTarget *target, Datum *values, bool *nulls, DgRowOutcome *outc
 	if (!fire_before_triggers(target, rri, stored))
 		return NULL;
 	check_row(target, rri, stored);
+	dg_rows_map_check_generated(target->map, rri->ri_RelationDesc, stored);
 	return leaf;
 }
 
