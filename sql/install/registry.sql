@@ -104,7 +104,7 @@ CREATE TABLE deletion_guard.deletion_link
 	waiting boolean NOT NULL DEFAULT false		-- the deletion was undone, but the row was not there
 );
 CREATE INDEX deletion_link_deletion_idx ON deletion_guard.deletion_link (deletion_id);
-CREATE INDEX deletion_link_waiting_idx ON deletion_guard.deletion_link (relation) WHERE waiting;
+CREATE INDEX deletion_link_waiting_idx ON deletion_guard.deletion_link (relation, waiting);
 
 -- Rows of the tenant table that were deleted, for the ceiling on them. A row
 -- for each capture, kept although they may have been undeleted since.
