@@ -18,10 +18,8 @@
 #include "limit.h"
 
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "access/tableam.h"
 #include "commands/trigger.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "replication/logicalworker.h"
 #include "utils/builtins.h"

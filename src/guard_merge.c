@@ -27,7 +27,6 @@
 
 #include "access/sysattr.h"
 #include "access/table.h"
-#include "catalog/pg_trigger.h"
 #include "nodes/execnodes.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
@@ -35,7 +34,6 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
-#include "utils/portal.h"
 #include "utils/rel.h"
 
 /*

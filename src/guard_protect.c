@@ -18,7 +18,6 @@
 #include "guard.h"
 #include "bin.h"
 
-#include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_event_trigger.h"
