@@ -16,8 +16,8 @@
 #endif
 
 /*
- * Minor releases before these leave rows that a MERGE deletes out of the
- * transition tables, where the query also modifies the table by other means; and
+ * Minor releases before these leave rows that a MERGE deletes out of
+ * transition tables, where others of the table are deleted with them, and
  * keep tables with statement triggers out of inheritance trees.
  */
 #if PG_VERSION_NUM >= 180000

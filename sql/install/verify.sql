@@ -104,8 +104,8 @@ AS $$
 	UNION ALL
 	SELECT 'server version', current_setting('server_version'), v.ok,
 		CASE WHEN v.ok THEN 'as tested'
-			 ELSE 'a query in which a MERGE deletes from a guarded table that another part of the query modifies too is '
-				  'refused, as this minor release hides rows of the MERGE from triggers. Install the latest one.' END
+			 ELSE 'this minor release hides rows that a MERGE deletes from triggers, so they are captured one by one; not those of a '
+				  'MERGE inside the function that loads the library. Preload it, or install the latest minor release.' END
 	FROM (SELECT n % 10000 >= CASE n / 10000 WHEN 15 THEN 16 WHEN 16 THEN 12 WHEN 17 THEN 8 ELSE 2 END AS ok
 		  FROM (SELECT current_setting('server_version_num')::int) s(n)) v
 
