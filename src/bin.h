@@ -84,6 +84,7 @@ extern void dg_total_add_deletion(DgTotal *total, int64 deletion);
 /* Where in a bin table the rows of one part are. */
 typedef struct DgBlocks
 {
+	MemoryContext context;		/* of the ranges */
 	int			nranges;
 	int			size;
 	struct
@@ -93,7 +94,7 @@ typedef struct DgBlocks
 	}		   *ranges;
 } DgBlocks;
 
-extern void dg_blocks_add(DgBlocks *blocks, MemoryContext context, BlockNumber block);
+extern void dg_blocks_add(DgBlocks *blocks, BlockNumber block);
 extern bytea *dg_blocks_pack(const DgBlocks *blocks);
 extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts);
 
@@ -117,13 +118,46 @@ extern void dg_tenant_resolver_type(DgTenantResolver *resolver, int16 *len, bool
 extern char *dg_tenant_text(DgTenantResolver *resolver, Datum tenant);
 extern void dg_tenant_resolver_end(DgTenantResolver *resolver);
 
+/* bin_part.c */
+
+/* The rows of one tenant in one capture. */
+typedef struct DgPart
+{
+	Datum		tenant;			/* hash key */
+	uint32		hash;
+	char		status;
+	int32		part;
+	int32		rows;
+	char	   *text;			/* the tenant's key, or NULL */
+	char	   *name;
+	char	   *contact;
+	DgBlocks   *blocks;
+} DgPart;
+
+typedef struct DgParts DgParts;
+
+extern DgParts *dg_parts_begin(const DgCapture *plan, DgTenantResolver *resolver,
+							   int64 deletion, Oid filenode);
+extern DgParts *dg_parts_share(Oid relid, const DgCapture *plan, DgTenantResolver *resolver,
+							   int64 deletion, Oid filenode);
+extern DgPart *dg_parts_of_row(DgParts *parts, DgTenantResolver *resolver,
+							   TupleTableSlot *slot, bool *created);
+extern void dg_parts_end(DgParts *parts);
+extern void dg_parts_add(DgTotal *total, DgParts *parts);
+extern void dg_parts_add_open(DgTotal *total, int64 deletion);
+extern int	dg_parts_enter(void);
+extern void dg_parts_write_open(void);
+extern void dg_parts_leave(int saved);
+extern void dg_parts_init(void);
+
 /* bin_writer.c */
 typedef struct DgBinWriter DgBinWriter;
 
 extern DgBinWriter *dg_bin_writer_begin(DgCapture *plan, int64 deletion);
+extern Oid	dg_bin_writer_file(DgBinWriter *writer);
 extern void dg_bin_writer_put(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 row,
 							  DgBlocks *blocks);
-extern Oid	dg_bin_writer_end(DgBinWriter *writer);
+extern void dg_bin_writer_end(DgBinWriter *writer);
 
 /* bin_scan.c */
 typedef struct DgBinScan DgBinScan;

@@ -7,6 +7,7 @@
  * there is nothing to do here. Nothing outlives a call but the nesting depth,
  * which is restored on errors too, and the fact that the hook was called.
  */
+#include "bin.h"
 #include "guard.h"
 
 #include "catalog/objectaccess.h"
@@ -91,6 +92,7 @@ static void
 guard_ExecutorFinish(QueryDesc *query)
 {
 	DgNesting	saved = dg_statement_enter();
+	int			parts = dg_parts_enter();
 
 	reached |= DG_HOOK_EXECUTOR_FINISH;
 	/* the queries of foreign keys leave their triggers to the query that fired them */
@@ -102,9 +104,11 @@ guard_ExecutorFinish(QueryDesc *query)
 			prev_ExecutorFinish(query);
 		else
 			standard_ExecutorFinish(query);
+		dg_parts_write_open();
 	}
 	PG_FINALLY();
 	{
+		dg_parts_leave(parts);
 		dg_statement_leave(saved);
 	}
 	PG_END_TRY();
