@@ -38,6 +38,7 @@ typedef struct DgCapture
 	AttrNumber	tenant_attnum;	/* 0: no tenant column */
 	AttrNumber	name_attnum;	/* of the tenant table's name column, or 0 */
 	AttrNumber	contact_attnum;
+	struct DgPathQuery *path_query; /* private to bin_tenant.c */
 } DgCapture;
 
 extern void dg_bin_shape_init(void);

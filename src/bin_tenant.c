@@ -48,13 +48,52 @@ struct DgTenantResolver
 	MemoryContext context;
 };
 
+/*
+ * The query of a path, prepared. Kept with the plan of its table; of no use any
+ * more when the tables along the path have changed so that the query has.
+ */
+typedef struct DgPathQuery
+{
+	char	   *sql;
+	int			nkeys;
+	Oid			types[MAX_KEYS];
+	SPIPlanPtr	plan;
+	MemoryContextCallback callback;
+} DgPathQuery;
+
 static void
-begin_path(DgTenantResolver *resolver, DgGuard *guard, Relation rel)
+free_path_query(void *arg)
+{
+	SPI_freeplan(((DgPathQuery *) arg)->plan);
+}
+
+static DgPathQuery *
+prepare_path_query(MemoryContext context, const char *sql, int nkeys, Oid *types)
+{
+	DgPathQuery *query = MemoryContextAllocZero(context, sizeof(DgPathQuery));
+	SPIPlanPtr	plan = SPI_prepare(sql, nkeys, types);
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	query->sql = MemoryContextStrdup(context, sql);
+	query->nkeys = nkeys;
+	memcpy(query->types, types, sizeof(Oid) * nkeys);
+	SPI_keepplan(plan);
+	query->plan = plan;
+	query->callback.func = free_path_query;
+	query->callback.arg = query;
+	MemoryContextRegisterResetCallback(context, &query->callback);
+	return query;
+}
+
+static void
+begin_path(DgTenantResolver *resolver, DgGuard *guard, DgCapture *plan, Relation rel)
 {
 	Oid			types[MAX_KEYS];
 	HASHCTL		ctl = {0};
 	char	   *sql = dg_guard_path_query(rel, guard->tenant_path, &resolver->nkeys,
 										  resolver->keys, types);
+	DgPathQuery *known = plan->path_query;
 
 	for (int i = 0; i < resolver->nkeys; i++)
 		get_typlenbyval(types[i], &resolver->key_len[i], &resolver->key_byval[i]);
@@ -67,9 +106,10 @@ begin_path(DgTenantResolver *resolver, DgGuard *guard, Relation rel)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	resolver->query = SPI_prepare(sql, resolver->nkeys, types);
-	if (resolver->query == NULL)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	if (known == NULL || strcmp(known->sql, sql) != 0 || known->nkeys != resolver->nkeys ||
+		memcmp(known->types, types, sizeof(Oid) * resolver->nkeys) != 0)
+		plan->path_query = known = prepare_path_query(guard->context, sql, resolver->nkeys, types);
+	resolver->query = known->plan;
 }
 
 /*
@@ -94,7 +134,7 @@ dg_tenant_resolver_begin(DgGuard *guard, DgCapture *plan, Relation rel)
 	getTypeOutputInfo(resolver->type, &output, &varlena);
 	fmgr_info(output, &resolver->output);
 	if (resolver->attnum == InvalidAttrNumber)
-		begin_path(resolver, guard, rel);
+		begin_path(resolver, guard, plan, rel);
 	return resolver;
 }
 
