@@ -13,9 +13,6 @@
 #include "deletion_guard.h"
 #include "guard.h"
 
-#include "access/attmap.h"
-#include "access/genam.h"
-#include "access/hio.h"
 #include "executor/tuptable.h"
 #include "utils/relcache.h"
 
@@ -52,7 +49,6 @@ typedef struct DgDeletion
 {
 	int64		id;				/* 0: none */
 	uint64		statement;		/* serial of its top-level statement */
-	LocalTransactionId lxid;
 	SubTransactionId subid;		/* that wrote the record */
 	int32		parts;
 } DgDeletion;
@@ -80,6 +76,9 @@ extern DgTotal *dg_total_begin(void);
 extern void dg_total_add(DgTotal *total, const char *tenant, int64 rows);
 extern void dg_total_add_deletion(DgTotal *total, int64 deletion);
 
+/* bin_adopt.c */
+extern void dg_bin_forget_table(Oid relid);
+
 /* bin_blocks.c */
 
 /* Where in a bin table the rows of one part are. */
@@ -97,6 +96,7 @@ typedef struct DgBlocks
 
 extern void dg_blocks_add(DgBlocks *blocks, BlockNumber block);
 extern bytea *dg_blocks_pack(const DgBlocks *blocks);
+extern HeapTuple dg_blocks_forget(HeapTuple part, TupleDesc desc);
 extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts);
 
 /* bin_capture.c */
@@ -104,10 +104,10 @@ extern void dg_bin_capture_row(Relation rel, TupleTableSlot *slot);
 
 /* bin_label.c */
 extern bool dg_tenant_read_key(Oid type, const char *tenant, Datum *value);
-extern bool dg_tenant_find_label(const char *tenant, char **name, char **contact, bool *live);
 
 /* bin_link.c */
 struct DgRowsWriter;
+extern void dg_link_rename_column(Oid relid, const char *old, const char *new);
 extern int64 dg_restore_links(struct DgRowsWriter *writer, List *deletions, List *relids);
 
 /* bin_tenant.c */

@@ -30,7 +30,6 @@
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "rows.h"
-#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -42,7 +41,7 @@
 PG_FUNCTION_INFO_V1(dg_in_referential_action);
 PG_FUNCTION_INFO_V1(dg_capture_link);
 
-#define Natts_deletion_link	9
+#define Natts_deletion_link	10
 
 /*
  * in_referential_action() -> boolean
@@ -54,26 +53,6 @@ Datum
 dg_in_referential_action(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(InNoForceRLSOperation());
-}
-
-/*
- * Values are kept and compared as text: sees to it that a value has one form,
- * whatever the session's settings. Ends with AtEOXact_GUC(true, result).
- */
-static int
-begin_plain_text(void)
-{
-	static const char *const settings[][2] = {
-		{"datestyle", "ISO"}, {"intervalstyle", "postgres"}, {"timezone", "UTC"},
-		{"extra_float_digits", "3"}, {"bytea_output", "hex"}, {"lc_monetary", "C"},
-		{"search_path", "pg_catalog, pg_temp"},
-	};
-	int			nestlevel = NewGUCNestLevel();
-
-	for (int i = 0; i < lengthof(settings); i++)
-		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-	return nestlevel;
 }
 
 /* ----------------------------------------------------------------------
@@ -156,7 +135,8 @@ note_link(Relation rel, ForeignKeyCacheInfo *fkey, TupleTableSlot *before, Tuple
 	values[5] = texts_of(before, fkey->conkey, fkey->nkeys);
 	values[6] = texts_of(after, fkey->conkey, fkey->nkeys);
 	values[7] = BoolGetDatum(false);
-	values[8] = BoolGetDatum(false);
+	nulls[8] = true;
+	nulls[9] = true;
 	dg_store_insert(dg_objects()->deletion_link, values, nulls);
 }
 
@@ -222,7 +202,7 @@ dg_capture_link(PG_FUNCTION_ARGS)
 	/* an action of an UPDATE: nothing was deleted */
 	if (!dg_deletion_exists() && !dg_statement_may_delete())
 		return PointerGetDatum(NULL);
-	nestlevel = begin_plain_text();
+	nestlevel = dg_canonical_output_begin();
 	foreach(lc, dg_foreign_keys(trigdata->tg_relation))
 	{
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
@@ -251,6 +231,7 @@ typedef struct Link
 	List	   *after;
 	bool		waiting;
 	bool		restored;
+	char	   *missing;		/* a column that the table has lost, without which it stays lost */
 } Link;
 
 static List *
@@ -298,7 +279,9 @@ oid_array(List *oids)
 
 /*
  * Links that are still lost, of these deletions, or waiting for rows of these
- * tables; in the current context.
+ * tables or for links of rows without a key; in the current context. A link
+ * waits for what was deleted before it began to wait: a row that was deleted
+ * later is another, even if it has the key.
  */
 static List *
 read_links(List *deletions, List *relids)
@@ -309,9 +292,12 @@ read_links(List *deletions, List *relids)
 	List	   *links = NIL;
 
 	SPI_connect();
-	dg_spi_execute("SELECT ctid, relation, key_columns, key_values, columns, before, after, waiting"
+	dg_spi_execute("SELECT ctid, relation, key_columns, key_values, columns, before, after, waiting_since"
 				   " FROM deletion_guard.deletion_link"
-				   " WHERE deletion_id = ANY ($1) AND NOT restored OR relation = ANY ($2) AND waiting"
+				   " WHERE deletion_id = ANY ($1) AND NOT restored AND waiting_since IS NULL"
+				   " OR waiting_since IS NOT NULL AND (relation = ANY ($2) OR relation IN"
+				   "  (SELECT l.relation FROM deletion_guard.deletion_link l WHERE l.deletion_id = ANY ($1)))"
+				   " AND EXISTS (SELECT 1 FROM unnest($1) d WHERE d BETWEEN deletion_id AND waiting_since)"
 				   " ORDER BY deletion_id, relation",
 				   2, types, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -329,7 +315,8 @@ read_links(List *deletions, List *relids)
 		link->columns = strings_of(SPI_getbinval(tuple, desc, 5, &isnull), NAMEOID);
 		link->before = strings_of(SPI_getbinval(tuple, desc, 6, &isnull), TEXTOID);
 		link->after = strings_of(SPI_getbinval(tuple, desc, 7, &isnull), TEXTOID);
-		link->waiting = DatumGetBool(SPI_getbinval(tuple, desc, 8, &isnull));
+		(void) SPI_getbinval(tuple, desc, 8, &isnull);
+		link->waiting = !isnull;
 		links = lappend(links, link);
 		MemoryContextSwitchTo(old);
 	}
@@ -449,12 +436,34 @@ mark_link(Link *link)
 	Datum		values[] = {PointerGetDatum(&link->tid), BoolGetDatum(link->restored)};
 	bool		isnull;
 
-	dg_spi_execute("UPDATE deletion_guard.deletion_link SET restored = $2, waiting = NOT $2"
+	dg_spi_execute("UPDATE deletion_guard.deletion_link SET restored = $2, waiting_since ="
+				   " CASE WHEN NOT $2 THEN (SELECT last_value FROM deletion_guard.deletion_id_seq) END"
 				   " WHERE ctid = $1 RETURNING ctid", 2, types, values, NULL);
 	if (SPI_processed != 1)
 		elog(ERROR, "link of a deletion is gone");
 	link->tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[0],
 															 SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+/*
+ * A column that the link needs and the table does not have any more, or NULL.
+ */
+static char *
+missing_column(Link *link)
+{
+	ListCell   *lc;
+
+	foreach(lc, link->key_columns)
+	{
+		if (get_attnum(link->relation, lfirst(lc)) <= 0)
+			return lfirst(lc);
+	}
+	foreach(lc, link->columns)
+	{
+		if (get_attnum(link->relation, lfirst(lc)) <= 0)
+			return lfirst(lc);
+	}
+	return NULL;
 }
 
 /*
@@ -471,42 +480,21 @@ restore_link(Link *link, DgRowsTarget *target, bool *live)
 	bool		keyed;
 	Oid			relid;
 	ItemPointerData tid;
-	ListCell   *lc;
 
 	*live = false;
-	foreach(lc, link->key_columns)
-	{
-		if (get_attnum(link->relation, lfirst(lc)) <= 0)
-			return false;
-	}
+	if (link->missing != NULL)
+		return false;
 	keyed = has_primary_key(link->relation);
 	for (int i = 0; i < n; i++)
 	{
-		Oid			type;
-		Oid			input;
-		Oid			typioparam;
-
 		attnums[i] = get_attnum(link->relation, list_nth(link->columns, i));
-		if (attnums[i] <= 0)
-			return false;
-		type = get_atttype(link->relation, attnums[i]);
-		getTypeInputInfo(type, &input, &typioparam);
-		values[i] = OidInputFunctionCall(input, list_nth(link->before, i), typioparam, -1);
+		values[i] = dg_rows_writer_read(target, attnums[i], list_nth(link->before, i));
 	}
 	if (!parent_is_live(link, attnums, n))
 		return false;
 	*live = true;
 	return find_row(link, keyed, &relid, &tid) &&
 		dg_rows_writer_change(target, relid, &tid, attnums, values, nulls, n);
-}
-
-static void
-require_update(Oid relid)
-{
-	AclResult	result = pg_class_aclcheck(relid, GetUserId(), ACL_UPDATE);
-
-	if (result != ACLCHECK_OK)
-		aclcheck_error(result, get_relkind_objtype(get_rel_relkind(relid)), get_rel_name(relid));
 }
 
 /*
@@ -529,7 +517,10 @@ restore_pass(DgRowsWriter *writer, List *links)
 			continue;
 		if (link->relation != open)
 		{
-			require_update(link->relation);
+			Relation	rel = table_open(link->relation, RowExclusiveLock);
+
+			dg_rows_require_update(rel);
+			table_close(rel, NoLock);
 			target = dg_rows_writer_target(writer, link->relation, NULL, 0);
 			open = link->relation;
 		}
@@ -548,6 +539,48 @@ restore_pass(DgRowsWriter *writer, List *links)
 }
 
 /*
+ * Says so where links stay lost with the columns of their table, once for each
+ * column.
+ */
+static void
+warn_of_missing_columns(List *links)
+{
+	const Link *last = NULL;
+	ListCell   *lc;
+
+	foreach(lc, links)
+	{
+		Link	   *link = lfirst(lc);
+
+		if (link->missing == NULL ||
+			(last != NULL && last->relation == link->relation && strcmp(last->missing, link->missing) == 0))
+			continue;
+		last = link;
+		ereport(WARNING,
+				(errmsg("links that ON DELETE SET NULL or SET DEFAULT took from rows of \"%s\" stay lost: it has no column \"%s\" any more",
+						get_rel_name(link->relation), link->missing),
+				 errhint("Roll back, add the column with its values again, and call again.")));
+	}
+}
+
+/*
+ * A column of a table has a new name: those of its links that know it by the
+ * old one follow. The caller is connected to SPI.
+ */
+void
+dg_link_rename_column(Oid relid, const char *old, const char *new)
+{
+	Oid			types[] = {OIDOID, NAMEOID, NAMEOID};
+	Datum		values[] = {ObjectIdGetDatum(relid), DirectFunctionCall1(namein, CStringGetDatum(old)),
+	DirectFunctionCall1(namein, CStringGetDatum(new))};
+
+	dg_spi_execute("UPDATE deletion_guard.deletion_link SET key_columns = array_replace(key_columns, $2, $3),"
+				   " columns = array_replace(columns, $2, $3)"
+				   " WHERE relation = $1 AND ($2 = ANY (key_columns) OR $2 = ANY (columns))",
+				   3, types, values, NULL);
+}
+
+/*
  * Puts back the links that deletions took, as far as what they lead to is live
  * again, and those that wait for rows of the tables given. Returns how many.
  * What was written so far must be flushed; foreign keys are checked when the
@@ -559,14 +592,19 @@ dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids)
 	List	   *links = NIL;
 	int64		restored = 0;
 	int64		more;
-	int			nestlevel = begin_plain_text();
+	int			nestlevel = dg_canonical_output_begin();
 	ListCell   *lc;
 
 	foreach(lc, read_links(deletions, relids))
 	{
-		if (get_rel_name(((Link *) lfirst(lc))->relation) != NULL)
-			links = lappend(links, lfirst(lc));
+		Link	   *link = lfirst(lc);
+
+		if (get_rel_name(link->relation) == NULL)
+			continue;
+		link->missing = missing_column(link);
+		links = lappend(links, link);
 	}
+	warn_of_missing_columns(links);
 	do
 	{
 		more = restore_pass(writer, links);

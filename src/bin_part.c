@@ -16,7 +16,6 @@
  * dropped with it, and written by it or by the one that it has become part of.
  */
 #include "bin.h"
-#include "guard.h"
 
 #include "access/xact.h"
 #include "common/hashfn.h"

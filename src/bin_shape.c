@@ -27,7 +27,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -47,7 +46,7 @@
 static bool
 keeps_column(Form_pg_attribute att)
 {
-	return !att->attisdropped && att->attgenerated != 'v';
+	return !att->attisdropped && att->attgenerated != ATTRIBUTE_GENERATED_VIRTUAL;
 }
 
 /*
@@ -367,7 +366,7 @@ update_shape(Oid bin_table)
 
 /*
  * A column of a guarded table has a new name: give it to the bins' columns
- * too, so that rows still go back to where they came from. The caller is
+ * and the lost links too, so that they still go back to where they came from. The caller is
  * connected to SPI. ACCESS EXCLUSIVE on the bins.
  */
 void
@@ -385,6 +384,7 @@ dg_bin_rename_column(Oid relid, const char *old, const char *new)
 					   0, NULL, NULL, NULL);
 		update_shape(lfirst_oid(lc));
 	}
+	dg_link_rename_column(relid, old, new);
 }
 
 /* ----------------------------------------------------------------------

@@ -4,8 +4,8 @@
  *
  * By a column of the row, or by a path of foreign keys. A path is followed by
  * a query, with the snapshot of the statement that deletes: in a cascade the
- * parent rows are gone already, but that snapshot still sees them. Answers are
- * remembered for the rest of the capture, as many rows share a parent.
+ * parent rows are gone already, but that snapshot still sees them (what else is
+ * tried says query_tenant()). Answers are remembered for the rest of the capture, as many rows share a parent.
  */
 #include "bin.h"
 
@@ -151,40 +151,58 @@ dg_tenant_resolver_type(DgTenantResolver *resolver, int16 *len, bool *byval)
  */
 
 /*
- * Runs the query for one parent, first as the deleting statement sees it, then
- * as of now: a parent may have been inserted since by somebody else, and the
- * row have been moved under it. Null if there is no parent any more.
+ * Runs the query for one parent with a snapshot. Null if that shows none.
+ */
+static Datum
+query_tenant_as_of(DgTenantResolver *resolver, Datum *keys, Snapshot snapshot, bool *isnull)
+{
+	Datum		tenant = (Datum) 0;
+	int			ret = SPI_execute_snapshot(resolver->query, keys, NULL, snapshot,
+										   InvalidSnapshot, true, false, 1);
+
+	if (ret != SPI_OK_SELECT)
+		elog(ERROR, "looking for a tenant failed: %s", SPI_result_code_string(ret));
+	*isnull = true;
+	if (SPI_processed > 0)
+	{
+		char	   *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+		MemoryContext old = MemoryContextSwitchTo(resolver->context);
+
+		*isnull = (value == NULL);
+		if (!*isnull)
+			tenant = CStringGetTextDatum(value);
+		MemoryContextSwitchTo(old);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return tenant;
+}
+
+/*
+ * The tenant of one parent, first as the deleting statement sees it, then as of
+ * now: a parent may have been inserted since by somebody else, and the row have
+ * been moved under it. Then as before the transaction did anything: where
+ * foreign keys are deferred, an earlier statement may have deleted the parent.
+ * Null if there is none by any of these.
  */
 static Datum
 query_tenant(DgTenantResolver *resolver, Datum *keys, bool *isnull)
 {
-	Datum		tenant = (Datum) 0;
+	Datum		tenant;
 	Oid			save_userid;
 	int			save_sec_context;
 
-	*isnull = true;
 	GetUserIdAndSecContext(&save_userid, &save_sec_context);
 	SetUserIdAndSecContext(dg_objects()->owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	for (int attempt = 0; attempt < 2 && *isnull; attempt++)
+	tenant = query_tenant_as_of(resolver, keys,
+								ActiveSnapshotSet() ? GetActiveSnapshot() : GetLatestSnapshot(), isnull);
+	if (*isnull)
+		tenant = query_tenant_as_of(resolver, keys, GetLatestSnapshot(), isnull);
+	if (*isnull)
 	{
-		Snapshot	snapshot = attempt == 0 && ActiveSnapshotSet() ?
-			GetActiveSnapshot() : GetLatestSnapshot();
-		int			ret = SPI_execute_snapshot(resolver->query, keys, NULL, snapshot,
-											   InvalidSnapshot, true, false, 1);
-
-		if (ret != SPI_OK_SELECT)
-			elog(ERROR, "looking for a tenant failed: %s", SPI_result_code_string(ret));
-		if (SPI_processed > 0)
-		{
-			char	   *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-			MemoryContext old = MemoryContextSwitchTo(resolver->context);
-
-			*isnull = (value == NULL);
-			if (!*isnull)
-				tenant = CStringGetTextDatum(value);
-			MemoryContextSwitchTo(old);
-		}
-		SPI_freetuptable(SPI_tuptable);
+		PushCopiedSnapshot(GetLatestSnapshot());
+		GetActiveSnapshot()->curcid = FirstCommandId;
+		tenant = query_tenant_as_of(resolver, keys, GetActiveSnapshot(), isnull);
+		PopActiveSnapshot();
 	}
 	SetUserIdAndSecContext(save_userid, save_sec_context);
 	return tenant;

@@ -22,6 +22,7 @@ extern int	dg_max_tenants;
 extern int	dg_tenant_wipes_per_hour;
 extern int	dg_limit_action;
 extern char *dg_retention;
+extern char *dg_drill_interval;
 extern int	dg_approvals;
 extern int	dg_clock_skew;
 extern bool dg_restoring;
@@ -82,6 +83,10 @@ extern char *dg_relation_name(Oid relid);
 
 /* fkey.c */
 extern List *dg_foreign_keys(Relation rel);
+extern Oid	dg_constraint_of(Oid constraint, Oid relid);
+
+/* canonical.c */
+extern int	dg_canonical_output_begin(void);
 
 /* store.c */
 extern void dg_store_insert(Oid relid, Datum *values, bool *nulls);
@@ -89,10 +94,15 @@ extern void dg_store_delete(Oid relid, Oid indexid, AttrNumber attnum, Oid key);
 extern int	dg_spi_execute(const char *sql, int nargs, Oid *argtypes,
 						   Datum *values, const char *nulls);
 extern void dg_spi_execute_as_owner(Oid relid, const char *sql);
+extern void dg_spi_query_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
+								  Datum *values, Snapshot snapshot);
 extern bool dg_acting(void);
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
 extern void dg_lock_tenant(const char *tenant);
 extern void dg_lock_tenants(List *tenants);
+
+/* what rows without a tenant are locked as */
+#define DG_NO_TENANT ""
 
 /* textset.c */
 typedef struct DgTextSet DgTextSet;

@@ -16,11 +16,13 @@
  * restore, or a superuser could restore an authority of his own making.
  */
 #include "guard.h"
+#include "bin.h"
 
-#include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_event_trigger.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "commands/extension.h"
@@ -85,21 +87,27 @@ is_plain_insert(const PlannedStmt *stmt)
 }
 
 /*
- * The catalogs that hold the guard triggers, and what they need to fire. A
- * superuser may write catalogs by hand; whatever else that breaks, not these,
- * unless he has said with allow_system_table_mods that he means it.
+ * The catalogs that hold the guard triggers and what they need to fire, and
+ * those by which the library finds the extension. A superuser may write
+ * catalogs by hand; whatever else that breaks, not these.
  */
 static bool
-is_catalog_of_triggers(Oid relid)
+is_catalog_of_guard(Oid relid)
 {
 	return relid == TriggerRelationId || relid == EventTriggerRelationId ||
-		relid == ProcedureRelationId || relid == RelationRelationId;
+		relid == ProcedureRelationId || relid == RelationRelationId ||
+		relid == ExtensionRelationId || relid == NamespaceRelationId;
 }
 
+/*
+ * Refuses to have such a catalog written, unless a superuser has said openly,
+ * by deletion_guard.ddl or allow_system_table_mods, that he means it; where
+ * protection is locked, that does not help.
+ */
 static void
 refuse_catalog(Oid relid)
 {
-	if (dg_ddl == DG_DDL_ALLOW || allowSystemTableMods || creating_extension || !dg_installed())
+	if (dg_ddl_allowed() || (allowSystemTableMods && !dg_locked) || creating_extension || !dg_installed())
 		return;
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_GUARDED_OBJECT),
@@ -125,7 +133,7 @@ dg_protect_check_query(PlannedStmt *stmt)
 
 		if (dg_is_store(relid) && !is_plain_insert(stmt))
 			refuse_write(relid);
-		if (is_catalog_of_triggers(relid))
+		if (is_catalog_of_guard(relid))
 			refuse_catalog(relid);
 	}
 	foreach(lc, stmt->rowMarks)
@@ -180,9 +188,9 @@ may_load(Relation rel)
 {
 	if (IsLogicalWorker() || strcmp(RelationGetRelationName(rel), "installation") == 0)
 		return false;
-	if (is_empty(rel))
-		return true;
-	return dg_restoring && superuser() && (is_record_of_deletions(rel) || !dg_ledger_is_live());
+	if (!is_record_of_deletions(rel) && dg_ledger_is_live())
+		return false;
+	return is_empty(rel) || (dg_restoring && superuser());
 }
 
 /*
@@ -209,6 +217,8 @@ dg_protect(PG_FUNCTION_ARGS)
 		refuse_write(RelationGetRelid(trigdata->tg_relation));
 	if (!row)
 		return PointerGetDatum(NULL);
+	if (insert && !dg_acting() && RelationGetRelid(trigdata->tg_relation) == dg_objects()->deletion_part)
+		return PointerGetDatum(dg_blocks_forget(trigdata->tg_trigtuple, RelationGetDescr(trigdata->tg_relation)));
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
 						   trigdata->tg_newtuple : trigdata->tg_trigtuple);
 }

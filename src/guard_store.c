@@ -24,14 +24,9 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_event_trigger.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "commands/event_trigger.h"
-#include "commands/extension.h"
-#include "commands/trigger.h"
-#include "miscadmin.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #define DETAIL_PROTECTED "What deletion_guard keeps would no longer be protected; no role may do this, superusers included."
@@ -138,9 +133,13 @@ dg_store_check_alter(Oid classid, Oid objid)
 	}
 	else if (classid == EventTriggerRelationId)
 	{
-		if (objid == get_event_trigger_oid("deletion_guard_ddl_start", true) ||
-			objid == get_event_trigger_oid("deletion_guard_ddl_end", true))
-			refuse("change event trigger", "deletion_guard_ddl");
+		static const char *const ours[] = {"deletion_guard_ddl_start", "deletion_guard_ddl_end"};
+
+		for (int i = 0; i < lengthof(ours); i++)
+		{
+			if (objid == get_event_trigger_oid(ours[i], true))
+				refuse("change event trigger", ours[i]);
+		}
 	}
 }
 
@@ -208,8 +207,9 @@ check_alter_table(AlterTableStmt *stmt)
 	{
 		AlterTableCmd *cmd = lfirst(lc);
 
+		/* a crash empties what is not logged, and an empty bin may be full by then */
 		if (!is_harmless(cmd))
-			check_store("alter", stmt->relation, false);
+			check_store("alter", stmt->relation, cmd->subtype == AT_SetUnLogged);
 		if (cmd->subtype == AT_AttachPartition || cmd->subtype == AT_DetachPartition)
 			check_store("attach", ((PartitionCmd *) cmd->def)->name, true);
 		/* a child's rows would appear as its parent's */
@@ -306,7 +306,10 @@ check_rename(RenameStmt *stmt)
 	if (stmt->renameType == OBJECT_SCHEMA && is_our_schema(stmt->subname))
 		refuse("rename schema", stmt->subname);
 	if (stmt->relation != NULL)
-		check_store("rename a part of", stmt->relation, false);
+		check_store(stmt->renameType == OBJECT_COLUMN ? "rename a column of" :
+					stmt->renameType == OBJECT_TABCONSTRAINT ? "rename a constraint of" :
+					stmt->renameType == OBJECT_TRIGGER ? "rename a trigger of" : "rename",
+					stmt->relation, false);
 }
 
 static void
@@ -351,7 +354,7 @@ dg_store_check_utility(Node *parsetree)
 			check_store("alter", ((AlterSeqStmt *) parsetree)->sequence, true);
 			break;
 		case T_AlterObjectSchemaStmt:
-			check_store("move", ((AlterObjectSchemaStmt *) parsetree)->relation, true);
+			check_store("set the schema of", ((AlterObjectSchemaStmt *) parsetree)->relation, true);
 			break;
 		case T_RenameStmt:
 			check_rename((RenameStmt *) parsetree);

@@ -90,38 +90,28 @@ may_read_names(const DgTenantTable *tenants)
 
 /*
  * The name in the tenant table as the deleting statement sees it, palloc'd, or
- * NULL. By now the row may be gone, and not be in the bin yet.
+ * NULL. By now the row may be gone, and not be in the bin yet. concat() writes
+ * a value as its type does, where a cast may be somebody's own.
  */
 static char *
 name_before(const DgTenantTable *tenants, const char *tenant, MemoryContext context)
 {
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(tenant)};
-	char	   *name = NULL;
-	Oid			save_userid;
-	int			save_sec_context;
-	SPIPlanPtr	plan;
+	char	   *name;
 
 	if (!ActiveSnapshotSet())
 		return NULL;
-	GetUserIdAndSecContext(&save_userid, &save_sec_context);
-	SetUserIdAndSecContext(dg_objects()->owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	plan = SPI_prepare(psprintf("SELECT t.%s::pg_catalog.text FROM %s t"
-								" WHERE t.%s::pg_catalog.text OPERATOR(pg_catalog.=) $1",
-								quote_identifier(NameStr(tenants->name_column)),
-								dg_relation_name(tenants->relid),
-								quote_identifier(NameStr(tenants->key_column))),
-					   1, types);
-	if (plan != NULL &&
-		SPI_execute_snapshot(plan, values, NULL, GetActiveSnapshot(), InvalidSnapshot,
-							 true, false, 1) == SPI_OK_SELECT && SPI_processed > 0)
-	{
-		char	   *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-
-		name = value != NULL ? MemoryContextStrdup(context, value) : NULL;
-	}
-	SetUserIdAndSecContext(save_userid, save_sec_context);
-	return name;
+	dg_spi_query_as_owner(tenants->relid,
+						  psprintf("SELECT nullif(concat(t.%s), '') FROM %s t WHERE concat(t.%s) = $1",
+								   quote_identifier(NameStr(tenants->name_column)),
+								   dg_relation_name(tenants->relid),
+								   quote_identifier(NameStr(tenants->key_column))),
+						  1, types, values, GetActiveSnapshot());
+	if (SPI_processed == 0)
+		return NULL;
+	name = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	return name != NULL ? MemoryContextStrdup(context, name) : NULL;
 }
 
 /*

@@ -25,8 +25,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
-#include "utils/ruleutils.h"
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(dg_drill);
@@ -188,18 +186,15 @@ static void
 check_references(Drill *drill, const DgDestination *destination)
 {
 	Relation	rel = table_open(destination->relid, AccessShareLock);
-	List	   *fkeys = copyObject(RelationGetFKeyList(rel));
+	List	   *fkeys = dg_foreign_keys(rel);
 	ListCell   *lc;
 
 	table_close(rel, NoLock);
 	foreach(lc, fkeys)
 	{
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
-		int64		orphans;
+		int64		orphans = count_orphans(drill, fkey, destination->written);
 
-		if (dg_fkey_is_part(fkey))
-			continue;
-		orphans = count_orphans(drill, fkey, destination->written);
 		if (orphans > 0 && drill->problem == NULL)
 			drill->problem = psprintf("%lld rows of %s refer to rows of %s that are neither in the archive, as this tenant's, nor live",
 									  (long long) orphans, dg_relation_name(destination->relid),
@@ -238,6 +233,7 @@ rehearse(Drill *drill)
 	drill->call.context = drill->context;
 	drill->call.on_conflict = DG_ON_CONFLICT_ERROR;
 	drill->call.into_schema = psprintf("deletion_guard_drill_%d", MyProcPid);
+	drill->call.any_name = true;
 	INSTR_TIME_SET_CURRENT(start);
 	drill->call.plan = dg_rehydrate_plan(drill->archive, dg_tenants_make(1, &drill->tenant), NIL, NIL);
 	dg_restore_run(&drill->call);

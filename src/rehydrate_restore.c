@@ -18,13 +18,10 @@
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
-#include "commands/sequence.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 
 /* ----------------------------------------------------------------------
  * Writing
@@ -95,6 +92,7 @@ open_target(DgRestore *call, DgSource *source)
 	MemoryContext old = MemoryContextSwitchTo(call->context);
 	DgDestination *destination = destination_of(call, source->target);
 
+	dg_source_set_types(call->archive, source);
 	call->by_source[source->index] = destination;
 	call->targets[source->index] = dg_rows_writer_target(call->writer, destination->written,
 														 source->columns, source->ncolumns);
@@ -128,7 +126,7 @@ open_targets(DgRestore *call)
 static void
 create_schema(DgRestore *call)
 {
-	List	   *copies = dg_schema_create(call->into_schema, call->plan->targets);
+	List	   *copies = dg_schema_create(call->into_schema, call->plan->targets, call->any_name);
 	ListCell   *lc;
 	ListCell   *lc2;
 
@@ -149,6 +147,7 @@ write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
 	if (call->references != NULL)
 		dg_references_note(call->references, source, values, nulls);
 	count->found++;
+	dg_source_read_values(source, values, nulls);
 	dg_rows_writer_tag(call->targets[source->index], tenant);
 	switch (dg_rows_writer_put(call->targets[source->index], values, nulls))
 	{

@@ -13,9 +13,7 @@
 #include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "utils/datum.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 typedef struct Digest
@@ -77,7 +75,7 @@ hash_row(DgRowsVerify *verify, TupleTableSlot *slot)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (att->attisdropped || att->attgenerated == 'v')
+		if (att->attisdropped || att->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
 			continue;
 		appendStringInfoCharMacro(&verify->row, slot->tts_isnull[i] ? 0 : 1);
 		if (!slot->tts_isnull[i])

@@ -118,10 +118,13 @@ dg_spi_execute(const char *sql, int nargs, Oid *argtypes, Datum *values, const c
  * locks its rows) as that table's owner, as foreign keys do: whoever owns the
  * table decides which code runs for its types (casts, domains' checks), and
  * that must neither have the extension's rights nor pass for the extension.
- * The caller is connected to SPI.
+ * With a snapshot, the statement sees exactly that and must not write; with
+ * InvalidSnapshot it is a statement like any other. The caller is connected to
+ * SPI.
  */
 void
-dg_spi_execute_as_owner(Oid relid, const char *sql)
+dg_spi_query_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes, Datum *values,
+					  Snapshot snapshot)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Oid			owner;
@@ -145,7 +148,11 @@ dg_spi_execute_as_owner(Oid relid, const char *sql)
 	acting_depth = 0;
 	PG_TRY();
 	{
-		ret = SPI_execute(sql, false, 0);
+		SPIPlanPtr	plan = SPI_prepare(sql, nargs, argtypes);
+
+		ret = plan == NULL ? SPI_result :
+			SPI_execute_snapshot(plan, values, NULL, snapshot, InvalidSnapshot,
+								 snapshot != InvalidSnapshot, true, 0);
 	}
 	PG_FINALLY();
 	{
@@ -157,6 +164,12 @@ dg_spi_execute_as_owner(Oid relid, const char *sql)
 	SetUserIdAndSecContext(save_userid, save_sec_context);
 	if (ret < 0)
 		elog(ERROR, "internal statement failed: %s: %s", SPI_result_code_string(ret), sql);
+}
+
+void
+dg_spi_execute_as_owner(Oid relid, const char *sql)
+{
+	dg_spi_query_as_owner(relid, sql, 0, NULL, NULL, InvalidSnapshot);
 }
 
 /*

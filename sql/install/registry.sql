@@ -101,12 +101,12 @@ CREATE TABLE deletion_guard.deletion_link
 	before text[] NOT NULL,
 	after text[] NOT NULL,
 	restored boolean NOT NULL DEFAULT false,
-	waiting boolean NOT NULL DEFAULT false		-- the deletion was undone, but the row was not there
+	waiting_since bigint,						-- the last deletion when this one was undone, but the row was not there
+	relation_name text							-- of a table that was dropped since
 );
 CREATE INDEX deletion_link_deletion_idx ON deletion_guard.deletion_link (deletion_id);
-CREATE INDEX deletion_link_waiting_idx ON deletion_guard.deletion_link (relation) WHERE waiting;
+CREATE INDEX deletion_link_waiting_idx ON deletion_guard.deletion_link (relation) WHERE waiting_since IS NOT NULL;
 
-SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_link', '');
 -- Rows of the tenant table that were deleted, for the ceiling on them. A row
 -- for each capture, kept although they may have been undeleted since.
 CREATE TABLE deletion_guard.tenant_wipe
@@ -125,6 +125,7 @@ SELECT pg_catalog.pg_extension_config_dump('deletion_guard.bin_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_record', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_part', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_link', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_wipe', '');
 
 COMMENT ON TABLE deletion_guard.tenant_table IS 'the table that lists the tenants, set by set_tenant_table()';
