@@ -117,6 +117,16 @@ DELETE FROM letter WHERE tenant_id = 3; -- fails
 RESET deletion_guard.expect_tenants;
 SELECT relation, tenant, sum(rows) AS rows FROM deletion_guard.preview('DELETE FROM letter') GROUP BY 1, 2 ORDER BY relation::text, 2;
 
+-- Rows that others replace.
+DROP TABLE stamp;
+DELETE FROM memo;
+SELECT max(id) AS d FROM deletion_guard.deletion \gset
+INSERT INTO memo SELECT i, 1 + i % 2, 'new' FROM generate_series(101, 130) i;
+SELECT relation, sum(restored) AS restored FROM deletion_guard.undelete(:d, 'replace') GROUP BY 1;
+SELECT b.relation_name, p.tenant, count(*) AS parts, sum(p.rows) AS rows
+	FROM deletion_guard.deletion_part p JOIN deletion_guard.bin b USING (bin_id) WHERE p.deletion_id > :d GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT count(*), min(body), max(body) FROM deletion_guard.deleted_rows(NULL::memo, deletion_id => :d + 1);
+
 TABLE content EXCEPT TABLE original;
 SELECT count(*) FROM content;
 \c :maintenance_db

@@ -149,6 +149,7 @@ extern void dg_parts_add_open(DgTotal *total, int64 deletion);
 extern int	dg_parts_enter(void);
 extern void dg_parts_write_open(void);
 extern void dg_parts_leave(int saved);
+extern void dg_parts_during(void (*work) (void *arg), void *arg);
 extern void dg_parts_init(void);
 
 /* bin_writer.c */

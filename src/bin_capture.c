@@ -48,7 +48,7 @@ typedef struct CaptureState
  */
 
 /*
- * by_row: a row trigger captures one row, and may share parts with others.
+ * by_row: the capture is of one row, and may share parts with others.
  */
 static void
 capture_begin(CaptureState *state, Relation rel, bool by_row, bool replaced)
@@ -136,11 +136,11 @@ capture_end(CaptureState *state)
 }
 
 static void
-capture_row(Relation rel, TupleTableSlot *slot, bool by_trigger, bool replaced)
+capture_row(Relation rel, TupleTableSlot *slot, bool replaced)
 {
 	CaptureState state;
 
-	capture_begin(&state, rel, by_trigger, replaced);
+	capture_begin(&state, rel, true, replaced);
 	capture_put(&state, slot);
 	capture_end(&state);
 }
@@ -152,7 +152,7 @@ capture_row(Relation rel, TupleTableSlot *slot, bool by_trigger, bool replaced)
 void
 dg_bin_capture_row(Relation rel, TupleTableSlot *slot)
 {
-	capture_row(rel, slot, false, true);
+	capture_row(rel, slot, true);
 }
 
 /* ----------------------------------------------------------------------
@@ -253,7 +253,7 @@ dg_capture_row(PG_FUNCTION_ARGS)
 										 DG_TRIGGER_CAPTURE_ROW, "capture_row");
 
 	if (!has_moved(trigdata))
-		capture_row(trigdata->tg_relation, trigdata->tg_trigslot, true, false);
+		capture_row(trigdata->tg_relation, trigdata->tg_trigslot, false);
 	return PointerGetDatum(NULL);
 }
 

@@ -8,9 +8,10 @@
  * What a row trigger captures is one row, and a part for each would take more
  * room than the rows. So such captures share their parts, which stay open until
  * the query is through whose triggers they are. A worker of logical replication
- * runs no queries; its parts stay open until the transaction ends. The rows are
- * in the bin at once, but like those of any statement that is still running
- * they are not found before their part is written.
+ * runs no queries; its parts stay open until the transaction ends. So it is with
+ * rows that are replaced by others, until all have been. The rows are in the bin
+ * at once, but like those of any statement that is still running they are not
+ * found before their part is written.
  *
  * Open parts belong to the subtransaction that captured their rows: they are
  * dropped with it, and written by it or by the one that it has become part of.
@@ -73,7 +74,7 @@ struct DgParts
 
 	/* of parts that are kept open */
 	bool		shared;
-	Oid			relid;			/* whose row trigger captures the rows */
+	Oid			relid;			/* whose rows they are */
 	int			level;			/* of the query, see dg_parts_enter() */
 	SubTransactionId subid;
 	DgParts    *next;
@@ -270,8 +271,8 @@ dg_parts_add(DgTotal *total, DgParts *parts)
  */
 
 /*
- * The parts that a capture by a row trigger of relid shares with others. Where
- * it is not known when they would have to be written, it shares them with none.
+ * The parts that a capture of one row of relid shares with others. Where it is
+ * not known when they would have to be written, it shares them with none.
  */
 DgParts *
 dg_parts_share(Oid relid, const DgCapture *plan, DgTenantResolver *resolver, int64 deletion,
@@ -314,8 +315,9 @@ dg_parts_add_open(DgTotal *total, int64 deletion)
 }
 
 /*
- * The triggers of a query are about to be fired. Returns what dg_parts_leave()
- * wants.
+ * From here to dg_parts_write_open() captures of single rows share their parts;
+ * those in between that have an end of their own, their own. Returns what
+ * dg_parts_leave() wants.
  */
 int
 dg_parts_enter(void)
@@ -324,7 +326,7 @@ dg_parts_enter(void)
 }
 
 /*
- * They have been fired: writes the parts that they left open.
+ * Writes the parts that are open since dg_parts_enter().
  */
 void
 dg_parts_write_open(void)
@@ -354,6 +356,26 @@ dg_parts_leave(int saved)
 	level = saved;
 	while (open_parts != NULL && open_parts->level > level)
 		open_parts = open_parts->next;
+}
+
+/*
+ * Calls work(arg); rows that it puts into the bin one by one share their parts.
+ */
+void
+dg_parts_during(void (*work) (void *arg), void *arg)
+{
+	int			saved = dg_parts_enter();
+
+	PG_TRY();
+	{
+		work(arg);
+		dg_parts_write_open();
+	}
+	PG_FINALLY();
+	{
+		dg_parts_leave(saved);
+	}
+	PG_END_TRY();
 }
 
 static void

@@ -495,6 +495,12 @@ restore_parts_hopefully(Undelete *call)
 	return false;
 }
 
+static void
+expect_conflicts(void *call)
+{
+	restore_parts(call, false);
+}
+
 /*
  * Restores all of it or fails.
  */
@@ -505,7 +511,7 @@ restore_all(void *arg)
 
 	/* whoever wants something done about conflicts expects some */
 	if (call->on_conflict != DG_ON_CONFLICT_ERROR || !restore_parts_hopefully(call))
-		restore_parts(call, false);
+		dg_parts_during(expect_conflicts, call);
 }
 
 /*
