@@ -35,10 +35,11 @@ typedef struct DgCapture
 	AttrNumber	tenant_attnum;	/* 0: no tenant column */
 	AttrNumber	name_attnum;	/* of the tenant table's name column, or 0 */
 	AttrNumber	contact_attnum;
-	struct DgPathQuery *path_query; /* private to bin_tenant.c */
+	struct DgKeptPath *path;	/* private to bin_tenant.c */
 } DgCapture;
 
 extern void dg_bin_shape_init(void);
+extern bool dg_bin_is_sound(Relation bin);
 extern DgCapture *dg_bin_capture_plan(DgGuard *guard, Relation rel);
 extern void dg_bin_rename_column(Oid relid, const char *old, const char *new);
 
@@ -103,7 +104,8 @@ extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *pa
 extern void dg_bin_capture_row(Relation rel, TupleTableSlot *slot);
 
 /* bin_label.c */
-extern bool dg_tenant_read_key(Oid type, const char *tenant, Datum *value);
+extern bool dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value);
+extern bool dg_tenant_find_label(const char *tenant, char **name, char **contact, bool *live);
 
 /* bin_link.c */
 struct DgRowsWriter;
