@@ -36,6 +36,7 @@ typedef struct DgCapture
 	AttrNumber	tenant_attnum;	/* 0: no tenant column */
 	AttrNumber	name_attnum;	/* of the tenant table's name column, or 0 */
 	AttrNumber	contact_attnum;
+	struct DgKeptPath *path;	/* private to bin_tenant.c */
 } DgCapture;
 
 extern void dg_bin_shape_init(void);
@@ -85,6 +86,7 @@ extern void dg_bin_forget_table(Oid relid);
 /* Where in a bin table the rows of one part are. */
 typedef struct DgBlocks
 {
+	MemoryContext context;		/* of the ranges */
 	int			nranges;
 	int			size;
 	struct
@@ -94,7 +96,7 @@ typedef struct DgBlocks
 	}		   *ranges;
 } DgBlocks;
 
-extern void dg_blocks_add(DgBlocks *blocks, MemoryContext context, BlockNumber block);
+extern void dg_blocks_add(DgBlocks *blocks, BlockNumber block);
 extern bytea *dg_blocks_pack(const DgBlocks *blocks);
 extern HeapTuple dg_blocks_forget(HeapTuple part, TupleDesc desc);
 extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts);
@@ -115,7 +117,7 @@ extern int64 dg_restore_links(DgRowsWriter *writer, List *deletions, List *relid
 /* bin_undelete.c */
 
 /* A part that has rows in the bin, of what is to be restored. */
-typedef struct DgPart
+typedef struct DgSavedPart
 {
 	int64		deletion;
 	int32		part;
@@ -129,7 +131,7 @@ typedef struct DgPart
 	int64		seen;
 	int64		left;			/* of those, gone back */
 	struct DgReport *report;
-} DgPart;
+} DgSavedPart;
 
 /* A line of the report. */
 typedef struct DgReport
@@ -169,13 +171,47 @@ extern void dg_tenant_resolver_type(DgTenantResolver *resolver, int16 *len, bool
 extern char *dg_tenant_text(DgTenantResolver *resolver, Datum tenant);
 extern void dg_tenant_resolver_end(DgTenantResolver *resolver);
 
+/* bin_part.c */
+
+/* The rows of one tenant in one capture. */
+typedef struct DgPart
+{
+	Datum		tenant;			/* hash key */
+	uint32		hash;
+	char		status;
+	int32		part;
+	int32		rows;
+	char	   *text;			/* the tenant's key, or NULL */
+	char	   *name;
+	char	   *contact;
+	DgBlocks   *blocks;
+} DgPart;
+
+typedef struct DgParts DgParts;
+
+extern DgParts *dg_parts_begin(const DgCapture *plan, DgTenantResolver *resolver,
+							   int64 deletion, Oid filenode);
+extern DgParts *dg_parts_share(Oid relid, const DgCapture *plan, DgTenantResolver *resolver,
+							   int64 deletion, Oid filenode);
+extern DgPart *dg_parts_of_row(DgParts *parts, DgTenantResolver *resolver,
+							   TupleTableSlot *slot, bool *created);
+extern void dg_parts_end(DgParts *parts);
+extern void dg_parts_add(DgTotal *total, DgParts *parts);
+extern void dg_parts_add_open(DgTotal *total, int64 deletion);
+extern int	dg_parts_enter(void);
+extern void dg_parts_write_open(void);
+extern void dg_parts_leave(int saved);
+extern void dg_parts_during(void (*work) (void *arg), void *arg);
+extern void dg_parts_init(void);
+
 /* bin_writer.c */
 typedef struct DgBinWriter DgBinWriter;
 
 extern DgBinWriter *dg_bin_writer_begin(DgCapture *plan, int64 deletion);
+extern Oid	dg_bin_writer_file(DgBinWriter *writer);
 extern void dg_bin_writer_put(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 row,
 							  DgBlocks *blocks);
-extern Oid	dg_bin_writer_end(DgBinWriter *writer);
+extern void dg_bin_writer_end(DgBinWriter *writer);
 
 /* bin_scan.c */
 typedef struct DgBinScan DgBinScan;

@@ -36,7 +36,7 @@ typedef struct ReportEntry
 } ReportEntry;
 
 static ReportEntry *
-report_entry(DgUndelete *call, DgPart *part)
+report_entry(DgUndelete *call, DgSavedPart *part)
 {
 	ReportKey	key = {.relation = part->relation,
 		.orphan = part->orphan ? part->bin_table : InvalidOid,
@@ -55,7 +55,7 @@ report_entry(DgUndelete *call, DgPart *part)
 }
 
 static DgReport *
-report_for(DgUndelete *call, DgPart *part)
+report_for(DgUndelete *call, DgSavedPart *part)
 {
 	ReportEntry *entry = report_entry(call, part);
 	MemoryContext old;
@@ -106,7 +106,7 @@ source_columns(TupleDesc desc, int *ncolumns)
 }
 
 static void
-refuse_orphan(DgPart *part)
+refuse_orphan(DgSavedPart *part)
 {
 	char	   *bin = dg_relation_name(part->bin_table);
 
@@ -121,7 +121,7 @@ refuse_orphan(DgPart *part)
 }
 
 static DgRowsTarget *
-open_target(DgRowsWriter *writer, DgPart *part)
+open_target(DgRowsWriter *writer, DgSavedPart *part)
 {
 	Relation	bin;
 	DgRowsTarget *target;
@@ -142,7 +142,7 @@ open_target(DgRowsWriter *writer, DgPart *part)
  * Counts the rows of parts of one deletion that have left the bin.
  */
 static void
-mark_restored(DgPart *const *parts, int n)
+mark_restored(DgSavedPart *const *parts, int n)
 {
 	Datum	   *numbers = palloc(sizeof(Datum) * n);
 	Datum	   *rows = palloc(sizeof(Datum) * n);
@@ -168,13 +168,13 @@ static int
 compare_part_numbers(const void *key, const void *element)
 {
 	int32		part = *(const int32 *) key;
-	const DgPart *other = lfirst((const ListCell *) element);
+	const DgSavedPart *other = lfirst((const ListCell *) element);
 
 	return (part > other->part) - (part < other->part);
 }
 
 static void
-check_part(DgPart *part)
+check_part(DgSavedPart *part)
 {
 	if (part->seen == part->rows)
 		return;
@@ -193,16 +193,16 @@ check_part(DgPart *part)
 static void
 restore_group(DgUndelete *call, DgRowsTarget *target, ListCell *cells, int n)
 {
-	DgPart	   *part = lfirst(&cells[0]);
+	DgSavedPart	   *part = lfirst(&cells[0]);
 	int32	   *numbers = palloc(sizeof(int32) * n);
-	DgPart	  **parts;
+	DgSavedPart	  **parts;
 	DgBinScan  *scan;
 	TupleTableSlot *slot;
 
 	for (int i = 0; i < n; i++)
 	{
-		numbers[i] = ((DgPart *) lfirst(&cells[i]))->part;
-		((DgPart *) lfirst(&cells[i]))->report = report_for(call, lfirst(&cells[i]));
+		numbers[i] = ((DgSavedPart *) lfirst(&cells[i]))->part;
+		((DgSavedPart *) lfirst(&cells[i]))->report = report_for(call, lfirst(&cells[i]));
 	}
 	scan = dg_bin_scan_begin(part->bin_table, RowExclusiveLock, part->deletion, numbers, n);
 	while ((slot = dg_bin_scan_next(scan)) != NULL)
@@ -230,7 +230,7 @@ restore_group(DgUndelete *call, DgRowsTarget *target, ListCell *cells, int n)
 	}
 	dg_bin_scan_end(scan);
 
-	parts = palloc(sizeof(DgPart *) * n);
+	parts = palloc(sizeof(DgSavedPart *) * n);
 	for (int i = 0; i < n; i++)
 		parts[i] = lfirst(&cells[i]);
 	/* first what fails where a snapshot is older than another's undelete */
@@ -250,7 +250,7 @@ leave_group(DgUndelete *call, ListCell *cells, int n)
 {
 	for (int i = 0; i < n; i++)
 	{
-		DgPart	   *part = lfirst(&cells[i]);
+		DgSavedPart	   *part = lfirst(&cells[i]);
 
 		if (call->on_conflict != DG_ON_CONFLICT_SKIP)
 			refuse_orphan(part);
@@ -262,7 +262,7 @@ leave_group(DgUndelete *call, ListCell *cells, int n)
  * The open target of a bin, from two parallel lists; opens it the first time.
  */
 static DgRowsTarget *
-target_of(DgRowsWriter *writer, DgPart *part, List **bins, List **targets)
+target_of(DgRowsWriter *writer, DgSavedPart *part, List **bins, List **targets)
 {
 	DgRowsTarget *target;
 
@@ -293,7 +293,7 @@ restore_links(DgUndelete *call, DgRowsWriter *writer)
 	dg_rows_writer_flush(writer);
 	foreach(lc, call->parts)
 	{
-		DgPart	   *part = lfirst(lc);
+		DgSavedPart	   *part = lfirst(lc);
 
 		if (part->deletion != deletion)
 			deletions = lappend(deletions, &part->deletion);
@@ -323,18 +323,18 @@ dg_restore_parts(DgUndelete *call, bool expect_no_conflict)
 	/* all tables first: the writer knows then which rows refer to which */
 	foreach(lc, call->parts)
 	{
-		if (!((DgPart *) lfirst(lc))->orphan)
+		if (!((DgSavedPart *) lfirst(lc))->orphan)
 			(void) target_of(writer, lfirst(lc), &bins, &targets);
 	}
 
 	while (first < list_length(call->parts))
 	{
-		DgPart	   *part = list_nth(call->parts, first);
+		DgSavedPart	   *part = list_nth(call->parts, first);
 		int			n = 1;
 
 		while (first + n < list_length(call->parts))
 		{
-			DgPart	   *next = list_nth(call->parts, first + n);
+			DgSavedPart	   *next = list_nth(call->parts, first + n);
 
 			if (next->deletion != part->deletion || next->bin_id != part->bin_id)
 				break;

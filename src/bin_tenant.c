@@ -50,12 +50,79 @@ struct DgTenantResolver
 	MemoryContext context;
 };
 
+/*
+ * The steps of a path with the plans of their queries, which cost more than the
+ * rest of a small deletion. Kept with the plan of the table's capture.
+ */
+typedef struct DgKeptPath
+{
+	int			nsteps;
+	DgPathStep *steps;
+	MemoryContextCallback callback;
+} DgKeptPath;
+
 static void
-begin_path(DgTenantResolver *resolver, DgGuard *guard, Relation rel)
+free_plans(void *arg)
+{
+	DgKeptPath *path = arg;
+
+	for (int i = 0; i < path->nsteps; i++)
+	{
+		if (path->steps[i].plan != NULL)
+			SPI_freeplan(path->steps[i].plan);
+	}
+}
+
+static DgKeptPath *
+keep_path(MemoryContext context, const DgPathStep *steps, int nsteps)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	DgKeptPath *path = palloc0(sizeof(DgKeptPath));
+
+	path->nsteps = nsteps;
+	path->steps = palloc(sizeof(DgPathStep) * nsteps);
+	memcpy(path->steps, steps, sizeof(DgPathStep) * nsteps);
+	for (int i = 0; i < nsteps; i++)
+		path->steps[i].sql = pstrdup(steps[i].sql);
+	path->callback.func = free_plans;
+	path->callback.arg = path;
+	MemoryContextRegisterResetCallback(context, &path->callback);
+	MemoryContextSwitchTo(old);
+	return path;
+}
+
+/*
+ * The tables along a path may have changed since: then so have its queries.
+ */
+static bool
+is_kept(const DgKeptPath *path, const DgPathStep *steps, int nsteps)
+{
+	if (path == NULL || path->nsteps != nsteps)
+		return false;
+	for (int i = 0; i < nsteps; i++)
+	{
+		const DgPathStep *kept = &path->steps[i];
+
+		if (kept->relid != steps[i].relid || strcmp(kept->sql, steps[i].sql) != 0 ||
+			kept->nkeys != steps[i].nkeys ||
+			memcmp(kept->keys, steps[i].keys, sizeof(AttrNumber) * kept->nkeys) != 0 ||
+			memcmp(kept->key_types, steps[i].key_types, sizeof(Oid) * kept->nkeys) != 0)
+			return false;
+	}
+	return true;
+}
+
+static void
+begin_path(DgTenantResolver *resolver, DgGuard *guard, DgCapture *plan, Relation rel)
 {
 	HASHCTL		ctl = {0};
+	int			nsteps;
+	DgPathStep *steps = dg_guard_path_steps(rel, guard->tenant_path, &nsteps);
 
-	resolver->steps = dg_guard_path_steps(rel, guard->tenant_path, &resolver->nsteps);
+	if (!is_kept(plan->path, steps, nsteps))
+		plan->path = keep_path(guard->context, steps, nsteps);
+	resolver->steps = plan->path->steps;
+	resolver->nsteps = nsteps;
 	resolver->nkeys = resolver->steps[0].nkeys;
 	for (int i = 0; i < resolver->nkeys; i++)
 		get_typlenbyval(resolver->steps[0].key_types[i], &resolver->key_len[i], &resolver->key_byval[i]);
@@ -93,7 +160,7 @@ dg_tenant_resolver_begin(DgGuard *guard, DgCapture *plan, Relation rel)
 	fmgr_info(output, &resolver->output);
 	resolver->canonical = dg_canonical_always(resolver->type);
 	if (resolver->attnum == InvalidAttrNumber)
-		begin_path(resolver, guard, rel);
+		begin_path(resolver, guard, plan, rel);
 	return resolver;
 }
 
@@ -146,10 +213,16 @@ follow_path(DgTenantResolver *resolver, Datum *keys, Snapshot snapshot)
 	for (int i = 0; i < resolver->nsteps; i++)
 	{
 		DgPathStep *step = &resolver->steps[i];
+		SPIPlanPtr	plan = step->plan;
 		bool		found;
 
 		dg_spi_select_as_owner(step->relid, step->sql, step->nkeys, step->key_types, values,
-							   &step->plan, snapshot, 1);
+							   &plan, snapshot, 1);
+		if (step->plan == NULL)
+		{
+			SPI_keepplan(plan);
+			step->plan = plan;
+		}
 		if (result != NULL)
 			SPI_freetuptable(result);
 		result = SPI_tuptable;

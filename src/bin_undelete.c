@@ -35,10 +35,10 @@ dg_table_is_gone(Oid relid)
 	return relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE;
 }
 
-static DgPart *
+static DgSavedPart *
 part_of_tuple(HeapTuple tuple, TupleDesc desc)
 {
-	DgPart	   *part = palloc0(sizeof(DgPart));
+	DgSavedPart	   *part = palloc0(sizeof(DgSavedPart));
 	bool		isnull;
 
 	part->deletion = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
@@ -91,7 +91,7 @@ lock_tenants_of(List *parts)
 
 	foreach(lc, parts)
 	{
-		DgPart	   *part = lfirst(lc);
+		DgSavedPart	   *part = lfirst(lc);
 
 		tenants = lappend(tenants, part->tenant != NULL ? part->tenant : DG_NO_TENANT);
 	}
@@ -130,7 +130,7 @@ start_over(DgUndelete *call)
 	call->rows = call->links = 0;
 	foreach(lc, call->parts)
 	{
-		DgPart	   *part = lfirst(lc);
+		DgSavedPart	   *part = lfirst(lc);
 
 		part->seen = part->left = 0;
 	}
@@ -161,6 +161,12 @@ restore_parts_hopefully(DgUndelete *call)
 	return false;
 }
 
+static void
+expect_conflicts(void *call)
+{
+	dg_restore_parts(call, false);
+}
+
 /*
  * Restores all of it or fails.
  */
@@ -171,7 +177,7 @@ restore_all(void *arg)
 
 	/* whoever wants something done about conflicts expects some */
 	if (call->on_conflict != DG_ON_CONFLICT_ERROR || !restore_parts_hopefully(call))
-		dg_restore_parts(call, false);
+		dg_parts_during(expect_conflicts, call);
 }
 
 /*
@@ -240,7 +246,7 @@ first_deletion(DgUndelete *call)
 	ListCell   *lc;
 
 	foreach(lc, call->parts)
-		first = Min(first, ((DgPart *) lfirst(lc))->deletion);
+		first = Min(first, ((DgSavedPart *) lfirst(lc))->deletion);
 	return first;
 }
 

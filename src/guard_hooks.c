@@ -7,6 +7,7 @@
  * there is nothing to do here. Nothing outlives a call but the nesting depth,
  * which is restored on errors too, and the fact that the hook was called.
  */
+#include "bin.h"
 #include "guard.h"
 #include "limit.h"
 
@@ -99,6 +100,7 @@ guard_ExecutorFinish(QueryDesc *query)
 	bool		fires = !(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS);
 	List	   *by_row = fires ? dg_merge_roots(query) : NIL;
 	DgNesting	saved = dg_statement_enter();
+	int			parts = dg_parts_enter();
 
 	reached |= DG_HOOK_EXECUTOR_FINISH;
 	if (fires)
@@ -112,9 +114,11 @@ guard_ExecutorFinish(QueryDesc *query)
 			prev_ExecutorFinish(query);
 		else
 			standard_ExecutorFinish(query);
+		dg_parts_write_open();
 	}
 	PG_FINALLY();
 	{
+		dg_parts_leave(parts);
 		dg_statement_leave(saved);
 	}
 	PG_END_TRY();

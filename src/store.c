@@ -206,7 +206,7 @@ dg_spi_execute_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes, Da
 /*
  * The same for a SELECT that sees what a snapshot does and ends after a number
  * of rows (0: all). *plan, if there is such a place, keeps the plan from call to
- * call, for as long as SPI stays connected.
+ * call, for as long as SPI stays connected or, after SPI_keepplan(), longer.
  */
 void
 dg_spi_select_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes, Datum *values,
