@@ -243,6 +243,8 @@ UPDATE pg_trigger SET tgenabled = 'D'; -- fails
 UPDATE pg_class SET relhastriggers = false WHERE relname = 'issue'; -- fails
 UPDATE pg_proc SET prosrc = 'dg_ddl_start' WHERE proname = 'capture_statement'; -- fails
 DELETE FROM pg_event_trigger; -- fails
+DELETE FROM pg_extension WHERE extname = 'deletion_guard'; -- fails
+UPDATE pg_namespace SET nspname = 'elsewhere' WHERE nspname = 'deletion_guard'; -- fails
 -- out of reach: other catalogs; with allow_system_table_mods all of them, while the bin is empty; pg_surgery; single-user mode without the library
 
 -- Still there.

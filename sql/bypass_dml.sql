@@ -79,8 +79,8 @@ UPDATE remark SET author = NULL WHERE id = 2;
 DELETE FROM tenant WHERE id = 4;
 SELECT * FROM taken();
 SELECT id FROM remark WHERE author IS NULL;
--- out of reach: UPDATE ... SET column = NULL, ON UPDATE CASCADE, INSERT ... ON CONFLICT DO UPDATE, FOR PORTION OF:
--- values that are overwritten are not deletions
+-- out of reach: UPDATE ... SET column = NULL, ON UPDATE CASCADE, INSERT ... ON CONFLICT DO UPDATE: values that are
+-- overwritten are not deletions. DELETE ... FOR PORTION OF is of version 19, for which this is not built.
 CALL fill();
 INSERT INTO issue VALUES (1, 1, 'new') ON CONFLICT (id) DO UPDATE SET title = 'overwritten';
 
@@ -225,7 +225,7 @@ UPDATE reading SET at = at + 1000;
 SELECT count(*) - :before AS more FROM deletion_guard.deletion;
 RESET session_replication_role;
 
--- out of reach: lo_unlink() and large objects; rows of foreign tables (guard them where they are)
+-- out of reach: large objects, and rows of foreign tables, which are guarded where they are (remote.sql)
 CREATE FOREIGN DATA WRAPPER nowhere;
 CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
 CREATE FOREIGN TABLE foreign_table (id int NOT NULL, at int NOT NULL, tenant_id int NOT NULL) SERVER nowhere;

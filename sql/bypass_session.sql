@@ -187,6 +187,13 @@ SELECT relation, tenant, tenant_name FROM deletion_guard.deletion_detail WHERE r
 SELECT relation, restored FROM deletion_guard.undelete((SELECT max(id) FROM deletion_guard.deletion));
 SELECT deletion_guard.tenant_label('1');
 TABLE pet;
+-- the message of a ceiling names tenants
+SET deletion_guard.max_tenants = 1;
+SET deletion_guard.limit_action = 'warning';
+INSERT INTO owner VALUES ('2', '3');
+DELETE FROM owner;
+RESET deletion_guard.max_tenants;
+RESET deletion_guard.limit_action;
 SELECT DISTINCT what FROM ran WHERE who <> 'regress_dg_bypass_app';
 -- the column's type becomes one with checks, after rows of it went into the bin
 SET ROLE regress_dg_bypass_app;

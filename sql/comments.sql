@@ -17,7 +17,16 @@ WITH object(kind, name, comment) AS (
 	FROM pg_catalog.pg_type t
 	WHERE t.typnamespace = 'deletion_guard'::pg_catalog.regnamespace AND t.typtype IN ('d', 'e'))
 SELECT kind, name FROM object WHERE comment IS NULL ORDER BY kind, name COLLATE "C";
--- Nor is anything callable by everyone by accident: definer functions pin their search_path.
+-- What everyone may call and read; triggers check how they are called.
+SELECT p.proname AS function FROM pg_catalog.pg_proc p
+WHERE p.pronamespace = 'deletion_guard'::pg_catalog.regnamespace
+	AND p.prorettype NOT IN ('trigger'::pg_catalog.regtype, 'event_trigger'::pg_catalog.regtype)
+	AND EXISTS (SELECT FROM pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) WHERE grantee = 0)
+ORDER BY p.proname COLLATE "C";
+SELECT c.relname AS relation, a.privilege_type FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a
+WHERE c.relnamespace IN ('deletion_guard'::pg_catalog.regnamespace, 'deletion_guard_bin'::pg_catalog.regnamespace) AND a.grantee = 0
+ORDER BY c.relname COLLATE "C";
+-- Functions that run with their owner's rights pin their search_path.
 SELECT p.oid::pg_catalog.regprocedure AS definer_without_search_path
 FROM pg_catalog.pg_proc p
 WHERE p.pronamespace = 'deletion_guard'::pg_catalog.regnamespace AND p.prosecdef

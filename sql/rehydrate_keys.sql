@@ -135,6 +135,32 @@ DELETE FROM child;
 SELECT relation, tenant, restored FROM deletion_guard.rehydrate('{1,2}'::text[], :'archive') WHERE tenant IS NOT NULL ORDER BY tenant;
 RESET maintenance_work_mem;
 
+-- A shared table's key is of a type with a cast from text of somebody's own:
+-- the cast runs as the owner of the table.
+CREATE ROLE regress_dg_rehydrate_owner;
+GRANT CREATE ON SCHEMA public TO regress_dg_rehydrate_owner;
+CREATE TABLE ran (who name);
+GRANT INSERT ON ran TO PUBLIC;
+SET ROLE regress_dg_rehydrate_owner;
+CREATE TYPE code AS (letter text);
+CREATE FUNCTION to_code(text) RETURNS code LANGUAGE plpgsql AS
+	$$ BEGIN INSERT INTO public.ran VALUES (current_user); RETURN ROW(trim('()' FROM $1)); END $$;
+CREATE CAST (text AS code) WITH FUNCTION to_code(text);
+CREATE TABLE color (id code PRIMARY KEY);
+GRANT REFERENCES, SELECT, INSERT ON color TO PUBLIC;
+RESET ROLE;
+INSERT INTO color VALUES (ROW('r')::code), (ROW('b')::code);
+CREATE TABLE painting (id integer PRIMARY KEY, tenant_id integer, color code REFERENCES color);
+INSERT INTO painting VALUES (1, 1, ROW('r')::code), (2, 1, ROW('b')::code);
+SELECT deletion_guard.guard_table('painting', 'tenant_id');
+\! pg_dump -Fc -f "${DIR}keys.dump" -t painting -t color
+DELETE FROM painting;
+DELETE FROM color WHERE id = ROW('r')::code;
+SELECT relation, tenant, restored FROM deletion_guard.rehydrate('1', :'archive', with_referenced => true)
+WHERE restored > 0 ORDER BY relation::text;
+SELECT DISTINCT who FROM ran;
+
 \c :maintenance_db
 DROP DATABASE regress_dg_rehydrate_keys;
+DROP ROLE regress_dg_rehydrate_owner;
 \! rm -f "${DIR}keys.dump" "${DIR}root.dump" "${DIR}some.dump"

@@ -30,6 +30,13 @@ SELECT lose(1);
 SELECT relation, tenant, found, restored, skipped, problem FROM deletion_guard.rehydrate('1', :'archive')
 WHERE tenant IS NOT NULL ORDER BY relation::text;
 SELECT relation, count(*) FROM (TABLE before EXCEPT TABLE everything) gone GROUP BY 1 ORDER BY 1;
+-- The comparison knows that they are missing on purpose; rows that came again are live.
+SELECT * FROM deletion_guard.compare_tenant('1', :'archive') ORDER BY relation::text;
+SELECT tenant, matches, problem FROM deletion_guard.drill(:'archive', '{1}');
+BEGIN;
+INSERT INTO comment (id, issue_id, body) VALUES (1, 4, 'the key of a purged row');
+SELECT relation, only_in_archive, only_live, different, purged FROM deletion_guard.compare_tenant('1', :'archive') WHERE relation = 'comment'::regclass;
+ROLLBACK;
 -- Nor into another schema; other sites' rows are not concerned.
 SELECT relation, restored, skipped FROM deletion_guard.rehydrate('1', :'archive', into_schema => 'look') WHERE tenant IS NOT NULL ORDER BY relation::text;
 SELECT lose(2);
@@ -40,6 +47,18 @@ SELECT deletion_guard.annul_purge(:purge, signing.sign(jsonb_build_object('act',
 SELECT relation, tenant, found, restored, skipped, problem FROM deletion_guard.rehydrate('1', :'archive')
 WHERE tenant IS NOT NULL ORDER BY relation::text;
 TABLE before EXCEPT TABLE everything;
+
+-- A key whose text depends on settings is known again under others.
+CREATE TABLE setting (site_id integer, relation regclass, since timestamptz, PRIMARY KEY (relation, since));
+SELECT deletion_guard.guard_table('setting', 'site_id');
+INSERT INTO setting VALUES (3, 'label', '2024-05-06 07:08:09+02');
+DELETE FROM setting;
+SELECT deletion_guard.purge(signing.sign(deletion_guard.request_purge('3', 'erasure', '{setting}'))) ->> 'purge' AS purge \gset
+INSERT INTO setting VALUES (3, 'label', '2024-05-06 07:08:09+02');
+SET search_path = pg_catalog;
+SET timezone = 'Asia/Tokyo';
+SET datestyle = 'German';
+SELECT deletion_guard.purge_of(s) = :purge AS known FROM public.setting s;
 
 \c :maintenance_db
 DROP DATABASE regress_dg_rehydrate_purged;

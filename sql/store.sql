@@ -25,7 +25,7 @@ DELETE FROM ONLY deletion_guard.hold;  -- fails
 DELETE FROM deletion_guard.hold WHERE false;  -- fails
 TRUNCATE deletion_guard.hold;  -- fails
 TRUNCATE tenant, deletion_guard.hold CASCADE;  -- fails
-INSERT INTO deletion_guard.hold SELECT hold_id + 1, tenant, reason, held_at, held_by, now(), 'me', ledger_id FROM deletion_guard.hold;  -- fails
+INSERT INTO deletion_guard.hold SELECT hold_id + 1, tenant, reason, held_at, held_by, now(), 'me' FROM deletion_guard.hold;  -- fails
 INSERT INTO deletion_guard.hold SELECT * FROM deletion_guard.hold ON CONFLICT (hold_id) DO UPDATE SET released_at = now();  -- fails
 INSERT INTO deletion_guard.used_token VALUES ('a', 'b', 'purge', now(), now(), 1), ('c', 'd', 'purge', now(), now(), 1) ON CONFLICT (authority, jti) DO UPDATE SET act = 'unguard';  -- fails
 MERGE INTO deletion_guard.hold h USING tenant t ON true WHEN MATCHED THEN UPDATE SET released_at = now();  -- fails
@@ -54,6 +54,14 @@ DELETE FROM :bin;  -- fails
 UPDATE :bin SET body = 'x';  -- fails
 TRUNCATE :bin;  -- fails
 INSERT INTO :bin SELECT * FROM :bin;  -- fails
+-- Evidence is not made up where there was none either.
+INSERT INTO deletion_guard.approval_policy VALUES (true, 1);  -- fails
+INSERT INTO deletion_guard.used_token VALUES ('legal', 'jti', 'purge', now(), now(), 1);  -- fails
+INSERT INTO deletion_guard.purge_request_record VALUES (1, '1', 'Acme', 'x', NULL, now(), now(), 'me', 0, '', 'open');  -- fails
+INSERT INTO deletion_guard.purge_record VALUES (1, 1, now(), 'me', 'purged', 1, sha256(''), sha256(''), '{}', 1);  -- fails
+INSERT INTO deletion_guard.purge_table VALUES (1, 1, 'public.issue', '{id}', 1, '');  -- fails
+INSERT INTO deletion_guard.purged_key VALUES (1, 1, 1, '');  -- fails
+COPY deletion_guard.refusal FROM PROGRAM 'echo';  -- fails
 SET session_replication_role = replica;
 DELETE FROM deletion_guard.hold;  -- fails
 TRUNCATE deletion_guard.ledger;  -- fails

@@ -136,6 +136,21 @@ ALTER POLICY two ON project WITH CHECK (tenant_id = 1);
 SET ROLE regress_dg_helper;
 SELECT relation, restored FROM deletion_guard.undelete(:d);
 RESET ROLE;
+-- To replace a live row takes UPDATE, and no row security that limits it.
+DELETE FROM project WHERE id = 70;
+SELECT max(id) AS d FROM deletion_guard.deletion \gset
+INSERT INTO project VALUES (70, 1, 'seventy', 12);
+SET ROLE regress_dg_helper;
+SELECT relation, restored FROM deletion_guard.undelete(:d, 'replace'); -- fails
+RESET ROLE;
+GRANT UPDATE ON project TO regress_dg_helper;
+SET ROLE regress_dg_helper;
+SELECT relation, restored FROM deletion_guard.undelete(:d, 'replace'); -- fails: row security
+RESET ROLE;
+ALTER TABLE project DISABLE ROW LEVEL SECURITY;
+SET ROLE regress_dg_helper;
+SELECT relation, restored FROM deletion_guard.undelete(:d, 'replace');
+RESET ROLE;
 
 -- Rows that have moved in the bin's file are found again.
 DELETE FROM project WHERE id = 70;

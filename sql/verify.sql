@@ -13,6 +13,11 @@ SELECT check_name, object, ok FROM deletion_guard.verify() WHERE check_name IN (
 
 -- Freshly installed.
 TABLE problem;
+-- What is restored into its tables is looked at.
+BEGIN;
+INSERT INTO deletion_guard.ledger VALUES (1, now(), 'guard_table', 'postgres', '{}', '', '');
+SELECT * FROM problem WHERE check_name = 'ledger';
+ROLLBACK;
 CREATE TABLE tenant (id int PRIMARY KEY, name text);
 CREATE TABLE issue (id int PRIMARY KEY, tenant_id int REFERENCES tenant ON DELETE CASCADE);
 CREATE TABLE remark (id int PRIMARY KEY, issue_id int CONSTRAINT remark_issue REFERENCES issue ON DELETE CASCADE);
@@ -137,6 +142,39 @@ SET LOCAL session_replication_role = replica;
 TABLE problem;
 ROLLBACK;
 
+BEGIN;
+GRANT SET ON PARAMETER deletion_guard.ddl, deletion_guard.max_rows TO regress_dg_verify_app;
+GRANT ALTER SYSTEM ON PARAMETER session_preload_libraries TO PUBLIC;
+CALL stored('ALTER DATABASE %I SET allow_system_table_mods = on');
+TABLE problem;
+ROLLBACK;
+
+-- Tables outside that a deletion reaches.
+BEGIN;
+CREATE TABLE region (name text PRIMARY KEY);
+CREATE TABLE city (name text, region text CONSTRAINT city_region REFERENCES region ON DELETE CASCADE);
+SELECT deletion_guard.guard_table('region');
+CREATE EXTENSION lo;
+ALTER TABLE tag ADD COLUMN picture lo;
+CREATE TRIGGER tidy BEFORE UPDATE OR DELETE ON tag FOR EACH ROW EXECUTE FUNCTION lo_manage(picture);
+TABLE problem;
+ROLLBACK;
+
+-- Rows in the bin that have no table any more, and none where they should be.
+BEGIN;
+SET LOCAL deletion_guard.ddl = allow;
+DROP TABLE tag;
+TABLE problem;
+ROLLBACK;
+-- Rows of the bin stand in the way of that, but not in a session that has not loaded the library.
+\c -
+SET client_min_messages = warning;
+BEGIN;
+DELETE FROM pg_class WHERE oid = 'deletion_guard_bin.bin_1_tag'::regclass;
+SELECT check_name, detail FROM problem;
+ROLLBACK;
+
+
 -- Advice.
 CREATE VIEW advice AS
 	SELECT check_name, ok, detail FROM deletion_guard.verify() WHERE check_name IN ('ceilings', 'retention');
@@ -156,6 +194,7 @@ SELECT deletion_guard.hold_tenant('1', 'a matter') AS hold;
 SELECT deletion_guard.request_purge('2', 'left') IS NOT NULL AS requested;
 SELECT guarded_tables, unguarded_tables, bin_rows, bin_bytes > 0 AS bin_bytes, deletions_last_hour,
 	deletions_last_day, tenants_wiped_last_hour, tenants_wiped_last_day, rows_due, holds, open_requests, last_drill,
+	last_successful_drill, last_refusal, last_purge, oldest_bin_row = (SELECT min(deleted_at) FROM deletion_guard.deletion WHERE state = 'deleted') AS oldest_bin_row,
 	problems = (SELECT count(*) FROM deletion_guard.verify() WHERE NOT ok) AS problems
 FROM deletion_guard.status;
 SET ROLE regress_dg_verify_monitor;
@@ -170,8 +209,42 @@ SELECT * FROM deletion_guard.unguarded_table;
 SELECT * FROM deletion_guard.status;
 RESET ROLE;
 
+-- Drills, in a database where nothing has been done yet: later, nobody writes
+-- their results but drill().
+\c :maintenance_db
+CREATE DATABASE regress_dg_verify_drill;
+\c regress_dg_verify_drill
+CREATE EXTENSION deletion_guard;
+-- Restores that should be rehearsed.
+SET deletion_guard.drill_interval = 'often'; -- fails
+CREATE VIEW drills AS SELECT ok, detail FROM deletion_guard.verify() WHERE check_name = 'drills';
+SET deletion_guard.drill_interval = '0 s';
+TABLE drills;
+SET deletion_guard.drill_interval = '-1';
+TABLE drills;
+RESET deletion_guard.drill_interval;
+BEGIN;
+INSERT INTO deletion_guard.drill_result (archive, drilled_at, tenant, rows, seconds, matches, problem) VALUES
+	('/backup/old', now() - interval '40 days', '1', 5, 1, true, NULL),
+	('/backup/new', now() - interval '35 days', '2', 5, 1, false, 'two rows are missing');
+TABLE drills;
+SET LOCAL deletion_guard.drill_interval = '36 days';
+TABLE drills;
+SET LOCAL deletion_guard.drill_interval = '41 d';
+TABLE drills;
+SELECT last_drill = now() - interval '35 days' AS last_drill, last_successful_drill = now() - interval '40 days' AS last_successful_drill
+FROM deletion_guard.status;
+ROLLBACK;
+BEGIN;
+INSERT INTO deletion_guard.drill_result (archive, drilled_at, tenant, rows, seconds, matches, problem) VALUES
+	('/backup/new', now() - interval '2 days', '2', 5, 1, false, 'two rows are missing'),
+	('/backup/new', now() - interval '1 day', '2', 5, 1, true, NULL);
+TABLE drills;
+ROLLBACK;
+
 \c :maintenance_db
 SET client_min_messages = warning;
 DROP DATABASE regress_dg_verify;
+DROP DATABASE regress_dg_verify_drill;
 DROP ROLE regress_dg_verify_app;
 DROP ROLE regress_dg_verify_monitor;

@@ -85,6 +85,35 @@ read_head(DgArchive *archive, unsigned char *head, size_t size, size_t *len,
 }
 
 /*
+ * What a file is that is no archive, where it can be told.
+ */
+static const char *
+probe_stranger(const unsigned char *head, size_t len)
+{
+	static const struct
+	{
+		const char *magic;
+		size_t		len;
+		const char *what;
+	}			strangers[] = {
+		{"\xfd" "7zXZ", 5, "file is compressed with xz"},
+		{"BZh", 3, "file is compressed with bzip2"},
+		{"PK\003\004", 4, "file is a zip file"},
+		{"Salted__", 8, "file is encrypted, by openssl"},
+		{"age-encryption.org/", 19, "file is encrypted, by age"},
+		{"-----BEGIN PGP MESSAGE", 22, "file is encrypted, by PGP"},
+	};
+	size_t		i;
+
+	for (i = 0; i < sizeof(strangers) / sizeof(strangers[0]); i++)
+	{
+		if (len >= strangers[i].len && memcmp(head, strangers[i].magic, strangers[i].len) == 0)
+			return strangers[i].what;
+	}
+	return "not an archive of pg_dump";
+}
+
+/*
  * Finds out what the main file is, and reads it.
  */
 static bool
@@ -117,7 +146,7 @@ open_content(DgArchive *archive, DgArchiveError *err)
 	if (dg_archive_plain_probe(head, len))
 		return dg_archive_plain_open(archive, err);
 	return dg_archive_fail(err, DG_ARCHIVE_NOT_AN_ARCHIVE, archive->path, 0,
-						   "not an archive of pg_dump");
+						   "%s", probe_stranger(head, len));
 }
 
 static bool

@@ -99,6 +99,7 @@ typedef struct DgArchiveInfo
 	const char *encoding;		/* of all data, may be "" */
 	bool		std_strings;
 	bool		trail_bytes;	/* encoding has 0x5C inside of characters */
+	bool		large_objects;	/* it has some, which are not read */
 } DgArchiveInfo;
 
 typedef struct DgArchiveTable
@@ -111,7 +112,8 @@ typedef struct DgArchiveTable
 	DgArchiveForm form;
 	DgArchiveCompression compression;
 	int64_t		data_bytes;		/* stored bytes, -1 where not known yet */
-	bool		has_columns;	/* column_count and columns are known */
+	bool		has_columns;	/* column_count and columns are known; of INSERTs,
+								 * for good once rows were opened */
 	int			column_count;
 	const char *const *columns; /* in the order of a row's fields */
 	const char *const *types;	/* SQL text, entries may be NULL */

@@ -447,6 +447,8 @@ handle_statement(PlainReader *reader, DgArchiveError *err)
 									 false, err);
 	if (dg_archive_text_is_word(&t, "ALTER"))
 		return dg_archive_defn_constraint(archive, text->data, text->len, err);
+	if (begins_with(t.p, t.end, "SELECT pg_catalog.lo_"))
+		archive->info.large_objects = true;
 	if (dg_archive_text_is_word(&t, "SELECT"))
 		return dg_archive_sequence_add(archive, NULL, NULL, text->data, text->len, err);
 	if (dg_archive_text_word(&t, "SET"))

@@ -244,6 +244,29 @@ find_tables(DgArchive *archive, DgArchiveError *err)
 	return true;
 }
 
+/*
+ * A tar of something else: say what it is where that can be told.
+ */
+static bool
+fail_no_toc(DgArchive *archive, DgArchiveError *err)
+{
+	static const char toc[] = "/toc.dat";
+	const char *what = "tar has no member toc.dat";
+	size_t		i;
+
+	for (i = 0; i < archive->member_count; i++)
+	{
+		const char *name = archive->members[i].name;
+		size_t		len = strlen(name);
+
+		if (strcmp(name, "PG_VERSION") == 0 || strcmp(name, "backup_label") == 0)
+			what = "tar is of a base backup; a server has to be started from it, and pg_dump run there";
+		else if (len >= sizeof(toc) && strcmp(name + len - (sizeof(toc) - 1), toc) == 0)
+			what = "tar is of the directory that an archive is, which has to be unpacked";
+	}
+	return fail_tar(archive, err, DG_ARCHIVE_NOT_AN_ARCHIVE, 0, what);
+}
+
 bool
 dg_archive_tar_open(DgArchive *archive, DgArchiveError *err)
 {
@@ -259,8 +282,7 @@ dg_archive_tar_open(DgArchive *archive, DgArchiveError *err)
 		return false;
 	member = find_member(archive, "toc.dat", &compression);
 	if (member == NULL)
-		return fail_tar(archive, err, DG_ARCHIVE_NOT_AN_ARCHIVE, 0,
-						"tar has no member toc.dat");
+		return fail_no_toc(archive, err);
 	if (!dg_archive_stream_init(toc, archive, compression, DG_ARCHIVE_FRAME_FILE, err))
 		return false;
 	dg_archive_source_extent(&toc->source, archive->file, member->offset,

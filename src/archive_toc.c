@@ -28,7 +28,7 @@ enum
 typedef enum EntryKind
 {
 	KIND_OTHER, KIND_TABLE, KIND_TABLE_DATA, KIND_SEQUENCE_SET,
-	KIND_CONSTRAINT, KIND_ENCODING, KIND_STDSTRINGS
+	KIND_CONSTRAINT, KIND_ENCODING, KIND_STDSTRINGS, KIND_LARGE_OBJECTS
 } EntryKind;
 
 typedef struct TocEntry
@@ -238,6 +238,9 @@ read_header(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 
 	if (!read_version(archive, s, &format, err))
 		return false;
+	if (archive->info.format == DG_ARCHIVE_CUSTOM && (format == 3 || format == 5))
+		return fail_toc(s, err, DG_ARCHIVE_NOT_AN_ARCHIVE,
+						"this is a table of contents only, of the directory that it lies in");
 	if (format != (archive->info.format == DG_ARCHIVE_CUSTOM ? 1 : 3) &&
 		!(archive->info.format == DG_ARCHIVE_DIRECTORY && format == 5))
 		return fail_toc(s, err, DG_ARCHIVE_CORRUPT,
@@ -267,7 +270,8 @@ entry_kind(const DgArchiveBuffer *desc)
 		{"TABLE", KIND_TABLE}, {"FOREIGN TABLE", KIND_TABLE},
 		{"TABLE DATA", KIND_TABLE_DATA}, {"SEQUENCE SET", KIND_SEQUENCE_SET},
 		{"CONSTRAINT", KIND_CONSTRAINT}, {"FK CONSTRAINT", KIND_CONSTRAINT},
-		{"ENCODING", KIND_ENCODING}, {"STDSTRINGS", KIND_STDSTRINGS}
+		{"ENCODING", KIND_ENCODING}, {"STDSTRINGS", KIND_STDSTRINGS},
+		{"BLOBS", KIND_LARGE_OBJECTS}
 	};
 	size_t		i;
 
@@ -491,6 +495,9 @@ apply_entry(DgArchive *archive, DgArchiveStream *s, const TocEntry *toc,
 		case KIND_ENCODING:
 		case KIND_STDSTRINGS:
 			return apply_setting(archive, s, toc->kind, err);
+		case KIND_LARGE_OBJECTS:
+			archive->info.large_objects = true;
+			return true;
 		case KIND_CONSTRAINT:
 			return b[DEFN].cut ||
 				dg_archive_defn_constraint(archive, b[DEFN].data, b[DEFN].len, err);

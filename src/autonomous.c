@@ -230,7 +230,7 @@ dg_autonomous_main(Datum arg)
 			if (strcmp(event, DG_EVENT_REFUSAL) == 0)
 				dg_refusal_record(details);
 			else
-				(void) dg_ledger_append(event, details);
+				dg_ledger_append(event, details);
 		}
 		commit();
 	}

@@ -13,9 +13,6 @@
 #include "deletion_guard.h"
 #include "guard.h"
 
-#include "access/attmap.h"
-#include "access/genam.h"
-#include "access/hio.h"
 #include "executor/tuptable.h"
 #include "utils/relcache.h"
 
@@ -80,6 +77,9 @@ extern DgTotal *dg_total_begin(void);
 extern void dg_total_add(DgTotal *total, const char *tenant, int64 rows);
 extern void dg_total_add_deletion(DgTotal *total, int64 deletion);
 
+/* bin_adopt.c */
+extern void dg_bin_forget_table(Oid relid);
+
 /* bin_blocks.c */
 
 /* Where in a bin table the rows of one part are. */
@@ -96,6 +96,7 @@ typedef struct DgBlocks
 
 extern void dg_blocks_add(DgBlocks *blocks, MemoryContext context, BlockNumber block);
 extern bytea *dg_blocks_pack(const DgBlocks *blocks);
+extern HeapTuple dg_blocks_forget(HeapTuple part, TupleDesc desc);
 extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts);
 
 /* bin_capture.c */
@@ -103,10 +104,10 @@ extern void dg_bin_capture_row(Relation rel, TupleTableSlot *slot);
 
 /* bin_label.c */
 extern bool dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value);
-extern bool dg_tenant_find_label(const char *tenant, char **name, char **contact, bool *live);
 
 /* bin_link.c */
 struct DgRowsWriter;
+extern void dg_link_rename_column(Oid relid, const char *old, const char *new);
 extern int64 dg_restore_links(struct DgRowsWriter *writer, List *deletions, List *relids);
 
 /* bin_tenant.c */

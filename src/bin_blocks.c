@@ -12,10 +12,12 @@
  * What does move rows (VACUUM FULL, CLUSTER, pg_repack, dump and restore) gives
  * the table another file. The file's number is kept with the ranges; where it
  * differs, the whole table is read once and the ranges of all of its parts are
- * written down anew.
+ * written down anew. As another database may use the same number for a file of
+ * its own, a part that comes from a dump comes without both.
  */
 #include "bin.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -78,6 +80,20 @@ dg_blocks_pack(const DgBlocks *blocks)
 	if (len > 0)
 		memcpy(VARDATA(packed), blocks->ranges, len);
 	return packed;
+}
+
+/*
+ * A row of deletion_part as it comes from a dump, without the place that its
+ * rows had in another database.
+ */
+HeapTuple
+dg_blocks_forget(HeapTuple part, TupleDesc desc)
+{
+	int			columns[] = {Anum_part_filenode, Anum_part_blocks};
+	Datum		values[] = {ObjectIdGetDatum(InvalidOid), PointerGetDatum(dg_blocks_pack(&(DgBlocks) {0}))};
+	bool		nulls[lengthof(columns)] = {0};
+
+	return heap_modify_tuple_by_cols(part, desc, lengthof(columns), columns, values, nulls);
 }
 
 /* ----------------------------------------------------------------------
@@ -274,10 +290,15 @@ dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts)
 
 	if (!read_parts(bin, deletion, parts, nparts, &blocks))
 	{
-		relocate_parts(bin);
-		CommandCounterIncrement();
-		/* what is still not known has no row left */
-		(void) read_parts(bin, deletion, parts, nparts, &blocks);
+		/* one at a time: whoever comes second finds them */
+		dg_lock_object(dg_objects()->deletion_part, RelationGetRelid(bin), ExclusiveLock);
+		if (!read_parts(bin, deletion, parts, nparts, &blocks))
+		{
+			relocate_parts(bin);
+			CommandCounterIncrement();
+			/* what is still not known has no row left */
+			(void) read_parts(bin, deletion, parts, nparts, &blocks);
+		}
 	}
 	merge_ranges(&blocks);
 	return blocks;

@@ -338,13 +338,13 @@ dg_capture_statement(PG_FUNCTION_ARGS)
 				 errhint("Let deletion_guard.guard_table() make the triggers.")));
 	if (trigdata->tg_oldtable == NULL)
 		return PointerGetDatum(NULL);
+	if (dg_statement_unseen())
+		dg_merge_check_unseen(trigdata->tg_relation);
 
 	slot = MakeSingleTupleTableSlot(RelationGetDescr(trigdata->tg_relation), &TTSOpsMinimalTuple);
 	tuplestore_rescan(trigdata->tg_oldtable);
 	if (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, slot))
 	{
-		if (trigdata->tg_relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE && dg_statement_unseen())
-			dg_merge_check_unseen(trigdata->tg_relation);
 		capture_begin(&state, trigdata->tg_relation, false);
 		do
 		{

@@ -157,6 +157,8 @@ dg_deletion_resume(DgDeletion saved)
 int64
 dg_deletion_current(void)
 {
+	int64		id;
+
 	if (dg_deletion_exists())
 		return current.id;
 
@@ -165,13 +167,10 @@ dg_deletion_current(void)
 	current.lxid = DG_MY_LXID;
 	current.subid = GetCurrentSubTransactionId();
 	current.parts = 0;
-	{
-		int64		id = nextval_internal(dg_objects()->deletion_id_seq, false);
-
-		write_record(id);
-		current.id = id;
-	}
-	return current.id;
+	id = nextval_internal(dg_objects()->deletion_id_seq, false);
+	write_record(id);
+	current.id = id;
+	return id;
 }
 
 /*

@@ -113,8 +113,7 @@ live_label(const char *tenant, MemoryContext context, char **name, char **contac
 									 dg_relation_name(tenants->relid),
 									 quote_identifier(NameStr(tenants->key_column)),
 									 quote_literal_cstr(tenant),
-									 format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY)),
-							0, NULL, NULL);
+									 format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY)));
 	return take_label(context, name, contact);
 }
 
@@ -132,22 +131,18 @@ deleted_label(const char *tenant, MemoryContext context, char **name, char **con
 }
 
 /*
- * Name and contact of a tenant, palloc'd, or NULL. Returns false if nothing is
- * known of the tenant at all. *live tells whether the tenant table has it now.
+ * Name and contact of a tenant, palloc'd, or NULL.
  */
-bool
-dg_tenant_find_label(const char *tenant, char **name, char **contact, bool *live)
+static void
+find_label(const char *tenant, char **name, char **contact)
 {
 	MemoryContext context = CurrentMemoryContext;
-	bool		found;
 
 	*name = *contact = NULL;
 	SPI_connect();
-	*live = found = live_label(tenant, context, name, contact);
-	if (!found)
-		found = deleted_label(tenant, context, name, contact);
+	if (!live_label(tenant, context, name, contact))
+		(void) deleted_label(tenant, context, name, contact);
 	SPI_finish();
-	return found;
 }
 
 /*
@@ -158,14 +153,13 @@ dg_tenant_label(PG_FUNCTION_ARGS)
 {
 	char	   *name;
 	char	   *contact;
-	bool		live;
 	TupleDesc	desc;
 	Datum		values[2];
 	bool		nulls[2];
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	(void) dg_tenant_find_label(text_to_cstring(PG_GETARG_TEXT_PP(0)), &name, &contact, &live);
+	find_label(text_to_cstring(PG_GETARG_TEXT_PP(0)), &name, &contact);
 	nulls[0] = (name == NULL);
 	nulls[1] = (contact == NULL);
 	values[0] = nulls[0] ? (Datum) 0 : CStringGetTextDatum(name);

@@ -30,7 +30,6 @@
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "rows.h"
-#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -231,6 +230,7 @@ typedef struct Link
 	List	   *after;
 	bool		waiting;
 	bool		restored;
+	char	   *missing;		/* a column that the table has lost, without which it stays lost */
 } Link;
 
 static List *
@@ -378,7 +378,7 @@ parent_is_live(Link *link, const AttrNumber *attnums, int n)
 		for (int i = 0; i < n; i++)
 			append_key(&sql, fkey->confrelid, get_attname(fkey->confrelid, fkey->confkey[i], false),
 					   list_nth(link->before, i));
-		dg_spi_execute_as_owner(fkey->confrelid, sql.data, 0, NULL, NULL);
+		dg_spi_execute_as_owner(fkey->confrelid, sql.data);
 		live = SPI_processed > 0;
 		break;
 	}
@@ -411,7 +411,7 @@ find_row(Link *link, bool keyed, Oid *relid, ItemPointer tid)
 		append_condition(&sql, lfirst(lc), lfirst(lc2));
 	appendStringInfoString(&sql, " LIMIT 1 FOR NO KEY UPDATE");
 
-	dg_spi_execute_as_owner(link->relation, sql.data, 0, NULL, NULL);
+	dg_spi_execute_as_owner(link->relation, sql.data);
 	if (SPI_processed == 0)
 		return false;
 	*relid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
@@ -438,6 +438,27 @@ mark_link(Link *link)
 }
 
 /*
+ * A column that the link needs and the table does not have any more, or NULL.
+ */
+static char *
+missing_column(Link *link)
+{
+	ListCell   *lc;
+
+	foreach(lc, link->key_columns)
+	{
+		if (get_attnum(link->relation, lfirst(lc)) <= 0)
+			return lfirst(lc);
+	}
+	foreach(lc, link->columns)
+	{
+		if (get_attnum(link->relation, lfirst(lc)) <= 0)
+			return lfirst(lc);
+	}
+	return NULL;
+}
+
+/*
  * Puts one link back; false if its row is gone or has another link now, or the
  * table has lost the columns. *live says whether what it leads to is live.
  */
@@ -451,42 +472,21 @@ restore_link(Link *link, DgRowsTarget *target, bool *live)
 	bool		keyed;
 	Oid			relid;
 	ItemPointerData tid;
-	ListCell   *lc;
 
 	*live = false;
-	foreach(lc, link->key_columns)
-	{
-		if (get_attnum(link->relation, lfirst(lc)) <= 0)
-			return false;
-	}
+	if (link->missing != NULL)
+		return false;
 	keyed = has_primary_key(link->relation);
 	for (int i = 0; i < n; i++)
 	{
-		Oid			type;
-		Oid			input;
-		Oid			typioparam;
-
 		attnums[i] = get_attnum(link->relation, list_nth(link->columns, i));
-		if (attnums[i] <= 0)
-			return false;
-		type = get_atttype(link->relation, attnums[i]);
-		getTypeInputInfo(type, &input, &typioparam);
-		values[i] = OidInputFunctionCall(input, list_nth(link->before, i), typioparam, -1);
+		values[i] = dg_rows_writer_read(target, attnums[i], list_nth(link->before, i));
 	}
 	if (!parent_is_live(link, attnums, n))
 		return false;
 	*live = true;
 	return find_row(link, keyed, &relid, &tid) &&
 		dg_rows_writer_change(target, relid, &tid, attnums, values, nulls, n);
-}
-
-static void
-require_update(Oid relid)
-{
-	AclResult	result = pg_class_aclcheck(relid, GetUserId(), ACL_UPDATE);
-
-	if (result != ACLCHECK_OK)
-		aclcheck_error(result, get_relkind_objtype(get_rel_relkind(relid)), get_rel_name(relid));
 }
 
 /*
@@ -509,7 +509,10 @@ restore_pass(DgRowsWriter *writer, List *links)
 			continue;
 		if (link->relation != open)
 		{
-			require_update(link->relation);
+			Relation	rel = table_open(link->relation, RowExclusiveLock);
+
+			dg_rows_require_update(rel);
+			table_close(rel, NoLock);
 			target = dg_rows_writer_target(writer, link->relation, NULL, 0);
 			open = link->relation;
 		}
@@ -525,6 +528,48 @@ restore_pass(DgRowsWriter *writer, List *links)
 		SPI_finish();
 	}
 	return restored;
+}
+
+/*
+ * Says so where links stay lost with the columns of their table, once for each
+ * column.
+ */
+static void
+warn_of_missing_columns(List *links)
+{
+	const Link *last = NULL;
+	ListCell   *lc;
+
+	foreach(lc, links)
+	{
+		Link	   *link = lfirst(lc);
+
+		if (link->missing == NULL ||
+			(last != NULL && last->relation == link->relation && strcmp(last->missing, link->missing) == 0))
+			continue;
+		last = link;
+		ereport(WARNING,
+				(errmsg("links that ON DELETE SET NULL or SET DEFAULT took from rows of \"%s\" stay lost: it has no column \"%s\" any more",
+						get_rel_name(link->relation), link->missing),
+				 errhint("Roll back, add the column with its values again, and call again.")));
+	}
+}
+
+/*
+ * A column of a table has a new name: those of its links that know it by the
+ * old one follow. The caller is connected to SPI.
+ */
+void
+dg_link_rename_column(Oid relid, const char *old, const char *new)
+{
+	Oid			types[] = {OIDOID, NAMEOID, NAMEOID};
+	Datum		values[] = {ObjectIdGetDatum(relid), DirectFunctionCall1(namein, CStringGetDatum(old)),
+	DirectFunctionCall1(namein, CStringGetDatum(new))};
+
+	dg_spi_execute("UPDATE deletion_guard.deletion_link SET key_columns = array_replace(key_columns, $2, $3),"
+				   " columns = array_replace(columns, $2, $3)"
+				   " WHERE relation = $1 AND ($2 = ANY (key_columns) OR $2 = ANY (columns))",
+				   3, types, values, NULL);
 }
 
 /*
@@ -544,9 +589,14 @@ dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids)
 
 	foreach(lc, read_links(deletions, relids))
 	{
-		if (get_rel_name(((Link *) lfirst(lc))->relation) != NULL)
-			links = lappend(links, lfirst(lc));
+		Link	   *link = lfirst(lc);
+
+		if (get_rel_name(link->relation) == NULL)
+			continue;
+		link->missing = missing_column(link);
+		links = lappend(links, link);
 	}
+	warn_of_missing_columns(links);
 	do
 	{
 		more = restore_pass(writer, links);

@@ -83,7 +83,8 @@ rows_query(Relation rel, Relation bin)
 }
 
 /*
- * A value of the bin as the type that the column has now. The type's owner may
+ * A value of the bin as the type that the column has now, though perhaps longer
+ * or more precise than the column takes. The type's owner may
  * have given it checks, so this is not done with the extension's rights but,
  * as all code of a table is, with the table owner's.
  */
@@ -97,48 +98,81 @@ as_present_type(Datum value, Oid from, Form_pg_attribute att)
 
 	getTypeOutputInfo(from, &output, &varlena);
 	getTypeInputInfo(att->atttypid, &input, &typioparam);
-	return OidInputFunctionCall(input, OidOutputFunctionCall(output, value), typioparam, att->atttypmod);
+	return OidInputFunctionCall(input, OidOutputFunctionCall(output, value), typioparam, -1);
+}
+
+/* The value at hand, for error messages. */
+typedef struct Reading
+{
+	Oid			bin_table;
+	int64		deletion;
+	Form_pg_attribute att;		/* of the table; NULL: none */
+	Oid			from;			/* its type in the bin */
+} Reading;
+
+static void
+reading_context(void *arg)
+{
+	Reading    *reading = arg;
+
+	if (reading->att == NULL)
+		return;
+	errcontext("reading column \"%s\" of a deleted row of deletion %lld, which is of type %s now and was of type %s",
+			   NameStr(reading->att->attname), (long long) reading->deletion,
+			   format_type_be(reading->att->atttypid), format_type_be(reading->from));
+	errhint("The rows are in %s as they were, for a superuser to read. Leave them out by tenant or deletion_id, or change the column's type.",
+			dg_relation_name(reading->bin_table));
 }
 
 static void
-put_row(ReturnSetInfo *rsinfo, Relation rel, HeapTuple tuple, TupleDesc from)
+put_row(ReturnSetInfo *rsinfo, Relation rel, HeapTuple tuple, TupleDesc from, Reading *reading)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	Datum	   *values = palloc(sizeof(Datum) * desc->natts);
 	bool	   *nulls = palloc(sizeof(bool) * desc->natts);
 
+	bool		isnull;
+
+	reading->deletion = DatumGetInt64(SPI_getbinval(tuple, from, 1, &isnull));
 	for (int i = 0; i < desc->natts; i++)
 	{
-		Oid			type = TupleDescAttr(from, i + 1)->atttypid;
-
 		/* the first column is the bin's */
+		reading->from = TupleDescAttr(from, i + 1)->atttypid;
 		values[i] = SPI_getbinval(tuple, from, i + 2, &nulls[i]);
-		if (!nulls[i] && type != TupleDescAttr(desc, i)->atttypid)
-			values[i] = as_present_type(values[i], type, TupleDescAttr(desc, i));
+		if (nulls[i] || reading->from == TupleDescAttr(desc, i)->atttypid)
+			continue;
+		reading->att = TupleDescAttr(desc, i);
+		values[i] = as_present_type(values[i], reading->from, reading->att);
+		reading->att = NULL;
 	}
 	tuplestore_putvalues(rsinfo->setResult, desc, values, nulls);
 }
 
 static void
-put_rows(ReturnSetInfo *rsinfo, Relation rel)
+put_rows(ReturnSetInfo *rsinfo, Relation rel, Oid bin_table)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard row",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
+	Reading		reading = {.bin_table = bin_table};
+	ErrorContextCallback context = {.previous = error_context_stack, .callback = reading_context,
+	.arg = &reading};
+	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard row",
+											  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(row);
 	Oid			save_userid;
 	int			save_sec_context;
 
+	error_context_stack = &context;
 	GetUserIdAndSecContext(&save_userid, &save_sec_context);
 	SetUserIdAndSecContext(rel->rd_rel->relowner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		put_row(rsinfo, rel, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
-		MemoryContextReset(context);
+		put_row(rsinfo, rel, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, &reading);
+		MemoryContextReset(row);
 	}
+	error_context_stack = context.previous;
 	SetUserIdAndSecContext(save_userid, save_sec_context);
 	MemoryContextSwitchTo(old);
-	MemoryContextDelete(context);
+	MemoryContextDelete(row);
 	SPI_freetuptable(SPI_tuptable);
 }
 
@@ -197,7 +231,7 @@ dg_deleted_rows(PG_FUNCTION_ARGS)
 			continue;
 		values[0] = Int32GetDatum(list_nth_int(ids, i));
 		dg_spi_execute(rows_query(rel, bin), 3, types, values, nulls);
-		put_rows((ReturnSetInfo *) fcinfo->resultinfo, rel);
+		put_rows((ReturnSetInfo *) fcinfo->resultinfo, rel, RelationGetRelid(bin));
 		table_close(bin, NoLock);
 	}
 	SPI_finish();

@@ -50,7 +50,7 @@
 static bool
 keeps_column(Form_pg_attribute att)
 {
-	return !att->attisdropped && att->attgenerated != 'v';
+	return !att->attisdropped && att->attgenerated != ATTRIBUTE_GENERATED_VIRTUAL;
 }
 
 /*
@@ -415,7 +415,7 @@ update_shape(Oid bin_table)
 
 /*
  * A column of a guarded table has a new name: give it to the bins' columns
- * too, so that rows still go back to where they came from. The caller is
+ * and the lost links too, so that they still go back to where they came from. The caller is
  * connected to SPI. ACCESS EXCLUSIVE on the bins.
  */
 void
@@ -433,6 +433,7 @@ dg_bin_rename_column(Oid relid, const char *old, const char *new)
 					   0, NULL, NULL, NULL);
 		update_shape(lfirst_oid(lc));
 	}
+	dg_link_rename_column(relid, old, new);
 }
 
 /* ----------------------------------------------------------------------

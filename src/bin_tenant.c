@@ -4,8 +4,9 @@
  *
  * By a column of the row, or by a path of foreign keys. A path is followed from
  * table to table, with the snapshot of the statement that deletes: in a cascade
- * the parent rows are gone already, but that snapshot still sees them. Answers
- * are remembered for the rest of the capture, as many rows share a parent.
+ * the parent rows are gone already, but that snapshot still sees them (what else
+ * is tried says query_tenant()). Answers are remembered for the rest of the
+ * capture, as many rows share a parent.
  */
 #include "bin.h"
 
@@ -147,8 +148,8 @@ follow_path(DgTenantResolver *resolver, Datum *keys, Snapshot snapshot)
 		DgPathStep *step = &resolver->steps[i];
 		bool		found;
 
-		dg_spi_select_as_owner(step->relid, step->sql, step->nkeys, step->key_types, values,
-							   &step->plan, snapshot, 1);
+		dg_spi_lookup_as_owner(step->relid, &step->plan, step->sql, step->nkeys, step->key_types,
+							   values, snapshot);
 		if (result != NULL)
 			SPI_freetuptable(result);
 		result = SPI_tuptable;
@@ -175,7 +176,9 @@ follow_path(DgTenantResolver *resolver, Datum *keys, Snapshot snapshot)
 /*
  * The tenant of one parent, first as the deleting statement sees it, then as of
  * now: a parent may have been inserted since by somebody else, and the row have
- * been moved under it. Null if there is no parent any more.
+ * been moved under it. Then as before the transaction did anything: where
+ * foreign keys are deferred, an earlier statement may have deleted the parent.
+ * Null if there is none by any of these.
  */
 static Datum
 query_tenant(DgTenantResolver *resolver, Datum *keys, bool *isnull)
@@ -188,6 +191,13 @@ query_tenant(DgTenantResolver *resolver, Datum *keys, bool *isnull)
 		tenant = follow_path(resolver, keys, GetActiveSnapshot());
 	if (tenant == NULL)
 		tenant = follow_path(resolver, keys, GetLatestSnapshot());
+	if (tenant == NULL)
+	{
+		PushCopiedSnapshot(GetLatestSnapshot());
+		GetActiveSnapshot()->curcid = FirstCommandId;
+		tenant = follow_path(resolver, keys, GetActiveSnapshot());
+		PopActiveSnapshot();
+	}
 	*isnull = (tenant == NULL);
 	if (*isnull)
 		return (Datum) 0;

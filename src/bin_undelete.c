@@ -8,6 +8,9 @@
  * undelete and a purge, follow one another; the second finds what the first
  * left.
  *
+ * Rows whose table was dropped cannot come back: that fails the call, or with
+ * on_conflict skip leaves them in the bin, as whatever else has no place.
+ *
  * A dry run does everything in a subtransaction, which is then rolled back: it
  * reports what would have happened, a failure included.
  */
@@ -21,6 +24,7 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -43,6 +47,7 @@ typedef struct Part
 	char	   *relation_name;
 	Oid			bin_table;
 	char	   *tenant;			/* or NULL */
+	bool		orphan;			/* the table is gone */
 	int64		rows;			/* still in the bin */
 	int64		seen;
 	int64		left;			/* of those, gone back */
@@ -53,6 +58,8 @@ typedef struct Part
 typedef struct Report
 {
 	Oid			relation;
+	Oid			orphan;			/* bin table, where the relation is gone */
+	char	   *relation_name;
 	char	   *tenant;
 	int64		restored;
 	int64		identical;
@@ -75,6 +82,14 @@ typedef struct Undelete
  * ----------------------------------------------------------------------
  */
 
+static bool
+is_gone(Oid relid)
+{
+	char		relkind = get_rel_relkind(relid);
+
+	return relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE;
+}
+
 static Part *
 part_of_tuple(HeapTuple tuple, TupleDesc desc)
 {
@@ -89,12 +104,15 @@ part_of_tuple(HeapTuple tuple, TupleDesc desc)
 	part->bin_table = DatumGetObjectId(SPI_getbinval(tuple, desc, 6, &isnull));
 	part->tenant = SPI_getvalue(tuple, desc, 7);
 	part->rows = DatumGetInt64(SPI_getbinval(tuple, desc, 8, &isnull));
+	part->orphan = is_gone(part->relation);
 	return part;
 }
 
 /*
  * Parts with rows in the bin, by a condition on deletion_part p and
- * deletion_record d; a list in the call's context.
+ * deletion_record d; a list in the call's context. Of several versions of a
+ * row, the latest is to win: it comes first where the first is kept, last
+ * where it replaces the others.
  */
 static List *
 read_parts(Undelete *call, const char *condition, int nargs, Oid *types, Datum *values)
@@ -109,7 +127,8 @@ read_parts(Undelete *call, const char *condition, int nargs, Oid *types, Datum *
 							" JOIN deletion_guard.deletion_record d USING (deletion_id)"
 							" JOIN deletion_guard.bin b USING (bin_id)"
 							" WHERE p.rows > p.restored + p.purged AND %s"
-							" ORDER BY p.deletion_id, p.bin_id, p.part", condition),
+							" ORDER BY p.deletion_id %s, p.bin_id, p.part", condition,
+							call->on_conflict == DG_ON_CONFLICT_SKIP ? "DESC" : "ASC"),
 				   nargs, types, values, NULL);
 	old = MemoryContextSwitchTo(call->context);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -129,8 +148,7 @@ lock_tenants_of(List *parts)
 	{
 		Part	   *part = lfirst(lc);
 
-		if (part->tenant != NULL)
-			tenants = lappend(tenants, part->tenant);
+		tenants = lappend(tenants, part->tenant != NULL ? part->tenant : DG_NO_TENANT);
 	}
 	dg_lock_tenants(tenants);
 }
@@ -151,6 +169,7 @@ report_for(Undelete *call, Part *part)
 	{
 		report = lfirst(lc);
 		if (report->relation == part->relation &&
+			report->orphan == (part->orphan ? part->bin_table : InvalidOid) &&
 			(report->tenant == part->tenant ||
 			 (report->tenant && part->tenant && strcmp(report->tenant, part->tenant) == 0)))
 			return report;
@@ -158,6 +177,8 @@ report_for(Undelete *call, Part *part)
 	old = MemoryContextSwitchTo(call->context);
 	report = palloc0(sizeof(Report));
 	report->relation = part->relation;
+	report->orphan = part->orphan ? part->bin_table : InvalidOid;
+	report->relation_name = part->relation_name;
 	report->tenant = part->tenant;
 	call->reports = lappend(call->reports, report);
 	MemoryContextSwitchTo(old);
@@ -188,24 +209,32 @@ source_columns(TupleDesc desc, int *ncolumns)
 	return columns;
 }
 
+static void
+refuse_orphan(Part *part)
+{
+	char	   *bin = dg_relation_name(part->bin_table);
+
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_CANNOT_RESTORE),
+			 errmsg("cannot restore rows of \"%s\": the table does not exist any more",
+					part->relation_name),
+			 errdetail("%lld of its rows are in the bin, in deletion %lld.",
+					   (long long) part->rows, (long long) part->deletion),
+			 errhint("With on_conflict => 'skip' they stay in the bin and rows of other tables come back. If another table takes its place, deletion_guard.adopt_bin(%s, ...) gives it these rows.",
+					 quote_literal_cstr(bin))));
+}
+
 static DgRowsTarget *
 open_target(DgRowsWriter *writer, Part *part)
 {
-	char		relkind = get_rel_relkind(part->relation);
 	Relation	bin;
 	DgRowsTarget *target;
 	DgSourceColumn *columns;
 	int			ncolumns;
 
-	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
-		ereport(ERROR,
-				(errcode(DG_ERRCODE_CANNOT_RESTORE),
-				 errmsg("cannot restore rows of \"%s\": the table does not exist any more",
-						part->relation_name),
-				 errdetail("%lld of its rows are in the bin, in deletion %lld.",
-						   (long long) part->rows, (long long) part->deletion),
-				 errhint("They stay in %s. A new table of that name is another one; whoever administers the database can copy them there.",
-						 dg_relation_name(part->bin_table))));
+	LockRelationOid(part->relation, RowExclusiveLock);
+	if (is_gone(part->relation))
+		refuse_orphan(part);	/* dropped while the lock was waited for */
 	bin = table_open(part->bin_table, RowExclusiveLock);
 	columns = source_columns(RelationGetDescr(bin), &ncolumns);
 	target = dg_rows_writer_target(writer, part->relation, columns, ncolumns);
@@ -296,9 +325,26 @@ restore_group(Undelete *call, DgRowsTarget *target, ListCell *cells, int n)
 	for (int i = 0; i < n; i++)
 	{
 		part = lfirst(&cells[i]);
-		check_part(part);
+		/* first what fails where a snapshot is older than another's undelete */
 		mark_restored(part, part->left);
+		check_part(part);
 		call->rows += part->left;
+	}
+}
+
+/*
+ * Parts whose table is gone: what cannot come back stays, if it may.
+ */
+static void
+leave_group(Undelete *call, ListCell *cells, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		Part	   *part = lfirst(&cells[i]);
+
+		if (call->on_conflict != DG_ON_CONFLICT_SKIP)
+			refuse_orphan(part);
+		report_for(call, part)->skipped += part->rows;
 	}
 }
 
@@ -361,7 +407,10 @@ restore_parts(Undelete *call, bool expect_no_conflict)
 
 	/* all tables first: the writer knows then which rows refer to which */
 	foreach(lc, call->parts)
-		(void) target_of(writer, lfirst(lc), &bins, &targets);
+	{
+		if (!((Part *) lfirst(lc))->orphan)
+			(void) target_of(writer, lfirst(lc), &bins, &targets);
+	}
 
 	while (first < list_length(call->parts))
 	{
@@ -376,8 +425,11 @@ restore_parts(Undelete *call, bool expect_no_conflict)
 				break;
 			n++;
 		}
-		restore_group(call, target_of(writer, part, &bins, &targets),
-					  list_nth_cell(call->parts, first), n);
+		if (part->orphan)
+			leave_group(call, list_nth_cell(call->parts, first), n);
+		else
+			restore_group(call, target_of(writer, part, &bins, &targets),
+						  list_nth_cell(call->parts, first), n);
 		first += n;
 	}
 	restore_links(call, writer);
@@ -476,6 +528,18 @@ restore_parts_dry(Undelete *call)
  * ----------------------------------------------------------------------
  */
 
+static char *
+describe_skipped(Report *report)
+{
+	if (OidIsValid(report->orphan))
+		return psprintf(ngettext("table %s does not exist any more: %lld row stays in %s",
+								 "table %s does not exist any more: %lld rows stay in %s", report->skipped),
+						report->relation_name, (long long) report->skipped, dg_relation_name(report->orphan));
+	return psprintf(ngettext("%lld row stays in the bin: a different live row has its key",
+							 "%lld rows stay in the bin: different live rows have their keys", report->skipped),
+					(long long) report->skipped);
+}
+
 static void
 put_report(ReturnSetInfo *rsinfo, Report *report)
 {
@@ -483,6 +547,7 @@ put_report(ReturnSetInfo *rsinfo, Report *report)
 	bool		nulls[6] = {false};
 
 	values[0] = ObjectIdGetDatum(report->relation);
+	nulls[0] = OidIsValid(report->orphan);
 	nulls[1] = (report->tenant == NULL);
 	if (!nulls[1])
 		values[1] = CStringGetTextDatum(report->tenant);
@@ -491,10 +556,7 @@ put_report(ReturnSetInfo *rsinfo, Report *report)
 	values[4] = Int64GetDatum(report->skipped);
 	nulls[5] = (report->skipped == 0);
 	if (!nulls[5])
-		values[5] = CStringGetTextDatum(psprintf(ngettext("%lld row stays in the bin: a different live row has its key",
-														  "%lld rows stay in the bin: different live rows have their keys",
-														  report->skipped),
-												 (long long) report->skipped));
+		values[5] = CStringGetTextDatum(describe_skipped(report));
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
@@ -506,6 +568,17 @@ put_failure(ReturnSetInfo *rsinfo, const char *failure)
 
 	values[5] = CStringGetTextDatum(failure);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+static int64
+first_deletion(Undelete *call)
+{
+	int64		first = PG_INT64_MAX;
+	ListCell   *lc;
+
+	foreach(lc, call->parts)
+		first = Min(first, ((Part *) lfirst(lc))->deletion);
+	return first;
 }
 
 /*
@@ -538,7 +611,7 @@ undelete(FunctionCallInfo fcinfo, const char *condition, int nargs, Oid *types, 
 	{
 		restore_all(&call);
 		dg_ledger_append("undelete", psprintf("{\"first_deletion\": %lld, \"rows\": %lld, \"links\": %lld}",
-											  (long long) ((Part *) linitial(call.parts))->deletion,
+											  (long long) first_deletion(&call),
 											  (long long) call.rows, (long long) call.links));
 	}
 

@@ -1,10 +1,10 @@
 /*
  * canonical.c
- *		Values as text, in one spelling.
+ *		Values as text that does not depend on the session's settings.
  *
- * Many types are written in a way that sessions choose: dates, floating-point
- * numbers, bytea. What is kept as text and compared later, tenants' keys above
- * all, must not depend on who wrote it.
+ * What is kept as text or as a digest of text (tenants' keys, lost links, purged keys) is
+ * compared later, in other sessions. So it is written, and read, under settings
+ * of our own: those of pg_dump, UTC, and names with their schema.
  */
 #include "deletion_guard.h"
 
@@ -13,23 +13,23 @@
 #include "utils/lsyscache.h"
 
 /*
- * Makes output functions write what pg_dump would; ends with AtEOXact_GUC() of
- * the level returned.
+ * Sets them. The caller ends with AtEOXact_GUC(true, level), level being the
+ * result; an error ends it too.
  */
 int
 dg_canonical_output_begin(void)
 {
 	static const char *const settings[][2] = {
-		{"DateStyle", "ISO"}, {"IntervalStyle", "postgres"}, {"extra_float_digits", "3"},
-		{"TimeZone", "UTC"}, {"bytea_output", "hex"}, {"xmloption", "content"}, {"lc_monetary", "C"},
-		{"search_path", "pg_catalog, pg_temp"},
+		{"datestyle", "ISO"}, {"intervalstyle", "postgres"}, {"timezone", "UTC"},
+		{"extra_float_digits", "3"}, {"bytea_output", "hex"}, {"xmloption", "content"},
+		{"lc_monetary", "C"}, {"search_path", "pg_catalog, pg_temp"},
 	};
-	int			nestlevel = NewGUCNestLevel();
+	int			level = NewGUCNestLevel();
 
 	for (int i = 0; i < lengthof(settings); i++)
 		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SAVE, true, 0, false);
-	return nestlevel;
+	return level;
 }
 
 /*

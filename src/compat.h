@@ -15,6 +15,21 @@
 #error "deletion_guard supports PostgreSQL 15 to 18"
 #endif
 
+/*
+ * Minor releases before these leave rows that a MERGE deletes out of the
+ * transition tables, where the query also modifies the table by other means; and
+ * keep tables with statement triggers out of inheritance trees.
+ */
+#if PG_VERSION_NUM >= 180000
+#define DG_MERGE_MINOR 2
+#elif PG_VERSION_NUM >= 170000
+#define DG_MERGE_MINOR 8
+#elif PG_VERSION_NUM >= 160000
+#define DG_MERGE_MINOR 12
+#else
+#define DG_MERGE_MINOR 16
+#endif
+
 /* 18: pg_noreturn, in front of a declaration, replaced pg_attribute_noreturn() */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn pg_attribute_noreturn()
@@ -77,6 +92,13 @@ typedef RangeTblEntry DgPermissions;
 #define dg_permissions(stmt, rte) (rte)
 #endif
 
+/* 16: a type's name is parsed with or without throwing */
+#if PG_VERSION_NUM >= 160000
+#define dg_parse_type(name, type, typmod) ((void) parseTypeString(name, type, typmod, NULL))
+#else
+#define dg_parse_type(name, type, typmod) parseTypeString(name, type, typmod, false)
+#endif
+
 /* 16: permission checks of objects became generic */
 #if PG_VERSION_NUM >= 160000
 #define dg_class_ownercheck(relid, roleid) object_ownercheck(RelationRelationId, relid, roleid)
@@ -102,6 +124,11 @@ typedef RangeTblEntry DgPermissions;
 #define DG_XL_SEQ_LOCATOR node
 #define DG_RD_LOCATOR rd_node
 #define DG_RELFILENUMBER(rel) ((rel)->rd_node.relNode)
+#endif
+
+/* 18: generated columns that are not stored */
+#if PG_VERSION_NUM < 180000
+#define ATTRIBUTE_GENERATED_VIRTUAL 'v'
 #endif
 
 /* 18: foreign keys over periods, and foreign keys that are not enforced */

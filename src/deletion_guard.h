@@ -22,6 +22,7 @@ extern int	dg_max_tenants;
 extern int	dg_tenant_wipes_per_hour;
 extern int	dg_limit_action;
 extern char *dg_retention;
+extern char *dg_drill_interval;
 extern int	dg_approvals;
 extern int	dg_clock_skew;
 extern bool dg_restoring;
@@ -86,20 +87,25 @@ extern bool dg_canonical_always(Oid type);
 
 /* fkey.c */
 extern List *dg_foreign_keys(Relation rel);
+extern Oid	dg_constraint_of(Oid constraint, Oid relid);
 
 /* store.c */
 extern void dg_store_insert(Oid relid, Datum *values, bool *nulls);
 extern void dg_store_delete(Oid relid, Oid indexid, AttrNumber attnum, Oid key);
 extern int	dg_spi_execute(const char *sql, int nargs, Oid *argtypes,
 						   Datum *values, const char *nulls);
-extern void dg_spi_execute_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
-									Datum *values);
-extern void dg_spi_select_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
-								   Datum *values, SPIPlanPtr *plan, Snapshot snapshot, long count);
+extern void dg_spi_execute_as_owner(Oid relid, const char *sql);
+extern void dg_spi_query_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
+								  Datum *values, Snapshot snapshot);
+extern void dg_spi_lookup_as_owner(Oid relid, SPIPlanPtr *plan, const char *sql, int nargs,
+								   Oid *argtypes, Datum *values, Snapshot snapshot);
 extern bool dg_acting(void);
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
 extern void dg_lock_tenant(const char *tenant);
 extern void dg_lock_tenants(List *tenants);
+
+/* what rows without a tenant are locked as */
+#define DG_NO_TENANT ""
 
 /* textset.c */
 typedef struct DgTextSet DgTextSet;

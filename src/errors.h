@@ -2,9 +2,9 @@
  * errors.h
  *		SQLSTATEs of deletion_guard, class TG.
  *
- * An application may branch on these; they are listed in README.md and never
- * change their meaning. What PostgreSQL already has a code for (a missing
- * table, a wrong object type, a lack of privilege) keeps PostgreSQL's.
+ * An application may branch on these; this is the list that README.md refers to.
+ * A code never changes its meaning. What PostgreSQL already has a code for (a
+ * missing table, a wrong object type, a lack of privilege) keeps PostgreSQL's.
  */
 #ifndef DG_ERRORS_H
 #define DG_ERRORS_H

@@ -62,3 +62,22 @@ dg_foreign_keys(Relation rel)
 	}
 	return fkeys;
 }
+
+/*
+ * The constraint of relid that a constraint of it, or of one of its partitions,
+ * is or stands for; InvalidOid if there is none. Their names may differ.
+ */
+Oid
+dg_constraint_of(Oid constraint, Oid relid)
+{
+	while (OidIsValid(constraint))
+	{
+		Oid			conrelid;
+		Oid			parent = parent_constraint(constraint, &conrelid);
+
+		if (conrelid == relid)
+			return constraint;
+		constraint = parent;
+	}
+	return InvalidOid;
+}

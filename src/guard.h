@@ -10,7 +10,6 @@
 #include "executor/execdesc.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
-#include "utils/guc.h"
 #include "utils/relcache.h"
 
 /* names of the guard triggers on a guarded table and on its partitions */
@@ -65,7 +64,7 @@ extern void dg_tenant_table_changed(void);
 extern Datum dg_name_array(List *names);
 extern void dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path);
 extern void dg_guard_require_owner(Oid relid);
-extern int64 dg_guard_remove(Oid relid);
+extern void dg_guard_remove(Oid relid);
 
 /* guard_path.c */
 
@@ -106,6 +105,7 @@ extern bool dg_guard_is_complete(Oid relid);
 
 extern void dg_guard_hooks_init(void);
 extern int	dg_hooks_reached(void);
+extern bool dg_on_duty(void);
 
 /* guard_statement.c */
 typedef struct DgNesting

@@ -5,7 +5,9 @@
  * ddl_start() has little to do but to be there: it loads the library in a
  * session that has not used it, before the command does anything. ddl_end()
  * guards new partitions, new inheritance children and, in schemas enrolled
- * with include_future, new tables; and it follows renames.
+ * with include_future, new tables; and it follows renames. A temporary table
+ * that inherits from a guarded one is not guarded, but makes its parent be
+ * captured row by row, lest its rows be taken for the parent's.
  */
 #include "guard.h"
 #include "bin.h"
@@ -41,7 +43,10 @@ event_trigger_data(FunctionCallInfo fcinfo)
 Datum
 dg_ddl_start(PG_FUNCTION_ARGS)
 {
-	dg_guard_check_utility(event_trigger_data(fcinfo)->parsetree);
+	EventTriggerData *data = event_trigger_data(fcinfo);
+
+	if (dg_on_duty())
+		dg_guard_check_utility(data->parsetree);
 	return PointerGetDatum(NULL);
 }
 
@@ -145,6 +150,24 @@ follow_rename(RenameStmt *stmt)
 	else
 		rename_in_paths(relids, stmt->subname, stmt->newname);
 	dg_tenant_table_changed();
+}
+
+/*
+ * Enrolled schemas are known by name, so that one which is dropped and made
+ * again, by a restore, stays enrolled.
+ */
+static void
+follow_schema(RenameStmt *stmt)
+{
+	Oid			types[] = {NAMEOID, NAMEOID};
+	Datum		values[2];
+
+	values[0] = DirectFunctionCall1(namein, CStringGetDatum(stmt->subname));
+	values[1] = DirectFunctionCall1(namein, CStringGetDatum(stmt->newname));
+	dg_spi_execute("DELETE FROM deletion_guard.guarded_schema WHERE schema_name = $2",
+				   2, types, values, NULL);
+	dg_spi_execute("UPDATE deletion_guard.guarded_schema SET schema_name = $2 WHERE schema_name = $1",
+				   2, types, values, NULL);
 }
 
 /* ----------------------------------------------------------------------
@@ -263,6 +286,9 @@ follow_members(Oid relid, DgGuard *guard)
 				refuse_foreign(member, guard->root);
 			continue;
 		}
+		/* its rows end with its session, and are no rows of its parent's meanwhile */
+		if (get_rel_persistence(member) == RELPERSISTENCE_TEMP)
+			continue;
 		if (guarded && member != relid && get_rel_relispartition(member) &&
 			dg_guard_lookup(member)->root == member)
 			merge_guard(member);
@@ -281,14 +307,14 @@ static void
 follow_table(Oid relid)
 {
 	char		relkind = get_rel_relkind(relid);
+	bool		temporary = get_rel_persistence(relid) == RELPERSISTENCE_TEMP;
 	List	   *parents;
 	DgGuard    *guard;
 	char	   *tenant_column;
 	ListCell   *lc;
 
-	if ((relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE &&
-		 relkind != RELKIND_FOREIGN_TABLE) ||
-		get_rel_persistence(relid) == RELPERSISTENCE_TEMP)
+	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE &&
+		relkind != RELKIND_FOREIGN_TABLE)
 		return;
 	parents = guarded_parents(relid);
 	foreach(lc, parents)
@@ -297,6 +323,8 @@ follow_table(Oid relid)
 		if (dg_guard_is_complete(guard->root))
 			follow_members(guard->relid, guard);
 	}
+	if (temporary)
+		return;
 
 	guard = dg_guard_lookup(relid);
 	if (guard->guarded)
@@ -440,7 +468,7 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 	ListCell   *lc;
 
 	/* what the extension does itself needs no following; nor is there anything to follow yet */
-	if (dg_acting() || !dg_installed())
+	if (!dg_on_duty() || dg_acting() || !dg_installed())
 		return PointerGetDatum(NULL);
 
 	/* a dump brings its own */
@@ -454,6 +482,8 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 
 		if (stmt->renameType == OBJECT_COLUMN || stmt->renameType == OBJECT_TABCONSTRAINT)
 			follow_rename(stmt);
+		else if (stmt->renameType == OBJECT_SCHEMA)
+			follow_schema(stmt);
 	}
 	if (IsA(data->parsetree, CreateTrigStmt))
 		follow_trigger((CreateTrigStmt *) data->parsetree);

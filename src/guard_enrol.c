@@ -10,6 +10,7 @@
  * takes it (readers go on, writers wait); ACCESS EXCLUSIVE to unguard.
  */
 #include "guard.h"
+#include "bin.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -26,6 +27,7 @@
 #include "funcapi.h"
 #include "ledger.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -37,9 +39,6 @@ PG_FUNCTION_INFO_V1(dg_set_tenant_table);
 PG_FUNCTION_INFO_V1(dg_guard_table);
 PG_FUNCTION_INFO_V1(dg_guard_schema);
 PG_FUNCTION_INFO_V1(dg_guard_new_table);
-
-/* columns that a bin table adds to a guarded table's own */
-#define BIN_COLUMNS 3
 
 static void
 require_column(Relation rel, const char *column)
@@ -100,13 +99,29 @@ require_guardable(Relation rel)
 		refuse_relation(rel, "it is a partition",
 						psprintf("Guard its partitioned table %s: that covers every partition, present and future.",
 								 dg_relation_name(llast_oid(get_partition_ancestors(RelationGetRelid(rel))))));
-	if (RelationGetNumberOfAttributes(rel) > MaxHeapAttributeNumber - BIN_COLUMNS)
+	if (RelationGetNumberOfAttributes(rel) > MaxHeapAttributeNumber - DG_BIN_COLUMNS)
 		refuse_relation(rel, "it has too many columns",
 						psprintf("The bin needs %d columns of its own; a table may have %d in all, dropped ones included.",
-								 BIN_COLUMNS, MaxHeapAttributeNumber));
+								 DG_BIN_COLUMNS, MaxHeapAttributeNumber));
 	if (OidIsValid(rel->rd_rel->relam) && rel->rd_tableam != GetHeapamTableAmRoutine())
 		refuse_relation(rel, "its access method is not heap",
 						"Rows are kept as heap tuples; ALTER TABLE ... SET ACCESS METHOD heap first.");
+}
+
+/*
+ * Does a crash empty the table, or a partition of it?
+ */
+static bool
+is_unlogged(Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
+	{
+		if (get_rel_persistence(lfirst_oid(lc)) == RELPERSISTENCE_UNLOGGED)
+			return true;
+	}
+	return false;
 }
 
 /* ----------------------------------------------------------------------
@@ -158,6 +173,28 @@ register_guard(Oid relid, const char *tenant_column, List *tenant_path)
 }
 
 /*
+ * The tables to guard with one: its partitions, or its inheritance children
+ * but for temporary ones, whose rows end with their session.
+ */
+static List *
+members_to_guard(Oid relid)
+{
+	List	   *members = NIL;
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
+	{
+		Oid			member = lfirst_oid(lc);
+
+		if (get_rel_persistence(member) == RELPERSISTENCE_TEMP)
+			continue;
+		LockRelationOid(member, ShareRowExclusiveLock);
+		members = lappend_oid(members, member);
+	}
+	return members;
+}
+
+/*
  * Guards a table that has been checked, with its partitions, or its
  * inheritance children, which become guarded tables of their own. The caller
  * is connected to SPI, and holds SHARE ROW EXCLUSIVE on the table but does not
@@ -167,7 +204,7 @@ void
 dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path)
 {
 	bool		partitioned = get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE;
-	List	   *relids = find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
+	List	   *relids = members_to_guard(relid);
 	ListCell   *lc;
 
 	foreach(lc, relids)
@@ -197,8 +234,7 @@ dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path)
 
 /*
  * What somebody asked for goes into the ledger. What follows from it later, in
- * ddl_end(), does not: an entry locks the ledger until the transaction ends,
- * and a migration, or a prepared transaction, may take its time.
+ * ddl_end(), does not.
  */
 static void
 record_guard(Oid relid)
@@ -346,6 +382,11 @@ dg_guard_table(PG_FUNCTION_ARGS)
 		dg_guard_check_path(rel, tenant_path);
 	table_close(rel, NoLock);
 
+	if (is_unlogged(PG_GETARG_OID(0)))
+		ereport(WARNING,
+				(errmsg("table \"%s\" is unlogged, or has such partitions", get_rel_name(PG_GETARG_OID(0))),
+				 errdetail("A crash empties unlogged tables, without their rows having gone to the recycle bin."),
+				 errhint("ALTER TABLE ... SET LOGGED.")));
 	SPI_connect();
 	dg_guard_enrol(PG_GETARG_OID(0), tenant_column, tenant_path);
 	record_guard(PG_GETARG_OID(0));
@@ -377,11 +418,11 @@ dg_guard_require_owner(Oid relid)
 }
 
 /*
- * Takes the guard off a table, for unguard_table(); returns the number of the
- * ledger's entry. The caller has checked that it may, and holds the table's
- * ACCESS EXCLUSIVE lock. What is in the bin stays there.
+ * Takes the guard off a table, for unguard_table(). The caller has checked that
+ * it may, holds the table's ACCESS EXCLUSIVE lock, and tells the ledger. What is
+ * in the bin stays there.
  */
-int64
+void
 dg_guard_remove(Oid relid)
 {
 	Oid			types[] = {REGCLASSOID};
@@ -389,7 +430,6 @@ dg_guard_remove(Oid relid)
 	Relation	rel = table_open(relid, NoLock);
 	List	   *relids;
 	ListCell   *lc;
-	int64		entry;
 
 	if (!dg_guard_lookup(relid)->guarded || dg_guard_lookup(relid)->root != relid)
 		ereport(ERROR,
@@ -406,10 +446,7 @@ dg_guard_remove(Oid relid)
 		dg_guard_drop_triggers(lfirst_oid(lc));
 	dg_spi_execute("DELETE FROM deletion_guard.guard WHERE relation = $1", 1, types, values, NULL);
 	dg_guard_changed(relid);
-	entry = dg_ledger_append("unguard_table",
-							 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
 	SPI_finish();
-	return entry;
 }
 
 /* ----------------------------------------------------------------------
@@ -456,7 +493,8 @@ guard_schema_table(ReturnSetInfo *rsinfo, Oid relid, const char *tenant_column)
 	dg_guard_enrol(relid, column, path);
 	record_guard(relid);
 	report_table(rsinfo, relid, column != NULL ? psprintf("column %s", quote_identifier(column)) :
-				 dg_guard_path_text(path), NULL);
+				 dg_guard_path_text(path),
+				 is_unlogged(relid) ? "it is unlogged: a crash empties it, without its rows having gone to the bin; ALTER TABLE ... SET LOGGED" : NULL);
 }
 
 /*
@@ -482,6 +520,18 @@ tables_of_schema(Oid nspid)
 															SPI_tuptable->tupdesc, 1, &isnull)));
 	}
 	return relids;
+}
+
+/*
+ * Takes schemas that do not exist any more off the list of those whose future
+ * tables are guarded. The caller is connected to SPI.
+ */
+static void
+forget_schemas(void)
+{
+	dg_spi_execute("DELETE FROM deletion_guard.guarded_schema s"
+				   " WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = s.schema_name)",
+				   0, NULL, NULL, NULL);
 }
 
 /*
@@ -512,6 +562,7 @@ dg_guard_schema(PG_FUNCTION_ARGS)
 	foreach(lc, relids)
 		guard_schema_table((ReturnSetInfo *) fcinfo->resultinfo, lfirst_oid(lc), tenant_column);
 
+	forget_schemas();
 	values[0] = DirectFunctionCall1(namein, CStringGetDatum(nspname));
 	values[1] = DirectFunctionCall1(namein, CStringGetDatum(tenant_column));
 	if (PG_GETARG_BOOL(2))

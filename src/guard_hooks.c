@@ -1,13 +1,14 @@
 /*
  * guard_hooks.c
  *		The server's hooks. This file only dispatches; the decisions are in
- *		guard_statement.c, guard_protect.c and guard_object.c.
+ *		guard_statement.c, guard_protect.c, guard_object.c and limit_wipe.c.
  *
  * Every hook calls the one that was there before, exactly once, also where
  * there is nothing to do here. Nothing outlives a call but the nesting depth,
  * which is restored on errors too, and the fact that the hook was called.
  */
 #include "guard.h"
+#include "limit.h"
 
 #include "catalog/objectaccess.h"
 #include "catalog/pg_event_trigger.h"
@@ -40,10 +41,12 @@ dg_hooks_reached(void)
 }
 
 /*
- * Is there anything to guard in this process, now?
+ * Is there anything to guard in this process, now? Not while pg_upgrade makes
+ * the catalogs of a new server: what it does to the extension's objects is what
+ * nobody may do to them otherwise, and no row is touched.
  */
-static bool
-on_duty(void)
+bool
+dg_on_duty(void)
 {
 	return !IsBinaryUpgrade && !IsParallelWorker() && IsTransactionState() &&
 		OidIsValid(MyDatabaseId) && !RecoveryInProgress();
@@ -54,8 +57,11 @@ guard_ExecutorStart(QueryDesc *query, int eflags)
 {
 	reached |= DG_HOOK_EXECUTOR_START;
 	dg_statement_begin();
-	if (on_duty())
+	if (dg_on_duty())
+	{
 		dg_protect_check_query(query->plannedstmt);
+		dg_wipe_expect(query->plannedstmt, eflags);
+	}
 	if (prev_ExecutorStart)
 		prev_ExecutorStart(query, eflags);
 	else
@@ -124,7 +130,7 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 
 	reached |= DG_HOOK_UTILITY;
 	dg_statement_begin();
-	if (on_duty())
+	if (dg_on_duty())
 		dg_guard_check_utility(pstmt->utilityStmt);
 	saved = dg_statement_enter();
 	dg_statement_set_role(InvalidOid);
@@ -150,10 +156,10 @@ guard_object_access(ObjectAccessType access, Oid classid, Oid objid, int subid, 
 	reached |= DG_HOOK_OBJECT_ACCESS;
 	if (prev_object_access)
 		prev_object_access(access, classid, objid, subid, arg);
-	if (access == OAT_DROP && on_duty())
+	if (access == OAT_DROP && dg_on_duty())
 		dg_guard_check_drop(classid, objid, subid);
 	else if ((access == OAT_POST_ALTER ||
-			  (access == OAT_POST_CREATE && classid != EventTriggerRelationId)) && on_duty())
+			  (access == OAT_POST_CREATE && classid != EventTriggerRelationId)) && dg_on_duty())
 		dg_guard_check_alter(classid, objid, access == OAT_POST_CREATE);
 }
 

@@ -15,6 +15,10 @@
  * what is queued; those of partitions are made anew when the queue is worked
  * off, and the row trigger asks dg_statement_by_row() then.
  *
+ * Old minor releases (compat.h) have a defect of their own: where a query both
+ * runs a MERGE and modifies the table in another part, the rows of the MERGE are
+ * not in the transition table. There such a query is refused.
+ *
  * That takes having seen the statement start. A MERGE that loads the library
  * by firing our trigger at its end is refused, once; one inside a function is
  * not recognised then, and moved rows go into the bin as well as deleted ones.
@@ -29,6 +33,8 @@
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "tcop/pquery.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/portal.h"
 #include "utils/rel.h"
@@ -147,6 +153,73 @@ dg_merge_roots(QueryDesc *query)
 	return roots;
 }
 
+static bool
+server_hides_rows(void)
+{
+	static int	version = 0;
+
+	/* the server that runs may be older than that of the headers */
+	if (version == 0)
+		version = atoi(GetConfigOption("server_version_num", false, false));
+	return version % 10000 < DG_MERGE_MINOR;
+}
+
+static bool
+has_delete_action(ModifyTable *plan)
+{
+	ListCell   *actions;
+	ListCell   *action;
+
+	if (plan->operation != CMD_MERGE)
+		return false;
+	foreach(actions, plan->mergeActionLists)
+	{
+		foreach(action, (List *) lfirst(actions))
+		{
+			if (lfirst_node(MergeAction, action)->commandType == CMD_DELETE)
+				return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * Refuses a query of which rows that it deletes from guarded tables would not
+ * be seen.
+ */
+static void
+check_hidden_rows(PlannedStmt *stmt)
+{
+	List	   *modifications = NIL;
+	ListCell   *lc;
+	ListCell   *other;
+
+	foreach(lc, lcons(stmt->planTree, list_copy(stmt->subplans)))
+	{
+		if (lfirst(lc) != NULL && IsA(lfirst(lc), ModifyTable))
+			modifications = lappend(modifications, lfirst(lc));
+	}
+	foreach(lc, modifications)
+	{
+		ModifyTable *merge = lfirst(lc);
+		Oid			relid = rt_fetch(merge->nominalRelation, stmt->rtable)->relid;
+
+		if (!has_delete_action(merge) || !dg_guard_lookup(relid)->guarded)
+			continue;
+		foreach(other, modifications)
+		{
+			ModifyTable *also = lfirst(other);
+
+			if (also != merge && rt_fetch(also->nominalRelation, stmt->rtable)->relid == relid)
+				ereport(ERROR,
+						(errcode(DG_ERRCODE_CANNOT_CAPTURE),
+						 errmsg("cannot keep the rows of \"%s\" that a MERGE deletes in this query", get_rel_name(relid)),
+						 errdetail("The query modifies the table in another part too; this minor release of PostgreSQL then hides rows of the MERGE from triggers."),
+						 errhint("Use two statements, or install the latest minor release.")));
+		}
+	}
+}
+
 /*
  * A query has been started.
  */
@@ -155,6 +228,8 @@ dg_merge_prepare(QueryDesc *query)
 {
 	ListCell   *lc;
 
+	if (server_hides_rows())
+		check_hidden_rows(query->plannedstmt);
 	if (IsA(query->planstate, ModifyTableState))
 		prepare((ModifyTableState *) query->planstate, query->plannedstmt->rtable);
 	foreach(lc, query->estate->es_auxmodifytables)
@@ -162,8 +237,8 @@ dg_merge_prepare(QueryDesc *query)
 }
 
 /*
- * Deleted rows of a partitioned table are to be captured, in a statement that
- * began before the library was loaded.
+ * Deleted rows of a table are to be captured, in a statement that began before
+ * the library was loaded.
  */
 void
 dg_merge_check_unseen(Relation rel)
@@ -176,6 +251,8 @@ dg_merge_check_unseen(Relation rel)
 	{
 		PlannedStmt *stmt = lfirst_node(PlannedStmt, lc);
 
+		if (server_hides_rows() && stmt->planTree != NULL)
+			check_hidden_rows(stmt);
 		if (stmt->commandType == CMD_MERGE && IsA(stmt->planTree, ModifyTable) &&
 			deletes_and_moves((ModifyTable *) stmt->planTree, stmt->rtable))
 			ereport(ERROR,

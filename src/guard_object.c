@@ -14,6 +14,7 @@
  * deletion_guard.ddl = allow lets all of it pass, but for what would harm the
  * bin; the server's log says so each time.
  */
+#include "bin.h"
 #include "guard.h"
 
 #include "access/genam.h"
@@ -28,6 +29,7 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
+#include "commands/extension.h"
 #include "commands/tablecmds.h"
 #include "commands/trigger.h"
 #include "utils/builtins.h"
@@ -43,24 +45,57 @@
 /* column of deletion_guard.guard */
 #define Anum_guard_relation		1
 
-static void
-refuse(Oid relid, const char *what)
-{
-	Oid			root = dg_guard_lookup(relid)->root;
+#define DETAIL_ROWS		"Rows would be lost without having gone to the recycle bin."
+#define DETAIL_VALUES	"Its values, and those of deleted rows when they come back, would be lost."
+#define DETAIL_GUARD	"Rows could then be deleted without going to the recycle bin."
 
+/*
+ * The way out of a refusal, palloc'd: to give up the protection of the table.
+ */
+static char *
+way_out(Oid relid)
+{
+	return psprintf("To give up the protection, call deletion_guard.unguard_table(%s) first; that is recorded.",
+					quote_literal_cstr(dg_relation_name(dg_guard_lookup(relid)->root)));
+}
+
+/*
+ * Refuses a command on a guarded table. "what" says all of it, as in "cannot
+ * ..."; hint may be NULL: then it is way_out().
+ */
+static void
+refuse(Oid relid, const char *what, const char *detail, const char *hint)
+{
 	if (dg_ddl_allowed())
 	{
 		ereport(LOG_SERVER_ONLY,
-				(errmsg("deletion_guard.ddl allows to %s \"%s\", which is guarded against deletion",
-						what, get_rel_name(relid))));
+				(errmsg("deletion_guard.ddl allows to %s, which is guarded against deletion", what)));
 		return;
 	}
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_GUARDED_OBJECT),
-			 errmsg("cannot %s \"%s\": it is guarded against deletion", what, get_rel_name(relid)),
-			 errdetail("Rows would be lost without having gone to the recycle bin."),
-			 errhint("To give up the protection, call deletion_guard.unguard_table(%s) first; that is recorded.",
-					 quote_literal_cstr(dg_relation_name(root)))));
+			 errmsg("cannot %s: it is guarded against deletion", what),
+			 errdetail("%s", detail),
+			 errhint("%s", hint != NULL ? hint : way_out(relid))));
+}
+
+/*
+ * A table is to be dropped, or a partition detached. What has gone to the bin
+ * is safe, so emptying it first is a way out, too.
+ */
+static void
+refuse_departure(Oid relid, const char *what)
+{
+	refuse(relid, what, DETAIL_ROWS,
+		   !get_rel_relispartition(relid) || dg_locked ? NULL :
+		   psprintf("TRUNCATE %s first: that keeps its rows in the bin. Then a superuser may set deletion_guard.ddl to \"allow\", which is logged, and repeat the command.",
+					dg_relation_name(relid)));
+}
+
+static void
+refuse_drop(Oid relid)
+{
+	refuse_departure(relid, psprintf("drop table \"%s\"", get_rel_name(relid)));
 }
 
 static bool
@@ -163,7 +198,10 @@ check_attribute(Oid typrelid)
 		if ((table == NULL && !is_guarded(att->attrelid)) || !type_holds(att->atttypid, type))
 			continue;
 		if (table == NULL)
-			refuse(att->attrelid, "drop an attribute of a type of");
+			refuse(att->attrelid,
+				   psprintf("drop an attribute of type %s of column \"%s\" of table \"%s\"", format_type_be(type),
+							NameStr(att->attname), get_rel_name(att->attrelid)),
+				   DETAIL_VALUES, NULL);
 		else if (dg_store_has_rows(att->attrelid))
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_PROTECTED_STORE),
@@ -199,79 +237,85 @@ check_relation(Oid relid, int subid, bool dropping)
 	}
 	else if (dropping && is_guarded(relid))
 	{
-		refuse(relid, subid != 0 ? "drop a column of" : "drop");
+		if (subid != 0)
+			refuse(relid, psprintf("drop column \"%s\" of table \"%s\"",
+								   get_attname(relid, subid, false), get_rel_name(relid)),
+				   DETAIL_VALUES,
+				   psprintf("Call deletion_guard.unguard_table(%s), which is recorded, drop the column, and guard the table again.",
+							quote_literal_cstr(dg_relation_name(dg_guard_lookup(relid)->root))));
+		else
+			refuse_drop(relid);
 		if (subid == 0 && dg_guard_lookup(relid)->root == relid)
 			dg_guard_dropped(relid);
 	}
+	if (dropping && subid == 0 && table == NULL)
+		dg_bin_forget_table(relid);
 }
 
 /*
- * The guarded table that a trigger of ours belongs to, or InvalidOid. The
- * catalog's own snapshot may not see a trigger that is being altered, so the
- * row is read with SnapshotSelf.
+ * A copy of a trigger's row, NULL if there is none. The catalog's own snapshot
+ * (NULL) shows it as it was before the present command's change, SnapshotSelf as
+ * it is after it.
+ */
+static HeapTuple
+copy_trigger(Relation rel, Oid trigid, Snapshot snapshot)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(trigid));
+	scan = systable_beginscan(rel, TriggerOidIndexId, true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	tuple = HeapTupleIsValid(tuple) ? heap_copytuple(tuple) : NULL;
+	systable_endscan(scan);
+	return tuple;
+}
+
+/*
+ * The guarded table that a trigger of ours belongs to, or InvalidOid; *name is
+ * the trigger's, before any change.
  */
 static Oid
 guarded_table_of_trigger(Oid trigid, char **name)
 {
 	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
-	Oid			result = InvalidOid;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	HeapTuple	tuple = copy_trigger(rel, trigid, NULL);
+	Form_pg_trigger trigger;
 
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(trigid));
-	scan = systable_beginscan(rel, TriggerOidIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
-
-		if (strncmp(NameStr(trigger->tgname), DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) == 0 &&
-			(dg_is_store(trigger->tgrelid) || is_guarded(trigger->tgrelid)))
-		{
-			result = trigger->tgrelid;
-			*name = pstrdup(NameStr(trigger->tgname));
-		}
-	}
-	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	return result;
+	if (tuple == NULL)
+		return InvalidOid;
+	trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+	*name = NameStr(trigger->tgname);
+	if (strncmp(*name, DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) != 0 ||
+		(!dg_is_store(trigger->tgrelid) && !is_guarded(trigger->tgrelid)))
+		return InvalidOid;
+	return trigger->tgrelid;
 }
 
 /*
  * After the change that is under way, does the trigger fire as the guard made
- * it, or more often? pg_restore makes triggers first and sets that then. The
- * changed row is seen by SnapshotSelf only.
+ * it, or more often? pg_restore makes triggers first and sets that then.
  */
 static bool
 fires_as_made(Oid trigid, Oid relid, const char *name)
 {
 	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
-	bool		result = false;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	HeapTuple	tuple = copy_trigger(rel, trigid, SnapshotSelf);
+	Form_pg_trigger trigger;
 
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(trigid));
-	scan = systable_beginscan(rel, TriggerOidIndexId, true, SnapshotSelf, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
-
-		if (strcmp(NameStr(trigger->tgname), name) != 0)
-			result = false;
-		else if (trigger->tgenabled == TRIGGER_FIRES_ALWAYS)
-			result = true;
-		else if (trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA)
-			result = strcmp(name, DG_TRIGGER_CAPTURE_ROW) == 0 &&
-				OidIsValid(get_trigger_oid(relid, DG_TRIGGER_CAPTURE, true));
-	}
-	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	return result;
+	if (tuple == NULL)
+		return false;
+	trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+	if (strcmp(NameStr(trigger->tgname), name) != 0)
+		return false;
+	if (trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA)
+		return strcmp(name, DG_TRIGGER_CAPTURE_ROW) == 0 &&
+			OidIsValid(get_trigger_oid(relid, DG_TRIGGER_CAPTURE, true));
+	return trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
 }
 
 /*
@@ -290,7 +334,9 @@ check_trigger(Oid trigid, bool dropping)
 	{
 		if (!dropping && fires_as_made(trigid, relid, name))
 			return;
-		refuse(relid, psprintf("%s trigger %s of", dropping ? "drop" : "change", name));
+		refuse(relid, psprintf("%s trigger \"%s\" of table \"%s\"", dropping ? "drop" : "change", name,
+							   get_rel_name(relid)),
+			   DETAIL_GUARD, NULL);
 		return;
 	}
 	/* commands that alter them are refused by guard_store.c */
@@ -333,17 +379,9 @@ static bool
 trigger_is_right(Oid trigid, bool created)
 {
 	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
-	bool		result;
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	HeapTuple	tuple = copy_trigger(rel, trigid, SnapshotSelf);
+	bool		result = tuple != NULL && dg_guard_trigger_is_right(tuple, RelationGetDescr(rel), created);
 
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(trigid));
-	scan = systable_beginscan(rel, TriggerOidIndexId, true, SnapshotSelf, 1, &key);
-	tuple = systable_getnext(scan);
-	result = HeapTupleIsValid(tuple) && dg_guard_trigger_is_right(tuple, RelationGetDescr(rel), created);
-	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return result;
 }
@@ -384,7 +422,7 @@ check_drop_table(DropStmt *stmt)
 		Oid			relid = RangeVarGetRelid(rv, AccessShareLock, true);
 
 		if (OidIsValid(relid) && is_guarded(relid) && !dg_ddl_allowed())
-			refuse(relid, "drop");
+			refuse_drop(relid);
 	}
 }
 
@@ -413,11 +451,44 @@ check_drop_schema(DropStmt *stmt)
 		foreach(lc, stmt->objects)
 		{
 			if (schema != NULL && strcmp(schema, strVal(lfirst(lc))) == 0)
-				refuse(relid, "drop");
+				refuse_drop(relid);
 		}
 	}
 	systable_endscan(scan);
 	table_close(registry, AccessShareLock);
+}
+
+static void
+check_alter_command(AlterTableStmt *stmt, AlterTableCmd *cmd)
+{
+	Oid			relid;
+	Oid			partition;
+	const char *name;
+
+	if (cmd->subtype != AT_DetachPartition && cmd->subtype != AT_SetUnLogged &&
+		cmd->subtype != AT_DisableTrigAll && cmd->subtype != AT_DisableTrigUser)
+		return;
+	relid = RangeVarGetRelid(stmt->relation, AccessShareLock, true);
+	if (!OidIsValid(relid) || !is_guarded(relid))
+		return;
+	name = get_rel_name(relid);
+	switch (cmd->subtype)
+	{
+		case AT_DetachPartition:
+			partition = RangeVarGetRelid(((PartitionCmd *) cmd->def)->name, NoLock, true);
+			if (OidIsValid(partition) && is_guarded(partition))
+				refuse_departure(partition,
+								 psprintf("detach partition \"%s\" from table \"%s\"", get_rel_name(partition), name));
+			break;
+		case AT_SetUnLogged:
+			refuse(relid, psprintf("set table \"%s\" unlogged", name),
+				   "A crash empties unlogged tables, without their rows having gone to the recycle bin.", NULL);
+			break;
+		default:
+			refuse(relid, psprintf("disable all triggers of table \"%s\"", name), DETAIL_GUARD,
+				   "Disable those you mean by name, or set session_replication_role to \"replica\" for a while: the guard's work then, too.");
+			break;
+	}
 }
 
 static void
@@ -426,16 +497,7 @@ check_alter_table(AlterTableStmt *stmt)
 	ListCell   *lc;
 
 	foreach(lc, stmt->cmds)
-	{
-		AlterTableCmd *cmd = lfirst(lc);
-		Oid			relid;
-
-		if (cmd->subtype != AT_DetachPartition && cmd->subtype != AT_SetUnLogged)
-			continue;
-		relid = RangeVarGetRelid(stmt->relation, AccessShareLock, true);
-		if (OidIsValid(relid) && is_guarded(relid))
-			refuse(relid, cmd->subtype == AT_SetUnLogged ? "stop logging the changes of" : "detach a partition of");
-	}
+		check_alter_command(stmt, lfirst(lc));
 }
 
 /*
@@ -450,7 +512,8 @@ check_create_trigger(CreateTrigStmt *stmt)
 		return;
 	relid = RangeVarGetRelid(stmt->relation, AccessShareLock, true);
 	if (OidIsValid(relid) && is_guarded(relid))
-		refuse(relid, psprintf("replace trigger %s of", stmt->trigname));
+		refuse(relid, psprintf("replace trigger \"%s\" of table \"%s\"", stmt->trigname, get_rel_name(relid)),
+			   DETAIL_GUARD, NULL);
 }
 
 /*
@@ -490,14 +553,34 @@ is_ddl(Node *parsetree)
 }
 
 /*
+ * Where the extension lacks tables that this library knows, as after a new
+ * package and before ALTER EXTENSION UPDATE, nobody can tell what is guarded.
+ * Then DDL waits for that command.
+ */
+static void
+check_without_registry(Node *parsetree)
+{
+	if (dg_ddl_allowed() || (IsA(parsetree, AlterExtensionStmt) &&
+							 strcmp(((AlterExtensionStmt *) parsetree)->extname, "deletion_guard") == 0))
+		return;
+	if (OidIsValid(get_extension_oid("deletion_guard", true)))
+		(void) dg_objects();
+}
+
+/*
  * A utility command is about to run. Called by the hook, and by the event
  * trigger for the command that loaded the library.
  */
 void
 dg_guard_check_utility(Node *parsetree)
 {
-	if (parsetree == NULL || dg_acting() || !is_ddl(parsetree) || !dg_installed())
+	if (parsetree == NULL || dg_acting() || !is_ddl(parsetree))
 		return;
+	if (!dg_installed())
+	{
+		check_without_registry(parsetree);
+		return;
+	}
 	dg_store_check_utility(parsetree);
 	if (IsA(parsetree, DropStmt))
 	{

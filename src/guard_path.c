@@ -9,11 +9,16 @@
  */
 #include "guard.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "parser/parse_coerce.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
@@ -27,37 +32,99 @@
  */
 
 /*
- * A table's foreign keys as ForeignKeyCacheInfo, copied.
+ * The tables that a table inherits from, other than as a partition.
+ */
+static List *
+inheritance_parents(Oid relid)
+{
+	List	   *parents = NIL;
+	Relation	rel;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (get_rel_relispartition(relid) || !has_superclass(relid))
+		return NIL;
+	rel = table_open(InheritsRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, InheritsRelidSeqnoIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		parents = lappend_oid(parents, ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return parents;
+}
+
+/*
+ * Makes a foreign key of a parent one of its child: the columns are there by
+ * the same names.
+ */
+static ForeignKeyCacheInfo *
+inherit_foreign_key(ForeignKeyCacheInfo *fkey, Oid child)
+{
+	for (int i = 0; i < fkey->nkeys; i++)
+		fkey->conkey[i] = get_attnum(child, get_attname(fkey->conrelid, fkey->conkey[i], false));
+	fkey->conrelid = child;
+	return fkey;
+}
+
+/*
+ * A table's foreign keys as ForeignKeyCacheInfo, copied. Those of inheritance
+ * parents are among them: the server does not enforce them for the child, but
+ * they say what its columns mean.
  */
 static List *
 foreign_keys(Oid relid)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
 	List	   *fkeys = dg_foreign_keys(rel);
+	ListCell   *parent;
+	ListCell   *lc;
 
 	table_close(rel, AccessShareLock);
+	foreach(parent, inheritance_parents(relid))
+	{
+		foreach(lc, foreign_keys(lfirst_oid(parent)))
+			fkeys = lappend(fkeys, inherit_foreign_key(lfirst(lc), relid));
+	}
 	return fkeys;
 }
 
+/*
+ * The foreign key of a table that has a name in root: the table itself, or the
+ * partitioned table that it is a partition of, in which it may have another.
+ * NULL if there is none.
+ */
 static ForeignKeyCacheInfo *
-foreign_key_named(Oid relid, const char *name)
+foreign_key_named(Oid relid, const char *name, Oid root)
 {
 	ListCell   *lc;
 
 	foreach(lc, foreign_keys(relid))
 	{
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
-		char	   *conname = get_constraint_name(fkey->conoid);
+		Oid			declared = relid == root ? fkey->conoid : dg_constraint_of(fkey->conoid, root);
+		char	   *conname = OidIsValid(declared) ? get_constraint_name(declared) : NULL;
 
 		if (conname != NULL && strcmp(conname, name) == 0)
 			return fkey;
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("\"%s\" is not a foreign key of \"%s\"", name, get_rel_name(relid)),
-			 errhint("A tenant path names foreign key constraints, from the guarded table upwards; \\d %s lists them.",
-					 dg_relation_name(relid))));
 	return NULL;
+}
+
+static ForeignKeyCacheInfo *
+require_foreign_key(Oid relid, const char *name)
+{
+	ForeignKeyCacheInfo *fkey = foreign_key_named(relid, name, relid);
+
+	if (fkey == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("\"%s\" is not a foreign key of \"%s\"", name, get_rel_name(relid)),
+				 errhint("A tenant path names foreign key constraints, from the guarded table upwards; \\d %s lists them.",
+						 dg_relation_name(relid))));
+	return fkey;
 }
 
 /*
@@ -90,7 +157,7 @@ dg_guard_check_path(Relation rel, List *path)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("a tenant path may have %d foreign keys at most", MAX_PATH_LENGTH)));
 	foreach(lc, path)
-		relid = foreign_key_named(relid, lfirst(lc))->confrelid;
+		relid = require_foreign_key(relid, lfirst(lc))->confrelid;
 
 	if (tenant_column_of(relid) == NULL)
 		ereport(ERROR,
@@ -114,7 +181,7 @@ dg_guard_path_keys(Oid relid, List *path, Oid *end, const char **column)
 	*end = relid;
 	foreach(lc, path)
 	{
-		fkeys = lappend(fkeys, foreign_key_named(*end, lfirst(lc)));
+		fkeys = lappend(fkeys, require_foreign_key(*end, lfirst(lc)));
 		*end = ((ForeignKeyCacheInfo *) llast(fkeys))->confrelid;
 	}
 	*column = tenant_column_of(*end);
@@ -147,19 +214,41 @@ is_end(PathSearch *search, Oid relid)
 	return get_rel_namespace(relid) == search->schema || tenant_column_of(relid) != NULL;
 }
 
+/*
+ * Does an earlier foreign key in the list refer with the same columns to the
+ * same row? One that was declared twice leads no two ways.
+ */
+static bool
+has_twin(List *fkeys, int at)
+{
+	ForeignKeyCacheInfo *fkey = list_nth(fkeys, at);
+
+	for (int i = 0; i < at; i++)
+	{
+		ForeignKeyCacheInfo *other = list_nth(fkeys, i);
+
+		if (other->confrelid == fkey->confrelid && other->nkeys == fkey->nkeys &&
+			memcmp(other->conkey, fkey->conkey, sizeof(AttrNumber) * fkey->nkeys) == 0 &&
+			memcmp(other->confkey, fkey->confkey, sizeof(AttrNumber) * fkey->nkeys) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void
 search_paths(PathSearch *search, Oid relid, List *visited, List *path)
 {
+	List	   *fkeys = foreign_keys(relid);
 	ListCell   *lc;
 
 	if (list_length(path) >= MAX_PATH_LENGTH)
 		return;
-	foreach(lc, foreign_keys(relid))
+	foreach(lc, fkeys)
 	{
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
 		List	   *longer;
 
-		if (list_member_oid(visited, fkey->confrelid))
+		if (list_member_oid(visited, fkey->confrelid) || has_twin(fkeys, foreach_current_index(lc)))
 			continue;
 		longer = lappend(list_copy(path), get_constraint_name(fkey->conoid));
 		if (is_end(search, fkey->confrelid))
@@ -228,7 +317,7 @@ dg_guard_rename_in_path(Oid start, List *path, List *relids, const char *old, co
 			lfirst(lc) = pstrdup(new);
 			changed = true;
 		}
-		relid = foreign_key_named(relid, lfirst(lc))->confrelid;
+		relid = require_foreign_key(relid, lfirst(lc))->confrelid;
 	}
 	return changed;
 }
@@ -290,8 +379,7 @@ dg_guard_append_clause(StringInfo buf, const char *left, Oid left_type, Oid oper
 
 /*
  * "SELECT ... FROM t WHERE key = $1 ..." for the row that a foreign key refers
- * to. Not from inheritance children, which it cannot refer to; a partitioned
- * table that can be referred to has no foreign partitions.
+ * to.
  */
 static void
 make_step(DgPathStep *step, ForeignKeyCacheInfo *fkey, const char *select)
@@ -301,9 +389,7 @@ make_step(DgPathStep *step, ForeignKeyCacheInfo *fkey, const char *select)
 	step->relid = fkey->confrelid;
 	step->nkeys = fkey->nkeys;
 	initStringInfo(&buf);
-	appendStringInfo(&buf, "SELECT %s FROM %s%s t WHERE ", select,
-					 get_rel_relkind(step->relid) == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
-					 dg_relation_name(step->relid));
+	appendStringInfo(&buf, "SELECT %s FROM %s t WHERE ", select, dg_relation_name(step->relid));
 	for (int i = 0; i < fkey->nkeys; i++)
 	{
 		char	   *column = psprintf("t.%s", quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false)));
@@ -334,6 +420,37 @@ key_columns(ForeignKeyCacheInfo *fkey)
 }
 
 /*
+ * The foreign keys of a path from rel, which is the enrolled table or a
+ * partition of it, as far as they exist; *end is the table they lead to.
+ */
+static List *
+keys_from(Relation rel, List *path, Oid *end)
+{
+	Oid			root = dg_guard_lookup(RelationGetRelid(rel))->root;
+	List	   *fkeys = NIL;
+	ListCell   *lc;
+
+	*end = RelationGetRelid(rel);
+	foreach(lc, path)
+	{
+		ForeignKeyCacheInfo *fkey = foreign_key_named(*end, lfirst(lc), fkeys == NIL ? root : *end);
+
+		if (fkey == NULL)
+			ereport(ERROR,
+					(errcode(DG_ERRCODE_CANNOT_CAPTURE),
+					 errmsg("cannot keep deleted rows of \"%s\": \"%s\" has no foreign key \"%s\" any more",
+							RelationGetRelationName(rel), get_rel_name(*end), (char *) lfirst(lc)),
+					 errdetail("It is part of the tenant path of \"%s\", so nobody could tell whose rows they were.",
+							   RelationGetRelationName(rel)),
+					 errhint("Call deletion_guard.guard_table(%s, tenant_path => ...) with the present path.",
+							 quote_literal_cstr(dg_relation_name(root)))));
+		fkeys = lappend(fkeys, fkey);
+		*end = fkey->confrelid;
+	}
+	return fkeys;
+}
+
+/*
  * How to find the tenant of a row of rel, which is the enrolled table or a
  * partition of it: a query for each table on the way. The parameters of each are
  * columns keys[] of the row before it, of key_types[]; the last query's result
@@ -344,8 +461,8 @@ DgPathStep *
 dg_guard_path_steps(Relation rel, List *path, int *nsteps)
 {
 	Oid			end;
-	const char *column;
-	List	   *fkeys = dg_guard_path_keys(RelationGetRelid(rel), path, &end, &column);
+	List	   *fkeys = keys_from(rel, path, &end);
+	const char *column = tenant_column_of(end);
 	DgPathStep *steps = palloc0(sizeof(DgPathStep) * list_length(fkeys));
 
 	if (column == NULL)

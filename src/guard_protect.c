@@ -16,6 +16,7 @@
  * restore, or a superuser could restore an authority of his own making.
  */
 #include "guard.h"
+#include "bin.h"
 
 #include "access/sysattr.h"
 #include "access/table.h"
@@ -138,15 +139,16 @@ updates_statistics(PlannedStmt *stmt, RangeTblEntry *rte)
 }
 
 /*
- * With allow_system_table_mods, or with deletion_guard.ddl = allow, somebody has
- * said that he means it, and guarded tables are left to him; but not what is in
- * the bin.
+ * Refuses to have such a catalog written. With allow_system_table_mods, or with
+ * deletion_guard.ddl = allow, a superuser has said openly that he means it, and
+ * guarded tables are left to him, but not what is in the bin; and where
+ * protection is locked, that does not help.
  */
 static void
 refuse_catalog(Oid relid)
 {
 	if (creating_extension || !dg_installed() ||
-		((dg_ddl == DG_DDL_ALLOW || allowSystemTableMods) && !dg_store_bin_has_rows()))
+		((dg_ddl_allowed() || (allowSystemTableMods && !dg_locked)) && !dg_store_bin_has_rows()))
 		return;
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_GUARDED_OBJECT),
@@ -227,9 +229,9 @@ may_load(Relation rel)
 {
 	if (IsLogicalWorker() || strcmp(RelationGetRelationName(rel), "installation") == 0)
 		return false;
-	if (is_empty(rel))
-		return true;
-	return dg_restoring && superuser() && (is_record_of_deletions(rel) || !dg_ledger_is_live());
+	if (!is_record_of_deletions(rel) && dg_ledger_is_live())
+		return false;
+	return is_empty(rel) || (dg_restoring && superuser());
 }
 
 /*
@@ -256,6 +258,8 @@ dg_protect(PG_FUNCTION_ARGS)
 		refuse_write(RelationGetRelid(trigdata->tg_relation));
 	if (!row)
 		return PointerGetDatum(NULL);
+	if (insert && !dg_acting() && RelationGetRelid(trigdata->tg_relation) == dg_objects()->deletion_part)
+		return PointerGetDatum(dg_blocks_forget(trigdata->tg_trigtuple, RelationGetDescr(trigdata->tg_relation)));
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
 						   trigdata->tg_newtuple : trigdata->tg_trigtuple);
 }

@@ -167,8 +167,13 @@ dg_store_check_alter(Oid classid, Oid objid)
 	}
 	else if (classid == EventTriggerRelationId)
 	{
-		if (is_our_event_trigger(objid))
-			refuse("change event trigger", "deletion_guard_ddl");
+		static const char *const ours[] = {"deletion_guard_ddl_start", "deletion_guard_ddl_end"};
+
+		for (int i = 0; i < lengthof(ours); i++)
+		{
+			if (objid == get_event_trigger_oid(ours[i], true))
+				refuse("change event trigger", ours[i]);
+		}
 	}
 }
 
@@ -254,6 +259,7 @@ check_alter_table(AlterTableStmt *stmt)
 	{
 		AlterTableCmd *cmd = lfirst(lc);
 
+		/* a crash empties what is not logged, and an empty bin may be full by then */
 		if (!is_harmless(cmd))
 			check_store("alter", stmt->relation, !is_restores(cmd));
 		if (cmd->subtype == AT_AttachPartition || cmd->subtype == AT_DetachPartition)
@@ -352,7 +358,10 @@ check_rename(RenameStmt *stmt)
 	if (stmt->renameType == OBJECT_SCHEMA && is_our_schema(stmt->subname))
 		refuse("rename schema", stmt->subname);
 	if (stmt->relation != NULL)
-		check_store("rename a part of", stmt->relation, true);
+		check_store(stmt->renameType == OBJECT_COLUMN ? "rename a column of" :
+					stmt->renameType == OBJECT_TABCONSTRAINT ? "rename a constraint of" :
+					stmt->renameType == OBJECT_TRIGGER ? "rename a trigger of" : "rename",
+					stmt->relation, true);
 }
 
 static void
@@ -397,7 +406,7 @@ dg_store_check_utility(Node *parsetree)
 			check_store("alter", ((AlterSeqStmt *) parsetree)->sequence, true);
 			break;
 		case T_AlterObjectSchemaStmt:
-			check_store("move", ((AlterObjectSchemaStmt *) parsetree)->relation, true);
+			check_store("set the schema of", ((AlterObjectSchemaStmt *) parsetree)->relation, true);
 			break;
 		case T_RenameStmt:
 			check_rename((RenameStmt *) parsetree);

@@ -10,11 +10,20 @@
  * where "at" is microseconds since 1970-01-01 UTC and prev_hash is the
  * preceding entry's hash in hexadecimal; 64 zeros before the first.
  *
- * Locking: whoever appends holds a self-conflicting lock on the ledger until
- * the end of the transaction, so the chain never forks and numbers have no
- * gaps. The head is read with a snapshot taken after the lock was granted,
- * whatever the transaction's isolation level. Append late: other writers wait.
- * The lock is taken last, after table and tenant locks.
+ * Locking: whoever writes entries holds a self-conflicting lock on the ledger
+ * until the end of the transaction, so the chain never forks and numbers have
+ * no gaps. The head is read with a snapshot taken after the lock was granted,
+ * whatever the transaction's isolation level. The lock is taken last, after
+ * table and tenant locks.
+ *
+ * So that nobody waits for a transaction that takes its time, entries are kept
+ * in memory, in the order they were made, and written when the transaction
+ * commits or is prepared: the lock is held for no longer than the commit. Where
+ * they cannot be written, the transaction fails. Only an act that must know its
+ * place in the chain (a purge, whatever uses up a token) has them written at
+ * once, and those that were kept before it. A subtransaction that is rolled
+ * back takes along the entries made in it; entries that were merely written in
+ * it are kept again.
  *
  * The first entry that this installation makes is noted in the table
  * "installation", which no dump carries: from then on no dump is restored into
@@ -28,12 +37,13 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "mb/pg_wchar.h"
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -56,6 +66,21 @@ typedef struct LedgerHead
 	TimestampTz at;
 	uint8		hash[DG_DIGEST_SIZE];
 } LedgerHead;
+
+/* An entry of this transaction. */
+typedef struct PendingEntry
+{
+	char	   *event;
+	char	   *role;
+	char	   *details;
+	SubTransactionId made_in;
+	SubTransactionId written_in;	/* invalid: not written yet */
+	int64		id;				/* once it is written */
+} PendingEntry;
+
+/* Of this transaction, in the order they were made; in TopTransactionContext. */
+static List *pending = NIL;
+static bool committing = false;
 
 /*
  * Opens the ledger, and tells its primary key's index.
@@ -118,12 +143,6 @@ dg_ledger_read(HeapTuple tuple, TupleDesc desc, DgLedgerEntry *entry)
 	return entry->prev_hash != NULL && entry->hash != NULL;
 }
 
-static void
-put_utf8(StringInfo buf, const char *value)
-{
-	dg_put_text(buf, pg_server_to_any(value, strlen(value), PG_UTF8));
-}
-
 /*
  * Computes the hash that an entry should have.
  */
@@ -136,9 +155,9 @@ dg_ledger_hash(const DgLedgerEntry *entry, uint8 *hash)
 	dg_put_text(&buf, "deletion_guard ledger 1");
 	dg_put_int64(&buf, entry->id);
 	dg_put_int64(&buf, entry->at + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
-	put_utf8(&buf, entry->event);
-	put_utf8(&buf, entry->role);
-	put_utf8(&buf, entry->details);
+	dg_put_utf8(&buf, entry->event);
+	dg_put_utf8(&buf, entry->role);
+	dg_put_utf8(&buf, entry->details);
 	dg_put_text(&buf, dg_hex(entry->prev_hash, DG_DIGEST_SIZE));
 	dg_sha256(buf.data, buf.len, hash);
 	pfree(buf.data);
@@ -225,39 +244,175 @@ note_first_entry(void)
 }
 
 /*
- * Appends an entry and returns its number. "details" is a JSON object, stored
- * as it is; it must hold no personal data. Holds the ledger's lock until the
- * end of the transaction.
+ * Writes one entry behind the head, which it then is.
  */
-int64
-dg_ledger_append(const char *event, const char *details)
+static void
+write_entry(PendingEntry *pending_entry, Oid ledger, LedgerHead *head)
 {
-	Oid			pkey;
-	Relation	ledger = dg_ledger_open(RowExclusiveLock, &pkey);
-	LedgerHead	head;
 	DgLedgerEntry entry;
 	uint8		hash[DG_DIGEST_SIZE];
 
-	dg_lock_object(RelationGetRelid(ledger), 0, ExclusiveLock);
-
-	/* entries of this transaction become visible to the scan below */
-	CommandCounterIncrement();
-	read_head(ledger, pkey, &head);
-
-	entry.id = head.id + 1;
-	entry.at = Max(GetCurrentTimestamp(), head.at);
-	entry.event = event;
-	entry.role = GetUserNameFromId(GetSessionUserId(), false);
-	entry.details = details;
-	entry.prev_hash = head.hash;
+	entry.id = head->id + 1;
+	entry.at = Max(GetCurrentTimestamp(), head->at);
+	entry.event = pending_entry->event;
+	entry.role = pending_entry->role;
+	entry.details = pending_entry->details;
+	entry.prev_hash = head->hash;
 	entry.hash = hash;
 	dg_ledger_hash(&entry, hash);
-	insert_entry(RelationGetRelid(ledger), &entry);
-	note_first_entry();
+	insert_entry(ledger, &entry);
 
+	pending_entry->id = entry.id;
+	pending_entry->written_in = GetCurrentSubTransactionId();
+	head->id = entry.id;
+	head->at = entry.at;
+	memcpy(head->hash, hash, DG_DIGEST_SIZE);
+}
+
+static bool
+any_unwritten(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, pending)
+	{
+		if (((PendingEntry *) lfirst(lc))->written_in == InvalidSubTransactionId)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Writes the entries that are still kept in memory, and so takes the ledger's
+ * lock until the end of the transaction. For whoever must see them in the
+ * table.
+ */
+void
+dg_ledger_flush(void)
+{
+	Oid			pkey;
+	Relation	ledger;
+	LedgerHead	head;
+	ListCell   *lc;
+
+	if (!any_unwritten())
+		return;
+	ledger = dg_ledger_open(RowExclusiveLock, &pkey);
+	dg_lock_object(RelationGetRelid(ledger), 0, ExclusiveLock);
+
+	/* entries that this transaction has written become visible to the scan */
+	CommandCounterIncrement();
+	read_head(ledger, pkey, &head);
+	foreach(lc, pending)
+	{
+		PendingEntry *entry = lfirst(lc);
+
+		if (entry->written_in == InvalidSubTransactionId)
+			write_entry(entry, RelationGetRelid(ledger), &head);
+	}
+	note_first_entry();
 	table_close(ledger, NoLock);
 	CommandCounterIncrement();
-	return entry.id;
+}
+
+static PendingEntry *
+keep_entry(const char *event, const char *details)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	PendingEntry *entry = palloc0(sizeof(PendingEntry));
+
+	entry->event = pstrdup(event);
+	entry->role = GetUserNameFromId(GetSessionUserId(), false);
+	entry->details = pstrdup(details);
+	entry->made_in = GetCurrentSubTransactionId();
+	pending = lappend(pending, entry);
+	MemoryContextSwitchTo(old);
+	return entry;
+}
+
+/*
+ * Appends an entry, which is written when the transaction ends. "details" is a
+ * JSON object, stored as it is; it must hold no personal data.
+ */
+void
+dg_ledger_append(const char *event, const char *details)
+{
+	(void) keep_entry(event, details);
+	if (committing)
+		dg_ledger_flush();
+}
+
+/*
+ * Appends an entry, writes it and returns its number. Holds the ledger's lock
+ * until the end of the transaction: do it last.
+ */
+int64
+dg_ledger_append_now(const char *event, const char *details)
+{
+	PendingEntry *entry = keep_entry(event, details);
+
+	dg_ledger_flush();
+	return entry->id;
+}
+
+/*
+ * The transaction commits or is prepared: the last moment at which an error
+ * takes everything back. Where the extension was dropped, the ledger is gone,
+ * too.
+ */
+static void
+flush_at_commit(void)
+{
+	if (pending == NIL)
+		return;
+	committing = true;
+	if (!dg_installed())
+		return;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	dg_ledger_flush();
+	PopActiveSnapshot();
+}
+
+static void
+ledger_at_xact(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
+		flush_at_commit();
+	else if (event != XACT_EVENT_PARALLEL_PRE_COMMIT)
+	{
+		pending = NIL;
+		committing = false;
+	}
+}
+
+static void
+ledger_at_subxact(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+{
+	ListCell   *lc;
+
+	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	foreach(lc, pending)
+	{
+		PendingEntry *entry = lfirst(lc);
+
+		if (event == SUBXACT_EVENT_ABORT_SUB && entry->made_in == subid)
+		{
+			pending = foreach_delete_current(pending, lc);
+			continue;
+		}
+		if (entry->made_in == subid)
+			entry->made_in = parent;
+		if (entry->written_in == subid)
+			entry->written_in = event == SUBXACT_EVENT_COMMIT_SUB ? parent : InvalidSubTransactionId;
+	}
+}
+
+void
+dg_ledger_init(void)
+{
+	RegisterXactCallback(ledger_at_xact, NULL);
+	RegisterSubXactCallback(ledger_at_subxact, NULL);
 }
 
 /*

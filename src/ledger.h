@@ -16,16 +16,20 @@ extern void dg_sha256(const void *data, size_t len, uint8 *digest);
 extern char *dg_hex(const uint8 *bytes, int len);
 extern bytea *dg_bytea(const void *bytes, int len);
 extern void dg_put_text(StringInfo buf, const char *value);
+extern void dg_put_utf8(StringInfo buf, const char *value);
 extern void dg_put_int64(StringInfo buf, int64 value);
 extern char *dg_json_string(const char *value);
 
 /* ledger.c */
-extern int64 dg_ledger_append(const char *event, const char *details);
+extern void dg_ledger_init(void);
+extern void dg_ledger_append(const char *event, const char *details);
+extern int64 dg_ledger_append_now(const char *event, const char *details);
+extern void dg_ledger_flush(void);
 extern bool dg_ledger_entry(int64 id, char **event, char **details, char **hash);
 extern TimestampTz dg_ledger_clock(void);
 extern bool dg_ledger_is_live(void);
 
-/* ledger_verify.c: SQL functions only */
+/* ledger.c, for ledger_verify.c */
 typedef struct DgLedgerEntry
 {
 	int64		id;
@@ -37,7 +41,6 @@ typedef struct DgLedgerEntry
 	const uint8 *hash;
 } DgLedgerEntry;
 
-/* ledger.c, for ledger_verify.c */
 extern Relation dg_ledger_open(LOCKMODE lockmode, Oid *pkey);
 extern bool dg_ledger_read(HeapTuple tuple, TupleDesc desc, DgLedgerEntry *entry);
 extern void dg_ledger_hash(const DgLedgerEntry *entry, uint8 *hash);

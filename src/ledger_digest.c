@@ -9,6 +9,7 @@
 #include "ledger.h"
 
 #include "common/cryptohash.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 
@@ -59,6 +60,15 @@ dg_put_text(StringInfo buf, const char *value)
 		appendStringInfoString(buf, "-,");
 	else
 		appendStringInfo(buf, "%zu:%s,", strlen(value), value);
+}
+
+/*
+ * Adds text of the server's encoding, in UTF-8.
+ */
+void
+dg_put_utf8(StringInfo buf, const char *value)
+{
+	dg_put_text(buf, value == NULL ? NULL : pg_server_to_any(value, strlen(value), PG_UTF8));
 }
 
 void

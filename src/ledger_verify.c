@@ -5,8 +5,12 @@
  * Within the table, the chain shows every change, removal, insertion and
  * exchange of entries but two: entries cut off at the end, and a chain that
  * somebody recomputed from some point on. Against the first, other registries
- * remember the numbers of their entries. Against both, a head that was kept
- * elsewhere helps: give it to verify_ledger().
+ * remember the numbers of their entries, or what those say. Against both, a head
+ * that was kept elsewhere helps: give it to verify_ledger().
+ *
+ * The registries are held against the ledger, too: a hold, a request, a purge or
+ * an authority that was made or changed past the extension has no entry that
+ * says so.
  */
 #include "ledger.h"
 
@@ -155,6 +159,57 @@ walk_ledger(LedgerWalk *walk, int64 head_entry, const char *head_hash)
 }
 
 /*
+ * What is on record without an entry that says so. The texts are those that the
+ * entries were made with.
+ */
+#define RECORDS_WITHOUT_ENTRY \
+	"SELECT 'no entry tells of ' || what || ' as it is on record' FROM (" \
+	"SELECT 'authority \"' || a.name || '\"' AS what, 'add_authority' AS event," \
+	"  format('{\"authority\": %s, \"algorithm\": %s, \"fingerprint\": %s}', to_json(a.name), to_json(a.algorithm)," \
+	"   to_json(a.fingerprint)) AS details," \
+	"  a.fingerprint = encode(sha256(decode(regexp_replace(a.public_key, '-----[^-]*-----|\\s', '', 'g'), 'base64')), 'hex')" \
+	"  AND (a.retired_at IS NOT NULL) = EXISTS (SELECT FROM ONLY deletion_guard.ledger r WHERE r.event = 'retire_authority'" \
+	"   AND r.details = format('{\"authority\": %s}', to_json(a.name))) AS sound FROM ONLY deletion_guard.authority a" \
+	" UNION ALL SELECT 'hold ' || h.hold_id, 'hold_tenant', format('{\"hold\": %s}', h.hold_id), true" \
+	"  FROM ONLY deletion_guard.hold h" \
+	" UNION ALL SELECT 'the release of hold ' || h.hold_id, 'release_hold', format('{\"hold\": %s}', h.hold_id), true" \
+	"  FROM ONLY deletion_guard.hold h WHERE h.released_at IS NOT NULL" \
+	" UNION ALL SELECT 'request ' || q.request_id, 'request_purge'," \
+	"  format('{\"request\": %s, \"rows\": %s, \"digest\": \"%s\"}', q.request_id, q.rows, encode(q.digest, 'hex')), true" \
+	"  FROM ONLY deletion_guard.purge_request_record q" \
+	" UNION ALL SELECT 'purge ' || p.purge_id, 'purge', p.certificate, true FROM ONLY deletion_guard.purge_record p) x" \
+	" WHERE NOT sound OR NOT EXISTS (SELECT FROM ONLY deletion_guard.ledger l WHERE l.event = x.event AND l.details = x.details)"
+
+/* And the other way round. */
+#define ENTRIES_WITHOUT_RECORD \
+	"SELECT format('%s %s of entry %s is no longer on record', what, coalesce(number, '(unknown)'), id) FROM (" \
+	"SELECT l.id, 'hold' AS what, substring(l.details FROM '^{\"hold\": (\\d{1,18})}$') AS number" \
+	"  FROM ONLY deletion_guard.ledger l WHERE l.event = 'hold_tenant'" \
+	" UNION ALL SELECT l.id, 'request', substring(l.details FROM '^{\"request\": (\\d{1,18}),')" \
+	"  FROM ONLY deletion_guard.ledger l WHERE l.event = 'request_purge'" \
+	" UNION ALL SELECT l.id, 'purge', substring(l.details FROM '^{\"purge\": (\\d{1,18}),')" \
+	"  FROM ONLY deletion_guard.ledger l WHERE l.event = 'purge'" \
+	" UNION ALL SELECT l.id, 'authority', substring(l.details FROM '^{\"authority\": \"([^\"]+)\",')" \
+	"  FROM ONLY deletion_guard.ledger l WHERE l.event = 'add_authority') e" \
+	" WHERE (what, number) NOT IN (SELECT 'hold', hold_id::text FROM ONLY deletion_guard.hold" \
+	"  UNION ALL SELECT 'request', request_id::text FROM ONLY deletion_guard.purge_request_record" \
+	"  UNION ALL SELECT 'purge', purge_id::text FROM ONLY deletion_guard.purge_record" \
+	"  UNION ALL SELECT 'authority', name FROM ONLY deletion_guard.authority) IS NOT FALSE" \
+	" ORDER BY id"
+
+static void
+add_problems_of(LedgerWalk *walk, const char *query)
+{
+	int			found;
+
+	SPI_connect();
+	found = dg_purge_select(query, 0, NULL, NULL, NULL);
+	for (int i = 0; i < found; i++)
+		add_problem(walk, "%s", dg_row_text(i, 1));
+	SPI_finish();
+}
+
+/*
  * The highest entry that another registry refers to.
  */
 static int64
@@ -167,8 +222,6 @@ highest_reference(void)
 	dg_purge_select("SELECT greatest("
 					"(SELECT max(ledger_id) FROM ONLY deletion_guard.authority),"
 					"(SELECT max(ledger_id) FROM ONLY deletion_guard.used_token),"
-					"(SELECT max(ledger_id) FROM ONLY deletion_guard.hold),"
-					"(SELECT max(ledger_id) FROM ONLY deletion_guard.purge_request_record),"
 					"(SELECT max(greatest(ledger_id, annulled_ledger_id)) FROM ONLY deletion_guard.purge_record))",
 					0, NULL, NULL, NULL);
 	highest = dg_row_int64(0, 1, &isnull);
@@ -200,10 +253,13 @@ dg_verify_ledger(PG_FUNCTION_ARGS)
 				 errhint("deletion_guard.ledger_head() prints the two.")));
 
 	initStringInfo(&walk.text);
+	dg_ledger_flush();
 	walk_ledger(&walk, head_entry, head_hash);
 	referred = Max(highest_reference(), head_entry);
 	if (referred > walk.id)
 		add_missing(&walk, walk.id + 1, referred, " at the end");
+	add_problems_of(&walk, RECORDS_WITHOUT_ENTRY " ORDER BY what");
+	add_problems_of(&walk, ENTRIES_WITHOUT_RECORD);
 	if (walk.problems > MAX_PROBLEMS)
 		appendStringInfo(&walk.text, "; and %d more", walk.problems - MAX_PROBLEMS);
 

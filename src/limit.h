@@ -58,6 +58,7 @@ extern const char *dg_ceiling_name(int exceeded, int *limit);
 extern char *dg_ceiling_effect(int ceiling);
 
 /* limit_wipe.c */
+extern void dg_wipe_expect(const PlannedStmt *stmt, int eflags);
 extern int64 dg_wipe_begin(void);
 extern void dg_wipe_end(int64 deletion, int64 rows);
 

@@ -91,8 +91,8 @@ may_read_names(const DgTenantTable *tenants)
 
 /*
  * The name in the tenant table as the deleting statement sees it, palloc'd, or
- * NULL. By now the row may be gone, and not be in the bin yet. format() uses the
- * types' output functions, and not casts.
+ * NULL. By now the row may be gone, and not be in the bin yet. concat() writes
+ * a value as its type does, where a cast may be somebody's own.
  */
 static char *
 name_before(const DgTenantTable *tenants, const char *tenant, MemoryContext context)
@@ -105,15 +105,17 @@ name_before(const DgTenantTable *tenants, const char *tenant, MemoryContext cont
 	if (!ActiveSnapshotSet())
 		return NULL;
 	nestlevel = dg_canonical_output_begin();
-	dg_spi_select_as_owner(tenants->relid,
-						   psprintf("SELECT format('%%s', t.%s) FROM %s t WHERE format('%%s', t.%s) = $1",
-									quote_identifier(NameStr(tenants->name_column)),
-									dg_relation_name(tenants->relid),
-									quote_identifier(NameStr(tenants->key_column))),
-						   1, types, values, NULL, GetActiveSnapshot(), 1);
-	name = SPI_processed > 0 ? SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1) : NULL;
+	dg_spi_query_as_owner(tenants->relid,
+						  psprintf("SELECT nullif(concat(t.%s), '') FROM %s t WHERE concat(t.%s) = $1",
+								   quote_identifier(NameStr(tenants->name_column)),
+								   dg_relation_name(tenants->relid),
+								   quote_identifier(NameStr(tenants->key_column))),
+						  1, types, values, GetActiveSnapshot());
 	AtEOXact_GUC(true, nestlevel);
-	return name != NULL && *name != '\0' ? MemoryContextStrdup(context, name) : NULL;
+	if (SPI_processed == 0)
+		return NULL;
+	name = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	return name != NULL ? MemoryContextStrdup(context, name) : NULL;
 }
 
 /*

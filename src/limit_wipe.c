@@ -6,10 +6,14 @@
  * Each capture of tenants leaves a row in deletion_guard.tenant_wipe. Sessions
  * that delete tenants would not see each other's rows until they commit, so
  * one for which the ceiling is set first locks the others out until it ends;
- * those without a ceiling only have to wait for those with one. Two sessions
- * that each delete several tenants in one transaction can come to wait for each
- * other, for a row here and for that lock there; the server then ends one of
- * them with "deadlock detected".
+ * those without a ceiling only have to wait for those with one.
+ *
+ * The lock is taken before the statement locks any row, so that two sessions
+ * which delete several tenants each do not come to wait for each other, for a
+ * row here and for that lock there. Where the statement could not be seen
+ * coming (it loads the library, or tenants go by a cascade), it is taken when
+ * they are captured; and a transaction may have locked tenants before, by an
+ * UPDATE. Then the server may have to end one of two with "deadlock detected".
  */
 #include "guard.h"
 #include "limit.h"
@@ -18,7 +22,11 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "executor/executor.h"
+#include "nodes/plannodes.h"
+#include "parser/parsetree.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -62,6 +70,80 @@ count_wipes(void)
 	return wiped;
 }
 
+static void
+lock_wipes(void)
+{
+	dg_lock_object(dg_objects()->tenant_wipe, InvalidOid,
+				   dg_tenant_wipes_per_hour > 0 ? ExclusiveLock : RowExclusiveLock);
+}
+
+static bool
+may_delete(const ModifyTable *plan)
+{
+	ListCell   *actions;
+	ListCell   *action;
+
+	if (plan->operation != CMD_MERGE)
+		return plan->operation == CMD_DELETE;
+	foreach(actions, plan->mergeActionLists)
+	{
+		foreach(action, (List *) lfirst(actions))
+		{
+			if (lfirst_node(MergeAction, action)->commandType == CMD_DELETE)
+				return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * Is it the tenant table, or a partition of it? Asks its triggers first, which
+ * says in a database without the extension that it is not.
+ */
+static bool
+is_tenant_table(Oid relid)
+{
+	Relation	rel = table_open(relid, NoLock);
+	bool		captured = rel->trigdesc != NULL && rel->trigdesc->trig_delete_old_table;
+
+	table_close(rel, NoLock);
+	return captured && dg_installed() && OidIsValid(dg_tenant_table()->relid) &&
+		(relid == dg_tenant_table()->relid ||
+		 (get_rel_relispartition(relid) && dg_guard_lookup(relid)->root == dg_tenant_table()->relid));
+}
+
+static bool
+may_delete_tenants(Plan *plan, const PlannedStmt *stmt)
+{
+	ModifyTable *modify = (ModifyTable *) plan;
+
+	if (plan == NULL || !IsA(plan, ModifyTable) || !may_delete(modify))
+		return false;
+	return is_tenant_table(rt_fetch(modify->rootRelation > 0 ? modify->rootRelation :
+									linitial_int(modify->resultRelations), stmt->rtable)->relid);
+}
+
+/*
+ * A query is about to start: waits for its turn if it deletes tenants.
+ */
+void
+dg_wipe_expect(const PlannedStmt *stmt, int eflags)
+{
+	bool		found;
+	ListCell   *lc;
+
+	if (stmt->resultRelations == NIL || (eflags & EXEC_FLAG_EXPLAIN_ONLY) || dg_acting())
+		return;
+	found = may_delete_tenants(stmt->planTree, stmt);
+	if (stmt->hasModifyingCTE)
+	{
+		foreach(lc, stmt->subplans)
+			found = found || may_delete_tenants(lfirst(lc), stmt);
+	}
+	if (found)
+		lock_wipes();
+}
+
 /*
  * Tenants are about to be captured. Returns how many were deleted within the
  * last hour, if there is a ceiling.
@@ -69,10 +151,8 @@ count_wipes(void)
 int64
 dg_wipe_begin(void)
 {
-	bool		ceiling = dg_tenant_wipes_per_hour > 0;
-
-	dg_lock_object(dg_objects()->tenant_wipe, InvalidOid, ceiling ? ExclusiveLock : RowExclusiveLock);
-	return ceiling ? count_wipes() : 0;
+	lock_wipes();
+	return dg_tenant_wipes_per_hour > 0 ? count_wipes() : 0;
 }
 
 /*

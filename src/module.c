@@ -10,6 +10,7 @@
 
 #include "bin.h"
 #include "guard.h"
+#include "ledger.h"
 #include "limit.h"
 #include "purge.h"
 
@@ -26,6 +27,7 @@ _PG_init(void)
 	dg_guard_hooks_init();
 	dg_deletion_init();
 	dg_bin_shape_init();
+	dg_ledger_init();
 	dg_purge_log_init();
 	dg_limit_init();
 	dg_announce_init();

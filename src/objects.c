@@ -2,29 +2,26 @@
  * objects.c
  *		Where the extension's own schemas and tables are in this database.
  *
- * Looked up by name once and forgotten at any relcache invalidation of one of
- * them, so that DROP and CREATE EXTENSION in another session are noticed.
+ * Looked up by name once, and again when the relcache is told that one of the
+ * tables has changed, as DROP EXTENSION in any session does, and REINDEX
+ * CONCURRENTLY, which gives a table's indexes new OIDs.
  */
 #include "deletion_guard.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_namespace.h"
+#include "catalog/pg_extension.h"
 #include "commands/extension.h"
-#include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
-#include "access/genam.h"
-#include "access/table.h"
-#include "access/htup_details.h"
-#include "catalog/pg_extension.h"
-#include "catalog/indexing.h"
-#include "utils/fmgroids.h"
 
 static DgObjects objects;
 static bool objects_known = false;
+static bool changed = false;	/* has any table, since this was last reset? */
 
 static const struct
 {
@@ -114,8 +111,13 @@ dg_installed(void)
 
 	if (objects_known)
 		return true;
-	if (!find_objects(&found))
-		return false;
+	/* what changes while they are being looked up may be among them */
+	do
+	{
+		changed = false;
+		if (!find_objects(&found))
+			return false;
+	} while (changed);
 	objects = found;
 	objects_known = true;
 	return true;
@@ -162,10 +164,16 @@ dg_objects(void)
 static void
 forget_objects(Datum arg, Oid relid)
 {
+	changed = true;
 	if (!objects_known)
 		return;
-	if (relid == InvalidOid || relid == objects.guard || relid == objects.deletion_part)
+	if (relid == InvalidOid)
 		objects_known = false;
+	for (int i = 0; i < lengthof(relations); i++)
+	{
+		if (relid == *(Oid *) ((char *) &objects + relations[i].offset))
+			objects_known = false;
+	}
 }
 
 void

@@ -66,6 +66,7 @@ extern DgAuthority *dg_authority_find(const char *name, DgRefusal *refusal);
 extern int	dg_authorities_active(void);
 extern void dg_lock_authorities(LOCKMODE mode);
 extern int	dg_approvals_required(void);
+extern int	dg_approvals_required_for_change(void);
 extern void dg_approvals_raise(void);
 
 /* purge_file.c */
@@ -79,8 +80,9 @@ typedef struct DgApproval
 {
 	DgTokenClaims claims;
 	char	   *fingerprint;	/* of the authority's key */
-	char	   *tenant;			/* the claims of these names, in the server's encoding */
-	char	   *tenant_name;
+	char	   *tenant;			/* the claims of these names, in the server's encoding; */
+	char	   *tenant_name;	/* the first two NULL for rows without a tenant, */
+	char	   *relations;		/* and this for others */
 	char	   *reason;
 } DgApproval;
 
@@ -90,18 +92,20 @@ extern bool dg_approval_verify(const char *token, int len, DgApproval *approval,
 extern bool dg_approval_unused(const DgApproval *approval, DgRefusal *refusal);
 extern bool dg_approvals_verify(ArrayType *tokens, DgTokenAct act, List **approvals, DgRefusal *refusal);
 extern void dg_approvals_use(List *approvals, int64 ledger_id);
+extern int64 dg_approvals_record(List *approvals, const char *event, const char *details);
 extern bool dg_approvals_suffice(List *approvals, int needed, DgRefusal *refusal);
 extern List *dg_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg,
 						  const char *what);
 
 /* purge_tenant.c */
 extern char *dg_tenant_name(const char *tenant, DgRefusal *refusal);
+extern bool dg_tenant_is_live(const char *tenant);
 
 /* purge_request.c */
 typedef struct DgRequest
 {
 	int64		id;
-	char	   *tenant;
+	char	   *tenant;			/* NULL, as is the name, for rows without a tenant */
 	char	   *tenant_name;
 	char	   *reason;
 	Datum		relations;		/* regclass[] */
@@ -113,6 +117,7 @@ typedef struct DgRequest
 } DgRequest;
 
 extern DgRequest *dg_request_find(int64 id);
+extern char *dg_request_relations(const DgRequest *request);
 
 /* purge_plan.c */
 typedef struct DgPlanPart
@@ -149,6 +154,17 @@ extern int64 dg_hold_active(const char *tenant, TimestampTz *held_at);
 extern bool dg_purge_check(const DgApproval *approval, DgRequest **request, DgPlan **plan,
 						   DgRefusal *refusal);
 
+/* purge_link.c */
+typedef struct DgPurgeLinks DgPurgeLinks;
+
+extern DgPurgeLinks *dg_purge_links_begin(const DgPlan *plan);
+extern void dg_purge_links_open(DgPurgeLinks *links, const DgPlanPart *part);
+extern void dg_purge_links_row(DgPurgeLinks *links, TupleTableSlot *slot);
+extern void dg_purge_links_end(DgPurgeLinks *links);
+
+/* purge_forget.c */
+extern void dg_purge_forget(const DgRequest *request, const uint8 *tenant_digest);
+
 /* purge_digest.c */
 #define DG_KEY_DIGEST_SIZE	16
 
@@ -157,7 +173,7 @@ typedef struct DgPurgeDigest DgPurgeDigest;
 extern void dg_salted_bytes_digest(const uint8 *salt, const char *data, size_t len, uint8 *digest);
 extern void dg_salted_digest(const uint8 *salt, const char *value, uint8 *digest);
 extern DgPurgeDigest *dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part,
-											const uint8 *salt);
+											const uint8 *salt, DgPurgeLinks *links);
 extern int64 dg_purge_digest_part(DgPurgeDigest *digest, const DgPlanPart *part);
 extern void dg_purge_digest_end(DgPurgeDigest *digest, int64 *rows, uint8 *sum);
 

@@ -14,8 +14,6 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
-#define MAX_TOKENS 16
-
 #define HINT_SIGN_AGAIN "Have the authority sign a new token, with a new \"jti\"."
 
 /*
@@ -102,8 +100,13 @@ dg_approval_verify(const char *token, int len, DgApproval *approval, DgRefusal *
 							  "Ask an authority that is still active.",
 							  "authority \"%s\" has been retired", authority->name);
 	approval->fingerprint = authority->fingerprint;
-	approval->tenant = claim_text(approval->claims.tenant);
-	approval->tenant_name = claim_text(approval->claims.tenant_name);
+	if (approval->claims.act == DG_TOKEN_ACT_PURGE_WITHOUT_TENANT)
+		approval->relations = claim_text(approval->claims.relations);
+	else
+	{
+		approval->tenant = claim_text(approval->claims.tenant);
+		approval->tenant_name = claim_text(approval->claims.tenant_name);
+	}
 	approval->reason = claim_text(approval->claims.reason);
 	return true;
 }
@@ -128,6 +131,16 @@ dg_approval_unused(const DgApproval *approval, DgRefusal *refusal)
  * Several tokens
  * ----------------------------------------------------------------------
  */
+
+/*
+ * Is a token for this act one for that? A purge takes either of its two kinds;
+ * which of them it is decides what is covered.
+ */
+static bool
+act_serves(DgTokenAct act, DgTokenAct wanted)
+{
+	return act == wanted || (wanted == DG_TOKEN_ACT_PURGE && act == DG_TOKEN_ACT_PURGE_WITHOUT_TENANT);
+}
 
 static bool
 refuse_act(const DgApproval *approval, DgTokenAct act, DgRefusal *refusal)
@@ -165,7 +178,7 @@ verify_token(Datum token, DgTokenAct act, List **approvals, DgRefusal *refusal)
 
 	if (!dg_approval_verify(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), approval, refusal))
 		return false;
-	if (approval->claims.act != act)
+	if (!act_serves(approval->claims.act, act))
 		return refuse_act(approval, act, refusal);
 	if (approved_already(*approvals, approval))
 		return dg_refusal_set(refusal, DG_ERRCODE_MORE_APPROVALS, "same_authority",
@@ -193,9 +206,9 @@ dg_approvals_verify(ArrayType *tokens, DgTokenAct act, List **approvals, DgRefus
 		return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_REQUIRED, "token_required",
 							  "Have an enrolled authority sign one and pass it as a parameter.",
 							  "a token for \"%s\" is required", dg_token_act_name(act));
-	if (nelems > MAX_TOKENS)
+	if (nelems > DG_TOKEN_MAX_APPROVALS)
 		return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_MALFORMED, "too_many_tokens", NULL,
-							  "more than %d tokens", MAX_TOKENS);
+							  "more than %d tokens", DG_TOKEN_MAX_APPROVALS);
 	for (int i = 0; i < nelems; i++)
 	{
 		if (nulls[i])
@@ -219,6 +232,42 @@ dg_approvals_suffice(List *approvals, int needed, DgRefusal *refusal)
 				   "Pass the tokens of all of them in one call.",
 				   "%d authorities must approve", needed);
 	return dg_refusal_detail(refusal, "Tokens of %d were given.", list_length(approvals));
+}
+
+/*
+ * Verifies the tokens of an act other than a purge, and that they permit it
+ * for this very object; an error if not. Returns the approvals, for
+ * dg_approvals_use(). The caller is connected to SPI and holds the
+ * authorities' lock.
+ */
+List *
+dg_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg, const char *what)
+{
+	DgRefusal	refusal = {0};
+	List	   *approvals;
+	ListCell   *lc;
+
+	if (!dg_approvals_verify(tokens, act, &approvals, &refusal))
+		dg_refuse(&refusal, what);
+	foreach(lc, approvals)
+	{
+		DgApproval *approval = lfirst(lc);
+
+		refusal.authority = approval->claims.kid;
+		if (!dg_approval_unused(approval, &refusal))
+			dg_refuse(&refusal, what);
+		if (!match(&approval->claims, arg))
+		{
+			dg_refusal_set(&refusal, DG_ERRCODE_TOKEN_BAD_CLAIM, "other_object",
+						   "Have the authority sign a token for this very act and object.",
+						   "the token of \"%s\" is for another object", approval->claims.kid);
+			dg_refuse(&refusal, what);
+		}
+	}
+	refusal.authority = NULL;
+	if (!dg_approvals_suffice(approvals, dg_approvals_required_for_change(), &refusal))
+		dg_refuse(&refusal, what);
+	return approvals;
 }
 
 /*
@@ -253,4 +302,25 @@ dg_approvals_use(List *approvals, int64 ledger_id)
 			dg_refuse(&refusal, "token");
 		}
 	}
+}
+
+/*
+ * Appends an entry to the ledger about what these tokens have permitted, and
+ * marks them as used. Where none were needed, the entry is written when the
+ * transaction ends, and 0 is returned instead of its number. The caller is
+ * connected to SPI.
+ */
+int64
+dg_approvals_record(List *approvals, const char *event, const char *details)
+{
+	int64		entry;
+
+	if (approvals == NIL)
+	{
+		dg_ledger_append(event, details);
+		return 0;
+	}
+	entry = dg_ledger_append_now(event, details);
+	dg_approvals_use(approvals, entry);
+	return entry;
 }

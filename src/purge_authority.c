@@ -159,8 +159,8 @@ dg_approvals_required(void)
 	return Max(dg_approvals, remembered_approvals());
 }
 
-static int64
-remember_approvals(int approvals)
+static void
+remember_approvals(int approvals, List *tokens)
 {
 	Oid			types[] = {INT4OID};
 	Datum		values[] = {Int32GetDatum(approvals)};
@@ -168,7 +168,7 @@ remember_approvals(int approvals)
 	dg_spi_execute("INSERT INTO deletion_guard.approval_policy (approvals) VALUES ($1)"
 				   " ON CONFLICT (singleton) DO UPDATE SET approvals = EXCLUDED.approvals",
 				   1, types, values, NULL);
-	return dg_ledger_append("set_approvals", psprintf("{\"approvals\": %d}", approvals));
+	(void) dg_approvals_record(tokens, "set_approvals", psprintf("{\"approvals\": %d}", approvals));
 }
 
 /*
@@ -179,14 +179,15 @@ void
 dg_approvals_raise(void)
 {
 	if (dg_approvals > remembered_approvals())
-		remember_approvals(dg_approvals);
+		remember_approvals(dg_approvals, NIL);
 }
 
 /*
- * Tokens that a change of authorities takes.
+ * How many distinct authorities an act other than a purge needs: as many as a
+ * purge does, or all where there are fewer. The caller is connected to SPI.
  */
-static int
-admin_approvals(void)
+int
+dg_approvals_required_for_change(void)
 {
 	return Max(1, Min(dg_approvals_required(), dg_authorities_active()));
 }
@@ -289,10 +290,10 @@ enrol(const char *name, const EnrolledKey *key, List *approvals)
 	Datum		values[6];
 	int64		entry;
 
-	entry = dg_ledger_append("add_authority",
-							 psprintf("{\"authority\": %s, \"algorithm\": %s, \"fingerprint\": %s}",
-									  dg_json_string(name), dg_json_string(key->algorithm),
-									  dg_json_string(key->fingerprint)));
+	entry = dg_ledger_append_now("add_authority",
+								 psprintf("{\"authority\": %s, \"algorithm\": %s, \"fingerprint\": %s}",
+										  dg_json_string(name), dg_json_string(key->algorithm),
+										  dg_json_string(key->fingerprint)));
 	values[0] = CStringGetTextDatum(name);
 	values[1] = CStringGetTextDatum(key->algorithm);
 	values[2] = CStringGetTextDatum(key->pem);
@@ -406,13 +407,13 @@ dg_retire_authority(PG_FUNCTION_ARGS)
 	require_active(name);
 	approvals = dg_authorise(DG_TOKEN_ACT_RETIRE_AUTHORITY, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
 							 names_authority, name, "retire_authority");
-	entry = dg_ledger_append("retire_authority", psprintf("{\"authority\": %s}", dg_json_string(name)));
+	entry = dg_approvals_record(approvals, "retire_authority",
+								psprintf("{\"authority\": %s}", dg_json_string(name)));
 	values[0] = CStringGetTextDatum(name);
 	values[1] = CStringGetTextDatum(dg_session_role());
 	values[2] = Int64GetDatum(entry);
 	dg_spi_execute("UPDATE deletion_guard.authority SET retired_at = now(), retired_by = $2, ledger_id = $3"
 				   " WHERE name = $1", 3, types, values, NULL);
-	dg_approvals_use(approvals, entry);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -433,10 +434,10 @@ dg_set_approvals(PG_FUNCTION_ARGS)
 	List	   *approvals = NIL;
 
 	PreventCommandIfReadOnly("set_approvals()");
-	if (PG_ARGISNULL(0) || PG_GETARG_INT32(0) < 1 || PG_GETARG_INT32(0) > 16)
+	if (PG_ARGISNULL(0) || PG_GETARG_INT32(0) < 1 || PG_GETARG_INT32(0) > DG_TOKEN_MAX_APPROVALS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("approvals must be from 1 to 16")));
+				 errmsg("approvals must be from 1 to %d", DG_TOKEN_MAX_APPROVALS)));
 	wanted = PG_GETARG_INT32(0);
 
 	SPI_connect();
@@ -446,47 +447,11 @@ dg_set_approvals(PG_FUNCTION_ARGS)
 								 sets_approvals, &wanted, "set_approvals");
 	else
 		dg_require_extension_owner("set the number of approvals");
-	dg_approvals_use(approvals, remember_approvals(wanted));
+	remember_approvals(wanted, approvals);
 	if (wanted < dg_approvals)
 		ereport(NOTICE,
 				(errmsg("the setting deletion_guard.approvals still asks for %d", dg_approvals),
 				 errhint("Lower it in the server's configuration, or it counts again with the next request.")));
 	SPI_finish();
 	PG_RETURN_VOID();
-}
-
-/*
- * Verifies the tokens of an act other than a purge, and that they permit it
- * for this very object; an error if not. Returns the approvals, for
- * dg_approvals_use(). The caller is connected to SPI and holds the
- * authorities' lock.
- */
-List *
-dg_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg, const char *what)
-{
-	DgRefusal	refusal = {0};
-	List	   *approvals;
-	ListCell   *lc;
-
-	if (!dg_approvals_verify(tokens, act, &approvals, &refusal))
-		dg_refuse(&refusal, what);
-	foreach(lc, approvals)
-	{
-		DgApproval *approval = lfirst(lc);
-
-		refusal.authority = approval->claims.kid;
-		if (!dg_approval_unused(approval, &refusal))
-			dg_refuse(&refusal, what);
-		if (!match(&approval->claims, arg))
-		{
-			dg_refusal_set(&refusal, DG_ERRCODE_TOKEN_BAD_CLAIM, "other_object",
-						   "Have the authority sign a token for this very act and object.",
-						   "the token of \"%s\" is for another object", approval->claims.kid);
-			dg_refuse(&refusal, what);
-		}
-	}
-	refusal.authority = NULL;
-	if (!dg_approvals_suffice(approvals, admin_approvals(), &refusal))
-		dg_refuse(&refusal, what);
-	return approvals;
 }

@@ -36,6 +36,18 @@ check_request(const DgApproval *approval, const DgRequest *request, DgRefusal *r
 }
 
 /*
+ * A token for rows without a tenant names the tables instead.
+ */
+static bool
+check_relations(const DgApproval *approval, const DgRequest *request, DgRefusal *refusal)
+{
+	if (strcmp(approval->relations, dg_request_relations(request)) == 0)
+		return true;
+	return dg_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "other_relations", HINT_NEW_REQUEST,
+						  "the token names other tables than request " INT64_FORMAT, request->id);
+}
+
+/*
  * Does the tenant's key go with the request, and the name with the key?
  */
 static bool
@@ -43,6 +55,14 @@ check_tenant(const DgApproval *approval, const DgRequest *request, DgRefusal *re
 {
 	char	   *name;
 
+	if ((approval->tenant == NULL) != (request->tenant == NULL))
+		return dg_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "other_tenant", HINT_NEW_REQUEST,
+							  request->tenant == NULL ?
+							  "the token names a tenant, request " INT64_FORMAT " is about rows without one" :
+							  "the token is for rows without a tenant, request " INT64_FORMAT " is about one",
+							  request->id);
+	if (request->tenant == NULL)
+		return check_relations(approval, request, refusal);
 	if (strcmp(approval->tenant, request->tenant) != 0)
 		return dg_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "other_tenant", HINT_NEW_REQUEST,
 							  "the token names another tenant than request " INT64_FORMAT, request->id);
@@ -82,7 +102,7 @@ static bool
 check_hold(const DgRequest *request, DgRefusal *refusal)
 {
 	TimestampTz held_at;
-	int64		hold = dg_hold_active(request->tenant, &held_at);
+	int64		hold = request->tenant != NULL ? dg_hold_active(request->tenant, &held_at) : 0;
 
 	if (hold == 0)
 		return true;
@@ -174,7 +194,8 @@ check(text *token, DgApproval *approval, DgRefusal *refusal)
 
 	if (!dg_approval_unused(approval, refusal))
 		return false;
-	if (approval->claims.act != DG_TOKEN_ACT_PURGE)
+	if (approval->claims.act != DG_TOKEN_ACT_PURGE &&
+		approval->claims.act != DG_TOKEN_ACT_PURGE_WITHOUT_TENANT)
 		return true;
 	return dg_purge_check(approval, &request, &plan, refusal);
 }

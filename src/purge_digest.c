@@ -8,24 +8,24 @@
  *	row		relation name, then name and value of each column, in order
  *	key		relation name, then the values of the key's columns, in order
  *
- * Values are as their types write them, with the settings that pg_dump uses and
- * the time zone UTC; NULL has a form of its own. The key is the primary key, or
- * all columns where there is none. The rows' digests are added up, modulo
- * 2^256, into one number for the table: the order does not matter, and a row
- * more, less or different shows. The keys' digests are kept, cut to 16 bytes.
+ * Values are as their types write them under the settings of canonical.c; NULL
+ * has a form of its own. The key is the primary key, or all columns where there
+ * is none. The rows' digests are added up, modulo 2^256, into one number for the
+ * table: the order does not matter, and a row more, less or different shows. The
+ * keys' digests are kept, cut to 16 bytes.
  *
  * Relation names and column names are those of the bin, that is, of the time of
  * the deletion.
  */
 #include "purge.h"
 
+#include "access/genam.h"
 #include "access/table.h"
 #include "bin.h"
 #include "catalog/pg_type.h"
 #include "common/cryptohash.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -46,6 +46,7 @@ struct DgPurgeDigest
 	int32		table_no;
 	const char *relation_name;
 	const uint8 *salt;
+	DgPurgeLinks *links;		/* that may go with the rows */
 	List	   *key_columns;	/* names */
 	BinColumns	columns;
 	int64		rows;
@@ -286,6 +287,7 @@ digest_row(TupleTableSlot *slot, void *arg)
 
 	hash_row(digest, slot);
 	hash_key(digest, slot);
+	dg_purge_links_row(digest->links, slot);
 	digest->rows++;
 	if (digest->nkeys == DIGESTS_PER_CHUNK)
 		flush_keys(digest);
@@ -298,7 +300,8 @@ digest_row(TupleTableSlot *slot, void *arg)
  * caller is connected to SPI and has called dg_canonical_output_begin().
  */
 DgPurgeDigest *
-dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part, const uint8 *salt)
+dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part, const uint8 *salt,
+					  DgPurgeLinks *links)
 {
 	DgPurgeDigest *digest = palloc0(sizeof(DgPurgeDigest));
 
@@ -306,12 +309,14 @@ dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part, const
 	digest->table_no = table_no;
 	digest->relation_name = part->relation_name;
 	digest->salt = salt;
+	digest->links = links;
 	digest->keys = palloc(DIGESTS_PER_CHUNK * DG_KEY_DIGEST_SIZE);
 	digest->row_context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard purge row",
 												ALLOCSET_DEFAULT_SIZES);
 	digest->hash = pg_cryptohash_create(PG_SHA256);
 	initStringInfo(&digest->buf);
 	describe_bin(digest, part);
+	dg_purge_links_open(links, part);
 	return digest;
 }
 
@@ -325,18 +330,6 @@ dg_purge_digest_part(DgPurgeDigest *digest, const DgPlanPart *part)
 	return dg_bin_purge_part(part->bin_table, part->deletion, part->part, digest_row, digest);
 }
 
-static Datum
-name_array(List *names)
-{
-	Datum	   *elems = palloc(sizeof(Datum) * Max(list_length(names), 1));
-	int			n = 0;
-	ListCell   *lc;
-
-	foreach(lc, names)
-		elems[n++] = DirectFunctionCall1(namein, CStringGetDatum(lfirst(lc)));
-	return PointerGetDatum(construct_array(elems, n, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
-}
-
 /*
  * Ends the digests and keeps them with the purge.
  */
@@ -345,7 +338,7 @@ dg_purge_digest_end(DgPurgeDigest *digest, int64 *rows, uint8 *sum)
 {
 	Oid			types[] = {INT8OID, INT4OID, TEXTOID, NAMEARRAYOID, INT8OID, BYTEAOID};
 	Datum		values[] = {Int64GetDatum(digest->purge), Int32GetDatum(digest->table_no),
-		CStringGetTextDatum(digest->relation_name), name_array(digest->key_columns),
+		CStringGetTextDatum(digest->relation_name), dg_name_array(digest->key_columns),
 		Int64GetDatum(digest->rows), PointerGetDatum(dg_bytea(digest->sum, DG_DIGEST_SIZE))};
 
 	flush_keys(digest);

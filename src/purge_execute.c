@@ -10,13 +10,8 @@
  *
  * Order of locks: authorities (shared), tenant, rows of the bin, ledger.
  *
- * What the purge knows of the tenant goes with the last of its rows: its name
- * and contact, and the reasons given in requests and holds. The deletions it
- * touched lose their statement and reason, which may quote the rows, and those
- * of which nothing is left in the bin their lost links (deletion_link), which
- * quote keys. What stays
- * is the tenant's key in the deletions' parts, an id by itself, and a digest of
- * it, with the purge's own salt, in the purge's record.
+ * What else is known of the tenant, and lost links that quote its rows, go with
+ * them: see purge_forget.c and purge_link.c.
  */
 #include "purge.h"
 
@@ -39,6 +34,8 @@ typedef struct Purge
 	DgPlan	   *plan;
 	List	   *approvals;
 	uint8		salt[DG_DIGEST_SIZE];
+	uint8		tenant_digest[DG_DIGEST_SIZE];
+	DgPurgeLinks *links;
 	int64		rows;			/* removed so far */
 	StringInfoData tables;		/* of the certificate, as JSON */
 } Purge;
@@ -62,7 +59,8 @@ same_purge(List *approvals, DgRefusal *refusal)
 		DgApproval *approval = lfirst(lc);
 
 		if (approval->claims.request != first->claims.request ||
-			strcmp(approval->tenant, first->tenant) != 0)
+			approval->claims.act != first->claims.act ||
+			(first->tenant != NULL && strcmp(approval->tenant, first->tenant) != 0))
 			return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_BAD_CLAIM, "different_requests",
 								  "Pass the tokens of one request only.",
 								  "the tokens are for different requests");
@@ -76,12 +74,14 @@ same_purge(List *approvals, DgRefusal *refusal)
 static bool
 check(Purge *purge, ArrayType *tokens, DgRefusal *refusal)
 {
+	const char *tenant;
 	ListCell   *lc;
 
 	if (!dg_approvals_verify(tokens, DG_TOKEN_ACT_PURGE, &purge->approvals, refusal) ||
 		!same_purge(purge->approvals, refusal))
 		return false;
-	dg_lock_tenant(((DgApproval *) linitial(purge->approvals))->tenant);
+	tenant = ((DgApproval *) linitial(purge->approvals))->tenant;
+	dg_lock_tenant(tenant != NULL ? tenant : DG_NO_TENANT);
 
 	foreach(lc, purge->approvals)
 	{
@@ -124,7 +124,6 @@ begin_record(Purge *purge)
 {
 	Oid			types[] = {INT8OID, INT8OID, TEXTOID, INT8OID, BYTEAOID, BYTEAOID};
 	Datum		values[6];
-	uint8		tenant_digest[DG_DIGEST_SIZE];
 
 	purge->id = dg_purge_next_id("purge_id_seq");
 	if (!pg_strong_random(purge->salt, sizeof(purge->salt)))
@@ -136,13 +135,13 @@ begin_record(Purge *purge)
 					(long long) purge->id, (long long) purge->plan->rows, (long long) purge->request->id),
 			 errhidestmt(true), errhidecontext(true)));
 
-	dg_salted_digest(purge->salt, purge->request->tenant, tenant_digest);
+	dg_salted_digest(purge->salt, purge->request->tenant, purge->tenant_digest);
 	values[0] = Int64GetDatum(purge->id);
 	values[1] = Int64GetDatum(purge->request->id);
 	values[2] = CStringGetTextDatum(dg_session_role());
 	values[3] = Int64GetDatum(purge->plan->rows);
 	values[4] = PointerGetDatum(dg_bytea(purge->salt, DG_DIGEST_SIZE));
-	values[5] = PointerGetDatum(dg_bytea(tenant_digest, DG_DIGEST_SIZE));
+	values[5] = PointerGetDatum(dg_bytea(purge->tenant_digest, DG_DIGEST_SIZE));
 	dg_spi_execute("INSERT INTO deletion_guard.purge_record"
 				   " (purge_id, request_id, purged_at, purged_by, state, rows, salt, tenant_digest)"
 				   " VALUES ($1, $2, now(), $3, 'begun', $4, $5, $6)", 6, types, values, NULL);
@@ -220,7 +219,8 @@ static void
 remove_from_bin(Purge *purge, int first, int32 table_no)
 {
 	const DgPlanPart *parts = purge->plan->parts;
-	DgPurgeDigest *digest = dg_purge_digest_begin(purge->id, table_no, &parts[first], purge->salt);
+	DgPurgeDigest *digest = dg_purge_digest_begin(purge->id, table_no, &parts[first], purge->salt,
+														 purge->links);
 	int64		rows;
 	uint8		sum[DG_DIGEST_SIZE];
 
@@ -243,6 +243,7 @@ remove_rows(Purge *purge)
 	int32		table_no = 0;
 
 	initStringInfo(&purge->tables);
+	purge->links = dg_purge_links_begin(purge->plan);
 	for (int i = 0; i < purge->plan->nparts; i++)
 	{
 		bool		seen = false;
@@ -252,50 +253,19 @@ remove_rows(Purge *purge)
 		if (!seen)
 			remove_from_bin(purge, i, ++table_no);
 	}
+	dg_purge_links_end(purge->links);
 	AtEOXact_GUC(true, nestlevel);
 }
 
-/*
- * Forgets what is known of the tenant besides its rows.
- */
 static void
-forget_tenant(const Purge *purge)
+close_request(const Purge *purge)
 {
-	Oid			types[] = {TEXTOID, INT8OID};
-	Datum		values[] = {CStringGetTextDatum(purge->request->tenant), Int64GetDatum(purge->request->id)};
-
-	dg_spi_execute("DELETE FROM deletion_guard.deletion_link"
-				   " WHERE deletion_id IN (SELECT q.deletion_id FROM deletion_guard.purge_request_part q"
-				   "  WHERE q.request_id = $1)"
-				   " AND deletion_id NOT IN (SELECT p.deletion_id FROM deletion_guard.deletion_part p"
-				   "  WHERE p.deletion_id IN (SELECT q.deletion_id FROM deletion_guard.purge_request_part q"
-				   "   WHERE q.request_id = $1) AND p.rows > p.restored + p.purged)", 1, types + 1, values + 1, NULL);
-	dg_spi_execute("UPDATE deletion_guard.deletion_record SET statement = '(removed by a purge)',"
-				   " reason = CASE WHEN reason IS NOT NULL THEN '(removed by a purge)' END"
-				   " WHERE deletion_id IN (SELECT q.deletion_id FROM deletion_guard.purge_request_part q"
-				   "  WHERE q.request_id = $1)", 1, types + 1, values + 1, NULL);
-
-	if (dg_purge_select("SELECT 1 FROM deletion_guard.deletion_part"
-						" WHERE tenant = $1 AND rows > restored + purged LIMIT 1", 1, types, values, NULL) > 0)
-		return;
-	dg_spi_execute("UPDATE deletion_guard.deletion_part SET tenant_name = NULL, contact = NULL"
-				   " WHERE tenant = $1 AND (tenant_name IS NOT NULL OR contact IS NOT NULL)",
-				   1, types, values, NULL);
-	dg_spi_execute("UPDATE deletion_guard.purge_request_record SET tenant_name = NULL, reason = NULL"
-				   " WHERE tenant = $1", 1, types, values, NULL);
-	dg_spi_execute("UPDATE deletion_guard.hold SET reason = NULL WHERE tenant = $1", 1, types, values, NULL);
-}
-
-static void
-close_request(const Purge *purge, int64 entry)
-{
-	Oid			types[] = {INT8OID, TEXTOID, INT8OID};
-	Datum		values[] = {Int64GetDatum(purge->request->id), CStringGetTextDatum(dg_session_role()),
-		Int64GetDatum(entry)};
+	Oid			types[] = {INT8OID, TEXTOID};
+	Datum		values[] = {Int64GetDatum(purge->request->id), CStringGetTextDatum(dg_session_role())};
 
 	dg_spi_execute("UPDATE deletion_guard.purge_request_record"
-				   " SET state = 'purged', closed_at = now(), closed_by = $2, ledger_id = $3"
-				   " WHERE request_id = $1", 3, types, values, NULL);
+				   " SET state = 'purged', closed_at = now(), closed_by = $2"
+				   " WHERE request_id = $1", 2, types, values, NULL);
 }
 
 /*
@@ -305,7 +275,7 @@ static void
 end_record(const Purge *purge)
 {
 	char	   *certificate = certificate_text(purge);
-	int64		entry = dg_ledger_append("purge", certificate);
+	int64		entry = dg_approvals_record(purge->approvals, "purge", certificate);
 	Oid			types[] = {INT8OID, INT8OID, TEXTOID, INT8OID};
 	Datum		values[] = {Int64GetDatum(purge->id), Int64GetDatum(purge->rows),
 		CStringGetTextDatum(certificate), Int64GetDatum(entry)};
@@ -313,8 +283,6 @@ end_record(const Purge *purge)
 	dg_spi_execute("UPDATE deletion_guard.purge_record"
 				   " SET state = 'purged', rows = $2, certificate = $3, ledger_id = $4"
 				   " WHERE purge_id = $1", 4, types, values, NULL);
-	dg_approvals_use(purge->approvals, entry);
-	close_request(purge, entry);
 }
 
 /*
@@ -337,7 +305,8 @@ dg_purge(PG_FUNCTION_ARGS)
 
 	begin_record(&purge);
 	remove_rows(&purge);
-	forget_tenant(&purge);
+	close_request(&purge);
+	dg_purge_forget(purge.request, purge.tenant_digest);
 	dg_approvals_raise();
 	end_record(&purge);
 	ereport(LOG,
@@ -404,14 +373,13 @@ dg_annul_purge(PG_FUNCTION_ARGS)
 	require_purge(id);
 	approvals = dg_authorise(DG_TOKEN_ACT_ANNUL_PURGE, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
 							 annuls_purge, &id, "annul_purge");
-	entry = dg_ledger_append("annul_purge", psprintf("{\"purge\": " INT64_FORMAT "}", id));
+	entry = dg_approvals_record(approvals, "annul_purge", psprintf("{\"purge\": " INT64_FORMAT "}", id));
 	values[0] = Int64GetDatum(id);
 	values[1] = CStringGetTextDatum(dg_session_role());
 	values[2] = Int64GetDatum(entry);
 	dg_spi_execute("UPDATE deletion_guard.purge_record SET state = 'annulled', annulled_at = now(),"
 				   " annulled_by = $2, annulled_ledger_id = $3 WHERE purge_id = $1 AND state = 'purged'",
 				   3, types, values, NULL);
-	dg_approvals_use(approvals, entry);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -58,12 +58,11 @@ warn_if_unknown(const char *tenant)
 Datum
 dg_hold_tenant(PG_FUNCTION_ARGS)
 {
-	Oid			types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID};
-	Datum		values[5];
+	Oid			types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID};
+	Datum		values[4];
 	char	   *tenant;
 	text	   *reason;
 	int64		hold;
-	int64		entry;
 
 	PreventCommandIfReadOnly("hold_tenant()");
 	tenant = text_to_cstring(dg_required_text(fcinfo, 0, "tenant"));
@@ -73,14 +72,13 @@ dg_hold_tenant(PG_FUNCTION_ARGS)
 	dg_lock_tenant(tenant);
 	warn_if_unknown(tenant);
 	hold = dg_purge_next_id("hold_id_seq");
-	entry = dg_ledger_append("hold_tenant", psprintf("{\"hold\": " INT64_FORMAT "}", hold));
+	dg_ledger_append("hold_tenant", psprintf("{\"hold\": " INT64_FORMAT "}", hold));
 	values[0] = Int64GetDatum(hold);
 	values[1] = CStringGetTextDatum(tenant);
 	values[2] = PointerGetDatum(reason);
 	values[3] = CStringGetTextDatum(dg_session_role());
-	values[4] = Int64GetDatum(entry);
-	dg_spi_execute("INSERT INTO deletion_guard.hold (hold_id, tenant, reason, held_at, held_by, ledger_id)"
-				   " VALUES ($1, $2, $3, now(), $4, $5)", 5, types, values, NULL);
+	dg_spi_execute("INSERT INTO deletion_guard.hold (hold_id, tenant, reason, held_at, held_by)"
+				   " VALUES ($1, $2, $3, now(), $4)", 4, types, values, NULL);
 	SPI_finish();
 	PG_RETURN_INT64(hold);
 }
@@ -115,10 +113,9 @@ require_active_hold(int64 hold)
 Datum
 dg_release_hold(PG_FUNCTION_ARGS)
 {
-	Oid			types[] = {INT8OID, TEXTOID, INT8OID};
-	Datum		values[3];
+	Oid			types[] = {INT8OID, TEXTOID};
+	Datum		values[2];
 	int64		hold;
-	int64		entry;
 	List	   *approvals;
 
 	PreventCommandIfReadOnly("release_hold()");
@@ -133,13 +130,11 @@ dg_release_hold(PG_FUNCTION_ARGS)
 	require_active_hold(hold);
 	approvals = dg_authorise(DG_TOKEN_ACT_RELEASE_HOLD, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
 							 releases_hold, &hold, "release_hold");
-	entry = dg_ledger_append("release_hold", psprintf("{\"hold\": " INT64_FORMAT "}", hold));
 	values[0] = Int64GetDatum(hold);
 	values[1] = CStringGetTextDatum(dg_session_role());
-	values[2] = Int64GetDatum(entry);
-	dg_spi_execute("UPDATE deletion_guard.hold SET released_at = now(), released_by = $2, ledger_id = $3"
-				   " WHERE hold_id = $1 AND released_at IS NULL", 3, types, values, NULL);
-	dg_approvals_use(approvals, entry);
+	dg_spi_execute("UPDATE deletion_guard.hold SET released_at = now(), released_by = $2"
+				   " WHERE hold_id = $1 AND released_at IS NULL", 2, types, values, NULL);
+	(void) dg_approvals_record(approvals, "release_hold", psprintf("{\"hold\": " INT64_FORMAT "}", hold));
 	SPI_finish();
 	PG_RETURN_VOID();
 }

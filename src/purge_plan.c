@@ -5,8 +5,8 @@
  * A plan's digest is what authorities sign. It is the SHA-256 of this canonical
  * text (see ledger_digest.c), all of it in UTF-8:
  *
- *		"deletion_guard plan 1", audience, request, tenant, tenant_name,
- *		number of parts, and for each part, by deletion and part:
+ *		"deletion_guard plan 1", audience, request, tenant, tenant_name (both
+ *		missing for rows without a tenant), number of parts, and for each part, by deletion and part:
  *		deletion, part, relation name, rows still in the bin
  *
  * Rows that are in the bin do not change, so a part with as many rows as before
@@ -17,7 +17,6 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
 #define MAX_DIFFERENCES 10
@@ -38,15 +37,10 @@
 	" FROM deletion_guard.deletion_part p" \
 	" JOIN deletion_guard.bin b ON b.bin_id = p.bin_id" \
 	" JOIN deletion_guard.deletion_record r ON r.deletion_id = p.deletion_id" \
-	" WHERE p.tenant = $1 AND p.rows > p.restored + p.purged AND r.deleted_at <= $2" \
-	" AND ($3 IS NULL OR b.relation = ANY ($3))" \
+	" WHERE (p.tenant = $1 OR $1 IS NULL AND p.tenant IS NULL)" \
+	" AND p.rows > p.restored + p.purged AND r.deleted_at <= $2" \
+	" AND ($3 IS NULL OR b.relation = ANY ($3) OR b.bin_table = ANY ($3))" \
 	" ORDER BY p.deletion_id, p.part"
-
-static void
-put_utf8(StringInfo buf, const char *value)
-{
-	dg_put_text(buf, pg_server_to_any(value, strlen(value), PG_UTF8));
-}
 
 static void
 plan_digest(DgPlan *plan, const DgRequest *request)
@@ -55,16 +49,16 @@ plan_digest(DgPlan *plan, const DgRequest *request)
 
 	initStringInfo(&buf);
 	dg_put_text(&buf, "deletion_guard plan 1");
-	put_utf8(&buf, dg_audience_text());
+	dg_put_utf8(&buf, dg_audience_text());
 	dg_put_int64(&buf, request->id);
-	put_utf8(&buf, request->tenant);
-	put_utf8(&buf, request->tenant_name);
+	dg_put_utf8(&buf, request->tenant);
+	dg_put_utf8(&buf, request->tenant_name);
 	dg_put_int64(&buf, plan->nparts);
 	for (int i = 0; i < plan->nparts; i++)
 	{
 		dg_put_int64(&buf, plan->parts[i].deletion);
 		dg_put_int64(&buf, plan->parts[i].part);
-		put_utf8(&buf, plan->parts[i].relation_name);
+		dg_put_utf8(&buf, plan->parts[i].relation_name);
 		dg_put_int64(&buf, plan->parts[i].rows);
 	}
 	dg_sha256(buf.data, buf.len, plan->digest);
@@ -93,9 +87,9 @@ DgPlan *
 dg_plan_make(const DgRequest *request)
 {
 	Oid			types[] = {TEXTOID, TIMESTAMPTZOID, REGCLASSARRAYOID};
-	Datum		values[] = {CStringGetTextDatum(request->tenant),
+	Datum		values[] = {request->tenant != NULL ? CStringGetTextDatum(request->tenant) : (Datum) 0,
 		TimestampTzGetDatum(request->deleted_before), request->relations};
-	char		nulls[] = {' ', ' ', request->all_relations ? 'n' : ' '};
+	char		nulls[] = {request->tenant != NULL ? ' ' : 'n', ' ', request->all_relations ? 'n' : ' '};
 	DgPlan	   *plan = palloc0(sizeof(DgPlan));
 
 	plan->nparts = dg_purge_select(PLAN_QUERY, 3, types, values, nulls);

@@ -4,11 +4,12 @@
  *
  * Every refusal has a SQLSTATE and a stable reason code. It is written to the
  * server's log before the error is raised, since the error takes everything
- * else back with it, and handed to a process of its own that counts it in the
- * table "refusal" and, once a day for the same refusal, makes an entry in the
- * ledger: a job that is refused every night does not flood it. Neither the record nor the error carries any part of a
- * token or a key; the statement, which may contain a token as a literal, is
- * kept out of both log entries.
+ * else back with it, and handed to a process of its own. That counts it in the
+ * table "refusal" and makes an entry in the ledger, once a day at most for the
+ * same refusal, so that a job which is refused every night does not flood it.
+ * Neither the record nor the error carries any part of a token or a key; the
+ * statement, which may contain a token as a literal, is kept out of both log
+ * entries.
  */
 #include "purge.h"
 
@@ -182,7 +183,6 @@ static void
 log_refusal(const DgRefusal *refusal, const char *act)
 {
 	int64		suppressed;
-
 	char	   *details;
 
 	if (already_logged(refusal, &suppressed))
@@ -228,7 +228,7 @@ dg_refusal_record(const char *details)
 				   " AND (recorded_at IS NULL OR recorded_at <= now() - interval '1 day')",
 				   1, types, values, NULL);
 	if (SPI_processed > 0)
-		(void) dg_ledger_append(DG_EVENT_REFUSAL, details);
+		dg_ledger_append(DG_EVENT_REFUSAL, details);
 	SPI_finish();
 }
 

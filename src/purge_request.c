@@ -11,6 +11,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -18,6 +19,7 @@
 #include "utils/lsyscache.h"
 
 PG_FUNCTION_INFO_V1(dg_request_purge);
+PG_FUNCTION_INFO_V1(dg_request_purge_without_tenant);
 PG_FUNCTION_INFO_V1(dg_withdraw_purge);
 
 /*
@@ -33,7 +35,7 @@ dg_request_find(int64 id)
 	bytea	   *digest;
 	bool		isnull;
 
-	if (dg_purge_select("SELECT request_id, tenant, coalesce(tenant_name, ''), coalesce(reason, ''),"
+	if (dg_purge_select("SELECT request_id, tenant, CASE WHEN tenant IS NOT NULL THEN coalesce(tenant_name, '') END, coalesce(reason, ''),"
 						" relations, deleted_before, rows, digest, state"
 						" FROM ONLY deletion_guard.purge_request_record WHERE request_id = $1",
 						1, types, values, NULL) == 0)
@@ -59,82 +61,133 @@ dg_request_find(int64 id)
  * ----------------------------------------------------------------------
  */
 
-/*
- * A text that a token must have room for, in UTF-8 as there.
- */
+static TimestampTz
+deleted_before(FunctionCallInfo fcinfo, int arg)
+{
+	if (PG_ARGISNULL(arg))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("deleted_before must not be null")));
+	return PG_GETARG_TIMESTAMPTZ(arg);
+}
+
 static void
 read_arguments(FunctionCallInfo fcinfo, DgRequest *request)
 {
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("tenant must not be null"),
+				 errhint("Rows that belong to no tenant are requested with deletion_guard.request_purge_without_tenant().")));
 	request->tenant = text_to_cstring(dg_required_text(fcinfo, 0, "tenant"));
 	request->reason = text_to_cstring(dg_required_text(fcinfo, 1, "reason"));
 	request->all_relations = PG_ARGISNULL(2);
 	if (!request->all_relations)
 		request->relations = PG_GETARG_DATUM(2);
-	if (PG_ARGISNULL(3))
+	request->deleted_before = deleted_before(fcinfo, 3);
+}
+
+/*
+ * The tables that a request without a tenant names, as in its token's claim
+ * "relations"; palloc'd.
+ */
+char *
+dg_request_relations(const DgRequest *request)
+{
+	ArrayType  *array = DatumGetArrayTypeP(request->relations);
+	Datum	   *elems;
+	bool	   *nulls;
+	int			nelems;
+	StringInfoData buf;
+
+	deconstruct_array(array, REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT, &elems, &nulls, &nelems);
+	initStringInfo(&buf);
+	for (int i = 0; i < nelems; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("relations must not contain nulls")));
+		appendStringInfo(&buf, "%s%s", i > 0 ? ", " : "", dg_relation_name(DatumGetObjectId(elems[i])));
+	}
+	return buf.data;
+}
+
+/*
+ * The tables of a request without a tenant: all must be named, and rows of each
+ * have been deleted.
+ */
+static void
+check_named_relations(const DgRequest *request)
+{
+	char	   *names = dg_request_relations(request);
+	Oid			types[] = {REGCLASSARRAYOID};
+	Datum		values[] = {request->relations};
+
+	if (*names == '\0')
 		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("deleted_before must not be null")));
-	request->deleted_before = PG_GETARG_TIMESTAMPTZ(3);
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("relations must not be empty"),
+				 errhint("Name each table whose rows without a tenant are to be purged.")));
+	if (strlen(pg_server_to_any(names, strlen(names), PG_UTF8)) > DG_TOKEN_MAX_RELATIONS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many tables for one request"),
+				 errdetail("A token has room for %d bytes of names.", DG_TOKEN_MAX_RELATIONS),
+				 errhint("Make several requests.")));
+	if (dg_purge_select("SELECT r FROM unnest($1) r WHERE NOT EXISTS (SELECT FROM deletion_guard.bin b"
+						" WHERE b.relation = r OR b.bin_table = r)", 1, types, values, NULL) > 0)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_NOTHING_TO_PURGE),
+				 errmsg("no row of table \"%s\" was ever deleted", dg_row_text(0, 1)),
+				 errhint("For a table that is gone, name its table in the bin; deletion_guard.bin lists them.")));
 }
 
 static void
 store_request(const DgRequest *request, const DgPlan *plan)
 {
 	Oid			types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, REGCLASSARRAYOID, TIMESTAMPTZOID,
-	TEXTOID, INT8OID, BYTEAOID, INT8OID};
-	Datum		values[10];
-	char		nulls[10];
+	TEXTOID, INT8OID, BYTEAOID};
+	Datum		values[9];
+	char		nulls[9];
 	char	   *digest = dg_hex(plan->digest, DG_DIGEST_SIZE);
-	int64		entry;
 
-	entry = dg_ledger_append("request_purge",
-							 psprintf("{\"request\": " INT64_FORMAT ", \"rows\": " INT64_FORMAT ", \"digest\": \"%s\"}",
-									  request->id, plan->rows, digest));
+	dg_ledger_append("request_purge",
+					 psprintf("{\"request\": " INT64_FORMAT ", \"rows\": " INT64_FORMAT ", \"digest\": \"%s\"}",
+							  request->id, plan->rows, digest));
 	memset(nulls, ' ', sizeof(nulls));
+	nulls[1] = nulls[2] = request->tenant == NULL ? 'n' : ' ';
 	nulls[4] = request->all_relations ? 'n' : ' ';
 	values[0] = Int64GetDatum(request->id);
-	values[1] = CStringGetTextDatum(request->tenant);
-	values[2] = CStringGetTextDatum(request->tenant_name);
+	values[1] = request->tenant == NULL ? (Datum) 0 : CStringGetTextDatum(request->tenant);
+	values[2] = request->tenant == NULL ? (Datum) 0 : CStringGetTextDatum(request->tenant_name);
 	values[3] = CStringGetTextDatum(request->reason);
 	values[4] = request->relations;
 	values[5] = TimestampTzGetDatum(request->deleted_before);
 	values[6] = CStringGetTextDatum(dg_session_role());
 	values[7] = Int64GetDatum(plan->rows);
 	values[8] = PointerGetDatum(dg_bytea(plan->digest, DG_DIGEST_SIZE));
-	values[9] = Int64GetDatum(entry);
 	dg_spi_execute("INSERT INTO deletion_guard.purge_request_record"
 				   " (request_id, tenant, tenant_name, reason, relations, deleted_before,"
-				   "  requested_at, requested_by, rows, digest, state, ledger_id)"
-				   " VALUES ($1, $2, $3, $4, $5, $6, now(), $7, $8, $9, 'open', $10)",
-				   10, types, values, nulls);
+				   "  requested_at, requested_by, rows, digest, state)"
+				   " VALUES ($1, $2, $3, $4, $5, $6, now(), $7, $8, $9, 'open')",
+				   9, types, values, nulls);
 	dg_plan_store(plan, request->id);
 }
 
 /*
- * Shows the plan and whatever stands against it. Notices only: the server's log
- * need not know the tenant's name.
+ * What stands against a purge of this very tenant.
  */
 static void
-show_plan(const DgRequest *request, const DgPlan *plan)
+show_tenant(const DgRequest *request, const DgPlan *plan)
 {
 	TimestampTz held_at;
 	int64		hold = dg_hold_active(request->tenant, &held_at);
 
-	ereport(NOTICE,
-			(errmsg("request %lld covers %lld rows of tenant \"%s\", named \"%s\"",
-					(long long) request->id, (long long) plan->rows, request->tenant, request->tenant_name),
-			 errdetail("%s", dg_plan_summary(plan))));
 	if (hold != 0)
 		ereport(NOTICE,
 				(errmsg("the tenant is on hold since %s", timestamptz_to_str(held_at)),
 				 errdetail("Nothing of it is purged until hold %lld is released.", (long long) hold)));
-	if (TIMESTAMP_IS_NOEND(plan->due_at))
-		ereport(NOTICE,
-				(errmsg("some of these rows are to be kept for ever"),
-				 errdetail("deletion_guard.retention was -1 or empty when they were deleted.")));
-	else if (plan->due_at > GetCurrentTimestamp())
-		ereport(NOTICE,
-				(errmsg("not all of these rows are due before %s", timestamptz_to_str(plan->due_at))));
 	for (int i = 0; i < plan->nparts; i++)
 	{
 		const char *name = plan->parts[i].tenant_name;
@@ -148,6 +201,31 @@ show_plan(const DgRequest *request, const DgPlan *plan)
 }
 
 /*
+ * Shows the plan and whatever stands against it. Notices only: the server's log
+ * need not know the tenant's name.
+ */
+static void
+show_plan(const DgRequest *request, const DgPlan *plan)
+{
+	ereport(NOTICE,
+			(request->tenant == NULL ?
+			 errmsg("request %lld covers %lld rows without a tenant",
+					(long long) request->id, (long long) plan->rows) :
+			 errmsg("request %lld covers %lld rows of tenant \"%s\", named \"%s\"",
+					(long long) request->id, (long long) plan->rows, request->tenant, request->tenant_name),
+			 errdetail("%s", dg_plan_summary(plan))));
+	if (TIMESTAMP_IS_NOEND(plan->due_at))
+		ereport(NOTICE,
+				(errmsg("some of these rows are to be kept for ever"),
+				 errdetail("deletion_guard.retention was -1 or empty when they were deleted.")));
+	else if (plan->due_at > GetCurrentTimestamp())
+		ereport(NOTICE,
+				(errmsg("not all of these rows are due before %s", timestamptz_to_str(plan->due_at))));
+	if (request->tenant != NULL)
+		show_tenant(request, plan);
+}
+
+/*
  * The claims to sign, as JSON.
  */
 static char *
@@ -157,10 +235,14 @@ request_claims(const DgRequest *request, const DgPlan *plan)
 
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "{\"act\": \"%s\", \"aud\": %s, \"request\": " INT64_FORMAT,
-					 dg_token_act_name(DG_TOKEN_ACT_PURGE), dg_json_string(dg_audience_text()), request->id);
-	appendStringInfo(&buf, ", \"tenant\": %s, \"tenant_name\": %s, \"reason\": %s",
-					 dg_json_string(request->tenant), dg_json_string(request->tenant_name),
-					 dg_json_string(request->reason));
+					 dg_token_act_name(request->tenant == NULL ? DG_TOKEN_ACT_PURGE_WITHOUT_TENANT : DG_TOKEN_ACT_PURGE),
+					 dg_json_string(dg_audience_text()), request->id);
+	if (request->tenant == NULL)
+		appendStringInfo(&buf, ", \"relations\": %s", dg_json_string(dg_request_relations(request)));
+	else
+		appendStringInfo(&buf, ", \"tenant\": %s, \"tenant_name\": %s",
+						 dg_json_string(request->tenant), dg_json_string(request->tenant_name));
+	appendStringInfo(&buf, ", \"reason\": %s", dg_json_string(request->reason));
 	appendStringInfo(&buf, ", \"rows\": " INT64_FORMAT ", \"digest\": \"%s\"}",
 					 plan->rows, dg_hex(plan->digest, DG_DIGEST_SIZE));
 	return buf.data;
@@ -171,9 +253,33 @@ refuse_empty(const DgRequest *request)
 {
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_NOTHING_TO_PURGE),
+			 request->tenant == NULL ?
+			 errmsg("the bin has no rows without a tenant that this request would cover") :
 			 errmsg("the bin has nothing of tenant \"%s\" that this request would cover", request->tenant),
 			 errdetail("Only what has been deleted can be purged; live rows never are."),
 			 errhint("The view deletion_guard.deletion_detail lists what was deleted; check relations and deleted_before.")));
+}
+
+/*
+ * Makes a request of which everything is known but what it covers. The caller
+ * is connected to SPI and holds the tenant's lock.
+ */
+static Datum
+make_request(DgRequest *request, MemoryContext context)
+{
+	DgPlan	   *plan;
+	Datum		claims;
+
+	request->id = dg_purge_next_id("purge_request_id_seq");
+	plan = dg_plan_make(request);
+	if (plan->nparts == 0)
+		refuse_empty(request);
+	store_request(request, plan);
+	dg_approvals_raise();
+	show_plan(request, plan);
+
+	claims = DirectFunctionCall1(jsonb_in, CStringGetDatum(request_claims(request, plan)));
+	return dg_row_result(context, claims, JSONBOID);
 }
 
 /*
@@ -186,7 +292,6 @@ dg_request_purge(PG_FUNCTION_ARGS)
 	MemoryContext caller = CurrentMemoryContext;
 	DgRequest	request = {0};
 	DgRefusal	refusal = {0};
-	DgPlan	   *plan;
 	Datum		claims;
 
 	PreventCommandIfReadOnly("request_purge()");
@@ -197,16 +302,39 @@ dg_request_purge(PG_FUNCTION_ARGS)
 	request.tenant_name = dg_tenant_name(request.tenant, &refusal);
 	if (request.tenant_name == NULL)
 		dg_refuse(&refusal, "request_purge");
-	request.id = dg_purge_next_id("purge_request_id_seq");
-	plan = dg_plan_make(&request);
-	if (plan->nparts == 0)
-		refuse_empty(&request);
-	store_request(&request, plan);
-	dg_approvals_raise();
-	show_plan(&request, plan);
+	claims = make_request(&request, caller);
+	SPI_finish();
+	PG_RETURN_DATUM(claims);
+}
 
-	claims = DirectFunctionCall1(jsonb_in, CStringGetDatum(request_claims(&request, plan)));
-	claims = dg_row_result(caller, claims, JSONBOID);
+/*
+ * request_purge_without_tenant(relations regclass[], reason text,
+ *								deleted_before timestamptz) -> jsonb
+ *
+ * A function of its own, and a token for an act of its own: no variable that
+ * happens to be empty turns a request for one tenant into this.
+ */
+Datum
+dg_request_purge_without_tenant(PG_FUNCTION_ARGS)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	DgRequest	request = {0};
+	Datum		claims;
+
+	PreventCommandIfReadOnly("request_purge_without_tenant()");
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("relations must not be null"),
+				 errhint("Name each table whose rows without a tenant are to be purged.")));
+	request.relations = PG_GETARG_DATUM(0);
+	request.reason = text_to_cstring(dg_required_text(fcinfo, 1, "reason"));
+	request.deleted_before = deleted_before(fcinfo, 2);
+
+	SPI_connect();
+	check_named_relations(&request);
+	dg_lock_tenant(DG_NO_TENANT);
+	claims = make_request(&request, caller);
 	SPI_finish();
 	PG_RETURN_DATUM(claims);
 }
@@ -223,8 +351,8 @@ Datum
 dg_withdraw_purge(PG_FUNCTION_ARGS)
 {
 	int64		id = PG_GETARG_INT64(0);
-	Oid			types[] = {INT8OID, TEXTOID, INT8OID};
-	Datum		values[3];
+	Oid			types[] = {INT8OID, TEXTOID};
+	Datum		values[2];
 	DgRequest  *request;
 
 	PreventCommandIfReadOnly("withdraw_purge()");
@@ -232,7 +360,7 @@ dg_withdraw_purge(PG_FUNCTION_ARGS)
 	request = dg_request_find(id);
 	if (request != NULL)
 	{
-		dg_lock_tenant(request->tenant);
+		dg_lock_tenant(request->tenant != NULL ? request->tenant : DG_NO_TENANT);
 		request = dg_request_find(id);
 	}
 	if (request == NULL || strcmp(request->state, "open") != 0)
@@ -242,10 +370,10 @@ dg_withdraw_purge(PG_FUNCTION_ARGS)
 				 errhint("The view deletion_guard.purge_request lists requests.")));
 	values[0] = Int64GetDatum(id);
 	values[1] = CStringGetTextDatum(dg_session_role());
-	values[2] = Int64GetDatum(dg_ledger_append("withdraw_purge", psprintf("{\"request\": " INT64_FORMAT "}", id)));
+	dg_ledger_append("withdraw_purge", psprintf("{\"request\": " INT64_FORMAT "}", id));
 	dg_spi_execute("UPDATE deletion_guard.purge_request_record"
-				   " SET state = 'withdrawn', closed_at = now(), closed_by = $2, ledger_id = $3"
-				   " WHERE request_id = $1", 3, types, values, NULL);
+				   " SET state = 'withdrawn', closed_at = now(), closed_by = $2"
+				   " WHERE request_id = $1", 2, types, values, NULL);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -449,10 +449,9 @@ scrub_table(Oid relid, int step)
 	if (name != NULL)
 	{
 		report_phase(relid, "vacuum");
-		snprintf(sql, sizeof(sql), relkind == RELKIND_PARTITIONED_TABLE || step > 1 ? "ANALYZE %s" :
+		snprintf(sql, sizeof(sql), step > 1 ? "VACUUM (DISABLE_PAGE_SKIPPING) %s" :
+				 relkind == RELKIND_PARTITIONED_TABLE ? "ANALYZE %s" :
 				 "VACUUM (ANALYZE, INDEX_CLEANUP ON, DISABLE_PAGE_SKIPPING) %s", name);
-		if (step > 1)
-			snprintf(sql, sizeof(sql), "VACUUM (DISABLE_PAGE_SKIPPING) %s", name);
 		run(sql);
 		if (step == 1 && relkind == RELKIND_RELATION)
 		{

@@ -118,9 +118,18 @@ look_up_columns(DgPurgeSubtract *subtract, PurgedTable *table, Datum key_columns
 	}
 }
 
+static bool
+is_digest_of(const uint8 *tenant_digest, const uint8 *salt, const char *tenant)
+{
+	uint8		digest[DG_DIGEST_SIZE];
+
+	dg_salted_digest(salt, tenant, digest);
+	return memcmp(digest, tenant_digest, DG_DIGEST_SIZE) == 0;
+}
+
 /*
  * Is the purge's tenant, known by a salted digest only, one of these? Any is,
- * where no list is given.
+ * where no list is given. Rows that had no tenant may come along with any.
  */
 static bool
 concerns_tenants(const uint8 *salt, const uint8 *tenant_digest, List *tenants)
@@ -129,13 +138,10 @@ concerns_tenants(const uint8 *salt, const uint8 *tenant_digest, List *tenants)
 
 	foreach(lc, tenants)
 	{
-		uint8		digest[DG_DIGEST_SIZE];
-
-		dg_salted_digest(salt, lfirst(lc), digest);
-		if (memcmp(digest, tenant_digest, DG_DIGEST_SIZE) == 0)
+		if (is_digest_of(tenant_digest, salt, lfirst(lc)))
 			return true;
 	}
-	return tenants == NIL;
+	return tenants == NIL || is_digest_of(tenant_digest, salt, NULL);
 }
 
 static const uint8 *

@@ -58,7 +58,8 @@ static bool
 find_live(const DgTenantTable *tenants, const char *tenant, char **name)
 {
 	char	   *key = pstrdup(NameStr(tenants->key_column));
-	char	   *name_column = pstrdup(NameStr(tenants->name_column));
+	char	   *name_column = NameStr(tenants->name_column)[0] == '\0' ? "NULL" :
+		psprintf("t.%s", quote_identifier(NameStr(tenants->name_column)));
 	Oid			relid = tenants->relid;
 	Oid			types[] = {getBaseType(get_atttype(relid, get_attnum(relid, key))), TEXTOID};
 	Datum		values[] = {(Datum) 0, CStringGetTextDatum(tenant)};
@@ -68,11 +69,11 @@ find_live(const DgTenantTable *tenants, const char *tenant, char **name)
 	if (!dg_tenant_read_key(relid, types[0], tenant, &values[0]))
 		return false;
 	nestlevel = dg_canonical_output_begin();
-	dg_spi_select_as_owner(relid,
-						   psprintf("SELECT format('%%s', t.%s) FROM %s t WHERE %sformat('%%s', t.%s) = $2",
-									quote_identifier(name_column), dg_relation_name(relid),
-									key_condition(types[0], key), quote_identifier(key)),
-						   2, types, values, NULL, GetLatestSnapshot(), 2);
+	dg_spi_query_as_owner(relid,
+						  psprintf("SELECT format('%%s', %s) FROM %s t WHERE %sformat('%%s', t.%s) = $2 LIMIT 2",
+								   name_column, dg_relation_name(relid),
+								   key_condition(types[0], key), quote_identifier(key)),
+						  2, types, values, GetLatestSnapshot());
 	AtEOXact_GUC(true, nestlevel);
 	found = (int) SPI_processed;
 	if (found > 1)
@@ -83,6 +84,19 @@ find_live(const DgTenantTable *tenants, const char *tenant, char **name)
 	if (found == 1)
 		*name = dg_row_text(0, 1);
 	return found == 1;
+}
+
+/*
+ * Is it among the live tenants? Where no table lists them, none is known to be.
+ */
+bool
+dg_tenant_is_live(const char *tenant)
+{
+	const DgTenantTable *tenants = dg_tenant_table();
+	char	   *name;
+
+	return OidIsValid(tenants->relid) && get_rel_name(tenants->relid) != NULL &&
+		find_live(tenants, tenant, &name);
 }
 
 /*

@@ -64,7 +64,9 @@ dg_unguard_table(PG_FUNCTION_ARGS)
 	dg_guard_require_owner(relid);
 	approvals = authorise(PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
 						  dg_relation_name(relid), "unguard_table");
-	dg_approvals_use(approvals, dg_guard_remove(relid));
+	dg_guard_remove(relid);
+	dg_approvals_record(approvals, "unguard_table",
+						psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -82,7 +84,7 @@ dg_allow_drop(PG_FUNCTION_ARGS)
 	SPI_connect();
 	dg_require_extension_owner("drop deletion_guard");
 	approvals = authorise(PG_ARGISNULL(0) ? NULL : PG_GETARG_ARRAYTYPE_P(0), EXTENSION_CLAIM, "allow_drop");
-	dg_approvals_use(approvals, dg_ledger_append("allow_drop", "{}"));
+	dg_approvals_record(approvals, "allow_drop", "{}");
 	SPI_finish();
 	ereport(LOG,
 			(errmsg("deletion_guard may be dropped by this transaction"),

@@ -132,7 +132,7 @@ put_report(ReturnSetInfo *rsinfo, const DgRestore *call)
 	{
 		DgLeftAlone *left = lfirst(lc);
 
-		if (!OidIsValid(left->relid) || !is_destination(call, left->relid))
+		if (!OidIsValid(left->relid) || left->always || !is_destination(call, left->relid))
 			put_line(rsinfo, left->relid, NULL, NULL, left->problem);
 	}
 }

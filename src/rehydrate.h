@@ -11,6 +11,8 @@
  *	rehydrate_finder	tells a row's tenant: by a column, or by a path of
  *						foreign keys whose parents were read before
  *	rehydrate_keymap	keys to tenants, in as many rows as there are
+ *	rehydrate_types		reads values as the types that they had in the archive,
+ *						where these are not the live ones
  *	rehydrate_read		reads one table and hands the tenants' rows to whoever
  *						wants them: the row writer, or a comparison
  */
@@ -161,6 +163,8 @@ extern void dg_mapping_check_used(List *mapping);
 
 /* rehydrate_plan.c */
 
+typedef struct DgSourceTypes DgSourceTypes;
+
 /* A table of the archive that holds rows of tenants. */
 typedef struct DgSource
 {
@@ -175,6 +179,7 @@ typedef struct DgSource
 	int			nfields;		/* of a row */
 	int			ncolumns;		/* of them that are not left out */
 	DgSourceColumn *columns;	/* under their live names */
+	DgSourceTypes *types;		/* NULL: not looked at yet */
 	int		   *fields;			/* where they are in a row */
 } DgSource;
 
@@ -191,6 +196,7 @@ typedef struct DgLeftAlone
 {
 	Oid			relid;			/* InvalidOid: there is no such table */
 	char	   *problem;
+	bool		always;			/* told even if rows of the table were restored */
 } DgLeftAlone;
 
 typedef struct DgRehydratePlan
@@ -209,6 +215,10 @@ extern List *dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid);
 extern bool dg_source_find_columns(const DgSource *source, int ncolumns, const char **columns,
 								   int *fields);
 extern char *dg_tenant_source_text(Oid relid);
+
+/* rehydrate_types.c */
+extern void dg_source_set_types(const DgRehydrateArchive *archive, DgSource *source);
+extern void dg_source_read_values(const DgSource *source, Datum *values, const bool *nulls);
 
 /* rehydrate_read.c */
 extern int	dg_rehydrate_settings(void);
@@ -232,8 +242,6 @@ extern void dg_rehydrate_read_column(DgRehydrateArchive *archive, Oid relid, con
 
 /* rehydrate_referenced.c */
 typedef struct DgReferences DgReferences;
-
-extern bool dg_fkey_is_part(const ForeignKeyCacheInfo *fkey);
 
 extern DgReferences *dg_references_begin(DgRehydrateArchive *archive, DgRehydratePlan *plan);
 extern void dg_references_note(DgReferences *references, const DgSource *source, Datum *values, bool *nulls);

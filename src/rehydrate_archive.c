@@ -43,7 +43,7 @@ static const struct
 	{DG_ARCHIVE_UNREADABLE, ERRCODE_IO_ERROR,
 	"The user that the server runs as must be able to read the file, and search its directories."},
 	{DG_ARCHIVE_NOT_AN_ARCHIVE, DG_ERRCODE_NOT_AN_ARCHIVE,
-	"Give a file or directory that pg_dump wrote, in custom, directory, tar or plain format."},
+	"Give what pg_dump wrote, in any of its formats; undo what was done to it afterwards, unless that was gzip, lz4 or zstd."},
 	{DG_ARCHIVE_VERSION_NEWER, DG_ERRCODE_ARCHIVE_VERSION,
 	"Use a newer deletion_guard, or convert it with that pg_restore's -f option into a plain dump."},
 	{DG_ARCHIVE_VERSION_OLDER, DG_ERRCODE_ARCHIVE_VERSION,
@@ -305,8 +305,7 @@ put_table(ReturnSetInfo *rsinfo, const DgRehydrateArchive *archive, const DgArch
 }
 
 /*
- * The columns of INSERT statements without a list are known from the first of
- * them only, where the archive does not have the table's definition.
+ * The columns of INSERT statements are known from the first of them.
  */
 static void
 complete_tables(DgRehydrateArchive *archive)
@@ -319,7 +318,7 @@ complete_tables(DgRehydrateArchive *archive)
 	{
 		DgArchiveRows *rows;
 
-		if (dg_archive_table(archive->archive, i)->has_columns)
+		if (dg_archive_table(archive->archive, i)->form == DG_ARCHIVE_COPY)
 			continue;
 		rows = dg_archive_rows_open(archive->archive, i, &error);
 		if (rows == NULL)

@@ -11,10 +11,14 @@
  * Of each row only two hashes are kept, in sorts that spill to disk, so that
  * memory does not grow with the tenants. A hash is of 64 bits.
  *
+ * Rows of the archive that were purged, and are not live, are counted apart:
+ * they are missing on purpose (see purge_subtract.c).
+ *
  * Live rows are read with the caller's privileges, row security included.
  */
 #include "rehydrate.h"
 #include "guard.h"
+#include "purge.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -43,13 +47,15 @@ PG_FUNCTION_INFO_V1(dg_compare_tenants);
 #define Anum_tenant		1
 #define Anum_key		2
 #define Anum_content	3
-#define Natts_row		3
+#define Anum_purged		4
+#define Natts_row		4
 
 typedef struct Row
 {
 	int			tenant;
 	int64		key;
 	int64		content;
+	bool		purged;
 } Row;
 
 /* How a column is hashed. */
@@ -75,9 +81,11 @@ typedef struct Table
 	EState	   *estate;			/* for the map's expressions */
 	TupleTableSlot *slot;		/* a row of the archive, as a live one */
 	Tuplesortstate *archive_rows;
+	DgPurgeSubtract *subtract;	/* knows rows that were purged */
 	int64	   *only_in_archive;	/* by tenant, like the rest */
 	int64	   *only_live;
 	int64	   *different;
+	int64	   *purged;			/* else only in the archive */
 	int64	   *in_archive;
 	int64	   *live;
 } Table;
@@ -177,7 +185,7 @@ begin_sort(Compare *compare, int memory)
 	Oid			collations[] = {InvalidOid, InvalidOid, InvalidOid};
 	bool		nulls_first[] = {false, false, false};
 
-	return tuplesort_begin_heap(compare->row_desc, Natts_row, attnums, operators, collations,
+	return tuplesort_begin_heap(compare->row_desc, lengthof(attnums), attnums, operators, collations,
 								nulls_first, memory, NULL, TUPLESORT_NONE);
 }
 
@@ -201,12 +209,16 @@ table_of(Compare *compare, DgSource *source)
 	table->natts = RelationGetDescr(table->rel)->natts;
 	describe_columns(table, source);
 	find_key(table);
+	table->subtract = dg_purge_subtract_begin(table->relid, RelationGetDescr(table->rel),
+											  compare->plan->tenants->exact ?
+											  dg_tenant_list(compare->plan->tenants) : NIL);
 	table->estate = CreateExecutorState();
 	table->slot = MakeSingleTupleTableSlot(RelationGetDescr(table->rel), &TTSOpsVirtual);
 	table->archive_rows = begin_sort(compare, Max(work_mem / list_length(compare->plan->targets), 64));
 	table->only_in_archive = palloc0(sizeof(int64) * ntenants);
 	table->only_live = palloc0(sizeof(int64) * ntenants);
 	table->different = palloc0(sizeof(int64) * ntenants);
+	table->purged = palloc0(sizeof(int64) * ntenants);
 	table->in_archive = palloc0(sizeof(int64) * ntenants);
 	table->live = palloc0(sizeof(int64) * ntenants);
 	compare->tables = lappend(compare->tables, table);
@@ -222,6 +234,7 @@ map_source(Compare *compare, DgSource *source)
 	Mapping    *mapping = palloc0(sizeof(Mapping));
 	DgSourceColumn *columns = palloc(sizeof(DgSourceColumn) * (source->ncolumns + 1));
 
+	dg_source_set_types(compare->archive, source);
 	mapping->table = table_of(compare, source);
 	mapping->kept = palloc(sizeof(int) * (source->ncolumns + 1));
 	mapping->values = palloc(sizeof(Datum) * (source->ncolumns + 1));
@@ -310,6 +323,7 @@ put_row(Compare *compare, Tuplesortstate *sort, const Row *row)
 	slot->tts_values[Anum_tenant - 1] = Int32GetDatum(row->tenant);
 	slot->tts_values[Anum_key - 1] = Int64GetDatum(row->key);
 	slot->tts_values[Anum_content - 1] = Int64GetDatum(row->content);
+	slot->tts_values[Anum_purged - 1] = BoolGetDatum(row->purged);
 	ExecStoreVirtualTuple(slot);
 	tuplesort_puttupleslot(sort, slot);
 }
@@ -323,6 +337,7 @@ get_row(Tuplesortstate *sort, TupleTableSlot *slot, Row *row)
 	row->tenant = DatumGetInt32(slot->tts_values[Anum_tenant - 1]);
 	row->key = DatumGetInt64(slot->tts_values[Anum_key - 1]);
 	row->content = DatumGetInt64(slot->tts_values[Anum_content - 1]);
+	row->purged = DatumGetBool(slot->tts_values[Anum_purged - 1]);
 	return true;
 }
 
@@ -339,6 +354,7 @@ take_archive_row(void *arg, DgSource *source, int tenant, Datum *values, bool *n
 	Row			row = {tenant};
 	MemoryContext old;
 
+	dg_source_read_values(source, values, nulls);
 	for (int i = 0; i < mapping->nkept; i++)
 	{
 		mapping->values[i] = values[mapping->kept[i]];
@@ -347,6 +363,7 @@ take_archive_row(void *arg, DgSource *source, int tenant, Datum *values, bool *n
 	old = MemoryContextSwitchTo(econtext->ecxt_per_tuple_memory);
 	dg_rows_map_apply(mapping->map, econtext, mapping->values, mapping->nulls, table->slot);
 	hash_row(compare, table, table->slot, &row);
+	row.purged = dg_purge_of_row(table->subtract, table->slot) != 0;
 	put_row(compare, table->archive_rows, &row);
 	ExecClearTuple(table->slot);
 	MemoryContextSwitchTo(old);
@@ -465,7 +482,9 @@ count_differences(Compare *compare, Table *table)
 		int			order = !more_archived ? 1 : !more_live ? -1 : compare_keys(&archived, &live);
 
 		CHECK_FOR_INTERRUPTS();
-		if (order < 0)
+		if (order < 0 && archived.purged)
+			table->purged[archived.tenant]++;
+		else if (order < 0)
 			table->only_in_archive[archived.tenant]++;
 		else if (order > 0)
 			table->only_live[live.tenant]++;
@@ -486,8 +505,8 @@ put_differences(ReturnSetInfo *rsinfo, const Compare *compare, const Table *tabl
 {
 	for (int i = 0; i < compare->plan->tenants->n; i++)
 	{
-		Datum		values[7];
-		bool		nulls[7] = {false};
+		Datum		values[8];
+		bool		nulls[8] = {false};
 		int			n = 0;
 
 		values[n++] = ObjectIdGetDatum(table->relid);
@@ -498,6 +517,7 @@ put_differences(ReturnSetInfo *rsinfo, const Compare *compare, const Table *tabl
 		values[n++] = Int64GetDatum(table->only_in_archive[i]);
 		values[n++] = Int64GetDatum(table->only_live[i]);
 		values[n++] = Int64GetDatum(table->different[i]);
+		values[n++] = Int64GetDatum(table->purged[i]);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 }
@@ -511,6 +531,7 @@ begin_compare(Compare *compare)
 	TupleDescInitEntry(compare->row_desc, Anum_tenant, "tenant", INT4OID, -1, 0);
 	TupleDescInitEntry(compare->row_desc, Anum_key, "key", INT8OID, -1, 0);
 	TupleDescInitEntry(compare->row_desc, Anum_content, "content", INT8OID, -1, 0);
+	TupleDescInitEntry(compare->row_desc, Anum_purged, "purged", BOOLOID, -1, 0);
 	compare->row_slot = MakeSingleTupleTableSlot(compare->row_desc, &TTSOpsVirtual);
 	initStringInfo(&compare->buf);
 	compare->mappings = palloc0(sizeof(Mapping *) * dg_archive_table_count(compare->archive->archive));
@@ -593,8 +614,7 @@ dg_compare_copies(DgRestore *call)
 				continue;
 			table->copy = destination->written;
 			count_differences(&compare, table);
-			destination->differences = table->only_in_archive[0] - destination->counts[0].purged +
-				table->only_live[0] + table->different[0];
+			destination->differences = table->only_in_archive[0] + table->only_live[0] + table->different[0];
 		}
 	}
 	end_compare(&compare);

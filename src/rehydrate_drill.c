@@ -188,18 +188,15 @@ static void
 check_references(Drill *drill, const DgDestination *destination)
 {
 	Relation	rel = table_open(destination->relid, AccessShareLock);
-	List	   *fkeys = copyObject(RelationGetFKeyList(rel));
+	List	   *fkeys = dg_foreign_keys(rel);
 	ListCell   *lc;
 
 	table_close(rel, NoLock);
 	foreach(lc, fkeys)
 	{
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
-		int64		orphans;
+		int64		orphans = count_orphans(drill, fkey, destination->written);
 
-		if (dg_fkey_is_part(fkey))
-			continue;
-		orphans = count_orphans(drill, fkey, destination->written);
 		if (orphans > 0 && drill->problem == NULL)
 			drill->problem = psprintf("%lld rows of %s refer to rows of %s that are neither in the archive, as this tenant's, nor live",
 									  (long long) orphans, dg_relation_name(destination->relid),

@@ -16,8 +16,13 @@
 #include "rehydrate.h"
 #include "guard.h"
 
+#include "access/table.h"
 #include "catalog/partition.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -132,8 +137,9 @@ dg_source_find_columns(const DgSource *source, int ncolumns, const char **column
 
 /*
  * Finds out the columns of a table. The first statement tells those of INSERTs,
- * unless it has no list of them; then only the table's definition could. Sets
- * *empty if they stay unknown because there are no rows.
+ * whatever the table's definition says; only one without a list of them leaves
+ * it to the definition. Sets *empty if they stay unknown because there are no
+ * rows.
  */
 static bool
 complete_columns(DgRehydrateArchive *archive, const DgArchiveTable *table, int index, bool *empty)
@@ -143,7 +149,7 @@ complete_columns(DgRehydrateArchive *archive, const DgArchiveTable *table, int i
 	int			rc;
 
 	*empty = false;
-	if (table->has_columns)
+	if (table->form == DG_ARCHIVE_COPY && table->has_columns)
 		return true;
 	archive->rows = dg_archive_rows_open(archive->archive, index, &error);
 	if (archive->rows == NULL)
@@ -321,6 +327,42 @@ check_tenant_known(const DgSource *source)
 	}
 }
 
+/*
+ * For messages: "; it is of database "x"", if that is another one.
+ */
+static char *
+of_database(const DgRehydrateArchive *archive)
+{
+	char	   *database = dg_rehydrate_text(archive, archive->info->database);
+
+	if (database[0] == '\0' || strcmp(database, get_database_name(MyDatabaseId)) == 0)
+		return "";
+	return psprintf("; it is of database \"%s\"", database);
+}
+
+/*
+ * Columns that may refer to large objects, which are nobody's.
+ */
+static void
+note_large_objects(DgRehydratePlan *plan, Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped || getBaseType(att->atttypid) != OIDOID)
+			continue;
+		leave_alone(plan, relid,
+					psprintf("the archive has large objects, which are not restored; column %s comes back as it was, what it refers to does not",
+							 quote_identifier(NameStr(att->attname))));
+		((DgLeftAlone *) llast(plan->left_alone))->always = true;
+	}
+	table_close(rel, AccessShareLock);
+}
+
 static void
 choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relations)
 {
@@ -336,13 +378,22 @@ choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relatio
 		if (!source->wanted)
 			continue;
 		check_tenant_known(source);
+		if (archive->info->large_objects && !list_member_oid(plan->targets, source->target))
+			note_large_objects(plan, source->target);
 		plan->targets = list_append_unique_oid(plan->targets, source->target);
 	}
+	if (plan->targets == NIL && dg_archive_table_count(archive->archive) == 0)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_TENANT_NOT_IN_ARCHIVE),
+				 errmsg("archive \"%s\" has no rows", archive->path),
+				 errdetail("It has no data of any table%s.", of_database(archive)),
+				 errhint("It may have been made with --schema-only or --section=pre-data, or be of an empty database. Take another one.")));
 	if (plan->targets == NIL)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_TENANT_NOT_IN_ARCHIVE),
 				 errmsg("archive \"%s\" has no table that holds tenants' rows", archive->path),
-				 errdetail("None of its tables has the name of a table that is guarded here with a tenant column or path."),
+				 errdetail("None of its tables has the name of a table that is guarded here with a tenant column or path%s.",
+						   of_database(archive)),
 				 errhint("deletion_guard.archive_contents() lists its tables. Guard the tables that hold tenants' rows.")));
 }
 
@@ -534,6 +585,25 @@ dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid)
 }
 
 /*
+ * That the archive is of a database with another name may be right, or the
+ * mistake of a long night. Told once for an archive and a session, not for each
+ * of many calls.
+ */
+static void
+tell_database(const DgRehydrateArchive *archive)
+{
+	static uint32 told = 0;
+	uint32		hash = string_hash(archive->path, strlen(archive->path) + 1);
+
+	if (of_database(archive)[0] == '\0' || told == hash)
+		return;
+	told = hash;
+	ereport(NOTICE,
+			(errmsg("archive \"%s\" is of database \"%s\"", archive->path,
+					dg_rehydrate_text(archive, archive->info->database))));
+}
+
+/*
  * Plans a call. relations is a list of OIDs, NIL for all; mapping one of
  * DgTableMapping. The plan is in the current memory context.
  */
@@ -544,6 +614,7 @@ dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants, List *relatio
 	ListCell   *lc;
 
 	plan->tenants = tenants;
+	tell_database(archive);
 	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
 	{
 		DgSource   *source = is_ours(dg_archive_table(archive->archive, i)) ? NULL :

@@ -15,13 +15,11 @@
 
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 
 /* One foreign key to a shared table. */
 typedef struct Reference
@@ -145,30 +143,13 @@ columns_in(const DgSource *source, int n, const char **names)
 }
 
 /*
- * Is a key only the part of another that names a partition?
- */
-bool
-dg_fkey_is_part(const ForeignKeyCacheInfo *fkey)
-{
-	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(fkey->conoid));
-	bool		result;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for constraint %u", fkey->conoid);
-	result = OidIsValid(((Form_pg_constraint) GETSTRUCT(tuple))->conparentid) &&
-		get_rel_relispartition(fkey->confrelid);
-	ReleaseSysCache(tuple);
-	return result;
-}
-
-/*
  * The foreign keys of a source's table to shared tables.
  */
 static List *
 find_referring(DgReferences *references, const DgSource *source)
 {
 	Relation	rel = table_open(source->target, AccessShareLock);
-	List	   *fkeys = copyObject(RelationGetFKeyList(rel));
+	List	   *fkeys = dg_foreign_keys(rel);
 	List	   *found = NIL;
 	ListCell   *lc;
 
@@ -178,7 +159,7 @@ find_referring(DgReferences *references, const DgSource *source)
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
 		Referring  *referring;
 
-		if (dg_fkey_is_part(fkey) || dg_tenant_source_text(fkey->confrelid) != NULL)
+		if (dg_tenant_source_text(fkey->confrelid) != NULL)
 			continue;
 		referring = palloc(sizeof(Referring));
 		referring->reference = reference_of(references, fkey);
@@ -297,7 +278,8 @@ find_missing(DgReferences *references, Reference *reference)
 		types[i] = TEXTARRAYOID;
 		values[i] = text_array(reference->pending, i);
 	}
-	dg_spi_execute_as_owner(reference->fkey->confrelid, missing_query(reference->fkey), n, types, values);
+	dg_spi_query_as_owner(reference->fkey->confrelid, missing_query(reference->fkey), n, types, values,
+						  InvalidSnapshot);
 	missing = SPI_processed > 0;
 	if (missing)
 	{

@@ -95,6 +95,7 @@ open_target(DgRestore *call, DgSource *source)
 	MemoryContext old = MemoryContextSwitchTo(call->context);
 	DgDestination *destination = destination_of(call, source->target);
 
+	dg_source_set_types(call->archive, source);
 	call->by_source[source->index] = destination;
 	call->targets[source->index] = dg_rows_writer_target(call->writer, destination->written,
 														 source->columns, source->ncolumns);
@@ -149,6 +150,7 @@ write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
 	if (call->references != NULL)
 		dg_references_note(call->references, source, values, nulls);
 	count->found++;
+	dg_source_read_values(source, values, nulls);
 	dg_rows_writer_tag(call->targets[source->index], tenant);
 	switch (dg_rows_writer_put(call->targets[source->index], values, nulls))
 	{
@@ -364,7 +366,7 @@ some_tenant_is_live(DgRestore *call)
 	dg_finder_live_query(dg_finder_get(&call->plan->finders, tenant_table, NIL, call->plan->tenants),
 						 &call->plan->finders, call->plan->tenants, "1", &query);
 	SPI_connect();
-	dg_spi_execute_as_owner(tenant_table, psprintf("%s LIMIT 1", query.sql), 1, &query.type, &query.tenants);
+	dg_spi_query_as_owner(tenant_table, psprintf("%s LIMIT 1", query.sql), 1, &query.type, &query.tenants, InvalidSnapshot);
 	found = SPI_processed > 0;
 	SPI_finish();
 	return found;

@@ -26,9 +26,9 @@ typedef enum DgRowOutcome
 	DG_ROW_RESTORED,
 	DG_ROW_IDENTICAL,			/* a live row has the same key and content */
 	DG_ROW_SKIPPED,				/* a different live row has the key */
+	DG_ROW_CONFLICT,			/* the same, and the whole call will fail */
 	DG_ROW_REFUSED,				/* by the caller's DgRowsRefuse */
-	DG_ROW_SUPPRESSED,			/* by a trigger of the application */
-	DG_ROW_CONFLICT				/* the same, and the whole call will fail */
+	DG_ROW_SUPPRESSED			/* by a trigger of the application */
 } DgRowOutcome;
 
 /* A column as the source has it. */
@@ -39,6 +39,13 @@ typedef struct DgSourceColumn
 	int32		typmod;
 } DgSourceColumn;
 
+/* rows_convert.c */
+typedef struct DgRowsConversion DgRowsConversion;
+
+extern DgRowsConversion *dg_rows_conversion_make(Form_pg_attribute att, const DgSourceColumn *source);
+extern Datum dg_rows_conversion_apply(DgRowsConversion *conversion, ExprContext *econtext,
+									  Datum value, bool *isnull, bool visible);
+
 /* rows_map.c */
 typedef struct DgRowsMap DgRowsMap;
 
@@ -46,6 +53,18 @@ extern DgRowsMap *dg_rows_map_make(Relation rel, const DgSourceColumn *columns, 
 extern void dg_rows_map_apply(DgRowsMap *map, ExprContext *econtext,
 							  Datum *values, bool *nulls, TupleTableSlot *slot);
 extern void dg_rows_map_context(void *arg);
+
+/* rows_role.c */
+typedef struct DgRowsRole
+{
+	Oid			owner;			/* of the table; InvalidOid: its code runs as the caller */
+	Oid			caller;
+	int			sec_context;
+} DgRowsRole;
+
+extern DgRowsRole dg_rows_role(Relation rel);
+extern void dg_rows_as_owner(const DgRowsRole *role);
+extern void dg_rows_as_caller(const DgRowsRole *role);
 
 /* rows_target.c */
 extern QueryDesc *dg_rows_open_insert(Relation rel);
@@ -67,6 +86,7 @@ extern bool dg_rows_pending_add(DgRowsPending *pending, ResultRelInfo *rri, ESta
 extern void dg_rows_pending_reset(DgRowsPending *pending);
 
 /* rows_update.c */
+extern void dg_rows_require_update(Relation rel);
 extern bool dg_rows_same_keys(Relation rel, TupleTableSlot *a, TupleTableSlot *b);
 extern void dg_rows_update(ResultRelInfo *rri, EState *estate, ItemPointer tid, TupleTableSlot *slot);
 
@@ -76,6 +96,7 @@ typedef struct DgRowsForeignKeys DgRowsForeignKeys;
 extern DgRowsForeignKeys *dg_rows_fkeys_begin(void);
 extern List *dg_rows_fkeys_add(DgRowsForeignKeys *fkeys, Relation rel);
 extern void dg_rows_fkeys_note(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slot);
+extern void dg_rows_fkeys_change(DgRowsForeignKeys *fkeys, Oid relid);
 extern void dg_rows_fkeys_hint(DgRowsForeignKeys *fkeys, const char *hint);
 extern void dg_rows_fkeys_check(DgRowsForeignKeys *fkeys);
 
@@ -119,6 +140,7 @@ extern DgRowOutcome dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool
 extern bool dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 								  const AttrNumber *attnums, const Datum *values,
 								  const bool *nulls, int n);
+extern Datum dg_rows_writer_read(DgRowsTarget *target, AttrNumber attnum, char *text);
 extern void dg_rows_writer_flush(DgRowsWriter *writer);
 extern void dg_rows_writer_hint(DgRowsWriter *writer, const char *hint);
 extern void dg_rows_writer_end(DgRowsWriter *writer);

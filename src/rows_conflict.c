@@ -11,7 +11,9 @@
 
 #include "access/genam.h"
 #include "access/table.h"
+#include "access/sysattr.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/index.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -74,7 +76,7 @@ same_content(TupleTableSlot *a, TupleTableSlot *b)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (att->attisdropped || att->attgenerated == 'v')
+		if (att->attisdropped || att->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
 			continue;
 		if (a->tts_isnull[i] != b->tts_isnull[i])
 			return false;
@@ -86,27 +88,52 @@ same_content(TupleTableSlot *a, TupleTableSlot *b)
 }
 
 /*
- * "(id)=(5) of issue_pkey", palloc'd; without the values where the caller may
- * not see them.
+ * "(id)=(5)" of a row by one of the table's open indexes, palloc'd; NULL where
+ * the caller may not see it.
  */
 static char *
-describe_conflict(ResultRelInfo *rri, EState *estate, Oid indexid, TupleTableSlot *slot)
+describe_key(ResultRelInfo *rri, EState *estate, int i, TupleTableSlot *slot)
 {
+	Datum		values[INDEX_MAX_KEYS];
+	bool		isnull[INDEX_MAX_KEYS];
+
+	GetPerTupleExprContext(estate)->ecxt_scantuple = slot;
+	FormIndexDatum(rri->ri_IndexRelationInfo[i], slot, estate, values, isnull);
+	return BuildIndexValueDescription(rri->ri_IndexRelationDescs[i], values, isnull);
+}
+
+/*
+ * What the live row has: "(place)=(a) of seat_place_key: (id)=(5)", the second
+ * its primary key; and if it was not live before.
+ */
+static char *
+describe_conflict(ResultRelInfo *rri, EState *estate, Oid indexid, TupleTableSlot *slot,
+				  TupleTableSlot *existing)
+{
+	StringInfoData buf;
+	char	   *primary = NULL;
+	bool		isnull;
+	TransactionId xmin = DatumGetTransactionId(slot_getsysattr(existing, MinTransactionIdAttributeNumber, &isnull));
+
+	initStringInfo(&buf);
 	for (int i = 0; i < rri->ri_NumIndices; i++)
 	{
 		Relation	index = rri->ri_IndexRelationDescs[i];
-		Datum		values[INDEX_MAX_KEYS];
-		bool		isnull[INDEX_MAX_KEYS];
-		char	   *key;
 
-		if (RelationGetRelid(index) != indexid)
-			continue;
-		GetPerTupleExprContext(estate)->ecxt_scantuple = slot;
-		FormIndexDatum(rri->ri_IndexRelationInfo[i], slot, estate, values, isnull);
-		key = BuildIndexValueDescription(index, values, isnull);
-		return psprintf("%s%s of %s", key ? key : "a key", "", RelationGetRelationName(index));
+		if (RelationGetRelid(index) == indexid)
+		{
+			char	   *key = describe_key(rri, estate, i, slot);
+
+			appendStringInfo(&buf, "%s of %s", key ? key : "a key", RelationGetRelationName(index));
+		}
+		else if (index->rd_index->indisprimary)
+			primary = describe_key(rri, estate, i, existing);
 	}
-	return pstrdup("a key");
+	if (primary != NULL)
+		appendStringInfo(&buf, ": %s", primary);
+	if (TransactionIdIsCurrentTransactionId(xmin))
+		appendStringInfoString(&buf, ", written by this transaction");
+	return buf.data;
 }
 
 /*
@@ -132,7 +159,7 @@ dg_rows_check_conflict(ResultRelInfo *rri, EState *estate, List *arbiters,
 			elog(ERROR, "row that conflicts in index %u is gone", indexid);
 		if (same_content(slot, existing))
 			return DG_ROW_IDENTICAL;
-		*conflict = describe_conflict(rri, estate, indexid, slot);
+		*conflict = describe_conflict(rri, estate, indexid, slot, existing);
 		return DG_ROW_CONFLICT;
 	}
 	return DG_ROW_RESTORED;

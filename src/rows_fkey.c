@@ -34,6 +34,7 @@
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 
 #define MAX_KEYS_BYTES	(32 * 1024 * 1024)
 #define NAMED_KEYS		3
@@ -129,6 +130,7 @@ typedef struct ForeignKey
 	ForeignKeyCacheInfo *info;
 	char	   *name;
 	bool		match_full;
+	bool		changed;		/* rows were changed after they were noted */
 	KeySet	   *needed;			/* what written rows refer to */
 	KeySet	   *provided;		/* what written rows of the other table offer; NULL: none */
 	Tuplestorestate *lookups;	/* what is left to look up, once there is some */
@@ -531,6 +533,23 @@ dg_rows_fkeys_note(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slot)
 	}
 }
 
+/*
+ * A row that was noted is going to be changed, and noted again.
+ */
+void
+dg_rows_fkeys_change(DgRowsForeignKeys *fkeys, Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, fkeys->keys)
+	{
+		ForeignKey *fkey = lfirst(lc);
+
+		if (fkey->info->conrelid == relid)
+			fkey->changed = true;
+	}
+}
+
 /* ----------------------------------------------------------------------
  * Looking keys up
  * ----------------------------------------------------------------------
@@ -559,7 +578,8 @@ lookup_query(ForeignKey *fkey)
 	appendStringInfoString(&buf, " FOR KEY SHARE OF p) ORDER BY ");
 	for (int i = 0; i < fkey->info->nkeys; i++)
 		appendStringInfo(&buf, "%sk%d", i > 0 ? ", " : "", i + 1);
-	appendStringInfo(&buf, " LIMIT %d", NAMED_KEYS + 1);
+	if (!fkey->changed)
+		appendStringInfo(&buf, " LIMIT %d", NAMED_KEYS + 1);
 	return buf.data;
 }
 
@@ -589,21 +609,63 @@ describe_missing(ForeignKey *fkey)
 	return buf.data;
 }
 
+/*
+ * Has SPI know a tuplestore of keys by a name.
+ */
 static void
-look_up(ForeignKey *fkey, const char *hint)
+register_keys(ForeignKey *fkey, char *name, Tuplestorestate *keys)
 {
 	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
 
-	enr->md.name = pstrdup("restored_keys");
+	enr->md.name = name;
 	enr->md.tupdesc = fkey->desc;
 	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-	enr->md.enrtuples = tuplestore_tuple_count(fkey->lookups);
-	enr->reldata = fkey->lookups;
-
-	SPI_connect();
+	enr->md.enrtuples = tuplestore_tuple_count(keys);
+	enr->reldata = keys;
 	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
 		elog(ERROR, "could not register the keys to look up");
-	dg_spi_execute_as_owner(fkey->info->confrelid, lookup_query(fkey), 0, NULL, NULL);
+}
+
+/*
+ * The keys that are missing are those in the result of SPI's last query. A row
+ * that was noted and then changed, as it got a lost link back, does not need
+ * its key any more: drops keys that no row has, by another query.
+ */
+static void
+drop_unused_keys(ForeignKey *fkey)
+{
+	Oid			child = fkey->info->conrelid;
+	Tuplestorestate *missing = tuplestore_begin_heap(false, false, work_mem);
+	StringInfoData buf;
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+		tuplestore_puttuple(missing, SPI_tuptable->vals[i]);
+	register_keys(fkey, "missing_keys", missing);
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "SELECT k.* FROM missing_keys k WHERE EXISTS (SELECT 1 FROM ONLY %s c WHERE true",
+					 dg_relation_name(child));
+	for (int i = 0; i < fkey->info->nkeys; i++)
+	{
+		Oid			type = fkey->needed->types[i];
+
+		appendStringInfoString(&buf, " AND ");
+		generate_operator_clause(&buf, psprintf("c.%s", quote_identifier(get_attname(child, fkey->info->conkey[i], false))),
+								 type, lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr,
+								 psprintf("k.k%d", i + 1), type);
+	}
+	appendStringInfo(&buf, ") ORDER BY k1 LIMIT %d", NAMED_KEYS + 1);
+	dg_spi_execute_as_owner(child, buf.data);
+}
+
+static void
+look_up(ForeignKey *fkey, const char *hint)
+{
+	SPI_connect();
+	register_keys(fkey, "restored_keys", fkey->lookups);
+	dg_spi_execute_as_owner(fkey->info->confrelid, lookup_query(fkey));
+	if (SPI_processed > 0 && fkey->changed)
+		drop_unused_keys(fkey);
 	if (SPI_processed > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),

@@ -2,11 +2,10 @@
  * rows_map.c
  *		Maps the columns of a source to those of a live table, by name.
  *
- * The table may have changed since the rows were saved. A column that came
- * later gets the value that it was added with, or its default. One whose type has changed is converted as an
- * assignment would, or through text where there is no such cast; if a cast
- * does not lead back to the same value, some of it would be lost. A value of a
- * column that is gone has nowhere to go, unless it is null. Both are errors.
+ * The table may have changed since the rows were saved. A column that was
+ * added later gets the value that it was added with, or its default. A value
+ * whose column has another type now is converted (rows_convert.c). A value whose
+ * column is gone has nowhere to go, unless it is null: that is an error.
  *
  * Generated columns are left to the table.
  */
@@ -14,12 +13,8 @@
 
 #include "access/htup_details.h"
 #include "access/sysattr.h"
-#include "access/table.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
-#include "parser/parse_coerce.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -27,15 +22,12 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
-#include "utils/typcache.h"
 
 typedef enum ColumnRule
 {
 	COLUMN_NULL,				/* dropped, generated, or without default */
 	COLUMN_COPY,
-	COLUMN_INPUT,				/* text, through the type's input function */
-	COLUMN_CAST,				/* by an expression over the source's value */
-	COLUMN_THROUGH_TEXT,		/* output function, then input function */
+	COLUMN_CONVERT,
 	COLUMN_CONSTANT,
 	COLUMN_DEFAULT				/* by an expression over nothing */
 } ColumnRule;
@@ -44,15 +36,9 @@ typedef struct ColumnMap
 {
 	ColumnRule	rule;
 	int			source;			/* index of the source's column */
-	ExprState  *expr;
-	ExprState  *back;			/* of a cast: to the source's type; NULL: there is no way back */
-	FmgrInfo	equal;			/* of the source's type */
-	Oid			collation;
-	FmgrInfo	input;
-	FmgrInfo	output;
-	Oid			typioparam;
-	int32		typmod;
+	DgRowsConversion *conversion;
 	Datum		constant;
+	ExprState  *expr;			/* the default */
 } ColumnMap;
 
 struct DgRowsMap
@@ -66,7 +52,8 @@ struct DgRowsMap
 
 	/* the row at hand, for error messages */
 	const char **names;			/* of the table's columns */
-	int			nkeys;			/* columns of the primary key, if the caller may see it */
+	bool		visible;		/* the caller may read the table */
+	int			nkeys;			/* columns of the primary key, if it is visible */
 	int			keys[INDEX_MAX_KEYS];	/* as the source's columns */
 	DgSourceColumn key_columns[INDEX_MAX_KEYS];
 	Datum	   *values;
@@ -86,78 +73,10 @@ find_source(const DgSourceColumn *columns, int ncolumns, const char *name)
 }
 
 static void
-map_input(ColumnMap *map, Form_pg_attribute att)
-{
-	Oid			function;
-
-	getTypeInputInfo(att->atttypid, &function, &map->typioparam);
-	fmgr_info(function, &map->input);
-	map->typmod = att->atttypmod;
-}
-
-/*
- * An expression that turns a value of one type into one of another, as it is
- * assigned; NULL if there is no such cast.
- */
-static Expr *
-cast_expression(Oid from, int32 from_typmod, Oid to, int32 to_typmod)
-{
-	CaseTestExpr *value = makeNode(CaseTestExpr);
-
-	value->typeId = from;
-	value->typeMod = from_typmod;
-	value->collation = get_typcollation(from);
-	return (Expr *) coerce_to_target_type(NULL, (Node *) value, from, to, to_typmod,
-										  COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
-}
-
-/*
- * A cast to the column's type, and how to tell that it loses nothing: by the
- * way back, where there is one. False if there is no cast.
- */
-static bool
-map_cast(ColumnMap *map, Form_pg_attribute att, const DgSourceColumn *source)
-{
-	Expr	   *expr = cast_expression(source->type, source->typmod, att->atttypid, att->atttypmod);
-	TypeCacheEntry *type;
-
-	if (expr == NULL)
-		return false;
-	map->rule = COLUMN_CAST;
-	map->expr = ExecInitExpr(expression_planner(expr), NULL);
-	if (IsA(expr, RelabelType))
-		return true;
-	expr = cast_expression(att->atttypid, att->atttypmod, source->type, source->typmod);
-	type = lookup_type_cache(source->type, TYPECACHE_EQ_OPR_FINFO);
-	if (expr == NULL || !OidIsValid(type->eq_opr_finfo.fn_oid))
-		return true;
-	map->back = ExecInitExpr(expression_planner(expr), NULL);
-	fmgr_info(type->eq_opr_finfo.fn_oid, &map->equal);
-	map->collation = type->typcollation;
-	return true;
-}
-
-static void
 map_source(ColumnMap *map, Form_pg_attribute att, const DgSourceColumn *source)
 {
-	if (!OidIsValid(source->type))
-	{
-		map->rule = COLUMN_INPUT;
-		map_input(map, att);
-	}
-	else if (source->type == att->atttypid &&
-			 (source->typmod == att->atttypmod || att->atttypmod == -1))
-		map->rule = COLUMN_COPY;
-	else if (!map_cast(map, att, source))
-	{
-		Oid			function;
-		bool		varlena;
-
-		map->rule = COLUMN_THROUGH_TEXT;
-		map_input(map, att);
-		getTypeOutputInfo(source->type, &function, &varlena);
-		fmgr_info(function, &map->output);
-	}
+	map->conversion = dg_rows_conversion_make(att, source);
+	map->rule = map->conversion == NULL ? COLUMN_COPY : COLUMN_CONVERT;
 }
 
 /*
@@ -195,9 +114,9 @@ map_names(DgRowsMap *map, Relation rel, const DgSourceColumn *columns, int ncolu
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	Bitmapset  *key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
-	bool		visible = pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
-		check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED;
 
+	map->visible = pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
+		check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED;
 	map->column = -1;
 	map->names = palloc(sizeof(char *) * (desc->natts + 1));
 	for (int i = 0; i < desc->natts; i++)
@@ -205,7 +124,7 @@ map_names(DgRowsMap *map, Relation rel, const DgSourceColumn *columns, int ncolu
 		int			source = find_source(columns, ncolumns, NameStr(TupleDescAttr(desc, i)->attname));
 
 		map->names[i] = pstrdup(NameStr(TupleDescAttr(desc, i)->attname));
-		if (visible && source >= 0 && map->nkeys < INDEX_MAX_KEYS &&
+		if (map->visible && source >= 0 && map->nkeys < INDEX_MAX_KEYS &&
 			bms_is_member(i + 1 - FirstLowInvalidHeapAttributeNumber, key))
 		{
 			map->key_columns[map->nkeys] = columns[source];
@@ -265,53 +184,20 @@ value_text(Oid type, Datum value)
 	return OidOutputFunctionCall(output, value);
 }
 
-/*
- * Casts a value, and back, to see whether any of it is lost.
- */
 static Datum
-apply_cast(ColumnMap *map, ExprContext *econtext, Datum value, bool *isnull)
+apply_column(DgRowsMap *map, ColumnMap *column, ExprContext *econtext, Datum value, bool *isnull)
 {
-	Datum		result;
-	Datum		back;
-	bool		lost;
-
-	econtext->caseValue_datum = value;
-	econtext->caseValue_isNull = *isnull;
-	result = ExecEvalExpr(map->expr, econtext, isnull);
-	if (econtext->caseValue_isNull || map->back == NULL)
-		return result;
-
-	econtext->caseValue_datum = result;
-	econtext->caseValue_isNull = *isnull;
-	back = ExecEvalExpr(map->back, econtext, &lost);
-	if (lost || !DatumGetBool(FunctionCall2Coll(&map->equal, map->collation, value, back)))
-		ereport(ERROR,
-				(errcode(DG_ERRCODE_CANNOT_RESTORE),
-				 errmsg("a saved value does not fit its column any more without loss"),
-				 errhint("Nothing was restored. Give the column a type that holds the value, restore, and change it again.")));
-	return result;
-}
-
-static Datum
-apply_column(ColumnMap *map, ExprContext *econtext, Datum value, bool *isnull)
-{
-	switch (map->rule)
+	switch (column->rule)
 	{
 		case COLUMN_COPY:
 			return value;
-		case COLUMN_INPUT:
-			return InputFunctionCall(&map->input, *isnull ? NULL : DatumGetCString(value),
-									 map->typioparam, map->typmod);
-		case COLUMN_THROUGH_TEXT:
-			return InputFunctionCall(&map->input, *isnull ? NULL : OutputFunctionCall(&map->output, value),
-									 map->typioparam, map->typmod);
-		case COLUMN_CAST:
-			return apply_cast(map, econtext, value, isnull);
+		case COLUMN_CONVERT:
+			return dg_rows_conversion_apply(column->conversion, econtext, value, isnull, map->visible);
 		case COLUMN_CONSTANT:
 			*isnull = false;
-			return map->constant;
+			return column->constant;
 		case COLUMN_DEFAULT:
-			return ExecEvalExpr(map->expr, econtext, isnull);
+			return ExecEvalExpr(column->expr, econtext, isnull);
 		case COLUMN_NULL:
 			break;
 	}
@@ -348,12 +234,11 @@ dg_rows_map_apply(DgRowsMap *map, ExprContext *econtext,
 	for (int i = 0; i < map->natts; i++)
 	{
 		ColumnMap  *column = &map->columns[i];
-		bool		from_source = column->rule != COLUMN_NULL && column->rule != COLUMN_CONSTANT &&
-			column->rule != COLUMN_DEFAULT;
+		bool		from_source = column->rule == COLUMN_COPY || column->rule == COLUMN_CONVERT;
 
 		map->column = i;
 		slot->tts_isnull[i] = from_source ? nulls[column->source] : true;
-		slot->tts_values[i] = apply_column(column, econtext,
+		slot->tts_values[i] = apply_column(map, column, econtext,
 										   from_source ? values[column->source] : (Datum) 0,
 										   &slot->tts_isnull[i]);
 	}

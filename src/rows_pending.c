@@ -6,7 +6,9 @@
  * Whether a row conflicts with a live one is asked before it is written, and
  * an index does not know of rows in a batch yet. So the hashes of their keys
  * are kept, and where a row seems to have one of them, the batch is written
- * first. A hash that is found by chance costs no more than that.
+ * first. A hash that is found by chance costs no more than that. What an
+ * exclusion constraint compares cannot be hashed: with one, rows are written one
+ * by one.
  */
 #include "rows.h"
 
@@ -37,6 +39,7 @@ struct DgRowsPending
 {
 	List	   *arbiters;		/* OIDs of the indexes that are asked */
 	pending_hash *keys;
+	bool		any;			/* there are rows */
 };
 
 /*
@@ -50,7 +53,7 @@ dg_rows_pending_make(List *arbiters)
 
 	if (arbiters == NIL)
 		return NULL;
-	pending = palloc(sizeof(DgRowsPending));
+	pending = palloc0(sizeof(DgRowsPending));
 	pending->arbiters = arbiters;
 	pending->keys = pending_create(CurrentMemoryContext, 1024, NULL);
 	return pending;
@@ -72,8 +75,8 @@ hash_value(Relation index, int column, Datum value)
 }
 
 /*
- * The hash of a row's key; false if it has none, as nulls are not equal, or
- * the index tells in other ways than by equality.
+ * The hash of a row's key; false if it has none that another row could have too,
+ * as nulls are not equal.
  */
 static bool
 hash_key(Relation index, IndexInfo *info, EState *estate, TupleTableSlot *slot, uint32 *hash)
@@ -81,15 +84,13 @@ hash_key(Relation index, IndexInfo *info, EState *estate, TupleTableSlot *slot, 
 	Datum		values[INDEX_MAX_KEYS];
 	bool		isnull[INDEX_MAX_KEYS];
 
-	if (info->ii_ExclusionOps != NULL)
-		return false;
 	FormIndexDatum(info, slot, estate, values, isnull);
 	*hash = hash_uint32(RelationGetRelid(index));
 	for (int i = 0; i < info->ii_NumIndexKeyAttrs; i++)
 	{
-		if (isnull[i])
+		if (isnull[i] && !info->ii_NullsNotDistinct)
 			return false;
-		*hash = hash_combine(*hash, hash_value(index, i, values[i]));
+		*hash = hash_combine(*hash, isnull[i] ? 0 : hash_value(index, i, values[i]));
 	}
 	return true;
 }
@@ -102,7 +103,9 @@ bool
 dg_rows_pending_add(DgRowsPending *pending, ResultRelInfo *rri, EState *estate, TupleTableSlot *slot)
 {
 	bool		seen = false;
+	bool		any = pending->any;
 
+	pending->any = true;
 	GetPerTupleExprContext(estate)->ecxt_scantuple = slot;
 	for (int i = 0; i < rri->ri_NumIndices; i++)
 	{
@@ -110,8 +113,14 @@ dg_rows_pending_add(DgRowsPending *pending, ResultRelInfo *rri, EState *estate, 
 		bool		found;
 		uint32		hash;
 
-		if (!list_member_oid(pending->arbiters, RelationGetRelid(index)) ||
-			!hash_key(index, rri->ri_IndexRelationInfo[i], estate, slot, &hash))
+		if (!list_member_oid(pending->arbiters, RelationGetRelid(index)))
+			continue;
+		if (rri->ri_IndexRelationInfo[i]->ii_ExclusionOps != NULL)
+		{
+			seen |= any;
+			continue;
+		}
+		if (!hash_key(index, rri->ri_IndexRelationInfo[i], estate, slot, &hash))
 			continue;
 		(void) pending_insert(pending->keys, hash, &found);
 		seen |= found;
@@ -126,4 +135,5 @@ void
 dg_rows_pending_reset(DgRowsPending *pending)
 {
 	pending_reset(pending->keys);
+	pending->any = false;
 }

@@ -8,9 +8,33 @@
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/datum.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
+#include "utils/rls.h"
+
+/*
+ * Refuses to change live rows of a table for a caller without UPDATE on it, or
+ * whom its row security applies to: policies are checked only for rows that are
+ * inserted.
+ */
+void
+dg_rows_require_update(Relation rel)
+{
+	Oid			relid = RelationGetRelid(rel);
+	AclResult	result = pg_class_aclcheck(relid, GetUserId(), ACL_UPDATE);
+
+	if (result != ACLCHECK_OK)
+		aclcheck_error(result, get_relkind_objtype(rel->rd_rel->relkind), RelationGetRelationName(rel));
+	if (check_enable_rls(relid, InvalidOid, false) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot change live rows of \"%s\": row security applies to you",
+						RelationGetRelationName(rel)),
+				 errhint("Run the call as a role that bypasses row security.")));
+}
 
 /*
  * Do two rows of a table agree in every column that a foreign key of another

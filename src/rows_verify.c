@@ -77,7 +77,7 @@ hash_row(DgRowsVerify *verify, TupleTableSlot *slot)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (att->attisdropped || att->attgenerated == 'v')
+		if (att->attisdropped || att->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
 			continue;
 		appendStringInfoCharMacro(&verify->row, slot->tts_isnull[i] ? 0 : 1);
 		if (!slot->tts_isnull[i])

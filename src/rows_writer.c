@@ -55,6 +55,7 @@ struct DgRowsTarget
 	QueryDesc  *query;
 	ModifyTableState *mtstate;
 	EState	   *estate;
+	DgRowsRole	role;			/* as whom the table's code runs */
 	DgRowsMap  *map;
 	DgRowsSequences *sequences;
 	List	   *handled;		/* foreign keys that are checked without triggers */
@@ -127,7 +128,10 @@ dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 	target->query = dg_rows_open_insert(target->rel);
 	target->mtstate = (ModifyTableState *) target->query->planstate;
 	target->estate = target->query->estate;
+	target->role = dg_rows_role(target->rel);
+	dg_rows_as_owner(&target->role);
 	target->map = dg_rows_map_make(target->rel, columns, ncolumns);
+	dg_rows_as_caller(&target->role);
 	target->sequences = dg_rows_sequences_find(target->rel);
 	target->handled = dg_rows_fkeys_add(writer->fkeys, target->rel);
 	target->slot = MakeSingleTupleTableSlot(RelationGetDescr(target->rel), &TTSOpsVirtual);
@@ -279,6 +283,7 @@ flush(DgRowsTarget *target, Leaf *leaf)
 					   GetCurrentCommandId(true), 0, leaf->bistate);
 	MemoryContextSwitchTo(old);
 
+	dg_rows_as_owner(&target->role);
 	for (int i = 0; i < leaf->nslots; i++)
 	{
 		List	   *recheck = NIL;
@@ -294,6 +299,7 @@ flush(DgRowsTarget *target, Leaf *leaf)
 		ExecClearTuple(leaf->slots[i]);
 		ResetPerTupleExprContext(estate);
 	}
+	dg_rows_as_caller(&target->role);
 	leaf->nslots = 0;
 	leaf->bytes = 0;
 }
@@ -340,7 +346,8 @@ note_written(DgRowsTarget *target, ResultRelInfo *rri, TupleTableSlot *stored)
 
 /*
  * Replaces the live row that conflicts by the saved one, if that leaves every
- * key that others may refer to as it is. False if it does not.
+ * key that others may refer to as it is. False if it does not. The caller needs
+ * UPDATE on the table.
  */
 static bool
 replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored)
@@ -349,7 +356,10 @@ replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored)
 
 	if (target->writer->displace == NULL || !dg_rows_same_keys(rel, leaf->existing, stored))
 		return false;
+	dg_rows_as_caller(&target->role);
+	dg_rows_require_update(target->rel);
 	target->writer->displace(rel, leaf->existing);
+	dg_rows_as_owner(&target->role);
 	if (target->verify != NULL)
 		dg_rows_verify_written(target->verify, stored, target->tag);
 	dg_rows_update(leaf->rri, target->estate, &leaf->existing->tts_tid, stored);
@@ -374,6 +384,23 @@ note_conflict(DgRowsTarget *target, ResultRelInfo *rri, const char *conflict)
 }
 
 /*
+ * False if a trigger of the application leaves the row out. Who asks for
+ * triggers runs them.
+ */
+static bool
+fire_before_triggers(DgRowsTarget *target, ResultRelInfo *rri, TupleTableSlot *stored)
+{
+	bool		result;
+
+	if (rri->ri_TrigDesc == NULL || !rri->ri_TrigDesc->trig_insert_before_row)
+		return true;
+	dg_rows_as_caller(&target->role);
+	result = ExecBRInsertTriggers(target->estate, rri, stored);
+	dg_rows_as_owner(&target->role);
+	return result;
+}
+
+/*
  * Brings a row into the shape of the table that it goes to, checked: it is in
  * the slot behind that table's batch. NULL if it is not to be written, for the
  * reason in *outcome.
@@ -395,11 +422,67 @@ prepare_row(DgRowsTarget *target, Datum *values, bool *nulls, DgRowOutcome *outc
 	stored = next_slot(leaf, target);
 	ExecCopySlot(stored, slot);
 	*outcome = DG_ROW_SUPPRESSED;
-	if (rri->ri_TrigDesc != NULL && rri->ri_TrigDesc->trig_insert_before_row &&
-		!ExecBRInsertTriggers(target->estate, rri, stored))
+	if (!fire_before_triggers(target, rri, stored))
 		return NULL;
 	check_row(target, rri, stored);
 	return leaf;
+}
+
+/*
+ * Puts a prepared row into its batch, unless a live row has its key.
+ */
+static DgRowOutcome
+store_row(DgRowsTarget *target, Leaf *leaf)
+{
+	TupleTableSlot *stored = leaf->slots[leaf->nslots];
+	char	   *conflict = NULL;
+	DgRowOutcome outcome = dg_rows_check_conflict(leaf->rri, target->estate, leaf->arbiters, stored,
+												  leaf->existing, &conflict);
+
+	if (outcome == DG_ROW_RESTORED)
+	{
+		bool		should_free;
+		HeapTuple	tuple = ExecFetchSlotHeapTuple(stored, true, &should_free);
+
+		note_written(target, leaf->rri, stored);
+		if (target->verify != NULL)
+			dg_rows_verify_written(target->verify, stored, target->tag);
+		leaf->tags[leaf->nslots++] = target->tag;
+		leaf->bytes += tuple->t_len;
+		return outcome;
+	}
+	if (outcome == DG_ROW_CONFLICT)
+		outcome = replace_row(target, leaf, stored) ? DG_ROW_RESTORED :
+			note_conflict(target, leaf->rri, conflict);
+	ExecClearTuple(stored);
+	return outcome;
+}
+
+/*
+ * The same, from the source's columns. *leaf is where the row goes, NULL if it
+ * is left out.
+ */
+static DgRowOutcome
+put_row(DgRowsTarget *target, Datum *values, bool *nulls, Leaf **leaf)
+{
+	DgRowOutcome outcome;
+
+	*leaf = prepare_row(target, values, nulls, &outcome);
+	if (*leaf == NULL)
+		return outcome;
+	if ((*leaf)->pending != NULL &&
+		dg_rows_pending_add((*leaf)->pending, (*leaf)->rri, target->estate, (*leaf)->slots[(*leaf)->nslots]))
+	{
+		/* perhaps another version of a row in the batch: let that be found */
+		ExecClearTuple((*leaf)->slots[(*leaf)->nslots]);
+		dg_rows_as_caller(&target->role);
+		dg_rows_writer_flush(target->writer);
+		dg_rows_as_owner(&target->role);
+		*leaf = prepare_row(target, values, nulls, &outcome);
+		(void) dg_rows_pending_add((*leaf)->pending, (*leaf)->rri, target->estate,
+								   (*leaf)->slots[(*leaf)->nslots]);
+	}
+	return store_row(target, *leaf);
 }
 
 /*
@@ -409,68 +492,24 @@ prepare_row(DgRowsTarget *target, Datum *values, bool *nulls, DgRowOutcome *outc
 DgRowOutcome
 dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 {
-	EState	   *estate = target->estate;
-	TupleTableSlot *stored;
-	ResultRelInfo *rri;
 	Leaf	   *leaf;
 	DgRowOutcome outcome;
-	char	   *conflict = NULL;
 	ErrorContextCallback context = {.previous = error_context_stack,
 		.callback = dg_rows_map_context,
 	.arg = target->map};
-	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(target->estate));
 
 	error_context_stack = &context;
-	leaf = prepare_row(target, values, nulls, &outcome);
-	if (leaf == NULL)
-	{
-		error_context_stack = context.previous;
-		MemoryContextSwitchTo(old);
-		ResetPerTupleExprContext(estate);
-		return outcome;
-	}
-	rri = leaf->rri;
-	if (leaf->pending != NULL &&
-		dg_rows_pending_add(leaf->pending, rri, estate, leaf->slots[leaf->nslots]))
-	{
-		/* perhaps another version of a row in the batch: let that be found */
-		ExecClearTuple(leaf->slots[leaf->nslots]);
-		dg_rows_writer_flush(target->writer);
-		leaf = prepare_row(target, values, nulls, &outcome);
-		(void) dg_rows_pending_add(leaf->pending, rri, estate, leaf->slots[leaf->nslots]);
-	}
-	stored = leaf->slots[leaf->nslots];
-
-	outcome = dg_rows_check_conflict(rri, estate, leaf->arbiters, stored, leaf->existing, &conflict);
-	if (outcome == DG_ROW_CONFLICT && replace_row(target, leaf, stored))
-	{
-		outcome = DG_ROW_RESTORED;
-		ExecClearTuple(stored);
-	}
-	else if (outcome == DG_ROW_CONFLICT)
-	{
-		outcome = note_conflict(target, rri, conflict);
-		ExecClearTuple(stored);
-	}
-	else if (outcome == DG_ROW_RESTORED)
-	{
-		bool		should_free;
-		HeapTuple	tuple = ExecFetchSlotHeapTuple(stored, true, &should_free);
-
-		note_written(target, rri, stored);
-		if (target->verify != NULL)
-			dg_rows_verify_written(target->verify, stored, target->tag);
-		leaf->tags[leaf->nslots++] = target->tag;
-		leaf->bytes += tuple->t_len;
-	}
-	else
-		ExecClearTuple(stored);
+	dg_rows_as_owner(&target->role);
+	outcome = put_row(target, values, nulls, &leaf);
+	dg_rows_as_caller(&target->role);
 	error_context_stack = context.previous;
 	MemoryContextSwitchTo(old);
-	ResetPerTupleExprContext(estate);
+	ResetPerTupleExprContext(target->estate);
 
-	if (leaf->nslots == BATCH_ROWS || leaf->bytes >= BATCH_BYTES ||
-		(rri->ri_TrigDesc != NULL && rri->ri_TrigDesc->trig_insert_before_row))
+	if (leaf != NULL &&
+		(leaf->nslots == BATCH_ROWS || leaf->bytes >= BATCH_BYTES ||
+		 (leaf->rri->ri_TrigDesc != NULL && leaf->rri->ri_TrigDesc->trig_insert_before_row)))
 	{
 		flush(target, leaf);
 		if (target->writer->fire_triggers)
@@ -505,6 +544,24 @@ load_live_row(DgRowsTarget *target, Oid relid, ItemPointer tid)
 }
 
 /*
+ * A value of one of the target's columns from its text, palloc'd.
+ */
+Datum
+dg_rows_writer_read(DgRowsTarget *target, AttrNumber attnum, char *text)
+{
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(target->rel), attnum - 1);
+	Oid			input;
+	Oid			typioparam;
+	Datum		value;
+
+	getTypeInputInfo(att->atttypid, &input, &typioparam);
+	dg_rows_as_owner(&target->role);
+	value = OidInputFunctionCall(input, text, typioparam, -1);
+	dg_rows_as_caller(&target->role);
+	return value;
+}
+
+/*
  * Changes some columns of a live row of the target, in its shape, without
  * triggers of the application. The row is locked. False if it would have to
  * move to another partition.
@@ -516,6 +573,7 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 	TupleTableSlot *slot = target->slot;
 	TupleTableSlot *stored;
 	ResultRelInfo *rri;
+	bool		stays;
 
 	load_live_row(target, relid, tid);
 	for (int i = 0; i < n; i++)
@@ -523,18 +581,22 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 		slot->tts_values[attnums[i] - 1] = values[i];
 		slot->tts_isnull[attnums[i] - 1] = nulls[i];
 	}
+	dg_rows_as_owner(&target->role);
 	rri = route(target, &slot);
-	if (RelationGetRelid(rri->ri_RelationDesc) != relid)
-		return false;
-
-	stored = next_slot(leaf_of(target, rri), target);
-	ExecCopySlot(stored, slot);
-	check_row(target, rri, stored);
-	dg_rows_update(rri, target->estate, tid, stored);
-	note_written(target, rri, stored);
-	ExecClearTuple(stored);
+	stays = RelationGetRelid(rri->ri_RelationDesc) == relid;
+	if (stays)
+	{
+		stored = next_slot(leaf_of(target, rri), target);
+		ExecCopySlot(stored, slot);
+		check_row(target, rri, stored);
+		dg_rows_fkeys_change(target->writer->fkeys, RelationGetRelid(target->rel));
+		dg_rows_update(rri, target->estate, tid, stored);
+		note_written(target, rri, stored);
+		ExecClearTuple(stored);
+	}
+	dg_rows_as_caller(&target->role);
 	ResetPerTupleExprContext(target->estate);
-	return true;
+	return stays;
 }
 
 /* ----------------------------------------------------------------------

@@ -9,6 +9,7 @@
 #include "deletion_guard.h"
 #include "guard.h"
 #include "limit.h"
+#include "token.h"
 
 #include <limits.h>
 
@@ -25,8 +26,9 @@ int			dg_max_tenants = 0;
 int			dg_tenant_wipes_per_hour = 0;
 int			dg_limit_action = DG_LIMIT_ERROR;
 char	   *dg_retention = NULL;
+char	   *dg_drill_interval = NULL;
 int			dg_approvals = 1;
-int			dg_clock_skew = 30;
+int			dg_clock_skew = DG_TOKEN_DEFAULT_CLOCK_SKEW;
 bool		dg_restoring = false;
 bool		dg_locked = false;
 char	   *dg_authorities_file = NULL;
@@ -44,17 +46,12 @@ static const struct config_enum_entry ddl_options[] = {
 	{NULL, 0, false}
 };
 
-static bool check_retention(char **newval, void **extra, GucSource source);
-static void define_session_settings(void);
-static void define_ceilings(void);
-static void define_purge_settings(void);
-
 /*
- * Seconds in a retention: "30 days", "30d", "12h", a number of seconds. -1, as
- * a blank value, means keep for ever. Returns false if it is none of these.
+ * Seconds in a duration: "30 days", "30d", "12h", a number of seconds. -1, as
+ * a blank value, means for ever, or never. Returns false if it is none of these.
  */
 static bool
-parse_retention(const char *value, int64 *seconds)
+parse_duration(const char *value, int64 *seconds)
 {
 	static const struct
 	{
@@ -107,9 +104,20 @@ check_retention(char **newval, void **extra, GucSource source)
 {
 	int64		seconds;
 
-	if (*newval == NULL || parse_retention(*newval, &seconds))
+	if (*newval == NULL || parse_duration(*newval, &seconds))
 		return true;
 	GUC_check_errhint("Give a duration such as \"30 days\" or \"12 h\"; -1 or an empty value keeps deleted rows for ever.");
+	return false;
+}
+
+static bool
+check_drill_interval(char **newval, void **extra, GucSource source)
+{
+	int64		seconds;
+
+	if (*newval == NULL || parse_duration(*newval, &seconds))
+		return true;
+	GUC_check_errhint("Give a duration such as \"30 days\" or \"12 h\"; -1 or an empty value expects no drills.");
 	return false;
 }
 
@@ -122,7 +130,7 @@ dg_retention_seconds(void)
 {
 	int64		seconds;
 
-	if (dg_retention == NULL || !parse_retention(dg_retention, &seconds))
+	if (dg_retention == NULL || !parse_duration(dg_retention, &seconds))
 		return -1;
 	return seconds;
 }
@@ -195,8 +203,9 @@ define_ceilings(void)
 							"Rows of the tenant table that may be deleted within an hour, by anyone; 0 for no ceiling.",
 							NULL, &dg_tenant_wipes_per_hour, 0, 0, INT_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("deletion_guard.limit_action",
-							 "What happens at a ceiling.",
-							 NULL, &dg_limit_action, DG_LIMIT_ERROR, limit_action_options,
+							 "What happens when a statement goes beyond a ceiling.",
+							 "error: it fails. warning: it goes on. Both are announced on the channel deletion_guard.",
+							 &dg_limit_action, DG_LIMIT_ERROR, limit_action_options,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
@@ -210,11 +219,16 @@ define_purge_settings(void)
 							   check_retention, NULL, NULL);
 	DefineCustomIntVariable("deletion_guard.approvals",
 							"Distinct authorities whose tokens a purge needs.",
-							NULL, &dg_approvals, 1, 1, 16, PGC_SUSET, 0, NULL, NULL, NULL);
+							NULL, &dg_approvals, 1, 1, DG_TOKEN_MAX_APPROVALS, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("deletion_guard.clock_skew",
 							"How far an authority's clock may be off.",
-							NULL, &dg_clock_skew, 30, 0, 3600, PGC_SUSET, GUC_UNIT_S,
+							NULL, &dg_clock_skew, DG_TOKEN_DEFAULT_CLOCK_SKEW, 0, 3600, PGC_SUSET, GUC_UNIT_S,
 							NULL, NULL, NULL);
+	DefineCustomStringVariable("deletion_guard.drill_interval",
+							   "How often a restore should be rehearsed with drill(); verify() warns when that is overdue.",
+							   "For example \"30 days\"; -1 or empty: never.",
+							   &dg_drill_interval, "30 days", PGC_SUSET, 0,
+							   check_drill_interval, NULL, NULL);
 	DefineCustomBoolVariable("deletion_guard.restoring",
 							 "Lets a superuser's restore load the extension's own tables.",
 							 "Set it only in the session that runs pg_restore.",
@@ -240,6 +254,7 @@ refuse_clients_settings(void)
 		"deletion_guard.max_rows", "deletion_guard.max_tenants", "deletion_guard.tenant_wipes_per_hour",
 		"deletion_guard.limit_action", "deletion_guard.retention", "deletion_guard.approvals",
 		"deletion_guard.clock_skew", "deletion_guard.restoring", "deletion_guard.ddl",
+		"deletion_guard.drill_interval",
 	};
 
 	for (int i = 0; i < lengthof(names); i++)

@@ -113,47 +113,17 @@ dg_spi_execute(const char *sql, int nargs, Oid *argtypes, Datum *values, const c
 	return ret;
 }
 
-/* What is run as a table's owner: sql, or a plan that was made of it. */
-typedef struct OwnerQuery
-{
-	const char *sql;
-	int			nargs;
-	Oid		   *argtypes;
-	Datum	   *values;
-	SPIPlanPtr *plan;			/* NULL: none is kept */
-	Snapshot	snapshot;		/* InvalidSnapshot: a new one, and rows may be locked */
-	long		count;
-} OwnerQuery;
-
-static int
-run_query(OwnerQuery *query)
-{
-	SPIPlanPtr	plan;
-
-	if (query->snapshot == InvalidSnapshot)
-		return SPI_execute_with_args(query->sql, query->nargs, query->argtypes, query->values,
-									 NULL, false, query->count);
-	plan = query->plan != NULL ? *query->plan : NULL;
-	if (plan == NULL)
-		plan = SPI_prepare(query->sql, query->nargs, query->argtypes);
-	if (plan == NULL)
-		return SPI_result;
-	if (query->plan != NULL)
-		*query->plan = plan;
-	return SPI_execute_snapshot(plan, query->values, NULL, query->snapshot, InvalidSnapshot,
-								true, false, query->count);
-}
-
 /*
- * Runs a query as the owner of the one table that it is about, as foreign keys
- * do. Whoever owns a table decides which code runs when it is read: casts,
- * domains' checks, foreign tables among its children, and functions in indexes
- * and constraints, which the planner evaluates where their arguments are
- * constant. That must neither have the extension's rights nor pass for the
- * extension.
+ * Runs a query about one table as that table's owner, as foreign keys do. Whoever
+ * owns a table decides which code runs when it is read: casts, domains' checks,
+ * foreign tables among its children, and functions in indexes and constraints,
+ * which the planner evaluates where their arguments are constant. That must
+ * neither have the extension's rights nor pass for the extension. *plan is made
+ * if it is NULL, and lasts for as long as SPI stays connected.
  */
 static void
-run_as_owner(Oid relid, OwnerQuery *query)
+run_as_owner(Oid relid, SPIPlanPtr *plan, const char *sql, int nargs, Oid *argtypes,
+			 Datum *values, Snapshot snapshot, long count)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Oid			owner;
@@ -177,7 +147,11 @@ run_as_owner(Oid relid, OwnerQuery *query)
 	acting_depth = 0;
 	PG_TRY();
 	{
-		ret = run_query(query);
+		if (*plan == NULL)
+			*plan = SPI_prepare(sql, nargs, argtypes);
+		ret = *plan == NULL ? SPI_result :
+			SPI_execute_snapshot(*plan, values, NULL, snapshot, InvalidSnapshot,
+								 snapshot != InvalidSnapshot, true, count);
 	}
 	PG_FINALLY();
 	{
@@ -188,33 +162,38 @@ run_as_owner(Oid relid, OwnerQuery *query)
 	AtEOXact_GUC(true, nestlevel);
 	SetUserIdAndSecContext(save_userid, save_sec_context);
 	if (ret < 0)
-		elog(ERROR, "internal statement failed: %s: %s", SPI_result_code_string(ret), query->sql);
+		elog(ERROR, "internal statement failed: %s: %s", SPI_result_code_string(ret), sql);
 }
 
 /*
  * Runs one statement that only looks at one table (and, for UPDATE's sake,
- * locks its rows) as that table's owner. The caller is connected to SPI.
+ * locks its rows) as that table's owner. With a snapshot, the statement sees
+ * exactly that and must not write; with InvalidSnapshot it is a statement like
+ * any other. The caller is connected to SPI.
  */
 void
-dg_spi_execute_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes, Datum *values)
+dg_spi_query_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes, Datum *values,
+					  Snapshot snapshot)
 {
-	OwnerQuery	query = {sql, nargs, argtypes, values};
+	SPIPlanPtr	plan = NULL;
 
-	run_as_owner(relid, &query);
+	run_as_owner(relid, &plan, sql, nargs, argtypes, values, snapshot, 0);
 }
 
 /*
- * The same for a SELECT that sees what a snapshot does and ends after a number
- * of rows (0: all). *plan, if there is such a place, keeps the plan from call to
- * call, for as long as SPI stays connected.
+ * The same for one row, over and over: the plan is kept in *plan.
  */
 void
-dg_spi_select_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes, Datum *values,
-					   SPIPlanPtr *plan, Snapshot snapshot, long count)
+dg_spi_lookup_as_owner(Oid relid, SPIPlanPtr *plan, const char *sql, int nargs, Oid *argtypes,
+					   Datum *values, Snapshot snapshot)
 {
-	OwnerQuery	query = {sql, nargs, argtypes, values, plan, snapshot, count};
+	run_as_owner(relid, plan, sql, nargs, argtypes, values, snapshot, 1);
+}
 
-	run_as_owner(relid, &query);
+void
+dg_spi_execute_as_owner(Oid relid, const char *sql)
+{
+	dg_spi_query_as_owner(relid, sql, 0, NULL, NULL, InvalidSnapshot);
 }
 
 /*

@@ -42,6 +42,7 @@
 #define DG_TOKEN_MAX_JTI			128
 #define DG_TOKEN_MAX_TEXT			1024	/* tenant, tenant_name, reason */
 #define DG_TOKEN_MAX_RELATION		512 /* a qualified, quoted name */
+#define DG_TOKEN_MAX_RELATIONS		4096	/* some of them, with commas between */
 #define DG_TOKEN_DIGEST_SIZE		32	/* SHA-256 */
 
 /* The greatest integer that every JSON library keeps exactly: 2^53 - 1. */
@@ -50,12 +51,13 @@
 /* The last second of the year 9999, in Unix time. */
 #define DG_TOKEN_MAX_TIME			INT64_C(253402300799)
 
-#define DG_TOKEN_MAX_APPROVALS		1000
+/* Approvals that an act can be made to need. */
+#define DG_TOKEN_MAX_APPROVALS		16
 
 /* In a file of authorities. */
 #define DG_TOKEN_MAX_AUTHORITIES	32
 
-/* Seconds by which two clocks may differ, for callers without a setting. */
+/* Seconds by which two clocks may differ. */
 #define DG_TOKEN_DEFAULT_CLOCK_SKEW 30
 #define DG_TOKEN_MAX_CLOCK_SKEW		86400
 
@@ -154,7 +156,8 @@ typedef enum DgTokenAct
 	DG_TOKEN_ACT_RETIRE_AUTHORITY,
 	DG_TOKEN_ACT_ADD_AUTHORITY,
 	DG_TOKEN_ACT_SET_APPROVALS,
-	DG_TOKEN_ACT_UNGUARD
+	DG_TOKEN_ACT_UNGUARD,
+	DG_TOKEN_ACT_PURGE_WITHOUT_TENANT
 } DgTokenAct;
 
 /* A parsed public key. */
@@ -185,12 +188,13 @@ typedef struct DgTokenClaims
 	int64_t		exp;
 	char		reason[DG_TOKEN_MAX_TEXT + 1];
 
-	/* purge */
+	/* purge; purge_without_tenant has relations instead of the first two */
 	char		tenant[DG_TOKEN_MAX_TEXT + 1];
 	char		tenant_name[DG_TOKEN_MAX_TEXT + 1];
 	int64_t		request;
 	int64_t		rows;
 	unsigned char digest[DG_TOKEN_DIGEST_SIZE];
+	char		relations[DG_TOKEN_MAX_RELATIONS + 1];
 
 	int64_t		purge;			/* annul_purge: the purge's id */
 	int64_t		hold;			/* release_hold: the hold's id */

@@ -40,13 +40,6 @@ typedef struct DgTokenHeader
 	char		kid[DG_TOKEN_MAX_NAME + 1];
 } DgTokenHeader;
 
-/* A JSON value is what the library can make of a claim. */
-typedef enum DgTokenJsonType
-{
-	DG_TOKEN_JSON_STRING,
-	DG_TOKEN_JSON_INTEGER
-} DgTokenJsonType;
-
 /* token_base64.c */
 extern bool dg_token_base64url_decode(const char *text, size_t len,
 									  unsigned char *out, size_t outsize,

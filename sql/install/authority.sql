@@ -93,17 +93,17 @@ COMMENT ON TABLE deletion_guard.used_token IS 'tokens that were used, each of th
 COMMENT ON FUNCTION deletion_guard.audience() IS
 	'what the claim "aud" of a token for this database must say';
 COMMENT ON FUNCTION deletion_guard.add_authority(text, text, text[]) IS
-	'enrol the public key (PEM or JWK; Ed25519 or P-256) of a party whose tokens are accepted; returns the key''s fingerprint';
+	'enrols the public key (PEM or JWK; Ed25519 or P-256) of a party whose tokens are accepted; returns the key''s fingerprint. The first one takes the owner of the extension, each later one tokens for the act "add_authority". Names and keys are never enrolled twice (42710). Waits for purges that are under way. Fails with TG02C for a key it cannot read, TG02x for a token, TG035 for too few, 55000 where deletion_guard.authorities_file is set';
 COMMENT ON FUNCTION deletion_guard.retire_authority(text, text[]) IS
-	'accept no more tokens of an authority';
+	'accepts no more tokens of an authority, for ever; takes tokens for the act "retire_authority". Waits for purges that are under way. Fails with 42704 if there is none, TG038 for the last one, otherwise as add_authority()';
 COMMENT ON FUNCTION deletion_guard.set_approvals(integer, text[]) IS
-	'how many distinct authorities a purge needs at least; fewer than now takes tokens';
+	'how many distinct authorities, 1 to 16, a purge needs at least. To raise it takes the owner of the extension, to lower it tokens for the act "set_approvals"';
 COMMENT ON FUNCTION deletion_guard.allow_drop(text[]) IS
-	'let this transaction drop the extension, or empty tables of the bin, where deletion_guard.locked is set; takes tokens';
+	'lets this transaction drop the extension, or tables of the bin, where deletion_guard.locked is set; takes tokens for the act "unguard" of "extension deletion_guard"';
 COMMENT ON FUNCTION deletion_guard.authority_source() IS
-	'where the authorities that count come from: the registry, or deletion_guard.authorities_file';
+	'where the authorities that count come from (the registry, or deletion_guard.authorities_file), how many are active, and what is wrong with the file, if anything';
 COMMENT ON FUNCTION deletion_guard.key_fingerprint(text) IS
-	'SHA-256 of a public key in its canonical form, as a token for add_authority() names it';
+	'SHA-256, in hex, of a public key (PEM or JWK) in its canonical form, as a token for add_authority() names it. Fails with TG02C for a key it cannot read';
 COMMENT ON FUNCTION deletion_guard.check_token(text) IS
-	'would this token be accepted now, and if not, why not; changes nothing';
+	'would this token be accepted now? If not, problem says why. For purges also looks at the request, the tenant, holds and retention; changes nothing, and the token can still be used';
 

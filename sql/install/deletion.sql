@@ -6,7 +6,7 @@ CREATE FUNCTION deletion_guard.tenant_label(tenant text, OUT tenant_name text, O
 	AS 'MODULE_PATHNAME', 'dg_tenant_label';
 REVOKE EXECUTE ON FUNCTION deletion_guard.tenant_label FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.tenant_label IS
-	'name and contact of a tenant, from the tenant table or, if it was deleted, from its latest deletion';
+	'name and contact of a tenant, from the tenant table or, if it was deleted, from its latest deletion; nulls if unknown';
 
 CREATE VIEW deletion_guard.deletion_detail AS
 	SELECT p.deletion_id,
@@ -61,5 +61,5 @@ CREATE FUNCTION deletion_guard.deleted_rows(target anyelement, tenant text = NUL
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_deleted_rows';
 COMMENT ON FUNCTION deletion_guard.deleted_rows IS
-	'rows of a table that are in the bin, as rows of the table: deleted_rows(NULL::public.issue, tenant => ''42''); needs SELECT on the table';
+	'rows of a table that are in the bin, as rows of the table: deleted_rows(NULL::public.issue, tenant => ''42''); of all tenants or deletions where these are null. Columns that the table got later are null. Anyone with SELECT on the table may call it, unless row security applies to them (42501)';
 

@@ -33,7 +33,7 @@ CREATE FUNCTION deletion_guard.set_tenant_table(tenant_table regclass, key_colum
 	AS 'MODULE_PATHNAME', 'dg_set_tenant_table';
 REVOKE EXECUTE ON FUNCTION deletion_guard.set_tenant_table FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.set_tenant_table IS
-	'names the table that lists the tenants: its unique key, and the columns with their names and contacts; for the owner of the table';
+	'names the table that lists the tenants, one row each: its unique key, whose text is the tenant key, and the columns with names and contacts. For the owner of the table; SHARE UPDATE EXCLUSIVE lock';
 
 CREATE FUNCTION deletion_guard.guard_table(target regclass, tenant_column name = NULL,
 		tenant_path name[] = NULL) RETURNS void
@@ -41,7 +41,7 @@ CREATE FUNCTION deletion_guard.guard_table(target regclass, tenant_column name =
 	AS 'MODULE_PATHNAME', 'dg_guard_table';
 REVOKE EXECUTE ON FUNCTION deletion_guard.guard_table FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.guard_table IS
-	'makes deletions from a table soft, partitions included; rows belong to the tenant in tenant_column, or to the one that the foreign keys named in tenant_path lead to; for the owner of the table; SHARE ROW EXCLUSIVE lock';
+	'makes deletions from a table soft, partitions included. Rows belong to the tenant in tenant_column, or to the one that the foreign keys named in tenant_path lead to; to none if both are null. For the owner of the table; SHARE ROW EXCLUSIVE lock';
 
 CREATE FUNCTION deletion_guard.guard_schema(target regnamespace, tenant_column name,
 		include_future boolean = true,
@@ -50,14 +50,14 @@ CREATE FUNCTION deletion_guard.guard_schema(target regnamespace, tenant_column n
 	AS 'MODULE_PATHNAME', 'dg_guard_schema';
 REVOKE EXECUTE ON FUNCTION deletion_guard.guard_schema FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.guard_schema IS
-	'guards every table of a schema that has the tenant column, or one path of foreign keys to it; problem says why a table was left out; with include_future, later tables too';
+	'guards every table of a schema that has the tenant column, or one path of foreign keys to it; with include_future, later tables too. Returns a row for each table: where its rows'' tenant comes from, or the problem why it was left out. For the owner of all these tables; SHARE ROW EXCLUSIVE lock on each';
 
 CREATE FUNCTION deletion_guard.unguard_table(target regclass, VARIADIC tokens text[] = '{}') RETURNS void
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_unguard_table';
 REVOKE EXECUTE ON FUNCTION deletion_guard.unguard_table FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.unguard_table IS
-	'makes deletions from a table final again; what is in the bin stays there; for the owner of the table; ACCESS EXCLUSIVE lock; takes tokens where deletion_guard.locked is set';
+	'makes deletions from a table final again; what is in the bin stays there. Takes tokens for the act "unguard" where deletion_guard.locked is set. For the owner of the table; ACCESS EXCLUSIVE lock. Fails with 55000 if it is not guarded, TG02x for a token, TG035 for too few';
 
 CREATE VIEW deletion_guard.guarded_table AS
 	SELECT g.relation,
@@ -92,7 +92,7 @@ CREATE EVENT TRIGGER deletion_guard_ddl_start ON ddl_command_start
 ALTER EVENT TRIGGER deletion_guard_ddl_start ENABLE ALWAYS;
 CREATE EVENT TRIGGER deletion_guard_ddl_end ON ddl_command_end
 	WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE', 'CREATE SCHEMA',
-		'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'CREATE TRIGGER')
+		'ALTER SCHEMA', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'CREATE TRIGGER')
 	EXECUTE FUNCTION deletion_guard.ddl_end();
 ALTER EVENT TRIGGER deletion_guard_ddl_end ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER deletion_guard_ddl_start IS 'loads deletion_guard before a command can go round it';

@@ -44,9 +44,9 @@ REVOKE EXECUTE ON FUNCTION deletion_guard.verify_ledger(bigint, text),
 	deletion_guard.ledger_head() FROM PUBLIC;
 
 COMMENT ON TABLE deletion_guard.installation IS 'since when the ledger has entries that were not restored';
-COMMENT ON TABLE deletion_guard.ledger IS 'hash-chained record of what was done';
+COMMENT ON TABLE deletion_guard.ledger IS 'hash-chained record of what was done; a transaction''s own entries are there once it has committed, or has called purge() or verify_ledger()';
 COMMENT ON FUNCTION deletion_guard.verify_ledger(bigint, text) IS
-	'recompute the chain and say which entry was changed, removed, inserted or moved; give a head kept elsewhere to find a chain that was cut short or rewritten';
+	'recomputes the chain of hashes: ok, or in problem the first entry that was changed, removed, inserted or moved, or the authority, hold, request or purge that has none. Given a head kept elsewhere (see ledger_head()), also finds a chain that was cut short or rewritten. Reads the whole ledger';
 COMMENT ON FUNCTION deletion_guard.ledger_head() IS
-	'the last entry and its hash, for keeping elsewhere';
+	'the last entry and its hash (SHA-256, hex), for keeping elsewhere; nulls while the ledger is empty';
 

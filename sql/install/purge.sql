@@ -6,11 +6,12 @@
  */
 
 -- What was asked for. The tenant's name and the reason are blanked once nothing
--- of the tenant is left in the bin.
+-- of the tenant is left in the bin, and its key is replaced by a digest if it is
+-- not live either (src/purge_forget.c).
 CREATE TABLE deletion_guard.purge_request_record
 (
 	request_id bigint PRIMARY KEY,
-	tenant text COLLATE "C" NOT NULL,
+	tenant text COLLATE "C",			-- NULL: rows without a tenant
 	tenant_name text,
 	reason text,
 	relations regclass[],				-- NULL: every table
@@ -21,8 +22,7 @@ CREATE TABLE deletion_guard.purge_request_record
 	digest bytea NOT NULL,				-- of the plan, see src/purge_plan.c
 	state text NOT NULL CHECK (state IN ('open', 'withdrawn', 'purged')),
 	closed_at timestamptz,
-	closed_by text,
-	ledger_id bigint NOT NULL
+	closed_by text
 );
 CREATE INDEX purge_request_record_tenant_idx ON deletion_guard.purge_request_record (tenant);
 CREATE SEQUENCE deletion_guard.purge_request_id_seq OWNED BY deletion_guard.purge_request_record.request_id;
@@ -107,8 +107,7 @@ CREATE TABLE deletion_guard.hold
 	held_at timestamptz NOT NULL,
 	held_by text NOT NULL,
 	released_at timestamptz,
-	released_by text,
-	ledger_id bigint NOT NULL
+	released_by text
 );
 CREATE INDEX hold_tenant_idx ON deletion_guard.hold (tenant) WHERE released_at IS NULL;
 CREATE SEQUENCE deletion_guard.hold_id_seq OWNED BY deletion_guard.hold.hold_id;
@@ -129,6 +128,12 @@ CREATE FUNCTION deletion_guard.request_purge(tenant text, reason text, relations
 RETURNS jsonb
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'dg_request_purge';
+
+CREATE FUNCTION deletion_guard.request_purge_without_tenant(relations regclass[], reason text,
+															deleted_before timestamptz = now())
+RETURNS jsonb
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_request_purge_without_tenant';
 
 CREATE FUNCTION deletion_guard.withdraw_purge(request_id bigint)
 RETURNS void
@@ -210,6 +215,7 @@ $$;
 
 REVOKE EXECUTE ON FUNCTION
 	deletion_guard.request_purge(text, text, regclass[], timestamptz),
+	deletion_guard.request_purge_without_tenant(regclass[], text, timestamptz),
 	deletion_guard.withdraw_purge(bigint),
 	deletion_guard.purge(text[]),
 	deletion_guard.annul_purge(bigint, text[]),
@@ -233,21 +239,25 @@ COMMENT ON SEQUENCE deletion_guard.hold_id_seq IS 'ids of holds';
 COMMENT ON VIEW deletion_guard.purge_request IS 'requests to purge, open and closed';
 COMMENT ON VIEW deletion_guard.purge_request_detail IS 'what each request would remove, as reviewed and now';
 COMMENT ON FUNCTION deletion_guard.request_purge(text, text, regclass[], timestamptz) IS
-	'ask for the purge of what the bin has of a tenant; returns the claims to sign';
-COMMENT ON FUNCTION deletion_guard.withdraw_purge(bigint) IS 'close a request without a purge';
+	'asks for the purge of what the bin has of a tenant, from these tables (null: all), deleted before this time. Returns the claims to sign, as JSON; removes nothing. Excludes undelete, rehydrate and purge of the tenant until the transaction ends. Fails with TG036 if the bin has nothing of it, TG030 if the tenant is not known';
+COMMENT ON FUNCTION deletion_guard.request_purge_without_tenant(regclass[], text, timestamptz) IS
+	'asks for the purge of rows of these tables that belong to no tenant (a null key, or a table without a tenant source); a table that is gone is named by its table in the bin. Otherwise as request_purge()';
+COMMENT ON FUNCTION deletion_guard.withdraw_purge(bigint) IS
+	'closes a request without a purge. Fails with TG031 if it is not open';
 COMMENT ON FUNCTION deletion_guard.purge(text[]) IS
-	'remove for good what authorities have approved with these tokens; returns the certificate';
+	'removes for good what authorities have approved with these tokens: all of it, or an error and nothing; returns the certificate. Excludes undelete, rehydrate and purge of the tenant until the transaction ends. Fails with TG02x for a token, TG030 for another tenant, TG031 for no open request, TG032 if the bin is not what was reviewed, TG033 for a hold, TG034 before retention is over, TG035 for too few tokens; each refusal is counted in deletion_guard.refusal';
 COMMENT ON FUNCTION deletion_guard.annul_purge(bigint, text[]) IS
-	'declare a purge to have been wrong, so that a backup may bring its rows back';
+	'declares a purge to have been wrong, so that rehydrate() may bring its rows back out of a backup; takes tokens for the act "annul_purge". Fails with 42704 if there is none, 55000 if it was annulled before, TG02x for a token, TG035 for too few';
 COMMENT ON FUNCTION deletion_guard.hold_tenant(text, text) IS
-	'forbid purging a tenant; returns the hold''s id';
+	'forbids purging a tenant until the hold is released; returns its id. Waits for a purge of the tenant that is under way';
 COMMENT ON FUNCTION deletion_guard.release_hold(bigint, text[]) IS
-	'end a hold; takes a token';
-COMMENT ON FUNCTION deletion_guard.purge_certificate(bigint) IS 'the certificate of a purge';
+	'ends a hold; takes tokens for the act "release_hold". Fails with 42704 if there is none, 55000 if it was released before, TG02x for a token, TG035 for too few';
+COMMENT ON FUNCTION deletion_guard.purge_certificate(bigint) IS
+	'the certificate of a purge, as purge() returned it. Fails with 42704 if there is none, TG037 if the ledger does not have it';
 COMMENT ON FUNCTION deletion_guard.verify_certificate(jsonb) IS
-	'is this certificate what the ledger says';
+	'is this certificate what the ledger says? If not, problem says what is wrong';
 COMMENT ON FUNCTION deletion_guard.purge_of(anyelement) IS
-	'the purge that removed a row with this key from this table, null if none did; annulled purges do not count';
+	'the purge that removed a row with this key from this table: purge_of(row(...)::public.issue). Null if none did; annulled purges do not count';
 COMMENT ON FUNCTION deletion_guard.purge_plan(bigint) IS
-	'what a request would remove, table by table, when it is due and whether the tenant is on hold';
+	'what a request would remove, by table and deletion: rows as reviewed and now, when it is due (retention), and whether the tenant is on hold';
 

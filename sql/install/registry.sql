@@ -106,7 +106,6 @@ CREATE TABLE deletion_guard.deletion_link
 CREATE INDEX deletion_link_deletion_idx ON deletion_guard.deletion_link (deletion_id);
 CREATE INDEX deletion_link_waiting_idx ON deletion_guard.deletion_link (relation, waiting);
 
-SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_link', '');
 -- Rows of the tenant table that were deleted, for the ceiling on them. A row
 -- for each capture, kept although they may have been undeleted since.
 CREATE TABLE deletion_guard.tenant_wipe
@@ -125,6 +124,7 @@ SELECT pg_catalog.pg_extension_config_dump('deletion_guard.bin_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_record', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_part', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_link', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_wipe', '');
 
 COMMENT ON TABLE deletion_guard.tenant_table IS 'the table that lists the tenants, set by set_tenant_table()';

@@ -44,7 +44,7 @@ CREATE FUNCTION deletion_guard.archive_contents(archive text,
 REVOKE EXECUTE ON FUNCTION deletion_guard.archive_contents FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.archive_contents TO pg_read_server_files;
 COMMENT ON FUNCTION deletion_guard.archive_contents IS
-	'tables with rows in an archive of pg_dump on the server, the live tables they belong to, and how these tell their rows'' tenants';
+	'tables with rows in an archive of pg_dump on the server: their columns, format, compression and stored bytes, the live tables they belong to, and how these tell their rows'' tenants. Takes membership in pg_read_server_files. Fails with TG04x for an archive it cannot read';
 
 CREATE FUNCTION deletion_guard.rehydrate(tenant text, archive text, relations regclass[] = NULL,
 		on_conflict text = 'error', into_schema name = NULL, dry_run boolean = false,
@@ -56,7 +56,7 @@ CREATE FUNCTION deletion_guard.rehydrate(tenant text, archive text, relations re
 REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean) TO pg_read_server_files;
 COMMENT ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean) IS
-	'restores a tenant''s rows from an archive of pg_dump on the server; all or nothing; needs INSERT on the tables';
+	'restores a tenant''s rows from an archive of pg_dump on the server, less those that were purged: all of them, or an error and nothing. relations: from these tables only; on_conflict, dry_run: as for undelete(); into_schema: into copies of the tables in a new schema; with_referenced: with missing rows of untenanted tables that they refer to; mapping: {"old table": "new table"} or {"old table": {"relation": "new", "columns": {"old": "new", "gone": null}}}; fire_triggers: as an INSERT would. Takes membership in pg_read_server_files and INSERT on the tables, UPDATE to replace rows. ROW EXCLUSIVE lock on the tables; excludes undelete, rehydrate and purge of the tenant until the transaction ends. Fails with TG04x for the archive, otherwise as undelete()';
 
 CREATE FUNCTION deletion_guard.rehydrate(tenants text[], archive text, relations regclass[] = NULL,
 		on_conflict text = 'error', into_schema name = NULL, dry_run boolean = false,
@@ -68,21 +68,21 @@ CREATE FUNCTION deletion_guard.rehydrate(tenants text[], archive text, relations
 REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb, boolean) TO pg_read_server_files;
 COMMENT ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb, boolean) IS
-	'restores the rows of several tenants in one pass over the archive; all or nothing';
+	'rehydrate() for several tenants in one pass over the archive: all of them or none';
 
 CREATE FUNCTION deletion_guard.compare_tenant(tenant text, archive text, mapping jsonb = NULL,
 		OUT relation regclass, OUT archive_rows bigint, OUT live_rows bigint,
-		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint) RETURNS SETOF record
+		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint, OUT purged bigint) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_compare_tenant';
 REVOKE EXECUTE ON FUNCTION deletion_guard.compare_tenant FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.compare_tenant TO pg_read_server_files;
 COMMENT ON FUNCTION deletion_guard.compare_tenant IS
-	'compares a tenant''s rows in an archive of pg_dump with the live ones, by primary key and content; needs SELECT on the tables';
+	'compares a tenant''s rows in an archive of pg_dump on the server with the live ones, by primary key and content: counts by table; rows that are gone because they were purged count as purged. Takes membership in pg_read_server_files and SELECT on the tables; row security applies. ACCESS SHARE lock on them';
 
 CREATE FUNCTION deletion_guard.compare_tenants(tenants text[], archive text, mapping jsonb = NULL,
 		OUT relation regclass, OUT tenant text, OUT archive_rows bigint, OUT live_rows bigint,
-		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint) RETURNS SETOF record
+		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint, OUT purged bigint) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_compare_tenants';
 REVOKE EXECUTE ON FUNCTION deletion_guard.compare_tenants FROM PUBLIC;
@@ -161,7 +161,7 @@ $$;
 REVOKE EXECUTE ON PROCEDURE deletion_guard.rehydrate_each FROM PUBLIC;
 GRANT EXECUTE ON PROCEDURE deletion_guard.rehydrate_each TO pg_read_server_files;
 COMMENT ON PROCEDURE deletion_guard.rehydrate_each IS
-	'rehydrates tenants in transactions of their own; called again with the same run it goes on with those that are left';
+	'rehydrates tenants, tenants_at_once of them in each transaction, which is committed; called again with the same run it goes on with those that are left. Cannot run in a transaction block; otherwise as rehydrate()';
 
 CREATE FUNCTION deletion_guard.drill(archive text, tenants text[] = NULL, sample integer = 5,
 		OUT tenant text, OUT rows bigint, OUT seconds numeric, OUT matches boolean, OUT problem text) RETURNS SETOF record
@@ -170,5 +170,5 @@ CREATE FUNCTION deletion_guard.drill(archive text, tenants text[] = NULL, sample
 REVOKE EXECUTE ON FUNCTION deletion_guard.drill FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.drill TO pg_read_server_files;
 COMMENT ON FUNCTION deletion_guard.drill IS
-	'rehearses rehydrating these tenants, or a sample of those in the archive, without leaving anything but the result, in drill_result';
+	'rehearses rehydrating these tenants, or a random sample of those in the archive: restores each into a new schema and rolls that back. Returns, and keeps in drill_result, how many rows, in how many seconds, and whether they match the archive. Takes membership in pg_read_server_files, CREATE on the database and SELECT on the tables';
 

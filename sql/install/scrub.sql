@@ -23,4 +23,4 @@ REVOKE EXECUTE ON FUNCTION deletion_guard.scrub(regclass) FROM PUBLIC;
 
 COMMENT ON TABLE deletion_guard.scrub_progress IS 'what scrub() has to do, is doing and has done';
 COMMENT ON FUNCTION deletion_guard.scrub(regclass) IS
-	'has a background process remove what is left of deleted and purged rows from the files of guarded tables, the bin, their indexes and statistics; returns how many tables that are, see scrub_progress. Not reached: WAL until recycled, standbys until they have replayed it, backups, logs';
+	'has a background process remove what is left of deleted and purged rows from the files of one table (null: of guarded tables, the bin and the extension''s own), its indexes and statistics; returns how many tables that are and does not wait: see scrub_progress. For the owner of the extension; locks as VACUUM and REINDEX CONCURRENTLY. Not reached: WAL until recycled, standbys until they have replayed it, backups, logs';

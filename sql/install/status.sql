@@ -22,8 +22,14 @@ CREATE VIEW deletion_guard.status AS
 			WHERE d.purge_not_before <= pg_catalog.clock_timestamp()) AS rows_due,
 		   (SELECT count(*) FROM deletion_guard.hold h WHERE h.released_at IS NULL) AS holds,
 		   (SELECT count(*) FROM deletion_guard.purge_request_record r WHERE r.state = 'open') AS open_requests,
-		   (SELECT max(l.at) FROM deletion_guard.ledger l WHERE l.event = 'drill') AS last_drill,
-		   (SELECT count(*) FROM deletion_guard.verify() v WHERE NOT v.ok) AS problems;
+		   (SELECT max(r.drilled_at) FROM deletion_guard.drill_result r) AS last_drill,
+		   (SELECT count(*) FROM deletion_guard.verify() v WHERE NOT v.ok) AS problems,
+		   (SELECT max(r.drilled_at) FROM deletion_guard.drill_result r WHERE r.matches) AS last_successful_drill,
+		   (SELECT max(r.last_at) FROM deletion_guard.refusal r) AS last_refusal,
+		   (SELECT max(p.purged_at) FROM deletion_guard.purge_record p WHERE p.state <> 'begun') AS last_purge,
+		   (SELECT min(d.deleted_at) FROM deletion_guard.deletion_record d
+			WHERE EXISTS (SELECT FROM deletion_guard.deletion_part p
+						  WHERE p.deletion_id = d.deletion_id AND p.rows > p.restored + p.purged)) AS oldest_bin_row;
 GRANT SELECT ON deletion_guard.status TO pg_monitor;
 COMMENT ON VIEW deletion_guard.status IS
 	'one row for monitoring: what is guarded, what is in the bin, what happened lately, what is open; problems are those that verify() sees';

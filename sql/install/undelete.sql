@@ -9,7 +9,7 @@ CREATE FUNCTION deletion_guard.undelete(deletion_id bigint, on_conflict text = '
 	AS 'MODULE_PATHNAME', 'dg_undelete';
 REVOKE EXECUTE ON FUNCTION deletion_guard.undelete FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.undelete IS
-	'restores exactly what one deletion removed and is still in the bin; all or nothing; needs INSERT on the tables';
+	'restores exactly what one deletion removed and is still in the bin: all of it, or an error and nothing. on_conflict, for live rows with the key of a deleted one: error, skip (which leaves it in the bin) or replace (the live row goes to the bin). With dry_run, does it and rolls it back; problem then says why it would fail. Returns rows restored, identical to live ones, and skipped, by table and tenant. Needs INSERT on the tables, UPDATE to replace rows or to put lost links back. ROW EXCLUSIVE lock on the tables; excludes undelete, rehydrate and purge of the same tenants until the transaction ends. Fails with TG010 for a conflict, TG011 for rows that no longer fit, TG012 if nothing is left, TG013 if what was written is not what was deleted';
 
 CREATE FUNCTION deletion_guard.undelete_tenant(tenant text, since timestamptz = '-infinity',
 		until timestamptz = 'infinity', on_conflict text = 'error', dry_run boolean = false,
@@ -19,7 +19,7 @@ CREATE FUNCTION deletion_guard.undelete_tenant(tenant text, since timestamptz = 
 	AS 'MODULE_PATHNAME', 'dg_undelete_tenant';
 REVOKE EXECUTE ON FUNCTION deletion_guard.undelete_tenant FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.undelete_tenant IS
-	'restores a tenant''s rows that were deleted within a time and are still in the bin; all or nothing; needs INSERT on the tables';
+	'restores all rows of a tenant that were deleted from since to until and are still in the bin; otherwise as undelete()';
 
 CREATE FUNCTION deletion_guard.undelete_tenants(tenants text[], since timestamptz = '-infinity',
 		until timestamptz = 'infinity', on_conflict text = 'error', dry_run boolean = false,
@@ -29,5 +29,15 @@ CREATE FUNCTION deletion_guard.undelete_tenants(tenants text[], since timestampt
 	AS 'MODULE_PATHNAME', 'dg_undelete_tenants';
 REVOKE EXECUTE ON FUNCTION deletion_guard.undelete_tenants FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.undelete_tenants IS
-	'undelete_tenant() for several tenants at once; all or nothing';
+	'undelete_tenant() for several tenants at once: all of them or none';
 
+
+/*
+ * For rows whose table was dropped.
+ */
+CREATE FUNCTION deletion_guard.adopt_bin(bin_table regclass, target regclass) RETURNS void
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_adopt_bin';
+REVOKE EXECUTE ON FUNCTION deletion_guard.adopt_bin FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.adopt_bin IS
+	'gives the rows of a bin whose table was dropped to the table that has taken its place: undelete, deleted_rows and purges find them there; for the owner of the extension; SHARE ROW EXCLUSIVE lock on the bin';

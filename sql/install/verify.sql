@@ -94,11 +94,20 @@ AS $$
 		CASE WHEN v.ok THEN 'loaded when a session starts'
 			 ELSE 'the library loads with the first DDL command or guarded table that a session touches. What fires no '
 				  'trigger gets past it in a session that has not: DDL with event triggers off, or in single-user '
-				  'mode. Add deletion_guard to session_preload_libraries or shared_preload_libraries.' END
+				  'mode. A MERGE that deletes rows of a partitioned table and moves others to another partition is '
+				  'refused there, as it cannot be told which are which. Add deletion_guard to session_preload_libraries or shared_preload_libraries.' END
 	FROM (SELECT everywhere OR EXISTS (
 			SELECT FROM unnest(string_to_array(current_setting('session_preload_libraries'), ',')) l
 			WHERE trim(l) ~ '^"?(\$libdir/)?deletion_guard(\.so)?"?$') AS ok
 		  FROM preload) v
+
+	UNION ALL
+	SELECT 'server version', current_setting('server_version'), v.ok,
+		CASE WHEN v.ok THEN 'as tested'
+			 ELSE 'a query in which a MERGE deletes from a guarded table that another part of the query modifies too is '
+				  'refused, as this minor release hides rows of the MERGE from triggers. Install the latest one.' END
+	FROM (SELECT n % 10000 >= CASE n / 10000 WHEN 15 THEN 16 WHEN 16 THEN 12 WHEN 17 THEN 8 ELSE 2 END AS ok
+		  FROM (SELECT current_setting('server_version_num')::int) s(n)) v
 
 	UNION ALL
 	SELECT 'hooks', h.hook, h.hook IS NULL,
@@ -127,7 +136,9 @@ AS $$
 		('deletion_guard.restoring', (SELECT reset_val FROM pg_settings WHERE name = 'deletion_guard.restoring'), 'off',
 		 'It opens the bin and the ledger to superusers; set it in the session that restores a dump only.'),
 		('deletion_guard.ddl', (SELECT reset_val FROM pg_settings WHERE name = 'deletion_guard.ddl'), 'refuse',
-		 'Guarded tables may be dropped, and their rows are lost. Set it to refuse.'))
+		 'Guarded tables may be dropped, and their rows are lost. Set it to refuse.'),
+		('allow_system_table_mods', (SELECT reset_val FROM pg_settings WHERE name = 'allow_system_table_mods'), 'off',
+		 'Superusers may take guard triggers out of the catalogs by hand. Set it to off.'))
 		AS s (name, value, wanted, advice)
 
 	UNION ALL
@@ -144,7 +155,20 @@ AS $$
 			 OR v.name = 'deletion_guard.ddl' AND v.value <> 'refuse'
 			 OR v.name = 'session_replication_role' AND v.value <> 'origin'
 			 OR v.name = 'event_triggers' AND v.value IN ('off', 'of', 'false', 'f', 'no', 'n', '0')
+			 OR v.name = 'allow_system_table_mods' AND v.value NOT IN ('off', 'of', 'false', 'f', 'no', 'n', '0')
 			 OR v.name = 'session_preload_libraries' AND NOT preload.everywhere AND v.value !~ 'deletion_guard')
+
+	UNION ALL
+	SELECT 'setting privileges', p.parname, false,
+		format('%s may %s it, and so lift the guard. REVOKE %s ON PARAMETER %s FROM %s.', v.grantee, a.privilege_type,
+			   a.privilege_type, p.parname, v.grantee)
+	FROM pg_parameter_acl p
+	CROSS JOIN LATERAL aclexplode(p.paracl) a
+	LEFT JOIN pg_roles r ON r.oid = a.grantee
+	CROSS JOIN LATERAL (SELECT coalesce(quote_ident(r.rolname), 'PUBLIC') AS grantee) v
+	WHERE p.parname IN ('deletion_guard.ddl', 'deletion_guard.restoring', 'deletion_guard.locked', 'deletion_guard.authorities_file',
+						'allow_system_table_mods', 'event_triggers', 'session_preload_libraries', 'shared_preload_libraries')
+		AND r.rolsuper IS NOT TRUE
 
 	UNION ALL
 	SELECT 'ceilings', NULL, true,
@@ -164,12 +188,59 @@ AS $$
 	FROM (SELECT current_setting('deletion_guard.retention') AS value) r
 
 	UNION ALL
-	SELECT 'lock', NULL, true,
-		CASE WHEN l.locked AND l.file THEN 'giving up protection takes a token, and authorities come from a file'
+	SELECT 'lock', NULL, l.everywhere OR NOT (l.locked OR l.file),
+		CASE WHEN NOT l.everywhere AND (l.locked OR l.file)
+			 THEN format('%s set, which does not bind: a reload changes that, and a session may have it otherwise before it loads the library. '
+						 'Add deletion_guard to shared_preload_libraries and restart the server.',
+						 CASE WHEN l.locked AND l.file THEN 'deletion_guard.locked and deletion_guard.authorities_file are'
+							  WHEN l.locked THEN 'deletion_guard.locked is' ELSE 'deletion_guard.authorities_file is' END)
+			 WHEN l.locked AND l.file THEN 'giving up protection takes a token, and authorities come from a file'
 			 WHEN l.locked THEN 'giving up protection takes a token. Set deletion_guard.authorities_file too, so that SQL cannot name authorities.'
 			 ELSE 'a table''s owner may give up its protection. Set deletion_guard.locked and deletion_guard.authorities_file in postgresql.conf, to make that take a token.' END
-	FROM (SELECT coalesce(current_setting('deletion_guard.locked', true), 'off') = 'on' AS locked,
-				 coalesce(current_setting('deletion_guard.authorities_file', true), '') <> '' AS file) l
+	FROM (SELECT everywhere, coalesce(current_setting('deletion_guard.locked', true), 'off') = 'on' AS locked,
+				 coalesce(current_setting('deletion_guard.authorities_file', true), '') <> '' AS file
+		  FROM preload) l
+
+	UNION ALL
+	SELECT 'authorities', NULL, a.problem IS NULL,
+		coalesce(a.problem || CASE WHEN coalesce(a.active, 0) = 0 THEN '. No token counts until that is repaired.'
+								   ELSE '. Give the file and its directory to another owner.' END,
+				 CASE WHEN a.active = 0 THEN 'none is enrolled: nothing can be purged'
+					  ELSE format('%s enrolled in %s, of which a purge takes %s', a.active, a.source,
+								  greatest(current_setting('deletion_guard.approvals', true)::integer, (SELECT approvals FROM deletion_guard.approval_policy))) END)
+	FROM deletion_guard.authority_source() a
+
+	UNION ALL
+	SELECT 'ledger', CASE WHEN NOT l.ok THEN 'deletion_guard.ledger' END, l.ok AND c.ahead IS NULL,
+		CASE WHEN NOT l.ok THEN l.problem || '. Compare with a copy or a head kept elsewhere, and find out who did it.'
+			 WHEN c.ahead IS NOT NULL THEN format('the server''s clock is behind its last entry, of %s, so purges are refused. Set the clock right.', c.ahead)
+			 ELSE l.entries || ' entries' END
+	FROM deletion_guard.verify_ledger() l
+	CROSS JOIN (SELECT max(at) AS ahead FROM deletion_guard.ledger WHERE at > clock_timestamp()) c
+
+	UNION ALL
+	-- a new installation is given the interval to have its first
+	SELECT 'drills', NULL, v.problem IS NULL,
+		coalesce(v.problem, CASE WHEN v.wanted IS NULL THEN 'not expected: deletion_guard.drill_interval is not set'
+								 WHEN v.succeeded IS NULL THEN format('one is expected every %s', v.setting)
+								 ELSE 'the last one succeeded' END)
+	FROM (SELECT d.*, CASE
+			WHEN d.wanted IS NULL THEN NULL
+			WHEN d.failed IS NOT NULL THEN d.failed
+			WHEN coalesce(d.succeeded, d.since) < clock_timestamp() - d.wanted
+				THEN format('none has succeeded for %s. Rehearse a restore with deletion_guard.drill(); deletion_guard.drill_interval says how often.', d.setting)
+			END AS problem
+		  FROM (SELECT s.setting, CASE WHEN s.setting !~ '^\s*(-1)?\s*$' THEN s.setting::interval END AS wanted,
+					   (SELECT min(i.live_since) FROM deletion_guard.installation i) AS since,
+					   (SELECT max(r.drilled_at) FROM deletion_guard.drill_result r WHERE r.matches) AS succeeded,
+					   (SELECT format('the last one of tenant %s, from %s, did not succeed: %s. Repair that, and call deletion_guard.drill() again.',
+									  r.tenant, r.archive, r.problem)
+						FROM deletion_guard.drill_result r
+						WHERE NOT r.matches AND NOT EXISTS (SELECT FROM deletion_guard.drill_result later
+							WHERE later.tenant = r.tenant AND later.matches AND later.drill_id > r.drill_id)
+							AND r.drilled_at > clock_timestamp() - CASE WHEN s.setting !~ '^\s*(-1)?\s*$' THEN s.setting::interval END
+						ORDER BY r.drill_id DESC LIMIT 1) AS failed
+				FROM (SELECT coalesce(current_setting('deletion_guard.drill_interval', true), '') AS setting) s) d) v
 
 	UNION ALL
 	SELECT 'extension', e.extversion, e.extversion = a.default_version AND r.rolsuper,
@@ -237,15 +308,24 @@ AS $$
 		SELECT g.relation, 'deletion_guard_link', 'capture_link', 'A' FROM guarded g
 		WHERE g.relkind <> 'p' AND EXISTS (SELECT FROM pg_constraint k
 			WHERE k.conrelid = g.relation AND k.contype = 'f' AND k.confdeltype IN ('n', 'd'))),
+	-- children have their parents' columns, and so what the foreign keys say of them
+	kin AS (
+		SELECT i.inhrelid AS child, i.inhparent AS parent
+		FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid AND NOT c.relispartition
+		UNION
+		SELECT k.child, i.inhparent FROM kin k JOIN pg_inherits i ON i.inhrelid = k.parent),
 	-- each tenant path, followed constraint by constraint
 	walk AS (
 		SELECT g.relation, g.tenant_path AS path, 1 AS next, g.relation::oid AS at
 		FROM deletion_guard.guard g WHERE g.tenant_path IS NOT NULL
 		UNION ALL
 		SELECT w.relation, w.path, w.next + 1, k.confrelid
-		FROM walk w JOIN pg_constraint k ON k.conrelid = w.at AND k.conname = w.path[w.next] AND k.contype = 'f'),
+		FROM walk w JOIN pg_constraint k ON k.conname = w.path[w.next] AND k.contype = 'f'
+			AND (k.conrelid = w.at OR EXISTS (SELECT FROM kin WHERE kin.child = w.at AND kin.parent = k.conrelid))),
 	walked AS (
-		SELECT DISTINCT ON (relation) relation, path, next, at FROM walk ORDER BY relation, next DESC)
+		SELECT DISTINCT ON (relation) relation, path, next, at FROM walk ORDER BY relation, next DESC),
+	unguarded AS MATERIALIZED (
+		SELECT relation, why FROM deletion_guard.unguarded_table)
 
 	SELECT 'guarded tables', NULL, count(*) > 0,
 		CASE WHEN count(*) = 0 THEN 'none: every DELETE is final. Call deletion_guard.guard_table() or guard_schema().'
@@ -322,11 +402,36 @@ AS $$
 			 THEN 'it is not guarded, and its parent is. Call deletion_guard.guard_table() for it.' END
 	FROM guarded g
 	JOIN pg_inherits i ON i.inhparent = g.relation
-	WHERE g.relkind = 'r'
+	JOIN pg_class c ON c.oid = i.inhrelid
+	WHERE g.relkind = 'r' AND c.relpersistence <> 't'
+
+	UNION ALL
+	SELECT 'guarded schemas', quote_ident(s.schema_name), n.oid IS NOT NULL,
+		CASE WHEN n.oid IS NULL THEN 'it does not exist; tables to come are guarded once it does. If it has another name now, or is gone for good, call deletion_guard.guard_schema() for one that exists.' END
+	FROM deletion_guard.guarded_schema s LEFT JOIN pg_namespace n ON n.nspname = s.schema_name
+
+	UNION ALL
+	SELECT 'large objects', m.relation::text, t.tgname IS NULL,
+		CASE WHEN t.tgname IS NOT NULL THEN format('its trigger %I unlinks large objects, which do not go to the bin, when rows are deleted. '
+			'Drop it, and let vacuumlo remove those that nothing refers to: it looks into the bin as well.', t.tgname) END
+	FROM member m
+	LEFT JOIN (pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid AND p.prosrc = 'lo_manage')
+		ON t.tgrelid = m.relation AND t.tgenabled <> 'D' AND t.tgtype & 8 <> 0
+
+	UNION ALL
+	SELECT 'cascades', k.conrelid::regclass::text, false,
+		format(CASE k.confdeltype WHEN 'c' THEN 'its rows are deleted with those of %s (%I), and not kept.'
+				   ELSE 'when rows of %s are deleted (%I), its links to them are taken, and not kept.' END
+			   || ' Call deletion_guard.guard_table() for it.', k.confrelid::regclass, k.conname)
+	FROM pg_constraint k
+	JOIN member m ON m.relation = k.confrelid
+	WHERE k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd') AND k.conparentid = 0
+		AND NOT EXISTS (SELECT FROM member own WHERE own.relation = k.conrelid)
+		AND NOT EXISTS (SELECT FROM unguarded u WHERE u.relation = k.conrelid)
 
 	UNION ALL
 	SELECT 'unguarded tables', u.relation::text, false, u.why || '. Call deletion_guard.guard_table() for it, if its rows are worth it.'
-	FROM deletion_guard.unguarded_table u
+	FROM unguarded u
 $$;
 REVOKE EXECUTE ON FUNCTION deletion_guard.verify_tables FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.verify_tables IS 'part of verify(): guarded tables, and those that should be';
@@ -421,6 +526,18 @@ AS $$
 		AND EXISTS (SELECT FROM aclexplode(d.defaclacl) a WHERE a.grantee <> d.defaclrole)
 
 	UNION ALL
+	SELECT 'bins', b.bin_table::text, v.problem IS NULL, v.problem
+	FROM (SELECT b.bin_table, b.relation, b.relation_name, sum(p.rows - p.restored - p.purged) AS rows
+		  FROM deletion_guard.bin b LEFT JOIN deletion_guard.deletion_part p USING (bin_id)
+		  GROUP BY b.bin_id) b
+	CROSS JOIN LATERAL (SELECT CASE
+		WHEN b.rows > 0 AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = b.bin_table)
+			THEN format('it is gone, with %s rows of %s. Find out who dropped it, and look for them in a backup.', b.rows, b.relation_name)
+		WHEN b.rows > 0 AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = b.relation)
+			THEN format('it holds %s rows of %s, which was dropped. They can be read here, and not be undeleted.', b.rows, b.relation_name)
+		END AS problem) v
+
+	UNION ALL
 	SELECT 'publications', format('%I: %s', p.pubname, x.what), false,
 		'deleted rows leave this server. Publish the tables by name, without those of deletion_guard.'
 	FROM pg_publication p
@@ -445,14 +562,15 @@ AS $$
 		UNION ALL SELECT * FROM deletion_guard.verify_stores()),
 	listed AS (
 		SELECT c.name, c.place
-		FROM unnest('{preload,hooks,event triggers,settings,stored settings,extension,functions,ceilings,retention,lock,guarded tables,'
-					'tenant table,tenant sources,guard triggers,storage,inheritance children,unguarded tables,'
-					'store triggers,store ownership,store privileges,function privileges,default privileges,publications}'::text[])
+		FROM unnest('{preload,server version,hooks,event triggers,settings,stored settings,setting privileges,extension,functions,ceilings,retention,'
+					'lock,authorities,ledger,drills,guarded tables,guarded schemas,tenant table,tenant sources,guard triggers,storage,'
+					'inheritance children,unguarded tables,cascades,large objects,bins,store triggers,store ownership,store privileges,'
+					'function privileges,default privileges,publications}'::text[])
 			WITH ORDINALITY AS c (name, place))
 	SELECT r.check_name, r.object, r.ok, r.detail
 	FROM (
 		SELECT l.place, s.check_name, s.object, s.ok, s.detail
-		FROM listed l JOIN seen s ON s.check_name = l.name
+		FROM seen s LEFT JOIN listed l ON l.name = s.check_name
 		WHERE NOT s.ok
 		UNION ALL
 		SELECT l.place, l.name, CASE WHEN count(s.*) = 1 THEN min(s.object) END, true,

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Every test there is, in groups; ends with "N passed, N failed".
 #
-# ONLY="unit regress/bin" runs some: groups, or single files of a group.
+# ONLY="unit regress/bin tap/043" runs some: groups, or single files of a group,
+# those of tap by their number.
 # Everything the tests print is kept in log/.
 . "$(dirname "$0")/setup.sh"
 . "$TOP/test/run/server.sh"
@@ -13,18 +14,23 @@ failed=0
 
 # --- which tests -----------------------------------------------------------
 
+declare -A found=()				# words of ONLY that name some test
+
 # Is NAME of GROUP asked for?
 wanted()
 {
-	local word
+	local word answer=1
 
 	[ -n "${ONLY:-}" ] || return 0
 	for word in $ONLY; do
-		if [ "$word" = "$1" ] || [ "$word" = "$1/$2" ]; then
-			return 0
-		fi
+		case $word in
+			"$1" | "$1/$2" | "tap/${2%%_*}")
+				found[$word]=1
+				answer=0
+				;;
+		esac
 	done
-	return 1
+	return "$answer"
 }
 
 # choose GROUP NAME...: sets "chosen" to the names asked for.
@@ -264,6 +270,12 @@ run_regress
 run_isolation
 run_server
 run_tap
+for word in ${ONLY:-}; do
+	if [ -z "${found[$word]:-}" ]; then
+		echo "ONLY: there is no test $word"
+		failed=$((failed + 1))
+	fi
+done
 [ "$passed" -gt 1 ] || [ -n "${ONLY:-}" ] || failed=$((failed + 1))
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -41,7 +41,7 @@ CREATE VIEW everything AS
 	UNION ALL SELECT 'file', site_id, file::text
 		FROM file JOIN comment ON comment.id = comment_id JOIN issue ON issue.id = issue_id;
 
--- Removes a site without a trace in the bin, as a purge would.
+-- Deletes a site, even where rows of other sites refer to its own.
 CREATE FUNCTION lose(lost integer) RETURNS void LANGUAGE plpgsql
 	SET session_replication_role = replica AS $$
 BEGIN

@@ -2,8 +2,9 @@
 #
 # Each round makes a random schema (foreign keys of every action, cycles,
 # partitions, inheritance, columns of every kind), gives it a random history,
-# takes a snapshot, deletes at random, undeletes everything and compares. A
-# round is one SQL script that depends on nothing but its seed.
+# takes a snapshot, deletes at random, some of it undone in between, undeletes
+# everything, by deletion or by tenant, and compares. A round is one SQL script
+# that depends on nothing but its seed.
 #
 #   DG_SEED=17 DG_ROUNDS=1    that round only; its script is kept when it fails
 use strict;
@@ -195,6 +196,8 @@ sub make_table
 	$t->{check} = ", CONSTRAINT t${i}_k CHECK (k <> 'zz')" if chance(30);
 	$constraints .= $t->{check} // '';
 	$constraints .= ', UNIQUE (k, id, tenant)' if chance(20) && $form ne 'keyless';
+	$t->{pair} = $form eq 'plain' && chance(40);
+	$constraints .= ', UNIQUE (id, tenant)' if $t->{pair};
 	$by = " PARTITION BY $t->{partitioned} (" . ($t->{partitioned} eq 'list' ? 'k' : 'id') . ')' if $t->{partitioned};
 
 	my @dropped = map { "x$_" } 1 .. (chance(40) ? 1 + pick(3) : 0);
@@ -239,6 +242,30 @@ sub make_fkeys
 	return;
 }
 
+# Foreign keys of two columns, which an INSERT is given as if they were one.
+sub make_pair_fkeys
+{
+	for my $t (some(40, @tables))
+	{
+		my $to = one_of(grep { $_->{pair} } @tables) or next;
+		my $full = chance(30) ? ' MATCH FULL' : '';
+		my $action = one_of('CASCADE', 'SET NULL', $full ? 'NO ACTION' : 'SET NULL (p1)', 'SET DEFAULT');
+
+		out("ALTER TABLE $t->{name} ADD COLUMN p1 int, ADD COLUMN p2 int;",
+			"ALTER TABLE $t->{name} ADD CONSTRAINT $t->{name}_p FOREIGN KEY (p1, p2) REFERENCES $to->{name} (id, tenant)$full"
+			  . " ON DELETE $action " . one_of('', '', 'DEFERRABLE', 'DEFERRABLE INITIALLY DEFERRED') . ';');
+		push @{ $t->{columns} }, { name => 'p1, p2', pair => $to };
+	}
+	return;
+}
+
+# Tables of another owner, whose rights do for what the tables do.
+sub give_away
+{
+	out("ALTER TABLE $_->{name} OWNER TO property_owner;") for some(50, @tables);
+	return;
+}
+
 sub guard_tables
 {
 	my $tenants = one_of(grep { $_->{key} eq 'id' && $_->{form} eq 'plain' } @tables);
@@ -258,9 +285,18 @@ sub guard_tables
 # An existing row's id, not depending on the plan.
 sub some_id
 {
-	my $t = shift;
+	my ($t, $word) = @_;
 
-	return "(SELECT id FROM $t->{name} ORDER BY md5(id || '" . word() . "') LIMIT 1)";
+	return "(SELECT id FROM $t->{name} ORDER BY md5(id || '" . ($word // word()) . "') LIMIT 1)";
+}
+
+# An existing row's id and tenant.
+sub some_pair
+{
+	my ($t, $word) = (shift, word());
+	my $id = some_id($t, $word);
+
+	return "$id, " . $id =~ s/SELECT id/SELECT tenant/r;
 }
 
 sub insert
@@ -280,6 +316,7 @@ sub insert
 		  : $c->{tenant} ? one_of('NULL', 1 + pick(4))
 		  : $c->{k} ? quoted(one_of(qw(a b c d)))
 		  : $c->{refers} ? one_of('NULL', some_id($c->{refers}))
+		  : $c->{pair} ? one_of('NULL, NULL', (some_pair($c->{pair})) x 2)
 		  : $c->{kind}[1]->();
 	}
 	if ($name ne $t->{name})
@@ -294,7 +331,7 @@ sub insert
 sub update
 {
 	my $t = shift;
-	my $c = one_of(grep { !$_->{generated} && !$_->{key} } @{ $t->{columns} });
+	my $c = one_of(grep { !$_->{generated} && !$_->{key} && !$_->{pair} } @{ $t->{columns} });
 	my $value =
 	    $c->{tenant} ? one_of('NULL', 1 + pick(4))
 	  : $c->{k} ? quoted(one_of(qw(a b c d)))
@@ -359,6 +396,27 @@ sub rolled_back
 	return;
 }
 
+# A column gets another name, which no statement uses afterwards.
+sub rename_column
+{
+	my $t = shift;
+	my $c = one_of(grep { $_->{kind} } @{ $t->{columns} }) or return;
+
+	out("ALTER TABLE $t->{name} RENAME COLUMN $c->{name} TO $c->{name}_;");
+	$c->{name} .= '_';
+	return;
+}
+
+# One of the deletions so far is undone, or nearly.
+sub undo
+{
+	my $undo = "SELECT undelete_one((SELECT id FROM deletion_guard.deletion WHERE id > :since ORDER BY md5(id || '"
+	  . word() . "') LIMIT 1), '" . one_of(qw(error skip replace)) . "');";
+
+	out(one_of(($undo) x 3, "BEGIN;\n$undo\nROLLBACK;", "BEGIN;\nSAVEPOINT s;\n$undo\nROLLBACK TO s;\n$undo\nCOMMIT;"));
+	return;
+}
+
 sub housekeeping
 {
 	out(one_of('VACUUM;', 'SELECT vacuum_bins();', 'ANALYZE;'), '\gexec');
@@ -416,7 +474,7 @@ EXCEPTION WHEN foreign_key_violation OR unique_violation OR not_null_violation O
 END $$;
 -- Everything since the snapshot, in an order that a word decides; a deletion
 -- that needs another one first comes again later.
-CREATE FUNCTION undelete_all(since bigint, word text) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION undelete_all(since bigint, word text, on_conflict text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE d bigint; problem text; progress boolean; problems text;
 BEGIN
 	LOOP
@@ -426,7 +484,7 @@ BEGIN
 			ORDER BY CASE WHEN word <> '' THEN md5(id || word) END, id DESC
 		LOOP
 			BEGIN
-				PERFORM * FROM deletion_guard.undelete(d);
+				PERFORM * FROM deletion_guard.undelete(d, on_conflict);
 				progress := true;
 			EXCEPTION WHEN foreign_key_violation THEN
 				problems := concat_ws('; ', problems, format('deletion %s: %s', d, SQLERRM));
@@ -435,6 +493,26 @@ BEGIN
 		EXIT WHEN problems IS NULL OR NOT progress;
 	END LOOP;
 	RETURN problems;
+END $$;
+-- Every tenant's rows, together or one by one, as far as they do not need rows
+-- of other tenants or of none.
+CREATE FUNCTION undelete_tenants(since timestamptz, together boolean) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE tenants text[]; t text;
+BEGIN
+	SELECT array_agg(DISTINCT tenant ORDER BY tenant) INTO tenants FROM deletion_guard.deletion_detail WHERE tenant IS NOT NULL;
+	FOREACH t IN ARRAY CASE WHEN together THEN '{all}' ELSE coalesce(tenants, '{}') END
+	LOOP
+		BEGIN
+			IF together THEN
+				PERFORM * FROM deletion_guard.undelete_tenants(tenants, since);
+			ELSE
+				PERFORM * FROM deletion_guard.undelete_tenant(t, since);
+			END IF;
+		EXCEPTION WHEN foreign_key_violation OR SQLSTATE 'TG012' OR null_value_not_allowed THEN
+			NULL;
+		END;
+	END LOOP;
+	RETURN 'done';
 END $$;
 SQL
 
@@ -461,7 +539,9 @@ sub script
 	out('BEGIN;') if chance(20);
 	my $in_transaction = $sql =~ /BEGIN;\n$/;
 	make_fkeys();
+	make_pair_fkeys();
 	out('COMMIT;') if $in_transaction;
+	give_away() if chance(30);
 	guard_tables() if my $early = chance(50);
 	history(10) if !$early;
 	if (!$early)
@@ -473,19 +553,24 @@ sub script
 	}
 	insert(one_of(@tables)) for 1 .. 40;
 	history(50);
+	insert(one_of(@tables)) for 1 .. 20 + pick(40);
 
 	out("SELECT take('before');", "SELECT count(*) AS rows, count(DISTINCT leaf) AS leaves FROM snapshot;",
-		"SELECT coalesce(max(id), 0) AS since FROM deletion_guard.deletion \\gset", '\echo deleting:');
-	for (1 .. 1 + pick(6))
+		"SELECT coalesce(max(id), 0) AS since, clock_timestamp() AS at FROM deletion_guard.deletion \\gset", '\echo deleting:');
+	for (1 .. 1 + pick(8))
 	{
 		if (chance(10)) { rolled_back() }
+		elsif (chance(20)) { undo() }
+		elsif (chance(10)) { rename_column(one_of(@tables)) }
 		elsif (chance(10)) { housekeeping() }
 		elsif (chance(8)) { out('BEGIN;', map({ delete_statement($_) . ';' } some(50, @tables)), 'COMMIT;') }
 		else { out(delete_statement(one_of(@tables)) . ';') }
 	}
 	out('\echo undeleting:', "SELECT take('deleted');",
 		"SELECT count(*) AS deletions, sum(rows) AS rows FROM deletion_guard.deletion WHERE id > :since;",
-		"SELECT coalesce(undelete_all(:since, '" . (chance(50) ? word() : '') . "'), 't');", $epilogue);
+		(chance(40) ? "SELECT undelete_tenants(:'at', " . one_of('true', 'false') . ') AS by_tenant \gset' : ()),
+		"SELECT coalesce(undelete_all(:since, '" . (chance(50) ? word() : '') . "', '"
+		  . one_of(qw(error error skip replace)) . "'), 't');", $epilogue);
 	return $sql;
 }
 
@@ -501,7 +586,8 @@ $node->append_conf('postgresql.conf', "fsync = off\nfull_page_writes = off\nauto
 	  . "max_prepared_transactions = 5\nwork_mem = 64kB\nlog_min_messages = panic\nlc_monetary = 'C'\n");
 $node->start;
 $node->safe_psql('postgres', 'CREATE DATABASE fresh');
-$node->safe_psql('fresh', 'CREATE EXTENSION deletion_guard');
+$node->safe_psql('postgres', 'CREATE ROLE property_owner');
+$node->safe_psql('fresh', 'CREATE EXTENSION deletion_guard; GRANT ALL ON SCHEMA public TO property_owner');
 note("seeds $first_seed to " . ($first_seed + $rounds - 1));
 
 for my $seed ($first_seed .. $first_seed + $rounds - 1)

@@ -144,6 +144,36 @@ $db = fresh('sections');
 quiet_ok("section $_", 'pg_restore', "--section=$_", '-d', $node->connstr($db), "$dir/app.dump") for qw(pre-data data post-data);
 check($db, 'sections');
 
+# --- files -----------------------------------------------------------------
+
+# A dump says where rows were in files that are not there any more, but whose
+# numbers other files may have. Here all of them have, and nothing is where the
+# dump says.
+pg_dump('-f', "$dir/plain.sql");
+$db = fresh('numbers');
+quiet_ok('pre-data', 'pg_restore', '--section=pre-data', '-d', $node->connstr($db), "$dir/app.dump");
+my %file = map { split /\|/ } split /\n/,
+  $node->safe_psql($db, q(SELECT substring(relname FROM '\d+'), relfilenode FROM pg_class
+	WHERE relnamespace = 'deletion_guard_bin'::regnamespace AND relkind = 'r'));
+my ($block) = slurp_file("$dir/plain.sql") =~ /^(COPY deletion_guard\.deletion_part .*?^\\\.\n)/ms;
+my ($header, @lines) = split /\n/, $block;
+my @columns = $header =~ /\((.*)\)/ ? split(/, /, $1) : ();
+my ($bin, $filenode, $blocks) = map { my $name = $_; grep { $columns[$_] eq $name } 0 .. $#columns } qw(bin_id filenode blocks);
+for (@lines[ 0 .. $#lines - 1 ])
+{
+	my @values = split /\t/, $_, -1;
+	@values[ $filenode, $blocks ] = ($file{ $values[$bin] }, '\\\\x00ffff0000ffff00');
+	$_ = join "\t", @values;
+}
+append_to_file("$dir/part.sql", join("\n", $header, @lines, ''));
+$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($db), '-f', "$dir/part.sql" ], 'numbers: parts');
+is($node->safe_psql($db, 'SELECT count(*) > 0, bool_and(filenode = 0), bool_and(length(blocks) = 0) FROM deletion_guard.deletion_part'), 't|t|t',
+	'numbers: where the rows are is not known');
+system_or_bail('sh', '-c', "pg_restore -l $dir/app.dump | grep -v 'TABLE DATA deletion_guard deletion_part ' > $dir/list");
+quiet_ok('data', 'pg_restore', '--section=data', '-L', "$dir/list", '-d', $node->connstr($db), "$dir/app.dump");
+quiet_ok('post-data', 'pg_restore', '--section=post-data', '-d', $node->connstr($db), "$dir/app.dump");
+check($db, 'numbers');
+
 # --- over what is there ----------------------------------------------------
 
 # --clean drops the tables that it then makes anew, the bin included. That is

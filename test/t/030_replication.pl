@@ -100,6 +100,27 @@ like($subscriber->safe_psql('postgres', $bin), qr/flat\|\|2/, 'deleted after tha
 $publisher->safe_psql('postgres', 'DROP TABLE flat');
 $subscriber->safe_psql('postgres', "SELECT * FROM deletion_guard.undelete((SELECT max(id) FROM deletion_guard.deletion))");
 
+# Where the publisher's table is partitioned, it sends such a row as one deleted
+# and one inserted; nothing tells the subscriber that they are the same.
+my $moving = <<'SQL';
+CREATE TABLE moving (at int PRIMARY KEY, what text) PARTITION BY RANGE (at);
+CREATE TABLE moving_1 PARTITION OF moving FOR VALUES FROM (0) TO (100);
+CREATE TABLE moving_2 PARTITION OF moving DEFAULT;
+SQL
+$publisher->safe_psql('postgres', "$moving INSERT INTO moving VALUES (1, 'moves'); ALTER PUBLICATION everything ADD TABLE moving");
+$subscriber->safe_psql('postgres', "$moving SELECT deletion_guard.guard_table('moving')");
+$subscriber->safe_psql('postgres', 'ALTER SUBSCRIPTION everything REFRESH PUBLICATION');
+$subscriber->wait_for_subscription_sync($publisher, 'everything');
+$before = $subscriber->safe_psql('postgres', $bin);
+$publisher->safe_psql('postgres', 'UPDATE moving SET at = 101');
+sync();
+is($subscriber->safe_psql('postgres', 'SELECT tableoid::regclass, * FROM moving'), 'moving_2|101|moves', 'moved by the publisher');
+is($subscriber->safe_psql('postgres', 'SELECT * FROM deletion_guard.deleted_rows(NULL::moving)'), '1|moves',
+	'what it was before is in the bin');
+$publisher->safe_psql('postgres', 'DROP TABLE moving');
+$subscriber->safe_psql('postgres', "SELECT * FROM deletion_guard.undelete((SELECT max(id) FROM deletion_guard.deletion))");
+is($subscriber->safe_psql('postgres', $bin), $before, 'and can be taken out of it');
+
 same_bins('truncate', 'TRUNCATE tenant CASCADE');
 same_bins('truncate of partitions', 'TRUNCATE event, keyless');
 

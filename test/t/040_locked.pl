@@ -64,6 +64,10 @@ refused("SELECT deletion_guard.purge('$legal')", qr/authorities file ".*" does n
 is($node->safe_psql('shop', "SELECT ok, problem LIKE 'authorities file%' FROM deletion_guard.check_token('$legal')"),
 	'f|t', 'check_token says it too');
 like($node->safe_psql('shop', 'SELECT problem FROM deletion_guard.authority_source()'), qr/does not exist/, 'as does authority_source');
+my $verify = "SELECT ok, detail FROM deletion_guard.verify() WHERE check_name";
+like($node->safe_psql('shop', "$verify = 'authorities'"), qr/^f\|authorities file ".*" does not exist\. No token counts until that is repaired\.$/,
+	'and verify');
+like($node->safe_psql('shop', "$verify = 'lock'"), qr/^t\|/, 'preloaded, the file is binding');
 
 my $json = $node->safe_psql('shop',
 	"SELECT jsonb_build_object('authorities', jsonb_build_array(jsonb_build_object('name', 'legal', 'public_key', signing.public_key('legal'))))");
@@ -99,6 +103,7 @@ refused("SET deletion_guard.authorities_file = ''", qr/cannot be changed/, 'SET'
 refused("ALTER SYSTEM SET deletion_guard.authorities_file = ''", qr/cannot be changed/, 'ALTER SYSTEM');
 like($node->safe_psql('shop', 'SELECT active, problem FROM deletion_guard.authority_source()'),
 	qr/^1\|the server's user, and so any superuser, may write/, 'a file of the server\'s user is a weakness');
+like($node->safe_psql('shop', "$verify = 'authorities'"), qr/^f\|the server's user, .*Give the file and its directory to another owner\.$/, 'verify says so');
 is($node->safe_psql('shop', "SELECT deletion_guard.purge('$legal')->'rows'"), '13', 'purged with the file\'s authority');
 
 # --- locked ----------------------------------------------------------------------
@@ -112,6 +117,10 @@ refused("SELECT deletion_guard.unguard_table('issue')", qr/a token for "unguard"
 my $issue = token('{"act": "unguard", "relation": "public.issue"}', 'legal');
 refused("SELECT deletion_guard.unguard_table('project', '$issue')", qr/is for another object/, 'unguard_table of another table');
 refused("SET deletion_guard.ddl = allow; DROP TABLE project CASCADE", qr/it is guarded against deletion/, 'ddl = allow');
+refused("SET deletion_guard.ddl = allow; UPDATE pg_trigger SET tgenabled = 'D'",
+	qr/cannot write the catalog "pg_trigger"/, 'a catalog, with ddl = allow');
+refused("SET allow_system_table_mods = on; DELETE FROM pg_extension WHERE extname = 'deletion_guard'",
+	qr/cannot write the catalog "pg_extension"/, 'a catalog, with allow_system_table_mods');
 refused("SELECT deletion_guard.unguard_table(NULL, '$issue')", qr/target must not be null/, 'unguard_table of nothing');
 $node->safe_psql('shop', "SELECT deletion_guard.unguard_table('issue', '$issue')");
 is($node->safe_psql('shop', "SELECT count(*) FROM deletion_guard.guarded_table WHERE relation = 'issue'::regclass"),
@@ -146,5 +155,8 @@ $node->safe_psql('shop', 'CREATE EXTENSION deletion_guard');
 refused("SELECT FROM deletion_guard.authority_source(); SET deletion_guard.locked = off", qr/cannot be changed/, 'SET, not preloaded');
 is($node->safe_psql('shop', "SET deletion_guard.locked = off; SELECT FROM deletion_guard.authority_source(); SHOW deletion_guard.locked"),
 	'on', 'SET before the library is loaded does not last');
+like($node->safe_psql('shop', "$verify = 'lock'"),
+	qr/^f\|deletion_guard\.locked and deletion_guard\.authorities_file are set, which does not bind: .*Add deletion_guard to shared_preload_libraries/,
+	'verify says that these settings do not bind');
 $node->stop;
 done_testing();

@@ -1,0 +1,159 @@
+-- From CREATE EXTENSION to DROP EXTENSION: installing, maintenance of guarded and
+-- of bin tables, copies of the database, a library that is newer than the extension.
+CREATE DATABASE regress_dg_lifecycle;
+\set maintenance_db :DBNAME
+\c regress_dg_lifecycle
+SET client_min_messages = warning;
+
+-- Who may install it, and where
+CREATE ROLE regress_dg_plain;
+GRANT CREATE ON DATABASE regress_dg_lifecycle TO regress_dg_plain;
+SET ROLE regress_dg_plain;
+CREATE EXTENSION deletion_guard;  -- fails: not trusted
+RESET ROLE;
+REVOKE CREATE ON DATABASE regress_dg_lifecycle FROM regress_dg_plain;
+CREATE SCHEMA deletion_guard;
+CREATE EXTENSION deletion_guard;  -- fails: the name is taken
+DROP SCHEMA deletion_guard;
+CREATE SCHEMA deletion_guard_bin;
+CREATE EXTENSION deletion_guard;  -- fails: so is this one
+DROP SCHEMA deletion_guard_bin;
+CREATE EXTENSION deletion_guard SCHEMA public;  -- fails: it makes its own
+
+-- A search_path with functions and operators that pretend to be the server's
+CREATE SCHEMA evil;
+CREATE FUNCTION evil.format(text, regclass) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE 'evil'; END $$;
+CREATE FUNCTION evil.pg_extension_config_dump(text, text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE 'evil'; END $$;
+CREATE FUNCTION evil.eq(oid, regnamespace) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'evil'; END $$;
+CREATE OPERATOR evil.= (LEFTARG = oid, RIGHTARG = regnamespace, FUNCTION = evil.eq);
+SET search_path = evil, pg_catalog, public;
+CREATE EXTENSION deletion_guard;
+RESET search_path;
+SELECT count(*) AS ours, count(*) FILTER (WHERE t.tgfoid = 'deletion_guard.protect'::regproc) AS protected
+FROM pg_class c LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname = 'deletion_guard_protect'
+WHERE c.relnamespace = 'deletion_guard'::regnamespace AND c.relkind = 'r' HAVING count(*) <> count(t.oid);
+DROP SCHEMA evil CASCADE;
+
+-- Where it stays
+ALTER EXTENSION deletion_guard SET SCHEMA public;  -- fails
+ALTER EXTENSION deletion_guard UPDATE TO '99';  -- fails
+ALTER EXTENSION deletion_guard UPDATE;
+SET ROLE regress_dg_plain;
+ALTER EXTENSION deletion_guard UPDATE;  -- fails
+DROP EXTENSION deletion_guard;  -- fails
+RESET ROLE;
+
+-- Maintenance, while a session knows the tables: all of them get new files, and
+-- their indexes new OIDs.
+CREATE TABLE issue (id int PRIMARY KEY, tenant_id int, body text);
+INSERT INTO issue SELECT i, i % 5, repeat(md5(i::text), 100) FROM generate_series(1, 500) i;
+SELECT deletion_guard.guard_table('issue', 'tenant_id');
+DELETE FROM issue WHERE tenant_id = 1;
+DELETE FROM issue WHERE tenant_id = 2;
+SELECT bin_table::text AS bin FROM deletion_guard.bin \gset
+CREATE TEMP TABLE file AS SELECT oid, relfilenode FROM pg_class;
+VACUUM FULL issue;
+CLUSTER issue USING issue_pkey;
+REINDEX TABLE CONCURRENTLY issue;
+VACUUM FULL :bin;
+VACUUM FREEZE :bin;
+ANALYZE :bin;
+SELECT count(*) AS moved FROM file f JOIN pg_class c USING (oid) WHERE c.relfilenode <> f.relfilenode AND c.oid IN ('issue'::regclass, :'bin'::regclass);
+REINDEX SCHEMA CONCURRENTLY deletion_guard;
+ALTER TABLE issue ADD COLUMN extra int;
+DELETE FROM issue WHERE tenant_id = 3;
+SELECT * FROM deletion_guard.undelete(1);
+SELECT * FROM deletion_guard.undelete_tenants('{2,3}');
+SELECT format('VACUUM (FULL, FREEZE) %s', oid::regclass) FROM pg_class WHERE relnamespace = 'deletion_guard'::regnamespace AND relkind = 'r' ORDER BY oid \gexec
+DELETE FROM issue WHERE tenant_id = 4;
+SELECT * FROM deletion_guard.undelete_tenant('4');
+SELECT count(*), sum(length(body)) FROM issue;
+CREATE INDEX ON :bin (deletion);  -- fails
+ALTER TABLE :bin SET UNLOGGED;  -- fails
+
+-- Rows that nobody asks for are frozen like any others, and found after it
+DELETE FROM issue WHERE tenant_id = 0;
+VACUUM (FREEZE, DISABLE_PAGE_SKIPPING) :bin;
+SELECT age(relfrozenxid) < 100 AS frozen FROM pg_class WHERE oid = :'bin'::regclass;
+SELECT restored FROM deletion_guard.undelete_tenant('0');
+
+-- A copy of the database is another database: it has the bin, guards and goes
+-- on by itself. Tokens name the database, so those for one are not good in the other.
+DELETE FROM issue WHERE tenant_id = 1;
+SELECT max(id) AS deletion FROM deletion_guard.deletion \gset
+SELECT deletion_guard.audience() AS audience \gset
+\c :maintenance_db
+CREATE DATABASE regress_dg_lifecycle_copy TEMPLATE regress_dg_lifecycle;
+\c regress_dg_lifecycle_copy
+SET client_min_messages = warning;
+DROP TABLE issue;  -- fails
+SELECT deletion_guard.audience() = :'audience' AS same_audience;
+SELECT * FROM deletion_guard.undelete(:deletion);
+DELETE FROM issue WHERE tenant_id = 2;
+SELECT ok FROM deletion_guard.verify_ledger();
+\c :maintenance_db
+ALTER DATABASE regress_dg_lifecycle_copy RENAME TO regress_dg_lifecycle_renamed;
+\c regress_dg_lifecycle_renamed
+SELECT deletion_guard.audience() ~ ':regress_dg_lifecycle_renamed$' AS renamed;
+SELECT * FROM deletion_guard.undelete_tenant('2');
+\c :maintenance_db
+DROP DATABASE regress_dg_lifecycle_renamed;
+\c regress_dg_lifecycle
+SET client_min_messages = warning;
+SELECT * FROM deletion_guard.undelete(:deletion);
+
+-- A library that knows a table which the extension in the database has not got,
+-- as after a new package was installed: nothing is deleted, and nothing dropped,
+-- until the extension is updated.
+SELECT bin_table::text AS bin FROM deletion_guard.bin ORDER BY bin_id LIMIT 1 \gset
+BEGIN;
+SET LOCAL allow_system_table_mods = on;
+UPDATE pg_class SET relname = 'unknown' WHERE oid = 'deletion_guard.tenant_wipe'::regclass;
+SAVEPOINT s;
+\set VERBOSITY default
+DELETE FROM issue;  -- fails
+\set VERBOSITY terse
+ROLLBACK TO s;
+TRUNCATE issue;  -- fails
+ROLLBACK TO s;
+DROP TABLE issue;  -- fails
+ROLLBACK TO s;
+ALTER TABLE issue DISABLE TRIGGER ALL;  -- fails
+ROLLBACK TO s;
+DELETE FROM :bin;  -- fails
+ROLLBACK TO s;
+DROP EXTENSION deletion_guard CASCADE;  -- fails
+ROLLBACK TO s;
+SELECT * FROM deletion_guard.undelete(1);  -- fails
+ROLLBACK TO s;
+SELECT * FROM deletion_guard.verify();  -- fails
+ROLLBACK TO s;
+ALTER EXTENSION deletion_guard UPDATE;
+ROLLBACK;
+\set VERBOSITY default
+
+-- And away with it
+DELETE FROM issue WHERE tenant_id = 1;
+DROP EXTENSION deletion_guard;  -- fails: there are rows in the bin
+DROP EXTENSION deletion_guard CASCADE;  -- fails: the same
+SELECT restored FROM deletion_guard.undelete_tenant('1');
+DROP EXTENSION deletion_guard CASCADE;  -- fails: a table is guarded
+SELECT deletion_guard.unguard_table('issue');
+DROP EXTENSION deletion_guard;  -- fails: the empty bins
+DROP EXTENSION deletion_guard CASCADE;
+SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'deletion_guard%';
+SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'deletion_guard%';
+SELECT count(*) FROM pg_event_trigger WHERE evtname LIKE 'deletion_guard%';
+DELETE FROM issue WHERE tenant_id = 1;
+
+-- Again, in the same session, which knew the first one
+CREATE EXTENSION deletion_guard;
+SELECT deletion_guard.guard_table('issue', 'tenant_id');
+DELETE FROM issue WHERE tenant_id = 2;
+SELECT id, rows, state FROM deletion_guard.deletion;
+SELECT * FROM deletion_guard.undelete(1);
+SELECT entries, ok FROM deletion_guard.verify_ledger();
+
+\c :maintenance_db
+DROP DATABASE regress_dg_lifecycle;
+DROP ROLE regress_dg_plain;

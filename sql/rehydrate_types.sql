@@ -1,0 +1,83 @@
+-- Columns have other types than when the archive was made: a value comes back
+-- whole, or its row is named.
+CREATE DATABASE regress_dg_rehydrate_types;
+\set maintenance_db :DBNAME
+\c regress_dg_rehydrate_types
+\getenv srcdir PG_ABS_SRCDIR
+\getenv builddir PG_ABS_BUILDDIR
+\set dir :builddir '/results/'
+\set archive :dir 'types.dump'
+\setenv DIR :dir
+\setenv PGDATABASE :DBNAME
+SET client_min_messages = warning;
+\setenv PGTZ UTC
+SET datestyle = iso;
+SET timezone = 'UTC';
+CREATE EXTENSION deletion_guard;
+SET deletion_guard.ddl = allow;
+CREATE DOMAIN price AS numeric(8,2);
+CREATE DOMAIN picky AS text CHECK (length(value) < 70);
+CREATE TYPE mood AS ENUM ('sad', 'happy');
+CREATE TABLE t (tenant integer, id integer PRIMARY KEY, n numeric(8,3), free numeric, p price, v varchar(10), c char(5),
+				ts timestamp, tz timestamptz, d date, tm time, iv interval, f float8, txt text, a numeric(6,2)[], b bit varying(10),
+				i integer, j json, e mood, x picky);
+SELECT deletion_guard.guard_table('t', 'tenant');
+INSERT INTO t VALUES (1, 1, 1.234, 1.55, 1.55, 'abc   ', 'ab', '2024-01-01 01:02:03.456789', '2024-01-01 01:02:03.456789+00',
+	'2024-01-01', '01:02:03.456789', '1.5 sec', 0.1, repeat('x', 70), '{1.25,2.5}', '1010', 5, '{"a": 1, "a": 2}', 'happy', 'y');
+\! pg_dump -Fc -f "${DIR}types.dump" -t t
+\! pg_dump -Fc -a -f "${DIR}bare.dump" -t t
+\set bare :dir 'bare.dump'
+
+/*
+ * Restores the row into the table as an ALTER TABLE made it, and undoes both.
+ */
+CREATE FUNCTION altered(change text, archive text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	result text;
+BEGIN
+	EXECUTE 'DELETE FROM t';
+	EXECUTE 'ALTER TABLE t ALTER ' || change;
+	PERFORM deletion_guard.rehydrate('1', archive);
+	EXECUTE format('SELECT coalesce(quote_literal(%I), ''null'') FROM t', split_part(change, ' ', 1)) INTO result;
+	RAISE EXCEPTION USING ERRCODE = 'P0002', MESSAGE = result;
+EXCEPTION
+	WHEN SQLSTATE 'P0002' THEN RETURN SQLERRM;
+	WHEN OTHERS THEN RETURN CASE WHEN SQLERRM ~ 'without loss' THEN 'not without loss' ELSE SQLERRM END;
+END
+$$;
+SELECT change, altered(change, :'archive') AS restored, altered(change, :'bare') AS without_definitions
+FROM unnest(ARRAY['n TYPE numeric(8,2)', 'n TYPE numeric(9,4)', 'n TYPE integer', 'n TYPE text', 'free TYPE numeric(3,1)', 'free TYPE numeric(3,2)',
+	'p TYPE numeric(8,1)', 'p TYPE numeric', 'v TYPE varchar(5)', 'v TYPE varchar(20)', 'v TYPE text', 'c TYPE char(2)', 'c TYPE char(1)',
+	'ts TYPE timestamp(3)', 'ts TYPE timestamptz', 'tz TYPE timestamptz(0)', 'tz TYPE timestamp', 'd TYPE timestamp', 'tm TYPE time(0)',
+	'iv TYPE interval(0)', 'iv TYPE text', 'f TYPE numeric(5,2)', 'a TYPE numeric(6,1)[]', 'b TYPE varbit(3)', 'b TYPE varbit(4)',
+	'i TYPE bigint', 'i TYPE smallint', 'i TYPE text', 'j TYPE text', 'e TYPE text', 'x TYPE text', 'txt TYPE picky']) change;
+SELECT change, altered(change, :'archive') AS restored, altered(change, :'bare') AS without_definitions
+FROM unnest(ARRAY['ts TYPE date', 'tz TYPE date', 'f TYPE float4', 'txt TYPE name', 'f TYPE integer', 'txt TYPE "char"']) change;
+-- A domain that is narrower than it was, and a type that is gone.
+TRUNCATE t;
+ALTER DOMAIN price RENAME TO former;
+CREATE DOMAIN price AS numeric(8,1);
+ALTER TYPE mood RENAME TO temper;
+SELECT altered('p TYPE price', :'archive'), altered('p TYPE former', :'archive'), altered('e TYPE text', :'archive');
+DROP DOMAIN price;
+ALTER DOMAIN former RENAME TO price;
+ALTER TYPE temper RENAME TO mood;
+SELECT restored FROM deletion_guard.rehydrate('1', :'archive');
+SELECT * FROM deletion_guard.compare_tenant('1', :'archive');
+SELECT * FROM deletion_guard.compare_tenant('1', :'bare');
+
+-- Large objects do not come back; the report names the columns that refer to them.
+CREATE DOMAIN lo AS oid;
+CREATE TABLE photo (tenant integer, picture oid, thumb lo, size integer);
+SELECT deletion_guard.guard_table('photo', 'tenant');
+INSERT INTO photo VALUES (1, lo_from_bytea(4711, 'a picture'), NULL, 9);
+\! pg_dump -Fc -f "${DIR}types.dump" -n public -b && pg_dump -Fp -f "${DIR}bare.dump" -n public -b
+DELETE FROM photo;
+SELECT relation, tenant, restored, problem FROM deletion_guard.rehydrate('1', :'archive', relations => '{photo}', dry_run => true) WHERE relation = 'photo'::regclass ORDER BY tenant, problem;
+SELECT relation, tenant, restored, problem FROM deletion_guard.rehydrate('1', :'bare', relations => '{photo}') WHERE relation = 'photo'::regclass ORDER BY tenant, problem;
+SELECT picture FROM photo;
+SELECT lo_unlink(4711);
+
+\c :maintenance_db
+DROP DATABASE regress_dg_rehydrate_types;
+\! rm -f "${DIR}types.dump" "${DIR}bare.dump"

@@ -1,0 +1,163 @@
+/*
+ * bin_adopt.c
+ *		Bins whose table is gone, and the table that takes its place.
+ *
+ * Rows of a table stay in the bin when it is dropped. Its OID must not: after
+ * a dump and restore, or when OIDs have wrapped around, it may be another
+ * table's, which would be taken for theirs. So a drop sets it to zero, and the
+ * rows belong to no table, until adopt_bin() gives them to one.
+ */
+#include "bin.h"
+#include "ledger.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(dg_adopt_bin);
+
+/* in deletion_guard.bin and in deletion_guard.deletion_link */
+#define Anum_store_relation		2
+
+/*
+ * Sets the relation of rows that name this one to zero; returns how many. For
+ * where no statement can run.
+ */
+static int
+forget_relation(Oid storeid, Oid indexid, Oid relid)
+{
+	Relation	store = table_open(storeid, RowExclusiveLock);
+	TupleDesc	desc = RelationGetDescr(store);
+	Datum	   *values = palloc0(sizeof(Datum) * desc->natts);
+	bool	   *nulls = palloc0(sizeof(bool) * desc->natts);
+	bool	   *replace = palloc0(sizeof(bool) * desc->natts);
+	int			found = 0;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	replace[Anum_store_relation - 1] = true;
+	ScanKeyInit(&key, Anum_store_relation, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(store, indexid, OidIsValid(indexid), NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		CatalogTupleUpdate(store, &tuple->t_self,
+						   heap_modify_tuple(tuple, desc, values, nulls, replace));
+		found++;
+	}
+	systable_endscan(scan);
+	table_close(store, RowExclusiveLock);
+	return found;
+}
+
+/*
+ * A table is being dropped. Links of a table without bins keep its OID: they
+ * lead nowhere without it.
+ */
+void
+dg_bin_forget_table(Oid relid)
+{
+	const DgObjects *objects = dg_objects();
+	char		relkind = get_rel_relkind(relid);
+
+	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
+		return;
+	if (forget_relation(objects->bin, objects->bin_relation_idx, relid) > 0)
+		(void) forget_relation(objects->deletion_link, InvalidOid, relid);
+}
+
+/*
+ * Whoever may read the table will read the rows, and nobody can say any more
+ * who might read them before.
+ */
+static void
+require_extension_owner(void)
+{
+	Oid			owner = dg_objects()->owner;
+
+	if (!has_privs_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must have the privileges of role \"%s\", which owns deletion_guard, to give deleted rows to a table",
+						GetUserNameFromId(owner, false))));
+}
+
+static void
+require_table(Oid target)
+{
+	char		relkind = get_rel_relkind(target);
+
+	if ((relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE) &&
+		!get_rel_relispartition(target) && !dg_is_store(target))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("deleted rows can be given to a table or a partitioned table only"),
+			 errhint("For a partition, name the partitioned table.")));
+}
+
+/*
+ * The name that the table of a bin had; fails if it is no bin, or its table
+ * still exists. The caller is connected to SPI.
+ */
+static char *
+require_orphan(Oid bin_table)
+{
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(bin_table)};
+	bool		isnull;
+	Oid			relid;
+
+	dg_spi_execute("SELECT relation, relation_name FROM deletion_guard.bin WHERE bin_table = $1",
+				   1, types, values, NULL);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a bin table", get_rel_name(bin_table)),
+				 errhint("The table deletion_guard.bin lists them.")));
+	relid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	if (get_rel_name(relid) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the bin \"%s\" belongs to table \"%s\"", get_rel_name(bin_table), get_rel_name(relid)),
+				 errhint("Only rows whose table does not exist any more can be given to another.")));
+	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
+}
+
+/*
+ * adopt_bin(bin_table regclass, target regclass)
+ */
+Datum
+dg_adopt_bin(PG_FUNCTION_ARGS)
+{
+	Oid			bin_table = PG_GETARG_OID(0);
+	Oid			target = PG_GETARG_OID(1);
+	Oid			types[] = {OIDOID, OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(bin_table), ObjectIdGetDatum(target)};
+	char	   *name;
+
+	require_extension_owner();
+	LockRelationOid(target, AccessShareLock);
+	require_table(target);
+	/* not while its rows are coming back, or are purged */
+	LockRelationOid(bin_table, ShareRowExclusiveLock);
+	SPI_connect();
+	name = require_orphan(bin_table);
+	dg_spi_execute("UPDATE deletion_guard.bin SET relation = $2 WHERE bin_table = $1",
+				   2, types, values, NULL);
+	dg_ledger_append("adopt_bin", psprintf("{\"bin\": %s, \"table\": %s, \"adopted_by\": %s}",
+										   dg_json_string(get_rel_name(bin_table)), dg_json_string(name),
+										   dg_json_string(dg_relation_name(target))));
+	SPI_finish();
+	PG_RETURN_VOID();
+}

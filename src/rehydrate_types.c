@@ -1,0 +1,224 @@
+/*
+ * rehydrate_types.c
+ *		Values of an archive as values of the types they had there.
+ *
+ * A column's text goes straight to the input function of the live column where
+ * that is of the type the archive says it was. Otherwise that function might
+ * drop a part of the value without a word: date_in() drops a time, float4in()
+ * digits, numeric_in() rounds to the column's scale. There the text is read as
+ * what it was, and the row map casts it (rows_map.c), which is an error if it
+ * does not lead back to the same value.
+ *
+ * Where the archive does not say (dumped without definitions) or where the type
+ * does not exist here any more, the live type without its modifier stands for
+ * it; and if that is one whose input function drops what it has no use for, the
+ * value has to be written as it was read. Domains are read as their base types: none of their checks runs for a
+ * name that an archive has chosen.
+ */
+#include "rehydrate.h"
+
+#include "catalog/pg_type.h"
+#include "parser/parse_type.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+/* How a column's text is read before it is cast. */
+typedef struct DgColumnInput
+{
+	bool		used;			/* else it stays text */
+	bool		guessed;		/* has to be written as it was read */
+	FmgrInfo	function;
+	FmgrInfo	output;
+	Oid			typioparam;
+} DgColumnInput;
+
+struct DgSourceTypes
+{
+	int			ncolumns;
+	bool		any;			/* column's input is used */
+	DgColumnInput *inputs;
+	MemoryContext row_context;	/* values of the row at hand */
+};
+
+/* A type's name, and what it means. */
+typedef struct NamedType
+{
+	const char *name;
+	Oid			type;
+	int32		typmod;
+} NamedType;
+
+static void
+parse_type(void *arg)
+{
+	NamedType  *named = arg;
+
+	dg_parse_type(named->name, &named->type, &named->typmod);
+}
+
+/*
+ * The type of an archive's column; InvalidOid if there is none of that name.
+ */
+static Oid
+archived_type(const char *name, int32 *typmod)
+{
+	NamedType	named = {name, InvalidOid, -1};
+
+	if (name == NULL || dg_try(parse_type, &named, false) != NULL ||
+		!OidIsValid(named.type) || get_typtype(named.type) == TYPTYPE_PSEUDO)
+		return InvalidOid;
+	*typmod = named.typmod;
+	return named.type;
+}
+
+/*
+ * Does the type's input function drop a part of what it cannot hold?
+ */
+static bool
+drops_silently(Oid type)
+{
+	return type == DATEOID || type == TIMEOID || type == TIMESTAMPOID ||
+		type == NAMEOID || type == CHAROID;
+}
+
+/*
+ * The type to read a column's text as; InvalidOid for the live one. Sets
+ * *guessed if the archive does not tell, and the live one may be wrong.
+ */
+static Oid
+type_to_read(const char *archived, Oid live, int32 live_typmod, bool *guessed)
+{
+	int32		typmod = -1;
+	int32		base_typmod = live_typmod;
+	Oid			base = getBaseTypeAndTypmod(live, &base_typmod);
+	Oid			type;
+
+	/* a domain may have been another when the archive was made */
+	if ((base == live || base_typmod < 0) && archived != NULL &&
+		strcmp(archived, format_type_extended(live, live_typmod, FORMAT_TYPE_TYPEMOD_GIVEN)) == 0)
+		return InvalidOid;
+	type = archived_type(archived, &typmod);
+	if (type == live && (base == live ? typmod == live_typmod : base_typmod < 0))
+		return InvalidOid;
+	if (OidIsValid(type))
+		return getBaseType(type);
+	*guessed = drops_silently(base);
+	return *guessed || base_typmod >= 0 ? base : InvalidOid;
+}
+
+static void
+set_column(DgSourceTypes *types, DgSource *source, int column, const char *archived)
+{
+	AttrNumber	attnum = get_attnum(source->target, source->columns[column].name);
+	DgColumnInput *input = &types->inputs[column];
+	Oid			function;
+	bool		varlena;
+	Oid			live;
+	Oid			type;
+	Oid			collation;
+	int32		typmod;
+
+	if (attnum == InvalidAttrNumber)
+		return;
+	get_atttypetypmodcoll(source->target, attnum, &live, &typmod, &collation);
+	type = type_to_read(archived, live, typmod, &input->guessed);
+	if (!OidIsValid(type))
+		return;
+	getTypeInputInfo(type, &function, &input->typioparam);
+	fmgr_info(function, &input->function);
+	getTypeOutputInfo(type, &function, &varlena);
+	fmgr_info(function, &input->output);
+	input->used = types->any = true;
+	source->columns[column].type = type;
+}
+
+/*
+ * Finds out what the columns of a source's rows have to be read as, once.
+ */
+void
+dg_source_set_types(const DgRehydrateArchive *archive, DgSource *source)
+{
+	const DgArchiveTable *table = dg_archive_table(archive->archive, source->index);
+	MemoryContext context = GetMemoryChunkContext(source);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	DgSourceTypes *types;
+
+	if (source->types == NULL)
+	{
+		types = palloc0(sizeof(DgSourceTypes));
+		types->ncolumns = source->ncolumns;
+		types->inputs = palloc0(sizeof(DgColumnInput) * (source->ncolumns + 1));
+		types->row_context = AllocSetContextCreate(context, "deletion_guard archived row",
+												   ALLOCSET_DEFAULT_SIZES);
+		for (int i = 0; i < source->ncolumns; i++)
+		{
+			const char *archived = table->types == NULL ? NULL : table->types[source->fields[i]];
+
+			set_column(types, source, i, archived == NULL ? NULL : dg_rehydrate_text(archive, archived));
+		}
+		source->types = types;
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * The length of a value's text without the midnight that makes a date a
+ * timestamp.
+ */
+static size_t
+significant_length(const char *text)
+{
+	static const char midnight[] = " 00:00:00";
+	size_t		len = strlen(text);
+	size_t		tail = sizeof(midnight) - 1;
+
+	return len > tail && strcmp(text + len - tail, midnight) == 0 ? len - tail : len;
+}
+
+/*
+ * A value of a type that was guessed: was it of that type?
+ */
+static void
+check_guess(const DgSource *source, int column, const char *text, Datum value)
+{
+	char	   *written = OutputFunctionCall(&source->types->inputs[column].output, value);
+	size_t		len = significant_length(text);
+
+	if (significant_length(written) == len && memcmp(written, text, len) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_CANNOT_RESTORE),
+			 errmsg("a value of column \"%s\" would change: \"%s\" would become \"%s\"",
+					source->columns[column].name, text, written),
+			 errdetail("The archive does not tell of which type the column was."),
+			 errhint("Nothing was restored. Give the column the type that it had, or use an archive with the table's definition.")));
+}
+
+/*
+ * Turns a row's C strings into values of its columns' types, in place. They are
+ * good until the next row of the source.
+ */
+void
+dg_source_read_values(const DgSource *source, Datum *values, const bool *nulls)
+{
+	DgSourceTypes *types = source->types;
+	MemoryContext old;
+
+	if (!types->any)
+		return;
+	MemoryContextReset(types->row_context);
+	old = MemoryContextSwitchTo(types->row_context);
+	for (int i = 0; i < types->ncolumns; i++)
+	{
+		DgColumnInput *input = &types->inputs[i];
+		char	   *text = DatumGetCString(values[i]);
+
+		if (!input->used || nulls[i])
+			continue;
+		values[i] = InputFunctionCall(&input->function, text, input->typioparam, -1);
+		if (input->guessed)
+			check_guess(source, i, text, values[i]);
+	}
+	MemoryContextSwitchTo(old);
+}
