@@ -43,7 +43,7 @@ SELECT count(*) AS tenants, (SELECT count(*) FROM issue) AS issues, (SELECT coun
 -- An index of links that wait must not list the others.
 DELETE FROM issue WHERE id = 4;
 SET enable_seqscan = off;
-SELECT count(*) FROM deletion_guard.deletion_link WHERE relation = 'remark'::regclass AND waiting;
+SELECT count(*) FROM deletion_guard.deletion_link WHERE relation = 'remark'::regclass AND waiting_since IS NOT NULL;
 RESET enable_seqscan;
 SELECT sum(restored) FROM deletion_guard.undelete((SELECT max(id) FROM deletion_guard.deletion));
 

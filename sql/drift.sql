@@ -60,6 +60,11 @@ SELECT drift('item', 'ALTER TABLE item RENAME COLUMN title TO x; ALTER TABLE ite
 SELECT relation, restored FROM deletion_guard.undelete(last());
 SELECT id, title, bbb FROM item ORDER BY id;
 
+-- Dropped and made again: a column of that name, whatever it was.
+SELECT drift('item', 'ALTER TABLE item DROP COLUMN f; ALTER TABLE item ADD COLUMN f varchar', true);
+SELECT relation, restored FROM deletion_guard.undelete(last());
+SELECT id, f FROM item ORDER BY id;
+
 -- Another type: by a cast, through text, or not at all.
 SELECT drift('item', 'ALTER TABLE item ALTER COLUMN a TYPE bigint');
 SELECT relation, restored FROM deletion_guard.undelete(last());
@@ -126,6 +131,10 @@ SELECT drift('made', 'ALTER TABLE made ALTER COLUMN id ADD GENERATED ALWAYS AS I
 SELECT relation, restored FROM deletion_guard.undelete(last());
 TABLE made ORDER BY id;
 SELECT nextval('made_id_seq');
+-- By another expression; what a column of that name was before does not matter.
+SELECT drift('made', 'ALTER TABLE made DROP COLUMN twice; ALTER TABLE made ADD COLUMN twice int GENERATED ALWAYS AS (a * 3) STORED', true);
+SELECT relation, restored FROM deletion_guard.undelete(last());
+TABLE made ORDER BY id;
 -- And the other way.
 CREATE TABLE formed (id int PRIMARY KEY, a int, twice int GENERATED ALWAYS AS (a * 2) STORED);
 SELECT deletion_guard.guard_table('formed');

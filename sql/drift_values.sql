@@ -128,6 +128,40 @@ SELECT * FROM deletion_guard.undelete(:d); -- fails
 RESET ROLE;
 SELECT problem FROM deletion_guard.undelete(:d, dry_run => true);
 
+-- The text of an archive is read by the same rules.
+\getenv builddir PG_ABS_BUILDDIR
+\set archive :builddir '/results/drift_values.dump'
+\setenv ARCHIVE :archive
+\setenv PGDATABASE :DBNAME
+CREATE TABLE shop (id int PRIMARY KEY, name text);
+CREATE TABLE priced (id int PRIMARY KEY, shop_id int, price numeric, at timestamp, span interval, word text, code text, prices numeric[]);
+SELECT deletion_guard.set_tenant_table('shop', 'id', 'name');
+SELECT deletion_guard.guard_table('shop', 'id');
+SELECT deletion_guard.guard_table('priced', 'shop_id');
+INSERT INTO shop VALUES (1, 'one');
+INSERT INTO priced VALUES (1, 1, 1.10, '2022-04-05 07:38:00', '1 day', 'short', 'x', '{1.10,NULL}'),
+	(2, 1, NULL, NULL, NULL, NULL, NULL, NULL), (3, 1, 1.15, '2022-04-05 07:38:00.5', '1 day 07:38', 'blanks        ', 'y ', '{1.15}');
+\! pg_dump -Fc -n public -f "$ARCHIVE"
+DELETE FROM priced;
+CREATE FUNCTION try(archive text, change text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE message text; detail text; context text;
+BEGIN
+	EXECUTE 'ALTER TABLE priced ' || change;
+	PERFORM * FROM deletion_guard.rehydrate('1', archive);
+	RAISE 'restored: %', (SELECT to_jsonb(p) FROM priced p WHERE id = 3);
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, context = PG_EXCEPTION_CONTEXT;
+	RETURN concat_ws(' ', message, detail, substring(context FROM 'restoring row[^\n]*'));
+END $$;
+SELECT try(:'archive', 'ALTER price TYPE numeric(6,1)');
+SELECT try(:'archive', 'ALTER price TYPE price');
+SELECT try(:'archive', 'ALTER price TYPE numeric(6,2)');
+SELECT try(:'archive', 'ALTER prices TYPE numeric(6,1)[]');
+SELECT try(:'archive', 'ALTER at TYPE timestamp(0)');
+SELECT try(:'archive', 'ALTER span TYPE interval day');
+SELECT try(:'archive', 'ALTER word TYPE varchar(10)');
+SELECT try(:'archive', 'ALTER code TYPE char(4)');
+
 \c :maintenance_db
 DROP DATABASE regress_dg_drift_values;
 DROP ROLE regress_dg_drift_helper;

@@ -95,6 +95,43 @@ CREATE TABLE coast (country text CONSTRAINT coast_country REFERENCES country);
 SELECT deletion_guard.guard_table('country');
 SELECT object, ok, detail FROM deletion_guard.verify() WHERE check_name = 'cascades';
 
+
+-- A table may take the place of one that was dropped and that had its name last;
+-- but not for anybody.
+CREATE TABLE parcel (id int PRIMARY KEY, tenant_id int);
+CREATE TABLE label (id int PRIMARY KEY, parcel_id int REFERENCES parcel ON DELETE SET NULL);
+SELECT deletion_guard.guard_table('parcel', 'tenant_id');
+SELECT deletion_guard.guard_table('label');
+INSERT INTO parcel VALUES (1, 1), (2, 1);
+INSERT INTO label VALUES (1, 1), (2, 2);
+DELETE FROM parcel WHERE id = 1;
+SELECT max(id) AS deletion FROM deletion_guard.deletion \gset
+ALTER TABLE parcel RENAME TO package;
+BEGIN;
+SET LOCAL deletion_guard.ddl = allow;
+DROP TABLE package, label;
+COMMIT;
+SELECT relation_name FROM deletion_guard.bin WHERE relation_name ~ 'pa[cr]';
+SELECT details FROM deletion_guard.ledger WHERE event = 'drop_table' ORDER BY id;
+SELECT * FROM deletion_guard.undelete(:deletion); -- fails
+GRANT CREATE ON SCHEMA public TO regress_dg_edges;
+GRANT EXECUTE ON FUNCTION deletion_guard.guard_table TO regress_dg_edges;
+SET client_min_messages = notice;
+SET ROLE regress_dg_edges;
+CREATE TABLE package (weight int, tenant_id int, id int PRIMARY KEY);
+SELECT deletion_guard.guard_table('package', 'tenant_id');
+SELECT count(*) FROM deletion_guard.deleted_rows(NULL::package);
+RESET ROLE;
+SELECT deletion_guard.guard_table('package', 'tenant_id');
+SELECT deletion_guard.adopt_bin('deletion_guard_bin.bin_3_parcel', 'package');
+CREATE TABLE label (id int PRIMARY KEY, parcel_id int REFERENCES package ON DELETE SET NULL);
+INSERT INTO label VALUES (1, NULL);
+SELECT deletion_guard.guard_table('label');
+SELECT * FROM deletion_guard.deleted_rows(NULL::package);
+SELECT relation, restored FROM deletion_guard.undelete(:deletion);
+SELECT * FROM package, label WHERE parcel_id = package.id;
+SELECT details FROM deletion_guard.ledger ORDER BY id DESC LIMIT 3;
+
 \c :maintenance_db
 DROP DATABASE regress_dg_enrol_edges;
 DROP ROLE regress_dg_edges;

@@ -139,6 +139,138 @@ ROLLBACK;
 \c regress_dg_ledger
 SELECT ok, problem FROM deletion_guard.verify_ledger(:entry, :'head_hash');
 
+-- Entries are kept until the transaction ends; what is rolled back of it takes its own along, and no others.
+CREATE FUNCTION hold(why text) RETURNS void LANGUAGE sql AS 'SELECT deletion_guard.hold_tenant(''2'', $1)';
+CREATE TABLE kept AS SELECT :entry AS value;
+CREATE VIEW new_entry AS SELECT row_number() OVER (ORDER BY l.id) AS n, event, h.reason, l.details::jsonb - 'hold' AS details
+FROM deletion_guard.ledger l LEFT JOIN deletion_guard.hold h ON l.event LIKE '%hold%' AND l.details = format('{"hold": %s}', hold_id)
+WHERE id > (SELECT value FROM kept);
+BEGIN;
+SELECT hold('a');
+SELECT count(*) FROM new_entry;
+SAVEPOINT s;
+SELECT hold('b');
+-- Written here, both of them
+SELECT ok, entries - :entry AS more FROM deletion_guard.verify_ledger();
+SELECT * FROM new_entry;
+ROLLBACK TO s;
+SELECT count(*) FROM new_entry;
+SELECT hold('c');
+SAVEPOINT t;
+SELECT hold('d');
+SAVEPOINT u;
+SELECT hold('e');
+SELECT ok, entries - :entry AS more FROM deletion_guard.verify_ledger();
+RELEASE u;
+ROLLBACK TO t;
+SAVEPOINT v;
+SELECT hold('f');
+SAVEPOINT w;
+SELECT ok, entries - :entry AS more FROM deletion_guard.verify_ledger();
+RELEASE w;
+RELEASE v;
+DO $$
+BEGIN
+	PERFORM hold('g');
+	RAISE 'x';
+EXCEPTION WHEN OTHERS THEN
+	PERFORM hold('h');
+END
+$$;
+COMMIT;
+SELECT * FROM new_entry;
+SELECT ok, problem FROM deletion_guard.verify_ledger();
+-- Procedures that commit, deferred triggers, transactions that are prepared
+DO $$
+BEGIN
+	PERFORM hold('i');
+	COMMIT;
+	PERFORM hold('j');
+	ROLLBACK;
+	PERFORM hold('k');
+END
+$$;
+CREATE TABLE later (why text);
+CREATE FUNCTION hold_later() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM hold(NEW.why); RETURN NULL; END';
+CREATE CONSTRAINT TRIGGER later AFTER INSERT ON later DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hold_later();
+BEGIN;
+INSERT INTO later VALUES ('m');
+SELECT hold('l');
+COMMIT;
+BEGIN;
+SELECT hold('n');
+SAVEPOINT s;
+SELECT hold('o');
+PREPARE TRANSACTION 'regress_dg_ledger';
+SELECT ok, problem FROM deletion_guard.verify_ledger();
+COMMIT PREPARED 'regress_dg_ledger';
+BEGIN;
+SELECT hold('p');
+PREPARE TRANSACTION 'regress_dg_ledger';
+ROLLBACK PREPARED 'regress_dg_ledger';
+SELECT * FROM new_entry WHERE n > 5;
+SELECT ok, problem FROM deletion_guard.verify_ledger();
+-- The role is the one that made the entry.
+CREATE ROLE regress_dg_holder SUPERUSER;
+BEGIN;
+SET SESSION AUTHORIZATION regress_dg_holder;
+SELECT hold('q');
+RESET SESSION AUTHORIZATION;
+SELECT hold('r');
+COMMIT;
+SELECT reason, role = 'regress_dg_holder' AS holder FROM deletion_guard.ledger l
+JOIN deletion_guard.hold ON details = format('{"hold": %s}', hold_id) WHERE reason IN ('q', 'r') ORDER BY l.id;
+DROP ROLE regress_dg_holder;
+-- What is on record is held against the ledger, and the other way round.
+\set ECHO none
+SELECT format('COPY deletion_guard.%I TO %L', t, :'files' || t)
+FROM unnest('{ledger,authority,used_token,hold,purge_request_record,purge_record}'::text[]) t \gexec
+\c :maintenance_db
+DROP DATABASE regress_dg_doctored;
+CREATE DATABASE regress_dg_doctored;
+\c regress_dg_doctored
+SET client_min_messages = warning;
+CREATE EXTENSION deletion_guard;
+CREATE SCHEMA doctored;
+SELECT format('CREATE TABLE doctored.%I (LIKE deletion_guard.%1$I)', t), format('COPY doctored.%I FROM %L', t, :'files' || t)
+FROM unnest('{ledger,authority,used_token,hold,purge_request_record,purge_record}'::text[]) t \gexec
+CREATE FUNCTION load() RETURNS TABLE (ok boolean, problem text) LANGUAGE plpgsql AS $$
+DECLARE
+	t text;
+BEGIN
+	FOREACH t IN ARRAY '{ledger,authority,used_token,hold,purge_request_record,purge_record}'::text[] LOOP
+		EXECUTE format('INSERT INTO deletion_guard.%I SELECT * FROM doctored.%1$I', t);
+	END LOOP;
+	RETURN QUERY SELECT v.ok, v.problem FROM deletion_guard.verify_ledger() v;
+END
+$$;
+\set ECHO all
+SET search_path = doctored, public;
+BEGIN; SELECT * FROM load(); ROLLBACK;
+BEGIN; UPDATE authority SET public_key = replace(public_key, 'MCow', 'MCox'); SELECT * FROM load(); ROLLBACK;
+BEGIN; UPDATE authority SET fingerprint = replace(fingerprint, left(fingerprint, 1), 'x'); SELECT * FROM load(); ROLLBACK;
+BEGIN; INSERT INTO authority SELECT 'mine', algorithm, public_key, sha256('')::text, now(), 'me', NULL, NULL, 1 FROM authority; SELECT * FROM load(); ROLLBACK;
+BEGIN; UPDATE authority SET retired_at = now(); SELECT * FROM load(); ROLLBACK;
+BEGIN; DELETE FROM authority; SELECT * FROM load(); ROLLBACK;
+BEGIN; UPDATE hold SET released_at = now() WHERE reason = 'a'; SELECT * FROM load(); ROLLBACK;
+BEGIN; DELETE FROM hold WHERE reason = 'a'; SELECT * FROM load(); ROLLBACK;
+BEGIN; UPDATE purge_request_record SET rows = rows + 1; SELECT * FROM load(); ROLLBACK;
+BEGIN; UPDATE purge_request_record SET digest = sha256(''); SELECT * FROM load(); ROLLBACK;
+BEGIN; DELETE FROM purge_request_record; SELECT * FROM load(); ROLLBACK;
+BEGIN; UPDATE purge_record SET certificate = replace(certificate, '"rows": 1', '"rows": 2'); SELECT * FROM load(); ROLLBACK;
+BEGIN; INSERT INTO purge_record SELECT 2, request_id, now(), 'me', 'purged', 1, salt, tenant_digest, '{"purge": 2}', ledger_id FROM purge_record; SELECT * FROM load(); ROLLBACK;
+BEGIN; DELETE FROM purge_record; SELECT * FROM load(); ROLLBACK;
+-- An entry kept when the extension is dropped goes with it.
+\c -
+SET client_min_messages = warning;
+DROP SCHEMA doctored CASCADE;
+BEGIN;
+SELECT deletion_guard.set_approvals(1);
+SELECT deletion_guard.allow_drop();
+DROP EXTENSION deletion_guard CASCADE;
+COMMIT;
+SELECT count(*) FROM pg_extension WHERE extname = 'deletion_guard';
+
 \c :maintenance_db
 DROP DATABASE regress_dg_doctored;
 DROP DATABASE regress_dg_ledger;

@@ -159,6 +159,31 @@ SELECT bin_table AS bin FROM deletion_guard.bin WHERE relation = 'project'::regc
 VACUUM FULL :bin;
 SELECT relation, restored FROM deletion_guard.undelete(:d);
 
+-- A bin that holds other rows than are on record gives nothing back.
+DELETE FROM project WHERE id = 70;
+SELECT max(id) AS d FROM deletion_guard.deletion \gset
+BEGIN;
+SET LOCAL deletion_guard.restoring = on;
+INSERT INTO :bin SELECT * FROM :bin;
+SELECT relation, restored FROM deletion_guard.undelete(:d, 'skip'); -- fails
+ROLLBACK;
+SELECT relation, restored FROM deletion_guard.undelete(:d);
+
+-- Where a foreign key is deferred, rows may come back before those they refer to.
+INSERT INTO person (tenant_id, name) VALUES (1, 'lead') RETURNING id AS lead \gset
+INSERT INTO project VALUES (71, 1, 'seventy-one', :lead);
+DELETE FROM project WHERE id = 71;
+DELETE FROM person WHERE id = :lead;
+SELECT max(id) AS d FROM deletion_guard.deletion \gset
+BEGIN;
+SELECT relation, restored FROM deletion_guard.undelete(:d - 1);
+COMMIT; -- fails
+BEGIN;
+SELECT relation, restored FROM deletion_guard.undelete(:d - 1);
+SELECT relation, restored FROM deletion_guard.undelete(:d);
+COMMIT;
+SELECT p.name FROM project JOIN person p ON p.id = lead WHERE project.id = 71;
+
 \c :maintenance_db
 DROP DATABASE regress_dg_undelete;
 DROP ROLE regress_dg_helper;

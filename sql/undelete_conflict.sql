@@ -121,6 +121,24 @@ SELECT name, (SELECT array_agg(id ORDER BY id) FROM pet WHERE owner_id = 1) AS p
 	(SELECT array_agg(id ORDER BY id) FROM note WHERE owner_id = 1) AS notes FROM owner;
 SELECT name FROM deletion_guard.deleted_rows(NULL::owner);
 
+-- A replaced row's keys are checked as an updated row's.
+CREATE TABLE place (id int PRIMARY KEY);
+CREATE TABLE thing (id int PRIMARY KEY, place int REFERENCES place DEFERRABLE, shelf box, EXCLUDE USING gist (shelf WITH &&) DEFERRABLE);
+SELECT deletion_guard.guard_table(t) FROM unnest('{place,thing}'::regclass[]) t;
+INSERT INTO place VALUES (1), (2);
+INSERT INTO thing VALUES (1, 1, '(0,0),(1,1)'), (2, 2, '(3,3),(4,4)');
+DELETE FROM thing;
+SELECT last() AS d \gset
+DELETE FROM place WHERE id = 1;
+INSERT INTO thing VALUES (1, 2, NULL), (2, 2, NULL);
+SELECT * FROM deletion_guard.undelete(:d, 'replace'); -- fails: no place 1
+INSERT INTO place VALUES (1);
+INSERT INTO thing VALUES (3, 2, '(3,3),(4,4)');
+SELECT * FROM deletion_guard.undelete(:d, 'replace'); -- fails: its shelf is taken
+DELETE FROM thing WHERE id = 3;
+SELECT restored FROM deletion_guard.undelete(:d, 'replace');
+TABLE thing ORDER BY id;
+
 -- More conflicts than are named.
 CREATE TABLE many (id int PRIMARY KEY, v int);
 SELECT deletion_guard.guard_table('many');

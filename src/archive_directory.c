@@ -88,7 +88,7 @@ find_members(DgArchive *archive, DgArchiveError *err)
 			ok = find_member(archive, name, &entry->member, &entry->pub.compression,
 							 &entry->pub.data_bytes, err);
 		if (ok && entry->member == NULL)
-			ok = dg_archive_fail(err, DG_ARCHIVE_NOT_FOUND, name, 0,
+			ok = dg_archive_fail(err, DG_ARCHIVE_TRUNCATED, name, 0,
 								 "data file is missing");
 		if (!ok)
 		{

@@ -49,7 +49,6 @@ typedef struct DgDeletion
 {
 	int64		id;				/* 0: none */
 	uint64		statement;		/* serial of its top-level statement */
-	LocalTransactionId lxid;
 	SubTransactionId subid;		/* that wrote the record */
 	int32		parts;
 } DgDeletion;

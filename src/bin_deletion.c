@@ -15,13 +15,9 @@
 #include "bin.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
-#include "pgstat.h"
-#include "storage/proc.h"
 #include "tcop/tcopprot.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inet.h"
@@ -125,8 +121,7 @@ write_record(int64 id)
 bool
 dg_deletion_exists(void)
 {
-	return current.id != 0 && current.statement == dg_statement_serial() &&
-		current.lxid == DG_MY_LXID;
+	return current.id != 0 && current.statement == dg_statement_serial();
 }
 
 /*
@@ -164,7 +159,6 @@ dg_deletion_current(void)
 
 	current.id = 0;
 	current.statement = dg_statement_serial();
-	current.lxid = DG_MY_LXID;
 	current.subid = GetCurrentSubTransactionId();
 	current.parts = 0;
 	id = nextval_internal(dg_objects()->deletion_id_seq, false);

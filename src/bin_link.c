@@ -41,7 +41,7 @@
 PG_FUNCTION_INFO_V1(dg_in_referential_action);
 PG_FUNCTION_INFO_V1(dg_capture_link);
 
-#define Natts_deletion_link	9
+#define Natts_deletion_link	10
 
 /*
  * in_referential_action() -> boolean
@@ -135,7 +135,8 @@ note_link(Relation rel, ForeignKeyCacheInfo *fkey, TupleTableSlot *before, Tuple
 	values[5] = texts_of(before, fkey->conkey, fkey->nkeys);
 	values[6] = texts_of(after, fkey->conkey, fkey->nkeys);
 	values[7] = BoolGetDatum(false);
-	values[8] = BoolGetDatum(false);
+	nulls[8] = true;
+	nulls[9] = true;
 	dg_store_insert(dg_objects()->deletion_link, values, nulls);
 }
 
@@ -278,7 +279,9 @@ oid_array(List *oids)
 
 /*
  * Links that are still lost, of these deletions, or waiting for rows of these
- * tables; in the current context.
+ * tables or for links of rows without a key; in the current context. A link
+ * waits for what was deleted before it began to wait: a row that was deleted
+ * later is another, even if it has the key.
  */
 static List *
 read_links(List *deletions, List *relids)
@@ -289,9 +292,12 @@ read_links(List *deletions, List *relids)
 	List	   *links = NIL;
 
 	SPI_connect();
-	dg_spi_execute("SELECT ctid, relation, key_columns, key_values, columns, before, after, waiting"
+	dg_spi_execute("SELECT ctid, relation, key_columns, key_values, columns, before, after, waiting_since"
 				   " FROM deletion_guard.deletion_link"
-				   " WHERE deletion_id = ANY ($1) AND NOT restored OR relation = ANY ($2) AND waiting"
+				   " WHERE deletion_id = ANY ($1) AND NOT restored AND waiting_since IS NULL"
+				   " OR waiting_since IS NOT NULL AND (relation = ANY ($2) OR relation IN"
+				   "  (SELECT l.relation FROM deletion_guard.deletion_link l WHERE l.deletion_id = ANY ($1)))"
+				   " AND EXISTS (SELECT 1 FROM unnest($1) d WHERE d BETWEEN deletion_id AND waiting_since)"
 				   " ORDER BY deletion_id, relation",
 				   2, types, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -309,7 +315,8 @@ read_links(List *deletions, List *relids)
 		link->columns = strings_of(SPI_getbinval(tuple, desc, 5, &isnull), NAMEOID);
 		link->before = strings_of(SPI_getbinval(tuple, desc, 6, &isnull), TEXTOID);
 		link->after = strings_of(SPI_getbinval(tuple, desc, 7, &isnull), TEXTOID);
-		link->waiting = DatumGetBool(SPI_getbinval(tuple, desc, 8, &isnull));
+		(void) SPI_getbinval(tuple, desc, 8, &isnull);
+		link->waiting = !isnull;
 		links = lappend(links, link);
 		MemoryContextSwitchTo(old);
 	}
@@ -429,7 +436,8 @@ mark_link(Link *link)
 	Datum		values[] = {PointerGetDatum(&link->tid), BoolGetDatum(link->restored)};
 	bool		isnull;
 
-	dg_spi_execute("UPDATE deletion_guard.deletion_link SET restored = $2, waiting = NOT $2"
+	dg_spi_execute("UPDATE deletion_guard.deletion_link SET restored = $2, waiting_since ="
+				   " CASE WHEN NOT $2 THEN (SELECT last_value FROM deletion_guard.deletion_id_seq) END"
 				   " WHERE ctid = $1 RETURNING ctid", 2, types, values, NULL);
 	if (SPI_processed != 1)
 		elog(ERROR, "link of a deletion is gone");

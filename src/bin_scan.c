@@ -18,7 +18,6 @@
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 struct DgBinScan

@@ -16,6 +16,8 @@
 #include "access/table.h"
 #include "catalog/partition.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "ledger.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -277,13 +279,27 @@ dg_guard_changed(Oid relid)
 }
 
 /*
- * A table is being dropped: takes it out of the registries.
+ * A guarded table is being dropped, as deletion_guard.ddl allows: takes it out
+ * of the registries. What it leaves behind keeps the name by which it was known
+ * last, so that a table which takes its place can take that over.
  */
 void
 dg_guard_dropped(Oid relid)
 {
 	const DgObjects *objects = dg_objects();
+	Oid			types[] = {OIDOID, TEXTOID};
+	Datum		values[2];
 
+	values[0] = ObjectIdGetDatum(relid);
+	values[1] = CStringGetTextDatum(dg_relation_name(relid));
+	SPI_connect();
+	dg_spi_execute("UPDATE deletion_guard.bin SET relation_name = $2"
+				   " WHERE relation = $1 AND relation_name <> $2", 2, types, values, NULL);
+	dg_spi_execute("UPDATE deletion_guard.deletion_link SET relation = 0, relation_name = $2 WHERE relation = $1",
+				   2, types, values, NULL);
+	dg_ledger_append("drop_table",
+					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
+	SPI_finish();
 	dg_store_delete(objects->guard, objects->guard_pkey, Anum_guard_relation, relid);
 	dg_guard_changed(relid);
 	if (dg_tenant_table()->relid == relid)

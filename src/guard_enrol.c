@@ -1,7 +1,7 @@
 /*
  * guard_enrol.c
- *		SQL functions that enrol tables: set_tenant_table(), guard_table(),
- *		guard_schema(); and what unguard_table() (purge_unguard.c) does.
+ *		SQL functions that enrol tables: set_tenant_table(), guard_table(); and
+ *		what unguard_table() (purge_unguard.c) does.
  *
  * Whoever enrols a table must own it. The registries are written and the
  * triggers made in the name of the extension's owner.
@@ -18,13 +18,10 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/catalog.h"
-#include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
-#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
-#include "funcapi.h"
 #include "ledger.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -37,7 +34,6 @@
 
 PG_FUNCTION_INFO_V1(dg_set_tenant_table);
 PG_FUNCTION_INFO_V1(dg_guard_table);
-PG_FUNCTION_INFO_V1(dg_guard_schema);
 PG_FUNCTION_INFO_V1(dg_guard_new_table);
 
 static void
@@ -54,8 +50,8 @@ require_column(Relation rel, const char *column)
 					 dg_relation_name(RelationGetRelid(rel)))));
 }
 
-static void
-require_owner(Relation rel)
+void
+dg_guard_check_owner(Relation rel)
 {
 	if (!dg_class_ownercheck(RelationGetRelid(rel), GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(rel->rd_rel->relkind),
@@ -111,8 +107,8 @@ require_guardable(Relation rel)
 /*
  * Does a crash empty the table, or a partition of it?
  */
-static bool
-is_unlogged(Oid relid)
+bool
+dg_guard_is_unlogged(Oid relid)
 {
 	ListCell   *lc;
 
@@ -233,12 +229,50 @@ dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path)
 }
 
 /*
+ * A table may take the place of one that had its name and was dropped, as those
+ * do that a restore with --clean makes anew. Says how it comes by what is in the
+ * bin, and gives it the links that were lost; both for superusers only, as
+ * anybody else might make a table of a name to get at what the one before held.
+ */
+static void
+succeed(Oid relid)
+{
+	Oid			types[] = {OIDOID, TEXTOID};
+	Datum		values[2];
+
+	if (!superuser())
+		return;
+	values[0] = ObjectIdGetDatum(relid);
+	values[1] = CStringGetTextDatum(dg_relation_name(relid));
+	dg_spi_execute("UPDATE deletion_guard.deletion_link l SET relation = $1, relation_name = NULL"
+				   " WHERE l.relation = 0 AND l.relation_name = $2",
+				   2, types, values, NULL);
+	dg_spi_execute("SELECT b.bin_table::text FROM deletion_guard.bin b WHERE b.relation = 0 AND b.relation_name = $2"
+				   " AND EXISTS (SELECT FROM deletion_guard.deletion_part p"
+				   " WHERE p.bin_id = b.bin_id AND p.rows > p.restored + p.purged) ORDER BY b.bin_id",
+				   2, types, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		char	   *bin = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+
+		ereport(NOTICE,
+				(errmsg("a table \"%s\" was dropped while the bin held rows of it", get_rel_name(relid)),
+				 errhint("If this table takes its place, deletion_guard.adopt_bin(%s, %s) gives it these rows.",
+						 quote_literal_cstr(bin), quote_literal_cstr(dg_relation_name(relid)))));
+	}
+}
+
+/*
  * What somebody asked for goes into the ledger. What follows from it later, in
  * ddl_end(), does not.
  */
-static void
-record_guard(Oid relid)
+void
+dg_guard_record(Oid relid)
 {
+	ListCell   *lc;
+
+	foreach(lc, members_to_guard(relid))
+		succeed(lfirst_oid(lc));
 	dg_ledger_append("guard_table",
 					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
 }
@@ -298,7 +332,7 @@ dg_set_tenant_table(PG_FUNCTION_ARGS)
 				 errmsg("tenant_table and key_column must not be null")));
 
 	rel = relation_open(PG_GETARG_OID(0), ShareUpdateExclusiveLock);
-	require_owner(rel);
+	dg_guard_check_owner(rel);
 	require_guardable(rel);
 	for (int i = 1; i < 4; i++)
 	{
@@ -374,7 +408,7 @@ dg_guard_table(PG_FUNCTION_ARGS)
 				 errmsg("give a tenant_column or a tenant_path, not both")));
 
 	rel = relation_open(PG_GETARG_OID(0), ShareRowExclusiveLock);
-	require_owner(rel);
+	dg_guard_check_owner(rel);
 	require_guardable(rel);
 	if (tenant_column != NULL)
 		require_column(rel, tenant_column);
@@ -382,14 +416,14 @@ dg_guard_table(PG_FUNCTION_ARGS)
 		dg_guard_check_path(rel, tenant_path);
 	table_close(rel, NoLock);
 
-	if (is_unlogged(PG_GETARG_OID(0)))
+	if (dg_guard_is_unlogged(PG_GETARG_OID(0)))
 		ereport(WARNING,
 				(errmsg("table \"%s\" is unlogged, or has such partitions", get_rel_name(PG_GETARG_OID(0))),
 				 errdetail("A crash empties unlogged tables, without their rows having gone to the recycle bin."),
 				 errhint("ALTER TABLE ... SET LOGGED.")));
 	SPI_connect();
 	dg_guard_enrol(PG_GETARG_OID(0), tenant_column, tenant_path);
-	record_guard(PG_GETARG_OID(0));
+	dg_guard_record(PG_GETARG_OID(0));
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -413,7 +447,7 @@ dg_guard_require_owner(Oid relid)
 {
 	Relation	rel = table_open(relid, AccessExclusiveLock);
 
-	require_owner(rel);
+	dg_guard_check_owner(rel);
 	table_close(rel, NoLock);
 }
 
@@ -447,131 +481,4 @@ dg_guard_remove(Oid relid)
 	dg_spi_execute("DELETE FROM deletion_guard.guard WHERE relation = $1", 1, types, values, NULL);
 	dg_guard_changed(relid);
 	SPI_finish();
-}
-
-/* ----------------------------------------------------------------------
- * guard_schema
- * ----------------------------------------------------------------------
- */
-
-static void
-report_table(ReturnSetInfo *rsinfo, Oid relid, const char *source, const char *problem)
-{
-	Datum		values[3] = {ObjectIdGetDatum(relid)};
-	bool		nulls[3] = {false, source == NULL, problem == NULL};
-
-	if (source != NULL)
-		values[1] = CStringGetTextDatum(source);
-	if (problem != NULL)
-		values[2] = CStringGetTextDatum(problem);
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-}
-
-/*
- * Guards one table of a schema and reports how, or why not.
- */
-static void
-guard_schema_table(ReturnSetInfo *rsinfo, Oid relid, const char *tenant_column)
-{
-	const DgTenantTable *tenants = dg_tenant_table();
-	Relation	rel = table_open(relid, ShareRowExclusiveLock);
-	const char *column = relid == tenants->relid ? NameStr(tenants->key_column) : tenant_column;
-	char	   *problem = NULL;
-	List	   *path = NIL;
-
-	require_owner(rel);
-	column = get_attnum(relid, column) > 0 ? pstrdup(column) : NULL;
-	if (column == NULL)
-		path = dg_guard_find_path(rel, tenant_column, &problem);
-	table_close(rel, NoLock);
-
-	if (column == NULL && path == NIL)
-	{
-		report_table(rsinfo, relid, NULL, problem);
-		return;
-	}
-	dg_guard_enrol(relid, column, path);
-	record_guard(relid);
-	report_table(rsinfo, relid, column != NULL ? psprintf("column %s", quote_identifier(column)) :
-				 dg_guard_path_text(path),
-				 is_unlogged(relid) ? "it is unlogged: a crash empties it, without its rows having gone to the bin; ALTER TABLE ... SET LOGGED" : NULL);
-}
-
-/*
- * Tables of a schema that can be guarded: no partitions, children after their
- * parents. Palloc'd list of OIDs.
- */
-static List *
-tables_of_schema(Oid nspid)
-{
-	Oid			types[] = {OIDOID};
-	Datum		values[] = {ObjectIdGetDatum(nspid)};
-	List	   *relids = NIL;
-
-	dg_spi_execute("SELECT oid FROM pg_class WHERE relnamespace = $1"
-				   " AND relkind IN ('r', 'p') AND NOT relispartition AND relpersistence <> 't'"
-				   " ORDER BY oid", 1, types, values, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		bool		isnull;
-
-		relids = lappend_oid(relids,
-							 DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
-															SPI_tuptable->tupdesc, 1, &isnull)));
-	}
-	return relids;
-}
-
-/*
- * Takes schemas that do not exist any more off the list of those whose future
- * tables are guarded. The caller is connected to SPI.
- */
-static void
-forget_schemas(void)
-{
-	dg_spi_execute("DELETE FROM deletion_guard.guarded_schema s"
-				   " WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = s.schema_name)",
-				   0, NULL, NULL, NULL);
-}
-
-/*
- * guard_schema(target regnamespace, tenant_column name, include_future boolean)
- *		-> setof (relation regclass, tenant_source text, problem text)
- */
-Datum
-dg_guard_schema(PG_FUNCTION_ARGS)
-{
-	Oid			nspid = PG_GETARG_OID(0);
-	char	   *tenant_column = pstrdup(NameStr(*PG_GETARG_NAME(1)));
-	char	   *nspname = get_namespace_name(nspid);
-	Oid			types[] = {NAMEOID, NAMEOID};
-	Datum		values[2];
-	List	   *relids;
-	ListCell   *lc;
-
-	if (nspname == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_SCHEMA),
-				 errmsg("schema with OID %u does not exist", nspid)));
-	if (!dg_namespace_ownercheck(nspid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_SCHEMA, nspname);
-
-	InitMaterializedSRF(fcinfo, 0);
-	SPI_connect();
-	relids = tables_of_schema(nspid);
-	foreach(lc, relids)
-		guard_schema_table((ReturnSetInfo *) fcinfo->resultinfo, lfirst_oid(lc), tenant_column);
-
-	forget_schemas();
-	values[0] = DirectFunctionCall1(namein, CStringGetDatum(nspname));
-	values[1] = DirectFunctionCall1(namein, CStringGetDatum(tenant_column));
-	if (PG_GETARG_BOOL(2))
-		dg_spi_execute("INSERT INTO deletion_guard.guarded_schema (schema_name, tenant_column)"
-					   " VALUES ($1, $2) ON CONFLICT (schema_name) DO UPDATE SET tenant_column = EXCLUDED.tenant_column",
-					   2, types, values, NULL);
-	else
-		dg_spi_execute("DELETE FROM deletion_guard.guarded_schema WHERE schema_name = $1",
-					   1, types, values, NULL);
-	SPI_finish();
-	return (Datum) 0;
 }

@@ -12,7 +12,6 @@
 
 #include "catalog/objectaccess.h"
 #include "catalog/pg_event_trigger.h"
-#include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "tcop/utility.h"

@@ -28,7 +28,6 @@
 
 #include "access/sysattr.h"
 #include "access/table.h"
-#include "catalog/pg_trigger.h"
 #include "nodes/execnodes.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
@@ -36,7 +35,6 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
-#include "utils/portal.h"
 #include "utils/rel.h"
 
 /*

@@ -22,15 +22,12 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "catalog/dependency.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
-#include "catalog/objectaccess.h"
 #include "catalog/pg_event_trigger.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "commands/extension.h"
-#include "commands/tablecmds.h"
 #include "commands/trigger.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -350,7 +347,8 @@ check_trigger(Oid trigid, bool dropping)
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_PROTECTED_STORE),
 			 errmsg("cannot drop trigger %s of \"%s\"", name, get_rel_name(relid)),
-			 errdetail("It protects what deletion_guard keeps.")));
+			 errdetail("It protects what deletion_guard keeps."),
+			 errhint("To remove deletion_guard, unguard its tables, empty the bin, and DROP EXTENSION deletion_guard CASCADE.")));
 }
 
 /*

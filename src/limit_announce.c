@@ -11,14 +11,11 @@
 #include "bin.h"
 #include "limit.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "access/xact.h"
 #include "commands/async.h"
 #include "ledger.h"
 #include "miscadmin.h"
-#include "utils/fmgroids.h"
 #include "utils/memutils.h"
 
 /* Something to say about a deletion. */

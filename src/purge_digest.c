@@ -24,7 +24,6 @@
 #include "bin.h"
 #include "catalog/pg_type.h"
 #include "common/cryptohash.h"
-#include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"

@@ -1,12 +1,19 @@
 /*
  * purge_log.c
- *		Keeps tokens out of the server's log and of pg_stat_activity.
+ *		Keeps tokens out of the server's log, of pg_stat_activity and of
+ *		pg_stat_statements.
  *
  * A token is a permission until it is used, and statements, their parameters
  * and their plans are logged in many ways. So whatever looks like one is
  * replaced in each entry, in place, and a statement that contains one is not
  * quoted. The hook is there from when the library is loaded: for a session's
  * first statement only where it is preloaded.
+ *
+ * Of queries, pg_stat_statements keeps no constants; of utility statements
+ * (EXECUTE, DO, CALL, PREPARE) it keeps the text as it is. Those that come after
+ * our hook are given a text in which tokens are blotted out, of the same length,
+ * as parse trees point into it. They do where they were loaded before us, or we
+ * are not in shared_preload_libraries; list deletion_guard last there.
  *
  * The hook runs while an error is being reported: it allocates nothing and
  * throws nothing.
@@ -15,13 +22,16 @@
 
 #include "pgstat.h"
 #include "tcop/tcopprot.h"
+#include "tcop/utility.h"
 
 /* A header begins with {" and is followed by two dots and more. */
 #define TOKEN_START		"eyJ"
 #define TOKEN_MIN		20
 #define REPLACEMENT		"<token>"
+#define BLOT			'x'
 
 static emit_log_hook_type prev_emit_log = NULL;
+static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 
 static bool
 is_token_char(char c)
@@ -132,9 +142,40 @@ dg_hide_tokens_in_activity(void)
 	pfree(query);
 }
 
+/*
+ * The text of a utility statement for others to keep: palloc'd, with each token
+ * blotted out, or the one given if it contains none.
+ */
+static const char *
+query_without_tokens(const char *query)
+{
+	char	   *copy;
+	char	   *token;
+	int			len;
+
+	if (query == NULL || find_token(query, &len) == NULL)
+		return query;
+	copy = pstrdup(query);
+	for (char *p = copy; (token = find_token(p, &len)) != NULL; p = token + len)
+		memset(token, BLOT, len);
+	return copy;
+}
+
+static void
+blot_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+					ProcessUtilityContext context, ParamListInfo params,
+					QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	ProcessUtility_hook_type next = prev_ProcessUtility ? prev_ProcessUtility : standard_ProcessUtility;
+
+	next(pstmt, query_without_tokens(queryString), readOnlyTree, context, params, queryEnv, dest, qc);
+}
+
 void
 dg_purge_log_init(void)
 {
+	prev_ProcessUtility = ProcessUtility_hook;
+	ProcessUtility_hook = blot_ProcessUtility;
 	prev_emit_log = emit_log_hook;
 	emit_log_hook = redact_entry;
 }

@@ -16,7 +16,6 @@
 #include "purge.h"
 
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "utils/builtins.h"
 
 #define MAX_DIFFERENCES 10

@@ -16,11 +16,14 @@
  *		crash recovery get the zeros too
  *
  * and in the end the same, but for the indexes, for the catalogs of statistics.
- * What it does and has done is in the table scrub_progress; tables that are
- * still to be done when the process ends early are done by the next call.
+ * What it does and has done is in the table scrub_progress. Where the process
+ * ends early, scrub(resume => true) goes on with the step, or the slice of pages,
+ * that it was at.
  *
- * It takes the locks that VACUUM and REINDEX CONCURRENTLY take, pauses now and
- * then, and waits for nobody's transaction but in REINDEX. Versions that an old
+ * It takes the locks that VACUUM and REINDEX CONCURRENTLY take, and waits for
+ * nobody's transaction but in REINDEX. VACUUM and the cleaning of pages pause as
+ * cost-based VACUUM does, by default at autovacuum's pace; REINDEX knows no
+ * pauses. Versions that an old
  * snapshot, a prepared transaction or a replication slot may still need are not
  * removed; it says so, and who that is.
  *
@@ -48,10 +51,12 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "storage/bufmgr.h"
+#include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/procarray.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -61,24 +66,43 @@ PG_FUNCTION_INFO_V1(dg_scrub);
 
 PGDLLEXPORT void dg_scrub_main(Datum arg);
 
-/* A pause of so long after so many pages that were written. */
-#define PAGES_PER_PAUSE	128
-#define PAUSE_US		10000
+/* Pages that are cleaned in one transaction, after which progress is on record. */
+#define SLICE_PAGES		16384
+
+#define MAX_COST_DELAY	100		/* as vacuum_cost_delay has it */
+#define MAX_COST_LIMIT	10000
 
 /* What is handed to the process, in bgw_extra. */
 typedef struct ScrubStart
 {
 	Oid			database;
 	TransactionId caller;		/* has written what is to be done */
+	double		cost_delay;		/* milliseconds; negative: autovacuum's */
+	int			cost_limit;		/* 0: autovacuum's */
 } ScrubStart;
 
-/* What was found in one table. */
+/* What was found in one table, its TOAST table's pages after its own. */
 typedef struct ScrubResult
 {
+	int64		total;
 	int64		pages;
 	int64		cleaned;
 	int64		kept;			/* dead versions that may still be needed */
 } ScrubResult;
+
+/* A table that is to be done. */
+typedef struct ScrubTask
+{
+	Oid			relid;
+	int			step;
+	char		phase[16];
+	ScrubResult result;			/* so far */
+} ScrubTask;
+
+/* The process's pace. */
+static double cost_delay;
+static int	cost_limit;
+static int	cost_balance;
 
 /* ----------------------------------------------------------------------
  * The session's side
@@ -86,10 +110,10 @@ typedef struct ScrubResult
  */
 
 static bool
-start_worker(void)
+start_worker(double delay, int limit)
 {
 	BackgroundWorker worker = {0};
-	ScrubStart	start = {MyDatabaseId, GetTopTransactionId()};
+	ScrubStart	start = {MyDatabaseId, GetTopTransactionId(), delay, limit};
 
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
@@ -103,20 +127,15 @@ start_worker(void)
 }
 
 /*
- * scrub(relation regclass) -> bigint: how many tables are to be done once the
- * transaction commits; null stands for all.
+ * Puts one table, or all, on the list. Null stands for all.
  */
-Datum
-dg_scrub(PG_FUNCTION_ARGS)
+static void
+queue_tables(Datum relation, bool all)
 {
 	Oid			types[] = {OIDOID};
-	Datum		values[] = {PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0)};
-	char		nulls[] = {PG_ARGISNULL(0) ? 'n' : ' '};
-	int64		queued;
+	Datum		values[] = {relation};
+	char		nulls[] = {all ? 'n' : ' '};
 
-	PreventCommandIfReadOnly("scrub()");
-	SPI_connect();
-	dg_require_extension_owner("scrub");
 	dg_spi_execute("INSERT INTO deletion_guard.scrub_progress (relation, step, queued_at, phase)"
 				   " SELECT c.oid, CASE WHEN c.relnamespace = 'pg_catalog'::regnamespace THEN 2 ELSE 1 END, now(), 'queued'"
 				   " FROM pg_class c WHERE c.relkind IN ('r', 'p') AND (c.oid = $1 OR ($1 IS NULL AND ("
@@ -125,10 +144,40 @@ dg_scrub(PG_FUNCTION_ARGS)
 				   "    UNION SELECT t.relid FROM deletion_guard.guard g, pg_partition_tree(g.relation) t)))"
 				   "  OR c.oid IN ('pg_statistic'::regclass, 'pg_statistic_ext_data'::regclass))"
 				   " ON CONFLICT (relation) DO UPDATE SET queued_at = now(), phase = 'queued', started_at = NULL,"
-				   "  ended_at = NULL, pages = NULL, cleaned = NULL, problem = NULL", 1, types, values, nulls);
-	queued = SPI_processed;
+				   "  ended_at = NULL, total = NULL, pages = NULL, cleaned = NULL, kept = NULL, problem = NULL",
+				   1, types, values, nulls);
+}
+
+/*
+ * scrub(relation regclass, cost_delay double precision, cost_limit integer,
+ *		 resume boolean) -> bigint: how many tables are to be done once the
+ * transaction commits.
+ */
+Datum
+dg_scrub(PG_FUNCTION_ARGS)
+{
+	double		delay = PG_ARGISNULL(1) ? -1 : PG_GETARG_FLOAT8(1);
+	int			limit = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT32(2);
+	bool		resume = !PG_ARGISNULL(3) && PG_GETARG_BOOL(3);
+	int64		queued;
+
+	PreventCommandIfReadOnly("scrub()");
+	if (!PG_ARGISNULL(1) && !(delay >= 0 && delay <= MAX_COST_DELAY))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cost_delay must be from 0 to %d milliseconds", MAX_COST_DELAY)));
+	if (!PG_ARGISNULL(2) && (limit < 1 || limit > MAX_COST_LIMIT))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cost_limit must be from 1 to %d", MAX_COST_LIMIT)));
+	SPI_connect();
+	dg_require_extension_owner("scrub");
+	if (!resume)
+		queue_tables(PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0), PG_ARGISNULL(0));
+	dg_purge_select("SELECT count(*) FROM deletion_guard.scrub_progress WHERE ended_at IS NULL", 0, NULL, NULL, NULL);
+	queued = dg_row_int64(0, 1, NULL);
 	SPI_finish();
-	if (!start_worker())
+	if (!start_worker(delay, limit))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("could not start a process to scrub"),
@@ -248,40 +297,64 @@ clean_block(Relation rel, BlockNumber block, BufferAccessStrategy strategy, Tran
 		}
 	}
 	UnlockReleaseBuffer(buffer);
-	result->pages++;
 }
 
 /*
- * Cleans a heap. A lock as VACUUM's keeps others from shortening the file.
+ * Pauses when so much has been done that cost-based VACUUM would.
  */
 static void
-clean_heap(Oid relid, ScrubResult *result)
+pace(int cost)
+{
+	cost_balance += cost;
+	if (cost_delay <= 0 || cost_balance < cost_limit)
+		return;
+	cost_balance = 0;
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 Max((long) cost_delay, 1), PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+}
+
+static BlockNumber
+pages_of(Oid relid)
+{
+	Relation	rel = OidIsValid(relid) ? try_relation_open(relid, AccessShareLock) : NULL;
+	BlockNumber pages = 0;
+
+	if (rel == NULL)
+		return 0;
+	if (rel->rd_rel->relkind == RELKIND_RELATION || rel->rd_rel->relkind == RELKIND_TOASTVALUE)
+		pages = RelationGetNumberOfBlocks(rel);
+	relation_close(rel, AccessShareLock);
+	return pages;
+}
+
+/*
+ * Cleans a slice of a heap's pages. A lock as VACUUM's keeps others from
+ * shortening the file meanwhile; it may be shorter than it was before.
+ */
+static void
+clean_slice(Oid relid, BlockNumber first, BlockNumber end, ScrubResult *result)
 {
 	Relation	rel = try_relation_open(relid, ShareUpdateExclusiveLock);
 	BufferAccessStrategy strategy = GetAccessStrategy(BAS_VACUUM);
-	TransactionId oldest;
-	BlockNumber blocks;
-	int64		paused_at = 0;
 
-	if (rel == NULL)
-		return;
-	if (rel->rd_tableam == GetHeapamTableAmRoutine())
+	if (rel != NULL && rel->rd_tableam == GetHeapamTableAmRoutine())
 	{
-		oldest = GetOldestNonRemovableTransactionId(rel);
-		blocks = RelationGetNumberOfBlocks(rel);
-		for (BlockNumber block = 0; block < blocks; block++)
+		TransactionId oldest = GetOldestNonRemovableTransactionId(rel);
+		BlockNumber blocks = Min(end, RelationGetNumberOfBlocks(rel));
+
+		for (BlockNumber block = first; block < blocks; block++)
 		{
+			int64		cleaned = result->cleaned;
+
 			CHECK_FOR_INTERRUPTS();
 			clean_block(rel, block, strategy, oldest, result);
-			if (result->cleaned - paused_at >= PAGES_PER_PAUSE)
-			{
-				pg_usleep(PAUSE_US);
-				paused_at = result->cleaned;
-			}
+			pace(VacuumCostPageMiss + (result->cleaned > cleaned ? VacuumCostPageDirty : 0));
 		}
 	}
 	FreeAccessStrategy(strategy);
-	relation_close(rel, ShareUpdateExclusiveLock);
+	if (rel != NULL)
+		relation_close(rel, ShareUpdateExclusiveLock);
 }
 
 /* ----------------------------------------------------------------------
@@ -347,39 +420,76 @@ who_holds_back(void)
 	return dg_row_text(0, 1);
 }
 
-static void
-report(Oid relid, const char *phase, const ScrubResult *result)
+/*
+ * Indexes that a REINDEX which was stopped has left behind, or that it skips;
+ * palloc'd, NULL if there are none.
+ */
+static char *
+invalid_indexes(Oid relid)
 {
-	Oid			types[] = {OIDOID, TEXTOID, INT8OID, INT8OID, TEXTOID};
-	Datum		values[] = {ObjectIdGetDatum(relid), CStringGetTextDatum(phase), 0, 0, 0};
-	char		nulls[] = {' ', ' ', 'n', 'n', 'n'};
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(relid)};
+
+	if (dg_purge_select("SELECT string_agg(i.indexrelid::regclass::text, ', ' ORDER BY i.indexrelid) FROM pg_index i"
+						" WHERE i.indrelid IN (SELECT $1 UNION ALL SELECT reltoastrelid FROM pg_class WHERE oid = $1)"
+						" AND NOT i.indisvalid", 1, types, values, NULL) == 0)
+		return NULL;
+	return dg_row_text(0, 1);
+}
+
+/*
+ * What is left to be done by hand, or later; palloc'd, NULL for nothing.
+ */
+static char *
+problem_of(Oid relid, const ScrubResult *result)
+{
+	char	   *who;
+	char	   *invalid = invalid_indexes(relid);
+
+	if (invalid != NULL)
+		return psprintf("invalid indexes were not rebuilt: %s; drop them and scrub again", invalid);
+	if (result->kept == 0)
+		return NULL;
+	who = who_holds_back();
+	return psprintf(INT64_FORMAT " dead row versions may still be needed%s%s; scrub again later",
+					result->kept, who ? ": " : "", who ? who : "");
+}
+
+/*
+ * Writes down how far the task has got.
+ */
+static void
+report(const ScrubTask *task)
+{
+	Oid			types[] = {OIDOID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID};
+	const ScrubResult *result = &task->result;
+	Datum		values[] = {ObjectIdGetDatum(task->relid), CStringGetTextDatum(task->phase),
+		Int64GetDatum(result->total), Int64GetDatum(result->pages), Int64GetDatum(result->cleaned),
+	Int64GetDatum(result->kept), 0};
+	char		nulls[] = {' ', ' ', ' ', ' ', ' ', ' ', 'n'};
+	char	   *problem = NULL;
 
 	SPI_connect();
-	if (result != NULL)
+	if (strcmp(task->phase, "done") == 0)
+		problem = problem_of(task->relid, result);
+	if (problem != NULL)
 	{
-		nulls[2] = nulls[3] = ' ';
-		values[2] = Int64GetDatum(result->pages);
-		values[3] = Int64GetDatum(result->cleaned);
-		if (result->kept > 0)
-		{
-			char	   *who = who_holds_back();
-
-			nulls[4] = ' ';
-			values[4] = CStringGetTextDatum(psprintf(INT64_FORMAT " dead row versions may still be needed%s%s; scrub again later",
-													 result->kept, who ? ": " : "", who ? who : ""));
-		}
+		nulls[6] = ' ';
+		values[6] = CStringGetTextDatum(problem);
 	}
 	dg_spi_execute("UPDATE deletion_guard.scrub_progress SET phase = $2, started_at = coalesce(started_at, now()),"
 				   " ended_at = CASE WHEN $2 = 'done' THEN clock_timestamp() END,"
-				   " pages = $3, cleaned = $4, problem = $5 WHERE relation = $1", 5, types, values, nulls);
+				   " total = $3, pages = $4, cleaned = $5, kept = $6, problem = $7 WHERE relation = $1",
+				   7, types, values, nulls);
 	SPI_finish();
 }
 
 static void
-report_phase(Oid relid, const char *phase)
+enter_phase(ScrubTask *task, const char *phase)
 {
+	strlcpy(task->phase, phase, sizeof(task->phase));
 	begin();
-	report(relid, phase, NULL);
+	report(task);
 	commit();
 }
 
@@ -393,34 +503,54 @@ forget_statistics(Oid relid)
 		RemoveStatistics(relid, 0);
 }
 
-static void
-clean_table(Oid relid)
+/*
+ * Cleans the next slice; false if there is none.
+ */
+static bool
+clean_next(ScrubTask *task, Oid toast, BlockNumber own)
 {
-	ScrubResult result = {0};
+	ScrubResult *result = &task->result;
+	BlockNumber first = (BlockNumber) (result->pages < own ? result->pages : result->pages - own);
+	BlockNumber end;
+
+	if (result->pages >= result->total)
+		return false;
+	end = (BlockNumber) Min((int64) first + SLICE_PAGES, result->pages < own ? own : result->total - own);
+
+	/* no snapshot: this may take long, and needs none */
+	StartTransactionCommand();
+	clean_slice(result->pages < own ? task->relid : toast, first, end, result);
+	CommitTransactionCommand();
+	result->pages += end - first;
+	begin();
+	report(task);
+	commit();
+	return true;
+}
+
+static void
+clean_table(ScrubTask *task)
+{
 	Oid			toast = InvalidOid;
+	BlockNumber own;
 	Relation	rel;
 
 	begin();
-	forget_statistics(relid);
-	rel = try_relation_open(relid, AccessShareLock);
+	forget_statistics(task->relid);
+	rel = try_relation_open(task->relid, AccessShareLock);
 	if (rel != NULL)
 	{
 		toast = rel->rd_rel->reltoastrelid;
 		relation_close(rel, AccessShareLock);
 	}
+	own = pages_of(task->relid);
+	task->result.total = (int64) own + pages_of(toast);
 	commit();
 
-	/* no snapshot: this may take long, and needs none */
-	StartTransactionCommand();
-	if (get_rel_relkind(relid) == RELKIND_RELATION)
-		clean_heap(relid, &result);
-	if (OidIsValid(toast))
-		clean_heap(toast, &result);
-	CommitTransactionCommand();
-
-	begin();
-	report(relid, "done", &result);
-	commit();
+	while (clean_next(task, toast, own))
+		;
+	task->result.pages = task->result.total;
+	enter_phase(task, "done");
 }
 
 /*
@@ -440,50 +570,98 @@ table_name(Oid relid, char *relkind)
 }
 
 static void
-scrub_table(Oid relid, int step)
+vacuum_table(ScrubTask *task, const char *name, char relkind)
 {
-	char		relkind;
-	char	   *name = table_name(relid, &relkind);
 	char		sql[1024];
 
-	if (name != NULL)
-	{
-		report_phase(relid, "vacuum");
-		snprintf(sql, sizeof(sql), step > 1 ? "VACUUM (DISABLE_PAGE_SKIPPING) %s" :
-				 relkind == RELKIND_PARTITIONED_TABLE ? "ANALYZE %s" :
-				 "VACUUM (ANALYZE, INDEX_CLEANUP ON, DISABLE_PAGE_SKIPPING) %s", name);
-		run(sql);
-		if (step == 1 && relkind == RELKIND_RELATION)
-		{
-			report_phase(relid, "reindex");
-			snprintf(sql, sizeof(sql), "REINDEX (CONCURRENTLY) TABLE %s", name);
-			run(sql);
-		}
-	}
-	report_phase(relid, "clean");
-	clean_table(relid);
+	enter_phase(task, "vacuum");
+	if (task->step > 1)
+		snprintf(sql, sizeof(sql), "VACUUM (DISABLE_PAGE_SKIPPING) %s", name);
+	else if (relkind == RELKIND_PARTITIONED_TABLE)
+		snprintf(sql, sizeof(sql), "ANALYZE %s", name);
+	else
+		snprintf(sql, sizeof(sql), "VACUUM (ANALYZE, INDEX_CLEANUP ON, DISABLE_PAGE_SKIPPING) %s", name);
+	run(sql);
+}
+
+static void
+reindex_table(ScrubTask *task, const char *name, char relkind)
+{
+	char		sql[1024];
+
+	if (task->step > 1 || relkind != RELKIND_RELATION)
+		return;
+	enter_phase(task, "reindex");
+	snprintf(sql, sizeof(sql), "REINDEX (CONCURRENTLY) TABLE %s", name);
+	run(sql);
 }
 
 /*
- * The next table to be done; InvalidOid if there is none.
+ * Does all that is still to be done with one table.
  */
-static Oid
-next_table(int *step)
+static void
+scrub_table(ScrubTask *task)
 {
-	Oid			relid = InvalidOid;
+	char		relkind;
+	char	   *name = table_name(task->relid, &relkind);
 
+	if (strcmp(task->phase, "clean") != 0)
+	{
+		if (name != NULL && strcmp(task->phase, "reindex") != 0)
+			vacuum_table(task, name, relkind);
+		if (name != NULL)
+			reindex_table(task, name, relkind);
+		enter_phase(task, "clean");
+	}
+	clean_table(task);
+}
+
+/*
+ * The next table to be done; false if there is none.
+ */
+static bool
+next_task(ScrubTask *task)
+{
+	bool		found;
+
+	memset(task, 0, sizeof(*task));
 	begin();
 	SPI_connect();
-	if (dg_installed() &&
-		dg_purge_select("SELECT relation::oid, step FROM deletion_guard.scrub_progress WHERE ended_at IS NULL"
-						" ORDER BY step, started_at NULLS FIRST, relation LIMIT 1", 0, NULL, NULL, NULL) > 0)
+	found = dg_installed() &&
+		dg_purge_select("SELECT relation::oid, step, phase, pages, cleaned, kept FROM deletion_guard.scrub_progress"
+						" WHERE ended_at IS NULL ORDER BY step, started_at NULLS FIRST, relation LIMIT 1",
+						0, NULL, NULL, NULL) > 0;
+	if (found)
 	{
-		relid = (Oid) dg_row_int64(0, 1, NULL);
-		*step = (int) dg_row_int64(0, 2, NULL);
+		task->relid = (Oid) dg_row_int64(0, 1, NULL);
+		task->step = (int) dg_row_int64(0, 2, NULL);
+		strlcpy(task->phase, dg_row_text(0, 3), sizeof(task->phase));
+		task->result.pages = dg_row_int64(0, 4, NULL);
+		task->result.cleaned = dg_row_int64(0, 5, NULL);
+		task->result.kept = dg_row_int64(0, 6, NULL);
 	}
 	SPI_finish();
 	commit();
-	return relid;
+	return found;
+}
+
+/*
+ * Sets the pace of the process, and of its VACUUMs.
+ */
+static void
+set_pace(const ScrubStart *start)
+{
+	const char *delay = GetConfigOption("autovacuum_vacuum_cost_delay", false, false);
+	const char *limit = GetConfigOption("autovacuum_vacuum_cost_limit", false, false);
+
+	cost_delay = start->cost_delay >= 0 ? start->cost_delay : atof(delay);
+	if (cost_delay < 0)
+		cost_delay = atof(GetConfigOption("vacuum_cost_delay", false, false));
+	cost_limit = start->cost_limit > 0 ? start->cost_limit : atoi(limit);
+	if (cost_limit <= 0)
+		cost_limit = atoi(GetConfigOption("vacuum_cost_limit", false, false));
+	SetConfigOption("vacuum_cost_delay", psprintf("%g", cost_delay), PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("vacuum_cost_limit", psprintf("%d", cost_limit), PGC_USERSET, PGC_S_SESSION);
 }
 
 /*
@@ -512,8 +690,7 @@ void
 dg_scrub_main(Datum arg)
 {
 	ScrubStart	start;
-	Oid			relid;
-	int			step;
+	ScrubTask	task;
 
 	memcpy(&start, MyBgworkerEntry->bgw_extra, sizeof(start));
 	pqsignal(SIGTERM, die);
@@ -526,6 +703,7 @@ dg_scrub_main(Datum arg)
 	CommitTransactionCommand();
 	if (!lock_scrub())
 		return;
-	while (OidIsValid(relid = next_table(&step)))
-		scrub_table(relid, step);
+	set_pace(&start);
+	while (next_task(&task))
+		scrub_table(&task);
 }

@@ -10,13 +10,9 @@
  */
 #include "purge.h"
 
-#include "access/transam.h"
-#include "access/xact.h"
 #include "executor/spi.h"
 #include "guard.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
-#include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(dg_unguard_table);
 PG_FUNCTION_INFO_V1(dg_allow_drop);

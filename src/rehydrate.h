@@ -277,6 +277,7 @@ typedef struct DgRestore
 {
 	DgOnConflict on_conflict;
 	char	   *into_schema;	/* or NULL */
+	bool		any_name;		/* of tables in it will do */
 	bool		dry_run;
 	bool		with_referenced;
 	bool		fire_triggers;
@@ -306,7 +307,7 @@ extern void dg_run_note(const char *run, const DgRestore *call);
 extern void dg_require_argument(FunctionCallInfo fcinfo, int n, const char *name);
 
 /* rehydrate_schema.c */
-extern List *dg_schema_create(const char *schema, List *relations);
+extern List *dg_schema_create(const char *schema, List *relations, bool any_name);
 
 /* rehydrate_progress.c */
 typedef struct DgRehydrateProgress DgRehydrateProgress;

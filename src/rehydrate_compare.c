@@ -94,6 +94,7 @@ typedef struct Table
 typedef struct Mapping
 {
 	Table	   *table;
+	DgRowsRole	role;			/* as whom the map's conversions run */
 	DgRowsMap  *map;
 	int			nkept;
 	int		   *kept;			/* the source's columns that are live ones too */
@@ -246,7 +247,10 @@ map_source(Compare *compare, DgSource *source)
 		columns[mapping->nkept] = source->columns[i];
 		mapping->kept[mapping->nkept++] = i;
 	}
+	mapping->role = dg_rows_role(mapping->table->rel);
+	dg_rows_as_owner(&mapping->role);
 	mapping->map = dg_rows_map_make(mapping->table->rel, columns, mapping->nkept);
+	dg_rows_as_caller(&mapping->role);
 	compare->mappings[source->index] = mapping;
 }
 
@@ -361,7 +365,9 @@ take_archive_row(void *arg, DgSource *source, int tenant, Datum *values, bool *n
 		mapping->nulls[i] = nulls[mapping->kept[i]];
 	}
 	old = MemoryContextSwitchTo(econtext->ecxt_per_tuple_memory);
+	dg_rows_as_owner(&mapping->role);
 	dg_rows_map_apply(mapping->map, econtext, mapping->values, mapping->nulls, table->slot);
+	dg_rows_as_caller(&mapping->role);
 	hash_row(compare, table, table->slot, &row);
 	row.purged = dg_purge_of_row(table->subtract, table->slot) != 0;
 	put_row(compare, table->archive_rows, &row);

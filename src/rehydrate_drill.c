@@ -25,8 +25,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
-#include "utils/ruleutils.h"
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(dg_drill);
@@ -235,6 +233,7 @@ rehearse(Drill *drill)
 	drill->call.context = drill->context;
 	drill->call.on_conflict = DG_ON_CONFLICT_ERROR;
 	drill->call.into_schema = psprintf("deletion_guard_drill_%d", MyProcPid);
+	drill->call.any_name = true;
 	INSTR_TIME_SET_CURRENT(start);
 	drill->call.plan = dg_rehydrate_plan(drill->archive, dg_tenants_make(1, &drill->tenant), NIL, NIL);
 	dg_restore_run(&drill->call);

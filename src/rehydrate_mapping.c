@@ -12,10 +12,7 @@
  */
 #include "rehydrate.h"
 
-#include "catalog/namespace.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
-#include "utils/regproc.h"
 
 static void
 refuse(const char *what)

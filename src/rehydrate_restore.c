@@ -18,13 +18,10 @@
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
-#include "commands/sequence.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 
 /* ----------------------------------------------------------------------
  * Writing
@@ -129,7 +126,7 @@ open_targets(DgRestore *call)
 static void
 create_schema(DgRestore *call)
 {
-	List	   *copies = dg_schema_create(call->into_schema, call->plan->targets);
+	List	   *copies = dg_schema_create(call->into_schema, call->plan->targets, call->any_name);
 	ListCell   *lc;
 	ListCell   *lc2;
 

@@ -11,9 +11,7 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
 
 /*
  * Takes away those tenants that the run is done with.

@@ -26,26 +26,31 @@ execute(const char *sql)
 }
 
 /*
- * Tables of one name, from different schemas, cannot both be in the new one.
+ * The name of a table's copy, palloc'd. Tables of one name, from different
+ * schemas, cannot both be in the new one; where nobody is going to look for them
+ * by name, the second gets another.
  */
-static void
-check_names(const char *schema, List *relations)
+static char *
+name_of_copy(const char *schema, List *relations, const ListCell *table, bool any_name)
 {
-	ListCell   *a;
-	ListCell   *b;
+	char	   *name = get_rel_name(lfirst_oid(table));
+	ListCell   *lc;
 
-	foreach(a, relations)
+	foreach(lc, relations)
 	{
-		for_each_cell(b, relations, lnext(relations, a))
-		{
-			if (strcmp(get_rel_name(lfirst_oid(a)), get_rel_name(lfirst_oid(b))) == 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_DUPLICATE_TABLE),
-						 errmsg("tables %s and %s cannot both be rehydrated into schema \"%s\"",
-								dg_relation_name(lfirst_oid(a)), dg_relation_name(lfirst_oid(b)), schema),
-						 errhint("Name the tables of one schema at a time in relations.")));
-		}
+		if (lc == table)
+			break;
+		if (strcmp(get_rel_name(lfirst_oid(lc)), name) != 0)
+			continue;
+		if (any_name)
+			return psprintf("%u", lfirst_oid(table));
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("tables %s and %s cannot both be rehydrated into schema \"%s\"",
+						dg_relation_name(lfirst_oid(lc)), dg_relation_name(lfirst_oid(table)), schema),
+				 errhint("Name the tables of one schema at a time in relations.")));
 	}
+	return name;
 }
 
 /*
@@ -53,23 +58,24 @@ check_names(const char *schema, List *relations)
  * in the same order.
  */
 List *
-dg_schema_create(const char *schema, List *relations)
+dg_schema_create(const char *schema, List *relations, bool any_name)
 {
+	List	   *names = NIL;
 	List	   *copies = NIL;
 	ListCell   *lc;
 
-	check_names(schema, relations);
+	foreach(lc, relations)
+		names = lappend(names, name_of_copy(schema, relations, lc, any_name));
 	SPI_connect();
 	execute(psprintf("CREATE SCHEMA %s", quote_identifier(schema)));
 	foreach(lc, relations)
 		execute(psprintf("CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING GENERATED"
 						 " INCLUDING CONSTRAINTS INCLUDING INDEXES INCLUDING STORAGE"
 						 " INCLUDING COMPRESSION INCLUDING COMMENTS)",
-						 quote_qualified_identifier(schema, get_rel_name(lfirst_oid(lc))),
+						 quote_qualified_identifier(schema, list_nth(names, foreach_current_index(lc))),
 						 dg_relation_name(lfirst_oid(lc))));
 	SPI_finish();
-	foreach(lc, relations)
-		copies = lappend_oid(copies, get_relname_relid(get_rel_name(lfirst_oid(lc)),
-													   get_namespace_oid(schema, false)));
+	foreach(lc, names)
+		copies = lappend_oid(copies, get_relname_relid(lfirst(lc), get_namespace_oid(schema, false)));
 	return copies;
 }

@@ -83,6 +83,21 @@ drops_silently(Oid type)
 }
 
 /*
+ * Is it a time of some kind, kept as text now? Then the archive's text will do,
+ * whatever way of writing times the session prefers.
+ */
+static bool
+is_time_as_text(Oid archived, Oid live)
+{
+	char		category;
+	bool		preferred;
+
+	get_type_category_preferred(getBaseType(archived), &category, &preferred);
+	return (category == TYPCATEGORY_DATETIME || category == TYPCATEGORY_TIMESPAN) &&
+		(live == TEXTOID || live == VARCHAROID);
+}
+
+/*
  * The type to read a column's text as; InvalidOid for the live one. Sets
  * *guessed if the archive does not tell, and the live one may be wrong.
  */
@@ -101,6 +116,8 @@ type_to_read(const char *archived, Oid live, int32 live_typmod, bool *guessed)
 	type = archived_type(archived, &typmod);
 	if (type == live && (base == live ? typmod == live_typmod : base_typmod < 0))
 		return InvalidOid;
+	if (OidIsValid(type) && is_time_as_text(type, base))
+		return base_typmod >= 0 ? TEXTOID : InvalidOid;
 	if (OidIsValid(type))
 		return getBaseType(type);
 	*guessed = drops_silently(base);

@@ -10,12 +10,10 @@
 #include "rows.h"
 
 #include "access/genam.h"
-#include "access/table.h"
 #include "access/sysattr.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
-#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"

@@ -12,9 +12,9 @@
  * jsonb drops blanks and the order of fields, which mean nothing, but of fields
  * of one name all but the last: so fields are counted.
  *
- * What a conversion makes of dates and times may depend on the session's
- * settings, as for ALTER TABLE. There and back it is the same, but not
- * necessarily what was meant: that is said in a warning.
+ * Between types with and without time zone, the result depends on the session's,
+ * as for ALTER TABLE. There and back it is the same, but not necessarily what
+ * was meant: that is said in a warning.
  */
 #include "rows.h"
 
@@ -57,7 +57,7 @@ struct DgRowsConversion
 	int16		len;
 	bool		byval;
 
-	bool		warn;			/* depends on the session's settings, not said yet */
+	bool		warn;			/* depends on the session's time zone, not said yet */
 };
 
 /*
@@ -169,7 +169,6 @@ from_value(DgRowsConversion *conversion, Form_pg_attribute att, const DgSourceCo
 {
 	Expr	   *expr = cast_expression(source->type, source->typmod, att->atttypid, att->atttypmod,
 									   COERCION_ASSIGNMENT);
-	bool		dates = is_date_or_time(source->type) || is_date_or_time(att->atttypid);
 	Oid			function;
 	bool		varlena;
 
@@ -179,7 +178,8 @@ from_value(DgRowsConversion *conversion, Form_pg_attribute att, const DgSourceCo
 	if (expr != NULL)
 	{
 		conversion->expr = ExecInitExpr(expr, NULL);
-		conversion->warn = dates && contain_mutable_functions((Node *) expr);
+		conversion->warn = is_date_or_time(source->type) && is_date_or_time(att->atttypid) &&
+			contain_mutable_functions((Node *) expr);
 		if (keeps_bytes(expr))
 			return;
 	}
@@ -187,7 +187,6 @@ from_value(DgRowsConversion *conversion, Form_pg_attribute att, const DgSourceCo
 	{
 		conversion->through_text = true;
 		use_input(conversion, att->atttypid, att->atttypmod);
-		conversion->warn = dates;
 	}
 	use_way_back(conversion, source, att->atttypmod);
 }
@@ -309,15 +308,14 @@ refuse_loss(DgRowsConversion *conversion, Datum value, Datum result, bool isnull
 }
 
 static void
-warn_of_settings(DgRowsConversion *conversion)
+warn_of_time_zone(DgRowsConversion *conversion)
 {
 	conversion->warn = false;
 	ereport(WARNING,
-			(errmsg("saved values of column \"%s\" are converted from %s to %s as this session's settings say",
-					conversion->column, format_type_be(conversion->from), conversion->type_name),
-			 errdetail("TimeZone is \"%s\", DateStyle is \"%s\".",
-					   GetConfigOption("TimeZone", false, false), GetConfigOption("DateStyle", false, false)),
-			 errhint("If they were written under other settings, roll back, set those, and call again.")));
+			(errmsg("saved values of column \"%s\" are converted from %s to %s in time zone \"%s\"",
+					conversion->column, format_type_be(conversion->from), conversion->type_name,
+					GetConfigOption("TimeZone", false, false)),
+			 errhint("That is this session's. If they were meant for another, roll back, set it, and call again.")));
 }
 
 /*
@@ -332,7 +330,7 @@ dg_rows_conversion_apply(DgRowsConversion *conversion, ExprContext *econtext,
 	Datum		result = value;
 
 	if (conversion->warn && !was_null)
-		warn_of_settings(conversion);
+		warn_of_time_zone(conversion);
 	if (conversion->is_text || conversion->through_text)
 	{
 		char	   *text = was_null ? NULL : conversion->is_text ? DatumGetCString(value) :

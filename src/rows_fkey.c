@@ -20,7 +20,6 @@
 #include "rows.h"
 
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "access/tupmacs.h"
 #include "catalog/pg_constraint.h"
 #include "common/hashfn.h"
@@ -32,7 +31,6 @@
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
-#include "utils/ruleutils.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 

@@ -7,7 +7,9 @@
  * whose column has another type now is converted (rows_convert.c). A value whose
  * column is gone has nowhere to go, unless it is null: that is an error.
  *
- * Generated columns are left to the table.
+ * Generated columns are left to the table. Where it makes another value than
+ * was saved, as its expression is a new one or the column was a plain one
+ * before, a warning says so.
  */
 #include "rows.h"
 
@@ -17,7 +19,6 @@
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/acl.h"
-#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -41,6 +42,13 @@ typedef struct ColumnMap
 	ExprState  *expr;			/* the default */
 } ColumnMap;
 
+/* A generated column that the source has a value of. */
+typedef struct GeneratedColumn
+{
+	const char *name;
+	int			source;
+} GeneratedColumn;
+
 struct DgRowsMap
 {
 	char	   *relation;
@@ -49,6 +57,9 @@ struct DgRowsMap
 	int			nlost;			/* source columns that have no place any more */
 	int		   *lost;
 	const char **lost_names;
+
+	int			ngenerated;		/* 0 as well once there was a warning */
+	GeneratedColumn *generated;
 
 	/* the row at hand, for error messages */
 	const char **names;			/* of the table's columns */
@@ -135,6 +146,20 @@ map_names(DgRowsMap *map, Relation rel, const DgSourceColumn *columns, int ncolu
 }
 
 /*
+ * Takes note of a generated column, if the source has values to compare with.
+ */
+static void
+note_generated(DgRowsMap *map, Form_pg_attribute att, const DgSourceColumn *columns, int ncolumns)
+{
+	int			source = find_source(columns, ncolumns, NameStr(att->attname));
+
+	if (att->attgenerated != ATTRIBUTE_GENERATED_STORED || source < 0 || columns[source].type != att->atttypid)
+		return;
+	map->generated[map->ngenerated].name = pstrdup(NameStr(att->attname));
+	map->generated[map->ngenerated++].source = source;
+}
+
+/*
  * Makes the map, in the current memory context.
  */
 DgRowsMap *
@@ -146,12 +171,18 @@ dg_rows_map_make(Relation rel, const DgSourceColumn *columns, int ncolumns)
 	map->relation = pstrdup(RelationGetRelationName(rel));
 	map->natts = desc->natts;
 	map->columns = palloc0(sizeof(ColumnMap) * desc->natts);
+	map->generated = palloc(sizeof(GeneratedColumn) * (desc->natts + 1));
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (att->attisdropped || att->attgenerated != '\0')
+		if (att->attisdropped)
 			continue;
+		if (att->attgenerated != '\0')
+		{
+			note_generated(map, att, columns, ncolumns);
+			continue;
+		}
 		map->columns[i].source = find_source(columns, ncolumns, NameStr(att->attname));
 		if (map->columns[i].source >= 0)
 			map_source(&map->columns[i], att, &columns[map->columns[i].source]);
@@ -245,6 +276,35 @@ dg_rows_map_apply(DgRowsMap *map, ExprContext *econtext,
 	map->column = -1;
 	ExecStoreVirtualTuple(slot);
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Compares what the table has generated for the row that was mapped last with
+ * what was saved. The slot is of the table or a partition of it.
+ */
+void
+dg_rows_map_check_generated(DgRowsMap *map, Relation rel, TupleTableSlot *slot)
+{
+	for (int i = 0; i < map->ngenerated; i++)
+	{
+		GeneratedColumn *column = &map->generated[i];
+		AttrNumber	attnum = get_attnum(RelationGetRelid(rel), column->name);
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+		bool		isnull;
+		Datum		value = slot_getattr(slot, attnum, &isnull);
+		bool		was_null = map->nulls[column->source];
+		Datum		was = map->values[column->source];
+
+		if (isnull == was_null && (isnull || datum_image_eq(value, was, att->attbyval, att->attlen)))
+			continue;
+		map->ngenerated = 0;
+		ereport(WARNING,
+				(errmsg("generated column \"%s\" of \"%s\" is not what was saved", column->name, map->relation),
+				 !map->visible ? 0 :
+				 errdetail("It was %s; the table makes it %s, and perhaps others in rows that follow.",
+						   was_null ? "null" : value_text(att->atttypid, was),
+						   isnull ? "null" : value_text(att->atttypid, value))));
+	}
 }
 
 /*

@@ -14,7 +14,6 @@
 #include "rows.h"
 
 #include "access/relation.h"
-#include "access/table.h"
 #include "access/xact.h"
 #include "access/xloginsert.h"
 #include "catalog/dependency.h"

@@ -7,26 +7,21 @@
  * security policies that apply to the caller, sets up partition routing, and
  * takes ROW EXCLUSIVE, as for any INSERT.
  *
- * Of the table's triggers only those remain that enforce its own foreign keys
- * and deferrable unique constraints. Triggers of the application do not fire:
+ * Of the table's triggers only those remain that enforce foreign keys and
+ * deferrable unique constraints. Triggers of the application do not fire:
  * the rows were inserted once before, and are to come back as they were. Where
  * the caller wants them, those for each row do.
  */
 #include "rows.h"
 
-#include "access/table.h"
-#include "catalog/pg_type.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
-#include "nodes/makefuncs.h"
 #include "parser/analyze.h"
 #include "rewrite/rewriteHandler.h"
-#include "rewrite/prs2lock.h"
 #include "tcop/tcopprot.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
@@ -123,12 +118,18 @@ dg_rows_open_insert(Relation rel)
 }
 
 /*
- * Does a trigger enforce a constraint on inserted rows?
+ * Does a trigger enforce a constraint that is not handled otherwise, on rows
+ * that are inserted or that are replaced or get a link back? Of a key that
+ * refers to its own table, what is handled is the referring side.
  */
 static bool
-enforces_constraint(const Trigger *trigger)
+enforces_constraint(const Trigger *trigger, List *handled)
 {
-	return RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_FK ||
+	if (TRIGGER_FOR_DELETE(trigger->tgtype))
+		return false;
+	if (RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_FK)
+		return !list_member_oid(handled, trigger->tgconstraint);
+	return RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_PK ||
 		trigger->tgfoid == F_UNIQUE_KEY_RECHECK;
 }
 
@@ -139,12 +140,12 @@ static bool
 is_row_trigger(const Trigger *trigger)
 {
 	return !trigger->tgisinternal && TRIGGER_FOR_ROW(trigger->tgtype) &&
-		trigger->tgnewtable == NULL;
+		TRIGGER_FOR_INSERT(trigger->tgtype) && trigger->tgnewtable == NULL;
 }
 
 /*
- * Those of a table's triggers that enforce constraints on inserted rows, but
- * for the constraints that are handled otherwise, and with "fire" the
+ * Those of a table's triggers that enforce constraints on written rows, but
+ * for the foreign keys that are handled otherwise, and with "fire" the
  * application's too; NULL if there are none.
  */
 TriggerDesc *
@@ -160,15 +161,16 @@ dg_rows_triggers(TriggerDesc *all, List *handled, bool fire)
 	{
 		Trigger    *trigger = &all->triggers[i];
 
-		if (!TRIGGER_FOR_INSERT(trigger->tgtype) ||
-			!(enforces_constraint(trigger) || (fire && is_row_trigger(trigger))) ||
-			list_member_oid(handled, trigger->tgconstraint))
+		if (!enforces_constraint(trigger, handled) && !(fire && is_row_trigger(trigger)))
 			continue;
 		kept->triggers[kept->numtriggers++] = *trigger;
 		if (TRIGGER_FOR_BEFORE(trigger->tgtype))
 			kept->trig_insert_before_row = true;
 		else
-			kept->trig_insert_after_row = true;
+		{
+			kept->trig_insert_after_row |= TRIGGER_FOR_INSERT(trigger->tgtype);
+			kept->trig_update_after_row |= TRIGGER_FOR_UPDATE(trigger->tgtype);
+		}
 	}
 	return kept->numtriggers > 0 ? kept : NULL;
 }

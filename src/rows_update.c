@@ -6,12 +6,11 @@
 #include "rows.h"
 
 #include "access/sysattr.h"
-#include "access/table.h"
 #include "access/tableam.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/datum.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
 
@@ -64,16 +63,21 @@ dg_rows_same_keys(Relation rel, TupleTableSlot *a, TupleTableSlot *b)
 }
 
 /*
- * Makes the live row at tid what the slot holds, with its index entries. The
- * slot has passed the table's checks. A concurrent change of the row is an
- * error.
+ * Makes the live row at tid what the slot holds, with its index entries, and
+ * has the server check what it checks of an updated row's keys. The slot has
+ * passed the table's checks. A concurrent change of the row is an error.
  */
 void
 dg_rows_update(ResultRelInfo *rri, EState *estate, ItemPointer tid, TupleTableSlot *slot)
 {
+	ItemPointerData old = *tid;
 	DgUpdateIndexes indexes;
+	List	   *recheck = NIL;
 
 	simple_table_tuple_update(rri->ri_RelationDesc, tid, slot, estate->es_snapshot, &indexes);
 	if (rri->ri_NumIndices > 0)
-		list_free(dg_exec_update_index_tuples(rri, slot, estate, indexes));
+		recheck = dg_exec_update_index_tuples(rri, slot, estate, indexes);
+	if (rri->ri_TrigDesc != NULL)
+		ExecARUpdateTriggers(estate, rri, NULL, NULL, &old, NULL, slot, recheck, NULL, false);
+	list_free(recheck);
 }

@@ -13,9 +13,7 @@
 #include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "utils/datum.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 typedef struct Digest

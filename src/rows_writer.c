@@ -425,6 +425,7 @@ prepare_row(DgRowsTarget *target, Datum *values, bool *nulls, DgRowOutcome *outc
 	if (!fire_before_triggers(target, rri, stored))
 		return NULL;
 	check_row(target, rri, stored);
+	dg_rows_map_check_generated(target->map, rri->ri_RelationDesc, stored);
 	return leaf;
 }
 
@@ -681,6 +682,25 @@ dg_rows_writer_hint(DgRowsWriter *writer, const char *hint)
 }
 
 /*
+ * Deferrable keys cannot be asked about beforehand: they fail here.
+ */
+static void
+end_context(void *arg)
+{
+	errcontext("end of the call, where triggers fire and deferrable keys are checked; on_conflict does not apply to these");
+}
+
+static void
+fire_after_triggers(EState *estate)
+{
+	ErrorContextCallback context = {.previous = error_context_stack,.callback = end_context};
+
+	error_context_stack = &context;
+	AfterTriggerEndQuery(estate);
+	error_context_stack = context.previous;
+}
+
+/*
  * Writes what is left, fails if there were conflicts, checks foreign keys and
  * raises sequences.
  */
@@ -693,12 +713,12 @@ dg_rows_writer_end(DgRowsWriter *writer)
 	dg_rows_writer_flush(writer);
 	dg_rows_fkeys_check(writer->fkeys);
 	if (writer->targets != NIL)
-		AfterTriggerEndQuery(((DgRowsTarget *) linitial(writer->targets))->estate);
+		fire_after_triggers(((DgRowsTarget *) linitial(writer->targets))->estate);
 	else
 	{
 		EState	   *estate = CreateExecutorState();
 
-		AfterTriggerEndQuery(estate);
+		fire_after_triggers(estate);
 		FreeExecutorState(estate);
 	}
 	foreach(lc, writer->targets)

@@ -5,7 +5,6 @@
 #include "deletion_guard.h"
 
 #include "access/xact.h"
-#include "utils/memutils.h"
 #include "utils/resowner.h"
 
 /*

@@ -1,5 +1,7 @@
 /*
  * Every table of the extension refuses writes that the extension did not make.
+ * One without a key could not be written at all while a publication of all
+ * tables has it, had it not a replica identity.
  */
 DO $$
 DECLARE
@@ -18,6 +20,9 @@ BEGIN
 			'BEFORE INSERT OR UPDATE OR DELETE ON %s '
 			'FOR EACH ROW EXECUTE FUNCTION deletion_guard.protect()', t);
 		EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER deletion_guard_protect_row', t);
+		IF NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = t AND i.indisprimary) THEN
+			EXECUTE pg_catalog.format('ALTER TABLE %s REPLICA IDENTITY FULL', t);
+		END IF;
 	END LOOP;
 END
 $$;

@@ -101,10 +101,12 @@ CREATE TABLE deletion_guard.deletion_link
 	before text[] NOT NULL,
 	after text[] NOT NULL,
 	restored boolean NOT NULL DEFAULT false,
-	waiting boolean NOT NULL DEFAULT false		-- the deletion was undone, but the row was not there
+	waiting_since bigint,						-- the last deletion when this one was undone, but the row was not there
+	relation_name text							-- of a table that was dropped since
 );
 CREATE INDEX deletion_link_deletion_idx ON deletion_guard.deletion_link (deletion_id);
-CREATE INDEX deletion_link_waiting_idx ON deletion_guard.deletion_link (relation, waiting);
+-- Not a partial index: the hot path inserts into every index without asking its condition.
+CREATE INDEX deletion_link_waiting_idx ON deletion_guard.deletion_link (relation, waiting_since);
 
 -- Rows of the tenant table that were deleted, for the ceiling on them. A row
 -- for each capture, kept although they may have been undeleted since.

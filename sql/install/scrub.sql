@@ -10,17 +10,20 @@ CREATE TABLE deletion_guard.scrub_progress
 	phase text NOT NULL,				-- queued, vacuum, reindex, clean, done
 	started_at timestamptz,
 	ended_at timestamptz,
-	pages bigint,						-- looked at
+	total bigint,						-- pages, those of TOAST included
+	pages bigint,						-- of them looked at
 	cleaned bigint,						-- that had remains in their free space
+	kept bigint,						-- dead versions that may still be needed
 	problem text
 );
 
-CREATE FUNCTION deletion_guard.scrub(relation regclass = NULL) RETURNS bigint
+CREATE FUNCTION deletion_guard.scrub(relation regclass = NULL, cost_delay double precision = NULL,
+									 cost_limit integer = NULL, resume boolean = false) RETURNS bigint
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'dg_scrub';
 
-REVOKE EXECUTE ON FUNCTION deletion_guard.scrub(regclass) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION deletion_guard.scrub(regclass, double precision, integer, boolean) FROM PUBLIC;
 
 COMMENT ON TABLE deletion_guard.scrub_progress IS 'what scrub() has to do, is doing and has done';
-COMMENT ON FUNCTION deletion_guard.scrub(regclass) IS
-	'has a background process remove what is left of deleted and purged rows from the files of one table (null: of guarded tables, the bin and the extension''s own), its indexes and statistics; returns how many tables that are and does not wait: see scrub_progress. For the owner of the extension; locks as VACUUM and REINDEX CONCURRENTLY. Not reached: WAL until recycled, standbys until they have replayed it, backups, logs';
+COMMENT ON FUNCTION deletion_guard.scrub(regclass, double precision, integer, boolean) IS
+	'has a background process remove what is left of deleted and purged rows from the files of one table (null: of guarded tables, the bin and the extension''s own), its indexes and statistics; returns how many tables that are and does not wait: see scrub_progress. Pauses like cost-based VACUUM, by default at autovacuum''s pace; resume goes on where a process that ended early has stopped. For the owner of the extension; locks as VACUUM and REINDEX CONCURRENTLY. Not reached: WAL until recycled, standbys until they have replayed it, backups, logs';

@@ -534,7 +534,7 @@ AS $$
 		WHEN b.rows > 0 AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = b.bin_table)
 			THEN format('it is gone, with %s rows of %s. Find out who dropped it, and look for them in a backup.', b.rows, b.relation_name)
 		WHEN b.rows > 0 AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = b.relation)
-			THEN format('it holds %s rows of %s, which was dropped. They can be read here, and not be undeleted.', b.rows, b.relation_name)
+			THEN format('it holds %s rows of %s, which was dropped. If another table takes its place, deletion_guard.adopt_bin(%L, ...) gives it these rows.', b.rows, b.relation_name, b.bin_table)
 		END AS problem) v
 
 	UNION ALL

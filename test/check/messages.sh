@@ -22,7 +22,7 @@ perl -0777 -e '
 			$message =~ s/^"|"\s*$//g;
 			$message =~ s/\\"/"/g;
 			$all++;
-			my $pattern = join(".*?", map { quotemeta } split(/%(?:[-0-9.*]*(?:l|ll|z|h)?[a-zA-Z]|%)|" ?INT64_FORMAT ?"/, $message, -1));
+			my $pattern = join(".*?", map { quotemeta } split(/%(?:[-0-9.*]*(?:ll|l|z|h)?[a-zA-Z]|%)|" ?INT64_FORMAT ?"/, $message, -1));
 			# TAP tests quote quotes their own way.
 			push @untested, "$file: $message" unless $tests =~ /$pattern/;
 		}

@@ -10,6 +10,9 @@
 # relative to its programs, so these are copied and all the rest is linked.
 set -euo pipefail
 
+# What root makes here, the server's user must be able to read.
+umask 022
+
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 MAKE=${MAKE:-make}
 unset PGHOST PGPORT PGUSER PGDATABASE PGOPTIONS PGSERVICE PGPASSFILE PGDATA PGTZ PGCLIENTENCODING

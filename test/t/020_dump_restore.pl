@@ -28,8 +28,12 @@ CREATE TABLE event_2 (what text, at int, tenant_id int);
 ALTER TABLE event ATTACH PARTITION event_2 DEFAULT;
 CREATE TABLE base (id int);
 CREATE TABLE derived (extra text) INHERITS (base);
-CREATE TABLE setting (name text, value text);
+CREATE TABLE setting (name text PRIMARY KEY, value text);
 ALTER TABLE issue DROP COLUMN gone;
+CREATE SCHEMA future;
+SELECT * FROM deletion_guard.guard_schema('future', 'tenant_id', true);
+SQL
+my $enrol = <<'SQL';
 SELECT deletion_guard.set_tenant_table('tenant', 'id', 'name', 'contact');
 SELECT deletion_guard.guard_table('tenant', 'id');
 SELECT deletion_guard.guard_table('issue', 'tenant_id');
@@ -38,8 +42,9 @@ SELECT deletion_guard.guard_table('bookmark', tenant_path => ARRAY['bookmark_iss
 SELECT deletion_guard.guard_table('event', 'tenant_id');
 SELECT deletion_guard.guard_table('base');
 SELECT deletion_guard.guard_table('setting');
-CREATE SCHEMA future;
-SELECT * FROM deletion_guard.guard_schema('future', 'tenant_id', true);
+SQL
+$node->safe_psql('app', $enrol);
+$node->safe_psql('app', <<'SQL');
 INSERT INTO tenant SELECT i, 'tenant ' || i, 'ops@' || i FROM generate_series(1, 5) i;
 INSERT INTO issue (tenant_id, title, m) SELECT 1 + i % 5, 'issue ' || i, 'ok' FROM generate_series(1, 50) i;
 INSERT INTO comment (issue_id, body) SELECT i, (SELECT string_agg(md5((i * j)::text), '') FROM generate_series(1, 200) j) FROM generate_series(1, 50) i;
@@ -190,6 +195,38 @@ for my $options ('', '-c deletion_guard.ddl=allow -c deletion_guard.restoring=on
 	is($node->safe_psql('custom', $content), $before, 'clean: nothing has changed');
 }
 
+# The application's own schemas can be restored over what is there, by a superuser
+# who says so. That is written down, and until the tables have been enrolled anew
+# nothing is deleted from them; then they are given the bins of those before.
+# Types that bins use cannot be dropped, and are left out.
+system_or_bail('sh', '-c', "pg_restore -l $dir/app.dump | grep -v ' TYPE public ' > $dir/no_types");
+$db = fresh('again');
+quiet_ok('first', 'pg_restore', '-d', $node->connstr($db), "$dir/app.dump");
+$node->safe_psql($db, "DELETE FROM tenant WHERE id = 4; INSERT INTO setting VALUES ('c', 'newer than the dump'); TRUNCATE setting");
+my @again = ('pg_restore', '--clean', '--if-exists', '-n', 'public', '-L', "$dir/no_types", '-1', '-d', $node->connstr($db), "$dir/app.dump");
+ok(!run_log([ @again ]), 'clean, one schema: refused');
+my $log_at = -s $node->logfile;
+quiet_ok('clean, one schema', 'env', 'PGOPTIONS=-c deletion_guard.ddl=allow -c deletion_guard.restoring=on', @again);
+like(substr(slurp_file($node->logfile), $log_at), qr/deletion_guard.ddl allows to drop table "issue", which is guarded against deletion/, 'clean, one schema: in the log');
+is($node->safe_psql($db, q(SELECT count(*) FROM deletion_guard.ledger WHERE event = 'drop_table' AND details = '{"table": "public.issue"}')),
+	1, 'clean, one schema: in the ledger');
+is($node->safe_psql($db, $content), $node->safe_psql('app', $content), 'clean, one schema: as in the dump');
+my ($ret, $stdout, $stderr) = $node->psql($db, 'DELETE FROM tenant');
+like($stderr, qr/has a guard trigger but is not enrolled/, 'clean, one schema: nothing is deleted before it is enrolled');
+like($node->safe_psql($db, "SELECT detail FROM deletion_guard.verify() WHERE check_name = 'bins' AND object ~ 'issue'"),
+	qr/holds \d+ rows of public\.issue, which was dropped/, 'clean, one schema: verify says so');
+$node->safe_psql($db, $enrol);
+$node->safe_psql($db, 'SELECT deletion_guard.adopt_bin(bin_table, relation_name::regclass) FROM deletion_guard.bin WHERE relation = 0');
+is($node->safe_psql($db, $config), $node->safe_psql('app', $config), 'clean, one schema: enrolled');
+is($node->safe_psql($db, $triggers), $node->safe_psql('app', $triggers), 'clean, one schema: with the same triggers');
+is($node->safe_psql($db, "SELECT sum(restored), sum(identical) FROM deletion_guard.undelete(7)"), '0|21',
+	'clean, one schema: a deletion since the dump is undone by the dump');
+is($node->safe_psql($db, "SELECT restored, identical FROM deletion_guard.undelete(8, on_conflict => 'skip')"), '1|1',
+	'clean, one schema: rows newer than the dump, which were put into the bin first, come back');
+$node->safe_psql($db, "DELETE FROM setting WHERE name = 'c'; SELECT * FROM deletion_guard.undelete($_)") for 6, 5, 4, 3, 2;
+is($node->safe_psql($db, $content), $original, 'clean, one schema: everything is back');
+is($node->safe_psql($db, 'SELECT ok, problem FROM deletion_guard.verify_ledger()'), 't|', 'clean, one schema: the ledger goes on');
+
 # --data-only, into tables that were restored before. As replica, so that foreign
 # keys do not mind the order of tables; --disable-triggers would switch off what
 # protects deletion_guard's own tables, and is refused there.
@@ -205,8 +242,29 @@ check($db, 'data only');
 pg_dump('--exclude-table-data=deletion_guard_bin.*', '-f', "$dir/nobin.sql");
 $db = fresh('nobin');
 quiet_ok('without the bin', 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($db), '-f', "$dir/nobin.sql");
-my ($ret, $stdout, $stderr) = $node->psql($db, 'SELECT * FROM deletion_guard.undelete(3)');
-like($stderr, qr/holds 0 rows of deletion 3/, 'without the bin: old deletions cannot be undone');
+($ret, $stdout, $stderr) = $node->psql($db, 'SELECT * FROM deletion_guard.undelete(3)');
+like($stderr, qr/the bin of "[.\w]+" holds 0 rows of deletion 3, part \d+, where \d+ are recorded/, 'without the bin: old deletions cannot be undone');
 $node->safe_psql($db, 'DELETE FROM tenant WHERE id = 4; SELECT * FROM deletion_guard.undelete(7)');
+
+# --- rows of a table that was dropped --------------------------------------
+
+# Its OID would be another table's in the new database.
+$node->safe_psql(fresh('orphan'), <<'SQL');
+CREATE EXTENSION deletion_guard;
+CREATE TABLE lost (id int PRIMARY KEY, v text);
+SELECT deletion_guard.guard_table('lost');
+INSERT INTO lost VALUES (1, 'one');
+DELETE FROM lost;
+SELECT deletion_guard.unguard_table('lost');
+DROP TABLE lost;
+CREATE TABLE found (v text, id int);
+SQL
+$node->command_ok([ 'pg_dump', '-f', "$dir/orphan.sql", $node->connstr('orphan') ], 'pg_dump, rows of a dropped table');
+$db = fresh('orphan_copy');
+quiet_ok('rows of a dropped table', 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($db), '-f', "$dir/orphan.sql");
+is($node->safe_psql($db, 'SELECT relation::oid, relation_name FROM deletion_guard.bin'), '0|public.lost',
+	'rows of a dropped table belong to no table');
+is($node->safe_psql($db, "SELECT deletion_guard.adopt_bin(bin_table, 'found') FROM deletion_guard.bin;
+	SELECT restored FROM deletion_guard.undelete(1); TABLE found"), "\n1\none|1", 'until they are given to one');
 
 done_testing();

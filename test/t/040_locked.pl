@@ -129,7 +129,7 @@ $node->safe_psql('shop', "SELECT deletion_guard.guard_table('issue', 'tenant_id'
 refused("SELECT deletion_guard.unguard_table('issue', '$issue')", qr/has been used before/, 'the token again');
 $node->safe_psql('shop', 'SELECT count(*) FROM deletion_guard.undelete_tenant(\'2\')');
 my $bin = $node->safe_psql('shop', "SELECT bin_table FROM deletion_guard.bin WHERE relation = 'issue'::regclass");
-refused("DROP TABLE $bin", qr/deletion_guard.locked is set/, 'an empty bin table');
+refused("DROP TABLE $bin", qr/cannot drop what protects deletion_guard: deletion_guard.locked is set/, 'an empty bin table');
 for my $table ('tenant', 'project', 'issue')
 {
 	my $token = token("{\"act\": \"unguard\", \"relation\": \"public.$table\"}", 'legal');

@@ -89,6 +89,33 @@ is($node->safe_psql('shop', "SELECT count(*) FROM deletion_guard.scrub_progress 
 	'0', 'done, without problems');
 is($node->safe_psql('shop', "SELECT count(*) > 0 FROM deletion_guard.scrub_progress WHERE cleaned > 0"), 't', 'pages were cleaned');
 
+# The pace is the caller's: the process is slow, is ended, and goes on where it was.
+my ($ret, $out, $err) = $node->psql('shop', 'SELECT deletion_guard.scrub(cost_delay => 101)');
+like($err, qr/cost_delay must be from 0 to 100 milliseconds/, 'an impossible delay');
+($ret, $out, $err) = $node->psql('shop', 'SELECT deletion_guard.scrub(cost_limit => 0)');
+like($err, qr/cost_limit must be from 1 to 10000/, 'an impossible limit');
+$node->safe_psql('shop', "CREATE TABLE slow AS SELECT n, repeat('x', 1000) FROM generate_series(1, 20000) n; DELETE FROM slow WHERE n % 2 = 0");
+$node->safe_psql('shop', "SELECT deletion_guard.scrub('slow', 100, 1)");
+$node->poll_query_until('shop', "SELECT phase = 'vacuum' FROM deletion_guard.scrub_progress WHERE relation = 'slow'::regclass");
+$node->poll_query_until('shop', "SELECT heap_blks_scanned > 2 FROM pg_stat_progress_vacuum WHERE relid = 'slow'::regclass");
+my $scrubber = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'deletion_guard scrub'";
+$node->safe_psql('shop', "SELECT pg_terminate_backend(($scrubber))");
+$node->poll_query_until('shop', "SELECT NOT EXISTS ($scrubber)");
+is($node->safe_psql('shop', "SELECT phase, ended_at IS NULL FROM deletion_guard.scrub_progress WHERE relation = 'slow'::regclass"),
+	'vacuum|t', 'ended early');
+is($node->safe_psql('shop', 'SELECT deletion_guard.scrub(resume => true, cost_delay => 0) > 0'), 't', 'goes on');
+$node->poll_query_until('shop', 'SELECT count(*) = 0 FROM deletion_guard.scrub_progress WHERE ended_at IS NULL');
+is($node->safe_psql('shop', "SELECT phase, total = pages, total >= 2800, cleaned > 0, problem FROM deletion_guard.scrub_progress WHERE relation = 'slow'::regclass"),
+	'done|t|t|t|', 'and ends');
+$node->safe_psql('shop', "DELETE FROM slow; SELECT deletion_guard.scrub('slow', 0)");
+$node->poll_query_until('shop', 'SELECT count(*) = 0 FROM deletion_guard.scrub_progress WHERE ended_at IS NULL');
+# An index that a REINDEX which was stopped has left.
+$node->safe_psql('shop', "CREATE INDEX slow_ccnew ON slow (n); UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'slow_ccnew'::regclass");
+scrub("'slow'");
+like($node->safe_psql('shop', "SELECT problem FROM deletion_guard.scrub_progress WHERE relation = 'slow'::regclass"),
+	qr/invalid indexes were not rebuilt: public.slow_ccnew;/, 'an index that is left over is reported');
+$node->safe_psql('shop', 'DROP TABLE slow');
+
 # What lives is well.
 $node->safe_psql('shop', 'CREATE EXTENSION amcheck');
 is($node->safe_psql('shop', 'SELECT count(*), sum(length(name)) FROM person'), '4000|32000', 'the others are as they were');
@@ -106,7 +133,7 @@ $node->start;
 is(found($words{$_}), '', "$_: is in no file after a crash") for sort keys %words;
 $node->safe_psql('shop', 'SELECT count(*) FROM person');
 
-my ($ret, $out, $err) = $node->psql('shop', 'CREATE ROLE regress_dg_nobody; GRANT EXECUTE ON FUNCTION deletion_guard.scrub TO regress_dg_nobody; SET ROLE regress_dg_nobody; SELECT deletion_guard.scrub()');
+($ret, $out, $err) = $node->psql('shop', 'CREATE ROLE regress_dg_nobody; GRANT EXECUTE ON FUNCTION deletion_guard.scrub TO regress_dg_nobody; SET ROLE regress_dg_nobody; SELECT deletion_guard.scrub()');
 like($err, qr/permission denied to scrub/, 'not for everybody');
 $node->stop;
 done_testing();

@@ -126,7 +126,7 @@ UNIT_TEST(directory)
 	CHECK_STR_EQ(got.text, "1|one;2|<null>;1|one;2|<null>;1|one;2|<null>;1|one;2|<null>;");
 	unlink(in_base("dir/102.dat.lz4"));
 	got = read_path("dir", false);
-	CHECK_INT_EQ(got.status, DG_ARCHIVE_NOT_FOUND);
+	CHECK_INT_EQ(got.status, DG_ARCHIVE_TRUNCATED);
 	CHECK_STR_EQ(got.err.table, "public.t2");
 	CHECK(strstr(got.err.message, "102.dat") != NULL);
 	unlink(in_base("dir/toc.dat"));

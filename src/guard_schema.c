@@ -1,0 +1,142 @@
+/*
+ * guard_schema.c
+ *		guard_schema(): enrols every table of a schema whose tenant is plain, and
+ *		the schema itself for tables to come (guard_ddl.c).
+ *
+ * Locks: as guard_table() takes them (guard_enrol.c), for each table.
+ */
+#include "guard.h"
+
+#include "access/table.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(dg_guard_schema);
+
+static void
+report_table(ReturnSetInfo *rsinfo, Oid relid, const char *source, const char *problem)
+{
+	Datum		values[3] = {ObjectIdGetDatum(relid)};
+	bool		nulls[3] = {false, source == NULL, problem == NULL};
+
+	if (source != NULL)
+		values[1] = CStringGetTextDatum(source);
+	if (problem != NULL)
+		values[2] = CStringGetTextDatum(problem);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/*
+ * Guards one table of a schema and reports how, or why not.
+ */
+static void
+guard_schema_table(ReturnSetInfo *rsinfo, Oid relid, const char *tenant_column)
+{
+	const DgTenantTable *tenants = dg_tenant_table();
+	Relation	rel = table_open(relid, ShareRowExclusiveLock);
+	const char *column = relid == tenants->relid ? NameStr(tenants->key_column) : tenant_column;
+	char	   *problem = NULL;
+	List	   *path = NIL;
+
+	dg_guard_check_owner(rel);
+	column = get_attnum(relid, column) > 0 ? pstrdup(column) : NULL;
+	if (column == NULL)
+		path = dg_guard_find_path(rel, tenant_column, &problem);
+	table_close(rel, NoLock);
+
+	if (column == NULL && path == NIL)
+	{
+		report_table(rsinfo, relid, NULL, problem);
+		return;
+	}
+	dg_guard_enrol(relid, column, path);
+	dg_guard_record(relid);
+	report_table(rsinfo, relid, column != NULL ? psprintf("column %s", quote_identifier(column)) :
+				 dg_guard_path_text(path),
+				 dg_guard_is_unlogged(relid) ? "it is unlogged: a crash empties it, without its rows having gone to the bin; ALTER TABLE ... SET LOGGED" : NULL);
+}
+
+/*
+ * Tables of a schema that can be guarded: no partitions, children after their
+ * parents. Palloc'd list of OIDs.
+ */
+static List *
+tables_of_schema(Oid nspid)
+{
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(nspid)};
+	List	   *relids = NIL;
+
+	dg_spi_execute("SELECT oid FROM pg_class WHERE relnamespace = $1"
+				   " AND relkind IN ('r', 'p') AND NOT relispartition AND relpersistence <> 't'"
+				   " ORDER BY oid", 1, types, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+
+		relids = lappend_oid(relids,
+							 DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+															SPI_tuptable->tupdesc, 1, &isnull)));
+	}
+	return relids;
+}
+
+/*
+ * Takes schemas that do not exist any more off the list of those whose future
+ * tables are guarded. The caller is connected to SPI.
+ */
+static void
+forget_schemas(void)
+{
+	dg_spi_execute("DELETE FROM deletion_guard.guarded_schema s"
+				   " WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = s.schema_name)",
+				   0, NULL, NULL, NULL);
+}
+
+/*
+ * guard_schema(target regnamespace, tenant_column name, include_future boolean)
+ *		-> setof (relation regclass, tenant_source text, problem text)
+ */
+Datum
+dg_guard_schema(PG_FUNCTION_ARGS)
+{
+	Oid			nspid = PG_GETARG_OID(0);
+	char	   *tenant_column = pstrdup(NameStr(*PG_GETARG_NAME(1)));
+	char	   *nspname = get_namespace_name(nspid);
+	Oid			types[] = {NAMEOID, NAMEOID};
+	Datum		values[2];
+	List	   *relids;
+	ListCell   *lc;
+
+	if (nspname == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_SCHEMA),
+				 errmsg("schema with OID %u does not exist", nspid)));
+	if (!dg_namespace_ownercheck(nspid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_SCHEMA, nspname);
+
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	relids = tables_of_schema(nspid);
+	foreach(lc, relids)
+		guard_schema_table((ReturnSetInfo *) fcinfo->resultinfo, lfirst_oid(lc), tenant_column);
+
+	forget_schemas();
+	values[0] = DirectFunctionCall1(namein, CStringGetDatum(nspname));
+	values[1] = DirectFunctionCall1(namein, CStringGetDatum(tenant_column));
+	if (PG_GETARG_BOOL(2))
+		dg_spi_execute("INSERT INTO deletion_guard.guarded_schema (schema_name, tenant_column)"
+					   " VALUES ($1, $2) ON CONFLICT (schema_name) DO UPDATE SET tenant_column = EXCLUDED.tenant_column",
+					   2, types, values, NULL);
+	else
+		dg_spi_execute("DELETE FROM deletion_guard.guarded_schema WHERE schema_name = $1",
+					   1, types, values, NULL);
+	SPI_finish();
+	return (Datum) 0;
+}
