@@ -61,17 +61,18 @@ ALTER TYPE pair RENAME ATTRIBUTE b TO c;
 SELECT bin_table AS bin FROM deletion_guard.bin WHERE relation_name = 'public.measure' \gset
 SELECT pair FROM :bin;
 
--- The extension is damaged, older than its library, or not there.
-SET allow_system_table_mods = on;
+-- The extension is damaged, older than its library, or not there. Catalogs are
+-- written in sessions that have not loaded the library.
+\c -
 BEGIN;
 UPDATE pg_class SET relname = 'away' WHERE oid = 'deletion_guard.deletion_part'::regclass;
 SELECT deletion_guard.guard_table('handmade'); -- fails
 ROLLBACK;
+\c -
 BEGIN;
 UPDATE pg_class SET relname = 'away' WHERE oid = 'deletion_guard.ledger_pkey'::regclass;
 SELECT * FROM deletion_guard.ledger_head(); -- fails
 ROLLBACK;
-RESET allow_system_table_mods;
 CREATE DATABASE regress_dg_without;
 \c regress_dg_without
 LOAD 'deletion_guard';
@@ -103,7 +104,7 @@ DO $$
 BEGIN
 	DROP OWNED BY regress_dg_misuse CASCADE; -- fails
 EXCEPTION WHEN SQLSTATE 'TG004' THEN		-- at which of them depends on the version
-	RAISE WARNING '%', regexp_replace(SQLERRM, 'trigger .*', 'trigger x of "y"');
+	RAISE WARNING '%', regexp_replace(SQLERRM, '(trigger|function|event trigger) .*', 'something of it');
 END $$;
 SELECT deletion_guard.unguard_table('issue');
 DROP OWNED BY regress_dg_misuse CASCADE;
