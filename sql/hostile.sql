@@ -132,6 +132,19 @@ INSERT INTO note VALUES (1, '2024-03-01'), (2, '2024-03-01');
 DELETE FROM note; -- fails
 RESET deletion_guard.max_rows;
 
+-- Parents that an archive does not have are read from the database.
+\getenv builddir PG_ABS_BUILDDIR
+\set archive :builddir '/results/hostile.dump'
+\setenv ARCHIVE :archive
+SELECT deletion_guard.set_tenant_table('shop.tenant', 'id', 'name');
+INSERT INTO shop.issue VALUES (1, 1) ON CONFLICT DO NOTHING;
+INSERT INTO shop.remark VALUES (1, 1);
+\! pg_dump -Fc -f "$ARCHIVE" -t shop.remark regress_dg_hostile
+DELETE FROM shop.remark;
+\c -
+SET client_min_messages = warning;
+SELECT relation, restored FROM deletion_guard.rehydrate('1', :'archive') ORDER BY 1;
+
 \c :maintenance_db
 DROP DATABASE regress_dg_hostile;
 DROP ROLE regress_dg_hostile_owner;

@@ -18,6 +18,8 @@
 #include "rehydrate.h"
 #include "guard.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
@@ -417,9 +419,43 @@ feed_live_row(DgFinder *finder, DgKeyMap *tenants, HeapTuple tuple, TupleDesc de
 	}
 }
 
+static Oid
+owner_of(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
 /*
- * Feeds those who wait for a finder's rows from the live table. Runs as the
- * extension's owner, like the guard when it follows a path.
+ * Becomes the role that may read all tables of a finder's path and whose code may
+ * run there: their owner, if they have one in common, else the caller as he is.
+ */
+static void
+become_reader(const DgFinder *finder, int sec_context)
+{
+	Oid			owner = owner_of(finder->relid);
+	Oid			end;
+	const char *column;
+	ListCell   *lc;
+
+	foreach(lc, dg_guard_path_keys(finder->relid, finder->path, &end, &column))
+	{
+		if (owner_of(((ForeignKeyCacheInfo *) lfirst(lc))->confrelid) != owner)
+			return;
+	}
+	SetUserIdAndSecContext(owner, sec_context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
+}
+
+/*
+ * Feeds those who wait for a finder's rows from the live table. Never as the
+ * extension's owner: reading a table may run code of its owner.
  */
 void
 dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants)
@@ -434,7 +470,7 @@ dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants)
 
 	dg_finder_live_query(finder, finders, tenants, feed_columns(finder), &query);
 	GetUserIdAndSecContext(&save_userid, &save_sec_context);
-	SetUserIdAndSecContext(dg_objects()->owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	become_reader(finder, save_sec_context);
 	SPI_connect();
 	portal = SPI_cursor_open_with_args(NULL, query.sql, 1, &query.type, &query.tenants, NULL, true,
 									   CURSOR_OPT_NO_SCROLL);
