@@ -38,6 +38,7 @@ typedef struct DgCapture
 } DgCapture;
 
 extern void dg_bin_shape_init(void);
+extern bool dg_bin_is_sound(Relation bin);
 extern DgCapture *dg_bin_capture_plan(DgGuard *guard, Relation rel);
 extern void dg_bin_rename_column(Oid relid, const char *old, const char *new);
 
@@ -101,7 +102,8 @@ extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *pa
 extern void dg_bin_capture_row(Relation rel, TupleTableSlot *slot);
 
 /* bin_label.c */
-extern bool dg_tenant_read_key(Oid type, const char *tenant, Datum *value);
+extern bool dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value);
+extern bool dg_tenant_find_label(const char *tenant, char **name, char **contact, bool *live);
 
 /* bin_link.c */
 struct DgRowsWriter;

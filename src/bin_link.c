@@ -385,7 +385,7 @@ parent_is_live(Link *link, const AttrNumber *attnums, int n)
 		for (int i = 0; i < n; i++)
 			append_key(&sql, fkey->confrelid, get_attname(fkey->confrelid, fkey->confkey[i], false),
 					   list_nth(link->before, i));
-		dg_spi_execute_as_owner(fkey->confrelid, sql.data);
+		dg_spi_execute_as_owner(fkey->confrelid, sql.data, 0, NULL, NULL);
 		live = SPI_processed > 0;
 		break;
 	}
@@ -418,7 +418,7 @@ find_row(Link *link, bool keyed, Oid *relid, ItemPointer tid)
 		append_condition(&sql, lfirst(lc), lfirst(lc2));
 	appendStringInfoString(&sql, " LIMIT 1 FOR NO KEY UPDATE");
 
-	dg_spi_execute_as_owner(link->relation, sql.data);
+	dg_spi_execute_as_owner(link->relation, sql.data, 0, NULL, NULL);
 	if (SPI_processed == 0)
 		return false;
 	*relid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));

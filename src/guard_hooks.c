@@ -95,12 +95,17 @@ guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 static void
 guard_ExecutorFinish(QueryDesc *query)
 {
+	/* the queries of foreign keys leave their triggers to the query that fired them */
+	bool		fires = !(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS);
+	List	   *by_row = fires ? dg_merge_roots(query) : NIL;
 	DgNesting	saved = dg_statement_enter();
 
 	reached |= DG_HOOK_EXECUTOR_FINISH;
-	/* the queries of foreign keys leave their triggers to the query that fired them */
-	if (!(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS))
+	if (fires)
+	{
 		dg_statement_set_role(GetUserId());
+		dg_statement_set_by_row(by_row);
+	}
 	PG_TRY();
 	{
 		if (prev_ExecutorFinish)

@@ -29,7 +29,7 @@
 #include "tcop/pquery.h"
 #include "utils/portal.h"
 
-static DgNesting nesting = {0, InvalidOid};
+static DgNesting nesting = {0, InvalidOid, NIL};
 static uint64 serial = 0;
 static TimestampTz loaded_during = 0;	/* start of the message that loaded us */
 static const void *top_query = NULL;	/* of the present serial, if it is a query */
@@ -114,6 +114,7 @@ dg_statement_enter(void)
 	DgNesting	saved = nesting;
 
 	nesting.depth++;
+	nesting.by_row = NIL;
 	return saved;
 }
 
@@ -125,6 +126,22 @@ void
 dg_statement_set_role(Oid role)
 {
 	nesting.role = role;
+}
+
+/*
+ * From here to dg_statement_leave() the triggers of a query fire in which the row
+ * triggers of these enrolled tables do the work.
+ */
+void
+dg_statement_set_by_row(List *roots)
+{
+	nesting.by_row = roots;
+}
+
+bool
+dg_statement_by_row(Oid root)
+{
+	return list_member_oid(nesting.by_row, root);
 }
 
 void

@@ -653,7 +653,7 @@ drop_unused_keys(ForeignKey *fkey)
 								 psprintf("k.k%d", i + 1), type);
 	}
 	appendStringInfo(&buf, ") ORDER BY k1 LIMIT %d", NAMED_KEYS + 1);
-	dg_spi_execute_as_owner(child, buf.data);
+	dg_spi_execute_as_owner(child, buf.data, 0, NULL, NULL);
 }
 
 static void
@@ -661,7 +661,7 @@ look_up(ForeignKey *fkey, const char *hint)
 {
 	SPI_connect();
 	register_keys(fkey, "restored_keys", fkey->lookups);
-	dg_spi_execute_as_owner(fkey->info->confrelid, lookup_query(fkey));
+	dg_spi_execute_as_owner(fkey->info->confrelid, lookup_query(fkey), 0, NULL, NULL);
 	if (SPI_processed > 0 && fkey->changed)
 		drop_unused_keys(fkey);
 	if (SPI_processed > 0)
