@@ -97,7 +97,8 @@ sub upgraded
 	my $new = PostgreSQL::Test::Cluster->new("new_$tag");
 	my $dir = PostgreSQL::Test::Utils::tempdir();
 
-	$old->init;
+	# 18 has made them the default
+	$old->init(extra => ['--data-checksums']);
 	$old->append_conf('postgresql.conf', "fsync = off\ndeletion_guard.retention = 0\n$conf");
 	$old->start;
 	my $before = fill($old);
@@ -106,7 +107,7 @@ sub upgraded
 	my $state = $old->safe_psql('shop', $look);
 	$old->stop;
 
-	$new->init;
+	$new->init(extra => ['--data-checksums']);
 	$new->append_conf('postgresql.conf', "fsync = off\ndeletion_guard.retention = 0\n$conf");
 	chdir $dir;
 	my ($out, $err) = run_command([ 'pg_upgrade', '--no-sync', '-d', $old->data_dir, '-D', $new->data_dir,
