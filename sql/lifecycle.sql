@@ -43,6 +43,12 @@ ALTER EXTENSION deletion_guard UPDATE;  -- fails
 DROP EXTENSION deletion_guard;  -- fails
 RESET ROLE;
 
+-- What every deletion writes is written as rows of catalogs are, which have no
+-- partial indexes and none on expressions
+SELECT indexrelid::regclass FROM pg_index
+WHERE indrelid::regclass::text ~ '^deletion_guard\.(deletion_.*|bin|tenant_wipe|ledger|installation)$'
+	AND (indpred IS NOT NULL OR indexprs IS NOT NULL OR indisexclusion);
+
 -- Maintenance, while a session knows the tables: all of them get new files, and
 -- their indexes new OIDs.
 CREATE TABLE issue (id int PRIMARY KEY, tenant_id int, body text);

@@ -12,6 +12,7 @@
 
 #include "deletion_guard.h"
 #include "guard.h"
+#include "rows.h"
 
 #include "executor/tuptable.h"
 #include "utils/relcache.h"
@@ -38,6 +39,7 @@ typedef struct DgCapture
 } DgCapture;
 
 extern void dg_bin_shape_init(void);
+extern bool dg_bin_is_sound(Relation bin);
 extern DgCapture *dg_bin_capture_plan(DgGuard *guard, Relation rel);
 extern void dg_bin_rename_column(Oid relid, const char *old, const char *new);
 
@@ -101,12 +103,62 @@ extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *pa
 extern void dg_bin_capture_row(Relation rel, TupleTableSlot *slot);
 
 /* bin_label.c */
-extern bool dg_tenant_read_key(Oid type, const char *tenant, Datum *value);
+extern bool dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value);
+extern bool dg_tenant_find_label(const char *tenant, char **name, char **contact, bool *live);
 
 /* bin_link.c */
-struct DgRowsWriter;
 extern void dg_link_rename_column(Oid relid, const char *old, const char *new);
-extern int64 dg_restore_links(struct DgRowsWriter *writer, List *deletions, List *relids);
+
+/* bin_relink.c */
+extern int64 dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids);
+
+/* bin_undelete.c */
+
+/* A part that has rows in the bin, of what is to be restored. */
+typedef struct DgPart
+{
+	int64		deletion;
+	int32		part;
+	int32		bin_id;
+	Oid			relation;
+	char	   *relation_name;
+	Oid			bin_table;
+	char	   *tenant;			/* or NULL */
+	bool		orphan;			/* the table is gone */
+	int64		rows;			/* still in the bin */
+	int64		seen;
+	int64		left;			/* of those, gone back */
+	struct DgReport *report;
+} DgPart;
+
+/* A line of the report. */
+typedef struct DgReport
+{
+	Oid			relation;
+	Oid			orphan;			/* bin table, where the relation is gone */
+	char	   *relation_name;
+	char	   *tenant;
+	int64		restored;
+	int64		identical;
+	int64		skipped;
+} DgReport;
+
+typedef struct DgUndelete
+{
+	DgOnConflict on_conflict;
+	MemoryContext context;		/* of the parts and the report */
+	List	   *parts;
+	List	   *reports;
+	HTAB	   *reports_by_name;	/* NULL: none yet */
+	int64		rows;			/* that left the bin */
+	int64		links;			/* that were put back */
+	char	   *failure;		/* of a dry run */
+} DgUndelete;
+
+extern bool dg_table_is_gone(Oid relid);
+
+/* bin_restore.c */
+extern void dg_restore_parts(DgUndelete *call, bool expect_no_conflict);
 
 /* bin_tenant.c */
 typedef struct DgTenantResolver DgTenantResolver;

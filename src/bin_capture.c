@@ -19,6 +19,7 @@
 
 #include "access/htup_details.h"
 #include "access/tableam.h"
+#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "replication/logicalworker.h"
@@ -105,7 +106,7 @@ capture_begin(CaptureState *state, Relation rel, bool replaced)
 	state->writer = dg_bin_writer_begin(state->plan, state->deletion);
 	if (state->writer == NULL)
 	{
-		/* the bin table was dropped since the plan was made: make it anew */
+		/* the bin table was dropped or changed since the plan was made: make another */
 		dg_guard_forget_all();
 		guard = dg_guard_lookup(RelationGetRelid(rel));
 		state->plan = dg_bin_capture_plan(guard, rel);
@@ -355,18 +356,27 @@ dg_capture_statement(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Is it a logical replication worker that deletes the row? Only its error
+ * context tells. With any other context on top, the row was deleted by a
+ * statement in a function that the worker called.
+ */
+static bool
+applying(void)
+{
+	return IsLogicalWorker() && error_context_stack != NULL && error_context_stack->previous == NULL;
+}
+
+/*
  * Is a logical replication worker applying an UPDATE? Where that moves a row to
  * another partition, the worker deletes it and inserts it there, without the
- * mark that other sessions leave in it. Only the worker's error context tells
- * what it is doing. With any other context on top, the row was deleted by a
- * function that the worker called.
+ * mark that other sessions leave in it.
  */
 static bool
 applying_update(void)
 {
 	char	   *context;
 
-	if (!IsLogicalWorker() || error_context_stack == NULL || error_context_stack->previous != NULL)
+	if (!applying())
 		return false;
 	context = GetErrorContextStack();
 	return context != NULL && strstr(context, "UPDATE") != NULL && strstr(context, "DELETE") == NULL;
@@ -381,7 +391,8 @@ has_moved(TriggerData *trigdata)
 
 /*
  * AFTER DELETE, row: captures one row, unless it has moved to another
- * partition.
+ * partition. Where it is not set to do all the work, it leaves the rows that
+ * statements delete to the statement trigger, which fires in each of them.
  */
 Datum
 dg_capture_row(PG_FUNCTION_ARGS)
@@ -389,6 +400,9 @@ dg_capture_row(PG_FUNCTION_ARGS)
 	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE | TRIGGER_EVENT_ROW,
 										 DG_TRIGGER_CAPTURE_ROW, "capture_row");
 
+	if (trigdata->tg_trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA && !applying() &&
+		!dg_statement_by_row(dg_guard_lookup(RelationGetRelid(trigdata->tg_relation))->root))
+		return PointerGetDatum(NULL);
 	if (!has_moved(trigdata))
 		capture_row(trigdata->tg_relation, trigdata->tg_trigslot, false);
 	return PointerGetDatum(NULL);

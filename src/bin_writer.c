@@ -61,7 +61,7 @@ struct DgBinWriter
 
 /*
  * Opens the plan's bin table; NULL if it has been dropped since the plan was
- * made.
+ * made, or is not what it was.
  */
 DgBinWriter *
 dg_bin_writer_begin(DgCapture *plan, int64 deletion)
@@ -71,6 +71,11 @@ dg_bin_writer_begin(DgCapture *plan, int64 deletion)
 
 	if (rel == NULL)
 		return NULL;
+	if (!dg_bin_is_sound(rel))
+	{
+		table_close(rel, NoLock);
+		return NULL;
+	}
 	writer = palloc0(sizeof(DgBinWriter));
 	writer->plan = plan;
 	writer->deletion = deletion;

@@ -16,8 +16,8 @@
 #endif
 
 /*
- * Minor releases before these leave rows that a MERGE deletes out of the
- * transition tables, where the query also modifies the table by other means; and
+ * Minor releases before these leave rows that a MERGE deletes out of
+ * transition tables, where others of the table are deleted with them, and
  * keep tables with statement triggers out of inheritance trees.
  */
 #if PG_VERSION_NUM >= 180000
@@ -86,6 +86,17 @@ typedef bool DgUpdateIndexes;
 #define dg_parse_type(name, type, typmod) ((void) parseTypeString(name, type, typmod, NULL))
 #else
 #define dg_parse_type(name, type, typmod) parseTypeString(name, type, typmod, false)
+#endif
+
+/* 16: what a plan asks permission for moved out of the range table */
+#if PG_VERSION_NUM >= 160000
+#include "parser/parse_relation.h"
+typedef RTEPermissionInfo DgPermissions;
+#define dg_permissions(stmt, rte) \
+	((rte)->perminfoindex == 0 ? NULL : getRTEPermissionInfo((stmt)->permInfos, rte))
+#else
+typedef RangeTblEntry DgPermissions;
+#define dg_permissions(stmt, rte) (rte)
 #endif
 
 /* 16: permission checks of objects became generic */

@@ -11,11 +11,14 @@
  * The row trigger can tell, by the mark that heap_delete() leaves in a moved
  * row. So for one execution of such a MERGE the triggers change parts: the
  * partitions' row triggers work, the root's statement trigger rests. What is
- * changed is the executor's own copies of the trigger descriptions.
+ * changed is the executor's own copies of the trigger descriptions, which decide
+ * what is queued; those of partitions are made anew when the queue is worked
+ * off, and the row trigger asks dg_statement_by_row() then.
  *
- * Old minor releases (compat.h) have a defect of their own: where a query both
- * runs a MERGE and modifies the table in another part, the rows of the MERGE are
- * not in the transition table. There such a query is refused.
+ * Old minor releases (compat.h) have a defect of their own: where rows of the
+ * table are deleted by other means too before the triggers fire, by a cascade or
+ * by another part of the query, those of the MERGE are not in the transition
+ * table. There the triggers change parts for every MERGE that deletes.
  *
  * That takes having seen the statement start. A MERGE that loads the library
  * by firing our trigger at its end is refused, once; one inside a function is
@@ -89,42 +92,15 @@ deletes_and_moves(ModifyTable *plan, List *rtable)
 	return deletes && moves;
 }
 
-static Trigger *
-find_trigger(ResultRelInfo *rel, const char *name)
-{
-	for (int i = 0; rel->ri_TrigDesc != NULL && i < rel->ri_TrigDesc->numtriggers; i++)
-	{
-		if (strcmp(rel->ri_TrigDesc->triggers[i].tgname, name) == 0)
-			return &rel->ri_TrigDesc->triggers[i];
-	}
-	return NULL;
-}
-
-static void
-prepare(ModifyTableState *state, List *rtable)
-{
-	Trigger    *statement = find_trigger(state->rootResultRelInfo, DG_TRIGGER_CAPTURE);
-
-	if (statement == NULL || !deletes_and_moves((ModifyTable *) state->ps.plan, rtable))
-		return;
-
-	/* where one cannot take its part, better a row too many than one too few */
-	for (int i = 0; i < state->mt_nrels; i++)
-	{
-		if (find_trigger(&state->resultRelInfo[i], DG_TRIGGER_CAPTURE_ROW) == NULL)
-			return;
-	}
-	for (int i = 0; i < state->mt_nrels; i++)
-		find_trigger(&state->resultRelInfo[i], DG_TRIGGER_CAPTURE_ROW)->tgenabled = TRIGGER_FIRES_ALWAYS;
-	statement->tgenabled = TRIGGER_DISABLED;
-}
-
+/*
+ * Is the server one that leaves rows of a MERGE out of transition tables?
+ */
 static bool
 server_hides_rows(void)
 {
 	static int	version = 0;
 
-	/* the server that runs may be older than that of the headers */
+	/* that runs, that is; it may be older than the headers */
 	if (version == 0)
 		version = atoi(GetConfigOption("server_version_num", false, false));
 	return version % 10000 < DG_MERGE_MINOR;
@@ -150,40 +126,73 @@ has_delete_action(ModifyTable *plan)
 }
 
 /*
- * Refuses a query of which rows that it deletes from guarded tables would not
- * be seen.
+ * Is it a MERGE whose deleted rows the statement trigger would not be shown as
+ * they are?
  */
-static void
-check_hidden_rows(PlannedStmt *stmt)
+static bool
+is_shown_wrongly(ModifyTable *plan, List *rtable)
 {
-	List	   *modifications = NIL;
+	return deletes_and_moves(plan, rtable) || (server_hides_rows() && has_delete_action(plan));
+}
+
+static Trigger *
+find_trigger(ResultRelInfo *rel, const char *name)
+{
+	for (int i = 0; rel->ri_TrigDesc != NULL && i < rel->ri_TrigDesc->numtriggers; i++)
+	{
+		if (strcmp(rel->ri_TrigDesc->triggers[i].tgname, name) == 0)
+			return &rel->ri_TrigDesc->triggers[i];
+	}
+	return NULL;
+}
+
+static void
+prepare(ModifyTableState *state, List *rtable)
+{
+	Trigger    *statement = find_trigger(state->rootResultRelInfo, DG_TRIGGER_CAPTURE);
+
+	if (statement == NULL || !is_shown_wrongly((ModifyTable *) state->ps.plan, rtable))
+		return;
+
+	/* where one cannot take its part, better a row too many than one too few */
+	for (int i = 0; i < state->mt_nrels; i++)
+	{
+		if (find_trigger(&state->resultRelInfo[i], DG_TRIGGER_CAPTURE_ROW) == NULL)
+			return;
+	}
+	for (int i = 0; i < state->mt_nrels; i++)
+		find_trigger(&state->resultRelInfo[i], DG_TRIGGER_CAPTURE_ROW)->tgenabled = TRIGGER_FIRES_ALWAYS;
+	statement->tgenabled = TRIGGER_DISABLED;
+}
+
+static List *
+add_root(List *roots, PlanState *planstate)
+{
+	ResultRelInfo *root;
+	Trigger    *statement;
+
+	if (!IsA(planstate, ModifyTableState) || ((ModifyTableState *) planstate)->operation != CMD_MERGE)
+		return roots;
+	root = ((ModifyTableState *) planstate)->rootResultRelInfo;
+	statement = find_trigger(root, DG_TRIGGER_CAPTURE);
+	if (statement == NULL || statement->tgenabled != TRIGGER_DISABLED)
+		return roots;
+	return lappend_oid(roots, dg_guard_lookup(RelationGetRelid(root->ri_RelationDesc))->root);
+}
+
+/*
+ * The enrolled tables whose row triggers do the work in a query, as
+ * dg_merge_prepare() has arranged; as a list of OIDs.
+ */
+List *
+dg_merge_roots(QueryDesc *query)
+{
+	List	   *roots = add_root(NIL, query->planstate);
 	ListCell   *lc;
-	ListCell   *other;
 
-	foreach(lc, lcons(stmt->planTree, list_copy(stmt->subplans)))
-	{
-		if (lfirst(lc) != NULL && IsA(lfirst(lc), ModifyTable))
-			modifications = lappend(modifications, lfirst(lc));
-	}
-	foreach(lc, modifications)
-	{
-		ModifyTable *merge = lfirst(lc);
-		Oid			relid = rt_fetch(merge->nominalRelation, stmt->rtable)->relid;
-
-		if (!has_delete_action(merge) || !dg_guard_lookup(relid)->guarded)
-			continue;
-		foreach(other, modifications)
-		{
-			ModifyTable *also = lfirst(other);
-
-			if (also != merge && rt_fetch(also->nominalRelation, stmt->rtable)->relid == relid)
-				ereport(ERROR,
-						(errcode(DG_ERRCODE_CANNOT_CAPTURE),
-						 errmsg("cannot keep the rows of \"%s\" that a MERGE deletes in this query", get_rel_name(relid)),
-						 errdetail("The query modifies the table in another part too; this minor release of PostgreSQL then hides rows of the MERGE from triggers."),
-						 errhint("Use two statements, or install the latest minor release.")));
-		}
-	}
+	foreach(lc, query->estate->es_auxmodifytables)
+		roots = add_root(roots, lfirst(lc));
+	return roots;
 }
 
 /*
@@ -194,8 +203,6 @@ dg_merge_prepare(QueryDesc *query)
 {
 	ListCell   *lc;
 
-	if (server_hides_rows())
-		check_hidden_rows(query->plannedstmt);
 	if (IsA(query->planstate, ModifyTableState))
 		prepare((ModifyTableState *) query->planstate, query->plannedstmt->rtable);
 	foreach(lc, query->estate->es_auxmodifytables)
@@ -216,16 +223,20 @@ dg_merge_check_unseen(Relation rel)
 	foreach(lc, ActivePortal->stmts)
 	{
 		PlannedStmt *stmt = lfirst_node(PlannedStmt, lc);
+		ListCell   *plan;
 
-		if (server_hides_rows() && stmt->planTree != NULL)
-			check_hidden_rows(stmt);
-		if (stmt->commandType == CMD_MERGE && IsA(stmt->planTree, ModifyTable) &&
-			deletes_and_moves((ModifyTable *) stmt->planTree, stmt->rtable))
-			ereport(ERROR,
-					(errcode(DG_ERRCODE_CANNOT_CAPTURE),
-					 errmsg("cannot tell which rows of \"%s\" this MERGE deletes and which it moves to another partition",
-							RelationGetRelationName(rel)),
-					 errdetail("deletion_guard was loaded after the statement had begun."),
-					 errhint("Repeat the statement. To avoid this, add deletion_guard to session_preload_libraries.")));
+		if (stmt->planTree == NULL)
+			continue;
+		foreach(plan, lcons(stmt->planTree, list_copy(stmt->subplans)))
+		{
+			if (lfirst(plan) != NULL && IsA(lfirst(plan), ModifyTable) &&
+				is_shown_wrongly(lfirst(plan), stmt->rtable))
+				ereport(ERROR,
+						(errcode(DG_ERRCODE_CANNOT_CAPTURE),
+						 errmsg("cannot tell which rows of \"%s\" this MERGE deletes",
+								RelationGetRelationName(rel)),
+						 errdetail("deletion_guard was loaded after the statement had begun."),
+						 errhint("Repeat the statement. To avoid this, add deletion_guard to session_preload_libraries.")));
+		}
 	}
 }

@@ -363,7 +363,7 @@ some_tenant_is_live(DgRestore *call)
 	dg_finder_live_query(dg_finder_get(&call->plan->finders, tenant_table, NIL, call->plan->tenants),
 						 &call->plan->finders, call->plan->tenants, "1", &query);
 	SPI_connect();
-	dg_spi_execute(psprintf("%s LIMIT 1", query.sql), 1, &query.type, &query.tenants, NULL);
+	dg_spi_execute_as_owner(tenant_table, psprintf("%s LIMIT 1", query.sql), 1, &query.type, &query.tenants);
 	found = SPI_processed > 0;
 	SPI_finish();
 	return found;

@@ -105,7 +105,7 @@ CREATE TABLE deletion_guard.deletion_link
 	relation_name text							-- of a table that was dropped since
 );
 CREATE INDEX deletion_link_deletion_idx ON deletion_guard.deletion_link (deletion_id);
-CREATE INDEX deletion_link_waiting_idx ON deletion_guard.deletion_link (relation) WHERE waiting_since IS NOT NULL;
+CREATE INDEX deletion_link_waiting_idx ON deletion_guard.deletion_link (relation, waiting_since);
 
 -- Rows of the tenant table that were deleted, for the ceiling on them. A row
 -- for each capture, kept although they may have been undeleted since.

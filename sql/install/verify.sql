@@ -104,8 +104,8 @@ AS $$
 	UNION ALL
 	SELECT 'server version', current_setting('server_version'), v.ok,
 		CASE WHEN v.ok THEN 'as tested'
-			 ELSE 'a query in which a MERGE deletes from a guarded table that another part of the query modifies too is '
-				  'refused, as this minor release hides rows of the MERGE from triggers. Install the latest one.' END
+			 ELSE 'this minor release hides rows that a MERGE deletes from triggers, so they are captured one by one; not those of a '
+				  'MERGE inside the function that loads the library. Preload it, or install the latest minor release.' END
 	FROM (SELECT n % 10000 >= CASE n / 10000 WHEN 15 THEN 16 WHEN 16 THEN 12 WHEN 17 THEN 8 ELSE 2 END AS ok
 		  FROM (SELECT current_setting('server_version_num')::int) s(n)) v
 
@@ -297,7 +297,7 @@ AS $$
 		FROM member m JOIN pg_class c ON c.oid = m.relation
 		WHERE c.relkind <> 'f'),
 	wanted AS (
-		SELECT relation, 'deletion_guard_capture' AS name, 'capture_statement' AS function, 'O' AS mode
+		SELECT relation, 'deletion_guard_capture' AS name, 'capture_statement' AS function, 'A' AS mode
 		FROM guarded WHERE NOT by_row
 		UNION ALL
 		SELECT relation, 'deletion_guard_capture_row', 'capture_row', CASE WHEN by_row THEN 'A' ELSE 'R' END
@@ -305,7 +305,7 @@ AS $$
 		UNION ALL
 		SELECT relation, 'deletion_guard_truncate', 'capture_truncate', 'A' FROM guarded
 		UNION ALL
-		SELECT g.relation, 'deletion_guard_link', 'capture_link', 'O' FROM guarded g
+		SELECT g.relation, 'deletion_guard_link', 'capture_link', 'A' FROM guarded g
 		WHERE g.relkind <> 'p' AND EXISTS (SELECT FROM pg_constraint k
 			WHERE k.conrelid = g.relation AND k.contype = 'f' AND k.confdeltype IN ('n', 'd'))),
 	-- children have their parents' columns, and so what the foreign keys say of them

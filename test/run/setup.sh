@@ -103,6 +103,9 @@ BIN=
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
+# A TMPDIR of root's own would be of no use to the server.
+export TMPDIR=$WORK/tmp
+mkdir -m 1777 "$TMPDIR"
 build
 private_server
 PATH=$BIN:$PATH
