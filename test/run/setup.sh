@@ -109,7 +109,10 @@ mkdir -m 1777 "$TMPDIR"
 build
 private_server
 PATH=$BIN:$PATH
-export PATH LC_ALL=C.UTF-8 HOME=$WORK
+# PostgreSQL's own test modules drop LC_ALL; what a login brought along may not
+# exist here.
+unset ${!LC_@} LANGUAGE
+export PATH LANG=C.UTF-8 LC_ALL=C.UTF-8 HOME=$WORK
 if [ "$(id -u)" -eq 0 ]; then
 	chown postgres "$WORK"
 fi
