@@ -64,6 +64,14 @@ SELECT deletion_guard.set_approvals(1, :'one');  -- fails
 SELECT deletion_guard.set_approvals(1, :'one', :'one_again');  -- fails
 SELECT deletion_guard.set_approvals(1, :'one', :'two');
 SELECT approvals FROM deletion_guard.approval_policy;
+BEGIN;
+SET LOCAL deletion_guard.approvals = 2;
+SELECT deletion_guard.set_approvals(1, signing.sign(jsonb_build_object('act', 'set_approvals', 'aud', :'aud', 'approvals', 1)),
+	signing.sign(jsonb_build_object('act', 'set_approvals', 'aud', :'aud', 'approvals', 1), 'privacy'));
+ROLLBACK;
+-- A name that is taken
+SELECT deletion_guard.add_authority('privacy', signing.public_key('stranger'), signing.sign(jsonb_build_object('act', 'add_authority', 'aud', :'aud',
+	'authority', 'privacy', 'fingerprint', deletion_guard.key_fingerprint(signing.public_key('stranger')))));  -- fails
 -- What the setting has asked for once stays, whoever lowers the setting.
 SET deletion_guard.approvals = 2;
 SELECT signing.sign(jsonb_build_object('act', 'add_authority', 'aud', :'aud', 'authority', 'spare',

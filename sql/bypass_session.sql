@@ -216,9 +216,11 @@ INSERT INTO failing VALUES (1, 1);
 ALTER TABLE failing RENAME tenant_id TO other;
 DELETE FROM failing;
 SELECT relation, tenant FROM deletion_guard.deletion_detail ORDER BY deletion_id DESC LIMIT 1;
+\set SHOW_CONTEXT never
 SET statement_timeout = '1ms';
 DO $$ BEGIN DELETE FROM remark; PERFORM pg_sleep(1); END $$; -- fails
 RESET statement_timeout;
+\set SHOW_CONTEXT errors
 SELECT count(*) FROM remark;
 
 \c :maintenance_db

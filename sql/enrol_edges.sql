@@ -77,7 +77,8 @@ SELECT relation FROM deletion_guard.guarded_table WHERE relation::text ~ 'app_2'
 CREATE ROLE regress_dg_edges;
 ALTER SCHEMA shop OWNER TO regress_dg_edges;
 TABLE deletion_guard.guarded_schema;
--- With event triggers off nobody follows.
+-- With event triggers off, and before the library is loaded, nobody follows.
+\c -
 SET session_replication_role = replica;
 SET allow_system_table_mods = on;
 UPDATE pg_namespace SET nspname = 'store' WHERE nspname = 'shop';

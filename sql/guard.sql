@@ -91,6 +91,8 @@ ORDER BY relation::text;
 -- Renames are followed.
 ALTER TABLE project RENAME COLUMN tenant_id TO owner_id;
 ALTER TABLE tenant RENAME COLUMN name TO title;
+ALTER TABLE tenant RENAME COLUMN contact TO phone;
+ALTER TABLE tenant RENAME COLUMN id TO tenant_no;
 ALTER TABLE issue RENAME CONSTRAINT issue_project_id_fkey TO issue_of_project;
 ALTER TABLE comment RENAME TO remark;
 SELECT relation, tenant_source FROM deletion_guard.guarded_table

@@ -260,6 +260,12 @@ BEGIN; DELETE FROM purge_request_record; SELECT * FROM load(); ROLLBACK;
 BEGIN; UPDATE purge_record SET certificate = replace(certificate, '"rows": 1', '"rows": 2'); SELECT * FROM load(); ROLLBACK;
 BEGIN; INSERT INTO purge_record SELECT 2, request_id, now(), 'me', 'purged', 1, salt, tenant_digest, '{"purge": 2}', ledger_id FROM purge_record; SELECT * FROM load(); ROLLBACK;
 BEGIN; DELETE FROM purge_record; SELECT * FROM load(); ROLLBACK;
+BEGIN; DELETE FROM ledger WHERE event = 'purge'; SELECT ok FROM load(); SELECT deletion_guard.purge_certificate(1); ROLLBACK;  -- fails
+BEGIN;
+SET LOCAL allow_system_table_mods = on;
+UPDATE pg_class SET relname = 'gone' WHERE oid = 'deletion_guard.ledger_pkey'::regclass;
+SELECT deletion_guard.verify_ledger();  -- fails
+ROLLBACK;
 -- An entry kept when the extension is dropped goes with it.
 \c -
 SET client_min_messages = warning;

@@ -145,6 +145,16 @@ SET deletion_guard.max_rows = 1;
 SET ROLE regress_dg_limit_app;
 DELETE FROM issue;
 RESET ROLE;
+GRANT SELECT (name) ON tenant TO regress_dg_limit_app;
+SET ROLE regress_dg_limit_app;
+DELETE FROM issue;
+RESET ROLE;
+ALTER TABLE tenant ENABLE ROW LEVEL SECURITY;
+SET ROLE regress_dg_limit_app;
+DELETE FROM issue;
+RESET ROLE;
+ALTER TABLE tenant DISABLE ROW LEVEL SECURITY;
+REVOKE SELECT (name) ON tenant FROM regress_dg_limit_app;
 -- Rows of no tenant.
 DELETE FROM country;
 \set VERBOSITY terse

@@ -180,6 +180,7 @@ DELETE FROM tenant;
 SELECT deletion_guard.request_purge('3', 'all of it') AS claims \gset
 SELECT deletion_guard.request_purge('3', 'the tenant only', ARRAY['tenant'::regclass]) AS other \gset
 SELECT deletion_guard.purge(signing.sign(:'claims'), signing.sign(:'other', 'privacy'));  -- fails: each agrees to something else
+SELECT deletion_guard.purge(signing.sign(:'claims'), signing.sign(:'claims'::jsonb || '{"tenant": "2"}', 'privacy'));  -- fails
 SELECT deletion_guard.purge(signing.sign(:'claims'), signing.sign(:'claims', 'privacy')) AS certificate \gset
 SELECT jsonb_path_query_array(:'certificate', '$.approvals[*].authority') AS authorities;
 SELECT ok, problem FROM deletion_guard.verify_certificate(:'certificate');

@@ -15,6 +15,15 @@ SELECT length(deletion_guard.add_authority('legal', signing.make_key('legal')));
 SET deletion_guard.retention = '0';
 
 -- Requests that cannot be made
+SELECT deletion_guard.annul_purge(NULL);  -- fails
+SELECT deletion_guard.release_hold(NULL);  -- fails
+BEGIN;
+CREATE TABLE twice (key text UNIQUE, name text);
+SELECT deletion_guard.set_tenant_table('twice', 'key', 'name');
+ALTER TABLE twice DROP CONSTRAINT twice_key_key;
+INSERT INTO twice VALUES ('x', 'One'), ('x', 'Two');
+SELECT deletion_guard.request_purge('x', 'which of them?');  -- fails
+ROLLBACK;
 SELECT deletion_guard.request_purge('1', 'live rows are never purged');  -- fails
 SELECT deletion_guard.request_purge('9', 'nobody');  -- fails
 SELECT deletion_guard.request_purge('01', 'not the key as it is written');  -- fails

@@ -127,6 +127,42 @@ SELECT deletion_guard.rehydrate('NULL', :'archive');
 COMMIT;
 TABLE trap;
 
+-- What cannot tell a tenant any more, or never could.
+CREATE FUNCTION refusal(sql text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE sql;
+	RETURN 'none';
+EXCEPTION WHEN OTHERS THEN
+	RETURN regexp_replace(SQLERRM, '"/[^"]*/', '"');
+END $$;
+SELECT deletion_guard.rehydrate('NULL', :'archive', relations => '{99999999}');
+CREATE TABLE odd (place point);
+SELECT deletion_guard.guard_table('odd', 'place');
+CREATE TABLE base (id integer PRIMARY KEY, owner text);
+CREATE TABLE leaf (base integer CONSTRAINT to_base REFERENCES base);
+SELECT deletion_guard.guard_table('base', 'owner');
+SELECT deletion_guard.guard_table('leaf', tenant_path => '{to_base}');
+INSERT INTO odd VALUES ('(1,1)');
+INSERT INTO leaf VALUES (NULL);
+\! pg_dump -Fc -f "${DIR}names.dump" -t odd
+SELECT deletion_guard.rehydrate('(1,1)', :'archive');
+\! pg_dump -Fc -f "${DIR}names.dump" -t leaf
+SELECT refusal(format('SELECT deletion_guard.rehydrate(''me'', %L)', :'archive'));
+SELECT deletion_guard.unguard_table('base');
+SELECT deletion_guard.rehydrate('me', :'archive');
+SELECT deletion_guard.guard_table('base', 'owner');
+BEGIN;
+SET LOCAL deletion_guard.ddl = allow;
+ALTER TABLE base DROP COLUMN owner;
+SELECT deletion_guard.rehydrate('me', :'archive');
+ROLLBACK;
+SELECT refusal(format('SELECT deletion_guard.drill(%L)', :'archive'));
+CREATE DATABASE regress_dg_rehydrate_names_2;
+\c regress_dg_rehydrate_names_2
+CREATE EXTENSION deletion_guard;
+SELECT deletion_guard.drill(:'archive');
+
 \c :maintenance_db
 DROP DATABASE regress_dg_rehydrate_names;
+DROP DATABASE regress_dg_rehydrate_names_2;
 \! rm -f "${DIR}names.dump"

@@ -184,6 +184,13 @@ SELECT relation, restored FROM deletion_guard.undelete(:d);
 COMMIT;
 SELECT p.name FROM project JOIN person p ON p.id = lead WHERE project.id = 71;
 
+-- One tenant's rows lie between another's, over many pages of the bin.
+CREATE TABLE page (id int PRIMARY KEY, tenant_id int, body char(1500));
+SELECT deletion_guard.guard_table('page', 'tenant_id');
+INSERT INTO page SELECT i, CASE WHEN i BETWEEN 20 AND 24 THEN 2 ELSE 1 END, i FROM generate_series(1, 200) i;
+DELETE FROM page;
+SELECT relation, tenant, restored FROM deletion_guard.undelete((SELECT max(id) FROM deletion_guard.deletion)) ORDER BY tenant;
+
 \c :maintenance_db
 DROP DATABASE regress_dg_undelete;
 DROP ROLE regress_dg_helper;

@@ -5,7 +5,9 @@
  * Only regular files are read: opening a FIFO would block, a device may have
  * no end.  Members of a directory archive are opened without following
  * symbolic links.  The size is taken once, at opening; a file that shrinks
- * afterwards is reported as truncated.
+ * afterwards is reported as truncated.  Whoever has read a table asks whether
+ * its files are still those that were opened: a backup job may write over one
+ * in place, and what was read would be a mixture.
  *
  * Every open file is in its archive's list and is closed with it.
  */
@@ -95,7 +97,33 @@ file_from_fd(DgArchive *archive, int fd, const char *name, DgArchiveError *err)
 	}
 	file->fd = fd;
 	file->size = (uint64_t) st.st_size;
+	file->modified = st.st_mtim;
 	return file;
+}
+
+/*
+ * False, with an error, if one of the open files was written to since.
+ */
+bool
+dg_archive_files_unchanged(DgArchive *archive, DgArchiveError *err)
+{
+	const DgArchiveFile *file;
+
+	for (file = archive->files; file != NULL; file = file->next)
+	{
+		struct stat st;
+
+		if (file->fd < 0)
+			continue;
+		if (fstat(file->fd, &st) != 0)
+			return fail_errno(err, file->name, "examine file");
+		if ((uint64_t) st.st_size != file->size ||
+			st.st_mtim.tv_sec != file->modified.tv_sec ||
+			st.st_mtim.tv_nsec != file->modified.tv_nsec)
+			return dg_archive_fail(err, DG_ARCHIVE_CORRUPT, file->name, 0,
+								   "file was changed while it was read");
+	}
+	return true;
 }
 
 /*

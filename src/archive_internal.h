@@ -15,6 +15,8 @@
 #ifndef DG_ARCHIVE_INTERNAL_H
 #define DG_ARCHIVE_INTERNAL_H
 
+#include <time.h>
+
 #include "archive.h"
 
 /* Sizes of buffers, in bytes. */
@@ -75,6 +77,7 @@ typedef struct DgArchiveFile
 	struct DgArchiveStream *packed; /* decompresses another file, or NULL */
 	bool		size_known;		/* false while a packed file was not read */
 	uint64_t	size;
+	struct timespec modified;	/* when it was opened */
 } DgArchiveFile;
 
 extern DgArchiveFile *dg_archive_file_open(DgArchive *archive, const char *path,
@@ -89,6 +92,7 @@ extern DgArchiveFile *dg_archive_file_packed(DgArchiveFile *inner,
 											 DgArchiveCompression compression,
 											 DgArchiveError *err);
 extern void dg_archive_file_close(DgArchiveFile *file);
+extern bool dg_archive_files_unchanged(DgArchive *archive, DgArchiveError *err);
 extern bool dg_archive_file_some(DgArchiveFile *file, uint64_t offset, void *buf,
 								 size_t want, size_t *got, DgArchiveError *err);
 extern bool dg_archive_file_exact(DgArchiveFile *file, uint64_t offset, void *buf,

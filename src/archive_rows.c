@@ -195,6 +195,8 @@ dg_archive_rows_next(DgArchiveRows *rows, DgArchiveRow *row, DgArchiveError *err
 		rc = dg_archive_copy_next(rows, row, err);
 	else
 		rc = dg_archive_insert_next(rows, row, err);
+	if (rc == 0 && !dg_archive_files_unchanged(rows->archive, err))
+		rc = -1;
 	if (rc < 0)
 	{
 		dg_archive_error_table(err, rows->entry->pub.schema, rows->entry->pub.name);

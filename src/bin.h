@@ -12,6 +12,7 @@
 
 #include "deletion_guard.h"
 #include "guard.h"
+#include "rows.h"
 
 #include "executor/tuptable.h"
 #include "utils/relcache.h"
@@ -35,9 +36,11 @@ typedef struct DgCapture
 	AttrNumber	tenant_attnum;	/* 0: no tenant column */
 	AttrNumber	name_attnum;	/* of the tenant table's name column, or 0 */
 	AttrNumber	contact_attnum;
+	struct DgKeptPath *path;	/* private to bin_tenant.c */
 } DgCapture;
 
 extern void dg_bin_shape_init(void);
+extern bool dg_bin_is_sound(Relation bin);
 extern DgCapture *dg_bin_capture_plan(DgGuard *guard, Relation rel);
 extern void dg_bin_rename_column(Oid relid, const char *old, const char *new);
 
@@ -83,6 +86,7 @@ extern void dg_bin_forget_table(Oid relid);
 /* Where in a bin table the rows of one part are. */
 typedef struct DgBlocks
 {
+	MemoryContext context;		/* of the ranges */
 	int			nranges;
 	int			size;
 	struct
@@ -92,7 +96,7 @@ typedef struct DgBlocks
 	}		   *ranges;
 } DgBlocks;
 
-extern void dg_blocks_add(DgBlocks *blocks, MemoryContext context, BlockNumber block);
+extern void dg_blocks_add(DgBlocks *blocks, BlockNumber block);
 extern bytea *dg_blocks_pack(const DgBlocks *blocks);
 extern HeapTuple dg_blocks_forget(HeapTuple part, TupleDesc desc);
 extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts);
@@ -101,12 +105,62 @@ extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *pa
 extern void dg_bin_capture_row(Relation rel, TupleTableSlot *slot);
 
 /* bin_label.c */
-extern bool dg_tenant_read_key(Oid type, const char *tenant, Datum *value);
+extern bool dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value);
+extern bool dg_tenant_find_label(const char *tenant, char **name, char **contact, bool *live);
 
 /* bin_link.c */
-struct DgRowsWriter;
 extern void dg_link_rename_column(Oid relid, const char *old, const char *new);
-extern int64 dg_restore_links(struct DgRowsWriter *writer, List *deletions, List *relids);
+
+/* bin_relink.c */
+extern int64 dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids);
+
+/* bin_undelete.c */
+
+/* A part that has rows in the bin, of what is to be restored. */
+typedef struct DgSavedPart
+{
+	int64		deletion;
+	int32		part;
+	int32		bin_id;
+	Oid			relation;
+	char	   *relation_name;
+	Oid			bin_table;
+	char	   *tenant;			/* or NULL */
+	bool		orphan;			/* the table is gone */
+	int64		rows;			/* still in the bin */
+	int64		seen;
+	int64		left;			/* of those, gone back */
+	struct DgReport *report;
+} DgSavedPart;
+
+/* A line of the report. */
+typedef struct DgReport
+{
+	Oid			relation;
+	Oid			orphan;			/* bin table, where the relation is gone */
+	char	   *relation_name;
+	char	   *tenant;
+	int64		restored;
+	int64		identical;
+	int64		skipped;
+} DgReport;
+
+typedef struct DgUndelete
+{
+	DgOnConflict on_conflict;
+	MemoryContext context;		/* of the parts and the report */
+	List	   *parts;
+	List	   *reports;
+	HTAB	   *reports_by_name;	/* NULL: none yet */
+	int64		rows;			/* that left the bin */
+	int64		links;			/* that were put back */
+	char	   *failure;		/* of a dry run */
+} DgUndelete;
+
+extern bool dg_table_is_gone(Oid relid);
+
+/* bin_restore.c */
+extern void dg_restore_parts(DgUndelete *call, bool expect_no_conflict);
 
 /* bin_tenant.c */
 typedef struct DgTenantResolver DgTenantResolver;
@@ -117,13 +171,47 @@ extern void dg_tenant_resolver_type(DgTenantResolver *resolver, int16 *len, bool
 extern char *dg_tenant_text(DgTenantResolver *resolver, Datum tenant);
 extern void dg_tenant_resolver_end(DgTenantResolver *resolver);
 
+/* bin_part.c */
+
+/* The rows of one tenant in one capture. */
+typedef struct DgPart
+{
+	Datum		tenant;			/* hash key */
+	uint32		hash;
+	char		status;
+	int32		part;
+	int32		rows;
+	char	   *text;			/* the tenant's key, or NULL */
+	char	   *name;
+	char	   *contact;
+	DgBlocks   *blocks;
+} DgPart;
+
+typedef struct DgParts DgParts;
+
+extern DgParts *dg_parts_begin(const DgCapture *plan, DgTenantResolver *resolver,
+							   int64 deletion, Oid filenode);
+extern DgParts *dg_parts_share(Oid relid, const DgCapture *plan, DgTenantResolver *resolver,
+							   int64 deletion, Oid filenode);
+extern DgPart *dg_parts_of_row(DgParts *parts, DgTenantResolver *resolver,
+							   TupleTableSlot *slot, bool *created);
+extern void dg_parts_end(DgParts *parts);
+extern void dg_parts_add(DgTotal *total, DgParts *parts);
+extern void dg_parts_add_open(DgTotal *total, int64 deletion);
+extern int	dg_parts_enter(void);
+extern void dg_parts_write_open(void);
+extern void dg_parts_leave(int saved);
+extern void dg_parts_during(void (*work) (void *arg), void *arg);
+extern void dg_parts_init(void);
+
 /* bin_writer.c */
 typedef struct DgBinWriter DgBinWriter;
 
 extern DgBinWriter *dg_bin_writer_begin(DgCapture *plan, int64 deletion);
+extern Oid	dg_bin_writer_file(DgBinWriter *writer);
 extern void dg_bin_writer_put(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 row,
 							  DgBlocks *blocks);
-extern Oid	dg_bin_writer_end(DgBinWriter *writer);
+extern void dg_bin_writer_end(DgBinWriter *writer);
 
 /* bin_scan.c */
 typedef struct DgBinScan DgBinScan;

@@ -42,7 +42,7 @@
  * Adds a block. Blocks come in ascending order, but for jumps.
  */
 void
-dg_blocks_add(DgBlocks *blocks, MemoryContext context, BlockNumber block)
+dg_blocks_add(DgBlocks *blocks, BlockNumber block)
 {
 	if (blocks->nranges > 0)
 	{
@@ -60,7 +60,7 @@ dg_blocks_add(DgBlocks *blocks, MemoryContext context, BlockNumber block)
 	{
 		blocks->size = blocks->size == 0 ? 1 : blocks->size * 2;
 		blocks->ranges = blocks->ranges == NULL ?
-			MemoryContextAlloc(context, sizeof(*blocks->ranges) * blocks->size) :
+			MemoryContextAlloc(blocks->context, sizeof(*blocks->ranges) * blocks->size) :
 			repalloc(blocks->ranges, sizeof(*blocks->ranges) * blocks->size);
 	}
 	blocks->ranges[blocks->nranges].first = block;
@@ -136,8 +136,11 @@ find_parts(Relation bin)
 		key.part = DatumGetInt32(slot->tts_values[Anum_bin_part - 1]);
 		part = hash_search(found, &key, HASH_ENTER, &known);
 		if (!known)
+		{
 			memset(&part->blocks, 0, sizeof(DgBlocks));
-		dg_blocks_add(&part->blocks, CurrentMemoryContext, ItemPointerGetBlockNumber(&slot->tts_tid));
+			part->blocks.context = CurrentMemoryContext;
+		}
+		dg_blocks_add(&part->blocks, ItemPointerGetBlockNumber(&slot->tts_tid));
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	table_endscan(scan);

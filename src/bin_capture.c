@@ -19,11 +19,11 @@
 
 #include "access/htup_details.h"
 #include "access/tableam.h"
+#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "replication/logicalworker.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -32,40 +32,6 @@ PG_FUNCTION_INFO_V1(dg_capture_statement);
 PG_FUNCTION_INFO_V1(dg_capture_row);
 PG_FUNCTION_INFO_V1(dg_capture_truncate);
 
-/* One tenant of the table that is being captured. */
-typedef struct TenantPart
-{
-	Datum		tenant;			/* hash key */
-	uint32		hash;
-	char		status;
-	int32		part;
-	int32		rows;
-	char	   *name;
-	char	   *contact;
-	DgBlocks   *blocks;
-} TenantPart;
-
-typedef struct TenantType
-{
-	int16		len;
-	bool		byval;
-} TenantType;
-
-#define SH_PREFIX tenants
-#define SH_ELEMENT_TYPE TenantPart
-#define SH_KEY_TYPE Datum
-#define SH_KEY tenant
-#define SH_STORE_HASH
-#define SH_GET_HASH(tb, a) a->hash
-#define SH_HASH_KEY(tb, key) \
-	datum_image_hash(key, ((TenantType *) tb->private_data)->byval, ((TenantType *) tb->private_data)->len)
-#define SH_EQUAL(tb, a, b) \
-	datum_image_eq(a, b, ((TenantType *) tb->private_data)->byval, ((TenantType *) tb->private_data)->len)
-#define SH_SCOPE static inline
-#define SH_DECLARE
-#define SH_DEFINE
-#include "lib/simplehash.h"
-
 typedef struct CaptureState
 {
 	DgGuard    *guard;
@@ -73,10 +39,7 @@ typedef struct CaptureState
 	int64		deletion;
 	DgBinWriter *writer;
 	DgTenantResolver *resolver;
-	TenantType	tenant_type;
-	tenants_hash *tenants;
-	TenantPart *last;			/* the tenant of the row before; tenants rarely alternate */
-	TenantPart	no_tenant;		/* rows whose tenant is null, or that have none */
+	DgParts    *parts;
 	DgLimit		limit;
 } CaptureState;
 
@@ -85,8 +48,11 @@ typedef struct CaptureState
  * ----------------------------------------------------------------------
  */
 
+/*
+ * by_row: the capture is of one row, and may share parts with others.
+ */
 static void
-capture_begin(CaptureState *state, Relation rel, bool replaced)
+capture_begin(CaptureState *state, Relation rel, bool by_row, bool replaced)
 {
 	DgGuard    *guard = dg_guard_lookup(RelationGetRelid(rel));
 
@@ -105,7 +71,7 @@ capture_begin(CaptureState *state, Relation rel, bool replaced)
 	state->writer = dg_bin_writer_begin(state->plan, state->deletion);
 	if (state->writer == NULL)
 	{
-		/* the bin table was dropped since the plan was made: make it anew */
+		/* the bin table was dropped or changed since the plan was made: make another */
 		dg_guard_forget_all();
 		guard = dg_guard_lookup(RelationGetRelid(rel));
 		state->plan = dg_bin_capture_plan(guard, rel);
@@ -116,95 +82,23 @@ capture_begin(CaptureState *state, Relation rel, bool replaced)
 	}
 	state->guard = guard;
 	state->resolver = dg_tenant_resolver_begin(guard, state->plan, rel);
-	if (state->resolver != NULL)
-	{
-		dg_tenant_resolver_type(state->resolver, &state->tenant_type.len, &state->tenant_type.byval);
-		state->tenants = tenants_create(CurrentMemoryContext, 16, &state->tenant_type);
-	}
+	if (by_row)
+		state->parts = dg_parts_share(RelationGetRelid(rel), state->plan, state->resolver,
+									  state->deletion, dg_bin_writer_file(state->writer));
+	else
+		state->parts = dg_parts_begin(state->plan, state->resolver, state->deletion,
+									  dg_bin_writer_file(state->writer));
 	dg_limit_begin(&state->limit, guard->root, replaced);
-}
-
-static char *
-column_text(TupleTableSlot *slot, AttrNumber attnum)
-{
-	bool		isnull;
-	Datum		value;
-	Oid			output;
-	bool		varlena;
-
-	if (attnum == InvalidAttrNumber)
-		return NULL;
-	value = slot_getattr(slot, attnum, &isnull);
-	if (isnull)
-		return NULL;
-	getTypeOutputInfo(TupleDescAttr(slot->tts_tupleDescriptor, attnum - 1)->atttypid,
-					  &output, &varlena);
-	return OidOutputFunctionCall(output, value);
-}
-
-static void
-part_begin(CaptureState *state, TenantPart *part, TupleTableSlot *slot)
-{
-	part->part = dg_deletion_next_part();
-	part->rows = 0;
-	part->blocks = palloc0(sizeof(DgBlocks));
-	part->name = column_text(slot, state->plan->name_attnum);
-	part->contact = column_text(slot, state->plan->contact_attnum);
-}
-
-static void
-part_end(CaptureState *state, TenantPart *part, char *tenant, Oid filenode)
-{
-	if (part->rows > 0)
-		dg_deletion_add_part(state->deletion, part->part, state->plan->bin_id,
-							 tenant, part->name, part->contact, part->rows,
-							 filenode, dg_blocks_pack(part->blocks));
-}
-
-/*
- * The part that a row belongs to.
- */
-static TenantPart *
-part_of_row(CaptureState *state, TupleTableSlot *slot)
-{
-	Datum		tenant = (Datum) 0;
-	bool		isnull = true;
-	bool		found;
-	TenantPart *part;
-
-	if (state->resolver != NULL)
-		tenant = dg_tenant_resolve(state->resolver, slot, &isnull);
-	if (isnull)
-	{
-		if (state->no_tenant.part == 0)
-		{
-			part_begin(state, &state->no_tenant, slot);
-			if (state->limit.tenants && state->resolver != NULL)
-				dg_limit_tenant(&state->limit, NULL);
-		}
-		return &state->no_tenant;
-	}
-
-	if (state->last != NULL &&
-		datum_image_eq(state->last->tenant, tenant, state->tenant_type.byval, state->tenant_type.len))
-		return state->last;
-	part = tenants_insert(state->tenants, tenant, &found);
-	if (!found)
-	{
-		part->tenant = datumCopy(tenant, state->tenant_type.byval, state->tenant_type.len);
-		part_begin(state, part, slot);
-		if (state->limit.tenants)
-			dg_limit_tenant(&state->limit, dg_tenant_text(state->resolver, tenant));
-	}
-	state->last = part;
-	return part;
 }
 
 static void
 capture_put(CaptureState *state, TupleTableSlot *slot)
 {
-	TenantPart *part = part_of_row(state, slot);
+	bool		created;
+	DgPart	   *part = dg_parts_of_row(state->parts, state->resolver, slot, &created);
 
+	if (created && state->limit.tenants && state->resolver != NULL)
+		dg_limit_tenant(&state->limit, part->text);
 	if (part->rows == PG_INT32_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -217,12 +111,6 @@ capture_put(CaptureState *state, TupleTableSlot *slot)
 	dg_bin_writer_put(state->writer, slot, part->part, part->rows, part->blocks);
 }
 
-static int
-compare_parts(const void *a, const void *b)
-{
-	return (*(TenantPart *const *) a)->part - (*(TenantPart *const *) b)->part;
-}
-
 /*
  * The capture has run into a ceiling: says so, with its tenants in the order
  * they came.
@@ -231,42 +119,18 @@ static void
 report_limit(CaptureState *state)
 {
 	DgTotal    *total = dg_total_begin();
-	TenantPart **parts;
-	tenants_iterator it;
-	int			n = 0;
 
-	dg_total_add(total, NULL, state->no_tenant.rows);
-	if (state->tenants != NULL)
-	{
-		parts = palloc(sizeof(TenantPart *) * (state->tenants->members + 1));
-		tenants_start_iterate(state->tenants, &it);
-		while ((parts[n] = tenants_iterate(state->tenants, &it)) != NULL)
-			n++;
-		qsort(parts, n, sizeof(TenantPart *), compare_parts);
-		for (int i = 0; i < n; i++)
-			dg_total_add(total, dg_tenant_text(state->resolver, parts[i]->tenant), parts[i]->rows);
-	}
+	dg_parts_add(total, state->parts);
 	dg_limit_report(&state->limit, state->deletion, total);
 }
 
 static void
 capture_end(CaptureState *state)
 {
-	Oid			filenode;
-
 	if (state->limit.exceeded != 0)
 		report_limit(state);
-	filenode = dg_bin_writer_end(state->writer);
-	part_end(state, &state->no_tenant, NULL, filenode);
-	if (state->tenants != NULL)
-	{
-		tenants_iterator it;
-		TenantPart *part;
-
-		tenants_start_iterate(state->tenants, &it);
-		while ((part = tenants_iterate(state->tenants, &it)) != NULL)
-			part_end(state, part, dg_tenant_text(state->resolver, part->tenant), filenode);
-	}
+	dg_bin_writer_end(state->writer);
+	dg_parts_end(state->parts);
 	if (state->resolver != NULL)
 		dg_tenant_resolver_end(state->resolver);
 	dg_limit_end(&state->limit, state->deletion);
@@ -277,7 +141,7 @@ capture_row(Relation rel, TupleTableSlot *slot, bool replaced)
 {
 	CaptureState state;
 
-	capture_begin(&state, rel, replaced);
+	capture_begin(&state, rel, true, replaced);
 	capture_put(&state, slot);
 	capture_end(&state);
 }
@@ -342,7 +206,7 @@ dg_capture_statement(PG_FUNCTION_ARGS)
 	tuplestore_rescan(trigdata->tg_oldtable);
 	if (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, slot))
 	{
-		capture_begin(&state, trigdata->tg_relation, false);
+		capture_begin(&state, trigdata->tg_relation, false, false);
 		do
 		{
 			CHECK_FOR_INTERRUPTS();
@@ -355,18 +219,27 @@ dg_capture_statement(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Is it a logical replication worker that deletes the row? Only its error
+ * context tells. With any other context on top, the row was deleted by a
+ * statement in a function that the worker called.
+ */
+static bool
+applying(void)
+{
+	return IsLogicalWorker() && error_context_stack != NULL && error_context_stack->previous == NULL;
+}
+
+/*
  * Is a logical replication worker applying an UPDATE? Where that moves a row to
  * another partition, the worker deletes it and inserts it there, without the
- * mark that other sessions leave in it. Only the worker's error context tells
- * what it is doing. With any other context on top, the row was deleted by a
- * function that the worker called.
+ * mark that other sessions leave in it.
  */
 static bool
 applying_update(void)
 {
 	char	   *context;
 
-	if (!IsLogicalWorker() || error_context_stack == NULL || error_context_stack->previous != NULL)
+	if (!applying())
 		return false;
 	context = GetErrorContextStack();
 	return context != NULL && strstr(context, "UPDATE") != NULL && strstr(context, "DELETE") == NULL;
@@ -381,7 +254,8 @@ has_moved(TriggerData *trigdata)
 
 /*
  * AFTER DELETE, row: captures one row, unless it has moved to another
- * partition.
+ * partition. Where it is not set to do all the work, it leaves the rows that
+ * statements delete to the statement trigger, which fires in each of them.
  */
 Datum
 dg_capture_row(PG_FUNCTION_ARGS)
@@ -389,6 +263,9 @@ dg_capture_row(PG_FUNCTION_ARGS)
 	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE | TRIGGER_EVENT_ROW,
 										 DG_TRIGGER_CAPTURE_ROW, "capture_row");
 
+	if (trigdata->tg_trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA && !applying() &&
+		!dg_statement_by_row(dg_guard_lookup(RelationGetRelid(trigdata->tg_relation))->root))
+		return PointerGetDatum(NULL);
 	if (!has_moved(trigdata))
 		capture_row(trigdata->tg_relation, trigdata->tg_trigslot, false);
 	return PointerGetDatum(NULL);
@@ -420,7 +297,7 @@ dg_capture_truncate(PG_FUNCTION_ARGS)
 	scan = table_beginscan(rel, snapshot, 0, NULL);
 	if (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
-		capture_begin(&state, rel, false);
+		capture_begin(&state, rel, false, false);
 		do
 		{
 			CHECK_FOR_INTERRUPTS();

@@ -3,10 +3,10 @@
  *		Deletions: everything that one top-level statement removes.
  *
  * The first row captured in a statement writes the deletion's record; each
- * capture then adds one part for each tenant, with its count. Both are written
- * at once and never touched again while the statement runs: nothing is held
- * back in memory, so an error, a savepoint or a crash can leave nothing behind
- * that does not match the rows.
+ * capture then adds one part for each tenant, with its count (bin_part.c). Both
+ * are written by the subtransaction whose rows they describe and never touched
+ * again while the statement runs, so an error, a savepoint or a crash can leave
+ * nothing behind that does not match the rows.
  *
  * The backend remembers the current deletion. It ends with the top-level
  * statement or the transaction, whichever is first, and is forgotten when the

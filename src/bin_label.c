@@ -9,10 +9,13 @@
 #include "bin.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(dg_tenant_label);
 
@@ -46,6 +49,7 @@ take_label(MemoryContext context, char **name, char **contact)
 
 typedef struct KeyText
 {
+	Oid			relid;
 	Oid			type;
 	const char *text;
 	Datum		value;
@@ -55,26 +59,36 @@ static void
 input_key(void *arg)
 {
 	KeyText    *key = arg;
+	Relation	rel = table_open(key->relid, AccessShareLock);
 	Oid			input;
 	Oid			ioparam;
+	Oid			save_userid;
+	int			save_sec_context;
 
+	GetUserIdAndSecContext(&save_userid, &save_sec_context);
+	SetUserIdAndSecContext(rel->rd_rel->relowner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
 	getTypeInputInfo(key->type, &input, &ioparam);
 	key->value = OidInputFunctionCall(input, unconstify(char *, key->text), ioparam, -1);
+	SetUserIdAndSecContext(save_userid, save_sec_context);
+	table_close(rel, NoLock);
 }
 
 /*
  * Reads a tenant's key as the type does, or the type beneath a domain; false if
  * it is nothing the type would read, so that no tenant can have it. Types throw
- * what they dislike, hence the subtransaction.
+ * what they dislike, hence the subtransaction; and there may be domains inside
+ * of them, whose checks are code of the table's owner.
  */
 bool
-dg_tenant_read_key(Oid type, const char *tenant, Datum *value)
+dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value)
 {
-	KeyText		key = {getBaseType(type), tenant};
+	KeyText		key = {relid, getBaseType(type), tenant};
 	ErrorData  *error = dg_try(input_key, &key, true);
 
 	*value = key.value;
-	if (error != NULL && ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)
+	if (error != NULL && ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION &&
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
 		ReThrowError(error);
 	return error == NULL;
 }
@@ -85,21 +99,26 @@ live_label(const char *tenant, MemoryContext context, char **name, char **contac
 	const DgTenantTable *tenants = dg_tenant_table();
 	Oid			type;
 	Datum		key;
+	int			nestlevel;
 
 	if (!OidIsValid(tenants->relid) || get_rel_name(tenants->relid) == NULL)
 		return false;
 	type = get_atttype(tenants->relid, get_attnum(tenants->relid, NameStr(tenants->key_column)));
-	if (!OidIsValid(type) || !dg_tenant_read_key(type, tenant, &key))
+	if (!OidIsValid(type) || !dg_tenant_read_key(tenants->relid, type, tenant, &key))
 		return false;
 	type = getBaseType(type);
+	nestlevel = dg_canonical_output_begin();
 	dg_spi_execute_as_owner(tenants->relid,
-							psprintf("SELECT %s, %s FROM %s t WHERE t.%s = %s::%s",
+							psprintf("SELECT %s, %s FROM %s t WHERE t.%s = %s::%s AND pg_catalog.concat(t.%s) COLLATE \"C\" = %s",
 									 column_or_null(&tenants->name_column),
 									 column_or_null(&tenants->contact_column),
 									 dg_relation_name(tenants->relid),
 									 quote_identifier(NameStr(tenants->key_column)),
 									 quote_literal_cstr(tenant),
-									 format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY)));
+									 format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY),
+									 quote_identifier(NameStr(tenants->key_column)), quote_literal_cstr(tenant)),
+							0, NULL, NULL);
+	AtEOXact_GUC(true, nestlevel);
 	return take_label(context, name, contact);
 }
 

@@ -224,8 +224,11 @@ dg_deleted_rows(PG_FUNCTION_ARGS)
 	bins = bins_of(relid, &ids);
 	for (int i = 0; i < list_length(bins); i++)
 	{
-		Relation	bin = table_open(list_nth_oid(bins, i), AccessShareLock);
+		Relation	bin = try_table_open(list_nth_oid(bins, i), AccessShareLock);
 
+		/* an empty bin can be dropped */
+		if (bin == NULL)
+			continue;
 		values[0] = Int32GetDatum(list_nth_int(ids, i));
 		dg_spi_execute(rows_query(rel, bin), 3, types, values, nulls);
 		put_rows((ReturnSetInfo *) fcinfo->resultinfo, rel, RelationGetRelid(bin));

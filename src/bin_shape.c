@@ -17,10 +17,13 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
+#include "commands/trigger.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -105,6 +108,50 @@ same_column(Form_pg_attribute a, Form_pg_attribute b)
 }
 
 /*
+ * Does the table refuse writes of others, by statement and by row?
+ */
+static bool
+is_protected(Relation bin)
+{
+	int			found = 0;
+
+	for (int i = 0; bin->trigdesc != NULL && i < bin->trigdesc->numtriggers; i++)
+	{
+		Trigger    *trigger = &bin->trigdesc->triggers[i];
+
+		if (trigger->tgenabled == TRIGGER_FIRES_ALWAYS &&
+			(strcmp(trigger->tgname, DG_TRIGGER_PROTECT) == 0 ||
+			 strcmp(trigger->tgname, DG_TRIGGER_PROTECT_ROW) == 0))
+			found++;
+	}
+	return found == 2;
+}
+
+/*
+ * Is it a bin as create_bin_table() makes them? Rows are written into it as they
+ * are, and to stay there.
+ */
+bool
+dg_bin_is_sound(Relation bin)
+{
+	static const Oid types[DG_BIN_COLUMNS] = {INT8OID, INT4OID, INT4OID};
+
+	if (RelationGetNumberOfAttributes(bin) < DG_BIN_COLUMNS ||
+		RelationGetNamespace(bin) != dg_objects()->bin_schema ||
+		bin->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT ||
+		bin->rd_tableam != GetHeapamTableAmRoutine() || !is_protected(bin))
+		return false;
+	for (int i = 0; i < DG_BIN_COLUMNS; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(bin), i);
+
+		if (att->attisdropped || att->atttypid != types[i])
+			return false;
+	}
+	return true;
+}
+
+/*
  * Can rows of this shape go into the bin? What the registry says is not enough:
  * an empty bin may have lost a column with its type, and another type may have
  * the name by now.
@@ -114,10 +161,11 @@ bin_fits(Oid bin_table, TupleDesc desc)
 {
 	Relation	bin = try_table_open(bin_table, AccessShareLock);
 	int			natts = DG_BIN_COLUMNS;
-	bool		fits = true;
+	bool		fits;
 
 	if (bin == NULL)
 		return false;
+	fits = dg_bin_is_sound(bin);
 	for (int i = 0; fits && i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
@@ -214,15 +262,15 @@ create_bin_table(Oid root, TupleDesc desc, const char *shape, int32 bin_id)
 							qualified, deletion, part, row, *shape ? ", " : "", shape),
 				   0, NULL, NULL, NULL);
 	dg_spi_execute(psprintf("REVOKE ALL ON %s FROM PUBLIC", qualified), 0, NULL, NULL, NULL);
-	dg_spi_execute(psprintf("CREATE TRIGGER deletion_guard_protect"
+	dg_spi_execute(psprintf("CREATE TRIGGER " DG_TRIGGER_PROTECT
 							" BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s"
 							" FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.protect()", qualified),
 				   0, NULL, NULL, NULL);
-	dg_spi_execute(psprintf("CREATE TRIGGER deletion_guard_protect_row BEFORE INSERT OR UPDATE OR DELETE ON %s"
+	dg_spi_execute(psprintf("CREATE TRIGGER " DG_TRIGGER_PROTECT_ROW " BEFORE INSERT OR UPDATE OR DELETE ON %s"
 							" FOR EACH ROW EXECUTE FUNCTION deletion_guard.protect()", qualified),
 				   0, NULL, NULL, NULL);
-	dg_spi_execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER deletion_guard_protect,"
-							" ENABLE ALWAYS TRIGGER deletion_guard_protect_row", qualified),
+	dg_spi_execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER " DG_TRIGGER_PROTECT ","
+							" ENABLE ALWAYS TRIGGER " DG_TRIGGER_PROTECT_ROW, qualified),
 				   0, NULL, NULL, NULL);
 	SPI_finish();
 	return get_relname_relid(name, dg_objects()->bin_schema);

@@ -2,10 +2,11 @@
  * bin_tenant.c
  *		Which tenant a captured row belongs to.
  *
- * By a column of the row, or by a path of foreign keys. A path is followed by
- * a query, with the snapshot of the statement that deletes: in a cascade the
- * parent rows are gone already, but that snapshot still sees them (what else is
- * tried says query_tenant()). Answers are remembered for the rest of the capture, as many rows share a parent.
+ * By a column of the row, or by a path of foreign keys. A path is followed from
+ * table to table, with the snapshot of the statement that deletes: in a cascade
+ * the parent rows are gone already, but that snapshot still sees them (what else
+ * is tried, query_tenant() says). Answers are remembered for the rest of the
+ * capture, as many rows share a parent.
  */
 #include "bin.h"
 
@@ -37,27 +38,94 @@ struct DgTenantResolver
 	int16		len;
 	bool		byval;
 	FmgrInfo	output;
+	bool		canonical;		/* its text is the same whatever the settings */
 
 	/* for a path */
-	SPIPlanPtr	query;
-	int			nkeys;
-	AttrNumber	keys[MAX_KEYS];
+	DgPathStep *steps;
+	int			nsteps;
+	int			nkeys;			/* of the first step */
 	int16		key_len[MAX_KEYS];
 	bool		key_byval[MAX_KEYS];
 	HTAB	   *known;
 	MemoryContext context;
 };
 
-static void
-begin_path(DgTenantResolver *resolver, DgGuard *guard, Relation rel)
+/*
+ * The steps of a path with the plans of their queries, which cost more than the
+ * rest of a small deletion. Kept with the plan of the table's capture.
+ */
+typedef struct DgKeptPath
 {
-	Oid			types[MAX_KEYS];
-	HASHCTL		ctl = {0};
-	char	   *sql = dg_guard_path_query(rel, guard->tenant_path, &resolver->nkeys,
-										  resolver->keys, types);
+	int			nsteps;
+	DgPathStep *steps;
+	MemoryContextCallback callback;
+} DgKeptPath;
 
+static void
+free_plans(void *arg)
+{
+	DgKeptPath *path = arg;
+
+	for (int i = 0; i < path->nsteps; i++)
+	{
+		if (path->steps[i].plan != NULL)
+			SPI_freeplan(path->steps[i].plan);
+	}
+}
+
+static DgKeptPath *
+keep_path(MemoryContext context, const DgPathStep *steps, int nsteps)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	DgKeptPath *path = palloc0(sizeof(DgKeptPath));
+
+	path->nsteps = nsteps;
+	path->steps = palloc(sizeof(DgPathStep) * nsteps);
+	memcpy(path->steps, steps, sizeof(DgPathStep) * nsteps);
+	for (int i = 0; i < nsteps; i++)
+		path->steps[i].sql = pstrdup(steps[i].sql);
+	path->callback.func = free_plans;
+	path->callback.arg = path;
+	MemoryContextRegisterResetCallback(context, &path->callback);
+	MemoryContextSwitchTo(old);
+	return path;
+}
+
+/*
+ * The tables along a path may have changed since: then so have its queries.
+ */
+static bool
+is_kept(const DgKeptPath *path, const DgPathStep *steps, int nsteps)
+{
+	if (path == NULL || path->nsteps != nsteps)
+		return false;
+	for (int i = 0; i < nsteps; i++)
+	{
+		const DgPathStep *kept = &path->steps[i];
+
+		if (kept->relid != steps[i].relid || strcmp(kept->sql, steps[i].sql) != 0 ||
+			kept->nkeys != steps[i].nkeys ||
+			memcmp(kept->keys, steps[i].keys, sizeof(AttrNumber) * kept->nkeys) != 0 ||
+			memcmp(kept->key_types, steps[i].key_types, sizeof(Oid) * kept->nkeys) != 0)
+			return false;
+	}
+	return true;
+}
+
+static void
+begin_path(DgTenantResolver *resolver, DgGuard *guard, DgCapture *plan, Relation rel)
+{
+	HASHCTL		ctl = {0};
+	int			nsteps;
+	DgPathStep *steps = dg_guard_path_steps(rel, guard->tenant_path, &nsteps);
+
+	if (!is_kept(plan->path, steps, nsteps))
+		plan->path = keep_path(guard->context, steps, nsteps);
+	resolver->steps = plan->path->steps;
+	resolver->nsteps = nsteps;
+	resolver->nkeys = resolver->steps[0].nkeys;
 	for (int i = 0; i < resolver->nkeys; i++)
-		get_typlenbyval(types[i], &resolver->key_len[i], &resolver->key_byval[i]);
+		get_typlenbyval(resolver->steps[0].key_types[i], &resolver->key_len[i], &resolver->key_byval[i]);
 	resolver->context = CurrentMemoryContext;
 	ctl.keysize = sizeof(uint32);
 	ctl.entrysize = sizeof(KnownParent);
@@ -67,9 +135,6 @@ begin_path(DgTenantResolver *resolver, DgGuard *guard, Relation rel)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	resolver->query = SPI_prepare(sql, resolver->nkeys, types);
-	if (resolver->query == NULL)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 }
 
 /*
@@ -93,8 +158,9 @@ dg_tenant_resolver_begin(DgGuard *guard, DgCapture *plan, Relation rel)
 	get_typlenbyval(resolver->type, &resolver->len, &resolver->byval);
 	getTypeOutputInfo(resolver->type, &output, &varlena);
 	fmgr_info(output, &resolver->output);
+	resolver->canonical = dg_canonical_always(resolver->type);
 	if (resolver->attnum == InvalidAttrNumber)
-		begin_path(resolver, guard, rel);
+		begin_path(resolver, guard, plan, rel);
 	return resolver;
 }
 
@@ -111,29 +177,72 @@ dg_tenant_resolver_type(DgTenantResolver *resolver, int16 *len, bool *byval)
  */
 
 /*
- * Runs the query for one parent with a snapshot. Null if that shows none.
+ * The tenant as text, palloc'd in the resolver's context; NULL for null.
  */
-static Datum
-query_tenant_as_of(DgTenantResolver *resolver, Datum *keys, Snapshot snapshot, bool *isnull)
+static char *
+tenant_of_result(DgTenantResolver *resolver)
 {
-	Datum		tenant = (Datum) 0;
-	int			ret = SPI_execute_snapshot(resolver->query, keys, NULL, snapshot,
-										   InvalidSnapshot, true, false, 1);
+	HeapTuple	tuple = SPI_tuptable->vals[0];
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+	char	   *value;
 
-	if (ret != SPI_OK_SELECT)
-		elog(ERROR, "looking for a tenant failed: %s", SPI_result_code_string(ret));
-	*isnull = true;
-	if (SPI_processed > 0)
+	if (dg_canonical_always(SPI_gettypeid(desc, 1)))
+		value = SPI_getvalue(tuple, desc, 1);
+	else
 	{
-		char	   *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-		MemoryContext old = MemoryContextSwitchTo(resolver->context);
+		int			nestlevel = dg_canonical_output_begin();
 
-		*isnull = (value == NULL);
-		if (!*isnull)
-			tenant = CStringGetTextDatum(value);
-		MemoryContextSwitchTo(old);
+		value = SPI_getvalue(tuple, desc, 1);
+		AtEOXact_GUC(true, nestlevel);
 	}
-	SPI_freetuptable(SPI_tuptable);
+	return value != NULL ? MemoryContextStrdup(resolver->context, value) : NULL;
+}
+
+/*
+ * Goes from a parent to its tenant as a snapshot sees them; NULL if the way ends
+ * before.
+ */
+static char *
+follow_path(DgTenantResolver *resolver, Datum *keys, Snapshot snapshot)
+{
+	Datum		values[MAX_KEYS];
+	SPITupleTable *result = NULL;	/* which values point into */
+	char	   *tenant = NULL;
+
+	memcpy(values, keys, sizeof(Datum) * resolver->nkeys);
+	for (int i = 0; i < resolver->nsteps; i++)
+	{
+		DgPathStep *step = &resolver->steps[i];
+		SPIPlanPtr	plan = step->plan;
+		bool		found;
+
+		dg_spi_select_as_owner(step->relid, step->sql, step->nkeys, step->key_types, values,
+							   &plan, snapshot, 1);
+		if (step->plan == NULL)
+		{
+			SPI_keepplan(plan);
+			step->plan = plan;
+		}
+		if (result != NULL)
+			SPI_freetuptable(result);
+		result = SPI_tuptable;
+		found = SPI_processed > 0;
+		if (found && i + 1 == resolver->nsteps)
+			tenant = tenant_of_result(resolver);
+		else if (found)
+		{
+			for (int key = 0; key < step[1].nkeys && found; key++)
+			{
+				bool		isnull;
+
+				values[key] = SPI_getbinval(result->vals[0], result->tupdesc, key + 1, &isnull);
+				found = !isnull;
+			}
+		}
+		if (!found)
+			break;
+	}
+	SPI_freetuptable(result);
 	return tenant;
 }
 
@@ -147,25 +256,29 @@ query_tenant_as_of(DgTenantResolver *resolver, Datum *keys, Snapshot snapshot, b
 static Datum
 query_tenant(DgTenantResolver *resolver, Datum *keys, bool *isnull)
 {
-	Datum		tenant;
-	Oid			save_userid;
-	int			save_sec_context;
+	char	   *tenant = NULL;
+	MemoryContext old;
+	Datum		value;
 
-	GetUserIdAndSecContext(&save_userid, &save_sec_context);
-	SetUserIdAndSecContext(dg_objects()->owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	tenant = query_tenant_as_of(resolver, keys,
-								ActiveSnapshotSet() ? GetActiveSnapshot() : GetLatestSnapshot(), isnull);
-	if (*isnull)
-		tenant = query_tenant_as_of(resolver, keys, GetLatestSnapshot(), isnull);
-	if (*isnull)
+	if (ActiveSnapshotSet())
+		tenant = follow_path(resolver, keys, GetActiveSnapshot());
+	if (tenant == NULL)
+		tenant = follow_path(resolver, keys, GetLatestSnapshot());
+	if (tenant == NULL)
 	{
 		PushCopiedSnapshot(GetLatestSnapshot());
 		GetActiveSnapshot()->curcid = FirstCommandId;
-		tenant = query_tenant_as_of(resolver, keys, GetActiveSnapshot(), isnull);
+		tenant = follow_path(resolver, keys, GetActiveSnapshot());
 		PopActiveSnapshot();
 	}
-	SetUserIdAndSecContext(save_userid, save_sec_context);
-	return tenant;
+	*isnull = (tenant == NULL);
+	if (*isnull)
+		return (Datum) 0;
+	old = MemoryContextSwitchTo(resolver->context);
+	value = CStringGetTextDatum(tenant);
+	MemoryContextSwitchTo(old);
+	pfree(tenant);
+	return value;
 }
 
 static bool
@@ -223,7 +336,7 @@ resolve_path(DgTenantResolver *resolver, TupleTableSlot *slot, bool *isnull)
 
 	for (int i = 0; i < resolver->nkeys; i++)
 	{
-		keys[i] = slot_getattr(slot, resolver->keys[i], isnull);
+		keys[i] = slot_getattr(slot, resolver->steps[0].keys[i], isnull);
 		if (*isnull)
 			return (Datum) 0;
 	}
@@ -249,13 +362,21 @@ dg_tenant_resolve(DgTenantResolver *resolver, TupleTableSlot *slot, bool *isnull
 char *
 dg_tenant_text(DgTenantResolver *resolver, Datum tenant)
 {
-	return OutputFunctionCall(&resolver->output, tenant);
+	int			nestlevel;
+	char	   *text;
+
+	if (resolver->canonical)
+		return OutputFunctionCall(&resolver->output, tenant);
+	nestlevel = dg_canonical_output_begin();
+	text = OutputFunctionCall(&resolver->output, tenant);
+	AtEOXact_GUC(true, nestlevel);
+	return text;
 }
 
 void
 dg_tenant_resolver_end(DgTenantResolver *resolver)
 {
-	if (resolver->query != NULL)
+	if (resolver->steps != NULL)
 		SPI_finish();
 	pfree(resolver);
 }

@@ -39,8 +39,8 @@ dg_total_add(DgTotal *total, const char *tenant, int64 rows)
 }
 
 /*
- * Adds what was written down of a deletion so far, by this transaction too.
- * Parts that were rolled back are not seen.
+ * Adds what is known of a deletion so far, by this transaction too. Parts that
+ * were rolled back are not seen.
  */
 void
 dg_total_add_deletion(DgTotal *total, int64 deletion)
@@ -67,4 +67,5 @@ dg_total_add_deletion(DgTotal *total, int64 deletion)
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
 	table_close(registry, AccessShareLock);
+	dg_parts_add_open(total, deletion);
 }

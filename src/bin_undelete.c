@@ -8,89 +8,37 @@
  * undelete and a purge, follow one another; the second finds what the first
  * left.
  *
- * Rows whose table was dropped cannot come back: that fails the call, or with
- * on_conflict skip leaves them in the bin, as whatever else has no place.
- *
  * A dry run does everything in a subtransaction, which is then rolled back: it
  * reports what would have happened, a failure included.
  */
 #include "bin.h"
 #include "ledger.h"
-#include "rows.h"
 
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
-#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(dg_undelete);
 PG_FUNCTION_INFO_V1(dg_undelete_tenant);
 PG_FUNCTION_INFO_V1(dg_undelete_tenants);
 
-/* A part that has rows in the bin. */
-typedef struct Part
-{
-	int64		deletion;
-	int32		part;
-	int32		bin_id;
-	Oid			relation;
-	char	   *relation_name;
-	Oid			bin_table;
-	char	   *tenant;			/* or NULL */
-	bool		orphan;			/* the table is gone */
-	int64		rows;			/* still in the bin */
-	int64		seen;
-	int64		left;			/* of those, gone back */
-	struct Report *report;
-} Part;
-
-/* A line of the report. */
-typedef struct Report
-{
-	Oid			relation;
-	Oid			orphan;			/* bin table, where the relation is gone */
-	char	   *relation_name;
-	char	   *tenant;
-	int64		restored;
-	int64		identical;
-	int64		skipped;
-} Report;
-
-typedef struct Undelete
-{
-	DgOnConflict on_conflict;
-	MemoryContext context;		/* of the parts and the report */
-	List	   *parts;
-	List	   *reports;
-	int64		rows;			/* that left the bin */
-	int64		links;			/* that were put back */
-	char	   *failure;		/* of a dry run */
-} Undelete;
-
-/* ----------------------------------------------------------------------
- * What to restore
- * ----------------------------------------------------------------------
+/*
+ * Is there no table of this OID any more, that rows could go to?
  */
-
-static bool
-is_gone(Oid relid)
+bool
+dg_table_is_gone(Oid relid)
 {
 	char		relkind = get_rel_relkind(relid);
 
 	return relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE;
 }
 
-static Part *
+static DgSavedPart *
 part_of_tuple(HeapTuple tuple, TupleDesc desc)
 {
-	Part	   *part = palloc0(sizeof(Part));
+	DgSavedPart	   *part = palloc0(sizeof(DgSavedPart));
 	bool		isnull;
 
 	part->deletion = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
@@ -101,7 +49,7 @@ part_of_tuple(HeapTuple tuple, TupleDesc desc)
 	part->bin_table = DatumGetObjectId(SPI_getbinval(tuple, desc, 6, &isnull));
 	part->tenant = SPI_getvalue(tuple, desc, 7);
 	part->rows = DatumGetInt64(SPI_getbinval(tuple, desc, 8, &isnull));
-	part->orphan = is_gone(part->relation);
+	part->orphan = dg_table_is_gone(part->relation);
 	return part;
 }
 
@@ -112,7 +60,7 @@ part_of_tuple(HeapTuple tuple, TupleDesc desc)
  * where it replaces the others.
  */
 static List *
-read_parts(Undelete *call, const char *condition, int nargs, Oid *types, Datum *values)
+read_parts(DgUndelete *call, const char *condition, int nargs, Oid *types, Datum *values)
 {
 	List	   *parts = NIL;
 	MemoryContext old;
@@ -143,294 +91,11 @@ lock_tenants_of(List *parts)
 
 	foreach(lc, parts)
 	{
-		Part	   *part = lfirst(lc);
+		DgSavedPart	   *part = lfirst(lc);
 
 		tenants = lappend(tenants, part->tenant != NULL ? part->tenant : DG_NO_TENANT);
 	}
 	dg_lock_tenants(tenants);
-}
-
-/* ----------------------------------------------------------------------
- * Restoring
- * ----------------------------------------------------------------------
- */
-
-static Report *
-report_for(Undelete *call, Part *part)
-{
-	MemoryContext old;
-	Report	   *report;
-	ListCell   *lc;
-
-	foreach(lc, call->reports)
-	{
-		report = lfirst(lc);
-		if (report->relation == part->relation &&
-			report->orphan == (part->orphan ? part->bin_table : InvalidOid) &&
-			(report->tenant == part->tenant ||
-			 (report->tenant && part->tenant && strcmp(report->tenant, part->tenant) == 0)))
-			return report;
-	}
-	old = MemoryContextSwitchTo(call->context);
-	report = palloc0(sizeof(Report));
-	report->relation = part->relation;
-	report->orphan = part->orphan ? part->bin_table : InvalidOid;
-	report->relation_name = part->relation_name;
-	report->tenant = part->tenant;
-	call->reports = lappend(call->reports, report);
-	MemoryContextSwitchTo(old);
-	return report;
-}
-
-/*
- * The columns of a bin table that are the guarded table's.
- */
-static DgSourceColumn *
-source_columns(TupleDesc desc, int *ncolumns)
-{
-	DgSourceColumn *columns = palloc(sizeof(DgSourceColumn) * desc->natts);
-
-	*ncolumns = 0;
-	for (int i = DG_BIN_COLUMNS; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		/* a column of the bin cannot be dropped, but see what is there */
-		if (att->attisdropped)
-			elog(ERROR, "bin table lost a column");
-		columns[*ncolumns].name = NameStr(att->attname);
-		columns[*ncolumns].type = att->atttypid;
-		columns[*ncolumns].typmod = att->atttypmod;
-		(*ncolumns)++;
-	}
-	return columns;
-}
-
-static void
-refuse_orphan(Part *part)
-{
-	char	   *bin = dg_relation_name(part->bin_table);
-
-	ereport(ERROR,
-			(errcode(DG_ERRCODE_CANNOT_RESTORE),
-			 errmsg("cannot restore rows of \"%s\": the table does not exist any more",
-					part->relation_name),
-			 errdetail("%lld of its rows are in the bin, in deletion %lld.",
-					   (long long) part->rows, (long long) part->deletion),
-			 errhint("With on_conflict => 'skip' they stay in the bin and rows of other tables come back. If another table takes its place, deletion_guard.adopt_bin(%s, ...) gives it these rows.",
-					 quote_literal_cstr(bin))));
-}
-
-static DgRowsTarget *
-open_target(DgRowsWriter *writer, Part *part)
-{
-	Relation	bin;
-	DgRowsTarget *target;
-	DgSourceColumn *columns;
-	int			ncolumns;
-
-	LockRelationOid(part->relation, RowExclusiveLock);
-	if (is_gone(part->relation))
-		refuse_orphan(part);	/* dropped while the lock was waited for */
-	bin = table_open(part->bin_table, RowExclusiveLock);
-	columns = source_columns(RelationGetDescr(bin), &ncolumns);
-	target = dg_rows_writer_target(writer, part->relation, columns, ncolumns);
-	table_close(bin, NoLock);
-	return target;
-}
-
-/*
- * Counts the rows of a part that have left the bin.
- */
-static void
-mark_restored(Part *part, int64 rows)
-{
-	Oid			types[] = {INT8OID, INT4OID, INT8OID};
-	Datum		values[] = {Int64GetDatum(part->deletion), Int32GetDatum(part->part), Int64GetDatum(rows)};
-
-	SPI_connect();
-	dg_spi_execute("UPDATE deletion_guard.deletion_part SET restored = restored + $3"
-				   " WHERE deletion_id = $1 AND part = $2", 3, types, values, NULL);
-	SPI_finish();
-}
-
-static int
-compare_part_numbers(const void *key, const void *element)
-{
-	int32		part = *(const int32 *) key;
-	const Part *other = lfirst((const ListCell *) element);
-
-	return (part > other->part) - (part < other->part);
-}
-
-static void
-check_part(Part *part)
-{
-	if (part->seen == part->rows)
-		return;
-	ereport(ERROR,
-			(errcode(DG_ERRCODE_VERIFICATION_FAILED),
-			 errmsg("the bin of \"%s\" holds %lld rows of deletion %lld, part %d, where %lld are recorded",
-					part->relation_name, (long long) part->seen, (long long) part->deletion,
-					part->part, (long long) part->rows),
-			 errdetail("The bin has been changed by other means than deletion_guard's.")));
-}
-
-/*
- * Restores the parts of one deletion that are in one bin table: n of them,
- * the first of them at cells.
- */
-static void
-restore_group(Undelete *call, DgRowsTarget *target, ListCell *cells, int n)
-{
-	Part	   *part = lfirst(&cells[0]);
-	int32	   *numbers = palloc(sizeof(int32) * n);
-	DgBinScan  *scan;
-	TupleTableSlot *slot;
-
-	for (int i = 0; i < n; i++)
-	{
-		numbers[i] = ((Part *) lfirst(&cells[i]))->part;
-		((Part *) lfirst(&cells[i]))->report = report_for(call, lfirst(&cells[i]));
-	}
-	scan = dg_bin_scan_begin(part->bin_table, RowExclusiveLock, part->deletion, numbers, n);
-	while ((slot = dg_bin_scan_next(scan)) != NULL)
-	{
-		int32		number = dg_bin_scan_part(scan);
-		DgRowOutcome outcome;
-
-		if (part->part != number)
-			part = lfirst((ListCell *) bsearch(&number, cells, n, sizeof(ListCell), compare_part_numbers));
-		part->seen++;
-		slot_getallattrs(slot);
-		outcome = dg_rows_writer_put(target, slot->tts_values + DG_BIN_COLUMNS,
-									 slot->tts_isnull + DG_BIN_COLUMNS);
-		if (outcome == DG_ROW_SKIPPED || outcome == DG_ROW_CONFLICT)
-		{
-			part->report->skipped++;
-			continue;
-		}
-		if (outcome == DG_ROW_RESTORED)
-			part->report->restored++;
-		else
-			part->report->identical++;
-		dg_bin_scan_delete(scan);
-		part->left++;
-	}
-	dg_bin_scan_end(scan);
-
-	for (int i = 0; i < n; i++)
-	{
-		part = lfirst(&cells[i]);
-		/* first what fails where a snapshot is older than another's undelete */
-		mark_restored(part, part->left);
-		check_part(part);
-		call->rows += part->left;
-	}
-}
-
-/*
- * Parts whose table is gone: what cannot come back stays, if it may.
- */
-static void
-leave_group(Undelete *call, ListCell *cells, int n)
-{
-	for (int i = 0; i < n; i++)
-	{
-		Part	   *part = lfirst(&cells[i]);
-
-		if (call->on_conflict != DG_ON_CONFLICT_SKIP)
-			refuse_orphan(part);
-		report_for(call, part)->skipped += part->rows;
-	}
-}
-
-/*
- * The open target of a bin, from two parallel lists; opens it the first time.
- */
-static DgRowsTarget *
-target_of(DgRowsWriter *writer, Part *part, List **bins, List **targets)
-{
-	DgRowsTarget *target;
-
-	for (int i = 0; i < list_length(*bins); i++)
-	{
-		if (list_nth_int(*bins, i) == part->bin_id)
-			return list_nth(*targets, i);
-	}
-	target = open_target(writer, part);
-	*bins = lappend_int(*bins, part->bin_id);
-	*targets = lappend(*targets, target);
-	return target;
-}
-
-/*
- * Puts back the links that these deletions took from rows that stayed, and
- * those that earlier calls could not put back for want of the rows that have
- * come back now.
- */
-static void
-restore_links(Undelete *call, DgRowsWriter *writer)
-{
-	List	   *deletions = NIL;
-	List	   *relids = NIL;
-	int64		deletion = 0;
-	ListCell   *lc;
-
-	dg_rows_writer_flush(writer);
-	foreach(lc, call->parts)
-	{
-		Part	   *part = lfirst(lc);
-
-		if (part->deletion != deletion)
-			deletions = lappend(deletions, &part->deletion);
-		deletion = part->deletion;
-		relids = list_append_unique_oid(relids, part->relation);
-	}
-	call->links = dg_restore_links(writer, deletions, relids);
-}
-
-static void
-restore_parts(Undelete *call, bool expect_no_conflict)
-{
-	DgRowsWriter *writer = dg_rows_writer_begin(call->on_conflict, dg_bin_capture_row);
-	List	   *bins = NIL;
-	List	   *targets = NIL;
-	int			first = 0;
-	ListCell   *lc;
-
-	if (expect_no_conflict)
-		dg_rows_writer_expect_no_conflict(writer);
-
-	/* all tables first: the writer knows then which rows refer to which */
-	foreach(lc, call->parts)
-	{
-		if (!((Part *) lfirst(lc))->orphan)
-			(void) target_of(writer, lfirst(lc), &bins, &targets);
-	}
-
-	while (first < list_length(call->parts))
-	{
-		Part	   *part = list_nth(call->parts, first);
-		int			n = 1;
-
-		while (first + n < list_length(call->parts))
-		{
-			Part	   *next = list_nth(call->parts, first + n);
-
-			if (next->deletion != part->deletion || next->bin_id != part->bin_id)
-				break;
-			n++;
-		}
-		if (part->orphan)
-			leave_group(call, list_nth_cell(call->parts, first), n);
-		else
-			restore_group(call, target_of(writer, part, &bins, &targets),
-						  list_nth_cell(call->parts, first), n);
-		first += n;
-	}
-	restore_links(call, writer);
-	dg_rows_writer_end(writer);
 }
 
 /*
@@ -456,15 +121,16 @@ describe_failure(ErrorData *error)
  * Forgets what a first try has counted.
  */
 static void
-start_over(Undelete *call)
+start_over(DgUndelete *call)
 {
 	ListCell   *lc;
 
 	call->reports = NIL;
+	call->reports_by_name = NULL;
 	call->rows = call->links = 0;
 	foreach(lc, call->parts)
 	{
-		Part	   *part = lfirst(lc);
+		DgSavedPart	   *part = lfirst(lc);
 
 		part->seen = part->left = 0;
 	}
@@ -473,7 +139,7 @@ start_over(Undelete *call)
 static void
 expect_no_conflict(void *call)
 {
-	restore_parts(call, true);
+	dg_restore_parts(call, true);
 }
 
 /*
@@ -482,7 +148,7 @@ expect_no_conflict(void *call)
  * nothing was done.
  */
 static bool
-restore_parts_hopefully(Undelete *call)
+restore_parts_hopefully(DgUndelete *call)
 {
 	ErrorData  *error = dg_try(expect_no_conflict, call, true);
 
@@ -495,24 +161,30 @@ restore_parts_hopefully(Undelete *call)
 	return false;
 }
 
+static void
+expect_conflicts(void *call)
+{
+	dg_restore_parts(call, false);
+}
+
 /*
  * Restores all of it or fails.
  */
 static void
 restore_all(void *arg)
 {
-	Undelete   *call = arg;
+	DgUndelete   *call = arg;
 
 	/* whoever wants something done about conflicts expects some */
 	if (call->on_conflict != DG_ON_CONFLICT_ERROR || !restore_parts_hopefully(call))
-		restore_parts(call, false);
+		dg_parts_during(expect_conflicts, call);
 }
 
 /*
  * The same in a subtransaction that is rolled back, whatever happens.
  */
 static void
-restore_parts_dry(Undelete *call)
+restore_parts_dry(DgUndelete *call)
 {
 	ErrorData  *error = dg_try(restore_all, call, false);
 
@@ -526,7 +198,7 @@ restore_parts_dry(Undelete *call)
  */
 
 static char *
-describe_skipped(Report *report)
+describe_skipped(DgReport *report)
 {
 	if (OidIsValid(report->orphan))
 		return psprintf(ngettext("table %s does not exist any more: %lld row stays in %s",
@@ -538,7 +210,7 @@ describe_skipped(Report *report)
 }
 
 static void
-put_report(ReturnSetInfo *rsinfo, Report *report)
+put_report(ReturnSetInfo *rsinfo, DgReport *report)
 {
 	Datum		values[6];
 	bool		nulls[6] = {false};
@@ -568,13 +240,13 @@ put_failure(ReturnSetInfo *rsinfo, const char *failure)
 }
 
 static int64
-first_deletion(Undelete *call)
+first_deletion(DgUndelete *call)
 {
 	int64		first = PG_INT64_MAX;
 	ListCell   *lc;
 
 	foreach(lc, call->parts)
-		first = Min(first, ((Part *) lfirst(lc))->deletion);
+		first = Min(first, ((DgSavedPart *) lfirst(lc))->deletion);
 	return first;
 }
 
@@ -585,7 +257,7 @@ static Datum
 undelete(FunctionCallInfo fcinfo, const char *condition, int nargs, Oid *types, Datum *values,
 		 const char *on_conflict, bool dry_run, const char *what)
 {
-	Undelete	call = {0};
+	DgUndelete	call = {0};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	ListCell   *lc;
 

@@ -51,9 +51,9 @@ struct DgBinWriter
 	Size		bytes;			/* in the batch */
 	int			nslots;			/* in the batch */
 	int			nslots_made;
-	TupleTableSlot *slots[BATCH_ROWS];
-	DgBlocks   *blocks[BATCH_ROWS];
-	MemoryContext context;
+	int			size;			/* of the arrays; most deletions are of one row */
+	TupleTableSlot **slots;
+	DgBlocks  **blocks;
 	MemoryContext batch_context;	/* what inserting a batch leaves behind */
 	Datum	   *values;			/* work space of one row */
 	bool	   *nulls;
@@ -61,7 +61,7 @@ struct DgBinWriter
 
 /*
  * Opens the plan's bin table; NULL if it has been dropped since the plan was
- * made.
+ * made, or is not what it was.
  */
 DgBinWriter *
 dg_bin_writer_begin(DgCapture *plan, int64 deletion)
@@ -71,11 +71,15 @@ dg_bin_writer_begin(DgCapture *plan, int64 deletion)
 
 	if (rel == NULL)
 		return NULL;
+	if (!dg_bin_is_sound(rel))
+	{
+		table_close(rel, NoLock);
+		return NULL;
+	}
 	writer = palloc0(sizeof(DgBinWriter));
 	writer->plan = plan;
 	writer->deletion = deletion;
 	writer->rel = rel;
-	writer->context = CurrentMemoryContext;
 	writer->batch_context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard batch",
 												  ALLOCSET_SMALL_SIZES);
 	writer->cid = GetCurrentCommandId(true);
@@ -269,13 +273,32 @@ flush(DgBinWriter *writer)
 
 	for (int i = 0; i < writer->nslots; i++)
 	{
-		dg_blocks_add(writer->blocks[i], writer->context,
-					  ItemPointerGetBlockNumber(&writer->slots[i]->tts_tid));
+		dg_blocks_add(writer->blocks[i], ItemPointerGetBlockNumber(&writer->slots[i]->tts_tid));
 		ExecClearTuple(writer->slots[i]);
 	}
 	writer->nslots = 0;
 	writer->written += writer->bytes;
 	writer->bytes = 0;
+}
+
+/*
+ * The batch's next slot.
+ */
+static TupleTableSlot *
+next_slot(DgBinWriter *writer)
+{
+	if (writer->nslots == writer->size)
+	{
+		writer->size = writer->size == 0 ? 1 : BATCH_ROWS;
+		writer->slots = writer->slots == NULL ? palloc(sizeof(TupleTableSlot *)) :
+			repalloc(writer->slots, sizeof(TupleTableSlot *) * BATCH_ROWS);
+		writer->blocks = writer->blocks == NULL ? palloc(sizeof(DgBlocks *)) :
+			repalloc(writer->blocks, sizeof(DgBlocks *) * BATCH_ROWS);
+	}
+	if (writer->nslots == writer->nslots_made)
+		writer->slots[writer->nslots_made++] =
+			MakeSingleTupleTableSlot(RelationGetDescr(writer->rel), &TTSOpsHeapTuple);
+	return writer->slots[writer->nslots++];
 }
 
 /*
@@ -289,7 +312,6 @@ dg_bin_writer_put(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 r
 	HeapTupleHeader stored;
 	uint32		len = 0;
 	HeapTuple	tuple;
-	TupleTableSlot *to;
 
 	stored = writer->plan->spliced ? stored_tuple(slot, &len) : NULL;
 	if (stored != NULL && HeapTupleHeaderGetNatts(stored) == writer->plan->nattrs)
@@ -298,29 +320,28 @@ dg_bin_writer_put(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 r
 		tuple = form_row(writer, slot, part, row);
 	check_fits(writer, tuple);
 
-	if (writer->nslots == writer->nslots_made)
-	{
-		writer->slots[writer->nslots_made] =
-			MakeSingleTupleTableSlot(RelationGetDescr(writer->rel), &TTSOpsHeapTuple);
-		writer->slots[writer->nslots_made++]->tts_tableOid = RelationGetRelid(writer->rel);
-	}
-	writer->blocks[writer->nslots] = blocks;
-	to = writer->slots[writer->nslots++];
-	ExecStoreHeapTuple(tuple, to, true);
+	ExecStoreHeapTuple(tuple, next_slot(writer), true);
+	writer->blocks[writer->nslots - 1] = blocks;
 	writer->bytes += tuple->t_len;
 	if (writer->nslots == BATCH_ROWS || writer->bytes >= BATCH_BYTES)
 		flush(writer);
 }
 
 /*
- * Writes what is left and frees the writer. Locks are kept. Returns the file
- * that the noted blocks are in.
+ * The file that the noted blocks are in.
  */
 Oid
+dg_bin_writer_file(DgBinWriter *writer)
+{
+	return DG_RELFILENUMBER(writer->rel);
+}
+
+/*
+ * Writes what is left and frees the writer. Locks are kept.
+ */
+void
 dg_bin_writer_end(DgBinWriter *writer)
 {
-	Oid			filenode = DG_RELFILENUMBER(writer->rel);
-
 	flush(writer);
 	for (int i = 0; i < writer->nslots_made; i++)
 		ExecDropSingleTupleTableSlot(writer->slots[i]);
@@ -329,5 +350,4 @@ dg_bin_writer_end(DgBinWriter *writer)
 	MemoryContextDelete(writer->batch_context);
 	table_close(writer->rel, NoLock);
 	pfree(writer);
-	return filenode;
 }

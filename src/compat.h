@@ -88,6 +88,17 @@ typedef bool DgUpdateIndexes;
 #define dg_parse_type(name, type, typmod) parseTypeString(name, type, typmod, false)
 #endif
 
+/* 16: what a plan asks permission for moved out of the range table */
+#if PG_VERSION_NUM >= 160000
+#include "parser/parse_relation.h"
+typedef RTEPermissionInfo DgPermissions;
+#define dg_permissions(stmt, rte) \
+	((rte)->perminfoindex == 0 ? NULL : getRTEPermissionInfo((stmt)->permInfos, rte))
+#else
+typedef RangeTblEntry DgPermissions;
+#define dg_permissions(stmt, rte) (rte)
+#endif
+
 /* 16: permission checks of objects became generic */
 #if PG_VERSION_NUM >= 160000
 #define dg_class_ownercheck(relid, roleid) object_ownercheck(RelationRelationId, relid, roleid)

@@ -81,21 +81,23 @@ extern const DgObjects *dg_known_objects(void);
 extern void dg_objects_init(void);
 extern char *dg_relation_name(Oid relid);
 
+/* canonical.c */
+extern int	dg_canonical_output_begin(void);
+extern bool dg_canonical_always(Oid type);
+
 /* fkey.c */
 extern List *dg_foreign_keys(Relation rel);
 extern Oid	dg_constraint_of(Oid constraint, Oid relid);
-
-/* canonical.c */
-extern int	dg_canonical_output_begin(void);
 
 /* store.c */
 extern void dg_store_insert(Oid relid, Datum *values, bool *nulls);
 extern void dg_store_delete(Oid relid, Oid indexid, AttrNumber attnum, Oid key);
 extern int	dg_spi_execute(const char *sql, int nargs, Oid *argtypes,
 						   Datum *values, const char *nulls);
-extern void dg_spi_execute_as_owner(Oid relid, const char *sql);
-extern void dg_spi_query_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
-								  Datum *values, Snapshot snapshot);
+extern void dg_spi_execute_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
+									Datum *values);
+extern void dg_spi_select_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
+								   Datum *values, SPIPlanPtr *plan, Snapshot snapshot, long count);
 extern bool dg_acting(void);
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
 extern void dg_lock_tenant(const char *tenant);

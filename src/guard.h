@@ -19,6 +19,10 @@
 #define DG_TRIGGER_LINK			"deletion_guard_link"
 #define DG_TRIGGER_PREFIX		"deletion_guard_"
 
+/* names of the triggers on a bin table */
+#define DG_TRIGGER_PROTECT		"deletion_guard_protect"
+#define DG_TRIGGER_PROTECT_ROW	"deletion_guard_protect_row"
+
 /* guard_catalog.c */
 
 /*
@@ -66,6 +70,18 @@ extern void dg_guard_require_owner(Oid relid);
 extern void dg_guard_remove(Oid relid);
 
 /* guard_path.c */
+
+/* One table on a path to the tenant, and the query for a row of it. */
+typedef struct DgPathStep
+{
+	Oid			relid;
+	char	   *sql;
+	int			nkeys;			/* the query's parameters: */
+	AttrNumber	keys[INDEX_MAX_KEYS];	/* columns of the row before */
+	Oid			key_types[INDEX_MAX_KEYS];
+	SPIPlanPtr	plan;			/* NULL: not made yet */
+} DgPathStep;
+
 extern void dg_guard_check_path(Relation rel, List *path);
 extern List *dg_guard_find_path(Relation rel, const char *tenant_column, char **problem);
 extern List *dg_guard_path_keys(Oid relid, List *path, Oid *end, const char **column);
@@ -74,7 +90,7 @@ extern bool dg_guard_rename_in_path(Oid start, List *path, List *relids,
 extern char *dg_guard_path_text(List *path);
 extern void dg_guard_append_clause(StringInfo buf, const char *left, Oid left_type, Oid operator,
 								   const char *right, Oid right_type);
-extern char *dg_guard_path_query(Relation rel, List *path, int *nkeys, AttrNumber *keys, Oid *key_types);
+extern DgPathStep *dg_guard_path_steps(Relation rel, List *path, int *nsteps);
 
 /* guard_trigger.c */
 extern void dg_guard_create_triggers(Oid relid);
@@ -99,15 +115,18 @@ typedef struct DgNesting
 {
 	int			depth;
 	Oid			role;
+	List	   *by_row;
 } DgNesting;
 
 extern void dg_statement_init(void);
-extern void dg_statement_begin(void);
+extern void dg_statement_begin(const PlannedStmt *stmt);
 extern void dg_statement_run(const void *query);
 extern void dg_statement_note_plan(const PlannedStmt *plan);
 extern bool dg_statement_may_delete(void);
 extern DgNesting dg_statement_enter(void);
 extern void dg_statement_set_role(Oid role);
+extern void dg_statement_set_by_row(List *roots);
+extern bool dg_statement_by_row(Oid root);
 extern void dg_statement_leave(DgNesting saved);
 extern uint64 dg_statement_serial(void);
 extern bool dg_statement_unseen(void);
@@ -115,6 +134,7 @@ extern Oid	dg_statement_role(void);
 
 /* guard_merge.c */
 extern void dg_merge_prepare(QueryDesc *query);
+extern List *dg_merge_roots(QueryDesc *query);
 extern void dg_merge_check_unseen(Relation rel);
 
 /* guard_object.c */
@@ -124,10 +144,12 @@ extern void dg_guard_check_utility(Node *parsetree);
 
 /* guard_store.c */
 extern bool dg_store_has_rows(Oid relid);
+extern bool dg_store_bin_has_rows(void);
 extern bool dg_store_at_stake(void);
 extern void dg_store_allow_drop(void);
 extern bool dg_store_drop_allowed(void);
 pg_noreturn extern void dg_store_refuse_drop(const char *what);
+extern void dg_store_check_drop(Oid classid, Oid objid);
 extern void dg_store_check_alter(Oid classid, Oid objid);
 extern void dg_store_check_utility(Node *parsetree);
 

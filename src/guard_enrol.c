@@ -247,19 +247,15 @@ succeed(Oid relid)
 	dg_spi_execute("UPDATE deletion_guard.deletion_link l SET relation = $1, relation_name = NULL"
 				   " WHERE l.relation = 0 AND l.relation_name = $2",
 				   2, types, values, NULL);
-	dg_spi_execute("SELECT b.bin_table::text FROM deletion_guard.bin b WHERE b.relation = 0 AND b.relation_name = $2"
+	dg_spi_execute("SELECT FROM deletion_guard.bin b WHERE b.relation = 0 AND b.relation_name = $2"
 				   " AND EXISTS (SELECT FROM deletion_guard.deletion_part p"
-				   " WHERE p.bin_id = b.bin_id AND p.rows > p.restored + p.purged) ORDER BY b.bin_id",
+				   " WHERE p.bin_id = b.bin_id AND p.rows > p.restored + p.purged)",
 				   2, types, values, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		char	   *bin = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
-
+	if (SPI_processed > 0)
 		ereport(NOTICE,
 				(errmsg("a table \"%s\" was dropped while the bin held rows of it", get_rel_name(relid)),
-				 errhint("If this table takes its place, deletion_guard.adopt_bin(%s, %s) gives it these rows.",
-						 quote_literal_cstr(bin), quote_literal_cstr(dg_relation_name(relid)))));
-	}
+				 errhint("If this table takes its place: SELECT deletion_guard.adopt_bin(bin_table, %s) FROM deletion_guard.bin WHERE relation = 0 AND relation_name = %s.",
+						 quote_literal_cstr(dg_relation_name(relid)), quote_literal_cstr(dg_relation_name(relid)))));
 }
 
 /*

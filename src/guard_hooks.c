@@ -7,6 +7,7 @@
  * there is nothing to do here. Nothing outlives a call but the nesting depth,
  * which is restored on errors too, and the fact that the hook was called.
  */
+#include "bin.h"
 #include "guard.h"
 #include "limit.h"
 
@@ -55,7 +56,7 @@ static void
 guard_ExecutorStart(QueryDesc *query, int eflags)
 {
 	reached |= DG_HOOK_EXECUTOR_START;
-	dg_statement_begin();
+	dg_statement_begin(query->plannedstmt);
 	if (dg_on_duty())
 	{
 		dg_protect_check_query(query->plannedstmt);
@@ -95,21 +96,29 @@ guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 static void
 guard_ExecutorFinish(QueryDesc *query)
 {
+	/* the queries of foreign keys leave their triggers to the query that fired them */
+	bool		fires = !(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS);
+	List	   *by_row = fires ? dg_merge_roots(query) : NIL;
 	DgNesting	saved = dg_statement_enter();
+	int			parts = dg_parts_enter();
 
 	reached |= DG_HOOK_EXECUTOR_FINISH;
-	/* the queries of foreign keys leave their triggers to the query that fired them */
-	if (!(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS))
+	if (fires)
+	{
 		dg_statement_set_role(GetUserId());
+		dg_statement_set_by_row(by_row);
+	}
 	PG_TRY();
 	{
 		if (prev_ExecutorFinish)
 			prev_ExecutorFinish(query);
 		else
 			standard_ExecutorFinish(query);
+		dg_parts_write_open();
 	}
 	PG_FINALLY();
 	{
+		dg_parts_leave(parts);
 		dg_statement_leave(saved);
 	}
 	PG_END_TRY();
@@ -123,7 +132,7 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	DgNesting	saved;
 
 	reached |= DG_HOOK_UTILITY;
-	dg_statement_begin();
+	dg_statement_begin(pstmt);
 	if (dg_on_duty())
 		dg_guard_check_utility(pstmt->utilityStmt);
 	saved = dg_statement_enter();

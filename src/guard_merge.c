@@ -11,7 +11,9 @@
  * The row trigger can tell, by the mark that heap_delete() leaves in a moved
  * row. So for one execution of such a MERGE the triggers change parts: the
  * partitions' row triggers work, the root's statement trigger rests. What is
- * changed is the executor's own copies of the trigger descriptions.
+ * changed is the executor's own copies of the trigger descriptions, which decide
+ * what is queued; those of partitions are made anew when the queue is worked
+ * off, and the row trigger asks dg_statement_by_row() then.
  *
  * Old minor releases (compat.h) have a defect of their own: where rows of the
  * table are deleted by other means too before the triggers fire, by a cascade or
@@ -161,6 +163,36 @@ prepare(ModifyTableState *state, List *rtable)
 	for (int i = 0; i < state->mt_nrels; i++)
 		find_trigger(&state->resultRelInfo[i], DG_TRIGGER_CAPTURE_ROW)->tgenabled = TRIGGER_FIRES_ALWAYS;
 	statement->tgenabled = TRIGGER_DISABLED;
+}
+
+static List *
+add_root(List *roots, PlanState *planstate)
+{
+	ResultRelInfo *root;
+	Trigger    *statement;
+
+	if (!IsA(planstate, ModifyTableState) || ((ModifyTableState *) planstate)->operation != CMD_MERGE)
+		return roots;
+	root = ((ModifyTableState *) planstate)->rootResultRelInfo;
+	statement = find_trigger(root, DG_TRIGGER_CAPTURE);
+	if (statement == NULL || statement->tgenabled != TRIGGER_DISABLED)
+		return roots;
+	return lappend_oid(roots, dg_guard_lookup(RelationGetRelid(root->ri_RelationDesc))->root);
+}
+
+/*
+ * The enrolled tables whose row triggers do the work in a query, as
+ * dg_merge_prepare() has arranged; as a list of OIDs.
+ */
+List *
+dg_merge_roots(QueryDesc *query)
+{
+	List	   *roots = add_root(NIL, query->planstate);
+	ListCell   *lc;
+
+	foreach(lc, query->estate->es_auxmodifytables)
+		roots = add_root(roots, lfirst(lc));
+	return roots;
 }
 
 /*

@@ -357,13 +357,16 @@ check_trigger(Oid trigid, bool dropping)
 void
 dg_guard_check_drop(Oid classid, Oid objid, int subid)
 {
-	if (dg_acting() || (classid != RelationRelationId && classid != TriggerRelationId) ||
-		!dg_installed())
+	if ((classid != RelationRelationId && classid != TriggerRelationId &&
+		 classid != ProcedureRelationId && classid != EventTriggerRelationId) ||
+		dg_acting() || !dg_installed())
 		return;
 	if (classid == RelationRelationId)
 		check_relation(objid, subid, true);
-	else
+	else if (classid == TriggerRelationId)
 		check_trigger(objid, true);
+	else
+		dg_store_check_drop(classid, objid);
 }
 
 /*

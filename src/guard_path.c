@@ -321,7 +321,7 @@ dg_guard_rename_in_path(Oid start, List *path, List *relids, const char *old, co
 }
 
 /* ----------------------------------------------------------------------
- * The query of a path
+ * The queries of a path
  * ----------------------------------------------------------------------
  */
 
@@ -353,9 +353,9 @@ casts_safely(Oid from, Oid to)
 }
 
 /*
- * Appends "left operator right", the operator being a foreign key's. The query
- * will run with the rights of the extension's owner, so it must not run code
- * of the tables' owners.
+ * Appends "left operator right", the operator being a foreign key's. Casts of
+ * the tables' owners are no use: queries that compare columns of several tables
+ * run with the rights of the extension's owner.
  */
 void
 dg_guard_append_clause(StringInfo buf, const char *left, Oid left_type, Oid operator,
@@ -376,49 +376,70 @@ dg_guard_append_clause(StringInfo buf, const char *left, Oid left_type, Oid oper
 }
 
 /*
- * Appends the condition that a row of table t<n> is the one that the key
- * refers to. For the first table the key's own columns are parameters.
+ * "SELECT ... FROM t WHERE key = $1 ..." for the row that a foreign key refers
+ * to. Not from inheritance children, which it cannot refer to; a partitioned
+ * table that can be referred to has no foreign partitions.
  */
 static void
-append_condition(StringInfo buf, ForeignKeyCacheInfo *fkey, int n)
+make_step(DgPathStep *step, ForeignKeyCacheInfo *fkey, const char *select)
 {
+	StringInfoData buf;
+
+	step->relid = fkey->confrelid;
+	step->nkeys = fkey->nkeys;
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "SELECT %s FROM %s%s t WHERE ", select,
+					 get_rel_relkind(step->relid) == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
+					 dg_relation_name(step->relid));
 	for (int i = 0; i < fkey->nkeys; i++)
 	{
-		char	   *parent = psprintf("t%d.%s", n,
-									  quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false)));
-		char	   *child = n == 1 ? psprintf("$%d", i + 1) :
-			psprintf("t%d.%s", n - 1,
-					 quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false)));
+		char	   *column = psprintf("t.%s", quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false)));
 
+		step->keys[i] = fkey->conkey[i];
+		step->key_types[i] = column_type(fkey->conrelid, fkey->conkey[i]);
 		if (i > 0)
-			appendStringInfoString(buf, " AND ");
-		dg_guard_append_clause(buf, parent, column_type(fkey->confrelid, fkey->confkey[i]),
-							   fkey->conpfeqop[i], child,
-							   column_type(fkey->conrelid, fkey->conkey[i]));
+			appendStringInfoString(&buf, " AND ");
+		dg_guard_append_clause(&buf, column, column_type(fkey->confrelid, fkey->confkey[i]),
+							   fkey->conpfeqop[i], psprintf("$%d", i + 1), step->key_types[i]);
 	}
+	step->sql = buf.data;
 }
 
 /*
- * The query that finds the tenant of a row of rel, which is the enrolled table
- * or a partition of it. Its parameters are the row's columns keys[] of
- * key_types[], INDEX_MAX_KEYS at most. Palloc'd.
+ * "t.a, t.b": the columns of a foreign key.
  */
-char *
-dg_guard_path_query(Relation rel, List *path, int *nkeys, AttrNumber *keys, Oid *key_types)
+static char *
+key_columns(ForeignKeyCacheInfo *fkey)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < fkey->nkeys; i++)
+		appendStringInfo(&buf, "%st.%s", i > 0 ? ", " : "",
+						 quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false)));
+	return buf.data;
+}
+
+/*
+ * How to find the tenant of a row of rel, which is the enrolled table or a
+ * partition of it: a query for each table on the way. The parameters of each are
+ * columns keys[] of the row before it, of key_types[]; the last query's result
+ * is the tenant. Each is about one table, so that it can run as its owner.
+ * Palloc'd; sets *nsteps.
+ */
+DgPathStep *
+dg_guard_path_steps(Relation rel, List *path, int *nsteps)
 {
 	Oid			relid = RelationGetRelid(rel);
 	Oid			root = dg_guard_lookup(relid)->root;
-	StringInfoData from;
-	StringInfoData where;
+	DgPathStep *steps = palloc0(sizeof(DgPathStep) * list_length(path));
+	List	   *fkeys = NIL;
 	const char *column;
 	ListCell   *lc;
 
-	initStringInfo(&from);
-	initStringInfo(&where);
 	foreach(lc, path)
 	{
-		int			n = foreach_current_index(lc) + 1;
-		ForeignKeyCacheInfo *fkey = foreign_key_named(relid, lfirst(lc), n == 1 ? root : relid);
+		ForeignKeyCacheInfo *fkey = foreign_key_named(relid, lfirst(lc), fkeys == NIL ? root : relid);
 
 		if (fkey == NULL)
 			ereport(ERROR,
@@ -429,23 +450,9 @@ dg_guard_path_query(Relation rel, List *path, int *nkeys, AttrNumber *keys, Oid 
 							   RelationGetRelationName(rel)),
 					 errhint("Call deletion_guard.guard_table(%s, tenant_path => ...) with the present path.",
 							 quote_literal_cstr(dg_relation_name(root)))));
-		if (n == 1)
-		{
-			*nkeys = fkey->nkeys;
-			for (int i = 0; i < fkey->nkeys; i++)
-			{
-				keys[i] = fkey->conkey[i];
-				key_types[i] = column_type(relid, fkey->conkey[i]);
-			}
-		}
-		appendStringInfo(&from, "%s%s t%d", n > 1 ? ", " : "",
-						 dg_relation_name(fkey->confrelid), n);
-		if (n > 1)
-			appendStringInfoString(&where, " AND ");
-		append_condition(&where, fkey, n);
+		fkeys = lappend(fkeys, fkey);
 		relid = fkey->confrelid;
 	}
-
 	column = tenant_column_of(relid);
 	if (column == NULL)
 		ereport(ERROR,
@@ -453,6 +460,10 @@ dg_guard_path_query(Relation rel, List *path, int *nkeys, AttrNumber *keys, Oid 
 				 errmsg("cannot keep deleted rows of \"%s\": its tenant path ends at \"%s\", which knows no tenant",
 						RelationGetRelationName(rel), get_rel_name(relid)),
 				 errhint("Guard that table with a tenant column, or enrol this one anew.")));
-	return psprintf("SELECT t%d.%s FROM %s WHERE %s",
-					list_length(path), quote_identifier(column), from.data, where.data);
+	*nsteps = list_length(fkeys);
+	for (int i = 0; i < *nsteps; i++)
+		make_step(&steps[i], list_nth(fkeys, i),
+				  i + 1 < *nsteps ? key_columns(list_nth(fkeys, i + 1)) :
+				  psprintf("t.%s", quote_identifier(column)));
+	return steps;
 }

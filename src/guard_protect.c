@@ -18,13 +18,21 @@
 #include "guard.h"
 #include "bin.h"
 
+#include "access/sysattr.h"
+#include "access/table.h"
 #include "access/tableam.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_event_trigger.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "ledger.h"
@@ -87,27 +95,62 @@ is_plain_insert(const PlannedStmt *stmt)
 }
 
 /*
- * The catalogs that hold the guard triggers and what they need to fire, and
- * those by which the library finds the extension. A superuser may write
- * catalogs by hand; whatever else that breaks, not these.
+ * The catalogs that say what is guarded by what: the triggers, the functions
+ * behind them, which tables, columns and types there are and where they belong,
+ * and by which the library knows the extension. A superuser may write catalogs
+ * by hand; whatever else that breaks, not these.
  */
 static bool
-is_catalog_of_guard(Oid relid)
+is_catalog_of_guards(Oid relid)
 {
-	return relid == TriggerRelationId || relid == EventTriggerRelationId ||
-		relid == ProcedureRelationId || relid == RelationRelationId ||
-		relid == ExtensionRelationId || relid == NamespaceRelationId;
+	static const Oid catalogs[] = {
+		TriggerRelationId, EventTriggerRelationId, ProcedureRelationId, RelationRelationId,
+		NamespaceRelationId, ExtensionRelationId, AttributeRelationId, RewriteRelationId,
+		InheritsRelationId, ConstraintRelationId, OperatorRelationId, TypeRelationId,
+	};
+
+	for (int i = 0; i < lengthof(catalogs); i++)
+	{
+		if (relid == catalogs[i])
+			return true;
+	}
+	return false;
 }
 
 /*
- * Refuses to have such a catalog written, unless a superuser has said openly,
- * by deletion_guard.ddl or allow_system_table_mods, that he means it; where
- * protection is locked, that does not help.
+ * Does the plan only update the statistics in pg_class, as those do who try out
+ * what the planner would make of them?
+ */
+static bool
+updates_statistics(PlannedStmt *stmt, RangeTblEntry *rte)
+{
+	DgPermissions *permissions = dg_permissions(stmt, rte);
+	int			column = -1;
+
+	if (rte->relid != RelationRelationId || permissions == NULL ||
+		(permissions->requiredPerms & (ACL_INSERT | ACL_DELETE)) != 0 ||
+		bms_is_empty(permissions->updatedCols))
+		return false;
+	while ((column = bms_next_member(permissions->updatedCols, column)) >= 0)
+	{
+		int			attnum = column + FirstLowInvalidHeapAttributeNumber;
+
+		if (attnum != Anum_pg_class_reltuples && attnum != Anum_pg_class_relpages)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * With deletion_guard.ddl = allow, or with allow_system_table_mods where
+ * protection is not locked, somebody has said that he means it, and guarded
+ * tables are left to him; but not what is in the bin.
  */
 static void
 refuse_catalog(Oid relid)
 {
-	if (dg_ddl_allowed() || (allowSystemTableMods && !dg_locked) || creating_extension || !dg_installed())
+	if (creating_extension || !dg_installed() ||
+		((dg_ddl_allowed() || (allowSystemTableMods && !dg_locked)) && !dg_store_bin_has_rows()))
 		return;
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_GUARDED_OBJECT),
@@ -129,12 +172,12 @@ dg_protect_check_query(PlannedStmt *stmt)
 		return;
 	foreach(lc, stmt->resultRelations)
 	{
-		Oid			relid = rt_fetch(lfirst_int(lc), stmt->rtable)->relid;
+		RangeTblEntry *rte = rt_fetch(lfirst_int(lc), stmt->rtable);
 
-		if (dg_is_store(relid) && !is_plain_insert(stmt))
-			refuse_write(relid);
-		if (is_catalog_of_guard(relid))
-			refuse_catalog(relid);
+		if (dg_is_store(rte->relid) && !is_plain_insert(stmt))
+			refuse_write(rte->relid);
+		if (is_catalog_of_guards(rte->relid) && !updates_statistics(stmt, rte))
+			refuse_catalog(rte->relid);
 	}
 	foreach(lc, stmt->rowMarks)
 	{

@@ -5,7 +5,8 @@
  * A deletion is what one top-level statement removes, so rooms that keep
  * something for the length of a statement need to know when the next one
  * begins. The executor and utility hooks count how deep they are nested; each
- * entry from outside is a new statement with a new serial number.
+ * entry from outside is a new statement with a new serial number, unless it is
+ * for another of the queries that rules have made of the statement.
  *
  * The library may be loaded in the middle of a statement, at an unknown depth.
  * Until the client sends the next message, everything then counts as that one
@@ -25,8 +26,10 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "replication/logicalworker.h"
+#include "tcop/pquery.h"
+#include "utils/portal.h"
 
-static DgNesting nesting = {0, InvalidOid};
+static DgNesting nesting = {0, InvalidOid, NIL};
 static uint64 serial = 0;
 static TimestampTz loaded_during = 0;	/* start of the message that loaded us */
 static const void *top_query = NULL;	/* of the present serial, if it is a query */
@@ -39,11 +42,28 @@ dg_statement_init(void)
 }
 
 /*
- * A statement is about to begin at the present depth.
+ * Is this one of several queries that rules have made of one statement, and not
+ * the first of them?
+ */
+static bool
+continues_statement(const PlannedStmt *stmt)
+{
+	return stmt != NULL && ActivePortal != NULL && ActivePortal->stmts != NIL &&
+		linitial(ActivePortal->stmts) != stmt && list_member_ptr(ActivePortal->stmts, stmt);
+}
+
+/*
+ * A statement is about to begin at the present depth; or a query of the present
+ * one, if stmt says so.
  */
 void
-dg_statement_begin(void)
+dg_statement_begin(const PlannedStmt *stmt)
 {
+	if (nesting.depth == 0 && continues_statement(stmt))
+	{
+		top_query = NULL;
+		return;
+	}
 	if (nesting.depth > 0 || IsLogicalWorker() || GetCurrentStatementStartTimestamp() == loaded_during)
 		return;
 	loaded_during = 0;
@@ -61,7 +81,7 @@ dg_statement_run(const void *query)
 	if (nesting.depth > 0 || query == top_query)
 		return;
 	if (top_query != NULL)
-		dg_statement_begin();
+		dg_statement_begin(NULL);
 	top_query = query;
 }
 
@@ -94,6 +114,7 @@ dg_statement_enter(void)
 	DgNesting	saved = nesting;
 
 	nesting.depth++;
+	nesting.by_row = NIL;
 	return saved;
 }
 
@@ -105,6 +126,22 @@ void
 dg_statement_set_role(Oid role)
 {
 	nesting.role = role;
+}
+
+/*
+ * From here to dg_statement_leave() the triggers of a query fire in which the row
+ * triggers of these enrolled tables do the work.
+ */
+void
+dg_statement_set_by_row(List *roots)
+{
+	nesting.by_row = roots;
+}
+
+bool
+dg_statement_by_row(Oid root)
+{
+	return list_member_oid(nesting.by_row, root);
 }
 
 void

@@ -9,8 +9,9 @@
  * parse tree, or, where many commands lead to the same change, by
  * object_access_hook. Superusers are refused like anybody else.
  *
- * A bin table is an ordinary table, so that pg_dump keeps it: while it is
- * empty, as it is when pg_restore makes it, nearly everything is allowed.
+ * A bin table is an ordinary table, so that pg_dump keeps it: what pg_restore
+ * does to one that it has just made is allowed while it is empty, and so is
+ * dropping it. Nothing else is: the rows that come next would find it so.
  *
  * DROP EXTENSION is allowed once there is nothing left to lose: no guarded
  * table and nothing in the bin.
@@ -59,29 +60,35 @@ dg_store_has_rows(Oid relid)
 }
 
 /*
- * Is there anything that dropping the extension would lose?
+ * Does the bin hold any row, of any table?
  */
 bool
-dg_store_at_stake(void)
+dg_store_bin_has_rows(void)
 {
-	const DgObjects *objects = dg_objects();
-	Relation	rel;
-	SysScanDesc scan;
+	Relation	rel = table_open(RelationRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	bool		result = false;
 	HeapTuple	tuple;
-	bool		result = dg_store_has_rows(objects->guard);
 
-	rel = table_open(RelationRelationId, AccessShareLock);
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	while (!result && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
 
-		if (form->relnamespace == objects->bin_schema && form->relkind == RELKIND_RELATION)
+		if (form->relnamespace == dg_objects()->bin_schema && form->relkind == RELKIND_RELATION)
 			result = dg_store_has_rows(form->oid);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return result;
+}
+
+/*
+ * Is there anything that dropping the extension would lose?
+ */
+bool
+dg_store_at_stake(void)
+{
+	return dg_store_has_rows(dg_objects()->guard) || dg_store_bin_has_rows();
 }
 
 /* The transaction that has shown tokens for it, where those are needed. */
@@ -119,6 +126,28 @@ dg_store_refuse_drop(const char *what)
  * ----------------------------------------------------------------------
  */
 
+static bool
+is_our_event_trigger(Oid objid)
+{
+	return objid == get_event_trigger_oid("deletion_guard_ddl_start", true) ||
+		objid == get_event_trigger_oid("deletion_guard_ddl_end", true);
+}
+
+/*
+ * A function or an event trigger is about to be dropped. Ours are members of the
+ * extension, but membership is a row in a catalog.
+ */
+void
+dg_store_check_drop(Oid classid, Oid objid)
+{
+	bool		ours = classid == ProcedureRelationId ?
+		get_func_namespace(objid) == dg_objects()->schema : is_our_event_trigger(objid);
+
+	if (ours && (!dg_store_drop_allowed() || dg_store_at_stake()))
+		refuse(classid == ProcedureRelationId ? "drop function" : "drop event trigger",
+			   classid == ProcedureRelationId ? get_func_name(objid) : "deletion_guard_ddl");
+}
+
 /*
  * A function was created, replaced or altered; a new one is not in the cache
  * yet. An event trigger was altered.
@@ -133,13 +162,9 @@ dg_store_check_alter(Oid classid, Oid objid)
 	}
 	else if (classid == EventTriggerRelationId)
 	{
-		static const char *const ours[] = {"deletion_guard_ddl_start", "deletion_guard_ddl_end"};
-
-		for (int i = 0; i < lengthof(ours); i++)
-		{
-			if (objid == get_event_trigger_oid(ours[i], true))
-				refuse("change event trigger", ours[i]);
-		}
+		if (is_our_event_trigger(objid))
+			refuse("change event trigger", objid == get_event_trigger_oid("deletion_guard_ddl_end", true) ?
+				   "deletion_guard_ddl_end" : "deletion_guard_ddl_start");
 	}
 }
 
@@ -198,6 +223,24 @@ is_harmless(AlterTableCmd *cmd)
 	}
 }
 
+/*
+ * What pg_restore does to a table before it loads the rows.
+ */
+static bool
+is_restores(AlterTableCmd *cmd)
+{
+	switch (cmd->subtype)
+	{
+		case AT_ChangeOwner:
+		case AT_SetStorage:
+		case AT_SetOptions:
+		case AT_ReplicaIdentity:
+			return true;
+		default:
+			return false;
+	}
+}
+
 static void
 check_alter_table(AlterTableStmt *stmt)
 {
@@ -209,7 +252,7 @@ check_alter_table(AlterTableStmt *stmt)
 
 		/* a crash empties what is not logged, and an empty bin may be full by then */
 		if (!is_harmless(cmd))
-			check_store("alter", stmt->relation, cmd->subtype == AT_SetUnLogged);
+			check_store("alter", stmt->relation, !is_restores(cmd));
 		if (cmd->subtype == AT_AttachPartition || cmd->subtype == AT_DetachPartition)
 			check_store("attach", ((PartitionCmd *) cmd->def)->name, true);
 		/* a child's rows would appear as its parent's */
@@ -234,7 +277,7 @@ static bool
 is_protecting_trigger(CreateTrigStmt *stmt)
 {
 	return !stmt->replace && stmt->whenClause == NULL && !stmt->isconstraint &&
-		strncmp(stmt->trigname, DG_TRIGGER_PREFIX "protect", strlen(DG_TRIGGER_PREFIX "protect")) == 0 &&
+		strncmp(stmt->trigname, DG_TRIGGER_PROTECT, strlen(DG_TRIGGER_PROTECT)) == 0 &&
 		list_length(stmt->funcname) == 2 &&
 		strcmp(strVal(linitial(stmt->funcname)), "deletion_guard") == 0 &&
 		strcmp(strVal(lsecond(stmt->funcname)), "protect") == 0;
@@ -264,7 +307,7 @@ check_drop(DropStmt *stmt)
 			case OBJECT_RULE:
 			case OBJECT_POLICY:
 				/* the last name is the object's own */
-				check_store("alter", makeRangeVarFromNameList(list_truncate(list_copy(names), list_length(names) - 1)), false);
+				check_store("alter", makeRangeVarFromNameList(list_truncate(list_copy(names), list_length(names) - 1)), true);
 				break;
 			default:
 				break;
@@ -309,7 +352,7 @@ check_rename(RenameStmt *stmt)
 		check_store(stmt->renameType == OBJECT_COLUMN ? "rename a column of" :
 					stmt->renameType == OBJECT_TABCONSTRAINT ? "rename a constraint of" :
 					stmt->renameType == OBJECT_TRIGGER ? "rename a trigger of" : "rename",
-					stmt->relation, false);
+					stmt->relation, true);
 }
 
 static void

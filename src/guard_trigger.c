@@ -6,15 +6,19 @@
  *
  *	deletion_guard_capture		AFTER DELETE, statement, with the deleted rows
  *								as a transition table. Does all the work of
- *								ordinary sessions.
+ *								statements.
  *	deletion_guard_capture_row	AFTER DELETE, row. Set to REPLICA, it works
- *								where the first is silent: in logical
- *								replication's apply and under
- *								session_replication_role = replica.
- *	deletion_guard_truncate		BEFORE TRUNCATE, always.
+ *								where no statement runs: in logical
+ *								replication's apply.
+ *	deletion_guard_truncate		BEFORE TRUNCATE.
  *	deletion_guard_link			AFTER UPDATE, row, on tables with a foreign key
  *								ON DELETE SET NULL or SET DEFAULT: notes the
  *								links that such a key takes (bin_link.c).
+ *
+ * All but the second fire always: whether a trigger fires is decided for each
+ * row when it goes, and for the statement at its end, and in between a
+ * statement can change session_replication_role. Two triggers that take turns
+ * by that setting would leave the rows to each other.
  *
  * Partitions have triggers of their own, no clones of their root's: statement
  * triggers are not cloned, and a row trigger that is would keep a guarded table
@@ -153,7 +157,7 @@ dg_guard_create_triggers(Oid relid)
 					   "CREATE TRIGGER %s AFTER DELETE ON %s"
 					   " REFERENCING OLD TABLE AS deleted_rows FOR EACH STATEMENT"
 					   " EXECUTE FUNCTION deletion_guard.capture_statement()",
-					   TRIGGER_FIRES_ON_ORIGIN);
+					   TRIGGER_FIRES_ALWAYS);
 
 	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
 	{
@@ -166,7 +170,7 @@ dg_guard_create_triggers(Oid relid)
 						   "CREATE TRIGGER %s AFTER UPDATE ON %s"
 						   " FOR EACH ROW WHEN (deletion_guard.in_referential_action())"
 						   " EXECUTE FUNCTION deletion_guard.capture_link()",
-						   TRIGGER_FIRES_ON_ORIGIN);
+						   TRIGGER_FIRES_ALWAYS);
 	}
 
 	ensure_trigger(relid, DG_TRIGGER_TRUNCATE,
@@ -208,11 +212,9 @@ static const struct
 static char
 expected_state(Oid relid, const char *name)
 {
-	if (strcmp(name, DG_TRIGGER_TRUNCATE) == 0)
-		return TRIGGER_FIRES_ALWAYS;
-	if (strcmp(name, DG_TRIGGER_CAPTURE_ROW) == 0)
-		return needs_row_trigger(relid) ? TRIGGER_FIRES_ALWAYS : TRIGGER_FIRES_ON_REPLICA;
-	return TRIGGER_FIRES_ON_ORIGIN;
+	if (strcmp(name, DG_TRIGGER_CAPTURE_ROW) == 0 && !needs_row_trigger(relid))
+		return TRIGGER_FIRES_ON_REPLICA;
+	return TRIGGER_FIRES_ALWAYS;
 }
 
 /*

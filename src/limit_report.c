@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
@@ -90,8 +91,8 @@ may_read_names(const DgTenantTable *tenants)
 
 /*
  * The name in the tenant table as the deleting statement sees it, palloc'd, or
- * NULL. By now the row may be gone, and not be in the bin yet. concat() writes
- * a value as its type does, where a cast may be somebody's own.
+ * NULL. By now the row may be gone, and not be in the bin yet. format() uses the
+ * types' output functions, and not casts.
  */
 static char *
 name_before(const DgTenantTable *tenants, const char *tenant, MemoryContext context)
@@ -99,19 +100,20 @@ name_before(const DgTenantTable *tenants, const char *tenant, MemoryContext cont
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(tenant)};
 	char	   *name;
+	int			nestlevel;
 
 	if (!ActiveSnapshotSet())
 		return NULL;
-	dg_spi_query_as_owner(tenants->relid,
-						  psprintf("SELECT nullif(concat(t.%s), '') FROM %s t WHERE concat(t.%s) = $1",
-								   quote_identifier(NameStr(tenants->name_column)),
-								   dg_relation_name(tenants->relid),
-								   quote_identifier(NameStr(tenants->key_column))),
-						  1, types, values, GetActiveSnapshot());
-	if (SPI_processed == 0)
-		return NULL;
-	name = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	return name != NULL ? MemoryContextStrdup(context, name) : NULL;
+	nestlevel = dg_canonical_output_begin();
+	dg_spi_select_as_owner(tenants->relid,
+						   psprintf("SELECT format('%%s', t.%s) FROM %s t WHERE format('%%s', t.%s) = $1",
+									quote_identifier(NameStr(tenants->name_column)),
+									dg_relation_name(tenants->relid),
+									quote_identifier(NameStr(tenants->key_column))),
+						   1, types, values, NULL, GetActiveSnapshot(), 1);
+	name = SPI_processed > 0 ? SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1) : NULL;
+	AtEOXact_GUC(true, nestlevel);
+	return name != NULL && *name != '\0' ? MemoryContextStrdup(context, name) : NULL;
 }
 
 /*

@@ -26,6 +26,7 @@ _PG_init(void)
 	dg_guard_catalog_init();
 	dg_guard_hooks_init();
 	dg_deletion_init();
+	dg_parts_init();
 	dg_bin_shape_init();
 	dg_ledger_init();
 	dg_purge_log_init();

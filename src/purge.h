@@ -14,11 +14,14 @@
 
 #include "executor/tuptable.h"
 #include "nodes/pg_list.h"
+#include "storage/bufmgr.h"
 #include "utils/array.h"
+#include "utils/relcache.h"
 #include "utils/timestamp.h"
 
 /* purge_store.c */
 extern int	dg_purge_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const char *nulls);
+extern HeapTuple dg_purge_find(const char *table, int nkeys, const char *const *keys, TupleDesc *desc);
 extern char *dg_row_text(uint64 row, int column);
 extern int64 dg_row_int64(uint64 row, int column, bool *isnull);
 extern TimestampTz dg_row_time(uint64 row, int column, bool *isnull);
@@ -186,6 +189,10 @@ extern int64 dg_purge_of_row(DgPurgeSubtract *subtract, TupleTableSlot *slot);
 /* purge_log.c */
 extern void dg_purge_log_init(void);
 extern void dg_hide_tokens_in_activity(void);
+
+/* purge_scrub_page.c */
+extern bool dg_scrub_page(Relation rel, BlockNumber block, BufferAccessStrategy strategy,
+						  TransactionId oldest, int64 *kept);
 
 /* purge_certificate.c */
 extern Datum dg_certificate(int64 purge);

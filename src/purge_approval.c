@@ -117,11 +117,10 @@ dg_approval_verify(const char *token, int len, DgApproval *approval, DgRefusal *
 bool
 dg_approval_unused(const DgApproval *approval, DgRefusal *refusal)
 {
-	Oid			types[] = {TEXTOID, TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(approval->claims.kid), CStringGetTextDatum(approval->claims.jti)};
+	const char *keys[] = {approval->claims.kid, approval->claims.jti};
+	TupleDesc	desc;
 
-	if (dg_purge_select("SELECT 1 FROM ONLY deletion_guard.used_token WHERE authority = $1 AND jti = $2",
-						2, types, values, NULL) == 0)
+	if (dg_purge_find("used_token", lengthof(keys), keys, &desc) == NULL)
 		return true;
 	return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_USED, "token_used", HINT_SIGN_AGAIN,
 						  "the token of \"%s\" has been used before", approval->claims.kid);

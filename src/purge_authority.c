@@ -23,18 +23,24 @@
  */
 #include "purge.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/guc_tables.h"
 #include "utils/lsyscache.h"
 
 PG_FUNCTION_INFO_V1(dg_add_authority);
 PG_FUNCTION_INFO_V1(dg_retire_authority);
 PG_FUNCTION_INFO_V1(dg_set_approvals);
 PG_FUNCTION_INFO_V1(dg_key_fingerprint);
+
+#define Anum_authority_public_key	3
+#define Anum_authority_fingerprint	4
+#define Anum_authority_retired_at	7
 
 /* A public key as the registry keeps it. */
 typedef struct EnrolledKey
@@ -78,6 +84,17 @@ find_in_file(const char *name, DgRefusal *refusal)
 	return NULL;
 }
 
+static char *
+text_of(HeapTuple tuple, AttrNumber attnum, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, attnum, desc, &isnull);
+
+	if (isnull)
+		elog(ERROR, "unexpected null in column %d of a registry", attnum);
+	return TextDatumGetCString(value);
+}
+
 /*
  * Finds an authority, active or retired; NULL if there is none of that name,
  * with a refusal if nobody can tell. The caller is connected to SPI.
@@ -85,21 +102,20 @@ find_in_file(const char *name, DgRefusal *refusal)
 DgAuthority *
 dg_authority_find(const char *name, DgRefusal *refusal)
 {
-	Oid			types[] = {TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(name)};
 	DgAuthority *authority;
+	HeapTuple	tuple;
+	TupleDesc	desc;
 
 	if (dg_authorities_in_file())
 		return find_in_file(name, refusal);
-	if (dg_purge_select("SELECT name, public_key, fingerprint, retired_at IS NOT NULL"
-						" FROM ONLY deletion_guard.authority WHERE name = $1",
-						1, types, values, NULL) == 0)
+	tuple = dg_purge_find("authority", 1, &name, &desc);
+	if (tuple == NULL)
 		return NULL;
 	authority = palloc(sizeof(DgAuthority));
-	authority->name = dg_row_text(0, 1);
-	authority->public_key = dg_row_text(0, 2);
-	authority->fingerprint = dg_row_text(0, 3);
-	authority->retired = strcmp(dg_row_text(0, 4), "t") == 0;
+	authority->name = pstrdup(name);
+	authority->public_key = text_of(tuple, Anum_authority_public_key, desc);
+	authority->fingerprint = text_of(tuple, Anum_authority_fingerprint, desc);
+	authority->retired = !heap_attisnull(tuple, Anum_authority_retired_at, desc);
 	return authority;
 }
 
@@ -151,12 +167,24 @@ remembered_approvals(void)
 }
 
 /*
+ * What deletion_guard.approvals says: the session's value, or that of the
+ * configuration, which SET does not change, whichever is more.
+ */
+static int
+configured_approvals(void)
+{
+	struct config_generic *setting = dg_find_setting("deletion_guard.approvals");
+
+	return Max(dg_approvals, setting != NULL ? ((struct config_int *) setting)->reset_val : 1);
+}
+
+/*
  * How many distinct authorities a purge needs. The caller is connected to SPI.
  */
 int
 dg_approvals_required(void)
 {
-	return Max(dg_approvals, remembered_approvals());
+	return Max(configured_approvals(), remembered_approvals());
 }
 
 static void
@@ -178,8 +206,8 @@ remember_approvals(int approvals, List *tokens)
 void
 dg_approvals_raise(void)
 {
-	if (dg_approvals > remembered_approvals())
-		remember_approvals(dg_approvals, NIL);
+	if (configured_approvals() > remembered_approvals())
+		remember_approvals(configured_approvals(), NIL);
 }
 
 /*

@@ -34,10 +34,8 @@
 
 #include "access/genam.h"
 #include "access/heapam.h"
-#include "access/heapam_xlog.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "access/xloginsert.h"
 #include "catalog/heap.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_statistic.h"
@@ -50,7 +48,6 @@
 #include "parser/parser.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
-#include "storage/bufmgr.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/procarray.h"
@@ -186,118 +183,9 @@ dg_scrub(PG_FUNCTION_ARGS)
 }
 
 /* ----------------------------------------------------------------------
- * Pages
+ * Cleaning
  * ----------------------------------------------------------------------
  */
-
-static bool
-zero(char *page, int from, int to)
-{
-	bool		dirty = false;
-
-	for (int i = from; i < to && !dirty; i++)
-		dirty = page[i] != 0;
-	if (dirty)
-		memset(page + from, 0, to - from);
-	return dirty;
-}
-
-static int
-compare_offsets(const void *a, const void *b)
-{
-	return (int) *(const uint32 *) a - (int) *(const uint32 *) b;
-}
-
-/*
- * Overwrites whatever of a heap page is no item: the hole, and gaps between
- * items. Works on a copy. Returns whether anything was there.
- */
-static bool
-clean_page(char *page)
-{
-	PageHeader	header = (PageHeader) page;
-	OffsetNumber last = PageGetMaxOffsetNumber(page);
-	uint32		items[MaxHeapTuplesPerPage];	/* offset << 16 | length */
-	int			nitems = 0;
-	int			covered = header->pd_upper;
-	bool		dirty = zero(page, header->pd_lower, header->pd_upper);
-
-	for (OffsetNumber offnum = FirstOffsetNumber; offnum <= last && nitems < MaxHeapTuplesPerPage; offnum++)
-	{
-		ItemId		item = PageGetItemId(page, offnum);
-
-		if (ItemIdHasStorage(item))
-			items[nitems++] = ((uint32) ItemIdGetOffset(item) << 16) | MAXALIGN(ItemIdGetLength(item));
-	}
-	qsort(items, nitems, sizeof(uint32), compare_offsets);
-	for (int i = 0; i < nitems; i++)
-	{
-		dirty |= zero(page, covered, items[i] >> 16);
-		covered = Max(covered, (int) (items[i] >> 16) + (int) (items[i] & 0xFFFF));
-	}
-	return zero(page, covered, header->pd_special) || dirty;
-}
-
-/*
- * How many versions on the page are dead, or will be, and still there?
- */
-static int
-dead_versions(Relation rel, Buffer buffer, TransactionId oldest)
-{
-	Page		page = BufferGetPage(buffer);
-	int			dead = 0;
-
-	for (OffsetNumber offnum = FirstOffsetNumber; offnum <= PageGetMaxOffsetNumber(page); offnum++)
-	{
-		ItemId		item = PageGetItemId(page, offnum);
-		HeapTupleData tuple = {0};
-
-		if (!ItemIdIsNormal(item))
-			continue;
-		tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
-		tuple.t_len = ItemIdGetLength(item);
-		tuple.t_tableOid = RelationGetRelid(rel);
-		ItemPointerSet(&tuple.t_self, BufferGetBlockNumber(buffer), offnum);
-		switch (HeapTupleSatisfiesVacuum(&tuple, oldest, buffer))
-		{
-			case HEAPTUPLE_DEAD:
-			case HEAPTUPLE_RECENTLY_DEAD:
-				dead++;
-				break;
-			default:
-				break;
-		}
-	}
-	return dead;
-}
-
-static void
-clean_block(Relation rel, BlockNumber block, BufferAccessStrategy strategy, TransactionId oldest,
-			ScrubResult *result)
-{
-	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
-	PGAlignedBlock copy;
-	Page		page;
-
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	page = BufferGetPage(buffer);
-	if (!PageIsNew(page))
-	{
-		result->kept += dead_versions(rel, buffer, oldest);
-		memcpy(copy.data, page, BLCKSZ);
-		if (clean_page(copy.data))
-		{
-			START_CRIT_SECTION();
-			memcpy(page, copy.data, BLCKSZ);
-			MarkBufferDirty(buffer);
-			if (RelationNeedsWAL(rel))
-				log_newpage_buffer(buffer, true);
-			END_CRIT_SECTION();
-			result->cleaned++;
-		}
-	}
-	UnlockReleaseBuffer(buffer);
-}
 
 /*
  * Pauses when so much has been done that cost-based VACUUM would.
@@ -345,11 +233,12 @@ clean_slice(Oid relid, BlockNumber first, BlockNumber end, ScrubResult *result)
 
 		for (BlockNumber block = first; block < blocks; block++)
 		{
-			int64		cleaned = result->cleaned;
+			bool		dirty;
 
 			CHECK_FOR_INTERRUPTS();
-			clean_block(rel, block, strategy, oldest, result);
-			pace(VacuumCostPageMiss + (result->cleaned > cleaned ? VacuumCostPageDirty : 0));
+			dirty = dg_scrub_page(rel, block, strategy, oldest, &result->kept);
+			result->cleaned += dirty;
+			pace(VacuumCostPageMiss + (dirty ? VacuumCostPageDirty : 0));
 		}
 	}
 	FreeAccessStrategy(strategy);

@@ -11,6 +11,9 @@
  */
 #include "purge.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
@@ -19,8 +22,10 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(dg_audience);
@@ -52,6 +57,45 @@ dg_purge_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const 
 	if (ret != SPI_OK_SELECT)
 		elog(ERROR, "internal query failed: %s: %s", SPI_result_code_string(ret), sql);
 	return (int) SPI_processed;
+}
+
+/*
+ * Finds a row of one of the extension's tables by the texts of its primary key;
+ * NULL if there is none. As dg_purge_select(), in a fraction of the time: for
+ * what each token is looked up in. The tuple and its descriptor are palloc'd.
+ */
+HeapTuple
+dg_purge_find(const char *table, int nkeys, const char *const *keys, TupleDesc *desc)
+{
+	Oid			schema = dg_objects()->schema;
+	Oid			relid = get_relname_relid(table, schema);
+	Oid			indexid = get_relname_relid(psprintf("%s_pkey", table), schema);
+	ScanKeyData scankeys[2];
+	Relation	rel;
+	Snapshot	snapshot;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (!OidIsValid(relid) || !OidIsValid(indexid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table deletion_guard.%s or its index is missing", table)));
+	Assert(nkeys <= lengthof(scankeys));
+	for (int i = 0; i < nkeys; i++)
+		ScanKeyInit(&scankeys[i], i + 1, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(keys[i]));
+	rel = table_open(relid, AccessShareLock);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = systable_beginscan(rel, indexid, true, snapshot, nkeys, scankeys);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		tuple = heap_copytuple(tuple);
+		*desc = CreateTupleDescCopy(RelationGetDescr(rel));
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return tuple;
 }
 
 /*
@@ -187,13 +231,15 @@ dg_required_text(FunctionCallInfo fcinfo, int arg, const char *name)
 }
 
 /*
- * What the claim "aud" of a token for this database must say; palloc'd.
+ * What the claim "aud" of a token for this database must say; palloc'd. The OID
+ * tells the database from a copy (CREATE DATABASE ... TEMPLATE) that has been
+ * given its name since, in which its used tokens may be unused.
  */
 char *
 dg_audience_text(void)
 {
-	return psprintf("deletion_guard:" UINT64_FORMAT ":%s", GetSystemIdentifier(),
-					get_database_name(MyDatabaseId));
+	return psprintf("deletion_guard:" UINT64_FORMAT ":%u:%s", GetSystemIdentifier(),
+					MyDatabaseId, get_database_name(MyDatabaseId));
 }
 
 /*

@@ -8,7 +8,7 @@
  * column, or none is set, every tenant's name is "".
  *
  * The key is compared as its type compares, so that an index serves, and then
- * as text: '007' is not the key 7.
+ * byte by byte as text: '007' is not the key 7, whatever collation it has.
  */
 #include "purge.h"
 #include "bin.h"
@@ -18,7 +18,10 @@
 #include "catalog/pg_type.h"
 #include "guard.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
@@ -58,15 +61,19 @@ find_live(const DgTenantTable *tenants, const char *tenant, char **name)
 	Oid			relid = tenants->relid;
 	Oid			types[] = {getBaseType(get_atttype(relid, get_attnum(relid, key))), TEXTOID};
 	Datum		values[] = {(Datum) 0, CStringGetTextDatum(tenant)};
+	int			nestlevel;
 	int			found;
 
-	if (!dg_tenant_read_key(types[0], tenant, &values[0]))
+	if (!dg_tenant_read_key(relid, types[0], tenant, &values[0]))
 		return false;
-	found = dg_purge_select(psprintf("SELECT format('%%s', %s) FROM %s t"
-									 " WHERE %sformat('%%s', t.%s) = $2 LIMIT 2",
-									 name_column, dg_relation_name(relid),
-									 key_condition(types[0], key), quote_identifier(key)),
-							2, types, values, NULL);
+	nestlevel = dg_canonical_output_begin();
+	dg_spi_select_as_owner(relid,
+						   psprintf("SELECT format('%%s', %s) FROM %s t WHERE %sformat('%%s', t.%s) COLLATE \"C\" = $2",
+									name_column, dg_relation_name(relid),
+									key_condition(types[0], key), quote_identifier(key)),
+						   2, types, values, NULL, GetLatestSnapshot(), 2);
+	AtEOXact_GUC(true, nestlevel);
+	found = (int) SPI_processed;
 	if (found > 1)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_TENANT_MISMATCH),

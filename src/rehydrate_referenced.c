@@ -278,8 +278,7 @@ find_missing(DgReferences *references, Reference *reference)
 		types[i] = TEXTARRAYOID;
 		values[i] = text_array(reference->pending, i);
 	}
-	dg_spi_query_as_owner(reference->fkey->confrelid, missing_query(reference->fkey), n, types, values,
-						  InvalidSnapshot);
+	dg_spi_execute_as_owner(reference->fkey->confrelid, missing_query(reference->fkey), n, types, values);
 	missing = SPI_processed > 0;
 	if (missing)
 	{

@@ -363,7 +363,7 @@ some_tenant_is_live(DgRestore *call)
 	dg_finder_live_query(dg_finder_get(&call->plan->finders, tenant_table, NIL, call->plan->tenants),
 						 &call->plan->finders, call->plan->tenants, "1", &query);
 	SPI_connect();
-	dg_spi_execute(psprintf("%s LIMIT 1", query.sql), 1, &query.type, &query.tenants, NULL);
+	dg_spi_execute_as_owner(tenant_table, psprintf("%s LIMIT 1", query.sql), 1, &query.type, &query.tenants);
 	found = SPI_processed > 0;
 	SPI_finish();
 	return found;
@@ -396,6 +396,12 @@ restore_hopefully(DgRestore *call)
 	return false;
 }
 
+static void
+expect_conflicts(void *call)
+{
+	restore(call, false);
+}
+
 /*
  * Restores all that the plan wants, or fails. Whoever wants something done
  * about conflicts expects some; in a schema of its own there are none.
@@ -407,7 +413,7 @@ dg_restore_run(DgRestore *call)
 		restore(call, true);
 	else if (call->on_conflict != DG_ON_CONFLICT_ERROR || some_tenant_is_live(call) ||
 			 !restore_hopefully(call))
-		restore(call, false);
+		dg_parts_during(expect_conflicts, call);
 }
 
 static void

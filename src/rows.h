@@ -11,6 +11,7 @@
 #include "executor/executor.h"
 #include "nodes/execnodes.h"
 #include "utils/relcache.h"
+#include "utils/tuplestore.h"
 
 /* What to do with a row whose key a different live row has. */
 typedef enum DgOnConflict
@@ -90,6 +91,17 @@ extern void dg_rows_pending_reset(DgRowsPending *pending);
 extern void dg_rows_require_update(Relation rel);
 extern bool dg_rows_same_keys(Relation rel, TupleTableSlot *a, TupleTableSlot *b);
 extern void dg_rows_update(ResultRelInfo *rri, EState *estate, ItemPointer tid, TupleTableSlot *slot);
+
+/* rows_keyset.c */
+typedef struct DgKeySet DgKeySet;
+
+extern DgKeySet *dg_keyset_make(MemoryContext parent, Relation rel, int nkeys, const AttrNumber *attnums);
+extern int	dg_keyset_read(DgKeySet *set, TupleTableSlot *slot);
+extern bool dg_keyset_add(DgKeySet *set);
+extern bool dg_keyset_is_full(DgKeySet *set);
+extern void dg_keyset_store(DgKeySet *set, DgKeySet *except, TupleTableSlot *slot,
+							Tuplestorestate **store);
+extern void dg_keyset_forget(DgKeySet *set);
 
 /* rows_fkey.c */
 typedef struct DgRowsForeignKeys DgRowsForeignKeys;

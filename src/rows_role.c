@@ -8,6 +8,9 @@
  * has not chosen to run their code; so then it runs as the table's owner, in a
  * security-restricted operation, as it does when a superuser runs REINDEX.
  *
+ * What the server's own triggers evaluate at the end is not covered: the
+ * expressions of a deferrable exclusion constraint.
+ *
  * Privileges are still the caller's: they are checked when the table is
  * opened. A role that is not a superuser runs the code itself, as for INSERT.
  *

@@ -113,18 +113,47 @@ dg_spi_execute(const char *sql, int nargs, Oid *argtypes, Datum *values, const c
 	return ret;
 }
 
+/* What is run as a table's owner: sql, or a plan that was made of it. */
+typedef struct OwnerQuery
+{
+	const char *sql;
+	int			nargs;
+	Oid		   *argtypes;
+	Datum	   *values;
+	SPIPlanPtr *plan;			/* NULL: none is kept */
+	Snapshot	snapshot;		/* InvalidSnapshot: a new one, and rows may be locked */
+	long		count;
+} OwnerQuery;
+
+static int
+run_query(OwnerQuery *query)
+{
+	SPIPlanPtr	plan;
+
+	if (query->snapshot == InvalidSnapshot)
+		return SPI_execute_with_args(query->sql, query->nargs, query->argtypes, query->values,
+									 NULL, false, query->count);
+	plan = query->plan != NULL ? *query->plan : NULL;
+	if (plan == NULL)
+		plan = SPI_prepare(query->sql, query->nargs, query->argtypes);
+	if (plan == NULL)
+		return SPI_result;
+	if (query->plan != NULL)
+		*query->plan = plan;
+	return SPI_execute_snapshot(plan, query->values, NULL, query->snapshot, InvalidSnapshot,
+								true, false, query->count);
+}
+
 /*
- * Runs one statement that only looks at one table (and, for UPDATE's sake,
- * locks its rows) as that table's owner, as foreign keys do: whoever owns the
- * table decides which code runs for its types (casts, domains' checks), and
- * that must neither have the extension's rights nor pass for the extension.
- * With a snapshot, the statement sees exactly that and must not write; with
- * InvalidSnapshot it is a statement like any other. The caller is connected to
- * SPI.
+ * Runs a query as the owner of the one table that it is about, as foreign keys
+ * do. Whoever owns a table decides which code runs when it is read: casts,
+ * domains' checks, foreign tables among its children, and functions in indexes
+ * and constraints, which the planner evaluates where their arguments are
+ * constant. That must neither have the extension's rights nor pass for the
+ * extension.
  */
-void
-dg_spi_query_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes, Datum *values,
-					  Snapshot snapshot)
+static void
+run_as_owner(Oid relid, OwnerQuery *query)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	Oid			owner;
@@ -148,11 +177,7 @@ dg_spi_query_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes, Datu
 	acting_depth = 0;
 	PG_TRY();
 	{
-		SPIPlanPtr	plan = SPI_prepare(sql, nargs, argtypes);
-
-		ret = plan == NULL ? SPI_result :
-			SPI_execute_snapshot(plan, values, NULL, snapshot, InvalidSnapshot,
-								 snapshot != InvalidSnapshot, true, 0);
+		ret = run_query(query);
 	}
 	PG_FINALLY();
 	{
@@ -163,13 +188,33 @@ dg_spi_query_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes, Datu
 	AtEOXact_GUC(true, nestlevel);
 	SetUserIdAndSecContext(save_userid, save_sec_context);
 	if (ret < 0)
-		elog(ERROR, "internal statement failed: %s: %s", SPI_result_code_string(ret), sql);
+		elog(ERROR, "internal statement failed: %s: %s", SPI_result_code_string(ret), query->sql);
 }
 
+/*
+ * Runs one statement that only looks at one table (and, for UPDATE's sake,
+ * locks its rows) as that table's owner. The caller is connected to SPI.
+ */
 void
-dg_spi_execute_as_owner(Oid relid, const char *sql)
+dg_spi_execute_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes, Datum *values)
 {
-	dg_spi_query_as_owner(relid, sql, 0, NULL, NULL, InvalidSnapshot);
+	OwnerQuery	query = {sql, nargs, argtypes, values};
+
+	run_as_owner(relid, &query);
+}
+
+/*
+ * The same for a SELECT that sees what a snapshot does and ends after a number
+ * of rows (0: all). *plan, if there is such a place, keeps the plan from call to
+ * call, for as long as SPI stays connected or, after SPI_keepplan(), longer.
+ */
+void
+dg_spi_select_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes, Datum *values,
+					   SPIPlanPtr *plan, Snapshot snapshot, long count)
+{
+	OwnerQuery	query = {sql, nargs, argtypes, values, plan, snapshot, count};
+
+	run_as_owner(relid, &query);
 }
 
 /*

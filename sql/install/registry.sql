@@ -105,6 +105,7 @@ CREATE TABLE deletion_guard.deletion_link
 	relation_name text							-- of a table that was dropped since
 );
 CREATE INDEX deletion_link_deletion_idx ON deletion_guard.deletion_link (deletion_id);
+-- Not a partial index: rows are inserted into every index without asking its condition.
 CREATE INDEX deletion_link_waiting_idx ON deletion_guard.deletion_link (relation, waiting_since);
 
 -- Rows of the tenant table that were deleted, for the ceiling on them. A row

@@ -110,7 +110,7 @@ CREATE VIEW deletion_guard.rehydration_progress AS
 	WHERE p.param12 = x'6467726568796400'::bigint;
 GRANT SELECT ON deletion_guard.rehydration_progress TO PUBLIC;
 COMMENT ON VIEW deletion_guard.rehydration_progress IS
-	'rehydrations that are running: what they do, the table being read, and how far they have come';
+	'rehydrations that are running: what they do, the table being read, and how far they have come. With client_min_messages = debug1 a caller gets a line for each table that has been read';
 
 CREATE FUNCTION deletion_guard.rehydrate_once(run text, tenants text[], archive text,
 		relations regclass[] = NULL, on_conflict text = 'error', with_referenced boolean = false,

@@ -297,7 +297,7 @@ AS $$
 		FROM member m JOIN pg_class c ON c.oid = m.relation
 		WHERE c.relkind <> 'f'),
 	wanted AS (
-		SELECT relation, 'deletion_guard_capture' AS name, 'capture_statement' AS function, 'O' AS mode
+		SELECT relation, 'deletion_guard_capture' AS name, 'capture_statement' AS function, 'A' AS mode
 		FROM guarded WHERE NOT by_row
 		UNION ALL
 		SELECT relation, 'deletion_guard_capture_row', 'capture_row', CASE WHEN by_row THEN 'A' ELSE 'R' END
@@ -305,7 +305,7 @@ AS $$
 		UNION ALL
 		SELECT relation, 'deletion_guard_truncate', 'capture_truncate', 'A' FROM guarded
 		UNION ALL
-		SELECT g.relation, 'deletion_guard_link', 'capture_link', 'O' FROM guarded g
+		SELECT g.relation, 'deletion_guard_link', 'capture_link', 'A' FROM guarded g
 		WHERE g.relkind <> 'p' AND EXISTS (SELECT FROM pg_constraint k
 			WHERE k.conrelid = g.relation AND k.contype = 'f' AND k.confdeltype IN ('n', 'd'))),
 	-- children have their parents' columns, and so what the foreign keys say of them

@@ -4,8 +4,9 @@ fresh empty
 guard "SELECT 1"
 "$SIGN" keygen "$WORK/bench" >/dev/null
 sql -v key="$(cat "$WORK/bench.pub")" >/dev/null <<<"SELECT deletion_guard.add_authority('bench', :'key')"
-system=$(sql -c 'SELECT system_identifier FROM pg_control_system()')
-token=$("$SIGN" sign --yes --key "$WORK/bench.key" --kid bench <<<"{\"act\": \"annul_purge\", \"aud\": \"$system/bench\", \"purge\": 1, \"reason\": \"benchmark\"}")
+audience=$(sql -c 'SELECT deletion_guard.audience()')
+token=$("$SIGN" sign --yes --key "$WORK/bench.key" --kid bench <<<"{\"act\": \"annul_purge\", \"aud\": \"$audience\", \"purge\": 1, \"reason\": \"benchmark\"}")
+[ "$(sql -c "SELECT ok FROM deletion_guard.check_token('$token')")" = t ]
 
 run_check()
 {

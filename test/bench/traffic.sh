@@ -13,13 +13,14 @@ fresh saas
 sql -c 'DELETE FROM site WHERE id % 5 IN (1, 2)' -c 'VACUUM ANALYZE'
 guard_saas
 
-# percentile: of the transactions logged, in milliseconds; their turn waited for does not count.
+# percentile NAME: of the transactions logged, in milliseconds; their turn waited for does not count.
+# The longest of each NAME goes to a file.
 percentile()
 {
 	cat "$WORK"/traffic_log.* | awk '{ print ($3 - $7) / 1000 }' | sort -g > "$WORK/latencies"
 	rm "$WORK"/traffic_log.*
 	awk '{ v[NR] = $1 } END { print v[int((NR * 99 + 99) / 100)] }' "$WORK/latencies"
-	awk 'END { print $1 }' "$WORK/latencies" >> "$WORK/longest"
+	tail -1 "$WORK/latencies" >> "$WORK/longest.$1"
 }
 
 load()
@@ -31,7 +32,7 @@ load()
 run_alone()
 {
 	load 10
-	percentile
+	percentile alone
 }
 
 run_during()
@@ -42,10 +43,10 @@ run_during()
 		load 2
 	done
 	wait $rescue
-	percentile
+	percentile during
 	sql -c 'DELETE FROM site WHERE id % 5 IN (1, 2)' -c 'VACUUM ANALYZE'
 }
 
-ROUNDS=1 rounds alone during
+rounds alone during
 report "other tenants' p99 in a rehydrate" "without it" "$(median alone)" "$(median during)" "<= 2.0" ms
-report "their longest wait" "1 s" 1000 "$(tail -1 "$WORK/longest")" "<= 1.0" ms
+report "their longest wait" "1 s" 1000 "$(sort -g "$WORK/longest.during" | tail -1)" "<= 1.0" ms

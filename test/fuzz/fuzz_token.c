@@ -10,6 +10,7 @@
  *		'H'		a header, likewise
  *		'J'		JSON
  *		'K'		a public key, PEM or JWK
+ *		'A'		a file of authorities
  *
  * Beyond what the sanitizers find, this stops where an invariant of token.h
  * does not hold.  Build with clang -fsanitize=fuzzer,address,undefined.
@@ -188,6 +189,34 @@ fuzz_key(const char *text, size_t len)
 	dg_token_key_free(again);
 }
 
+/*
+ * Names and keys that were accepted are good, and each is there once.
+ */
+static void
+fuzz_authorities(const char *text, size_t len)
+{
+	DgTokenAuthorities *authorities;
+	DgTokenStatus status = dg_token_authorities_parse(text, len, &authorities, NULL);
+	int			i;
+	int			j;
+
+	MUST((status == DG_TOKEN_OK) == (authorities != NULL));
+	MUST(status != DG_TOKEN_NO_MEMORY && status != DG_TOKEN_CRYPTO);
+	if (authorities == NULL)
+		return;
+	MUST(authorities->count >= 0 && authorities->count <= DG_TOKEN_MAX_AUTHORITIES);
+	for (i = 0; i < authorities->count; i++)
+	{
+		const DgTokenAuthority *one = &authorities->items[i];
+
+		MUST(TERMINATED(one->name) && dg_token_name_is_valid(one->name, strlen(one->name)));
+		for (j = 0; j < i; j++)
+			MUST(strcmp(one->name, authorities->items[j].name) != 0 &&
+				 strcmp(dg_token_key_fingerprint(one->key), dg_token_key_fingerprint(authorities->items[j].key)) != 0);
+	}
+	dg_token_authorities_free(authorities);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -224,6 +253,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		fuzz_json(text, len);
 	else if (data[0] == 'K')
 		fuzz_key(text, len);
+	else if (data[0] == 'A')
+		fuzz_authorities(text, len);
 	MUST(ERR_peek_error() == 0);
 	free(text);
 	return 0;

@@ -578,7 +578,7 @@ sub script
 
 # Refusals that random statements may well run into: constraints, and what
 # PostgreSQL itself does not do. Anything else is a bug.
-my $expected = qr/^(23\w{3}|42701|0A000|428C9|25P02|22003|42P16|42P17|42830|42703|42P01|54000)$/;
+my $expected = qr/^(23\w{3}|42701|0A000|428C9|25P02|22003|42P16|42P17|42830|42703|42P01|54000|55006)$/;
 
 my $node = PostgreSQL::Test::Cluster->new('property');
 $node->init;

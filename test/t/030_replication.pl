@@ -7,7 +7,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $conf = "fsync = off\nautovacuum = off\nwal_level = logical\nmax_prepared_transactions = 5\n";
+my $conf = "fsync = off\nautovacuum = off\nwal_level = logical\nmax_prepared_transactions = 5\nlogical_decoding_work_mem = 64kB\n";
 my $publisher = PostgreSQL::Test::Cluster->new('publisher');
 $publisher->init(allows_streaming => 'logical');
 $publisher->append_conf('postgresql.conf', $conf);
@@ -138,6 +138,59 @@ is($subscriber->safe_psql('postgres', $content), $original, 'the subscriber unde
 is($subscriber->safe_psql('postgres', 'SELECT count(*) FROM deletion_guard.deletion WHERE rows IS NULL'), 0,
 	'no deletion without rows');
 is($publisher->safe_psql('postgres', 'SELECT count(*) FROM issue'), 0, 'without the publisher');
+
+# What is applied comes row by row. Still a deletion has one part for each
+# tenant, whichever way the transaction comes.
+$_->safe_psql('postgres', 'CREATE TABLE many (id int PRIMARY KEY, tenant_id int, body text)') for $publisher, $subscriber;
+$subscriber->safe_psql('postgres', "SELECT deletion_guard.guard_table('many', 'tenant_id')");
+$publisher->safe_psql('postgres', <<'SQL');
+INSERT INTO many SELECT i, i % 3, 'row ' || i FROM generate_series(1, 6000) i;
+CREATE PUBLICATION many FOR TABLE many;
+SQL
+$subscriber->safe_psql('postgres', "CREATE SUBSCRIPTION many CONNECTION '" . $publisher->connstr .
+	" dbname=postgres' PUBLICATION many WITH (streaming = on, two_phase = on)");
+$subscriber->wait_for_subscription_sync($publisher, 'many');
+$publisher->poll_query_until('postgres', "SELECT two_phase FROM pg_replication_slots WHERE slot_name = 'many'")
+	or die 'no two-phase commit';
+
+sub one_part_each
+{
+	my ($name, $rows, $statements) = @_;
+
+	$publisher->safe_psql('postgres', $statements);
+	$publisher->wait_for_catchup('many');
+	is($subscriber->safe_psql('postgres', <<'SQL'), "0|1|$rows\n1|1|$rows\n2|1|$rows", "$name: one part for each tenant");
+SELECT tenant, count(*), sum(rows) FROM deletion_guard.deletion_part
+WHERE deletion_id = (SELECT max(id) FROM deletion_guard.deletion) GROUP BY 1 ORDER BY 1
+SQL
+	my $ids = 'SELECT count(*), sum(id) FROM many';
+	is($subscriber->safe_psql('postgres', $ids), $publisher->safe_psql('postgres', $ids), "$name: same rows");
+	return;
+}
+
+one_part_each('small transaction', 10, 'DELETE FROM many WHERE id <= 30');
+one_part_each('streamed transaction with savepoints', 990, <<'SQL');
+BEGIN;
+DELETE FROM many WHERE id <= 2000;
+SAVEPOINT kept;
+DELETE FROM many WHERE id <= 3000;
+RELEASE kept;
+SAVEPOINT undone;
+DELETE FROM many;
+ROLLBACK TO undone;
+COMMIT;
+SQL
+one_part_each('prepared transaction', 100, <<'SQL');
+BEGIN;
+DELETE FROM many WHERE id <= 3300;
+PREPARE TRANSACTION 'many';
+COMMIT PREPARED 'many';
+SQL
+$subscriber->safe_psql('postgres',
+	'SELECT deletion_guard.undelete(deletion_id) FROM (SELECT DISTINCT deletion_id FROM deletion_guard.deletion_detail'
+	  . " WHERE relation = 'many'::regclass) d");
+is($subscriber->safe_psql('postgres', 'SELECT count(*), sum(id) FROM many'), '6000|18003000', 'and all of them come back');
+$subscriber->safe_psql('postgres', 'DROP SUBSCRIPTION many');
 
 # --- session_replication_role ----------------------------------------------
 

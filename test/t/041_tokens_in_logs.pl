@@ -84,6 +84,8 @@ my $logs = '';
 $logs .= slurp_file($_) for glob($node->data_dir . '/log/*');
 like($logs, qr/<token>/, 'tokens were replaced');
 like($logs, qr/deletion_guard refused purge: bad_signature/, 'refusals are in the log');
+like($logs, qr/deletion_guard begins purge 1 of 13 rows for request 1/, 'so is that a purge begins');
+like($logs, qr/deletion_guard ends purge 1: 13 rows are gone if this transaction commits/, 'and that it ends');
 unlike($logs, qr/\Q$header\E/, 'no header of a token');
 unlike($logs, qr/\Q$payload\E/, 'no payload');
 unlike($logs, qr/\Q$signature\E/, 'no signature');

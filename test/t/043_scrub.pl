@@ -135,5 +135,9 @@ $node->safe_psql('shop', 'SELECT count(*) FROM person');
 
 ($ret, $out, $err) = $node->psql('shop', 'CREATE ROLE regress_dg_nobody; GRANT EXECUTE ON FUNCTION deletion_guard.scrub TO regress_dg_nobody; SET ROLE regress_dg_nobody; SELECT deletion_guard.scrub()');
 like($err, qr/permission denied to scrub/, 'not for everybody');
+$node->append_conf('postgresql.conf', 'max_worker_processes = 0');
+$node->restart;
+($ret, $out, $err) = $node->psql('shop', 'SELECT deletion_guard.scrub()');
+like($err, qr/could not start a process to scrub/, 'no process to be had');
 $node->stop;
 done_testing();

@@ -98,6 +98,13 @@ is($node->safe_psql('tracker', "SELECT columns FROM deletion_guard.archive_conte
 is($node->safe_psql('tracker', "SELECT count(*) FROM deletion_guard.archive_contents('$bare') WHERE columns IS NULL"),
 	'8', 'or not');
 
+# Whoever wants to know is told of each table as it has been read.
+my ($stdout, $stderr);
+IPC::Run::run([ 'psql', '-XqAt', '-d', $node->connstr('tracker'), '-c', 'SET client_min_messages = debug1',
+		'-c', "SELECT count(*) FROM deletion_guard.rehydrate('2', '$columns', dry_run => true)" ], '>', \$stdout, '2>', \$stderr);
+like($stderr, qr/read table "issue" of the archive: 30 rows, of which 10 are wanted/, 'a line for a table');
+is(() = $stderr =~ /read table "/g, 5, 'one for each');
+
 # A database with the tables, but without the rows and without a past.
 my $archive = "$dir/custom";
 $node->safe_psql('postgres', 'CREATE DATABASE empty');

@@ -126,6 +126,29 @@ UNIT_TEST(other_acts)
 	CHECK_STR_EQ(dg_token_act_name((DgTokenAct) 100), "");
 }
 
+/* No tenant at all, not a blank one: the act says so, and the tables are named. */
+#define WITHOUT_TENANT(rest) \
+	"{\"act\":\"purge_without_tenant\"," COMMON ",\"request\":4,\"digest\":\"" DIGEST "\",\"rows\":3,\"reason\":\"x\"" rest "}"
+
+UNIT_TEST(purge_without_tenant)
+{
+	DgTokenClaims claims = accepted(WITHOUT_TENANT(",\"relations\":\"public.a, public.b\""));
+
+	CHECK_INT_EQ(claims.act, DG_TOKEN_ACT_PURGE_WITHOUT_TENANT);
+	CHECK_STR_EQ(claims.relations, "public.a, public.b");
+	CHECK_STR_EQ(claims.tenant, "");
+	CHECK_INT_EQ(claims.rows, 3);
+	CHECK_STR_EQ(dg_token_act_name(DG_TOKEN_ACT_PURGE_WITHOUT_TENANT), "purge_without_tenant");
+	CHECK_STR_EQ(reason_of(WITHOUT_TENANT("")), "claim_missing relations");
+	CHECK_STR_EQ(reason_of(WITHOUT_TENANT(",\"relations\":\"\"")), "claim_value relations");
+	CHECK_STR_EQ(reason_of(WITHOUT_TENANT(",\"relations\":null")), "claim_type relations");
+	CHECK_STR_EQ(reason_of(WITHOUT_TENANT(",\"relations\":[\"public.a\"]")), "claim_type relations");
+	CHECK_STR_EQ(reason_of(WITHOUT_TENANT(",\"relations\":\"a\",\"tenant\":\"17\"")), "claim_unknown tenant");
+	CHECK_STR_EQ(reason_of(WITHOUT_TENANT(",\"relations\":\"a\",\"tenant\":null")), "claim_type tenant");
+	CHECK_STR_EQ(reason_of(WITHOUT_TENANT(",\"relations\":\"a\",\"tenant_name\":\"\"")), "claim_unknown tenant_name");
+	CHECK_STR_EQ(reason_of("{\"act\":\"purge\"," COMMON "," PURGE_ONLY_CLAIMS ",\"relations\":\"a\"}"), "claim_unknown relations");
+}
+
 UNIT_TEST(acts_refused)
 {
 	CHECK_STR_EQ(reason_of("{}"), "claim_missing act");
@@ -454,6 +477,7 @@ main(void)
 
 	RUN(purge);
 	RUN(other_acts);
+	RUN(purge_without_tenant);
 	RUN(acts_refused);
 	RUN(each_claim);
 	RUN(extra_claims);

@@ -1,0 +1,423 @@
+/*
+ * bin_part.c
+ *		Parts: how many rows of which tenant a capture took from one table, and
+ *		where in the bin they are.
+ *
+ * A capture counts its rows into parts and writes these down when it ends.
+ *
+ * What a row trigger captures is one row, and a part for each would take more
+ * room than the rows. So such captures share their parts, which stay open until
+ * the query is through whose triggers they are. A worker of logical replication
+ * runs no queries; its parts stay open until the transaction ends. So it is with
+ * rows that are replaced by others, until all have been. The rows are in the bin
+ * at once, but like those of any statement that is still running they are not
+ * found before their part is written.
+ *
+ * Open parts belong to the subtransaction that captured their rows: they are
+ * dropped with it, and written by it or by the one that it has become part of.
+ */
+#include "bin.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "replication/logicalworker.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+typedef struct TenantType
+{
+	int16		len;
+	bool		byval;
+} TenantType;
+
+static inline uint32
+hash_tenant(const TenantType *type, Datum tenant)
+{
+	if (type->byval)
+		return murmurhash32((uint32) tenant ^ (uint32) ((uint64) tenant >> 32));
+	return datum_image_hash(tenant, false, type->len);
+}
+
+static inline bool
+same_tenant(const TenantType *type, Datum a, Datum b)
+{
+	return a == b || (!type->byval && datum_image_eq(a, b, false, type->len));
+}
+
+#define SH_PREFIX tenants
+#define SH_ELEMENT_TYPE DgPart
+#define SH_KEY_TYPE Datum
+#define SH_KEY tenant
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, a) a->hash
+#define SH_HASH_KEY(tb, key) hash_tenant(tb->private_data, key)
+#define SH_EQUAL(tb, a, b) same_tenant(tb->private_data, a, b)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+struct DgParts
+{
+	MemoryContext context;		/* of the parts */
+	int64		deletion;
+	int32		bin_id;
+	Oid			filenode;		/* of the bin table */
+	AttrNumber	name_attnum;	/* see DgCapture */
+	AttrNumber	contact_attnum;
+	TenantType	type;
+	tenants_hash *tenants;		/* NULL: the table has no tenant source */
+	DgPart	   *last;			/* of the row before; tenants rarely alternate */
+	DgPart		no_tenant;		/* rows whose tenant is null, or that have none */
+
+	/* of parts that are kept open */
+	bool		shared;
+	Oid			relid;			/* whose rows they are */
+	int			level;			/* of the query, see dg_parts_enter() */
+	SubTransactionId subid;
+	DgParts    *next;
+};
+
+static DgParts *open_parts = NULL;	/* of inner queries first */
+static int	level = 0;
+
+/* ----------------------------------------------------------------------
+ * Parts of one capture
+ * ----------------------------------------------------------------------
+ */
+
+static DgParts *
+create_parts(MemoryContext context, const DgCapture *plan, DgTenantResolver *resolver,
+			 int64 deletion, Oid filenode)
+{
+	DgParts    *parts = MemoryContextAllocZero(context, sizeof(DgParts));
+
+	parts->context = context;
+	parts->deletion = deletion;
+	parts->bin_id = plan->bin_id;
+	parts->filenode = filenode;
+	parts->name_attnum = plan->name_attnum;
+	parts->contact_attnum = plan->contact_attnum;
+	if (resolver != NULL)
+	{
+		dg_tenant_resolver_type(resolver, &parts->type.len, &parts->type.byval);
+		parts->tenants = tenants_create(context, 16, &parts->type);
+	}
+	return parts;
+}
+
+/*
+ * The parts of one capture; resolver is NULL for a table without tenants.
+ */
+DgParts *
+dg_parts_begin(const DgCapture *plan, DgTenantResolver *resolver, int64 deletion, Oid filenode)
+{
+	return create_parts(CurrentMemoryContext, plan, resolver, deletion, filenode);
+}
+
+static char *
+column_text(TupleTableSlot *slot, AttrNumber attnum)
+{
+	bool		isnull;
+	Datum		value;
+	Oid			output;
+	bool		varlena;
+
+	if (attnum == InvalidAttrNumber)
+		return NULL;
+	value = slot_getattr(slot, attnum, &isnull);
+	if (isnull)
+		return NULL;
+	getTypeOutputInfo(TupleDescAttr(slot->tts_tupleDescriptor, attnum - 1)->atttypid,
+					  &output, &varlena);
+	return OidOutputFunctionCall(output, value);
+}
+
+static void
+begin_part(DgParts *parts, DgPart *part, TupleTableSlot *slot)
+{
+	part->part = dg_deletion_next_part();
+	part->rows = 0;
+	part->text = NULL;
+	part->blocks = palloc0(sizeof(DgBlocks));
+	part->blocks->context = parts->context;
+	part->name = column_text(slot, parts->name_attnum);
+	part->contact = column_text(slot, parts->contact_attnum);
+}
+
+/*
+ * The part that a row belongs to, and whether it is a new one. Valid until the
+ * next call.
+ */
+DgPart *
+dg_parts_of_row(DgParts *parts, DgTenantResolver *resolver, TupleTableSlot *slot, bool *created)
+{
+	Datum		tenant = (Datum) 0;
+	bool		isnull = true;
+	bool		found;
+	DgPart	   *part;
+	MemoryContext old;
+
+	*created = false;
+	if (resolver != NULL)
+		tenant = dg_tenant_resolve(resolver, slot, &isnull);
+	if (!isnull && parts->last != NULL && same_tenant(&parts->type, parts->last->tenant, tenant))
+		return parts->last;
+	if (isnull && parts->no_tenant.part != 0)
+		return &parts->no_tenant;
+
+	old = MemoryContextSwitchTo(parts->context);
+	if (isnull)
+	{
+		part = &parts->no_tenant;
+		*created = true;
+		begin_part(parts, part, slot);
+	}
+	else
+	{
+		part = tenants_insert(parts->tenants, tenant, &found);
+		if (!found)
+		{
+			part->tenant = datumCopy(tenant, parts->type.byval, parts->type.len);
+			*created = true;
+			begin_part(parts, part, slot);
+			part->text = dg_tenant_text(resolver, tenant);
+		}
+		parts->last = part;
+	}
+	MemoryContextSwitchTo(old);
+	return part;
+}
+
+static int
+compare_parts(const void *a, const void *b)
+{
+	return (*(DgPart *const *) a)->part - (*(DgPart *const *) b)->part;
+}
+
+/*
+ * All parts, in the order they came; palloc'd.
+ */
+static DgPart **
+list_parts(DgParts *parts, int *n)
+{
+	int			members = parts->tenants != NULL ? parts->tenants->members : 0;
+	DgPart	  **list = palloc(sizeof(DgPart *) * (members + 1));
+	tenants_iterator it;
+
+	*n = 0;
+	if (parts->no_tenant.part != 0)
+		list[(*n)++] = &parts->no_tenant;
+	if (members > 0)
+	{
+		DgPart	   *part;
+
+		tenants_start_iterate(parts->tenants, &it);
+		while ((part = tenants_iterate(parts->tenants, &it)) != NULL)
+			list[(*n)++] = part;
+	}
+	qsort(list, *n, sizeof(DgPart *), compare_parts);
+	return list;
+}
+
+static void
+write_parts(DgParts *parts)
+{
+	int			n;
+	DgPart	  **list = list_parts(parts, &n);
+
+	for (int i = 0; i < n; i++)
+		dg_deletion_add_part(parts->deletion, list[i]->part, parts->bin_id, list[i]->text,
+							 list[i]->name, list[i]->contact, list[i]->rows,
+							 parts->filenode, dg_blocks_pack(list[i]->blocks));
+}
+
+static void
+add_to_total(DgTotal *total, DgParts *parts)
+{
+	int			n;
+	DgPart	  **list = list_parts(parts, &n);
+
+	for (int i = 0; i < n; i++)
+		dg_total_add(total, list[i]->text, list[i]->rows);
+}
+
+/*
+ * Ends a capture whose rows are all in the bin.
+ */
+void
+dg_parts_end(DgParts *parts)
+{
+	if (!parts->shared)
+		write_parts(parts);
+}
+
+/*
+ * Adds the rows and tenants of a capture that has not ended, but for those that
+ * dg_parts_add_open() adds.
+ */
+void
+dg_parts_add(DgTotal *total, DgParts *parts)
+{
+	if (!parts->shared)
+		add_to_total(total, parts);
+}
+
+/* ----------------------------------------------------------------------
+ * Parts that are kept open
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * The parts that a capture of one row of relid shares with others. Where it is
+ * not known when they would have to be written, it shares them with none.
+ */
+DgParts *
+dg_parts_share(Oid relid, const DgCapture *plan, DgTenantResolver *resolver, int64 deletion,
+			   Oid filenode)
+{
+	SubTransactionId subid = GetCurrentSubTransactionId();
+	DgParts    *parts;
+
+	if (level == 0 && !IsLogicalWorker())
+		return dg_parts_begin(plan, resolver, deletion, filenode);
+	for (parts = open_parts; parts != NULL && parts->level == level; parts = parts->next)
+	{
+		if (parts->relid == relid && parts->deletion == deletion && parts->subid == subid &&
+			parts->bin_id == plan->bin_id && parts->filenode == filenode)
+			return parts;
+	}
+	parts = create_parts(AllocSetContextCreate(CurTransactionContext, "deletion_guard parts",
+											   ALLOCSET_SMALL_SIZES),
+						 plan, resolver, deletion, filenode);
+	parts->shared = true;
+	parts->relid = relid;
+	parts->level = level;
+	parts->subid = subid;
+	parts->next = open_parts;
+	open_parts = parts;
+	return parts;
+}
+
+/*
+ * Adds the rows and tenants of a deletion's parts that are open.
+ */
+void
+dg_parts_add_open(DgTotal *total, int64 deletion)
+{
+	for (DgParts *parts = open_parts; parts != NULL; parts = parts->next)
+	{
+		if (parts->deletion == deletion)
+			add_to_total(total, parts);
+	}
+}
+
+/*
+ * From here to dg_parts_write_open() captures of single rows share their parts;
+ * those in between that have an end of their own, their own. Returns what
+ * dg_parts_leave() wants.
+ */
+int
+dg_parts_enter(void)
+{
+	return level++;
+}
+
+/*
+ * Writes the parts that are open since dg_parts_enter().
+ */
+void
+dg_parts_write_open(void)
+{
+	while (open_parts != NULL && open_parts->level == level)
+	{
+		DgParts    *parts = open_parts;
+		MemoryContext old = MemoryContextSwitchTo(parts->context);
+
+		if (parts->subid != GetCurrentSubTransactionId())
+			elog(ERROR, "parts of deletion " INT64_FORMAT " belong to another subtransaction",
+				 parts->deletion);
+		write_parts(parts);
+		MemoryContextSwitchTo(old);
+		open_parts = parts->next;
+		MemoryContextDelete(parts->context);
+	}
+}
+
+/*
+ * Back to where dg_parts_enter() was called, also after an error. Then what is
+ * open belongs to a (sub)transaction that is about to be rolled back.
+ */
+void
+dg_parts_leave(int saved)
+{
+	level = saved;
+	while (open_parts != NULL && open_parts->level > level)
+		open_parts = open_parts->next;
+}
+
+/*
+ * Calls work(arg); rows that it puts into the bin one by one share their parts.
+ */
+void
+dg_parts_during(void (*work) (void *arg), void *arg)
+{
+	int			saved = dg_parts_enter();
+
+	PG_TRY();
+	{
+		work(arg);
+		dg_parts_write_open();
+	}
+	PG_FINALLY();
+	{
+		dg_parts_leave(saved);
+	}
+	PG_END_TRY();
+}
+
+static void
+at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		for (DgParts **parts = &open_parts; *parts != NULL;)
+		{
+			if ((*parts)->subid == mySubid)
+				*parts = (*parts)->next;
+			else
+				parts = &(*parts)->next;
+		}
+	}
+	else if (event == SUBXACT_EVENT_COMMIT_SUB)
+	{
+		for (DgParts *parts = open_parts; parts != NULL; parts = parts->next)
+		{
+			if (parts->subid == mySubid)
+				parts->subid = parentSubid;
+		}
+	}
+}
+
+static void
+at_xact(XactEvent event, void *arg)
+{
+	if (open_parts != NULL && (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE))
+	{
+		/* what is long goes into a TOAST table, which takes a snapshot */
+		PushActiveSnapshot(GetTransactionSnapshot());
+		dg_parts_write_open();
+		PopActiveSnapshot();
+	}
+	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
+		open_parts = NULL;
+}
+
+void
+dg_parts_init(void)
+{
+	RegisterSubXactCallback(at_subxact, NULL);
+	RegisterXactCallback(at_xact, NULL);
+}
