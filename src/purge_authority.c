@@ -122,7 +122,7 @@ dg_authority_find(const char *name, DgRefusal *refusal)
 static int64
 count(const char *sql)
 {
-	dg_purge_select(sql, 0, NULL, NULL, NULL);
+	dg_spi_select(sql, 0, NULL, NULL, NULL);
 	return dg_row_int64(0, 1, NULL);
 }
 
@@ -161,7 +161,7 @@ ever_enrolled(void)
 static int
 remembered_approvals(void)
 {
-	if (dg_purge_select("SELECT approvals FROM ONLY deletion_guard.approval_policy", 0, NULL, NULL, NULL) == 0)
+	if (dg_spi_select("SELECT approvals FROM ONLY deletion_guard.approval_policy", 0, NULL, NULL, NULL) == 0)
 		return 1;
 	return (int) dg_row_int64(0, 1, NULL);
 }
@@ -295,9 +295,9 @@ refuse_known(const char *name, const EnrolledKey *key)
 	Oid			types[] = {TEXTOID, TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(name), CStringGetTextDatum(key->fingerprint)};
 
-	if (dg_purge_select("SELECT name, name = $1, retired_at IS NOT NULL FROM ONLY deletion_guard.authority"
-						" WHERE name = $1 OR fingerprint = $2 ORDER BY 2 DESC",
-						2, types, values, NULL) == 0)
+	if (dg_spi_select("SELECT name, name = $1, retired_at IS NOT NULL FROM ONLY deletion_guard.authority"
+					  " WHERE name = $1 OR fingerprint = $2 ORDER BY 2 DESC",
+					  2, types, values, NULL) == 0)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_DUPLICATE_OBJECT),
