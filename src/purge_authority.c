@@ -29,6 +29,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "tables.h"
 #include "utils/builtins.h"
 #include "utils/guc_tables.h"
 #include "utils/lsyscache.h"
@@ -37,10 +38,6 @@ PG_FUNCTION_INFO_V1(dg_add_authority);
 PG_FUNCTION_INFO_V1(dg_retire_authority);
 PG_FUNCTION_INFO_V1(dg_set_approvals);
 PG_FUNCTION_INFO_V1(dg_key_fingerprint);
-
-#define Anum_authority_public_key	3
-#define Anum_authority_fingerprint	4
-#define Anum_authority_retired_at	7
 
 /* A public key as the registry keeps it. */
 typedef struct EnrolledKey
