@@ -99,6 +99,10 @@ extern void dg_spi_execute_as_owner(Oid relid, const char *sql, int nargs, Oid *
 									Datum *values);
 extern void dg_spi_select_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
 								   Datum *values, SPIPlanPtr *plan, Snapshot snapshot, long count);
+typedef void (*DgSpiSink) (void *arg, HeapTuple tuple, TupleDesc desc);
+extern void dg_spi_read_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
+								 Datum *values, DgSpiSink sink, void *arg);
+extern Oid	dg_relation_owner(Oid relid);
 extern bool dg_acting(void);
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
 extern void dg_lock_tenant(const char *tenant);
