@@ -181,6 +181,7 @@ CREATE OR REPLACE TRIGGER deletion_guard_capture AFTER DELETE ON issue EXECUTE F
 ALTER TABLE issue DISABLE TRIGGER deletion_guard_capture;  -- fails
 ALTER TABLE issue ENABLE REPLICA TRIGGER deletion_guard_capture;  -- fails
 ALTER TABLE issue ENABLE REPLICA TRIGGER deletion_guard_capture_row;
+ALTER TABLE issue ENABLE ALWAYS TRIGGER deletion_guard_capture_row;  -- fails: both triggers would keep each row
 ALTER TRIGGER deletion_guard_capture ON issue RENAME TO mine;  -- fails
 
 -- Schemas and the extension

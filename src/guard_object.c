@@ -287,31 +287,8 @@ guarded_table_of_trigger(Oid trigid, char **name)
 }
 
 /*
- * After the change that is under way, does the trigger fire as the guard made
- * it, or more often? pg_restore makes triggers first and sets that then.
- */
-static bool
-fires_as_made(Oid trigid, Oid relid, const char *name)
-{
-	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
-	HeapTuple	tuple = copy_trigger(rel, trigid, SnapshotSelf);
-	Form_pg_trigger trigger;
-
-	table_close(rel, AccessShareLock);
-	if (tuple == NULL)
-		return false;
-	trigger = (Form_pg_trigger) GETSTRUCT(tuple);
-	if (strcmp(NameStr(trigger->tgname), name) != 0)
-		return false;
-	if (trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA)
-		return strcmp(name, DG_TRIGGER_CAPTURE_ROW) == 0 &&
-			OidIsValid(get_trigger_oid(relid, DG_TRIGGER_CAPTURE, true));
-	return trigger->tgenabled == TRIGGER_FIRES_ALWAYS;
-}
-
-/*
- * A trigger of ours is dropped or altered. Those of the extension's own tables
- * go with DROP EXTENSION once there is nothing left to protect.
+ * A trigger of ours is dropped, or altered to what it should not be. Those of the
+ * extension's own tables go with DROP EXTENSION once there is nothing left to protect.
  */
 static void
 check_trigger(Oid trigid, bool dropping)
@@ -323,8 +300,6 @@ check_trigger(Oid trigid, bool dropping)
 		return;
 	if (!dg_is_store(relid))
 	{
-		if (!dropping && fires_as_made(trigid, relid, name))
-			return;
 		refuse(relid, psprintf("%s trigger \"%s\" of table \"%s\"", dropping ? "drop" : "change", name,
 							   get_rel_name(relid)),
 			   DETAIL_GUARD, NULL);
@@ -428,7 +403,7 @@ check_drop_schema(DropStmt *stmt)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	if (stmt->removeType != OBJECT_SCHEMA || stmt->behavior != DROP_CASCADE || dg_ddl == DG_DDL_ALLOW)
+	if (stmt->removeType != OBJECT_SCHEMA || stmt->behavior != DROP_CASCADE || dg_ddl_allowed())
 		return;
 	registry = table_open(dg_objects()->guard, AccessShareLock);
 	scan = systable_beginscan(registry, InvalidOid, false, NULL, 0, NULL);

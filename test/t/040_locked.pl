@@ -117,6 +117,8 @@ refused("SELECT deletion_guard.unguard_table('issue')", qr/a token for "unguard"
 my $issue = token('{"act": "unguard", "relation": "public.issue"}', 'legal');
 refused("SELECT deletion_guard.unguard_table('project', '$issue')", qr/is for another object/, 'unguard_table of another table');
 refused("SET deletion_guard.ddl = allow; DROP TABLE project CASCADE", qr/it is guarded against deletion/, 'ddl = allow');
+refused("SET deletion_guard.ddl = allow; DROP SCHEMA public CASCADE", qr/cannot drop table ".*": it is guarded against deletion/,
+	'ddl = allow, of a schema: the refusal names a table');
 refused("SET deletion_guard.ddl = allow; UPDATE pg_trigger SET tgenabled = 'D'",
 	qr/cannot write the catalog "pg_trigger"/, 'a catalog, with ddl = allow');
 refused("SET allow_system_table_mods = on; DELETE FROM pg_extension WHERE extname = 'deletion_guard'",
