@@ -198,6 +198,11 @@ ROLLBACK;
 -- Nothing has changed.
 SELECT signing.state() = :'before' AS unchanged;
 SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'deletion_guard_protect%' AND tgenabled <> 'A';
+-- Tables of the extension and of the bin have the same triggers: protect.sql makes the ones, the library the others.
+SELECT t.tgname, count(DISTINCT c.relnamespace) AS schemas, count(DISTINCT (t.tgtype, t.tgfoid, t.tgenabled, t.tgqual)) AS kinds
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+WHERE c.relnamespace::regnamespace::text LIKE 'deletion\_guard%' AND NOT t.tgisinternal
+GROUP BY t.tgname ORDER BY t.tgname;
 
 -- The extension goes once there is nothing left to lose.
 SELECT FROM deletion_guard.guarded_table g, deletion_guard.unguard_table(g.relation);

@@ -254,6 +254,7 @@ create_bin_table(Oid root, TupleDesc desc, const char *shape, int32 bin_id)
 							qualified, deletion, part, row, *shape ? ", " : "", shape),
 				   0, NULL, NULL, NULL);
 	dg_spi_execute(psprintf("REVOKE ALL ON %s FROM PUBLIC", qualified), 0, NULL, NULL, NULL);
+	/* as protect.sql does for the other tables */
 	dg_spi_execute(psprintf("CREATE TRIGGER " DG_TRIGGER_PROTECT
 							" BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s"
 							" FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.protect()", qualified),

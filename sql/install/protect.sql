@@ -1,5 +1,7 @@
 /*
  * Every table of the extension refuses writes that the extension did not make.
+ * Bin tables, made later, get the same triggers from create_bin_table() in
+ * bin_shape.c; sql/store.sql compares them.
  * One without a key could not be written at all while a publication of all
  * tables has it, had it not a replica identity.
  */
