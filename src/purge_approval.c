@@ -151,7 +151,9 @@ refuse_act(const DgApproval *approval, DgTokenAct act, DgRefusal *refusal)
 }
 
 /*
- * Is the authority, or its key, among those that have approved already?
+ * Has the authority approved already? Its key tells: that is what was verified,
+ * and who holds one key is one party, whatever it is called. Neither the registry
+ * nor a file lists a name, or a key, twice, so the name would tell the same.
  */
 static bool
 approved_already(List *approvals, const DgApproval *approval)
@@ -162,8 +164,7 @@ approved_already(List *approvals, const DgApproval *approval)
 	{
 		DgApproval *other = lfirst(lc);
 
-		if (strcmp(other->claims.kid, approval->claims.kid) == 0 ||
-			strcmp(other->fingerprint, approval->fingerprint) == 0)
+		if (strcmp(other->fingerprint, approval->fingerprint) == 0)
 			return true;
 	}
 	return false;
