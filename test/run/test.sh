@@ -3,7 +3,13 @@
 #
 # ONLY="unit regress/bin tap/043" runs some: groups, or single files of a group,
 # those of tap by their number.
-# Everything the tests print is kept in log/.
+# Everything the tests print is kept in log/, which is one run's at a time.
+mkdir -p "$(dirname "$0")/../../log"
+exec {LOCK}>"$(dirname "$0")/../../log/.lock"
+if ! flock -n "$LOCK"; then
+	echo "another run of the tests is under way in this directory" >&2
+	exit 1
+fi
 . "$(dirname "$0")/setup.sh"
 . "$TOP/test/run/server.sh"
 
