@@ -149,6 +149,8 @@ refused("BEGIN; SELECT deletion_guard.allow_drop('$drop'); ROLLBACK; DROP EXTENS
 $node->safe_psql('shop', "BEGIN; SELECT deletion_guard.allow_drop('$drop'); DROP EXTENSION deletion_guard CASCADE; COMMIT");
 is($node->safe_psql('shop', "SELECT count(*) FROM pg_extension WHERE extname = 'deletion_guard'"), '0', 'dropped with a token');
 
+like(slurp_file($node->logfile), qr/LOG:  deletion_guard may be dropped by this transaction/, 'the log says that it was allowed');
+
 # --- without preloading -------------------------------------------------------------
 
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
