@@ -55,6 +55,9 @@ DROP TABLE issue; -- fails
 \set options 'user=regress_dg_bypass_app options=\'-c deletion_guard.retention=0\''
 \c -reuse-previous=on :options
 DELETE FROM issue; -- fails
+\set options 'user=regress_dg_bypass_app options=\'-c deletion_guard.locked=off\''
+\c -reuse-previous=on :options
+DELETE FROM issue; -- fails
 \set options 'user=regress_dg_bypass_app options=\'-c deletion_guard.reason=tidying\''
 \c -reuse-previous=on :options
 DELETE FROM issue WHERE id = 8;

@@ -84,7 +84,7 @@ SELECT relation, tenant, restored, problem FROM deletion_guard.rehydrate(ARRAY['
 	"\"select\".\"Item\"": "\"select\".\"i'\"\"tem\""}$$) WHERE tenant IS NOT NULL ORDER BY relation::text COLLATE "C", tenant COLLATE "C";
 SELECT deletion_guard.rehydrate('NULL', :'archive', mapping => '{"select.Item": "tenant"}');
 SELECT deletion_guard.rehydrate('NULL', :'archive', mapping => '{"\"select\".\"Item\"": {"columns": {"GROUP": "x"}}}');
-SELECT deletion_guard.rehydrate('NULL', :'archive', mapping => '{"\"select\".\"Item\"": "nowhere.at_all"}');
+SELECT deletion_guard.rehydrate('NULL', :'archive', mapping => '{"\"select\".\"Item\"": "public.nowhere"}');
 SELECT deletion_guard.rehydrate('NULL', :'archive', mapping => '{"\"select\".\"Item\"": "everything"}');
 
 -- Runs have names too, and go on where they stopped.

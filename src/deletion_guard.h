@@ -8,6 +8,7 @@
 
 #include "postgres.h"
 #include "fmgr.h"
+#include "datatype/timestamp.h"
 #include "executor/spi.h"
 
 #include "compat.h"
@@ -109,6 +110,14 @@ extern void dg_lock_tenants(List *tenants);
 
 /* what rows without a tenant are locked as */
 #define DG_NO_TENANT ""
+
+/* spi.c */
+extern int	dg_spi_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const char *nulls);
+extern char *dg_row_text(uint64 row, int column);
+extern Datum dg_row_datum(uint64 row, int column, bool *isnull);
+extern int64 dg_row_int64(uint64 row, int column, bool *isnull);
+extern TimestampTz dg_row_time(uint64 row, int column, bool *isnull);
+extern Datum dg_row_result(MemoryContext context, Datum value, Oid type);
 
 /* textset.c */
 typedef struct DgTextSet DgTextSet;

@@ -245,11 +245,13 @@ define_purge_settings(void)
  * library told the server who may set them. The server drops such a value,
  * but not in favour of the one in its configuration, which was forgotten when
  * the client's came. Rather than go on with the built-in default, the library
- * does not load, and without it nothing is deleted.
+ * does not load, and without it nothing is deleted. Those of the server itself
+ * hide it no less when they are set for a role or a database.
  */
 static void
 refuse_clients_settings(void)
 {
+	static const char *const servers[] = {"deletion_guard.locked", "deletion_guard.authorities_file"};
 	static const char *const names[] = {
 		"deletion_guard.max_rows", "deletion_guard.max_tenants", "deletion_guard.tenant_wipes_per_hour",
 		"deletion_guard.limit_action", "deletion_guard.retention", "deletion_guard.approvals",
@@ -268,6 +270,17 @@ refuse_clients_settings(void)
 					 errmsg("permission denied to set parameter \"%s\"", names[i]),
 					 errdetail("It was set when the client connected, before deletion_guard was loaded."),
 					 errhint("Connect without it, for example without PGOPTIONS.")));
+	}
+	for (int i = 0; i < lengthof(servers); i++)
+	{
+		struct config_generic *setting = dg_find_setting(servers[i]);
+
+		if (setting != NULL && setting->reset_source >= PGC_S_GLOBAL && setting->reset_source <= PGC_S_CLIENT)
+			ereport(ERROR,
+					(errcode(ERRCODE_CANT_CHANGE_RUNTIME_PARAM),
+					 errmsg("parameter \"%s\" is the server's", servers[i]),
+					 errdetail("It was set for this session, the role or the database, before deletion_guard was loaded."),
+					 errhint("Set it in postgresql.conf only. RESET it where it is set by ALTER ROLE or ALTER DATABASE; connect without PGOPTIONS.")));
 	}
 }
 

@@ -109,7 +109,10 @@ mkdir -m 1777 "$TMPDIR"
 build
 private_server
 PATH=$BIN:$PATH
-export PATH LC_ALL=C.UTF-8 HOME=$WORK
+# PostgreSQL's own test modules drop LC_ALL; what a login brought along may not
+# exist here.
+export PATH LANG=C.UTF-8 LC_ALL=C.UTF-8 HOME=$WORK
+unset LANGUAGE LC_CTYPE LC_NUMERIC LC_TIME LC_COLLATE LC_MONETARY LC_MESSAGES
 if [ "$(id -u)" -eq 0 ]; then
 	chown postgres "$WORK"
 fi

@@ -54,7 +54,7 @@ sub interrupted
 	my $psql = IPC::Run::start([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('shop'), '-f', $file ],
 		'<', '/dev/null', '>', '/dev/null', '2>', \$err, IPC::Run::timeout(120));
 
-	$node->poll_query_until('shop', "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'victim' AND query LIKE '%purge%'");
+	$node->poll_query_until('shop', "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'victim' AND query ~ 'purge|pg_sleep'");
 	$happens->();
 	$psql->finish;
 	unlink $file;
