@@ -162,19 +162,10 @@ static Keys
 read_keys(Oid relid, const char *sql, Keys *before)
 {
 	Keys		keys = {tuplestore_begin_heap(false, false, work_mem), NULL, CurrentMemoryContext};
-	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
 
 	SPI_connect();
 	if (before != NULL)
-	{
-		enr->md.name = "keys";
-		enr->md.tupdesc = before->desc;
-		enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-		enr->md.enrtuples = tuplestore_tuple_count(before->store);
-		enr->reldata = before->store;
-		if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
-			elog(ERROR, "could not register the keys of parents");
-	}
+		dg_spi_register_rows("keys", before->store, before->desc);
 	dg_spi_read_as_owner(superuser() ? relid : InvalidOid, sql, 0, NULL, NULL, take_key, &keys);
 	SPI_finish();
 	if (before != NULL)
