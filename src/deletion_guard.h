@@ -113,6 +113,7 @@ extern void dg_lock_tenants(List *tenants);
 
 /* spi.c */
 extern int	dg_spi_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const char *nulls);
+extern void dg_spi_register_rows(const char *name, Tuplestorestate *rows, TupleDesc desc);
 extern char *dg_row_text(uint64 row, int column);
 extern Datum dg_row_datum(uint64 row, int column, bool *isnull);
 extern int64 dg_row_int64(uint64 row, int column, bool *isnull);

@@ -131,28 +131,93 @@ copy_of(const Drill *drill, Oid relid)
 	return InvalidOid;
 }
 
+/* Keys that rows refer to. */
+typedef struct Keys
+{
+	Tuplestorestate *store;
+	TupleDesc	desc;			/* NULL: there are none */
+	MemoryContext context;
+} Keys;
+
+static void
+take_key(void *arg, HeapTuple tuple, TupleDesc desc)
+{
+	Keys	   *keys = arg;
+
+	if (keys->desc == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(keys->context);
+
+		keys->desc = CreateTupleDescCopy(desc);
+		MemoryContextSwitchTo(old);
+	}
+	tuplestore_puttuple(keys->store, tuple);
+}
+
 /*
- * "NOT EXISTS (SELECT FROM parent p WHERE ...)"
+ * Runs a query for keys, about one table: as the caller or, where that is a
+ * superuser, as the table's owner. It knows the keys found before as "keys".
  */
-static char *
-no_parent(const ForeignKeyCacheInfo *fkey, Oid parent)
+static Keys
+read_keys(Oid relid, const char *sql, Keys *before)
+{
+	Keys		keys = {tuplestore_begin_heap(false, false, work_mem), NULL, CurrentMemoryContext};
+
+	SPI_connect();
+	if (before != NULL)
+		dg_spi_register_rows("keys", before->store, before->desc);
+	dg_spi_read_as_owner(superuser() ? relid : InvalidOid, sql, 0, NULL, NULL, take_key, &keys);
+	SPI_finish();
+	if (before != NULL)
+		tuplestore_end(before->store);
+	return keys;
+}
+
+/*
+ * The keys that the rows of a child refer to.
+ */
+static Keys
+referring_keys(const ForeignKeyCacheInfo *fkey, Oid child)
+{
+	StringInfoData columns;
+	StringInfoData where;
+
+	initStringInfo(&columns);
+	initStringInfo(&where);
+	for (int i = 0; i < fkey->nkeys; i++)
+	{
+		const char *column = quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false));
+
+		appendStringInfo(&columns, "%sc.%s AS k%d", i > 0 ? ", " : "", column, i + 1);
+		appendStringInfo(&where, "%sc.%s IS NOT NULL", i > 0 ? " AND " : "", column);
+	}
+	return read_keys(child, psprintf("SELECT %s FROM %s c WHERE %s", columns.data,
+									 dg_relation_name(child), where.data), NULL);
+}
+
+/*
+ * Those of the keys that no row of a parent has.
+ */
+static Keys
+missing_keys(const ForeignKeyCacheInfo *fkey, Oid parent, Keys *keys)
 {
 	StringInfoData buf;
 
+	if (keys->desc == NULL)
+		return *keys;
 	initStringInfo(&buf);
-	appendStringInfo(&buf, "NOT EXISTS (SELECT FROM %s p WHERE ", dg_relation_name(parent));
+	appendStringInfo(&buf, "SELECT k.* FROM keys k WHERE NOT EXISTS (SELECT FROM %s p WHERE ", dg_relation_name(parent));
 	for (int i = 0; i < fkey->nkeys; i++)
 	{
 		char	   *pk = psprintf("p.%s", quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false)));
-		char	   *fk = psprintf("c.%s", quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false)));
 
 		if (i > 0)
 			appendStringInfoString(&buf, " AND ");
-		generate_operator_clause(&buf, pk, get_atttype(fkey->confrelid, fkey->confkey[i]),
-								 fkey->conpfeqop[i], fk, get_atttype(fkey->conrelid, fkey->conkey[i]));
+		generate_operator_clause(&buf, pk, get_atttype(fkey->confrelid, fkey->confkey[i]), fkey->conpfeqop[i],
+								 psprintf("k.k%d", i + 1), get_atttype(fkey->conrelid, fkey->conkey[i]));
 	}
 	appendStringInfoChar(&buf, ')');
-	return buf.data;
+	return read_keys(parent, buf.data, keys);
 }
 
 /*
@@ -162,23 +227,14 @@ static int64
 count_orphans(const Drill *drill, const ForeignKeyCacheInfo *fkey, Oid child)
 {
 	Oid			parent = copy_of(drill, fkey->confrelid);
-	StringInfoData sql;
-	bool		isnull;
+	Keys		keys = referring_keys(fkey, child);
 	int64		count;
 
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT count(*) FROM %s c WHERE %s", dg_relation_name(child),
-					 no_parent(fkey, fkey->confrelid));
 	if (OidIsValid(parent))
-		appendStringInfo(&sql, " AND %s", no_parent(fkey, parent));
-	for (int i = 0; i < fkey->nkeys; i++)
-		appendStringInfo(&sql, " AND c.%s IS NOT NULL",
-						 quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false)));
-	SPI_connect();
-	if (SPI_execute(sql.data, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "counting rows failed: %s", sql.data);
-	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	SPI_finish();
+		keys = missing_keys(fkey, parent, &keys);
+	keys = missing_keys(fkey, fkey->confrelid, &keys);
+	count = tuplestore_tuple_count(keys.store);
+	tuplestore_end(keys.store);
 	return count;
 }
 

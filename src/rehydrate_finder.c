@@ -420,23 +420,6 @@ begin_parents(LiveRows *live, const ForeignKeyCacheInfo *fkey)
 }
 
 /*
- * Has SPI know the parents that were found as a table of that name.
- */
-static void
-register_parents(const LiveRows *live)
-{
-	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
-
-	enr->md.name = "parents";
-	enr->md.tupdesc = live->desc;
-	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-	enr->md.enrtuples = tuplestore_tuple_count(live->parents);
-	enr->reldata = live->parents;
-	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
-		elog(ERROR, "could not register the keys of parents");
-}
-
-/*
  * "t.a, t.b": the columns that a foreign key refers to.
  */
 static char *
@@ -511,7 +494,7 @@ dg_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, 
 		if (i > 0)
 			begin_parents(&children, below);
 		SPI_connect();
-		register_parents(&live);
+		dg_spi_register_rows("parents", live.parents, live.desc);
 		dg_spi_read_as_owner(as_caller ? InvalidOid : relid,
 							 children_query(relid, fkey, i == 0 ? select : parent_columns(below)),
 							 0, NULL, NULL, take_live_row, &children);

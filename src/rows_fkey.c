@@ -301,23 +301,6 @@ describe_missing(ForeignKey *fkey)
 }
 
 /*
- * Has SPI know a tuplestore of keys by a name.
- */
-static void
-register_keys(ForeignKey *fkey, char *name, Tuplestorestate *keys)
-{
-	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
-
-	enr->md.name = name;
-	enr->md.tupdesc = fkey->desc;
-	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-	enr->md.enrtuples = tuplestore_tuple_count(keys);
-	enr->reldata = keys;
-	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
-		elog(ERROR, "could not register the keys to look up");
-}
-
-/*
  * The keys that are missing are those in the result of SPI's last query. A row
  * that was noted and then changed, as it got a lost link back, does not need
  * its key any more: drops keys that no row has, by another query.
@@ -331,7 +314,7 @@ drop_unused_keys(ForeignKey *fkey)
 
 	for (uint64 i = 0; i < SPI_processed; i++)
 		tuplestore_puttuple(missing, SPI_tuptable->vals[i]);
-	register_keys(fkey, "missing_keys", missing);
+	dg_spi_register_rows("missing_keys", missing, fkey->desc);
 
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "SELECT k.* FROM missing_keys k WHERE EXISTS (SELECT 1 FROM ONLY %s c WHERE true",
@@ -353,7 +336,7 @@ static void
 look_up(ForeignKey *fkey, const char *hint)
 {
 	SPI_connect();
-	register_keys(fkey, "restored_keys", fkey->lookups);
+	dg_spi_register_rows("restored_keys", fkey->lookups, fkey->desc);
 	dg_spi_execute_as_owner(fkey->info->confrelid, lookup_query(fkey), 0, NULL, NULL);
 	if (SPI_processed > 0 && fkey->changed)
 		drop_unused_keys(fkey);

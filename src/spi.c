@@ -46,6 +46,24 @@ dg_spi_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const ch
 }
 
 /*
+ * Has the queries of this SPI connection know rows by a name, as if they were a
+ * table.
+ */
+void
+dg_spi_register_rows(const char *name, Tuplestorestate *rows, TupleDesc desc)
+{
+	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+
+	enr->md.name = pstrdup(name);
+	enr->md.tupdesc = desc;
+	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+	enr->md.enrtuples = tuplestore_tuple_count(rows);
+	enr->reldata = rows;
+	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register %s", name);
+}
+
+/*
  * A column (from 1) of a row (from 0) of the last result, as text; NULL for
  * null.
  */
