@@ -85,6 +85,19 @@ BEGIN;
 INSERT INTO deletion_guard.guarded_schema VALUES ('a', 'b');
 INSERT INTO deletion_guard.guarded_schema VALUES ('c', 'd');
 ROLLBACK;
+-- What a restore may still add to, and what is evidence. An INSERT of no rows tells.
+CREATE FUNCTION pg_temp.takes_rows(target regclass) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE format('INSERT INTO %1$s OVERRIDING SYSTEM VALUE SELECT * FROM %1$s WHERE false', target);
+	RETURN true;
+EXCEPTION WHEN SQLSTATE 'TG004' THEN
+	RETURN false;
+END
+$$;
+SELECT c.relname, CASE WHEN pg_temp.takes_rows(c.oid) THEN 'can be loaded' ELSE 'evidence' END AS what
+FROM pg_class c WHERE c.relnamespace = 'deletion_guard'::regnamespace AND c.relkind = 'r'
+ORDER BY 2, c.relname COLLATE "C";
+SELECT pg_temp.takes_rows(:'bin') AS a_bin_table_takes_rows;
 RESET deletion_guard.restoring;
 INSERT INTO deletion_guard.guarded_schema VALUES ('c', 'd');  -- fails
 CREATE ROLE regress_dg_restorer;

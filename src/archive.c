@@ -247,7 +247,6 @@ dg_archive_close(DgArchive **link)
 	free(archive->ids);
 	free(archive->shapes);
 	free(archive->sequences);
-	free(archive->constraints);
 	free(archive->members);
 	free(archive->path);
 	dg_archive_arena_free(&archive->arena);
@@ -290,18 +289,4 @@ dg_archive_sequence(const DgArchive *archive, int index)
 	if (index < 0 || (size_t) index >= archive->sequence_count)
 		return NULL;
 	return &archive->sequences[index];
-}
-
-int
-dg_archive_constraint_count(const DgArchive *archive)
-{
-	return (int) archive->constraint_count;
-}
-
-const DgArchiveConstraint *
-dg_archive_constraint(const DgArchive *archive, int index)
-{
-	if (index < 0 || (size_t) index >= archive->constraint_count)
-		return NULL;
-	return &archive->constraints[index];
 }

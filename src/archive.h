@@ -25,7 +25,6 @@
 
 typedef struct DgArchive DgArchive;
 typedef struct DgArchiveRows DgArchiveRows;
-typedef struct DgArchiveKeySet DgArchiveKeySet;
 
 /* A row may not be longer than what a server accepts as one line of COPY. */
 #define DG_ARCHIVE_MAX_ROW		((size_t) 1024 * 1024 * 1024)
@@ -127,23 +126,6 @@ typedef struct DgArchiveSequence
 	bool		is_called;
 } DgArchiveSequence;
 
-typedef enum DgArchiveConstraintKind
-{
-	DG_ARCHIVE_PRIMARY_KEY,
-	DG_ARCHIVE_UNIQUE,
-	DG_ARCHIVE_FOREIGN_KEY,
-	DG_ARCHIVE_OTHER_CONSTRAINT
-} DgArchiveConstraintKind;
-
-typedef struct DgArchiveConstraint
-{
-	DgArchiveConstraintKind kind;
-	const char *schema;
-	const char *table;
-	const char *name;
-	const char *definition;		/* "FOREIGN KEY (a) REFERENCES s.t(b) ..." */
-} DgArchiveConstraint;
-
 typedef struct DgArchiveField
 {
 	const char *ptr;			/* not NUL-terminated */
@@ -165,12 +147,11 @@ typedef struct DgArchiveRow
 
 /*
  * Which rows dg_archive_rows_next() returns, decided by the text of one
- * field.  Give either keys or match.  NULL and DEFAULT never match.
+ * field.  NULL and DEFAULT never match.
  */
 typedef struct DgArchiveFilter
 {
 	int			field;			/* from 0 */
-	const DgArchiveKeySet *keys;
 	bool		(*match) (void *arg, const char *text, size_t len);
 	void	   *arg;
 } DgArchiveFilter;
@@ -195,8 +176,6 @@ extern int	dg_archive_table_count(const DgArchive *archive);
 extern const DgArchiveTable *dg_archive_table(const DgArchive *archive, int index);
 extern int	dg_archive_sequence_count(const DgArchive *archive);
 extern const DgArchiveSequence *dg_archive_sequence(const DgArchive *archive, int index);
-extern int	dg_archive_constraint_count(const DgArchive *archive);
-extern const DgArchiveConstraint *dg_archive_constraint(const DgArchive *archive, int index);
 extern bool dg_archive_has_isal(void);
 
 /* archive_custom.c */
@@ -221,12 +200,5 @@ extern int	dg_archive_row_split(const DgArchiveRow *row, DgArchiveField *fields,
 /* archive_copy.c */
 extern bool dg_archive_copy_unescape(const DgArchiveInfo *info, const char *raw,
 									 size_t len, char *out, size_t *outlen);
-
-/* archive_keyset.c */
-extern DgArchiveKeySet *dg_archive_keyset_create(void);
-extern bool dg_archive_keyset_add(DgArchiveKeySet *set, const char *key, size_t len);
-extern bool dg_archive_keyset_has(const DgArchiveKeySet *set, const char *key, size_t len);
-extern size_t dg_archive_keyset_size(const DgArchiveKeySet *set);
-extern void dg_archive_keyset_free(DgArchiveKeySet *set);
 
 #endif							/* DG_ARCHIVE_H */

@@ -224,8 +224,6 @@ filter_line(DgArchiveRows *rows, const char *line, size_t len, DgArchiveError *e
 		field.ptr = text->data;
 		field.len = textlen;
 	}
-	if (filter->keys != NULL)
-		return dg_archive_keyset_has(filter->keys, field.ptr, field.len);
 	return filter->match(filter->arg, field.ptr, field.len);
 }
 

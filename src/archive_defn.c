@@ -1,7 +1,6 @@
 /*
  * archive_defn.c
- *		What the definitions in an archive say: the columns of CREATE TABLE,
- *		the constraints of ALTER TABLE ... ADD CONSTRAINT.
+ *		What the definitions in an archive say: the columns of CREATE TABLE.
  *
  * The columns are needed for INSERT statements without a column list, and
  * their types tell what a table looked like when it was dumped.  A definition
@@ -375,58 +374,5 @@ dg_archive_defn_resolve(DgArchive *archive, DgArchiveError *err)
 			return false;
 		resolve_shape(archive, &archive->shapes[i], 0);
 	}
-	return true;
-}
-
-static DgArchiveConstraintKind
-constraint_kind(const DgArchiveText *text)
-{
-	if (dg_archive_text_is_word(text, "PRIMARY"))
-		return DG_ARCHIVE_PRIMARY_KEY;
-	if (dg_archive_text_is_word(text, "UNIQUE"))
-		return DG_ARCHIVE_UNIQUE;
-	if (dg_archive_text_is_word(text, "FOREIGN"))
-		return DG_ARCHIVE_FOREIGN_KEY;
-	return DG_ARCHIVE_OTHER_CONSTRAINT;
-}
-
-/*
- * Records the constraint of an ALTER TABLE ... ADD CONSTRAINT statement;
- * anything else is passed over.
- */
-bool
-dg_archive_defn_constraint(DgArchive *archive, const char *defn, size_t len,
-						   DgArchiveError *err)
-{
-	DgArchiveText text;
-	DgArchiveConstraint c;
-	const char *start;
-
-	dg_archive_text_init(&text, defn, len, archive->info.std_strings);
-	if (!dg_archive_text_word(&text, "ALTER") ||
-		(!dg_archive_text_word(&text, "TABLE") &&
-		 !(dg_archive_text_word(&text, "FOREIGN") && dg_archive_text_word(&text, "TABLE"))))
-		return true;
-	(void) dg_archive_text_word(&text, "ONLY");
-	if (!dg_archive_text_qualified(&text, &archive->arena, &c.schema, &c.table) ||
-		!dg_archive_text_word(&text, "ADD") ||
-		!dg_archive_text_word(&text, "CONSTRAINT") ||
-		!dg_archive_text_ident(&text, &archive->arena, &c.name))
-		return true;
-	dg_archive_text_space(&text);
-	c.kind = constraint_kind(&text);
-	start = text.p;
-	while (text.p < text.end && *text.p != ';')
-	{
-		if (!dg_archive_text_skip_token(&text))
-			return true;
-		dg_archive_text_space(&text);
-	}
-	c.definition = dg_archive_strdup(&archive->arena, start, (size_t) (text.p - start));
-	if (c.definition == NULL ||
-		!dg_archive_grow(&archive->constraints, &archive->constraint_cap,
-						 archive->constraint_count + 1, sizeof(c)))
-		return dg_archive_no_memory(err);
-	archive->constraints[archive->constraint_count++] = c;
 	return true;
 }

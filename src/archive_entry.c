@@ -16,7 +16,7 @@ bool
 dg_archive_too_many(const DgArchive *archive)
 {
 	return archive->entry_count + archive->shape_count + archive->sequence_count +
-		archive->constraint_count + archive->block_count > DG_ARCHIVE_MAX_OBJECTS;
+		archive->block_count > DG_ARCHIVE_MAX_OBJECTS;
 }
 
 /*

@@ -477,8 +477,6 @@ filter_fields(DgArchiveRows *rows, DgArchiveError *err)
 	field = &rows->fields[filter->field];
 	if (field->isnull || field->isdefault)
 		return 0;
-	if (filter->keys != NULL)
-		return dg_archive_keyset_has(filter->keys, field->ptr, field->len);
 	return filter->match(filter->arg, field->ptr, field->len);
 }
 

@@ -254,8 +254,6 @@ typedef struct DgArchiveShape
 extern bool dg_archive_defn_table(DgArchive *archive, const char *schema,
 								  const char *name, const char *defn, size_t len,
 								  bool with_oids, DgArchiveError *err);
-extern bool dg_archive_defn_constraint(DgArchive *archive, const char *defn,
-									   size_t len, DgArchiveError *err);
 extern bool dg_archive_defn_resolve(DgArchive *archive, DgArchiveError *err);
 extern const DgArchiveShape *dg_archive_defn_find(DgArchive *archive,
 												  const char *schema,
@@ -342,9 +340,6 @@ struct DgArchive
 	DgArchiveSequence *sequences;
 	size_t		sequence_count;
 	size_t		sequence_cap;
-	DgArchiveConstraint *constraints;
-	size_t		constraint_count;
-	size_t		constraint_cap;
 	DgArchiveMember *members;	/* of a tar, sorted by name */
 	size_t		member_count;
 	size_t		member_cap;

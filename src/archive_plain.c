@@ -445,8 +445,6 @@ handle_statement(PlainReader *reader, DgArchiveError *err)
 	if (dg_archive_text_is_word(&t, "CREATE"))
 		return dg_archive_defn_table(archive, NULL, NULL, text->data, text->len,
 									 false, err);
-	if (dg_archive_text_is_word(&t, "ALTER"))
-		return dg_archive_defn_constraint(archive, text->data, text->len, err);
 	if (begins_with(t.p, t.end, "SELECT pg_catalog.lo_"))
 		archive->info.large_objects = true;
 	if (dg_archive_text_is_word(&t, "SELECT"))

@@ -146,7 +146,7 @@ dg_archive_rows_close(DgArchiveRows **link)
 
 /*
  * From the next row on, only rows that match are returned.  NULL removes the
- * filter.  A key set is not copied.
+ * filter.
  */
 bool
 dg_archive_rows_set_filter(DgArchiveRows *rows, const DgArchiveFilter *filter,
@@ -157,7 +157,7 @@ dg_archive_rows_set_filter(DgArchiveRows *rows, const DgArchiveFilter *filter,
 	rows->filtered = false;
 	if (filter == NULL)
 		return true;
-	if (filter->field < 0 || (filter->keys == NULL && filter->match == NULL) ||
+	if (filter->field < 0 || filter->match == NULL ||
 		(table->has_columns && filter->field >= table->column_count))
 	{
 		dg_archive_fail(err, DG_ARCHIVE_NOT_FOUND, rows->archive->path, 0,

@@ -28,7 +28,7 @@ enum
 typedef enum EntryKind
 {
 	KIND_OTHER, KIND_TABLE, KIND_TABLE_DATA, KIND_SEQUENCE_SET,
-	KIND_CONSTRAINT, KIND_ENCODING, KIND_STDSTRINGS, KIND_LARGE_OBJECTS
+	KIND_ENCODING, KIND_STDSTRINGS, KIND_LARGE_OBJECTS
 } EntryKind;
 
 typedef struct TocEntry
@@ -269,7 +269,6 @@ entry_kind(const DgArchiveBuffer *desc)
 	}			kinds[] = {
 		{"TABLE", KIND_TABLE}, {"FOREIGN TABLE", KIND_TABLE},
 		{"TABLE DATA", KIND_TABLE_DATA}, {"SEQUENCE SET", KIND_SEQUENCE_SET},
-		{"CONSTRAINT", KIND_CONSTRAINT}, {"FK CONSTRAINT", KIND_CONSTRAINT},
 		{"ENCODING", KIND_ENCODING}, {"STDSTRINGS", KIND_STDSTRINGS},
 		{"BLOBS", KIND_LARGE_OBJECTS}
 	};
@@ -498,9 +497,6 @@ apply_entry(DgArchive *archive, DgArchiveStream *s, const TocEntry *toc,
 		case KIND_LARGE_OBJECTS:
 			archive->info.large_objects = true;
 			return true;
-		case KIND_CONSTRAINT:
-			return b[DEFN].cut ||
-				dg_archive_defn_constraint(archive, b[DEFN].data, b[DEFN].len, err);
 		case KIND_TABLE:
 		case KIND_SEQUENCE_SET:
 			schema = dg_archive_strdup(&archive->arena, b[NSPACE].data, b[NSPACE].len);

@@ -18,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "tables.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -26,15 +27,12 @@
 
 PG_FUNCTION_INFO_V1(dg_adopt_bin);
 
-/* in deletion_guard.bin and in deletion_guard.deletion_link */
-#define Anum_store_relation		2
-
 /*
- * Sets the relation of rows that name this one to zero; returns how many. For
- * where no statement can run.
+ * Sets the relation, column attnum, of rows that name this one to zero; returns
+ * how many. For where no statement can run.
  */
 static int
-forget_relation(Oid storeid, Oid indexid, Oid relid)
+forget_relation(Oid storeid, Oid indexid, AttrNumber attnum, Oid relid)
 {
 	Relation	store = table_open(storeid, RowExclusiveLock);
 	TupleDesc	desc = RelationGetDescr(store);
@@ -46,8 +44,8 @@ forget_relation(Oid storeid, Oid indexid, Oid relid)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	replace[Anum_store_relation - 1] = true;
-	ScanKeyInit(&key, Anum_store_relation, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	replace[attnum - 1] = true;
+	ScanKeyInit(&key, attnum, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
 	scan = systable_beginscan(store, indexid, OidIsValid(indexid), NULL, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
@@ -72,8 +70,8 @@ dg_bin_forget_table(Oid relid)
 
 	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
 		return;
-	if (forget_relation(objects->bin, objects->bin_relation_idx, relid) > 0)
-		(void) forget_relation(objects->deletion_link, InvalidOid, relid);
+	if (forget_relation(objects->bin, objects->bin_relation_idx, Anum_registry_relation, relid) > 0)
+		(void) forget_relation(objects->deletion_link, InvalidOid, Anum_deletion_link_relation, relid);
 }
 
 /*

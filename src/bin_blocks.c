@@ -24,6 +24,7 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "tables.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/rel.h"
@@ -31,12 +32,6 @@
 
 /* reading this many blocks in vain is cheaper than another range */
 #define MAX_GAP 16
-
-/* columns of deletion_guard.deletion_part */
-#define Anum_part_deletion	1
-#define Anum_part_part		2
-#define Anum_part_filenode	10
-#define Anum_part_blocks	11
 
 /*
  * Adds a block. Blocks come in ascending order, but for jumps.
@@ -89,7 +84,7 @@ dg_blocks_pack(const DgBlocks *blocks)
 HeapTuple
 dg_blocks_forget(HeapTuple part, TupleDesc desc)
 {
-	int			columns[] = {Anum_part_filenode, Anum_part_blocks};
+	int			columns[] = {Anum_deletion_part_filenode, Anum_deletion_part_blocks};
 	Datum		values[] = {ObjectIdGetDatum(InvalidOid), PointerGetDatum(dg_blocks_pack(&(DgBlocks) {0}))};
 	bool		nulls[lengthof(columns)] = {0};
 
@@ -246,16 +241,16 @@ read_part(Relation bin, Relation registry, Snapshot snapshot, int64 deletion, in
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	ScanKeyInit(&keys[0], Anum_part_deletion, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(deletion));
-	ScanKeyInit(&keys[1], Anum_part_part, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(part));
+	ScanKeyInit(&keys[0], Anum_deletion_part_deletion_id, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(deletion));
+	ScanKeyInit(&keys[1], Anum_deletion_part_part, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(part));
 	scan = systable_beginscan(registry, dg_objects()->deletion_part_pkey, true, snapshot, 2, keys);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 	{
-		current = DatumGetObjectId(heap_getattr(tuple, Anum_part_filenode, desc, &isnull)) ==
+		current = DatumGetObjectId(heap_getattr(tuple, Anum_deletion_part_filenode, desc, &isnull)) ==
 			DG_RELFILENUMBER(bin);
 		if (current)
-			append_ranges(blocks, DatumGetByteaPP(heap_getattr(tuple, Anum_part_blocks, desc, &isnull)));
+			append_ranges(blocks, DatumGetByteaPP(heap_getattr(tuple, Anum_deletion_part_blocks, desc, &isnull)));
 	}
 	systable_endscan(scan);
 	return current;

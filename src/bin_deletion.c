@@ -17,15 +17,13 @@
 #include "access/xact.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
+#include "tables.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inet.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
-
-#define Natts_deletion_record	11
-#define Natts_deletion_part		11
 
 static DgDeletion current;
 
@@ -61,24 +59,24 @@ dg_deletion_init(void)
  */
 
 static void
-set_text(Datum *values, bool *nulls, int i, const char *text)
+set_text(Datum *values, bool *nulls, AttrNumber column, const char *text)
 {
-	nulls[i] = (text == NULL || *text == '\0');
-	values[i] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(text);
+	nulls[column - 1] = (text == NULL || *text == '\0');
+	values[column - 1] = nulls[column - 1] ? (Datum) 0 : CStringGetTextDatum(text);
 }
 
 /*
  * The client's address; null for a unix socket or a background worker.
  */
 static void
-set_client_addr(Datum *values, bool *nulls, int i)
+set_client_addr(Datum *values, bool *nulls, AttrNumber column)
 {
 	FunctionCallInfoBaseData fcinfo_data;
 	FunctionCallInfo fcinfo = &fcinfo_data;
 
 	InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
-	values[i] = inet_client_addr(fcinfo);
-	nulls[i] = fcinfo->isnull;
+	values[column - 1] = inet_client_addr(fcinfo);
+	nulls[column - 1] = fcinfo->isnull;
 }
 
 /*
@@ -101,17 +99,17 @@ write_record(int64 id)
 	bool		nulls[Natts_deletion_record] = {false};
 	TimestampTz now = GetCurrentTimestamp();
 
-	values[0] = Int64GetDatum(id);
-	values[1] = TimestampTzGetDatum(now);
-	set_text(values, nulls, 2, GetUserNameFromId(GetSessionUserId(), true));
-	set_text(values, nulls, 3, GetUserNameFromId(dg_statement_role(), true));
-	set_text(values, nulls, 4, application_name);
-	set_client_addr(values, nulls, 5);
-	set_text(values, nulls, 6, dg_actor);
-	set_text(values, nulls, 7, dg_reason);
-	set_text(values, nulls, 8, debug_query_string);
-	values[9] = FullTransactionIdGetDatum(GetTopFullTransactionId());
-	values[10] = TimestampTzGetDatum(purge_not_before(now));
+	values[Anum_deletion_record_deletion_id - 1] = Int64GetDatum(id);
+	values[Anum_deletion_record_deleted_at - 1] = TimestampTzGetDatum(now);
+	set_text(values, nulls, Anum_deletion_record_session_role, GetUserNameFromId(GetSessionUserId(), true));
+	set_text(values, nulls, Anum_deletion_record_effective_role, GetUserNameFromId(dg_statement_role(), true));
+	set_text(values, nulls, Anum_deletion_record_application_name, application_name);
+	set_client_addr(values, nulls, Anum_deletion_record_client_addr);
+	set_text(values, nulls, Anum_deletion_record_actor, dg_actor);
+	set_text(values, nulls, Anum_deletion_record_reason, dg_reason);
+	set_text(values, nulls, Anum_deletion_record_statement, debug_query_string);
+	values[Anum_deletion_record_xid - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+	values[Anum_deletion_record_purge_not_before - 1] = TimestampTzGetDatum(purge_not_before(now));
 	dg_store_insert(dg_objects()->deletion_record, values, nulls);
 }
 
@@ -192,18 +190,18 @@ dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenan
 	Datum		values[Natts_deletion_part];
 	bool		nulls[Natts_deletion_part] = {false};
 
-	values[0] = Int64GetDatum(deletion);
-	values[1] = Int32GetDatum(part);
-	values[2] = Int32GetDatum(bin_id);
-	nulls[3] = (tenant == NULL);
+	values[Anum_deletion_part_deletion_id - 1] = Int64GetDatum(deletion);
+	values[Anum_deletion_part_part - 1] = Int32GetDatum(part);
+	values[Anum_deletion_part_bin_id - 1] = Int32GetDatum(bin_id);
+	nulls[Anum_deletion_part_tenant - 1] = (tenant == NULL);
 	if (tenant != NULL)
-		values[3] = CStringGetTextDatum(tenant);
-	set_text(values, nulls, 4, tenant_name);
-	set_text(values, nulls, 5, contact);
-	values[6] = Int64GetDatum(rows);
-	values[7] = Int64GetDatum(0);
-	values[8] = Int64GetDatum(0);
-	values[9] = ObjectIdGetDatum(filenode);
-	values[10] = PointerGetDatum(blocks);
+		values[Anum_deletion_part_tenant - 1] = CStringGetTextDatum(tenant);
+	set_text(values, nulls, Anum_deletion_part_tenant_name, tenant_name);
+	set_text(values, nulls, Anum_deletion_part_contact, contact);
+	values[Anum_deletion_part_rows - 1] = Int64GetDatum(rows);
+	values[Anum_deletion_part_restored - 1] = Int64GetDatum(0);
+	values[Anum_deletion_part_purged - 1] = Int64GetDatum(0);
+	values[Anum_deletion_part_filenode - 1] = ObjectIdGetDatum(filenode);
+	values[Anum_deletion_part_blocks - 1] = PointerGetDatum(blocks);
 	dg_store_insert(dg_objects()->deletion_part, values, nulls);
 }

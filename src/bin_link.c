@@ -23,6 +23,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "tables.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -33,8 +34,6 @@
 
 PG_FUNCTION_INFO_V1(dg_in_referential_action);
 PG_FUNCTION_INFO_V1(dg_capture_link);
-
-#define Natts_deletion_link	10
 
 /*
  * in_referential_action() -> boolean
@@ -115,16 +114,16 @@ note_link(Relation rel, ForeignKeyCacheInfo *fkey, TupleTableSlot *before, Tuple
 	AttrNumber *identity = palloc(sizeof(AttrNumber) * RelationGetNumberOfAttributes(rel));
 	int			nidentity = identity_of(rel, identity);
 
-	values[0] = Int64GetDatum(dg_deletion_current());
-	values[1] = ObjectIdGetDatum(dg_guard_lookup(RelationGetRelid(rel))->root);
-	values[2] = names_of(rel, identity, nidentity);
-	values[3] = texts_of(after, identity, nidentity);
-	values[4] = names_of(rel, fkey->conkey, fkey->nkeys);
-	values[5] = texts_of(before, fkey->conkey, fkey->nkeys);
-	values[6] = texts_of(after, fkey->conkey, fkey->nkeys);
-	values[7] = BoolGetDatum(false);
-	nulls[8] = true;
-	nulls[9] = true;
+	values[Anum_deletion_link_deletion_id - 1] = Int64GetDatum(dg_deletion_current());
+	values[Anum_deletion_link_relation - 1] = ObjectIdGetDatum(dg_guard_lookup(RelationGetRelid(rel))->root);
+	values[Anum_deletion_link_key_columns - 1] = names_of(rel, identity, nidentity);
+	values[Anum_deletion_link_key_values - 1] = texts_of(after, identity, nidentity);
+	values[Anum_deletion_link_columns - 1] = names_of(rel, fkey->conkey, fkey->nkeys);
+	values[Anum_deletion_link_before - 1] = texts_of(before, fkey->conkey, fkey->nkeys);
+	values[Anum_deletion_link_after - 1] = texts_of(after, fkey->conkey, fkey->nkeys);
+	values[Anum_deletion_link_restored - 1] = BoolGetDatum(false);
+	nulls[Anum_deletion_link_waiting_since - 1] = true;
+	nulls[Anum_deletion_link_relation_name - 1] = true;
 	dg_store_insert(dg_objects()->deletion_link, values, nulls);
 }
 

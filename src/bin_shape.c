@@ -25,6 +25,7 @@
 #include "commands/sequence.h"
 #include "commands/trigger.h"
 #include "mb/pg_wchar.h"
+#include "tables.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -32,15 +33,6 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
-
-/* columns of deletion_guard.bin */
-#define Anum_registry_bin_id		1
-#define Anum_registry_relation		2
-#define Anum_registry_name			3
-#define Anum_registry_bin_table		4
-#define Anum_registry_shape			5
-#define Anum_registry_created_at	6
-#define Natts_registry				6
 
 /*
  * Does the bin keep this column? Dropped ones have no value any more, and a
@@ -348,7 +340,7 @@ create_bin(Oid root, TupleDesc desc, const char *shape, int32 *bin_id)
 
 	values[Anum_registry_bin_id - 1] = Int32GetDatum(*bin_id);
 	values[Anum_registry_relation - 1] = ObjectIdGetDatum(root);
-	values[Anum_registry_name - 1] = CStringGetTextDatum(dg_relation_name(root));
+	values[Anum_registry_relation_name - 1] = CStringGetTextDatum(dg_relation_name(root));
 	values[Anum_registry_bin_table - 1] = ObjectIdGetDatum(bin_table);
 	values[Anum_registry_shape - 1] = CStringGetTextDatum(shape);
 	values[Anum_registry_created_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());

@@ -8,15 +8,11 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "tables.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-
-/* columns of deletion_guard.deletion_part */
-#define Anum_part_deletion	1
-#define Anum_part_tenant	4
-#define Anum_part_rows		7
 
 DgTotal *
 dg_total_begin(void)
@@ -54,13 +50,13 @@ dg_total_add_deletion(DgTotal *total, int64 deletion)
 
 	CommandCounterIncrement();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	ScanKeyInit(&key, Anum_part_deletion, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(deletion));
+	ScanKeyInit(&key, Anum_deletion_part_deletion_id, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(deletion));
 	scan = systable_beginscan(registry, dg_objects()->deletion_part_pkey, true, snapshot, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool		isnull;
-		Datum		rows = heap_getattr(tuple, Anum_part_rows, desc, &isnull);
-		Datum		tenant = heap_getattr(tuple, Anum_part_tenant, desc, &isnull);
+		Datum		rows = heap_getattr(tuple, Anum_deletion_part_rows, desc, &isnull);
+		Datum		tenant = heap_getattr(tuple, Anum_deletion_part_tenant, desc, &isnull);
 
 		dg_total_add(total, isnull ? NULL : TextDatumGetCString(tenant), DatumGetInt64(rows));
 	}

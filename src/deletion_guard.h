@@ -8,6 +8,7 @@
 
 #include "postgres.h"
 #include "fmgr.h"
+#include "datatype/timestamp.h"
 #include "executor/spi.h"
 
 #include "compat.h"
@@ -98,6 +99,10 @@ extern void dg_spi_execute_as_owner(Oid relid, const char *sql, int nargs, Oid *
 									Datum *values);
 extern void dg_spi_select_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
 								   Datum *values, SPIPlanPtr *plan, Snapshot snapshot, long count);
+typedef void (*DgSpiSink) (void *arg, HeapTuple tuple, TupleDesc desc);
+extern void dg_spi_read_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
+								 Datum *values, DgSpiSink sink, void *arg);
+extern Oid	dg_relation_owner(Oid relid);
 extern bool dg_acting(void);
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
 extern void dg_lock_tenant(const char *tenant);
@@ -105,6 +110,14 @@ extern void dg_lock_tenants(List *tenants);
 
 /* what rows without a tenant are locked as */
 #define DG_NO_TENANT ""
+
+/* spi.c */
+extern int	dg_spi_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const char *nulls);
+extern char *dg_row_text(uint64 row, int column);
+extern Datum dg_row_datum(uint64 row, int column, bool *isnull);
+extern int64 dg_row_int64(uint64 row, int column, bool *isnull);
+extern TimestampTz dg_row_time(uint64 row, int column, bool *isnull);
+extern Datum dg_row_result(MemoryContext context, Datum value, Oid type);
 
 /* textset.c */
 typedef struct DgTextSet DgTextSet;

@@ -18,6 +18,7 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "ledger.h"
+#include "tables.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -26,17 +27,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-
-/* columns of deletion_guard.guard */
-#define Anum_guard_relation			1
-#define Anum_guard_tenant_column	2
-#define Anum_guard_tenant_path		3
-
-/* columns of deletion_guard.tenant_table */
-#define Anum_tenant_relation		2
-#define Anum_tenant_key_column		3
-#define Anum_tenant_name_column		4
-#define Anum_tenant_contact_column	5
 
 static HTAB *guards = NULL;
 static DgTenantTable tenant_table;
@@ -220,12 +210,12 @@ read_tenant_table(void)
 		bool		isnull;
 		Datum		value;
 
-		tenant_table.relid = DatumGetObjectId(heap_getattr(tuple, Anum_tenant_relation, desc, &isnull));
-		value = heap_getattr(tuple, Anum_tenant_key_column, desc, &isnull);
+		tenant_table.relid = DatumGetObjectId(heap_getattr(tuple, Anum_tenant_table_relation, desc, &isnull));
+		value = heap_getattr(tuple, Anum_tenant_table_key_column, desc, &isnull);
 		copy_name(&tenant_table.key_column, value, isnull);
-		value = heap_getattr(tuple, Anum_tenant_name_column, desc, &isnull);
+		value = heap_getattr(tuple, Anum_tenant_table_name_column, desc, &isnull);
 		copy_name(&tenant_table.name_column, value, isnull);
-		value = heap_getattr(tuple, Anum_tenant_contact_column, desc, &isnull);
+		value = heap_getattr(tuple, Anum_tenant_table_contact_column, desc, &isnull);
 		copy_name(&tenant_table.contact_column, value, isnull);
 	}
 	systable_endscan(scan);
@@ -304,7 +294,7 @@ dg_guard_dropped(Oid relid)
 	dg_guard_changed(relid);
 	if (dg_tenant_table()->relid == relid)
 	{
-		dg_store_delete(objects->tenant_table, InvalidOid, Anum_tenant_relation, relid);
+		dg_store_delete(objects->tenant_table, InvalidOid, Anum_tenant_table_relation, relid);
 		dg_tenant_table_changed();
 	}
 }

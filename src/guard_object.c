@@ -29,18 +29,12 @@
 #include "catalog/pg_trigger.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
+#include "tables.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-
-/* columns of deletion_guard.bin */
-#define Anum_registry_name		3
-#define Anum_registry_bin_table	4
-
-/* column of deletion_guard.guard */
-#define Anum_guard_relation		1
 
 #define DETAIL_ROWS		"Rows would be lost without having gone to the recycle bin."
 #define DETAIL_VALUES	"Its values, and those of deleted rows when they come back, would be lost."
@@ -130,7 +124,7 @@ table_of_bin(Oid relid)
 	{
 		bool		isnull;
 
-		name = TextDatumGetCString(heap_getattr(tuple, Anum_registry_name,
+		name = TextDatumGetCString(heap_getattr(tuple, Anum_registry_relation_name,
 												RelationGetDescr(registry), &isnull));
 	}
 	systable_endscan(scan);

@@ -205,6 +205,9 @@ is_empty(Relation rel)
 
 /*
  * Is it a table whose rows are not evidence: what is guarded, what was deleted?
+ * A table that is not named here is evidence. That is the safe side for a new
+ * one: a restore cannot bring its rows into a database in use, and nobody can
+ * make them up. sql/store.sql lists which table is what.
  */
 static bool
 is_record_of_deletions(Relation rel)

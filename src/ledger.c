@@ -39,6 +39,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "tables.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -46,17 +47,6 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-
-#define Anum_ledger_id			1
-#define Anum_ledger_at			2
-#define Anum_ledger_event		3
-#define Anum_ledger_role		4
-#define Anum_ledger_details		5
-#define Anum_ledger_prev_hash	6
-#define Anum_ledger_hash		7
-#define Natts_ledger			7
-
-#define Natts_installation		2
 
 /* What the next entry follows. */
 typedef struct LedgerHead

@@ -19,7 +19,6 @@
 #include "access/table.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "purge.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -202,7 +201,7 @@ add_problems_of(LedgerWalk *walk, const char *query)
 	int			found;
 
 	SPI_connect();
-	found = dg_purge_select(query, 0, NULL, NULL, NULL);
+	found = dg_spi_select(query, 0, NULL, NULL, NULL);
 	for (int i = 0; i < found; i++)
 		add_problem(walk, "%s", dg_row_text(i, 1));
 	SPI_finish();
@@ -218,11 +217,11 @@ highest_reference(void)
 	bool		isnull;
 
 	SPI_connect();
-	dg_purge_select("SELECT greatest("
-					"(SELECT max(ledger_id) FROM ONLY deletion_guard.authority),"
-					"(SELECT max(ledger_id) FROM ONLY deletion_guard.used_token),"
-					"(SELECT max(greatest(ledger_id, annulled_ledger_id)) FROM ONLY deletion_guard.purge_record))",
-					0, NULL, NULL, NULL);
+	dg_spi_select("SELECT greatest("
+				  "(SELECT max(ledger_id) FROM ONLY deletion_guard.authority),"
+				  "(SELECT max(ledger_id) FROM ONLY deletion_guard.used_token),"
+				  "(SELECT max(greatest(ledger_id, annulled_ledger_id)) FROM ONLY deletion_guard.purge_record))",
+				  0, NULL, NULL, NULL);
 	highest = dg_row_int64(0, 1, &isnull);
 	SPI_finish();
 	return isnull ? 0 : highest;

@@ -25,17 +25,12 @@
 #include "executor/executor.h"
 #include "nodes/plannodes.h"
 #include "parser/parsetree.h"
+#include "tables.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-
-/* columns of deletion_guard.tenant_wipe */
-#define Anum_wipe_deletion	1
-#define Anum_wipe_at		2
-#define Anum_wipe_rows		3
-#define Natts_wipe			3
 
 /*
  * How many tenants were deleted within the last hour, as of now: by
@@ -55,14 +50,14 @@ count_wipes(void)
 
 	CommandCounterIncrement();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	ScanKeyInit(&key, Anum_wipe_at, BTGreaterStrategyNumber, F_TIMESTAMPTZ_GT,
+	ScanKeyInit(&key, Anum_tenant_wipe_wiped_at, BTGreaterStrategyNumber, F_TIMESTAMPTZ_GT,
 				TimestampTzGetDatum(since));
 	scan = systable_beginscan(rel, dg_objects()->tenant_wipe_at_idx, true, snapshot, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		bool		isnull;
 
-		wiped += DatumGetInt64(heap_getattr(tuple, Anum_wipe_rows, RelationGetDescr(rel), &isnull));
+		wiped += DatumGetInt64(heap_getattr(tuple, Anum_tenant_wipe_rows, RelationGetDescr(rel), &isnull));
 	}
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
@@ -161,11 +156,11 @@ dg_wipe_begin(void)
 void
 dg_wipe_end(int64 deletion, int64 rows)
 {
-	Datum		values[Natts_wipe];
-	bool		nulls[Natts_wipe] = {false};
+	Datum		values[Natts_tenant_wipe];
+	bool		nulls[Natts_tenant_wipe] = {false};
 
-	values[Anum_wipe_deletion - 1] = Int64GetDatum(deletion);
-	values[Anum_wipe_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	values[Anum_wipe_rows - 1] = Int64GetDatum(rows);
+	values[Anum_tenant_wipe_deletion_id - 1] = Int64GetDatum(deletion);
+	values[Anum_tenant_wipe_wiped_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	values[Anum_tenant_wipe_rows - 1] = Int64GetDatum(rows);
 	dg_store_insert(dg_objects()->tenant_wipe, values, nulls);
 }

@@ -20,13 +20,7 @@
 #include "utils/timestamp.h"
 
 /* purge_store.c */
-extern int	dg_purge_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const char *nulls);
 extern HeapTuple dg_purge_find(const char *table, int nkeys, const char *const *keys, TupleDesc *desc);
-extern char *dg_row_text(uint64 row, int column);
-extern int64 dg_row_int64(uint64 row, int column, bool *isnull);
-extern TimestampTz dg_row_time(uint64 row, int column, bool *isnull);
-extern Datum dg_row_datum(uint64 row, int column, bool *isnull);
-extern Datum dg_row_result(MemoryContext context, Datum value, Oid type);
 extern int64 dg_purge_next_id(const char *sequence);
 extern char *dg_session_role(void);
 extern void dg_require_extension_owner(const char *act);

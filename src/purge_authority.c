@@ -29,6 +29,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "tables.h"
 #include "utils/builtins.h"
 #include "utils/guc_tables.h"
 #include "utils/lsyscache.h"
@@ -37,10 +38,6 @@ PG_FUNCTION_INFO_V1(dg_add_authority);
 PG_FUNCTION_INFO_V1(dg_retire_authority);
 PG_FUNCTION_INFO_V1(dg_set_approvals);
 PG_FUNCTION_INFO_V1(dg_key_fingerprint);
-
-#define Anum_authority_public_key	3
-#define Anum_authority_fingerprint	4
-#define Anum_authority_retired_at	7
 
 /* A public key as the registry keeps it. */
 typedef struct EnrolledKey
@@ -122,7 +119,7 @@ dg_authority_find(const char *name, DgRefusal *refusal)
 static int64
 count(const char *sql)
 {
-	dg_purge_select(sql, 0, NULL, NULL, NULL);
+	dg_spi_select(sql, 0, NULL, NULL, NULL);
 	return dg_row_int64(0, 1, NULL);
 }
 
@@ -161,7 +158,7 @@ ever_enrolled(void)
 static int
 remembered_approvals(void)
 {
-	if (dg_purge_select("SELECT approvals FROM ONLY deletion_guard.approval_policy", 0, NULL, NULL, NULL) == 0)
+	if (dg_spi_select("SELECT approvals FROM ONLY deletion_guard.approval_policy", 0, NULL, NULL, NULL) == 0)
 		return 1;
 	return (int) dg_row_int64(0, 1, NULL);
 }
@@ -295,9 +292,9 @@ refuse_known(const char *name, const EnrolledKey *key)
 	Oid			types[] = {TEXTOID, TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(name), CStringGetTextDatum(key->fingerprint)};
 
-	if (dg_purge_select("SELECT name, name = $1, retired_at IS NOT NULL FROM ONLY deletion_guard.authority"
-						" WHERE name = $1 OR fingerprint = $2 ORDER BY 2 DESC",
-						2, types, values, NULL) == 0)
+	if (dg_spi_select("SELECT name, name = $1, retired_at IS NOT NULL FROM ONLY deletion_guard.authority"
+					  " WHERE name = $1 OR fingerprint = $2 ORDER BY 2 DESC",
+					  2, types, values, NULL) == 0)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_DUPLICATE_OBJECT),

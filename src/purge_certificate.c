@@ -34,8 +34,8 @@ dg_certificate(int64 purge)
 	char	   *hash;
 	bool		isnull;
 
-	if (dg_purge_select("SELECT ledger_id, certificate FROM ONLY deletion_guard.purge_record"
-						" WHERE purge_id = $1", 1, types, values, NULL) == 0)
+	if (dg_spi_select("SELECT ledger_id, certificate FROM ONLY deletion_guard.purge_record"
+					  " WHERE purge_id = $1", 1, types, values, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("there is no purge %lld", (long long) purge),
@@ -78,8 +78,8 @@ certified_purge(Datum certificate)
 	bool		isnull;
 	int64		purge;
 
-	dg_purge_select("SELECT CASE WHEN jsonb_typeof($1) = 'object' AND $1->>'purge' ~ '^[1-9][0-9]{0,17}$'"
-					" THEN ($1->>'purge')::bigint END", 1, types, values, NULL);
+	dg_spi_select("SELECT CASE WHEN jsonb_typeof($1) = 'object' AND $1->>'purge' ~ '^[1-9][0-9]{0,17}$'"
+				  " THEN ($1->>'purge')::bigint END", 1, types, values, NULL);
 	purge = dg_row_int64(0, 1, &isnull);
 	return isnull ? 0 : purge;
 }
@@ -96,8 +96,8 @@ certificate_problem(Datum certificate)
 
 	if (purge == 0)
 		return "this is not a certificate of a purge";
-	if (dg_purge_select("SELECT 1 FROM ONLY deletion_guard.purge_record WHERE purge_id = $1 AND ledger_id IS NOT NULL",
-						1, types, values, NULL) == 0)
+	if (dg_spi_select("SELECT 1 FROM ONLY deletion_guard.purge_record WHERE purge_id = $1 AND ledger_id IS NOT NULL",
+					  1, types, values, NULL) == 0)
 		return psprintf("there was no purge " INT64_FORMAT " in this database", purge);
 	if (!DatumGetBool(DirectFunctionCall2(jsonb_eq, certificate, dg_certificate(purge))))
 		return psprintf("the ledger says otherwise of purge " INT64_FORMAT, purge);

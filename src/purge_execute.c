@@ -335,8 +335,8 @@ require_purge(int64 id)
 	Oid			types[] = {INT8OID};
 	Datum		values[] = {Int64GetDatum(id)};
 
-	if (dg_purge_select("SELECT state FROM ONLY deletion_guard.purge_record WHERE purge_id = $1",
-						1, types, values, NULL) == 0)
+	if (dg_spi_select("SELECT state FROM ONLY deletion_guard.purge_record WHERE purge_id = $1",
+					  1, types, values, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("there is no purge %lld", (long long) id),

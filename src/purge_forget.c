@@ -47,8 +47,8 @@ in_bin(const char *tenant)
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(tenant)};
 
-	return dg_purge_select("SELECT 1 FROM deletion_guard.deletion_part"
-						   " WHERE tenant = $1 AND rows > restored + purged LIMIT 1", 1, types, values, NULL) > 0;
+	return dg_spi_select("SELECT 1 FROM deletion_guard.deletion_part"
+						 " WHERE tenant = $1 AND rows > restored + purged LIMIT 1", 1, types, values, NULL) > 0;
 }
 
 static void

@@ -28,9 +28,9 @@ dg_hold_active(const char *tenant, TimestampTz *held_at)
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(tenant)};
 
-	if (dg_purge_select("SELECT hold_id, held_at FROM ONLY deletion_guard.hold"
-						" WHERE tenant = $1 AND released_at IS NULL ORDER BY hold_id LIMIT 1",
-						1, types, values, NULL) == 0)
+	if (dg_spi_select("SELECT hold_id, held_at FROM ONLY deletion_guard.hold"
+					  " WHERE tenant = $1 AND released_at IS NULL ORDER BY hold_id LIMIT 1",
+					  1, types, values, NULL) == 0)
 		return 0;
 	*held_at = dg_row_time(0, 2, NULL);
 	return dg_row_int64(0, 1, NULL);
@@ -94,8 +94,8 @@ require_active_hold(int64 hold)
 	Oid			types[] = {INT8OID};
 	Datum		values[] = {Int64GetDatum(hold)};
 
-	if (dg_purge_select("SELECT released_at IS NOT NULL FROM ONLY deletion_guard.hold WHERE hold_id = $1",
-						1, types, values, NULL) == 0)
+	if (dg_spi_select("SELECT released_at IS NOT NULL FROM ONLY deletion_guard.hold WHERE hold_id = $1",
+					  1, types, values, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("there is no hold %lld", (long long) hold),

@@ -140,11 +140,11 @@ load_links(DgPurgeLinks *links, Probe *probe)
 	bool		isnull;
 
 	probe->links = hash_create("deletion_guard purge links", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	found = dg_purge_select(probe->of_deletion ?
-							"SELECT ctid, deletion_id, before FROM deletion_guard.deletion_link"
-							" WHERE deletion_id = ANY ($1) AND relation = $2 AND columns = $3" :
-							"SELECT ctid, deletion_id, key_values FROM deletion_guard.deletion_link"
-							" WHERE relation = $2 AND key_columns = $3", 3, types, values, NULL);
+	found = dg_spi_select(probe->of_deletion ?
+						  "SELECT ctid, deletion_id, before FROM deletion_guard.deletion_link"
+						  " WHERE deletion_id = ANY ($1) AND relation = $2 AND columns = $3" :
+						  "SELECT ctid, deletion_id, key_values FROM deletion_guard.deletion_link"
+						  " WHERE relation = $2 AND key_columns = $3", 3, types, values, NULL);
 	for (int i = 0; i < found; i++)
 		add_link(probe, (ItemPointer) DatumGetPointer(dg_row_datum(i, 1, &isnull)),
 				 link_text(probe->of_deletion, dg_row_int64(i, 2, NULL), dg_row_datum(i, 3, &isnull)));
@@ -209,7 +209,7 @@ add_probes(DgPurgeLinks *links, Relation bin, Oid relation, bool of_deletion)
 {
 	Oid			types[] = {INT8ARRAYOID, OIDOID};
 	Datum		values[] = {links->deletions, ObjectIdGetDatum(relation)};
-	int			found = dg_purge_select(of_deletion ? KEYS_TO_TABLE : LINKS_OF_TABLE, 2, types, values, NULL);
+	int			found = dg_spi_select(of_deletion ? KEYS_TO_TABLE : LINKS_OF_TABLE, 2, types, values, NULL);
 	bool		isnull;
 
 	for (int i = 0; i < found; i++)

@@ -91,7 +91,7 @@ dg_plan_make(const DgRequest *request)
 	char		nulls[] = {request->tenant != NULL ? ' ' : 'n', ' ', request->all_relations ? 'n' : ' '};
 	DgPlan	   *plan = palloc0(sizeof(DgPlan));
 
-	plan->nparts = dg_purge_select(PLAN_QUERY, 3, types, values, nulls);
+	plan->nparts = dg_spi_select(PLAN_QUERY, 3, types, values, nulls);
 	plan->parts = palloc0(sizeof(DgPlanPart) * Max(plan->nparts, 1));
 	plan->due_at = DT_NOBEGIN;
 	for (int i = 0; i < plan->nparts; i++)
@@ -165,9 +165,9 @@ reviewed_plan(int64 request)
 	Datum		values[] = {Int64GetDatum(request)};
 	DgPlan	   *plan = palloc0(sizeof(DgPlan));
 
-	plan->nparts = dg_purge_select("SELECT deletion_id, part, relation_name, rows"
-								   " FROM deletion_guard.purge_request_part WHERE request_id = $1"
-								   " ORDER BY deletion_id, part", 1, types, values, NULL);
+	plan->nparts = dg_spi_select("SELECT deletion_id, part, relation_name, rows"
+								 " FROM deletion_guard.purge_request_part WHERE request_id = $1"
+								 " ORDER BY deletion_id, part", 1, types, values, NULL);
 	plan->parts = palloc0(sizeof(DgPlanPart) * Max(plan->nparts, 1));
 	for (int i = 0; i < plan->nparts; i++)
 	{

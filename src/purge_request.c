@@ -33,10 +33,10 @@ dg_request_find(int64 id)
 	bytea	   *digest;
 	bool		isnull;
 
-	if (dg_purge_select("SELECT request_id, tenant, CASE WHEN tenant IS NOT NULL THEN coalesce(tenant_name, '') END, coalesce(reason, ''),"
-						" relations, deleted_before, rows, digest, state"
-						" FROM ONLY deletion_guard.purge_request_record WHERE request_id = $1",
-						1, types, values, NULL) == 0)
+	if (dg_spi_select("SELECT request_id, tenant, CASE WHEN tenant IS NOT NULL THEN coalesce(tenant_name, '') END, coalesce(reason, ''),"
+					  " relations, deleted_before, rows, digest, state"
+					  " FROM ONLY deletion_guard.purge_request_record WHERE request_id = $1",
+					  1, types, values, NULL) == 0)
 		return NULL;
 	request = palloc0(sizeof(DgRequest));
 	request->id = id;
@@ -133,8 +133,8 @@ check_named_relations(const DgRequest *request)
 				 errmsg("too many tables for one request"),
 				 errdetail("A token has room for %d bytes of names.", DG_TOKEN_MAX_RELATIONS),
 				 errhint("Make several requests.")));
-	if (dg_purge_select("SELECT r FROM unnest($1) r WHERE NOT EXISTS (SELECT FROM deletion_guard.bin b"
-						" WHERE b.relation = r OR b.bin_table = r)", 1, types, values, NULL) > 0)
+	if (dg_spi_select("SELECT r FROM unnest($1) r WHERE NOT EXISTS (SELECT FROM deletion_guard.bin b"
+					  " WHERE b.relation = r OR b.bin_table = r)", 1, types, values, NULL) > 0)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_NOTHING_TO_PURGE),
 				 errmsg("no row of table \"%s\" was ever deleted", dg_row_text(0, 1)),

@@ -171,7 +171,7 @@ dg_scrub(PG_FUNCTION_ARGS)
 	dg_require_extension_owner("scrub");
 	if (!resume)
 		queue_tables(PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0), PG_ARGISNULL(0));
-	dg_purge_select("SELECT count(*) FROM deletion_guard.scrub_progress WHERE ended_at IS NULL", 0, NULL, NULL, NULL);
+	dg_spi_select("SELECT count(*) FROM deletion_guard.scrub_progress WHERE ended_at IS NULL", 0, NULL, NULL, NULL);
 	queued = dg_row_int64(0, 1, NULL);
 	SPI_finish();
 	if (!start_worker(delay, limit))
@@ -299,12 +299,12 @@ run(const char *sql)
 static char *
 who_holds_back(void)
 {
-	if (dg_purge_select("SELECT string_agg(who, ', ' ORDER BY age DESC) FROM ("
-						"SELECT format('process %s', pid) AS who, age(backend_xmin) AS age FROM pg_stat_activity"
-						" WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid() AND datid = (SELECT oid FROM pg_database WHERE datname = current_database())"
-						" UNION ALL SELECT format('replication slot %I', slot_name), age(xmin) FROM pg_replication_slots WHERE xmin IS NOT NULL"
-						" UNION ALL SELECT format('prepared transaction %L', gid), age(transaction) FROM pg_prepared_xacts WHERE database = current_database()"
-						" ORDER BY 2 DESC LIMIT 5) h", 0, NULL, NULL, NULL) == 0)
+	if (dg_spi_select("SELECT string_agg(who, ', ' ORDER BY age DESC) FROM ("
+					  "SELECT format('process %s', pid) AS who, age(backend_xmin) AS age FROM pg_stat_activity"
+					  " WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid() AND datid = (SELECT oid FROM pg_database WHERE datname = current_database())"
+					  " UNION ALL SELECT format('replication slot %I', slot_name), age(xmin) FROM pg_replication_slots WHERE xmin IS NOT NULL"
+					  " UNION ALL SELECT format('prepared transaction %L', gid), age(transaction) FROM pg_prepared_xacts WHERE database = current_database()"
+					  " ORDER BY 2 DESC LIMIT 5) h", 0, NULL, NULL, NULL) == 0)
 		return NULL;
 	return dg_row_text(0, 1);
 }
@@ -319,9 +319,9 @@ invalid_indexes(Oid relid)
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(relid)};
 
-	if (dg_purge_select("SELECT string_agg(i.indexrelid::regclass::text, ', ' ORDER BY i.indexrelid) FROM pg_index i"
-						" WHERE i.indrelid IN (SELECT $1 UNION ALL SELECT reltoastrelid FROM pg_class WHERE oid = $1)"
-						" AND NOT i.indisvalid", 1, types, values, NULL) == 0)
+	if (dg_spi_select("SELECT string_agg(i.indexrelid::regclass::text, ', ' ORDER BY i.indexrelid) FROM pg_index i"
+					  " WHERE i.indrelid IN (SELECT $1 UNION ALL SELECT reltoastrelid FROM pg_class WHERE oid = $1)"
+					  " AND NOT i.indisvalid", 1, types, values, NULL) == 0)
 		return NULL;
 	return dg_row_text(0, 1);
 }
@@ -517,9 +517,9 @@ next_task(ScrubTask *task)
 	begin();
 	SPI_connect();
 	found = dg_installed() &&
-		dg_purge_select("SELECT relation::oid, step, phase, pages, cleaned, kept FROM deletion_guard.scrub_progress"
-						" WHERE ended_at IS NULL ORDER BY step, started_at NULLS FIRST, relation LIMIT 1",
-						0, NULL, NULL, NULL) > 0;
+		dg_spi_select("SELECT relation::oid, step, phase, pages, cleaned, kept FROM deletion_guard.scrub_progress"
+					  " WHERE ended_at IS NULL ORDER BY step, started_at NULLS FIRST, relation LIMIT 1",
+					  0, NULL, NULL, NULL) > 0;
 	if (found)
 	{
 		task->relid = (Oid) dg_row_int64(0, 1, NULL);

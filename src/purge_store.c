@@ -1,13 +1,14 @@
 /*
  * purge_store.c
- *		Reading the registries, and small things every file of the room needs.
+ *		Finding rows of the registries, and small things every file of the room
+ *		needs.
  *
  * What decides about a purge (authorities, holds, requests, used tokens, the
- * bin's contents) is read with a snapshot taken on the spot, whatever the
- * transaction's isolation level: a hold that was committed before the tenant's
- * lock was granted counts, also for a transaction that began before it. Writes
- * keep the transaction's rules and fail with a serialization error where those
- * say so.
+ * bin's contents) is read with a snapshot taken on the spot (dg_spi_select() of
+ * spi.c, and here), whatever the transaction's isolation level: a hold that was
+ * committed before the tenant's lock was granted counts, also for a transaction
+ * that began before it. Writes keep the transaction's rules and fail with a
+ * serialization error where those say so.
  */
 #include "purge.h"
 
@@ -15,15 +16,11 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xlog.h"
-#include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/fmgroids.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -31,37 +28,8 @@
 PG_FUNCTION_INFO_V1(dg_audience);
 
 /*
- * Runs one query as the extension's owner, seeing what is committed now and
- * what this transaction has done. The caller is connected to SPI; the rows are
- * in SPI_tuptable.
- */
-int
-dg_purge_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const char *nulls)
-{
-	Oid			save_userid;
-	int			save_sec_context;
-	int			nestlevel;
-	int			ret;
-
-	GetUserIdAndSecContext(&save_userid, &save_sec_context);
-	SetUserIdAndSecContext(dg_objects()->owner,
-						   save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	nestlevel = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	PushActiveSnapshot(GetLatestSnapshot());
-	ret = SPI_execute_with_args(sql, nargs, argtypes, values, nulls, true, 0);
-	PopActiveSnapshot();
-	AtEOXact_GUC(true, nestlevel);
-	SetUserIdAndSecContext(save_userid, save_sec_context);
-	if (ret != SPI_OK_SELECT)
-		elog(ERROR, "internal query failed: %s: %s", SPI_result_code_string(ret), sql);
-	return (int) SPI_processed;
-}
-
-/*
  * Finds a row of one of the extension's tables by the texts of its primary key;
- * NULL if there is none. As dg_purge_select(), in a fraction of the time: for
+ * NULL if there is none. As dg_spi_select(), in a fraction of the time: for
  * what each token is looked up in. The tuple and its descriptor are palloc'd.
  */
 HeapTuple
@@ -96,77 +64,6 @@ dg_purge_find(const char *table, int nkeys, const char *const *keys, TupleDesc *
 	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
 	return tuple;
-}
-
-/*
- * A column (from 1) of a row (from 0) of the last result, as text; NULL for
- * null.
- */
-char *
-dg_row_text(uint64 row, int column)
-{
-	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
-}
-
-Datum
-dg_row_datum(uint64 row, int column, bool *isnull)
-{
-	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
-}
-
-/*
- * An integer column; 0 for null. isnull may be NULL.
- */
-int64
-dg_row_int64(uint64 row, int column, bool *isnull)
-{
-	bool		null;
-	Datum		value = dg_row_datum(row, column, &null);
-
-	if (isnull != NULL)
-		*isnull = null;
-	if (null)
-		return 0;
-	switch (SPI_gettypeid(SPI_tuptable->tupdesc, column))
-	{
-		case INT8OID:
-			return DatumGetInt64(value);
-		case INT4OID:
-			return DatumGetInt32(value);
-		case OIDOID:
-		case REGCLASSOID:
-			return DatumGetObjectId(value);
-		default:
-			elog(ERROR, "column %d is not an integer", column);
-	}
-}
-
-TimestampTz
-dg_row_time(uint64 row, int column, bool *isnull)
-{
-	bool		null;
-	Datum		value = dg_row_datum(row, column, &null);
-
-	if (isnull != NULL)
-		*isnull = null;
-	return null ? DT_NOEND : DatumGetTimestampTz(value);
-}
-
-/*
- * Copies a result out of SPI's memory.
- */
-Datum
-dg_row_result(MemoryContext context, Datum value, Oid type)
-{
-	MemoryContext old = MemoryContextSwitchTo(context);
-	int16		typlen;
-	bool		typbyval;
-	Datum		copy;
-
-	get_typlenbyval(type, &typlen, &typbyval);
-	copy = datumCopy(value, typbyval, typlen);
-	MemoryContextSwitchTo(old);
-	return copy;
 }
 
 /*

@@ -165,12 +165,12 @@ find_purges(DgPurgeSubtract *subtract, Oid relid, List *tenants, int32 **table_n
 	Datum		values[] = {ObjectIdGetDatum(relid), CStringGetTextDatum(dg_relation_name(relid))};
 	int			found;
 
-	found = dg_purge_select("SELECT t.purge_id, t.table_no, t.relation_name, t.key_columns, r.salt, r.tenant_digest"
-							" FROM deletion_guard.purge_table t"
-							" JOIN ONLY deletion_guard.purge_record r ON r.purge_id = t.purge_id"
-							" WHERE r.state = 'purged' AND (t.relation_name = $2 OR t.relation_name IN"
-							"  (SELECT b.relation_name FROM deletion_guard.bin b WHERE b.relation = $1))"
-							" ORDER BY t.purge_id, t.table_no", 2, types, values, NULL);
+	found = dg_spi_select("SELECT t.purge_id, t.table_no, t.relation_name, t.key_columns, r.salt, r.tenant_digest"
+						  " FROM deletion_guard.purge_table t"
+						  " JOIN ONLY deletion_guard.purge_record r ON r.purge_id = t.purge_id"
+						  " WHERE r.state = 'purged' AND (t.relation_name = $2 OR t.relation_name IN"
+						  "  (SELECT b.relation_name FROM deletion_guard.bin b WHERE b.relation = $1))"
+						  " ORDER BY t.purge_id, t.table_no", 2, types, values, NULL);
 	subtract->tables = MemoryContextAllocZero(context, sizeof(PurgedTable) * (found + 1));
 	*table_nos = palloc(sizeof(int32) * (found + 1));
 	for (int i = 0; i < found; i++)
@@ -200,8 +200,8 @@ load_digests(PurgedTable *table, int32 table_no, MemoryContext context)
 {
 	Oid			types[] = {INT8OID, INT4OID};
 	Datum		values[] = {Int64GetDatum(table->purge), Int32GetDatum(table_no)};
-	int			chunks = dg_purge_select("SELECT digests FROM deletion_guard.purged_key"
-										 " WHERE purge_id = $1 AND table_no = $2", 2, types, values, NULL);
+	int			chunks = dg_spi_select("SELECT digests FROM deletion_guard.purged_key"
+									   " WHERE purge_id = $1 AND table_no = $2", 2, types, values, NULL);
 	Size		size = 0;
 	bool		isnull;
 

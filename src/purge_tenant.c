@@ -107,12 +107,12 @@ find_deleted(const DgTenantTable *tenants, const char *tenant, char **name)
 	Datum		values[] = {CStringGetTextDatum(tenant), ObjectIdGetDatum(tenants->relid)};
 	int			found;
 
-	found = dg_purge_select("SELECT coalesce(p.tenant_name, '') FROM deletion_guard.deletion_part p"
-							" JOIN deletion_guard.bin b ON b.bin_id = p.bin_id"
-							" WHERE p.tenant = $1 AND (p.tenant_name IS NOT NULL"
-							"  OR (b.relation = $2 AND p.rows > p.restored + p.purged))"
-							" ORDER BY p.deletion_id DESC, p.part DESC LIMIT 1",
-							2, types, values, NULL);
+	found = dg_spi_select("SELECT coalesce(p.tenant_name, '') FROM deletion_guard.deletion_part p"
+						  " JOIN deletion_guard.bin b ON b.bin_id = p.bin_id"
+						  " WHERE p.tenant = $1 AND (p.tenant_name IS NOT NULL"
+						  "  OR (b.relation = $2 AND p.rows > p.restored + p.purged))"
+						  " ORDER BY p.deletion_id DESC, p.part DESC LIMIT 1",
+						  2, types, values, NULL);
 	if (found == 1)
 		*name = dg_row_text(0, 1);
 	return found == 1;

@@ -213,6 +213,20 @@ read_arguments(FunctionCallInfo fcinfo, DgRestore *call)
 }
 
 /*
+ * The tenants of a call, and those rows that have none, if it brings back rows
+ * of shared tables.
+ */
+static void
+lock_tenants(const DgRestore *call, const DgTenants *tenants)
+{
+	List	   *keys = dg_tenant_list(tenants);
+
+	if (call->with_referenced)
+		keys = lappend(keys, DG_NO_TENANT);
+	dg_lock_tenants(keys);
+}
+
+/*
  * Does what the call says, and puts the report.
  */
 static void
@@ -244,7 +258,7 @@ rehydrate(FunctionCallInfo fcinfo, DgTenants *tenants)
 	InitMaterializedSRF(fcinfo, 0);
 	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, mapping);
-	dg_lock_tenants(dg_tenant_list(tenants));
+	lock_tenants(&call, tenants);
 	perform(fcinfo, &call);
 	return (Datum) 0;
 }
@@ -301,7 +315,7 @@ dg_rehydrate_once(PG_FUNCTION_ARGS)
 	call.fire_triggers = PG_GETARG_BOOL(7);
 	call.context = CurrentMemoryContext;
 	InitMaterializedSRF(fcinfo, 0);
-	dg_lock_tenants(dg_tenant_list(tenants));
+	lock_tenants(&call, tenants);
 	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	dg_run_leave_out(run, tenants);
 	if (tenants->n == 0)

@@ -68,7 +68,7 @@ typedef struct DgKeyText
 typedef struct DgKeyMap DgKeyMap;
 
 extern DgKeyMap *dg_keymap_create(int ncolumns);
-extern void dg_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation);
+extern void dg_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation, Oid owner);
 extern void dg_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant);
 extern void dg_keymap_forget(DgKeyMap *map, const DgKeyText *key);
 extern int	dg_keymap_find(DgKeyMap *map, const DgKeyText *key);
@@ -123,7 +123,7 @@ typedef struct DgFeed
 	const char **columns;		/* of the parent */
 } DgFeed;
 
-/* For the live rows that a finder would find. */
+/* For the live rows of tenants in a table whose column tells them. */
 typedef struct DgLiveQuery
 {
 	char	   *sql;			/* has one parameter: */
@@ -136,8 +136,11 @@ extern DgTenants *dg_tenants_make(int n, char **keys);
 extern DgTenants *dg_tenants_of_array(ArrayType *array);
 extern DgFinder *dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants);
 extern char *dg_equality_operator(Oid type);
-extern void dg_finder_live_query(DgFinder *finder, List **finders, const DgTenants *tenants,
+extern void dg_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
 								 const char *select, DgLiveQuery *query);
+typedef void (*DgLiveSink) (void *arg, HeapTuple tuple, TupleDesc desc, int tenant);
+extern void dg_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants,
+								const char *select, bool as_caller, DgLiveSink sink, void *arg);
 extern void dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants);
 
 /* rehydrate_mapping.c */

@@ -14,7 +14,8 @@
  * Rows of the archive that were purged, and are not live, are counted apart:
  * they are missing on purpose (see purge_subtract.c).
  *
- * Live rows are read with the caller's privileges, row security included.
+ * Live rows are read with the caller's privileges, row security included; as the
+ * tables' owners where the caller is a superuser (see dg_finder_live_rows()).
  */
 #include "rehydrate.h"
 #include "guard.h"
@@ -39,9 +40,6 @@
 
 PG_FUNCTION_INFO_V1(dg_compare_tenant);
 PG_FUNCTION_INFO_V1(dg_compare_tenants);
-
-/* live rows to fetch at a time */
-#define FETCH_ROWS	1000
 
 /* What is kept of a row, as a tuple that is sorted. */
 #define Anum_tenant		1
@@ -387,69 +385,65 @@ typedef struct LiveRows
 	Compare    *compare;
 	Table	   *table;
 	Tuplesortstate *sort;
-	TupleTableSlot *slot;
-	FmgrInfo	tenant_output;
 } LiveRows;
 
 /*
- * Takes a live row: the table's columns that are not dropped, then the tenant.
+ * Takes a live row: the table's columns that are not dropped come first.
  */
 static void
-take_live_row(LiveRows *live, DgKeyMap *tenants, HeapTuple tuple, TupleDesc desc)
+take_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 {
-	TupleDesc	shape = live->slot->tts_tupleDescriptor;
-	char	   *tenant = SPI_getvalue(tuple, desc, desc->natts);
-	DgKeyText	key = {tenant, tenant != NULL ? strlen(tenant) : 0};
-	Row			row = {tenant != NULL ? dg_keymap_find(tenants, &key) : DG_KEY_ABSENT};
+	LiveRows   *live = arg;
+	TupleTableSlot *slot = live->table->slot;
+	TupleDesc	shape = slot->tts_tupleDescriptor;
+	Row			row = {tenant};
 	int			column = 1;
 
-	if (row.tenant < 0)
-		return;
-	ExecClearTuple(live->slot);
+	ExecClearTuple(slot);
 	for (int i = 0; i < shape->natts; i++)
 	{
-		live->slot->tts_isnull[i] = true;
+		slot->tts_isnull[i] = true;
 		if (!TupleDescAttr(shape, i)->attisdropped)
-			live->slot->tts_values[i] = SPI_getbinval(tuple, desc, column++, &live->slot->tts_isnull[i]);
+			slot->tts_values[i] = SPI_getbinval(tuple, desc, column++, &slot->tts_isnull[i]);
 	}
-	ExecStoreVirtualTuple(live->slot);
-	hash_row(live->compare, live->table, live->slot, &row);
+	ExecStoreVirtualTuple(slot);
+	hash_row(live->compare, live->table, slot, &row);
 	put_row(live->compare, live->sort, &row);
-	live->table->live[row.tenant]++;
+	ExecClearTuple(slot);
+	live->table->live[tenant]++;
+}
+
+/*
+ * Takes a row of a copy, which has rows of one tenant only.
+ */
+static void
+take_copied_row(void *arg, HeapTuple tuple, TupleDesc desc)
+{
+	LiveRows   *live = arg;
+	MemoryContext old = MemoryContextSwitchTo(live->table->estate->es_per_tuple_exprcontext->ecxt_per_tuple_memory);
+
+	take_live_row(arg, tuple, desc, 0);
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(live->table->estate);
 }
 
 static Tuplesortstate *
 read_live_rows(Compare *compare, Table *table)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard live rows",
-												  ALLOCSET_DEFAULT_SIZES);
-	LiveRows	live = {compare, table, begin_sort(compare, work_mem), table->slot};
-	DgLiveQuery query;
-	Portal		portal;
-	uint64		n;
+	LiveRows	live = {compare, table, begin_sort(compare, work_mem)};
 
-	dg_finder_live_query(table->finder, &compare->plan->finders, compare->plan->tenants, "t0.*", &query);
-	if (OidIsValid(table->copy))
-		query.sql = psprintf("SELECT t0.*, ($1)[1] FROM %s t0", dg_relation_name(table->copy));
-	SPI_connect();
-	portal = SPI_cursor_open_with_args(NULL, query.sql, 1, &query.type, &query.tenants, NULL, true,
-									   CURSOR_OPT_NO_SCROLL);
-	do
+	if (!OidIsValid(table->copy))
 	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-
-		SPI_cursor_fetch(portal, true, FETCH_ROWS);
-		n = SPI_processed;
-		for (uint64 i = 0; i < n; i++)
-			take_live_row(&live, query.keys, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
-		ExecClearTuple(live.slot);
-		SPI_freetuptable(SPI_tuptable);
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(context);
-	} while (n > 0);
-	SPI_cursor_close(portal);
+		dg_finder_live_rows(table->finder, &compare->plan->finders, compare->plan->tenants, "t.*", true,
+							take_live_row, &live);
+		return live.sort;
+	}
+	(void) GetPerTupleExprContext(table->estate);
+	SPI_connect();
+	dg_spi_read_as_owner(superuser() ? table->copy : InvalidOid,
+						 psprintf("SELECT * FROM %s", dg_relation_name(table->copy)), 0, NULL, NULL,
+						 take_copied_row, &live);
 	SPI_finish();
-	MemoryContextDelete(context);
 	return live.sort;
 }
 

@@ -18,9 +18,11 @@
 #include "rehydrate.h"
 #include "guard.h"
 
+#include "catalog/pg_authid_d.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -30,26 +32,26 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-/* keys of live parents to fetch at a time */
-#define FETCH_ROWS	10000
-
 /* ----------------------------------------------------------------------
  * Tenants' keys
  * ----------------------------------------------------------------------
  */
 
 /*
- * Reads a tenant's key as a value of a column's type. An error names both.
+ * Reads a tenant's key as a value of a column's type, as the table's owner where
+ * the caller is a superuser. An error names both.
  */
 static Datum
 read_tenant(Oid relid, AttrNumber attnum, Oid type, int32 typmod, const char *tenant)
 {
 	MemoryContext old = CurrentMemoryContext;
+	DgRowsRole	role = dg_rows_role_of(dg_relation_owner(relid));
 	Oid			input;
 	Oid			typioparam;
 	Datum		value = (Datum) 0;
 
 	getTypeInputInfo(type, &input, &typioparam);
+	dg_rows_as_owner(&role);
 	PG_TRY();
 	{
 		value = OidInputFunctionCall(input, unconstify(char *, tenant), typioparam, typmod);
@@ -58,6 +60,7 @@ read_tenant(Oid relid, AttrNumber attnum, Oid type, int32 typmod, const char *te
 	{
 		ErrorData  *error;
 
+		dg_rows_as_caller(&role);
 		MemoryContextSwitchTo(old);
 		error = CopyErrorData();
 		FlushErrorState();
@@ -71,6 +74,7 @@ read_tenant(Oid relid, AttrNumber attnum, Oid type, int32 typmod, const char *te
 				 errhint("Give the key of the tenant, as that column has it.")));
 	}
 	PG_END_TRY();
+	dg_rows_as_caller(&role);
 	return value;
 }
 
@@ -103,7 +107,7 @@ set_key_column(DgKeyMap *keys, int column, Oid relid, AttrNumber attnum)
 	Oid			collation;
 
 	get_atttypetypmodcoll(relid, attnum, &type, &typmod, &collation);
-	dg_keymap_set_column(keys, column, type, collation);
+	dg_keymap_set_column(keys, column, type, collation, dg_relation_owner(relid));
 }
 
 /*
@@ -119,7 +123,7 @@ dg_tenants_make(int n, char **keys)
 	DgKeyMap   *seen = dg_keymap_create(1);
 
 	if (attnum == InvalidAttrNumber)
-		dg_keymap_set_column(seen, 0, TEXTOID, C_COLLATION_OID);
+		dg_keymap_set_column(seen, 0, TEXTOID, C_COLLATION_OID, BOOTSTRAP_SUPERUSERID);
 	else
 		set_key_column(seen, 0, table->relid, attnum);
 	tenants->exact = dg_keymap_is_exact(seen);
@@ -308,24 +312,6 @@ column_type(Oid relid, AttrNumber attnum)
 }
 
 /*
- * Appends ", t<n>" and the condition that its rows are the parents of t<n-1>'s.
- */
-static void
-append_parent(StringInfo from, StringInfo where, ForeignKeyCacheInfo *fkey, int n)
-{
-	appendStringInfo(from, ", %s t%d", dg_relation_name(fkey->confrelid), n);
-	for (int i = 0; i < fkey->nkeys; i++)
-	{
-		char	   *parent = psprintf("t%d.%s", n, quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false)));
-		char	   *child = psprintf("t%d.%s", n - 1, quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false)));
-
-		dg_guard_append_clause(where, parent, get_atttype(fkey->confrelid, fkey->confkey[i]),
-							   fkey->conpfeqop[i], child, get_atttype(fkey->conrelid, fkey->conkey[i]));
-		appendStringInfoString(where, " AND ");
-	}
-}
-
-/*
  * An array of the tenants, of the column's base type.
  */
 static Datum
@@ -344,33 +330,196 @@ tenant_array(Oid relid, AttrNumber attnum, const DgTenants *tenants)
 }
 
 /*
- * Makes the query for the live rows that a finder would find: of the table,
- * which it calls t0, what is asked for, and last the tenant's key.
+ * Makes the query for the live rows of a table whose column tells their tenant:
+ * of the table, which it calls t, what is asked for, and last the tenant's key.
  */
 void
-dg_finder_live_query(DgFinder *finder, List **finders, const DgTenants *tenants,
+dg_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
 					 const char *select, DgLiveQuery *query)
 {
-	StringInfoData from;
-	StringInfoData where;
+	Oid			end;
+	const char *column;
+	AttrNumber	attnum;
+
+	query->keys = dg_finder_get(finders, relid, NIL, tenants)->keys;
+	(void) dg_guard_path_keys(relid, NIL, &end, &column);
+	attnum = get_attnum(end, column);
+	query->sql = psprintf("SELECT %s, t.%s FROM %s t WHERE t.%s %s ANY ($1)",
+						  select, quote_identifier(column), dg_relation_name(relid), quote_identifier(column),
+						  dg_equality_operator(column_type(relid, attnum)));
+	query->type = get_array_type(column_type(relid, attnum));
+	query->tenants = tenant_array(relid, attnum, tenants);
+}
+
+/*
+ * Live rows on their way to a sink, one table at a time: each is read by a query
+ * of its own, so that it can run as the table's owner. The keys of the parents
+ * that were found last are what the next query looks for.
+ */
+typedef struct LiveRows
+{
+	DgKeyMap   *tenants;		/* by the last column; NULL: that is the tenant's number */
+	Tuplestorestate *parents;	/* keys and tenants; NULL: the rows are for the sink */
+	TupleDesc	desc;			/* of parents */
+	MemoryContext row;
+	DgLiveSink	sink;
+	void	   *arg;
+} LiveRows;
+
+static void
+take_live_row(void *arg, HeapTuple tuple, TupleDesc desc)
+{
+	LiveRows   *live = arg;
+	MemoryContext old = MemoryContextSwitchTo(live->row);
+	bool		isnull = false;
+	int			tenant;
+
+	if (live->tenants != NULL)
+	{
+		char	   *value = SPI_getvalue(tuple, desc, desc->natts);
+		DgKeyText	key = {value, strlen(value)};
+
+		tenant = dg_keymap_find(live->tenants, &key);
+	}
+	else
+		tenant = DatumGetInt32(SPI_getbinval(tuple, desc, desc->natts, &isnull));
+	if (tenant >= 0 && live->parents != NULL)
+	{
+		Datum		values[INDEX_MAX_KEYS + 1];
+		bool		nulls[INDEX_MAX_KEYS + 1];
+
+		heap_deform_tuple(tuple, desc, values, nulls);
+		values[desc->natts - 1] = Int32GetDatum(tenant);
+		tuplestore_putvalues(live->parents, live->desc, values, nulls);
+	}
+	else if (tenant >= 0)
+		live->sink(live->arg, tuple, desc, tenant);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(live->row);
+}
+
+/*
+ * Makes the place for the parents' keys that a foreign key refers to.
+ */
+static void
+begin_parents(LiveRows *live, const ForeignKeyCacheInfo *fkey)
+{
+	live->desc = CreateTemplateTupleDesc(fkey->nkeys + 1);
+	for (int i = 0; i < fkey->nkeys; i++)
+	{
+		Oid			type;
+		int32		typmod;
+		Oid			collation;
+
+		get_atttypetypmodcoll(fkey->confrelid, fkey->confkey[i], &type, &typmod, &collation);
+		TupleDescInitEntry(live->desc, i + 1, psprintf("k%d", i + 1), type, typmod, 0);
+		TupleDescInitEntryCollation(live->desc, i + 1, collation);
+	}
+	TupleDescInitEntry(live->desc, fkey->nkeys + 1, "tenant", INT4OID, -1, 0);
+	live->parents = tuplestore_begin_heap(false, false, work_mem);
+}
+
+/*
+ * Has SPI know the parents that were found as a table of that name.
+ */
+static void
+register_parents(const LiveRows *live)
+{
+	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+
+	enr->md.name = "parents";
+	enr->md.tupdesc = live->desc;
+	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+	enr->md.enrtuples = tuplestore_tuple_count(live->parents);
+	enr->reldata = live->parents;
+	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register the keys of parents");
+}
+
+/*
+ * "t.a, t.b": the columns that a foreign key refers to.
+ */
+static char *
+parent_columns(ForeignKeyCacheInfo *fkey)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < fkey->nkeys; i++)
+		appendStringInfo(&buf, "%st.%s", i > 0 ? ", " : "",
+						 quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false)));
+	return buf.data;
+}
+
+/*
+ * The query for the children of the parents that were found. The foreign key
+ * may be one that the table has inherited.
+ */
+static char *
+children_query(Oid relid, ForeignKeyCacheInfo *fkey, const char *select)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "SELECT %s, p.tenant FROM %s t, parents p WHERE true", select,
+					 dg_relation_name(relid));
+	for (int i = 0; i < fkey->nkeys; i++)
+	{
+		char	   *child = psprintf("t.%s", quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false)));
+
+		appendStringInfoString(&buf, " AND ");
+		dg_guard_append_clause(&buf, psprintf("p.k%d", i + 1), get_atttype(fkey->confrelid, fkey->confkey[i]),
+							   fkey->conpfeqop[i], child, get_atttype(fkey->conrelid, fkey->conkey[i]));
+	}
+	return buf.data;
+}
+
+/*
+ * Gives the sink the live rows that a finder would find: of the table, which is
+ * called t, what is asked for, and a column more; and the number of the tenant.
+ * Reads as the tables' owners or, if that is asked for and the caller is no
+ * superuser, as the caller. A superuser who reads other people's tables has not
+ * chosen to run their code.
+ */
+void
+dg_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
+					bool as_caller, DgLiveSink sink, void *arg)
+{
+	LiveRows	live = {.sink = sink, .arg = arg};
 	Oid			end;
 	const char *column;
 	List	   *fkeys = dg_guard_path_keys(finder->relid, finder->path, &end, &column);
-	AttrNumber	attnum = get_attnum(end, column);
-	ListCell   *lc;
+	DgLiveQuery query;
 
-	initStringInfo(&from);
-	initStringInfo(&where);
-	appendStringInfo(&from, "%s t0", dg_relation_name(finder->relid));
-	foreach(lc, fkeys)
-		append_parent(&from, &where, lfirst(lc), foreach_current_index(lc) + 1);
-	query->sql = psprintf("SELECT %s, t%d.%s FROM %s WHERE %st%d.%s %s ANY ($1)",
-						  select, list_length(fkeys), quote_identifier(column), from.data,
-						  where.data, list_length(fkeys), quote_identifier(column),
-						  dg_equality_operator(column_type(end, attnum)));
-	query->type = get_array_type(column_type(end, attnum));
-	query->tenants = tenant_array(end, attnum, tenants);
-	query->keys = dg_finder_get(finders, end, NIL, tenants)->keys;
+	as_caller = as_caller && !superuser();
+	live.row = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard live row", ALLOCSET_DEFAULT_SIZES);
+	dg_finder_live_query(end, finders, tenants, fkeys == NIL ? select : parent_columns(llast(fkeys)), &query);
+	live.tenants = query.keys;
+	if (fkeys != NIL)
+		begin_parents(&live, llast(fkeys));
+	SPI_connect();
+	dg_spi_read_as_owner(as_caller ? InvalidOid : end, query.sql, 1, &query.type, &query.tenants,
+						 take_live_row, &live);
+	SPI_finish();
+	for (int i = list_length(fkeys) - 1; i >= 0; i--)
+	{
+		ForeignKeyCacheInfo *fkey = list_nth(fkeys, i);
+		ForeignKeyCacheInfo *below = i == 0 ? NULL : list_nth(fkeys, i - 1);
+		Oid			relid = i == 0 ? finder->relid : below->confrelid;
+		LiveRows	children = {.row = live.row, .sink = sink, .arg = arg};
+
+		if (i > 0)
+			begin_parents(&children, below);
+		SPI_connect();
+		register_parents(&live);
+		dg_spi_read_as_owner(as_caller ? InvalidOid : relid,
+							 children_query(relid, fkey, i == 0 ? select : parent_columns(below)),
+							 0, NULL, NULL, take_live_row, &children);
+		SPI_finish();
+		tuplestore_end(live.parents);
+		live = children;
+	}
+	MemoryContextDelete(live.row);
 }
 
 static char *
@@ -385,22 +534,19 @@ feed_columns(const DgFinder *finder)
 		DgFeed	   *feed = lfirst(lc);
 
 		for (int i = 0; i < feed->ncolumns; i++)
-			appendStringInfo(&buf, "%st0.%s", buf.len > 0 ? ", " : "", quote_identifier(feed->columns[i]));
+			appendStringInfo(&buf, "%st.%s", buf.len > 0 ? ", " : "", quote_identifier(feed->columns[i]));
 	}
 	return buf.data;
 }
 
 static void
-feed_live_row(DgFinder *finder, DgKeyMap *tenants, HeapTuple tuple, TupleDesc desc)
+feed_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 {
-	char	   *value = SPI_getvalue(tuple, desc, desc->natts);
-	DgKeyText	key[INDEX_MAX_KEYS] = {{value, strlen(value)}};
-	int			tenant = dg_keymap_find(tenants, key);
+	DgFinder   *finder = arg;
+	DgKeyText	key[INDEX_MAX_KEYS] = {{0}};
 	int			column = 1;
 	ListCell   *lc;
 
-	if (tenant < 0)
-		return;
 	foreach(lc, finder->feeds)
 	{
 		DgFeed	   *feed = lfirst(lc);
@@ -418,40 +564,12 @@ feed_live_row(DgFinder *finder, DgKeyMap *tenants, HeapTuple tuple, TupleDesc de
 }
 
 /*
- * Feeds those who wait for a finder's rows from the live table. Runs as the
- * extension's owner, like the guard when it follows a path.
+ * Feeds those who wait for a finder's rows from the live table. Reads as the
+ * tables' owners, like the guard when it follows a path: the caller need not be
+ * able to.
  */
 void
 dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard live keys",
-												  ALLOCSET_DEFAULT_SIZES);
-	DgLiveQuery query;
-	Oid			save_userid;
-	int			save_sec_context;
-	Portal		portal;
-	uint64		n;
-
-	dg_finder_live_query(finder, finders, tenants, feed_columns(finder), &query);
-	GetUserIdAndSecContext(&save_userid, &save_sec_context);
-	SetUserIdAndSecContext(dg_objects()->owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	SPI_connect();
-	portal = SPI_cursor_open_with_args(NULL, query.sql, 1, &query.type, &query.tenants, NULL, true,
-									   CURSOR_OPT_NO_SCROLL);
-	do
-	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-
-		SPI_cursor_fetch(portal, true, FETCH_ROWS);
-		n = SPI_processed;
-		for (uint64 i = 0; i < n; i++)
-			feed_live_row(finder, query.keys, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
-		SPI_freetuptable(SPI_tuptable);
-		MemoryContextSwitchTo(old);
-		MemoryContextReset(context);
-	} while (n > 0);
-	SPI_cursor_close(portal);
-	SPI_finish();
-	SetUserIdAndSecContext(save_userid, save_sec_context);
-	MemoryContextDelete(context);
+	dg_finder_live_rows(finder, finders, tenants, feed_columns(finder), false, feed_live_row, finder);
 }

@@ -79,6 +79,7 @@ typedef struct KeyColumn
 	int16		typlen;
 	bool		typbyval;
 	FmgrInfo	input;
+	DgRowsRole	role;			/* as whom it runs */
 	FmgrInfo	eq;
 	FmgrInfo	hash;
 	bool		has_hash;
@@ -317,13 +318,15 @@ number_of_text(DgKeyMap *map, KeyColumn *column, const DgKeyText *text, bool add
 {
 	int32		number = table_find(&column->spellings, text->ptr, text->len);
 	MemoryContext old;
+	Datum		value;
 
 	if (number != DG_KEY_ABSENT && !(add && number == NOT_A_VALUE))
 		return number;
 	old = MemoryContextSwitchTo(map->scratch);
-	number = number_of_value(map, column,
-							 InputFunctionCall(&column->input, pnstrdup(text->ptr, text->len),
-											   column->typioparam, -1), add);
+	dg_rows_as_owner(&column->role);
+	value = InputFunctionCall(&column->input, pnstrdup(text->ptr, text->len), column->typioparam, -1);
+	dg_rows_as_caller(&column->role);
+	number = number_of_value(map, column, value, add);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(map->scratch);
 	if (column->spellings.count < MAX_SPELLINGS || number != NOT_A_VALUE)
@@ -365,15 +368,16 @@ dg_keymap_create(int ncolumns)
 }
 
 /*
- * Says what type a column's values are of and which collation tells whether
- * they are equal.
+ * Says what type a column's values are of, which collation tells whether they
+ * are equal, and who owns the table they are of.
  */
 void
-dg_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation)
+dg_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation, Oid owner)
 {
 	Oid			base = getBaseType(type);
 
 	map->columns[column].collation = collation;
+	map->columns[column].role = dg_rows_role_of(owner);
 	map->columns[column].by_bytes = equal_by_bytes(base, collation);
 	if (!map->columns[column].by_bytes)
 		prepare_typed(&map->columns[column], base, map->context);

@@ -92,7 +92,7 @@ make_keys(ForeignKeyCacheInfo *fkey)
 		Oid			collation;
 
 		get_atttypetypmodcoll(fkey->confrelid, fkey->confkey[i], &type, &typmod, &collation);
-		dg_keymap_set_column(keys, i, type, collation);
+		dg_keymap_set_column(keys, i, type, collation, dg_relation_owner(fkey->confrelid));
 	}
 	return keys;
 }

@@ -360,8 +360,7 @@ some_tenant_is_live(DgRestore *call)
 
 	if (!OidIsValid(tenant_table))
 		return false;
-	dg_finder_live_query(dg_finder_get(&call->plan->finders, tenant_table, NIL, call->plan->tenants),
-						 &call->plan->finders, call->plan->tenants, "1", &query);
+	dg_finder_live_query(tenant_table, &call->plan->finders, call->plan->tenants, "1", &query);
 	SPI_connect();
 	dg_spi_execute_as_owner(tenant_table, psprintf("%s LIMIT 1", query.sql), 1, &query.type, &query.tenants);
 	found = SPI_processed > 0;

@@ -3,7 +3,9 @@
  *		A schema of its own for rehydrated rows, to look at before anything
  *		live is touched.
  *
- * The schema is new and belongs to the caller, as do the tables in it: they
+ * The schema is new and belongs to the caller, as do the tables in it, unless
+ * the caller is a superuser: then each belongs to the owner of the live one,
+ * whose code comes along with it (rows_role.c). The tables
  * have the columns, defaults, checks and unique constraints of the live ones,
  * but neither foreign keys nor triggers. All statements run with the caller's
  * privileges, which must include CREATE on the database and SELECT on the
@@ -13,9 +15,13 @@
 
 #include "catalog/namespace.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+/*
+ * Runs a statement as the caller.
+ */
 static void
 execute(const char *sql)
 {
@@ -54,6 +60,29 @@ name_of_copy(const char *schema, List *relations, const ListCell *table, bool an
 }
 
 /*
+ * Copies a table as a role who may not make tables in the schema otherwise: what
+ * the columns' defaults, checks and indexes call runs already as they are made.
+ */
+static void
+copy_table(const char *sql, const char *schema, Oid relid)
+{
+	DgRowsRole	role = dg_rows_role_of(dg_relation_owner(relid));
+	char	   *owner;
+
+	if (!OidIsValid(role.owner))
+	{
+		execute(sql);
+		return;
+	}
+	owner = pstrdup(quote_identifier(GetUserNameFromId(role.owner, false)));
+	execute(psprintf("GRANT USAGE, CREATE ON SCHEMA %s TO %s", schema, owner));
+	dg_rows_as_owner(&role);
+	execute(sql);
+	dg_rows_as_caller(&role);
+	execute(psprintf("REVOKE CREATE ON SCHEMA %s FROM %s", schema, owner));
+}
+
+/*
  * Creates a schema with empty copies of some tables. Returns the copies' OIDs,
  * in the same order.
  */
@@ -69,11 +98,12 @@ dg_schema_create(const char *schema, List *relations, bool any_name)
 	SPI_connect();
 	execute(psprintf("CREATE SCHEMA %s", quote_identifier(schema)));
 	foreach(lc, relations)
-		execute(psprintf("CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING GENERATED"
+		copy_table(psprintf("CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING GENERATED"
 						 " INCLUDING CONSTRAINTS INCLUDING INDEXES INCLUDING STORAGE"
 						 " INCLUDING COMPRESSION INCLUDING COMMENTS)",
 						 quote_qualified_identifier(schema, list_nth(names, foreach_current_index(lc))),
-						 dg_relation_name(lfirst_oid(lc))));
+						 dg_relation_name(lfirst_oid(lc))),
+				   quote_identifier(schema), lfirst_oid(lc));
 	SPI_finish();
 	foreach(lc, names)
 		copies = lappend_oid(copies, get_relname_relid(lfirst(lc), get_namespace_oid(schema, false)));

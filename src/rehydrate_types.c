@@ -13,7 +13,8 @@
  * does not exist here any more, the live type without its modifier stands for
  * it; and if that is one whose input function drops what it has no use for, the
  * value has to be written as it was read. Domains are read as their base types: none of their checks runs for a
- * name that an archive has chosen.
+ * name that an archive has chosen. Those of domains inside of a type do: as the
+ * table's owner, where the caller is a superuser (rows_role.c).
  */
 #include "rehydrate.h"
 
@@ -38,6 +39,7 @@ struct DgSourceTypes
 	int			ncolumns;
 	bool		any;			/* column's input is used */
 	DgColumnInput *inputs;
+	DgRowsRole	role;			/* as whom values are read */
 	MemoryContext row_context;	/* values of the row at hand */
 };
 
@@ -165,6 +167,7 @@ dg_source_set_types(const DgRehydrateArchive *archive, DgSource *source)
 	{
 		types = palloc0(sizeof(DgSourceTypes));
 		types->ncolumns = source->ncolumns;
+		types->role = dg_rows_role_of(dg_relation_owner(source->target));
 		types->inputs = palloc0(sizeof(DgColumnInput) * (source->ncolumns + 1));
 		types->row_context = AllocSetContextCreate(context, "deletion_guard archived row",
 												   ALLOCSET_DEFAULT_SIZES);
@@ -226,6 +229,7 @@ dg_source_read_values(const DgSource *source, Datum *values, const bool *nulls)
 		return;
 	MemoryContextReset(types->row_context);
 	old = MemoryContextSwitchTo(types->row_context);
+	dg_rows_as_owner(&types->role);
 	for (int i = 0; i < types->ncolumns; i++)
 	{
 		DgColumnInput *input = &types->inputs[i];
@@ -237,5 +241,6 @@ dg_source_read_values(const DgSource *source, Datum *values, const bool *nulls)
 		if (input->guessed)
 			check_guess(source, i, text, values[i]);
 	}
+	dg_rows_as_caller(&types->role);
 	MemoryContextSwitchTo(old);
 }

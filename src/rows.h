@@ -65,6 +65,7 @@ typedef struct DgRowsRole
 } DgRowsRole;
 
 extern DgRowsRole dg_rows_role(Relation rel);
+extern DgRowsRole dg_rows_role_of(Oid owner);
 extern void dg_rows_as_owner(const DgRowsRole *role);
 extern void dg_rows_as_caller(const DgRowsRole *role);
 

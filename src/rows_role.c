@@ -27,7 +27,16 @@
 DgRowsRole
 dg_rows_role(Relation rel)
 {
-	DgRowsRole	role = {.owner = rel->rd_rel->relowner};
+	return dg_rows_role_of(rel->rd_rel->relowner);
+}
+
+/*
+ * The same, for what belongs to a role.
+ */
+DgRowsRole
+dg_rows_role_of(Oid owner)
+{
+	DgRowsRole	role = {.owner = owner};
 
 	GetUserIdAndSecContext(&role.caller, &role.sec_context);
 	if (!superuser() || superuser_arg(role.owner))

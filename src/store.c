@@ -26,6 +26,9 @@
 /* tenants that are locked one by one */
 #define MAX_TENANT_LOCKS 64
 
+/* rows to fetch at a time */
+#define FETCH_ROWS 1000
+
 static int	acting_depth = 0;
 
 /*
@@ -113,6 +116,19 @@ dg_spi_execute(const char *sql, int nargs, Oid *argtypes, Datum *values, const c
 	return ret;
 }
 
+Oid
+dg_relation_owner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
 /* What is run as a table's owner: sql, or a plan that was made of it. */
 typedef struct OwnerQuery
 {
@@ -123,6 +139,8 @@ typedef struct OwnerQuery
 	SPIPlanPtr *plan;			/* NULL: none is kept */
 	Snapshot	snapshot;		/* InvalidSnapshot: a new one, and rows may be locked */
 	long		count;
+	bool		cursor;			/* open a portal, or fetch from it */
+	Portal		portal;
 } OwnerQuery;
 
 static int
@@ -130,6 +148,17 @@ run_query(OwnerQuery *query)
 {
 	SPIPlanPtr	plan;
 
+	if (query->portal != NULL)
+	{
+		SPI_cursor_fetch(query->portal, true, query->count);
+		return SPI_OK_FETCH;
+	}
+	if (query->cursor)
+	{
+		query->portal = SPI_cursor_open_with_args(NULL, query->sql, query->nargs, query->argtypes,
+												  query->values, NULL, true, CURSOR_OPT_NO_SCROLL);
+		return SPI_OK_CURSOR;
+	}
 	if (query->snapshot == InvalidSnapshot)
 		return SPI_execute_with_args(query->sql, query->nargs, query->argtypes, query->values,
 									 NULL, false, query->count);
@@ -155,18 +184,12 @@ run_query(OwnerQuery *query)
 static void
 run_as_owner(Oid relid, OwnerQuery *query)
 {
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner;
+	Oid			owner = dg_relation_owner(relid);
 	Oid			save_userid;
 	int			save_sec_context;
 	int			nestlevel;
 	int			saved_depth = acting_depth;
 	volatile int ret = 0;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relid);
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
 
 	GetUserIdAndSecContext(&save_userid, &save_sec_context);
 	SetUserIdAndSecContext(owner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
@@ -215,6 +238,41 @@ dg_spi_select_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes, Dat
 	OwnerQuery	query = {sql, nargs, argtypes, values, plan, snapshot, count};
 
 	run_as_owner(relid, &query);
+}
+
+static void
+run_as(Oid relid, OwnerQuery *query)
+{
+	if (OidIsValid(relid))
+		run_as_owner(relid, query);
+	else
+		(void) run_query(query);
+}
+
+/*
+ * The same for a SELECT with many rows, as the active snapshot sees them: they
+ * are given to the sink, which runs as the caller, some at a time. InvalidOid
+ * instead of a table runs the query as the caller, too.
+ */
+void
+dg_spi_read_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes, Datum *values,
+					 DgSpiSink sink, void *arg)
+{
+	OwnerQuery	query = {sql, nargs, argtypes, values, .count = FETCH_ROWS, .cursor = true};
+	SPITupleTable *table;
+	uint64		n;
+
+	run_as(relid, &query);
+	do
+	{
+		run_as(relid, &query);
+		table = SPI_tuptable;
+		n = SPI_processed;
+		for (uint64 i = 0; i < n; i++)
+			sink(arg, table->vals[i], table->tupdesc);
+		SPI_freetuptable(table);
+	} while (n > 0);
+	SPI_cursor_close(query.portal);
 }
 
 /*

@@ -14,7 +14,8 @@ result()
 }
 
 # The room of a file, or of a header as it is included: what is before the first
-# underscore. deletion_guard.h, compat.h and errors.h are everybody's.
+# underscore. deletion_guard.h, tables.h, compat.h and errors.h
+# are everybody's.
 declare -A may_know=(
 	[archive]='archive'
 	[token]='token'
@@ -22,14 +23,14 @@ declare -A may_know=(
 	[guard]='guard bin ledger limit'
 	[bin]='bin guard limit ledger rows'
 	[limit]='limit bin guard ledger'
-	[ledger]='ledger purge'
+	[ledger]='ledger'
 	[purge]='purge bin guard ledger token'
 	[rehydrate]='rehydrate archive bin guard ledger purge rows'
 	[module]='bin guard ledger limit purge'
 	[settings]='guard limit token'
 	[autonomous]='ledger purge'
 )
-everybodys=' deletion_guard.h compat.h errors.h '
+everybodys=' deletion_guard.h tables.h compat.h errors.h '
 
 # Headers of ours that a file includes.
 our_headers()

@@ -598,13 +598,26 @@ UNIT_TEST(long_rows)
 	free(rows);
 }
 
+static bool
+is_wanted(void *arg, const char *text, size_t len)
+{
+	static const char *const wanted[] = {"k50", "\t51", "\\N"};
+
+	(void) arg;
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+	{
+		if (len == strlen(wanted[i]) && memcmp(text, wanted[i], len) == 0)
+			return true;
+	}
+	return false;
+}
+
 UNIT_TEST(filter_passes_over_rows)
 {
 	Bytes		text = {NULL, 0, 0};
 	Recipe		r = {16, DG_ARCHIVE_GZIP, true, 0, NULL, false};
 	Data		t = two_tables[0];
-	DgArchiveKeySet *keys = dg_archive_keyset_create();
-	DgArchiveFilter filter = {1, keys, NULL, NULL};
+	DgArchiveFilter filter = {1, is_wanted, NULL};
 	DgArchiveProgress progress;
 	DgArchiveError err;
 	DgArchiveRows *rows;
@@ -626,9 +639,6 @@ UNIT_TEST(filter_passes_over_rows)
 	t.rows = (const char *) text.data;
 	t.rows_len = text.len;
 	b = make_custom(&r, &t, 1, NULL);
-	CHECK(dg_archive_keyset_add(keys, "k50", 3));
-	CHECK(dg_archive_keyset_add(keys, "\t51", 3));
-	CHECK(dg_archive_keyset_add(keys, "\\N", 2));
 	a = dg_archive_open_memory(b.data, b.len, NULL, &err);
 	rows = dg_archive_rows_open(a, 0, &err);
 	filter.field = 3;
@@ -649,7 +659,6 @@ UNIT_TEST(filter_passes_over_rows)
 	CHECK_INT_EQ(progress.bytes_done, progress.bytes_total);
 	CHECK_INT_EQ(matched, 500);
 	dg_archive_close(&a);
-	dg_archive_keyset_free(keys);
 	free(b.data);
 	free(text.data);
 }

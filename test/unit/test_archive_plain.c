@@ -71,11 +71,6 @@ UNIT_TEST(a_whole_dump)
 	CHECK_STR_EQ(dg_archive_sequence(a, 0)->name, "S'q");
 	CHECK_INT_EQ(dg_archive_sequence(a, 0)->value, -12);
 	CHECK(!dg_archive_sequence(a, 0)->is_called);
-	CHECK_INT_EQ(dg_archive_constraint_count(a), 2);
-	CHECK_INT_EQ(dg_archive_constraint(a, 0)->kind, DG_ARCHIVE_PRIMARY_KEY);
-	CHECK_STR_EQ(dg_archive_constraint(a, 1)->name, "f;k");
-	CHECK_STR_EQ(dg_archive_constraint(a, 1)->definition,
-				 "FOREIGN KEY (id) REFERENCES public.item(id) ON DELETE CASCADE");
 	dg_archive_close(&a);
 	CHECK_STR_EQ(read_all(dump, sizeof(dump) - 1, NULL).text, rows);
 }

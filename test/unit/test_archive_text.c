@@ -109,46 +109,6 @@ UNIT_TEST(fields_of_a_line)
 	CHECK(!dg_archive_copy_field("", 0, 1, &f));
 }
 
-UNIT_TEST(key_set)
-{
-	DgArchiveKeySet *set = dg_archive_keyset_create();
-	char		key[50];
-	int			i;
-
-	CHECK(!dg_archive_keyset_has(set, "", 0));
-	for (i = 0; i < 20000; i++)
-	{
-		snprintf(key, sizeof(key), "%d-%s", i, i % 2 ? "a longer key than a word" : "");
-		CHECK(dg_archive_keyset_add(set, key, strlen(key)));
-		CHECK(dg_archive_keyset_add(set, key, strlen(key)));
-	}
-	CHECK_INT_EQ(dg_archive_keyset_size(set), 20000);
-	for (i = 0; i < 20000; i++)
-	{
-		snprintf(key, sizeof(key), "%d-%s", i, i % 2 ? "a longer key than a word" : "");
-		CHECK(dg_archive_keyset_has(set, key, strlen(key)));
-		CHECK(!dg_archive_keyset_has(set, key, strlen(key) - 1));
-	}
-	for (i = 0; i < 20; i++)
-	{
-		static const char letters[] = "\0abcdefghijklmnopqrstuvwxyz";
-
-		/* lengths around that of a word; a zero byte is a byte like others */
-		CHECK(!dg_archive_keyset_has(set, letters, (size_t) i + 1));
-		CHECK(dg_archive_keyset_add(set, letters, (size_t) i + 1));
-		CHECK(dg_archive_keyset_has(set, letters, (size_t) i + 1));
-		CHECK(!dg_archive_keyset_has(set, letters + 1, (size_t) i + 1));
-	}
-	CHECK(!dg_archive_keyset_has(set, "", 0));
-	CHECK(dg_archive_keyset_add(set, "", 0));
-	CHECK(dg_archive_keyset_has(set, "", 0));
-	CHECK(dg_archive_keyset_add(set, "a\0b", 3));
-	CHECK(dg_archive_keyset_has(set, "a\0b", 3));
-	CHECK(!dg_archive_keyset_has(set, "a\0c", 3));
-	dg_archive_keyset_free(set);
-	dg_archive_keyset_free(NULL);
-}
-
 static bool
 qualified(const char *sql, const char *want_schema, const char *want_name)
 {
@@ -222,7 +182,6 @@ main(void)
 	RUN(invalid_escapes);
 	RUN(trail_bytes);
 	RUN(fields_of_a_line);
-	RUN(key_set);
 	RUN(identifiers);
 	RUN(column_lists);
 	return unit_done();

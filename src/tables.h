@@ -1,0 +1,108 @@
+/*
+ * tables.h
+ *		Column numbers of the extension's own tables, for where they are read and
+ *		written as tuples. test/check/columns.sh compares them with sql/install.
+ */
+#ifndef DG_TABLES_H
+#define DG_TABLES_H
+
+/* deletion_guard.tenant_table */
+#define Anum_tenant_table_singleton			1
+#define Anum_tenant_table_relation			2
+#define Anum_tenant_table_key_column		3
+#define Anum_tenant_table_name_column		4
+#define Anum_tenant_table_contact_column	5
+#define Natts_tenant_table					5
+
+/* deletion_guard.guard */
+#define Anum_guard_relation			1
+#define Anum_guard_tenant_column	2
+#define Anum_guard_tenant_path		3
+#define Anum_guard_guarded_at		4
+#define Anum_guard_guarded_by		5
+#define Natts_guard					5
+
+/* deletion_guard.bin */
+#define Anum_registry_bin_id		1
+#define Anum_registry_relation		2
+#define Anum_registry_relation_name	3
+#define Anum_registry_bin_table		4
+#define Anum_registry_shape			5
+#define Anum_registry_created_at	6
+#define Natts_registry				6
+
+/* deletion_guard.deletion_record */
+#define Anum_deletion_record_deletion_id		1
+#define Anum_deletion_record_deleted_at			2
+#define Anum_deletion_record_session_role		3
+#define Anum_deletion_record_effective_role		4
+#define Anum_deletion_record_application_name	5
+#define Anum_deletion_record_client_addr		6
+#define Anum_deletion_record_actor				7
+#define Anum_deletion_record_reason				8
+#define Anum_deletion_record_statement			9
+#define Anum_deletion_record_xid				10
+#define Anum_deletion_record_purge_not_before	11
+#define Natts_deletion_record					11
+
+/* deletion_guard.deletion_part */
+#define Anum_deletion_part_deletion_id	1
+#define Anum_deletion_part_part			2
+#define Anum_deletion_part_bin_id		3
+#define Anum_deletion_part_tenant		4
+#define Anum_deletion_part_tenant_name	5
+#define Anum_deletion_part_contact		6
+#define Anum_deletion_part_rows			7
+#define Anum_deletion_part_restored		8
+#define Anum_deletion_part_purged		9
+#define Anum_deletion_part_filenode		10
+#define Anum_deletion_part_blocks		11
+#define Natts_deletion_part				11
+
+/* deletion_guard.deletion_link */
+#define Anum_deletion_link_deletion_id		1
+#define Anum_deletion_link_relation			2
+#define Anum_deletion_link_key_columns		3
+#define Anum_deletion_link_key_values		4
+#define Anum_deletion_link_columns			5
+#define Anum_deletion_link_before			6
+#define Anum_deletion_link_after			7
+#define Anum_deletion_link_restored			8
+#define Anum_deletion_link_waiting_since	9
+#define Anum_deletion_link_relation_name	10
+#define Natts_deletion_link					10
+
+/* deletion_guard.tenant_wipe */
+#define Anum_tenant_wipe_deletion_id	1
+#define Anum_tenant_wipe_wiped_at		2
+#define Anum_tenant_wipe_rows			3
+#define Natts_tenant_wipe				3
+
+/* deletion_guard.authority */
+#define Anum_authority_name			1
+#define Anum_authority_algorithm	2
+#define Anum_authority_public_key	3
+#define Anum_authority_fingerprint	4
+#define Anum_authority_enrolled_at	5
+#define Anum_authority_enrolled_by	6
+#define Anum_authority_retired_at	7
+#define Anum_authority_retired_by	8
+#define Anum_authority_ledger_id	9
+#define Natts_authority				9
+
+/* deletion_guard.ledger */
+#define Anum_ledger_id			1
+#define Anum_ledger_at			2
+#define Anum_ledger_event		3
+#define Anum_ledger_role		4
+#define Anum_ledger_details		5
+#define Anum_ledger_prev_hash	6
+#define Anum_ledger_hash		7
+#define Natts_ledger			7
+
+/* deletion_guard.installation */
+#define Anum_installation_singleton		1
+#define Anum_installation_live_since	2
+#define Natts_installation				2
+
+#endif							/* DG_TABLES_H */

@@ -1,0 +1,39 @@
+#!/bin/bash
+# src/tables.h numbers the columns of our tables as sql/install makes them, and no
+# other file numbers them again.
+perl -0777 -e '
+	my (%tables, @wrong);
+	for my $file (glob("sql/install/*.sql"))
+	{
+		open(my $fh, "<", $file) or die "$file: $!";
+		my $sql = <$fh>;
+		while ($sql =~ /CREATE TABLE deletion_guard\.(\w+)\n\(\n(.*?)\n\);/sg)
+		{
+			my ($table, $body) = ($1, $2);
+			$tables{$table} = [ $body =~ /^\t([a-z_]+) /mg ];
+		}
+	}
+	open(my $fh, "<", "src/tables.h") or die "src/tables.h: $!";
+	my $header = <$fh>;
+	my $found = 0;
+	while ($header =~ m{/\* deletion_guard\.(\w+) \*/\n((?:#define .*\n)+)}g)
+	{
+		my ($table, $defines) = ($1, $2);
+		my @columns = @{ $tables{$table} // [] };
+		my $prefix = $table eq "bin" ? "registry" : $table;
+		my $n = 0;
+		my $expected = join("", map { $n++; "#define Anum_${prefix}_$_ $n\n" } @columns) . "#define Natts_$prefix $n\n";
+		$found++;
+		push @wrong, $table if $defines =~ s/\t+/ /gr ne $expected;
+	}
+	print @wrong || !$found ? "not ok" : "ok", " 1 - src/tables.h has the columns of sql/install\n";
+	print "# not those of deletion_guard.$_\n" for @wrong;
+'
+again=$(grep -nE '^#define (Anum|Natts)_' src/*.[ch] | grep -vE '^src/(tables\.h:|bin\.h:.*Anum_bin_|rehydrate_compare\.c:)')
+if [ -z "$again" ]; then
+	echo "ok 2 - columns are numbered in src/tables.h"
+else
+	echo "not ok 2 - columns are numbered in src/tables.h"
+	sed 's/^/# /' <<<"$again"
+fi
+echo "1..2"
