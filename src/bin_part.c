@@ -371,11 +371,13 @@ dg_parts_during(void (*work) (void *arg), void *arg)
 		work(arg);
 		dg_parts_write_open();
 	}
-	PG_FINALLY();
+	PG_CATCH();
 	{
 		dg_parts_leave(saved);
+		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	dg_parts_leave(saved);
 }
 
 static void

@@ -76,7 +76,8 @@ if ($extras)
 {
 	is($node->safe_psql('shop', "SELECT count(*) FROM pg_stat_statements WHERE query ~ 'eyJ[A-Za-z0-9_-]{20}'"),
 		'0', 'pg_stat_statements has no token');
-	is($node->safe_psql('shop', "SELECT string_agg(DISTINCT c, ' ' ORDER BY c) FROM pg_stat_statements, substring(query FROM '^(DO|CALL)') c WHERE query ~ 'xxxxxxxxxx'"),
+	# Since version 17 what CALL is given is a constant of which nothing is kept.
+	is($node->safe_psql('shop', "SELECT string_agg(DISTINCT c, ' ' ORDER BY c) FROM pg_stat_statements, substring(query FROM '^(DO|CALL)') c WHERE query ~ 'xxxxxxxxxx|^CALL checked.[\$]1'"),
 		'CALL DO', 'but the utility statements that had one');
 }
 $node->stop;
