@@ -10,6 +10,10 @@ WITH object(kind, name, comment) AS (
 	FROM pg_catalog.pg_class c
 	WHERE c.relnamespace = 'deletion_guard'::pg_catalog.regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
 	UNION ALL
+	SELECT 'column', pg_catalog.format('%s.%s', c.relname, a.attname), pg_catalog.col_description(c.oid, a.attnum)
+	FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
+	WHERE c.relnamespace = 'deletion_guard'::pg_catalog.regnamespace AND c.relkind = 'v' AND a.attnum > 0
+	UNION ALL
 	SELECT 'function', p.oid::pg_catalog.regprocedure::text, pg_catalog.obj_description(p.oid, 'pg_proc')
 	FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'deletion_guard'::pg_catalog.regnamespace
 	UNION ALL

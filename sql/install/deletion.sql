@@ -23,6 +23,14 @@ CREATE VIEW deletion_guard.deletion_detail AS
 	GROUP BY p.deletion_id, b.relation, p.tenant, l.tenant_name, l.contact;
 COMMENT ON VIEW deletion_guard.deletion_detail IS
 	'deletions by table and tenant: rows removed, of which restored and purged since';
+COMMENT ON COLUMN deletion_guard.deletion_detail.deletion_id IS 'number of the deletion';
+COMMENT ON COLUMN deletion_guard.deletion_detail.relation IS 'table the rows were in; 0 if it was dropped';
+COMMENT ON COLUMN deletion_guard.deletion_detail.tenant IS 'tenant''s key; null for rows without one';
+COMMENT ON COLUMN deletion_guard.deletion_detail.tenant_name IS 'tenant''s name, as it is now or was at its latest deletion';
+COMMENT ON COLUMN deletion_guard.deletion_detail.contact IS 'tenant''s contact, likewise';
+COMMENT ON COLUMN deletion_guard.deletion_detail.rows IS 'rows removed';
+COMMENT ON COLUMN deletion_guard.deletion_detail.restored IS 'of these, rows that are back';
+COMMENT ON COLUMN deletion_guard.deletion_detail.purged IS 'of these, rows that are gone for good';
 
 CREATE VIEW deletion_guard.deletion AS
 	SELECT d.deletion_id AS id,
@@ -55,6 +63,20 @@ CREATE VIEW deletion_guard.deletion AS
 		WHERE p.deletion_id = d.deletion_id) s;
 COMMENT ON VIEW deletion_guard.deletion IS
 	'deletions: what each top-level statement removed, cascades included, by whom, and what became of it';
+COMMENT ON COLUMN deletion_guard.deletion.id IS 'number of the deletion, for undelete()';
+COMMENT ON COLUMN deletion_guard.deletion.deleted_at IS 'when the first row was deleted';
+COMMENT ON COLUMN deletion_guard.deletion.session_role IS 'role that logged in';
+COMMENT ON COLUMN deletion_guard.deletion.effective_role IS 'role that ran the statement, after SET ROLE';
+COMMENT ON COLUMN deletion_guard.deletion.application_name IS 'application_name of the session';
+COMMENT ON COLUMN deletion_guard.deletion.client_addr IS 'address of the client; null for a Unix socket';
+COMMENT ON COLUMN deletion_guard.deletion.actor IS 'deletion_guard.actor: the application''s user';
+COMMENT ON COLUMN deletion_guard.deletion.reason IS 'deletion_guard.reason';
+COMMENT ON COLUMN deletion_guard.deletion.statement IS 'text of the top-level statement, with its literals, until a purge removes it';
+COMMENT ON COLUMN deletion_guard.deletion.xid IS 'transaction that deleted';
+COMMENT ON COLUMN deletion_guard.deletion.rows IS 'rows removed, over all tables';
+COMMENT ON COLUMN deletion_guard.deletion.tenants IS 'distinct tenants whose rows were removed';
+COMMENT ON COLUMN deletion_guard.deletion.state IS 'what became of the rows: deleted (all in the bin), restored, purged, or partly so';
+COMMENT ON COLUMN deletion_guard.deletion.purge_not_before IS 'when a purge is possible at the earliest; infinity: never';
 
 CREATE FUNCTION deletion_guard.deleted_rows(target anyelement, tenant text = NULL,
 		deletion_id bigint = NULL) RETURNS SETOF anyelement

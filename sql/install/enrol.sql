@@ -73,6 +73,13 @@ CREATE VIEW deletion_guard.guarded_table AS
 	LEFT JOIN deletion_guard.tenant_table t ON t.relation = g.relation;
 GRANT SELECT ON deletion_guard.guarded_table TO PUBLIC;
 COMMENT ON VIEW deletion_guard.guarded_table IS 'guarded tables and where their rows'' tenant comes from; partitions are covered by their root';
+COMMENT ON COLUMN deletion_guard.guarded_table.relation IS 'guarded table, or root of partitions';
+COMMENT ON COLUMN deletion_guard.guarded_table.tenant_source IS 'where a row''s tenant comes from: a column, or a path of foreign keys; null: rows have no tenant';
+COMMENT ON COLUMN deletion_guard.guarded_table.tenant_column IS 'the column, if it is one';
+COMMENT ON COLUMN deletion_guard.guarded_table.tenant_path IS 'the foreign keys, from this table upwards, if it is a path';
+COMMENT ON COLUMN deletion_guard.guarded_table.is_tenant_table IS 'is it the table that lists the tenants?';
+COMMENT ON COLUMN deletion_guard.guarded_table.guarded_at IS 'since when';
+COMMENT ON COLUMN deletion_guard.guarded_table.guarded_by IS 'role that guarded it';
 
 /*
  * Event triggers: they load the library, refuse what would go round the guard,

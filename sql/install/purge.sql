@@ -237,7 +237,35 @@ COMMENT ON TABLE deletion_guard.refusal IS 'purges and other acts that were refu
 COMMENT ON TABLE deletion_guard.hold IS 'tenants of whom nothing may be purged, until released';
 COMMENT ON SEQUENCE deletion_guard.hold_id_seq IS 'ids of holds';
 COMMENT ON VIEW deletion_guard.purge_request IS 'requests to purge, open and closed';
+COMMENT ON COLUMN deletion_guard.purge_request.request_id IS 'number of the request';
+COMMENT ON COLUMN deletion_guard.purge_request.state IS 'open, withdrawn or purged';
+COMMENT ON COLUMN deletion_guard.purge_request.tenant IS 'tenant''s key, or a pseudonym once nothing is left of the tenant; null: rows without a tenant';
+COMMENT ON COLUMN deletion_guard.purge_request.tenant_name IS 'tenant''s name when it was requested';
+COMMENT ON COLUMN deletion_guard.purge_request.reason IS 'why, as the token must say; null once a purge has removed it';
+COMMENT ON COLUMN deletion_guard.purge_request.requested_at IS 'when';
+COMMENT ON COLUMN deletion_guard.purge_request.requested_by IS 'role that requested it';
+COMMENT ON COLUMN deletion_guard.purge_request.relations IS 'tables it is for; null: all';
+COMMENT ON COLUMN deletion_guard.purge_request.deleted_before IS 'only rows deleted before this time';
+COMMENT ON COLUMN deletion_guard.purge_request.rows IS 'rows reviewed';
+COMMENT ON COLUMN deletion_guard.purge_request.tables IS 'tables they are of';
+COMMENT ON COLUMN deletion_guard.purge_request.deletions IS 'deletions they are of';
+COMMENT ON COLUMN deletion_guard.purge_request.due_at IS 'when all of them may be purged; infinity: never';
+COMMENT ON COLUMN deletion_guard.purge_request.on_hold IS 'does a hold forbid it now?';
+COMMENT ON COLUMN deletion_guard.purge_request.digest IS 'SHA-256 of what was reviewed, in hexadecimal, as the token must say';
+COMMENT ON COLUMN deletion_guard.purge_request.closed_at IS 'when it was closed';
+COMMENT ON COLUMN deletion_guard.purge_request.closed_by IS 'role that closed it';
+COMMENT ON COLUMN deletion_guard.purge_request.purge_id IS 'the purge that carried it out';
 COMMENT ON VIEW deletion_guard.purge_request_detail IS 'what each request would remove, as reviewed and now';
+COMMENT ON COLUMN deletion_guard.purge_request_detail.request_id IS 'number of the request';
+COMMENT ON COLUMN deletion_guard.purge_request_detail.deletion_id IS 'deletion that the rows are of';
+COMMENT ON COLUMN deletion_guard.purge_request_detail.deleted_at IS 'when they were deleted';
+COMMENT ON COLUMN deletion_guard.purge_request_detail.relation IS 'table they were in';
+COMMENT ON COLUMN deletion_guard.purge_request_detail.tenant IS 'tenant''s key';
+COMMENT ON COLUMN deletion_guard.purge_request_detail.tenant_name IS 'tenant''s name';
+COMMENT ON COLUMN deletion_guard.purge_request_detail.rows_reviewed IS 'rows in the bin when it was requested';
+COMMENT ON COLUMN deletion_guard.purge_request_detail.rows_now IS 'rows in the bin now';
+COMMENT ON COLUMN deletion_guard.purge_request_detail.due_at IS 'when they may be purged at the earliest; infinity: never';
+COMMENT ON COLUMN deletion_guard.purge_request_detail.due IS 'may they be purged by now?';
 COMMENT ON FUNCTION deletion_guard.request_purge(text, text, regclass[], timestamptz) IS
 	'asks for the purge of what the bin has of a tenant, from these tables (null: all), deleted before this time. Returns the claims to sign, as JSON; removes nothing. Excludes undelete, rehydrate and purge of the tenant until the transaction ends. Fails with TG036 if the bin has nothing of it, TG030 if the tenant is not known';
 COMMENT ON FUNCTION deletion_guard.request_purge_without_tenant(regclass[], text, timestamptz) IS

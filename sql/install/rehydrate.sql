@@ -111,6 +111,17 @@ CREATE VIEW deletion_guard.rehydration_progress AS
 GRANT SELECT ON deletion_guard.rehydration_progress TO PUBLIC;
 COMMENT ON VIEW deletion_guard.rehydration_progress IS
 	'rehydrations that are running: what they do, the table being read, and how far they have come. With client_min_messages = debug1 a caller gets a line for each table that has been read';
+COMMENT ON COLUMN deletion_guard.rehydration_progress.pid IS 'process that rehydrates';
+COMMENT ON COLUMN deletion_guard.rehydration_progress.database IS 'database it works in';
+COMMENT ON COLUMN deletion_guard.rehydration_progress.phase IS 'finding (keys of parents, which tell whose rows are whose), restoring, or checking';
+COMMENT ON COLUMN deletion_guard.rehydration_progress.relation IS 'table being read; null in another database';
+COMMENT ON COLUMN deletion_guard.rehydration_progress.bytes_done IS 'bytes of the archive read';
+COMMENT ON COLUMN deletion_guard.rehydration_progress.bytes_total IS 'bytes to be read; null where not known';
+COMMENT ON COLUMN deletion_guard.rehydration_progress.rows_read IS 'rows read';
+COMMENT ON COLUMN deletion_guard.rehydration_progress.rows_kept IS 'of these, rows of the tenants asked for';
+COMMENT ON COLUMN deletion_guard.rehydration_progress.percent IS 'bytes_done of bytes_total';
+COMMENT ON COLUMN deletion_guard.rehydration_progress.time_left IS 'estimate, if it goes on at this pace';
+COMMENT ON COLUMN deletion_guard.rehydration_progress.started_at IS 'when it began';
 
 CREATE FUNCTION deletion_guard.rehydrate_once(run text, tenants text[], archive text,
 		relations regclass[] = NULL, on_conflict text = 'error', with_referenced boolean = false,

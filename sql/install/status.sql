@@ -33,4 +33,21 @@ CREATE VIEW deletion_guard.status AS
 GRANT SELECT ON deletion_guard.status TO pg_monitor;
 COMMENT ON VIEW deletion_guard.status IS
 	'one row for monitoring: what is guarded, what is in the bin, what happened lately, what is open; problems are those that verify() sees';
+COMMENT ON COLUMN deletion_guard.status.guarded_tables IS 'guarded tables; partitions count as their root';
+COMMENT ON COLUMN deletion_guard.status.unguarded_tables IS 'tables that hold tenants'' rows and are not guarded';
+COMMENT ON COLUMN deletion_guard.status.bin_rows IS 'rows in the bin';
+COMMENT ON COLUMN deletion_guard.status.bin_bytes IS 'size of the bin on disk, in bytes';
+COMMENT ON COLUMN deletion_guard.status.deletions_last_hour IS 'deletions in the last hour';
+COMMENT ON COLUMN deletion_guard.status.deletions_last_day IS 'deletions in the last 24 hours';
+COMMENT ON COLUMN deletion_guard.status.tenants_wiped_last_hour IS 'rows of the tenant table deleted in the last hour, undeleted or not';
+COMMENT ON COLUMN deletion_guard.status.tenants_wiped_last_day IS 'the same in the last 24 hours';
+COMMENT ON COLUMN deletion_guard.status.rows_due IS 'rows in the bin whose time to be kept is over';
+COMMENT ON COLUMN deletion_guard.status.holds IS 'tenants'' holds in force';
+COMMENT ON COLUMN deletion_guard.status.open_requests IS 'requests to purge that are open';
+COMMENT ON COLUMN deletion_guard.status.last_drill IS 'when drill() last ran';
+COMMENT ON COLUMN deletion_guard.status.problems IS 'checks of verify() that are not ok';
+COMMENT ON COLUMN deletion_guard.status.last_successful_drill IS 'when a drill last found what it restored to match';
+COMMENT ON COLUMN deletion_guard.status.last_refusal IS 'when a token was last refused';
+COMMENT ON COLUMN deletion_guard.status.last_purge IS 'when rows were last purged';
+COMMENT ON COLUMN deletion_guard.status.oldest_bin_row IS 'when the oldest rows in the bin were deleted';
 

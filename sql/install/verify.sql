@@ -69,6 +69,8 @@ CREATE VIEW deletion_guard.unguarded_table AS
 GRANT SELECT ON deletion_guard.unguarded_table TO PUBLIC;
 COMMENT ON VIEW deletion_guard.unguarded_table IS
 	'tables that are not guarded but hold tenants'' rows, and why we think so';
+COMMENT ON COLUMN deletion_guard.unguarded_table.relation IS 'table that is not guarded';
+COMMENT ON COLUMN deletion_guard.unguarded_table.why IS 'why we think that it holds tenants'' rows';
 
 /*
  * verify() asks these, each about one side. A row for each thing that was
