@@ -12,12 +12,15 @@ SET ROLE regress_dg_plain;
 CREATE EXTENSION deletion_guard;  -- fails: not trusted
 RESET ROLE;
 REVOKE CREATE ON DATABASE regress_dg_lifecycle FROM regress_dg_plain;
+-- The context names the line of the script since version 18.
+\set SHOW_CONTEXT never
 CREATE SCHEMA deletion_guard;
 CREATE EXTENSION deletion_guard;  -- fails: the name is taken
 DROP SCHEMA deletion_guard;
 CREATE SCHEMA deletion_guard_bin;
 CREATE EXTENSION deletion_guard;  -- fails: so is this one
 DROP SCHEMA deletion_guard_bin;
+\set SHOW_CONTEXT errors
 CREATE EXTENSION deletion_guard SCHEMA public;  -- fails: it makes its own
 
 -- A search_path with functions and operators that pretend to be the server's
