@@ -44,7 +44,7 @@ dg_ddl_start(PG_FUNCTION_ARGS)
 {
 	EventTriggerData *data = event_trigger_data(fcinfo);
 
-	if (dg_on_duty())
+	if (dg_on_duty() && !dg_acting())
 		dg_guard_check_utility(data->parsetree);
 	return PointerGetDatum(NULL);
 }
