@@ -447,6 +447,36 @@ attnum_of(TupleDesc desc, const char *name)
 }
 
 /*
+ * Have the rows of a partition its root's columns, in whatever order? They have
+ * not for certain where DETACH CONCURRENTLY has begun and never ended: what
+ * happens to the root's columns since does not happen to theirs.
+ */
+static bool
+has_columns_of(TupleDesc rows, TupleDesc root)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < root->natts; i++)
+	{
+		AttrNumber	attnum;
+
+		if (!keeps_column(TupleDescAttr(root, i)))
+			continue;
+		attnum = attnum_of(rows, NameStr(TupleDescAttr(root, i)->attname));
+		if (attnum == InvalidAttrNumber || !keeps_column(TupleDescAttr(rows, attnum - 1)) ||
+			!same_column(TupleDescAttr(rows, attnum - 1), TupleDescAttr(root, i)))
+			return false;
+		kept++;
+	}
+	for (int i = 0; i < rows->natts; i++)
+	{
+		if (keeps_column(TupleDescAttr(rows, i)))
+			kept--;
+	}
+	return kept == 0;
+}
+
+/*
  * Maps the bin's columns to those of the rows, by name: a partition may have
  * them in another order than its root, whose shape the bin has.
  */
@@ -508,6 +538,7 @@ dg_bin_capture_plan(DgGuard *guard, Relation rel)
 	MemoryContext old;
 	DgCapture  *plan;
 	Relation	root;
+	TupleDesc	shape;
 
 	if (guard->capture != NULL)
 		return guard->capture;
@@ -516,12 +547,13 @@ dg_bin_capture_plan(DgGuard *guard, Relation rel)
 	old = MemoryContextSwitchTo(guard->context);
 	plan = palloc0(sizeof(DgCapture));
 	plan->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
-	map_columns(plan, RelationGetDescr(root), plan->desc);
+	shape = has_columns_of(plan->desc, RelationGetDescr(root)) ? RelationGetDescr(root) : plan->desc;
+	map_columns(plan, shape, plan->desc);
 	find_tenant_column(plan, guard, rel);
 	find_tenant_names(plan, guard, rel);
 	MemoryContextSwitchTo(old);
 
-	plan->bin_table = find_or_create_bin(guard->root, RelationGetDescr(root), &plan->bin_id);
+	plan->bin_table = find_or_create_bin(guard->root, shape, &plan->bin_id);
 	if (root != rel)
 		table_close(root, NoLock);
 	guard->capture = plan;

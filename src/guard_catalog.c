@@ -17,7 +17,6 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "catalog/partition.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "ledger.h"
@@ -126,6 +125,47 @@ read_guard(DgGuard *guard, Oid relid)
 	return HeapTupleIsValid(tuple);
 }
 
+/*
+ * The tables that a partition belongs to, its parent first. As long as DETACH
+ * CONCURRENTLY has not ended, which it may never do, the partition is one: the
+ * server's own list leaves its ancestors out by then.
+ */
+List *
+dg_partition_ancestors(Oid relid)
+{
+	Relation	rel = table_open(InheritsRelationId, AccessShareLock);
+	List	   *ancestors = NIL;
+
+	do
+	{
+		ScanKeyData key;
+		SysScanDesc scan;
+		HeapTuple	tuple;
+
+		ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(relid));
+		scan = systable_beginscan(rel, InheritsRelidSeqnoIndexId, true, NULL, 1, &key);
+		tuple = systable_getnext(scan);
+		relid = HeapTupleIsValid(tuple) ? ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent : InvalidOid;
+		systable_endscan(scan);
+		if (OidIsValid(relid))
+			ancestors = lappend_oid(ancestors, relid);
+	} while (OidIsValid(relid));
+	table_close(rel, AccessShareLock);
+	return ancestors;
+}
+
+/*
+ * The partitioned table that a partition belongs to in the end.
+ */
+Oid
+dg_partition_root(Oid relid)
+{
+	List	   *ancestors = dg_partition_ancestors(relid);
+
+	return ancestors == NIL ? relid : llast_oid(ancestors);
+}
+
 static void
 build_guard(DgGuard *guard)
 {
@@ -141,7 +181,7 @@ build_guard(DgGuard *guard)
 
 	if (!read_guard(guard, guard->relid) && get_rel_relispartition(guard->relid))
 	{
-		List	   *ancestors = get_partition_ancestors(guard->relid);
+		List	   *ancestors = dg_partition_ancestors(guard->relid);
 		ListCell   *lc;
 
 		foreach(lc, ancestors)

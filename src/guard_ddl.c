@@ -374,7 +374,8 @@ follow_departures(AlterTableStmt *stmt)
 	{
 		AlterTableCmd *cmd = lfirst(lc);
 
-		if (IsA(cmd, AlterTableCmd) && cmd->subtype == AT_DetachPartition)
+		if (IsA(cmd, AlterTableCmd) &&
+			(cmd->subtype == AT_DetachPartition || cmd->subtype == AT_DetachPartitionFinalize))
 			follow_detach(stmt, castNode(PartitionCmd, cmd->def));
 		else if (IsA(cmd, AlterTableCmd) && cmd->subtype == AT_DropInherit)
 			follow_table(RangeVarGetRelid(castNode(RangeVar, cmd->def), NoLock, false));
