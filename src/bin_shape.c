@@ -239,6 +239,27 @@ bin_table_name(Oid root, int32 bin_id)
 					pg_mbcliplen(name, strlen(name), NAMEDATALEN - 1 - (int) strlen(prefix)), name);
 }
 
+/*
+ * Nobody asks the planner about these columns. To gather statistics on them
+ * would be to run code of whoever made their types (a range type's
+ * subtype_diff) as the extension's owner, to whom the bin belongs.
+ */
+static void
+keep_no_statistics(const char *qualified, TupleDesc desc)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (keeps_column(TupleDescAttr(desc, i)))
+			appendStringInfo(&buf, "%s ALTER COLUMN %s SET STATISTICS 0", buf.len > 0 ? "," : "",
+							 quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
+	}
+	if (buf.len > 0)
+		dg_spi_execute(psprintf("ALTER TABLE %s%s", qualified, buf.data), 0, NULL, NULL, NULL);
+}
+
 static Oid
 create_bin_table(Oid root, TupleDesc desc, const char *shape, int32 bin_id)
 {
@@ -253,6 +274,7 @@ create_bin_table(Oid root, TupleDesc desc, const char *shape, int32 bin_id)
 							" %s integer NOT NULL%s%s) USING heap",
 							qualified, deletion, part, row, *shape ? ", " : "", shape),
 				   0, NULL, NULL, NULL);
+	keep_no_statistics(qualified, desc);
 	dg_spi_execute(psprintf("REVOKE ALL ON %s FROM PUBLIC", qualified), 0, NULL, NULL, NULL);
 	/* as protect.sql does for the other tables */
 	dg_spi_execute(psprintf("CREATE TRIGGER " DG_TRIGGER_PROTECT
