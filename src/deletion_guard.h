@@ -80,6 +80,7 @@ extern bool dg_installing(void);
 extern const DgObjects *dg_objects(void);
 extern const DgObjects *dg_known_objects(void);
 extern void dg_objects_init(void);
+extern void dg_objects_forget(void);
 extern char *dg_relation_name(Oid relid);
 
 /* canonical.c */

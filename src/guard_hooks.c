@@ -177,6 +177,7 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	bool		part = (context == PROCESS_UTILITY_SUBCOMMAND);
 	bool		ours = part ? dg_acting() : dg_acting_next();
 	ProcessUtilityContext as = ours ? PROCESS_UTILITY_SUBCOMMAND : context;
+	bool		reassigns = IsA(pstmt->utilityStmt, ReassignOwnedStmt);
 	DgNesting	saved;
 	int			acting;
 
@@ -204,6 +205,9 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 		dg_statement_leave(saved);
 	}
 	PG_END_TRY();
+	/* it may have given the extension to another role; no invalidation says so */
+	if (reassigns)
+		dg_objects_forget();
 }
 
 static void

@@ -167,6 +167,15 @@ dg_objects(void)
 	return &objects;
 }
 
+/*
+ * Makes this session look them up again.
+ */
+void
+dg_objects_forget(void)
+{
+	objects_known = false;
+}
+
 static void
 forget_objects(Datum arg, Oid relid)
 {
