@@ -13,6 +13,7 @@
 
 #include "catalog/objectaccess.h"
 #include "catalog/pg_event_trigger.h"
+#include "commands/event_trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "optimizer/planner.h"
@@ -165,9 +166,10 @@ guard_ExecutorFinish(QueryDesc *query)
 }
 
 /*
- * Commands of ours run as parts of a command do: they fire no event triggers.
- * Those of others are not written for a bin table that a DELETE makes, may
- * refuse it, and would run in the name of the extension.
+ * Commands of ours run as parts of a command do: they fire no event triggers,
+ * nor are they reported to those of a command that they follow from. Those of
+ * others are not written for a bin table that a DELETE makes, may refuse it,
+ * and would run in the name of the extension.
  */
 static void
 guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
@@ -177,6 +179,7 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	bool		part = (context == PROCESS_UTILITY_SUBCOMMAND);
 	bool		ours = part ? dg_acting() : dg_acting_next();
 	ProcessUtilityContext as = ours ? PROCESS_UTILITY_SUBCOMMAND : context;
+	bool		hidden = ours && !part && !dg_installing();
 	bool		reassigns = IsA(pstmt->utilityStmt, ReassignOwnedStmt);
 	DgNesting	saved;
 	int			acting;
@@ -190,6 +193,8 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	acting = dg_acting_enter();
 	if (part)
 		dg_acting_leave(acting);
+	if (hidden)
+		EventTriggerInhibitCommandCollection();
 	PG_TRY();
 	{
 		if (prev_ProcessUtility)
@@ -201,6 +206,8 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	}
 	PG_FINALLY();
 	{
+		if (hidden)
+			EventTriggerUndoInhibitCommandCollection();
 		dg_acting_leave(acting);
 		dg_statement_leave(saved);
 	}
