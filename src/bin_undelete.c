@@ -4,9 +4,9 @@
  *		back into their tables.
  *
  * A call restores all of what was asked for, or fails and restores nothing.
- * It holds the lock of every tenant it concerns, so that two undeletes, or an
- * undelete and a purge, follow one another; the second finds what the first
- * left.
+ * It holds the lock of every tenant it concerns, or names, so that two
+ * undeletes, or an undelete and a purge, follow one another; the second finds
+ * what the first left.
  *
  * A dry run does everything in a subtransaction, which is then rolled back: it
  * reports what would have happened, a failure included.
@@ -83,8 +83,12 @@ read_parts(DgUndelete *call, const char *condition, int nargs, Oid *types, Datum
 	return parts;
 }
 
-static void
-lock_tenants_of(List *parts)
+/*
+ * The tenants of a deletion, to be locked. They do not change: what of it is in
+ * the bin only becomes less.
+ */
+static List *
+tenants_of_parts(List *parts)
 {
 	List	   *tenants = NIL;
 	ListCell   *lc;
@@ -95,7 +99,28 @@ lock_tenants_of(List *parts)
 
 		tenants = lappend(tenants, part->tenant != NULL ? part->tenant : DG_NO_TENANT);
 	}
-	dg_lock_tenants(tenants);
+	return tenants;
+}
+
+/*
+ * The tenants that a call names, to be locked even if they have nothing in the
+ * bin: rows of one may come there while another's lock is waited for.
+ */
+static List *
+tenants_of_array(Datum array)
+{
+	List	   *tenants = NIL;
+	Datum	   *elems;
+	bool	   *nulls;
+	int			n;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (!nulls[i])
+			tenants = lappend(tenants, TextDatumGetCString(elems[i]));
+	}
+	return tenants;
 }
 
 /*
@@ -251,11 +276,12 @@ first_deletion(DgUndelete *call)
 }
 
 /*
- * Restores what a condition selects; the body of all three functions.
+ * Restores what a condition selects, of these tenants, or of whom it concerns
+ * if they are NIL; the body of all three functions.
  */
 static Datum
 undelete(FunctionCallInfo fcinfo, const char *condition, int nargs, Oid *types, Datum *values,
-		 const char *on_conflict, bool dry_run, const char *what)
+		 List *tenants, const char *on_conflict, bool dry_run, const char *what)
 {
 	DgUndelete	call = {0};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
@@ -265,8 +291,10 @@ undelete(FunctionCallInfo fcinfo, const char *condition, int nargs, Oid *types, 
 	call.context = CurrentMemoryContext;
 	InitMaterializedSRF(fcinfo, 0);
 
-	/* once to know whom to lock, once more for what others left meanwhile */
-	lock_tenants_of(read_parts(&call, condition, nargs, types, values));
+	if (tenants == NIL)
+		tenants = tenants_of_parts(read_parts(&call, condition, nargs, types, values));
+	dg_lock_tenants(tenants);
+	/* now what others have left meanwhile */
 	call.parts = read_parts(&call, condition, nargs, types, values);
 	if (call.parts == NIL)
 		ereport(ERROR,
@@ -303,7 +331,7 @@ dg_undelete(PG_FUNCTION_ARGS)
 	Oid			types[] = {INT8OID};
 	Datum		values[] = {PG_GETARG_DATUM(0)};
 
-	return undelete(fcinfo, "p.deletion_id = $1", 1, types, values,
+	return undelete(fcinfo, "p.deletion_id = $1", 1, types, values, NIL,
 					text_to_cstring(PG_GETARG_TEXT_PP(1)), PG_GETARG_BOOL(2),
 					psprintf("deletion %lld", (long long) PG_GETARG_INT64(0)));
 }
@@ -315,8 +343,8 @@ undelete_tenants(FunctionCallInfo fcinfo, Datum tenants, const char *what)
 	Datum		values[] = {tenants, PG_GETARG_DATUM(1), PG_GETARG_DATUM(2)};
 
 	return undelete(fcinfo, "p.tenant = ANY ($1) AND d.deleted_at BETWEEN $2 AND $3",
-					3, types, values, text_to_cstring(PG_GETARG_TEXT_PP(3)),
-					PG_GETARG_BOOL(4), what);
+					3, types, values, tenants_of_array(tenants),
+					text_to_cstring(PG_GETARG_TEXT_PP(3)), PG_GETARG_BOOL(4), what);
 }
 
 /*
