@@ -20,6 +20,9 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+/* of which a warning gives the keys */
+#define NAMED_TENANTS 5
+
 PG_FUNCTION_INFO_V1(dg_undelete);
 PG_FUNCTION_INFO_V1(dg_undelete_tenant);
 PG_FUNCTION_INFO_V1(dg_undelete_tenants);
@@ -217,6 +220,45 @@ restore_parts_dry(DgUndelete *call)
 		call->failure = describe_failure(error);
 }
 
+/*
+ * Says which of the tenants that a call names it can do nothing for: a list of
+ * keys of the wrong kind should not pass for one that is done.
+ */
+static void
+warn_of_absent(DgUndelete *call, List *tenants)
+{
+	DgTextSet  *present = dg_textset_create(CurrentMemoryContext);
+	DgTextSet  *absent = dg_textset_create(CurrentMemoryContext);
+	StringInfoData names;
+	int64		n;
+	ListCell   *lc;
+
+	if (tenants == NIL)
+		return;
+	foreach(lc, call->parts)
+		(void) dg_textset_add(present, ((DgSavedPart *) lfirst(lc))->tenant);
+	foreach(lc, tenants)
+	{
+		if (!dg_textset_has(present, lfirst(lc)))
+			(void) dg_textset_add(absent, lfirst(lc));
+	}
+	n = dg_textset_count(absent);
+	if (n == 0)
+		return;
+
+	initStringInfo(&names);
+	for (int64 i = 0; i < Min(n, NAMED_TENANTS); i++)
+		appendStringInfo(&names, "%s\"%s\"", i > 0 ? ", " : "", dg_textset_get(absent, i));
+	ereport(WARNING,
+			(errmsg_plural("%lld of the tenants has nothing in the bin that this call would restore",
+						   "%lld of the tenants have nothing in the bin that this call would restore",
+						   (unsigned long) n, (long long) n),
+			 n > NAMED_TENANTS ?
+			 errdetail("Keys: %s and %lld more.", names.data, (long long) (n - NAMED_TENANTS)) :
+			 errdetail("Keys: %s.", names.data),
+			 errhint("Are these keys of tenants, deleted in the time given and not yet undeleted? The view deletion_guard.deletion_detail says.")));
+}
+
 /* ----------------------------------------------------------------------
  * The report
  * ----------------------------------------------------------------------
@@ -291,9 +333,8 @@ undelete(FunctionCallInfo fcinfo, const char *condition, int nargs, Oid *types, 
 	call.context = CurrentMemoryContext;
 	InitMaterializedSRF(fcinfo, 0);
 
-	if (tenants == NIL)
-		tenants = tenants_of_parts(read_parts(&call, condition, nargs, types, values));
-	dg_lock_tenants(tenants);
+	dg_lock_tenants(tenants != NIL ? list_copy(tenants) :
+					tenants_of_parts(read_parts(&call, condition, nargs, types, values)));
 	/* now what others have left meanwhile */
 	call.parts = read_parts(&call, condition, nargs, types, values);
 	if (call.parts == NIL)
@@ -301,6 +342,8 @@ undelete(FunctionCallInfo fcinfo, const char *condition, int nargs, Oid *types, 
 				(errcode(DG_ERRCODE_NOTHING_TO_RESTORE),
 				 errmsg("nothing of %s is in the bin", what),
 				 errhint("The views deletion_guard.deletion and deletion_detail say what was deleted, and what became of it.")));
+
+	warn_of_absent(&call, tenants);
 
 	if (dry_run)
 		restore_parts_dry(&call);

@@ -223,7 +223,7 @@ leaf_of(DgRowsTarget *target, ResultRelInfo *rri)
 	leaf->rri = rri;
 	if (rri->ri_RelationDesc->rd_rel->relhasindex && rri->ri_IndexRelationDescs == NULL)
 		ExecOpenIndices(rri, false);
-	leaf->arbiters = target->writer->expect_no_conflict ? NIL : 
+	leaf->arbiters = target->writer->expect_no_conflict ? NIL :
 		dg_rows_arbiters(rri, target->writer->on_conflict != DG_ON_CONFLICT_ERROR);
 	leaf->pending = dg_rows_pending_make(leaf->arbiters);
 	leaf->existing = table_slot_create(rri->ri_RelationDesc, NULL);
