@@ -78,7 +78,7 @@ INSERT INTO deletion_guard.ledger SELECT id + 100, at, event, role, details, pre
 INSERT INTO deletion_guard.installation VALUES (false, now());  -- fails
 DELETE FROM deletion_guard.installation;  -- fails
 UPDATE deletion_guard.deletion_record SET purge_not_before = now();  -- fails
-INSERT INTO deletion_guard.deletion_record SELECT * FROM deletion_guard.deletion_record ON CONFLICT (deletion_id) DO UPDATE SET purge_not_before = now();  -- fails
+INSERT INTO deletion_guard.deletion_part SELECT * FROM deletion_guard.deletion_part ON CONFLICT (deletion_id, part) DO UPDATE SET purge_not_before = now();  -- fails
 DELETE FROM deletion_guard.guard;  -- fails
 DELETE FROM :bin;  -- fails
 BEGIN;
@@ -208,8 +208,7 @@ GROUP BY t.tgname ORDER BY t.tgname;
 
 -- Rows that somebody puts into the records of a database in use are in the ledger.
 SET deletion_guard.restoring = on;
-INSERT INTO deletion_guard.deletion_record SELECT deletion_id + 100, deleted_at, session_role, effective_role,
-	application_name, client_addr, actor, reason, statement, xid, purge_not_before FROM deletion_guard.deletion_record LIMIT 1;
+INSERT INTO deletion_guard.deletion_link VALUES (100, 'tenant', '{id}', '{1}', '{name}', '{Forged}', '{Acme}');
 RESET deletion_guard.restoring;
 SELECT event, role = current_user AS by_me, details FROM deletion_guard.ledger WHERE event = 'load_rows';
 SELECT ok, problem FROM deletion_guard.verify_ledger();
