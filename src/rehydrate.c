@@ -128,6 +128,14 @@ put_report(ReturnSetInfo *rsinfo, const DgRestore *call)
 	}
 	foreach(lc, call->destinations)
 		put_destination(rsinfo, call, lfirst(lc));
+	foreach(lc, call->plan->passes)
+	{
+		const DgPass *pass = lfirst(lc);
+		char	   *orphans = dg_rehydrate_orphans(pass);
+
+		if (orphans != NULL)
+			put_line(rsinfo, pass->source->target, NULL, NULL, orphans);
+	}
 	foreach(lc, call->plan->left_alone)
 	{
 		DgLeftAlone *left = lfirst(lc);

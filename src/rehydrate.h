@@ -58,19 +58,17 @@ typedef struct DgKeyText
 	size_t		len;
 } DgKeyText;
 
-/* Found by a look-up that may not throw. */
+/* Found instead of a tenant. */
 #define DG_KEY_ABSENT	(-1)
-#define DG_KEY_UNSURE	(-2)
-
-/* The key was taken away from its tenant. */
-#define DG_KEY_NOBODYS	(-3)
+#define DG_KEY_UNSURE	(-2)	/* by a look-up that may not throw */
+#define DG_KEY_NOBODYS	(-3)	/* it is there, and of none of the tenants */
+#define DG_KEY_ELSEWHERE	(-4)	/* not in the part at hand */
 
 typedef struct DgKeyMap DgKeyMap;
 
 extern DgKeyMap *dg_keymap_create(int ncolumns);
 extern void dg_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation, Oid owner);
 extern void dg_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant);
-extern void dg_keymap_forget(DgKeyMap *map, const DgKeyText *key);
 extern int	dg_keymap_find(DgKeyMap *map, const DgKeyText *key);
 extern int	dg_keymap_guess(DgKeyMap *map, const char *text, size_t len);
 extern bool dg_keymap_is_exact(const DgKeyMap *map);
@@ -113,6 +111,7 @@ typedef struct DgFinder
 	List	   *feeds;			/* of DgFeed: who waits for the rows it finds */
 	bool		needed;
 	bool		overrides;		/* live rows were asked before: also tells whose are not */
+	bool		knows_all;		/* live rows were asked for parents: a key that is not there has none */
 } DgFinder;
 
 /* Rows that a finder finds are the parents of those that another looks for. */
@@ -126,7 +125,8 @@ typedef struct DgFeed
 /* For the live rows of tenants in a table whose column tells them. */
 typedef struct DgLiveQuery
 {
-	char	   *sql;			/* has one parameter: */
+	char	   *sql;
+	int			nparams;		/* 1 or, if it is for all rows, none */
 	Oid			type;
 	Datum		tenants;
 	DgKeyMap   *keys;			/* knows the last column's text */
@@ -140,7 +140,7 @@ extern void dg_finder_live_query(Oid relid, List **finders, const DgTenants *ten
 								 const char *select, DgLiveQuery *query);
 typedef void (*DgLiveSink) (void *arg, HeapTuple tuple, TupleDesc desc, int tenant);
 extern void dg_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants,
-								const char *select, bool as_caller, DgLiveSink sink, void *arg);
+								const char *select, DgLiveSink sink, void *arg);
 extern void dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants);
 
 /* rehydrate_mapping.c */
@@ -192,6 +192,8 @@ typedef struct DgPass
 	DgSource   *source;			/* NULL: the finder's table in the database */
 	DgFinder   *finder;
 	bool		emit;			/* the rows are wanted */
+	int64		orphans;		/* rows whose parents are neither in the archive nor live */
+	char	   *orphan;			/* the first one's key, for messages */
 } DgPass;
 
 /* Something of the archive or the database that a call left alone. */
@@ -210,6 +212,7 @@ typedef struct DgRehydratePlan
 	List	   *passes;			/* of DgPass, in order */
 	List	   *targets;		/* OIDs of the tables whose rows are wanted */
 	List	   *left_alone;		/* of DgLeftAlone */
+	bool		chosen;			/* the caller has said which tables */
 } DgRehydratePlan;
 
 extern DgRehydratePlan *dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants,
@@ -235,6 +238,8 @@ typedef void (*DgRowSink) (void *arg, DgSource *source, int tenant, Datum *value
 extern void dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan,
 							  DgRowSink sink, void *arg);
 
+extern char *dg_rehydrate_orphans(const DgPass *pass);
+extern void dg_rehydrate_warn_orphans(const DgRehydratePlan *plan);
 extern void dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass,
 								   DgRowSink sink, void *arg);
 

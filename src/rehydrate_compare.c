@@ -434,7 +434,7 @@ read_live_rows(Compare *compare, Table *table)
 
 	if (!OidIsValid(table->copy))
 	{
-		dg_finder_live_rows(table->finder, &compare->plan->finders, compare->plan->tenants, "t.*", true,
+		dg_finder_live_rows(table->finder, &compare->plan->finders, compare->plan->tenants, "t.*",
 							take_live_row, &live);
 		return live.sort;
 	}
@@ -576,6 +576,7 @@ compare_tenants(FunctionCallInfo fcinfo, DgTenants *tenants, bool with_tenant)
 	level = dg_rehydrate_settings();
 	begin_compare(&compare);
 	dg_rehydrate_read(compare.archive, compare.plan, take_archive_row, &compare);
+	dg_rehydrate_warn_orphans(compare.plan);
 	foreach(lc, compare.tables)
 	{
 		count_differences(&compare, lfirst(lc));

@@ -511,8 +511,6 @@ load_key(void *arg, const char *key, size_t len, int tenant)
 
 	if (dg_spill_part(map->spill, hash) != map->part)
 		return;
-	if (tenant == DG_KEY_NOBODYS && table_find(&map->table, key, len) == DG_KEY_ABSENT)
-		return;
 	table_put(&map->table, key, len, tenant);
 }
 
@@ -551,7 +549,8 @@ dg_keymap_clear(DgKeyMap *map)
  */
 
 /*
- * Adds a key, or changes the tenant of one that is there.
+ * Adds a key, or changes the tenant of one that is there. DG_KEY_NOBODYS is a
+ * tenant, too.
  */
 void
 dg_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant)
@@ -574,39 +573,44 @@ dg_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant)
 }
 
 /*
- * Takes a key away from its tenant, if it is there.
+ * What a byte string stands for: the number it was put with, DG_KEY_ABSENT, or
+ * DG_KEY_ELSEWHERE.
  */
-void
-dg_keymap_forget(DgKeyMap *map, const DgKeyText *key)
+static inline int32
+find_whole(const DgKeyMap *map, const char *key, size_t len)
 {
-	DgKeyText	whole;
-	uint32		hash;
-	KeyEntry   *entry;
+	uint32		hash = hash_text(key, len);
+	int32		tenant = table_look(&map->table, hash, key, len)->tenant;
 
-	if (!put_together(map, key, false, &whole))
-		return;
-	hash = hash_text(whole.ptr, whole.len);
-	if (map->spill != NULL && dg_spill_part(map->spill, hash) != 0)
-	{
-		dg_spill_write(map->spill, dg_spill_part(map->spill, hash), whole.ptr, whole.len, DG_KEY_NOBODYS);
-		return;
-	}
-	entry = table_look(&map->table, hash, whole.ptr, whole.len);
-	if (entry->tenant != DG_KEY_ABSENT)
-		entry->tenant = DG_KEY_NOBODYS;
+	if (tenant == DG_KEY_ABSENT && map->spill != NULL && dg_spill_part(map->spill, hash) != map->part)
+		return DG_KEY_ELSEWHERE;
+	return tenant;
 }
 
 /*
- * The tenant of a key, or one of DG_KEY_ABSENT and DG_KEY_NOBODYS.
+ * The same for a key with a value that no key in the map has. Only one part
+ * says that it is absent.
+ */
+static inline int32
+no_such_value(const DgKeyMap *map)
+{
+	return map->part == 0 ? DG_KEY_ABSENT : DG_KEY_ELSEWHERE;
+}
+
+/*
+ * The tenant of a key, or one of DG_KEY_ABSENT, DG_KEY_NOBODYS and
+ * DG_KEY_ELSEWHERE.
  */
 int
 dg_keymap_find(DgKeyMap *map, const DgKeyText *key)
 {
 	DgKeyText	whole;
 
-	if (map->table.count == 0 || !put_together(map, key, false, &whole))
+	if (map->spill == NULL && map->table.count == 0)
 		return DG_KEY_ABSENT;
-	return table_find(&map->table, whole.ptr, whole.len);
+	if (!put_together(map, key, false, &whole))
+		return no_such_value(map);
+	return find_whole(map, whole.ptr, whole.len);
 }
 
 /*
@@ -619,18 +623,18 @@ dg_keymap_guess(DgKeyMap *map, const char *text, size_t len)
 	KeyColumn  *column = &map->columns[0];
 	int32		number;
 
-	if (map->table.count == 0)
+	if (map->spill == NULL && map->table.count == 0)
 		return DG_KEY_ABSENT;
 	if (map->ncolumns > 1)
 		return DG_KEY_UNSURE;
 	if (column->by_bytes)
-		return table_find(&map->table, text, len);
+		return find_whole(map, text, len);
 	number = table_find(&column->spellings, text, len);
 	if (number == DG_KEY_ABSENT)
 		return DG_KEY_UNSURE;
 	if (number == NOT_A_VALUE)
-		return DG_KEY_ABSENT;
-	return table_find(&map->table, (char *) &number, sizeof(number));
+		return no_such_value(map);
+	return find_whole(map, (char *) &number, sizeof(number));
 }
 
 /*

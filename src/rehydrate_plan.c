@@ -477,7 +477,7 @@ add_pass(DgRehydratePlan *plan, DgSource *source, DgFinder *finder)
 
 	if (!emit && !(is_awaited(finder) && serves(source, finder)))
 		return;
-	pass = palloc(sizeof(DgPass));
+	pass = palloc0(sizeof(DgPass));
 	pass->source = source;
 	pass->finder = finder;
 	pass->emit = emit;
@@ -526,11 +526,14 @@ add_live_pass(DgRehydratePlan *plan, DgFinder *finder)
 	DgPass	   *pass = palloc0(sizeof(DgPass));
 	bool		all;
 	bool		some;
+	ListCell   *lc;
 
 	archive_has(plan, finder, &all, &some);
 	if (all)
 		return;
 	finder->overrides = some;
+	foreach(lc, finder->feeds)
+		((DgFeed *) lfirst(lc))->finder->knows_all = true;
 	pass->finder = finder;
 	plan->passes = lappend(plan->passes, pass);
 }
@@ -614,6 +617,7 @@ dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants, List *relatio
 	ListCell   *lc;
 
 	plan->tenants = tenants;
+	plan->chosen = (relations != NIL);
 	tell_database(archive);
 	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
 	{
