@@ -90,7 +90,9 @@ extern void dg_rows_pending_reset(DgRowsPending *pending);
 
 /* rows_update.c */
 extern void dg_rows_require_update(Relation rel);
-extern bool dg_rows_same_keys(Relation rel, TupleTableSlot *a, TupleTableSlot *b);
+extern bool dg_rows_same_row(Relation rel, TupleTableSlot *a, TupleTableSlot *b);
+extern bool dg_rows_key_is_taken(ResultRelInfo *rri, EState *estate, List *arbiters, ItemPointer tid,
+								 TupleTableSlot *slot, char **conflict);
 extern void dg_rows_update(ResultRelInfo *rri, EState *estate, ItemPointer tid, TupleTableSlot *slot);
 
 /* rows_keyset.c */
