@@ -62,7 +62,9 @@ ROLLBACK;
 BEGIN;
 UPDATE login SET nick = 'anna' WHERE id = 1;
 INSERT INTO post VALUES (1, 'anna');
+SAVEPOINT s;
 SELECT * FROM deletion_guard.undelete(last(), 'replace'); -- fails: a post refers to the nick
+ROLLBACK TO s;
 UPDATE login SET nick = 'ann' WHERE id = 1;
 SELECT restored FROM deletion_guard.undelete(last(), 'replace');
 TABLE post;

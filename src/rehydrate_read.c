@@ -475,7 +475,7 @@ dg_rehydrate_warn_orphans(const DgRehydratePlan *plan)
 		if (orphans != NULL)
 			ereport(WARNING,
 					(errmsg("%s", orphans),
-					 errhint("Use an archive that has \"%s\" as well.",
+					 errhint("Use an archive that has \"%s\" as well; if it has another name there, say so with mapping.",
 							 get_rel_name(((DgPass *) lfirst(lc))->finder->parent->relid))));
 	}
 }

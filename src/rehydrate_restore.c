@@ -329,7 +329,7 @@ check_orphans(const DgRestore *call)
 				 errdetail_plural("It refers to a row of \"%s\", %s, that the archive does not have and that is gone here, or has no tenant any more.",
 								  "They refer to rows of \"%s\", %s for one, that the archive does not have and that are gone here, or have no tenant any more.",
 								  (unsigned long) pass->orphans, parent, pass->orphan),
-				 errhint("Nothing was restored. Take an archive that has \"%s\" as well, or bring its rows back first, with undelete_tenant() or out of another archive. To restore only what is known to be the tenants', name the tables in relations.",
+				 errhint("Nothing was restored. Take an archive that has \"%s\" as well (if it has another name there, say so with mapping), or bring its rows back first, with undelete_tenant() or out of another archive. To restore only what is known to be the tenants', name the tables in relations.",
 						 parent)));
 	}
 }
