@@ -362,6 +362,33 @@ extern void dg_archive_entry_root(DgArchive *archive, DgArchiveEntry *entry,
 extern bool dg_archive_entry_columns(DgArchive *archive, DgArchiveEntry *entry,
 									 DgArchiveError *err);
 
+/* ---- archive_database.c ---- */
+
+/* What was known before a database of a script began. */
+typedef struct DgArchiveMark
+{
+	DgArchiveInfo info;
+	size_t		entry_count;
+	size_t		shape_count;
+	size_t		sequence_count;
+} DgArchiveMark;
+
+typedef struct DgArchiveDatabases
+{
+	DgArchiveMark start;		/* before the first */
+	DgArchiveMark mark;			/* before the one underway */
+	bool		wanted;			/* the one underway is */
+	bool		found;			/* the wanted one has begun */
+	uint64_t	second;			/* where a second one began; 0: none did */
+} DgArchiveDatabases;
+
+extern void dg_archive_databases_init(DgArchiveDatabases *databases, const DgArchive *archive);
+extern bool dg_archive_databases_connect(DgArchiveDatabases *databases, DgArchive *archive,
+										 const char *p, const char *end, uint64_t offset,
+										 DgArchiveError *err);
+extern bool dg_archive_databases_end(DgArchiveDatabases *databases, DgArchive *archive,
+									 DgArchiveError *err);
+
 /* ---- archive_script.c ---- */
 
 typedef enum DgArchiveScriptItem

@@ -240,7 +240,7 @@ read_header(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 		return false;
 	if (archive->info.format == DG_ARCHIVE_CUSTOM && (format == 3 || format == 5))
 		return fail_toc(s, err, DG_ARCHIVE_NOT_AN_ARCHIVE,
-						"this is a table of contents only, of the directory that it lies in");
+						"this is a table of contents only; the archive is the directory that it lies in");
 	if (format != (archive->info.format == DG_ARCHIVE_CUSTOM ? 1 : 3) &&
 		!(archive->info.format == DG_ARCHIVE_DIRECTORY && format == 5))
 		return fail_toc(s, err, DG_ARCHIVE_CORRUPT,

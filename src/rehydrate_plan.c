@@ -200,7 +200,7 @@ make_source(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, List 
 	if (!OidIsValid(relid))
 	{
 		leave_alone(plan, InvalidOid,
-					psprintf("the archive has a table %s, which does not exist here; its rows were not looked at",
+					psprintf("the archive has a table %s, which does not exist here; its rows were not looked at (mapping can say which table they are of now)",
 							 name));
 		return NULL;
 	}

@@ -53,6 +53,7 @@ typedef struct DgRowsMap DgRowsMap;
 extern DgRowsMap *dg_rows_map_make(Relation rel, const DgSourceColumn *columns, int ncolumns);
 extern void dg_rows_map_apply(DgRowsMap *map, ExprContext *econtext,
 							  Datum *values, bool *nulls, TupleTableSlot *slot);
+extern void dg_rows_map_check_required(DgRowsMap *map, Relation rel, TupleTableSlot *slot);
 extern void dg_rows_map_check_generated(DgRowsMap *map, Relation rel, TupleTableSlot *slot);
 extern void dg_rows_map_context(void *arg);
 

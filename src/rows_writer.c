@@ -426,6 +426,7 @@ prepare_row(DgRowsTarget *target, Datum *values, bool *nulls, DgRowOutcome *outc
 	*outcome = DG_ROW_SUPPRESSED;
 	if (!fire_before_triggers(target, rri, stored))
 		return NULL;
+	dg_rows_map_check_required(target->map, rri->ri_RelationDesc, stored);
 	check_row(target, rri, stored);
 	dg_rows_map_check_generated(target->map, rri->ri_RelationDesc, stored);
 	return leaf;
