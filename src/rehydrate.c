@@ -83,6 +83,7 @@ problem_of(const DgDestination *destination, const DgCount *count)
 				psprintf("rows were purged (purge %lld) and stay away", (long long) destination->purge),
 				count->purged);
 	add_problem(&buf, "row was suppressed by a trigger", "rows were suppressed by triggers", count->suppressed);
+	dg_append_objects(&buf, &count->objects);
 	if (destination->shared && buf.len == 0)
 		appendStringInfoString(&buf, "rows that the tenants' rows refer to and that were gone");
 	return buf.len > 0 ? buf.data : NULL;
@@ -140,7 +141,7 @@ put_report(ReturnSetInfo *rsinfo, const DgRestore *call)
 	{
 		DgLeftAlone *left = lfirst(lc);
 
-		if (!OidIsValid(left->relid) || left->always || !is_destination(call, left->relid))
+		if (!OidIsValid(left->relid) || !is_destination(call, left->relid))
 			put_line(rsinfo, left->relid, NULL, NULL, left->problem);
 	}
 }

@@ -13,6 +13,7 @@
  *	rehydrate_keymap	keys to tenants, in as many rows as there are
  *	rehydrate_types		reads values as the types that they had in the archive,
  *						where these are not the live ones
+ *	rehydrate_objects	counts references to large objects, which do not come back
  *	rehydrate_read		reads one table and hands the tenants' rows to whoever
  *						wants them: the row writer, or a comparison
  */
@@ -184,6 +185,8 @@ typedef struct DgSource
 	DgSourceColumn *columns;	/* under their live names */
 	DgSourceTypes *types;		/* NULL: not looked at yet */
 	int		   *fields;			/* where they are in a row */
+	int			nobjects;		/* columns that may refer to large objects */
+	int		   *objects;
 } DgSource;
 
 /* A reading of one table. */
@@ -201,7 +204,6 @@ typedef struct DgLeftAlone
 {
 	Oid			relid;			/* InvalidOid: there is no such table */
 	char	   *problem;
-	bool		always;			/* told even if rows of the table were restored */
 } DgLeftAlone;
 
 typedef struct DgRehydratePlan
@@ -255,6 +257,21 @@ extern DgReferences *dg_references_begin(DgRehydrateArchive *archive, DgRehydrat
 extern void dg_references_note(DgReferences *references, const DgSource *source, Datum *values, bool *nulls);
 extern bool dg_references_read(DgReferences *references, DgRowSink sink, void *arg);
 
+/* rehydrate_objects.c */
+
+/* References to large objects. */
+typedef struct DgObjectCount
+{
+	int64		references;
+	int64		missing;		/* of them */
+	Oid			first_missing;
+} DgObjectCount;
+
+extern void dg_source_set_objects(const DgRehydrateArchive *archive, DgSource *source);
+extern void dg_source_count_objects(const DgSource *source, const Datum *values, const bool *nulls,
+									DgObjectCount *count);
+extern void dg_append_objects(StringInfo buf, const DgObjectCount *count);
+
 /* rehydrate_restore.c */
 
 /* What became of one tenant's rows of one table. */
@@ -266,6 +283,7 @@ typedef struct DgCount
 	int64		skipped;
 	int64		purged;			/* of the skipped: left out as purged, */
 	int64		suppressed;		/* and by triggers */
+	DgObjectCount objects;
 } DgCount;
 
 /* A table that rows go to. */

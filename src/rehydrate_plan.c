@@ -16,7 +16,6 @@
 #include "rehydrate.h"
 #include "guard.h"
 
-#include "access/table.h"
 #include "catalog/partition.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
@@ -340,29 +339,6 @@ of_database(const DgRehydrateArchive *archive)
 	return psprintf("; it is of database \"%s\"", database);
 }
 
-/*
- * Columns that may refer to large objects, which are nobody's.
- */
-static void
-note_large_objects(DgRehydratePlan *plan, Oid relid)
-{
-	Relation	rel = table_open(relid, AccessShareLock);
-	TupleDesc	desc = RelationGetDescr(rel);
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (att->attisdropped || getBaseType(att->atttypid) != OIDOID)
-			continue;
-		leave_alone(plan, relid,
-					psprintf("the archive has large objects, which are not restored; column %s comes back as it was, what it refers to does not",
-							 quote_identifier(NameStr(att->attname))));
-		((DgLeftAlone *) llast(plan->left_alone))->always = true;
-	}
-	table_close(rel, AccessShareLock);
-}
-
 static void
 choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relations)
 {
@@ -378,8 +354,7 @@ choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relatio
 		if (!source->wanted)
 			continue;
 		check_tenant_known(source);
-		if (archive->info->large_objects && !list_member_oid(plan->targets, source->target))
-			note_large_objects(plan, source->target);
+		dg_source_set_objects(archive, source);
 		plan->targets = list_append_unique_oid(plan->targets, source->target);
 	}
 	if (plan->targets == NIL && dg_archive_table_count(archive->archive) == 0)

@@ -147,6 +147,7 @@ write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
 	if (call->references != NULL)
 		dg_references_note(call->references, source, values, nulls);
 	count->found++;
+	dg_source_count_objects(source, values, nulls, &count->objects);
 	dg_source_read_values(source, values, nulls);
 	dg_rows_writer_tag(call->targets[source->index], tenant);
 	switch (dg_rows_writer_put(call->targets[source->index], values, nulls))
