@@ -345,6 +345,23 @@ struct DgArchive
 	size_t		member_cap;
 };
 
+/* ---- archive_primitive.c ---- */
+
+extern bool dg_archive_read_fail(DgArchiveStream *s, DgArchiveError *err, DgArchiveStatus code,
+								 const char *what);
+extern bool dg_archive_read_byte(DgArchiveStream *s, int *value, DgArchiveError *err);
+extern bool dg_archive_read_int(DgArchive *archive, DgArchiveStream *s, int *value,
+								DgArchiveError *err);
+extern bool dg_archive_read_length(DgArchive *archive, DgArchiveStream *s, int *len,
+								   DgArchiveError *err);
+extern bool dg_archive_skip_string(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err);
+extern bool dg_archive_read_string(DgArchive *archive, DgArchiveStream *s, DgArchiveBuffer *buf,
+								   size_t limit, DgArchiveError *err);
+extern bool dg_archive_read_name(DgArchive *archive, DgArchiveStream *s, DgArchiveBuffer *buf,
+								 const char **copy, DgArchiveError *err);
+extern bool dg_archive_read_offset(DgArchive *archive, DgArchiveStream *s, int *flag,
+								   uint64_t *offset, DgArchiveError *err);
+
 /* ---- archive_toc.c ---- */
 
 extern bool dg_archive_toc_read(DgArchive *archive, DgArchiveStream *stream,
@@ -388,6 +405,21 @@ extern bool dg_archive_databases_connect(DgArchiveDatabases *databases, DgArchiv
 										 DgArchiveError *err);
 extern bool dg_archive_databases_end(DgArchiveDatabases *databases, DgArchive *archive,
 									 DgArchiveError *err);
+
+/* ---- archive_literal.c ---- */
+
+typedef enum DgArchiveScan
+{
+	DG_ARCHIVE_SCAN_OK,
+	DG_ARCHIVE_SCAN_MORE,		/* again, with more data */
+	DG_ARCHIVE_SCAN_BAD
+} DgArchiveScan;
+
+extern bool dg_archive_is_space(char c);
+extern DgArchiveScan dg_archive_literal_scan(const DgArchiveInfo *info, const char **pp, const char *end,
+											 DgArchiveField *field, unsigned char *kind);
+extern void dg_archive_literal_decode(const DgArchiveInfo *info, DgArchiveField *field,
+									  unsigned char *kind);
 
 /* ---- archive_script.c ---- */
 

@@ -6,8 +6,8 @@
  *
  *	rehydrate_archive	opens the file for the caller
  *	rehydrate_plan		which of its tables hold tenants' rows, where these
- *						go, how their tenant is told, and in which order
- *						the tables have to be read for that
+ *						go, and how their tenant is told
+ *	rehydrate_passes	in which order the tables have to be read for that
  *	rehydrate_finder	tells a row's tenant: by a column, or by a path of
  *						foreign keys whose parents were read before
  *	rehydrate_keymap	keys to tenants, in as many rows as there are
@@ -222,7 +222,11 @@ extern DgRehydratePlan *dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants
 extern List *dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid);
 extern bool dg_source_find_columns(const DgSource *source, int ncolumns, const char **columns,
 								   int *fields);
+extern bool dg_source_has_columns(const DgSource *source, int ncolumns, const char **columns);
 extern char *dg_tenant_source_text(Oid relid);
+
+/* rehydrate_passes.c */
+extern void dg_plan_passes(DgRehydratePlan *plan);
 
 /* rehydrate_types.c */
 extern void dg_source_set_types(const DgRehydrateArchive *archive, DgSource *source);
