@@ -10,10 +10,13 @@
  *	rehydrate_passes	in which order the tables have to be read for that
  *	rehydrate_finder	tells a row's tenant: by a column, or by a path of
  *						foreign keys whose parents were read before
- *	rehydrate_keymap	keys to tenants, in as many rows as there are
+ *	rehydrate_keymap	keys to tenants, in as many rows as there are, in a
+ *						rehydrate_keytable and beyond memory in a
+ *						rehydrate_spill
  *	rehydrate_types		reads values as the types that they had in the archive,
  *						where these are not the live ones
  *	rehydrate_objects	counts references to large objects, which do not come back
+ *	rehydrate_rowsort	rows as hashes, for rehydrate_compare
  *	rehydrate_read		reads one table and hands the tenants' rows to whoever
  *						wants them: the row writer, or a comparison
  */
@@ -24,6 +27,7 @@
 #include "archive.h"
 #include "rows.h"
 
+#include "common/hashfn.h"
 #include "nodes/pg_list.h"
 #include "utils/array.h"
 #include "utils/jsonb.h"
@@ -49,6 +53,48 @@ pg_noreturn extern void dg_rehydrate_fail(const DgRehydrateArchive *archive, con
 extern char *dg_rehydrate_text(const DgRehydrateArchive *archive, const char *text);
 extern char *dg_rehydrate_table_name(const DgRehydrateArchive *archive, const DgArchiveTable *table);
 extern Oid	dg_rehydrate_live_table(const DgRehydrateArchive *archive, const DgArchiveTable *table);
+
+/* rehydrate_keytable.c */
+
+/* longest string that is kept in its entry */
+#define DG_INLINE_KEY	12
+
+typedef struct DgKeyEntry
+{
+	uint32		hash;
+	int32		tenant;			/* DG_KEY_ABSENT: the entry is free */
+	uint32		len;
+	union
+	{
+		char		bytes[DG_INLINE_KEY];
+		char	   *ptr;
+	}			key;
+} DgKeyEntry;
+
+typedef struct DgKeyTable
+{
+	DgKeyEntry *entries;
+	uint32		mask;
+	int64		count;
+	MemoryContext context;		/* of entries and long strings */
+} DgKeyTable;
+
+static inline const char *
+dg_keytable_key(const DgKeyEntry *entry)
+{
+	return entry->len <= DG_INLINE_KEY ? entry->key.bytes : entry->key.ptr;
+}
+
+static inline uint32
+dg_keytable_hash(const char *key, size_t len)
+{
+	return hash_bytes((const unsigned char *) key, (int) len);
+}
+
+extern void dg_keytable_init(DgKeyTable *table, MemoryContext context);
+extern DgKeyEntry *dg_keytable_look(const DgKeyTable *table, uint32 hash, const char *key, size_t len);
+extern void dg_keytable_put(DgKeyTable *table, const char *key, size_t len, int32 number);
+extern int32 dg_keytable_find(const DgKeyTable *table, const char *key, size_t len);
 
 /* rehydrate_keymap.c */
 
@@ -325,6 +371,26 @@ typedef struct DgRestore
 extern List *dg_tenant_list(const DgTenants *tenants);
 extern void dg_restore_run(DgRestore *call);
 extern void dg_restore_try(DgRestore *call);
+
+/* rehydrate_rowsort.c */
+
+/* What is kept of a row to be compared. */
+typedef struct DgHashedRow
+{
+	int			tenant;
+	int64		key;
+	int64		content;
+	bool		purged;
+} DgHashedRow;
+
+typedef struct DgRowSort DgRowSort;
+
+extern DgRowSort *dg_rowsort_begin(int memory);
+extern void dg_rowsort_put(DgRowSort *sort, const DgHashedRow *row);
+extern void dg_rowsort_perform(DgRowSort *sort);
+extern bool dg_rowsort_next(DgRowSort *sort, DgHashedRow *row);
+extern void dg_rowsort_end(DgRowSort *sort);
+extern int	dg_rowsort_compare(const DgHashedRow *a, const DgHashedRow *b);
 
 /* rehydrate_compare.c */
 extern void dg_compare_copies(DgRestore *call);
