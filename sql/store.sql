@@ -78,7 +78,7 @@ INSERT INTO deletion_guard.ledger SELECT id + 100, at, event, role, details, pre
 INSERT INTO deletion_guard.installation VALUES (false, now());  -- fails
 DELETE FROM deletion_guard.installation;  -- fails
 UPDATE deletion_guard.deletion_record SET purge_not_before = now();  -- fails
-INSERT INTO deletion_guard.deletion_record SELECT * FROM deletion_guard.deletion_record ON CONFLICT (deletion_id) DO UPDATE SET purge_not_before = now();  -- fails
+INSERT INTO deletion_guard.deletion_part SELECT * FROM deletion_guard.deletion_part ON CONFLICT (deletion_id, part) DO UPDATE SET purge_not_before = now();  -- fails
 DELETE FROM deletion_guard.guard;  -- fails
 DELETE FROM :bin;  -- fails
 BEGIN;

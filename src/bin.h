@@ -51,7 +51,10 @@ typedef struct DgDeletion
 {
 	int64		id;				/* 0: none */
 	uint64		statement;		/* serial of its top-level statement */
-	SubTransactionId subid;		/* that wrote the record */
+	SubTransactionId subid;		/* that began it */
+	SubTransactionId recorded;	/* that wrote its record; invalid: none has */
+	TimestampTz deleted_at;
+	Oid			role;			/* that ran the statement */
 	int32		parts;
 } DgDeletion;
 
@@ -60,6 +63,7 @@ extern DgDeletion dg_deletion_suspend(void);
 extern void dg_deletion_resume(DgDeletion saved);
 extern bool dg_deletion_exists(void);
 extern int64 dg_deletion_current(void);
+extern void dg_deletion_record(void);
 extern int32 dg_deletion_next_part(void);
 extern void dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenant,
 								 const char *tenant_name, const char *contact, int64 rows,
@@ -203,6 +207,19 @@ extern void dg_parts_write_open(void);
 extern void dg_parts_leave(int saved);
 extern void dg_parts_during(void (*work) (void *arg), void *arg);
 extern void dg_parts_init(void);
+
+/* bin_extend.c */
+typedef struct DgExtension DgExtension;
+
+#if DG_EXTENDS_BY_PAGE
+extern DgExtension *dg_extension_begin(Relation rel);
+extern Buffer dg_extension_next_page(DgExtension *extension, int64 written, BufferAccessStrategy strategy);
+extern void dg_extension_end(DgExtension *extension);
+#else
+#define dg_extension_begin(rel) NULL
+#define dg_extension_next_page(extension, written, strategy) InvalidBuffer
+#define dg_extension_end(extension) ((void) 0)
+#endif
 
 /* bin_writer.c */
 typedef struct DgBinWriter DgBinWriter;

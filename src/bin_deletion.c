@@ -2,15 +2,17 @@
  * bin_deletion.c
  *		Deletions: everything that one top-level statement removes.
  *
- * The first row captured in a statement writes the deletion's record; each
- * capture then adds one part for each tenant, with its count (bin_part.c). Both
- * are written by the subtransaction whose rows they describe and never touched
- * again while the statement runs, so an error, a savepoint or a crash can leave
- * nothing behind that does not match the rows.
+ * The first row captured in a statement begins a deletion; each capture then
+ * adds one part for each tenant, with its count (bin_part.c). The part that is
+ * written first carries the deletion's record: when, who, why. Parts are written
+ * by the subtransaction whose rows they describe and never touched again while
+ * the statement runs, so an error, a savepoint or a crash can leave nothing
+ * behind that does not match the rows. If the part with the record is rolled
+ * back and others follow, the next one carries it.
  *
  * The backend remembers the current deletion. It ends with the top-level
  * statement or the transaction, whichever is first, and is forgotten when the
- * subtransaction that wrote its record is rolled back.
+ * subtransaction that began it is rolled back.
  */
 #include "bin.h"
 
@@ -31,12 +33,20 @@ static void
 forget_at_subxact(SubXactEvent event, SubTransactionId mySubid,
 				  SubTransactionId parentSubid, void *arg)
 {
-	if (current.id == 0 || current.subid != mySubid)
-		return;
 	if (event == SUBXACT_EVENT_ABORT_SUB)
-		current.id = 0;
+	{
+		if (current.subid == mySubid)
+			current.id = 0;
+		if (current.recorded == mySubid)
+			current.recorded = InvalidSubTransactionId;
+	}
 	else if (event == SUBXACT_EVENT_COMMIT_SUB)
-		current.subid = parentSubid;
+	{
+		if (current.subid == mySubid)
+			current.subid = parentSubid;
+		if (current.recorded == mySubid)
+			current.recorded = parentSubid;
+	}
 }
 
 static void
@@ -93,24 +103,26 @@ purge_not_before(TimestampTz deleted_at)
 }
 
 static void
-write_record(int64 id)
+set_record(Datum *values, bool *nulls)
 {
-	Datum		values[Natts_deletion_record];
-	bool		nulls[Natts_deletion_record] = {false};
-	TimestampTz now = GetCurrentTimestamp();
+	values[Anum_deletion_part_deleted_at - 1] = TimestampTzGetDatum(current.deleted_at);
+	set_text(values, nulls, Anum_deletion_part_session_role, GetUserNameFromId(GetSessionUserId(), true));
+	set_text(values, nulls, Anum_deletion_part_effective_role, GetUserNameFromId(current.role, true));
+	set_text(values, nulls, Anum_deletion_part_application_name, application_name);
+	set_client_addr(values, nulls, Anum_deletion_part_client_addr);
+	set_text(values, nulls, Anum_deletion_part_actor, dg_actor);
+	set_text(values, nulls, Anum_deletion_part_reason, dg_reason);
+	set_text(values, nulls, Anum_deletion_part_statement, debug_query_string);
+	values[Anum_deletion_part_xid - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+	values[Anum_deletion_part_purge_not_before - 1] =
+		TimestampTzGetDatum(purge_not_before(current.deleted_at));
+}
 
-	values[Anum_deletion_record_deletion_id - 1] = Int64GetDatum(id);
-	values[Anum_deletion_record_deleted_at - 1] = TimestampTzGetDatum(now);
-	set_text(values, nulls, Anum_deletion_record_session_role, GetUserNameFromId(GetSessionUserId(), true));
-	set_text(values, nulls, Anum_deletion_record_effective_role, GetUserNameFromId(dg_statement_role(), true));
-	set_text(values, nulls, Anum_deletion_record_application_name, application_name);
-	set_client_addr(values, nulls, Anum_deletion_record_client_addr);
-	set_text(values, nulls, Anum_deletion_record_actor, dg_actor);
-	set_text(values, nulls, Anum_deletion_record_reason, dg_reason);
-	set_text(values, nulls, Anum_deletion_record_statement, debug_query_string);
-	values[Anum_deletion_record_xid - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
-	values[Anum_deletion_record_purge_not_before - 1] = TimestampTzGetDatum(purge_not_before(now));
-	dg_store_insert(dg_objects()->deletion_record, values, nulls);
+static void
+set_no_record(bool *nulls)
+{
+	for (int i = Anum_deletion_part_deleted_at; i <= Anum_deletion_part_purge_not_before; i++)
+		nulls[i - 1] = true;
 }
 
 /*
@@ -130,7 +142,7 @@ dg_deletion_suspend(void)
 {
 	DgDeletion	saved = current;
 
-	current.id = 0;
+	current = (DgDeletion) {0};
 	return saved;
 }
 
@@ -144,25 +156,25 @@ dg_deletion_resume(DgDeletion saved)
 }
 
 /*
- * The id of the deletion that the current statement makes; writes its record
- * if this is its first row.
+ * The id of the deletion that the current statement makes. Whoever asks for it
+ * writes a part, or calls dg_deletion_record().
  */
 int64
 dg_deletion_current(void)
 {
-	int64		id;
+	if (!dg_deletion_exists())
+	{
+		int64		id = nextval_internal(dg_objects()->deletion_id_seq, false);
 
-	if (dg_deletion_exists())
-		return current.id;
-
-	current.id = 0;
-	current.statement = dg_statement_serial();
-	current.subid = GetCurrentSubTransactionId();
-	current.parts = 0;
-	id = nextval_internal(dg_objects()->deletion_id_seq, false);
-	write_record(id);
-	current.id = id;
-	return id;
+		current = (DgDeletion) {
+			.id = id,
+			.statement = dg_statement_serial(),
+			.subid = GetCurrentSubTransactionId(),
+			.deleted_at = GetCurrentTimestamp(),
+			.role = dg_statement_role()
+		};
+	}
+	return current.id;
 }
 
 /*
@@ -189,7 +201,10 @@ dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenan
 {
 	Datum		values[Natts_deletion_part];
 	bool		nulls[Natts_deletion_part] = {false};
+	bool		recorded = current.recorded != InvalidSubTransactionId;
 
+	if (current.id != deletion)
+		elog(ERROR, "deletion " INT64_FORMAT " is over, and a part of it is not written", deletion);
 	values[Anum_deletion_part_deletion_id - 1] = Int64GetDatum(deletion);
 	values[Anum_deletion_part_part - 1] = Int32GetDatum(part);
 	values[Anum_deletion_part_bin_id - 1] = Int32GetDatum(bin_id);
@@ -203,5 +218,23 @@ dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenan
 	values[Anum_deletion_part_purged - 1] = Int64GetDatum(0);
 	values[Anum_deletion_part_filenode - 1] = ObjectIdGetDatum(filenode);
 	values[Anum_deletion_part_blocks - 1] = PointerGetDatum(blocks);
+	if (recorded)
+		set_no_record(nulls);
+	else
+		set_record(values, nulls);
 	dg_store_insert(dg_objects()->deletion_part, values, nulls);
+	if (!recorded)
+		current.recorded = GetCurrentSubTransactionId();
+}
+
+/*
+ * Writes the record of the current deletion if no part carries it yet: with a
+ * part that has no rows.
+ */
+void
+dg_deletion_record(void)
+{
+	if (current.recorded == InvalidSubTransactionId)
+		dg_deletion_add_part(current.id, 0, 0, NULL, NULL, NULL, 0, InvalidOid,
+							 dg_blocks_pack(&(DgBlocks) {0}));
 }

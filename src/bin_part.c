@@ -228,6 +228,9 @@ write_parts(DgParts *parts)
 	int			n;
 	DgPart	  **list = list_parts(parts, &n);
 
+	/* a purge changes the record: not where another tenant's rows are counted */
+	if (n > 1)
+		dg_deletion_record();
 	for (int i = 0; i < n; i++)
 		dg_deletion_add_part(parts->deletion, list[i]->part, parts->bin_id, list[i]->text,
 							 list[i]->name, list[i]->contact, list[i]->rows,

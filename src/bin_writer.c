@@ -46,6 +46,7 @@ struct DgBinWriter
 	Relation	rel;
 	BulkInsertState bistate;
 	int			options;		/* of the insertions */
+	DgExtension *extension;		/* NULL: the server makes room for rows */
 	CommandId	cid;
 	int64		written;		/* bytes */
 	Size		bytes;			/* in the batch */
@@ -226,8 +227,8 @@ check_fits(DgBinWriter *writer, HeapTuple tuple)
  */
 
 /*
- * A bin that nothing was taken out of has no free space but at its end; then
- * there is no use in looking for some before each new page.
+ * Where nothing was taken out of a bin, or others have filled what was, there is
+ * no free space but at its end, and no use in looking for some before each page.
  */
 static int
 insert_options(Relation rel)
@@ -242,16 +243,82 @@ insert_options(Relation rel)
 static void
 prepare_bulk_insert(DgBinWriter *writer)
 {
-	if (writer->bistate == NULL && writer->nslots > 1)
+	if (writer->bistate == NULL)
 	{
 		writer->bistate = GetBulkInsertState();
-		writer->options = insert_options(writer->rel);
 		FreeAccessStrategy(writer->bistate->strategy);
 		writer->bistate->strategy = NULL;
 	}
-	if (writer->bistate != NULL && writer->bistate->strategy == NULL &&
-		writer->written > RING_BYTES)
+	if (writer->bistate->strategy == NULL && writer->written > RING_BYTES)
 		writer->bistate->strategy = GetAccessStrategy(BAS_BULKWRITE);
+	if (writer->options == 0)
+	{
+		writer->options = insert_options(writer->rel);
+		if (writer->options != 0)
+			writer->extension = dg_extension_begin(writer->rel);
+	}
+}
+
+/*
+ * How many bytes of rows the page takes that rows are put on now. Read without
+ * a lock: if others put rows on it meanwhile, the server finds another page.
+ */
+static Size
+space_left(BulkInsertState bistate)
+{
+	Page		page;
+
+	if (bistate->current_buf == InvalidBuffer)
+		return 0;
+	page = BufferGetPage(bistate->current_buf);
+	return PageIsNew(page) ? BLCKSZ - SizeOfPageHeaderData : PageGetExactFreeSpace(page);
+}
+
+/*
+ * How many rows of the batch, from "first" on, are to be inserted together:
+ * those that one page takes, if there is a page for them.
+ */
+static int
+rows_of_page(DgBinWriter *writer, int first)
+{
+	Size		space = space_left(writer->bistate);
+	int			n = 0;
+
+	for (; first + n < writer->nslots; n++)
+	{
+		HeapTuple	tuple = ((HeapTupleTableSlot *) writer->slots[first + n])->tuple;
+		Size		needed = MAXALIGN(tuple->t_len) + sizeof(ItemIdData);
+
+		if (needed > space && n == 0)
+		{
+			Buffer		page = dg_extension_next_page(writer->extension, writer->written,
+													  writer->bistate->strategy);
+
+			if (page == InvalidBuffer)
+				return writer->nslots - first;
+			if (writer->bistate->current_buf != InvalidBuffer)
+				ReleaseBuffer(writer->bistate->current_buf);
+			writer->bistate->current_buf = page;
+			space = space_left(writer->bistate);
+		}
+		else if (needed > space)
+			break;
+		space -= Min(needed, space);
+	}
+	return n;
+}
+
+static void
+insert_batch(DgBinWriter *writer)
+{
+	int			n;
+
+	for (int done = 0; done < writer->nslots; done += n)
+	{
+		n = writer->extension != NULL ? rows_of_page(writer, done) : writer->nslots;
+		table_multi_insert(writer->rel, writer->slots + done, n, writer->cid,
+						   writer->options, writer->bistate);
+	}
 }
 
 static void
@@ -261,13 +328,13 @@ flush(DgBinWriter *writer)
 
 	if (writer->nslots == 0)
 		return;
-	prepare_bulk_insert(writer);
+	if (writer->nslots > 1)
+		prepare_bulk_insert(writer);
 	old = MemoryContextSwitchTo(writer->batch_context);
 	if (writer->nslots == 1)
 		table_tuple_insert(writer->rel, writer->slots[0], writer->cid, 0, writer->bistate);
 	else
-		table_multi_insert(writer->rel, writer->slots, writer->nslots, writer->cid,
-						   writer->options, writer->bistate);
+		insert_batch(writer);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(writer->batch_context);
 
@@ -345,6 +412,8 @@ dg_bin_writer_end(DgBinWriter *writer)
 	flush(writer);
 	for (int i = 0; i < writer->nslots_made; i++)
 		ExecDropSingleTupleTableSlot(writer->slots[i]);
+	if (writer->extension != NULL)
+		dg_extension_end(writer->extension);
 	if (writer->bistate != NULL)
 		FreeBulkInsertState(writer->bistate);
 	MemoryContextDelete(writer->batch_context);

@@ -126,6 +126,9 @@ typedef RangeTblEntry DgPermissions;
 #define DG_RELFILENUMBER(rel) ((rel)->rd_node.relNode)
 #endif
 
+/* 16: rows that are inserted together make room for all of them at once */
+#define DG_EXTENDS_BY_PAGE (PG_VERSION_NUM < 160000)
+
 /* 18: generated columns that are not stored */
 #if PG_VERSION_NUM < 180000
 #define ATTRIBUTE_GENERATED_VIRTUAL 'v'

@@ -22,7 +22,6 @@ extern int	dg_max_rows;
 extern int	dg_max_tenants;
 extern int	dg_tenant_wipes_per_hour;
 extern int	dg_limit_action;
-extern char *dg_retention;
 extern char *dg_drill_interval;
 extern int	dg_approvals;
 extern int	dg_clock_skew;
@@ -64,8 +63,6 @@ typedef struct DgObjects
 	Oid			bin_relation_idx;
 	Oid			bin_bin_table_key;
 	Oid			bin_id_seq;
-	Oid			deletion_record;
-	Oid			deletion_record_pkey;
 	Oid			deletion_id_seq;
 	Oid			deletion_link;
 	Oid			deletion_part;

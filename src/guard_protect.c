@@ -213,7 +213,7 @@ static bool
 is_record_of_deletions(Relation rel)
 {
 	static const char *const names[] = {
-		"tenant_table", "guard", "guarded_schema", "bin", "deletion_record", "deletion_part", "deletion_link",
+		"tenant_table", "guard", "guarded_schema", "bin", "deletion_part", "deletion_link",
 	};
 
 	if (RelationGetNamespace(rel) == dg_objects()->bin_schema)

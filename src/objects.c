@@ -39,8 +39,6 @@ static const struct
 	{"bin_relation_idx", offsetof(DgObjects, bin_relation_idx)},
 	{"bin_bin_table_key", offsetof(DgObjects, bin_bin_table_key)},
 	{"bin_id_seq", offsetof(DgObjects, bin_id_seq)},
-	{"deletion_record", offsetof(DgObjects, deletion_record)},
-	{"deletion_record_pkey", offsetof(DgObjects, deletion_record_pkey)},
 	{"deletion_id_seq", offsetof(DgObjects, deletion_id_seq)},
 	{"deletion_link", offsetof(DgObjects, deletion_link)},
 	{"deletion_part", offsetof(DgObjects, deletion_part)},

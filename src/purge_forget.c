@@ -76,7 +76,7 @@ forget_key(const char *tenant, const char *pseudonym)
 		"UPDATE deletion_guard.deletion_record r SET statement = '(removed by a purge)',"
 		" reason = CASE WHEN reason IS NOT NULL THEN '(removed by a purge)' END,"
 		" actor = CASE WHEN actor IS NULL OR EXISTS (SELECT FROM deletion_guard.deletion_part o"
-		"   WHERE o.deletion_id = r.deletion_id AND o.tenant IS DISTINCT FROM $1) THEN actor ELSE $2 END"
+		"   WHERE o.deletion_id = r.deletion_id AND o.rows > 0 AND o.tenant IS DISTINCT FROM $1) THEN actor ELSE $2 END"
 		" WHERE deletion_id IN (SELECT p.deletion_id FROM deletion_guard.deletion_part p WHERE p.tenant = $1)",
 		"UPDATE deletion_guard.purge_request_record SET state = 'withdrawn', closed_at = now(), closed_by = $2"
 		" WHERE tenant = $1 AND state = 'open'",

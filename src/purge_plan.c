@@ -29,13 +29,13 @@
 #define PLAN_QUERY \
 	"SELECT p.deletion_id, p.part, b.relation::oid, b.bin_table::oid, b.relation_name," \
 	" p.rows - p.restored - p.purged, r.deleted_at," \
-	" greatest(r.purge_not_before, r.purge_not_before + (" \
-	"  (SELECT e.deleted_at FROM deletion_guard.deletion_record e" \
-	"   WHERE e.deletion_id < r.deletion_id AND e.deleted_at <= clock_timestamp()" \
-	"   ORDER BY e.deleted_at DESC LIMIT 1) - r.deleted_at)), p.tenant_name" \
+	" greatest(r.purge_not_before, r.purge_not_before + (r.last_deleted_at - r.deleted_at)), p.tenant_name" \
 	" FROM deletion_guard.deletion_part p" \
 	" JOIN deletion_guard.bin b ON b.bin_id = p.bin_id" \
-	" JOIN deletion_guard.deletion_record r ON r.deletion_id = p.deletion_id" \
+	" JOIN (SELECT e.deletion_id, e.deleted_at, e.purge_not_before," \
+	"        max(e.deleted_at) FILTER (WHERE e.deleted_at <= clock_timestamp()) OVER (ORDER BY e.deletion_id" \
+	"         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS last_deleted_at" \
+	"       FROM deletion_guard.deletion_record e) r ON r.deletion_id = p.deletion_id" \
 	" WHERE (p.tenant = $1 OR $1 IS NULL AND p.tenant IS NULL)" \
 	" AND p.rows > p.restored + p.purged AND r.deleted_at <= $2" \
 	" AND ($3 IS NULL OR b.relation = ANY ($3) OR b.bin_table = ANY ($3))" \

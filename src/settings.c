@@ -25,7 +25,6 @@ int			dg_max_rows = 0;
 int			dg_max_tenants = 0;
 int			dg_tenant_wipes_per_hour = 0;
 int			dg_limit_action = DG_LIMIT_ERROR;
-char	   *dg_retention = NULL;
 char	   *dg_drill_interval = NULL;
 int			dg_approvals = 1;
 int			dg_clock_skew = DG_TOKEN_DEFAULT_CLOCK_SKEW;
@@ -33,6 +32,9 @@ bool		dg_restoring = false;
 bool		dg_locked = false;
 char	   *dg_authorities_file = NULL;
 int			dg_ddl = DG_DDL_REFUSE;
+
+static char *retention = NULL;
+static int64 retention_seconds = -1;
 
 static const struct config_enum_entry limit_action_options[] = {
 	{"error", DG_LIMIT_ERROR, false},
@@ -121,6 +123,13 @@ check_drill_interval(char **newval, void **extra, GucSource source)
 	return false;
 }
 
+static void
+assign_retention(const char *newval, void *extra)
+{
+	if (newval == NULL || !parse_duration(newval, &retention_seconds))
+		retention_seconds = -1;
+}
+
 /*
  * How long deleted rows are kept before they may be purged, in seconds; -1 for
  * ever.
@@ -128,11 +137,7 @@ check_drill_interval(char **newval, void **extra, GucSource source)
 int64
 dg_retention_seconds(void)
 {
-	int64		seconds;
-
-	if (dg_retention == NULL || !parse_duration(dg_retention, &seconds))
-		return -1;
-	return seconds;
+	return retention_seconds;
 }
 
 /*
@@ -215,8 +220,8 @@ define_purge_settings(void)
 	DefineCustomStringVariable("deletion_guard.retention",
 							   "How long deleted rows are kept at least before a purge; stamped when rows are deleted.",
 							   "For example \"30 days\"; -1 or empty: for ever.",
-							   &dg_retention, "30 days", PGC_SUSET, 0,
-							   check_retention, NULL, NULL);
+							   &retention, "30 days", PGC_SUSET, 0,
+							   check_retention, assign_retention, NULL);
 	DefineCustomIntVariable("deletion_guard.approvals",
 							"Distinct authorities whose tokens a purge needs.",
 							NULL, &dg_approvals, 1, 1, DG_TOKEN_MAX_APPROVALS, PGC_SUSET, 0, NULL, NULL, NULL);

@@ -48,30 +48,16 @@ CREATE TABLE deletion_guard.bin
 CREATE INDEX bin_relation_idx ON deletion_guard.bin (relation);
 CREATE SEQUENCE deletion_guard.bin_id_seq AS integer OWNED BY deletion_guard.bin.bin_id;
 
--- One row for each deletion: what one top-level statement removed.
-CREATE TABLE deletion_guard.deletion_record
-(
-	deletion_id bigint PRIMARY KEY,
-	deleted_at timestamptz NOT NULL,
-	session_role text NOT NULL,
-	effective_role text NOT NULL,
-	application_name text,
-	client_addr inet,
-	actor text,
-	reason text,
-	statement text,
-	xid xid8 NOT NULL,
-	purge_not_before timestamptz NOT NULL		-- infinity: keep for ever
-);
-CREATE INDEX deletion_record_deleted_at_idx ON deletion_guard.deletion_record USING brin (deleted_at);
-CREATE SEQUENCE deletion_guard.deletion_id_seq OWNED BY deletion_guard.deletion_record.deletion_id;
-
 -- One row for each deletion, bin table and tenant. The rows themselves carry
 -- (deletion, part, row) in the bin table; "rows" is what went in, of which
 -- "restored" and "purged" have left again. A bin table has no index: "blocks"
 -- says where in the file the rows are (pairs of 4-byte block numbers, first and
 -- last), as long as the file is still "filenode"; where it is not, after a
 -- restore or a VACUUM FULL, they are looked for once and written down again.
+-- What there is to say of a deletion as a whole, from deleted_at on, is said once,
+-- in the row of it that was written first: deleting one row makes one part, and a
+-- table of its own for the rest made that a fifth slower. Of a deletion that
+-- begins with several tenants, or by taking links, that row is part 0, without rows.
 CREATE TABLE deletion_guard.deletion_part
 (
 	deletion_id bigint NOT NULL,
@@ -85,9 +71,28 @@ CREATE TABLE deletion_guard.deletion_part
 	purged bigint NOT NULL DEFAULT 0,
 	filenode oid NOT NULL,
 	blocks bytea NOT NULL,
-	PRIMARY KEY (deletion_id, part)
+	deleted_at timestamptz,
+	session_role text,
+	effective_role text,
+	application_name text,
+	client_addr inet,
+	actor text,
+	reason text,
+	statement text,
+	xid xid8,
+	purge_not_before timestamptz,				-- infinity: keep for ever
+	PRIMARY KEY (deletion_id, part),
+	CHECK (num_nonnulls(deleted_at, session_role, effective_role, xid, purge_not_before) IN (0, 5))
 );
 CREATE INDEX deletion_part_tenant_idx ON deletion_guard.deletion_part (tenant, deletion_id);
+CREATE SEQUENCE deletion_guard.deletion_id_seq OWNED BY deletion_guard.deletion_part.deletion_id;
+
+-- Deletions: what one top-level statement removed.
+CREATE VIEW deletion_guard.deletion_record AS
+	SELECT deletion_id, deleted_at, session_role, effective_role, application_name, client_addr,
+		   actor, reason, statement, xid, purge_not_before
+	FROM deletion_guard.deletion_part
+	WHERE deleted_at IS NOT NULL;
 
 -- Links that a deletion took from rows that stayed, by ON DELETE SET NULL or SET
 -- DEFAULT: the row, the columns of the key, what they were and what they became.
@@ -123,7 +128,6 @@ SELECT pg_catalog.pg_extension_config_dump('deletion_guard.guard', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.guarded_schema', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.bin', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.bin_id_seq', '');
-SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_record', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_part', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_link', '');
@@ -134,7 +138,18 @@ COMMENT ON TABLE deletion_guard.guard IS 'guarded tables; see the view guarded_t
 COMMENT ON TABLE deletion_guard.guarded_schema IS 'schemas whose future tables are guarded as they are created';
 COMMENT ON TABLE deletion_guard.bin IS 'bin tables: one for each guarded table and row shape';
 COMMENT ON SEQUENCE deletion_guard.bin_id_seq IS 'ids of bin tables';
-COMMENT ON TABLE deletion_guard.deletion_record IS 'deletions; see the view deletion';
+COMMENT ON VIEW deletion_guard.deletion_record IS 'deletions, without what became of them; see the view deletion';
+COMMENT ON COLUMN deletion_guard.deletion_record.deletion_id IS 'number of the deletion';
+COMMENT ON COLUMN deletion_guard.deletion_record.deleted_at IS 'when the first row was deleted';
+COMMENT ON COLUMN deletion_guard.deletion_record.session_role IS 'role that logged in';
+COMMENT ON COLUMN deletion_guard.deletion_record.effective_role IS 'role that ran the statement, after SET ROLE';
+COMMENT ON COLUMN deletion_guard.deletion_record.application_name IS 'application_name of the session';
+COMMENT ON COLUMN deletion_guard.deletion_record.client_addr IS 'address of the client; null for a Unix socket';
+COMMENT ON COLUMN deletion_guard.deletion_record.actor IS 'deletion_guard.actor: the application''s user';
+COMMENT ON COLUMN deletion_guard.deletion_record.reason IS 'deletion_guard.reason';
+COMMENT ON COLUMN deletion_guard.deletion_record.statement IS 'text of the top-level statement, until a purge removes it';
+COMMENT ON COLUMN deletion_guard.deletion_record.xid IS 'transaction that deleted';
+COMMENT ON COLUMN deletion_guard.deletion_record.purge_not_before IS 'when a purge is possible at the earliest; infinity: never';
 COMMENT ON SEQUENCE deletion_guard.deletion_id_seq IS 'ids of deletions';
 COMMENT ON TABLE deletion_guard.deletion_link IS 'links that deletions took from rows that stayed (ON DELETE SET NULL, SET DEFAULT)';
 COMMENT ON TABLE deletion_guard.tenant_wipe IS 'how many tenants were deleted when';

@@ -11,3 +11,6 @@ SELECT format('SELECT %L AS bin, %s AS bin_rows, sum(rows - restored - purged) A
 			  'HAVING %2$s <> coalesce(sum(rows - restored - purged), 0);',
 			  bin_table, (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM %s', bin_table), false, true, '')))[1], bin_id)
 FROM deletion_guard.bin b JOIN pg_class c ON c.oid = b.bin_table \gexec
+
+-- Each deletion has one record.
+SELECT deletion_id, count(deleted_at) AS records FROM deletion_guard.deletion_part GROUP BY 1 HAVING count(deleted_at) <> 1;

@@ -167,6 +167,7 @@ my ($bin, $filenode, $blocks) = map { my $name = $_; grep { $columns[$_] eq $nam
 for (@lines[ 0 .. $#lines - 1 ])
 {
 	my @values = split /\t/, $_, -1;
+	next if $values[$bin] == 0;	# a deletion's record alone
 	@values[ $filenode, $blocks ] = ($file{ $values[$bin] }, '\\\\x00ffff0000ffff00');
 	$_ = join "\t", @values;
 }
