@@ -92,7 +92,8 @@ SELECT deletion_guard.rehydrate('NULL', :'archive', mapping => '{"\"select\".\"I
 SET client_min_messages = notice;
 CALL deletion_guard.rehydrate_each(ARRAY['{a,b}', '', E'o''br"ien\\'], :'archive', E'run ''"1"\\ é', relations => '{tenant}', on_conflict => 'skip');
 CALL deletion_guard.rehydrate_each(ARRAY[E'tab\there', '', '{a,b}'], :'archive', E'run ''"1"\\ é', relations => '{tenant}', on_conflict => 'skip');
-CALL deletion_guard.rehydrate_each(ARRAY['']::text[], :'archive', '');
+CALL deletion_guard.rehydrate_each(ARRAY['']::text[], :'archive', '', relations => '{tenant}', on_conflict => 'skip');
+CALL deletion_guard.rehydrate_each(ARRAY['']::text[], :'archive', 'without mapping');
 SET client_min_messages = warning;
 \set VERBOSITY default
 SELECT run, tenant, rows FROM deletion_guard.rehydration_record ORDER BY tenant COLLATE "C";

@@ -42,6 +42,34 @@ DELETE FROM seat;
 SELECT restored FROM deletion_guard.undelete(last() - 1);
 TABLE seat ORDER BY id;
 
+-- The row of the same primary key is replaced though other keys of it differ,
+-- unless another row has one of these, or a foreign key refers to one.
+CREATE TABLE login (id int PRIMARY KEY, email text UNIQUE, nick text UNIQUE);
+CREATE TABLE post (id int PRIMARY KEY, nick text REFERENCES login (nick) ON UPDATE CASCADE);
+SELECT deletion_guard.guard_table('login');
+INSERT INTO login VALUES (1, 'a@x', 'ann');
+DELETE FROM login;
+INSERT INTO login VALUES (1, 'new@x', 'ann'), (2, 'bob@x', 'bob');
+BEGIN;
+SELECT restored FROM deletion_guard.undelete(last(), 'replace');
+TABLE login ORDER BY id;
+SELECT * FROM deletion_guard.deleted_rows(NULL::login);
+ROLLBACK;
+BEGIN;
+UPDATE login SET email = 'a@x' WHERE id = 2;
+SELECT * FROM deletion_guard.undelete(last(), 'replace'); -- fails: the e-mail is bob's
+ROLLBACK;
+BEGIN;
+UPDATE login SET nick = 'anna' WHERE id = 1;
+INSERT INTO post VALUES (1, 'anna');
+SAVEPOINT s;
+SELECT * FROM deletion_guard.undelete(last(), 'replace'); -- fails: a post refers to the nick
+ROLLBACK TO s;
+UPDATE login SET nick = 'ann' WHERE id = 1;
+SELECT restored FROM deletion_guard.undelete(last(), 'replace');
+TABLE post;
+ROLLBACK;
+
 -- Exclusion constraints; two versions of one booking in one call.
 CREATE TABLE booking (id int PRIMARY KEY, room box, note text, EXCLUDE USING gist (room WITH &&));
 SELECT deletion_guard.guard_table('booking');

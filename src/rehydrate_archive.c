@@ -16,6 +16,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -163,6 +164,7 @@ dg_rehydrate_open(const char *path)
 	DgArchiveOptions options = {0};
 	DgArchiveError error;
 
+	options.database = get_database_name(MyDatabaseId);
 	archive->path = pstrdup(path);
 	archive->context = context;
 	MemoryContextSwitchTo(old);

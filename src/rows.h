@@ -53,6 +53,7 @@ typedef struct DgRowsMap DgRowsMap;
 extern DgRowsMap *dg_rows_map_make(Relation rel, const DgSourceColumn *columns, int ncolumns);
 extern void dg_rows_map_apply(DgRowsMap *map, ExprContext *econtext,
 							  Datum *values, bool *nulls, TupleTableSlot *slot);
+extern void dg_rows_map_check_required(DgRowsMap *map, Relation rel, TupleTableSlot *slot);
 extern void dg_rows_map_check_generated(DgRowsMap *map, Relation rel, TupleTableSlot *slot);
 extern void dg_rows_map_context(void *arg);
 
@@ -90,7 +91,9 @@ extern void dg_rows_pending_reset(DgRowsPending *pending);
 
 /* rows_update.c */
 extern void dg_rows_require_update(Relation rel);
-extern bool dg_rows_same_keys(Relation rel, TupleTableSlot *a, TupleTableSlot *b);
+extern bool dg_rows_same_row(Relation rel, TupleTableSlot *a, TupleTableSlot *b);
+extern bool dg_rows_key_is_taken(ResultRelInfo *rri, EState *estate, List *arbiters, ItemPointer tid,
+								 TupleTableSlot *slot, char **conflict);
 extern void dg_rows_update(ResultRelInfo *rri, EState *estate, ItemPointer tid, TupleTableSlot *slot);
 
 /* rows_keyset.c */

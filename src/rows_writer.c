@@ -346,16 +346,18 @@ note_written(DgRowsTarget *target, ResultRelInfo *rri, TupleTableSlot *stored)
 }
 
 /*
- * Replaces the live row that conflicts by the saved one, if that leaves every
- * key that others may refer to as it is. False if it does not. The caller needs
- * UPDATE on the table.
+ * Replaces the live row that conflicts by the saved one, if that leaves its
+ * primary key and every key that others refer to as it is, and no other live
+ * row has one of the keys. False if not; *conflict says which row is in the
+ * way. The caller needs UPDATE on the table.
  */
 static bool
-replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored)
+replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored, char **conflict)
 {
 	Relation	rel = leaf->rri->ri_RelationDesc;
 
-	if (target->writer->displace == NULL || !dg_rows_same_keys(rel, leaf->existing, stored))
+	if (target->writer->displace == NULL || !dg_rows_same_row(rel, leaf->existing, stored) ||
+		dg_rows_key_is_taken(leaf->rri, target->estate, leaf->arbiters, &leaf->existing->tts_tid, stored, conflict))
 		return false;
 	dg_rows_as_caller(&target->role);
 	dg_rows_require_update(target->rel);
@@ -425,6 +427,7 @@ prepare_row(DgRowsTarget *target, Datum *values, bool *nulls, DgRowOutcome *outc
 	*outcome = DG_ROW_SUPPRESSED;
 	if (!fire_before_triggers(target, rri, stored))
 		return NULL;
+	dg_rows_map_check_required(target->map, rri->ri_RelationDesc, stored);
 	check_row(target, rri, stored);
 	dg_rows_map_check_generated(target->map, rri->ri_RelationDesc, stored);
 	return leaf;
@@ -454,7 +457,7 @@ store_row(DgRowsTarget *target, Leaf *leaf)
 		return outcome;
 	}
 	if (outcome == DG_ROW_CONFLICT)
-		outcome = replace_row(target, leaf, stored) ? DG_ROW_RESTORED :
+		outcome = replace_row(target, leaf, stored, &conflict) ? DG_ROW_RESTORED :
 			note_conflict(target, leaf->rri, conflict);
 	ExecClearTuple(stored);
 	return outcome;
@@ -619,7 +622,7 @@ refuse_conflicts(DgRowsWriter *writer)
 			 errdetail("%s%s", writer->conflicts.data,
 					   writer->nconflicts > NAMED_CONFLICTS ? " There are more." : ""),
 			 writer->displace != NULL ?
-			 errhint("Nothing was restored. A row is replaced only where all of its unique keys stay the same; with on_conflict => 'skip' the live rows stay and the others come back.") :
+			 errhint("Nothing was restored. A row takes the place of the live row with its primary key only, and if foreign keys do not refer to a key that would change. DELETE the live rows that are in the way, which go to the bin, or give them other keys, and call again; with on_conflict => 'skip' the live rows stay and the others come back.") :
 			 errhint("Nothing was restored. With on_conflict => 'skip' the live rows stay and the others come back; with 'replace' the live rows go to the bin first.")));
 }
 
