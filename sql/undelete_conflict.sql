@@ -150,6 +150,18 @@ SELECT restored, identical, skipped FROM deletion_guard.undelete(:d, 'replace');
 SELECT restored, identical, skipped FROM deletion_guard.undelete(:d + 1, 'replace');
 TABLE late ORDER BY id;
 
+-- A deferrable primary key tells whose place a row may take, like another.
+CREATE TABLE later (id int PRIMARY KEY DEFERRABLE, code int UNIQUE DEFERRABLE);
+SELECT deletion_guard.guard_table('later');
+INSERT INTO later VALUES (1, 10), (2, 20);
+DELETE FROM later;
+INSERT INTO later VALUES (1, 11), (3, 20);
+SELECT * FROM deletion_guard.undelete(last(), 'replace'); -- fails: 3 is another row
+SELECT * FROM later ORDER BY id;
+UPDATE later SET code = 30 WHERE id = 3;
+SELECT restored FROM deletion_guard.undelete(last(), 'replace');
+SELECT * FROM later ORDER BY id;
+
 -- An exclusion constraint for some rows, whose index finds more than overlaps.
 CREATE TABLE spot (id int, area circle, EXCLUDE USING gist (area WITH &&) WHERE (id > 0) DEFERRABLE);
 SELECT deletion_guard.guard_table('spot');
