@@ -174,7 +174,7 @@ dg_protect_check_query(PlannedStmt *stmt)
 {
 	ListCell   *lc;
 
-	if ((stmt->resultRelations == NIL && stmt->rowMarks == NIL) || dg_acting())
+	if ((stmt->resultRelations == NIL && stmt->rowMarks == NIL) || dg_acting_next())
 		return;
 	foreach(lc, stmt->resultRelations)
 	{
