@@ -66,6 +66,7 @@ struct DgRowsTarget
 	void	   *refuse_arg;
 	DgRowsVerify *verify;		/* NULL: rows are not read back */
 	int			tag;			/* of the next row */
+	const char *tenant;			/* whose the next row is; NULL: nobody's */
 };
 
 struct DgRowsWriter
@@ -196,6 +197,16 @@ void
 dg_rows_writer_tag(DgRowsTarget *target, int tag)
 {
 	target->tag = tag;
+}
+
+/*
+ * Rows put next are of this tenant; NULL: of none. They replace no row that the
+ * writer's displace() keeps from them. The text must last as long as they come.
+ */
+void
+dg_rows_writer_tenant(DgRowsTarget *target, const char *tenant)
+{
+	target->tenant = tenant;
 }
 
 /* ----------------------------------------------------------------------
@@ -355,14 +366,20 @@ static bool
 replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored, char **conflict)
 {
 	Relation	rel = leaf->rri->ri_RelationDesc;
+	bool		displaced;
 
 	if (target->writer->displace == NULL || !dg_rows_same_row(rel, leaf->existing, stored) ||
 		dg_rows_key_is_taken(leaf->rri, target->estate, leaf->arbiters, &leaf->existing->tts_tid, stored, conflict))
 		return false;
 	dg_rows_as_caller(&target->role);
 	dg_rows_require_update(target->rel);
-	target->writer->displace(rel, leaf->existing);
+	displaced = target->writer->displace(rel, leaf->existing, target->tenant);
 	dg_rows_as_owner(&target->role);
+	if (!displaced)
+	{
+		*conflict = psprintf("%s, of another tenant", *conflict);
+		return false;
+	}
 	if (target->verify != NULL)
 		dg_rows_verify_written(target->verify, stored, target->tag);
 	dg_rows_update(leaf->rri, target->estate, &leaf->existing->tts_tid, stored);
@@ -622,7 +639,7 @@ refuse_conflicts(DgRowsWriter *writer)
 			 errdetail("%s%s", writer->conflicts.data,
 					   writer->nconflicts > NAMED_CONFLICTS ? " There are more." : ""),
 			 writer->displace != NULL ?
-			 errhint("Nothing was restored. A row takes the place of the live row with its primary key only, and if foreign keys do not refer to a key that would change. DELETE the live rows that are in the way, which go to the bin, or give them other keys, and call again; with on_conflict => 'skip' the live rows stay and the others come back.") :
+			 errhint("Nothing was restored. A row takes the place of the live row with its primary key only, if that is of the same tenant or of none, and if foreign keys do not refer to a key that would change. DELETE the live rows that are in the way, which go to the bin, or give them other keys, and call again; with on_conflict => 'skip' the live rows stay and the others come back.") :
 			 errhint("Nothing was restored. With on_conflict => 'skip' the live rows stay and the others come back; with 'replace' the live rows go to the bin first.")));
 }
 
