@@ -94,6 +94,11 @@ SELECT has_schema_privilege(r, 'look', 'CREATE') AS may_create FROM unnest('{reg
 SET client_min_messages = warning;
 SET shop.armed = 'yes';
 SELECT tenant, rows, matches, problem FROM deletion_guard.drill(:'archive', '{(2)}');
+-- All of the parents are live again.
+\c -
+SET client_min_messages = warning;
+SET shop.armed = 'no';
+SELECT sum(restored) FROM deletion_guard.rehydrate('{(1),(3)}'::text[], :'archive', with_referenced => true) WHERE tenant IS NOT NULL;
 \c -
 SET client_min_messages = warning;
 SET shop.armed = 'yes';

@@ -133,6 +133,19 @@ SELECT relation, tenant, restored, identical FROM deletion_guard.rehydrate('1', 
 \! pg_dump -Fc -f "${DIR}keys.dump" -t child
 DELETE FROM child;
 SELECT relation, tenant, restored FROM deletion_guard.rehydrate('{1,2}'::text[], :'archive') WHERE tenant IS NOT NULL ORDER BY tenant;
+-- The same with a table in between, of which the archive has one partition.
+CREATE TABLE middle (id integer PRIMARY KEY, parent_id integer CONSTRAINT parent REFERENCES parent) PARTITION BY RANGE (id);
+CREATE TABLE middle_a PARTITION OF middle FOR VALUES FROM (1) TO (150000);
+CREATE TABLE middle_b PARTITION OF middle DEFAULT;
+CREATE TABLE leaf (middle_id integer CONSTRAINT middle REFERENCES middle);
+SELECT deletion_guard.guard_table('middle', tenant_path => '{parent}');
+SELECT deletion_guard.guard_table('leaf', tenant_path => '{middle,parent}');
+INSERT INTO middle SELECT id, id FROM parent WHERE id % 3 = 0;
+INSERT INTO leaf SELECT id FROM middle WHERE id % 5 = 0;
+\! pg_dump -Fc -f "${DIR}keys.dump" -t parent -t middle_a -t leaf
+DELETE FROM leaf;
+SELECT relation, tenant, restored FROM deletion_guard.rehydrate('{1,2}'::text[], :'archive', relations => '{leaf}') WHERE tenant IS NOT NULL ORDER BY tenant;
+SELECT 1 + id % 2 AS tenant, count(*) FROM parent WHERE id % 15 = 0 GROUP BY 1 ORDER BY 1;
 RESET maintenance_work_mem;
 
 -- A shared table's key is of a type with a cast from text of somebody's own:

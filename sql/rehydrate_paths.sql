@@ -95,6 +95,77 @@ RESET session_replication_role;
 SELECT relation, tenant, restored, identical FROM deletion_guard.rehydrate('{ann,bob,cat}'::text[], :'data') WHERE tenant IS NOT NULL ORDER BY relation::text, tenant;
 (TABLE before EXCEPT TABLE everything) UNION ALL (TABLE everything EXCEPT TABLE before);
 
+/*
+ * Live parents are gone, and the archive does not have them either: rows whose
+ * tenant nothing tells are not passed over without a word. Rows of others are,
+ * and those that are nobody's.
+ */
+CREATE TABLE e_bell (id integer PRIMARY KEY, house integer CONSTRAINT of_house REFERENCES d_house, note text);
+SELECT deletion_guard.guard_table('e_bell', tenant_path => '{of_house}');
+INSERT INTO e_bell SELECT 10 * id, id FROM d_house;
+INSERT INTO e_bell VALUES (40, NULL, 'nobody''s');
+\! pg_dump -Fc -f "${DIR}data.dump" -t e_bell -t a_key
+CREATE FUNCTION lose_keys() RETURNS void LANGUAGE sql SET session_replication_role = replica AS 'DELETE FROM a_key; DELETE FROM e_bell';
+SELECT lose_keys();
+SELECT relation, sum(restored), min(problem) AS problem FROM deletion_guard.rehydrate('{ann,bob,cat}'::text[], :'data') WHERE tenant IS NOT NULL GROUP BY 1 ORDER BY relation::text;
+-- the middle table's rows are gone
+SELECT lose_keys();
+BEGIN;
+SET LOCAL session_replication_role = replica;
+DELETE FROM b_room WHERE id IN (331, 332);
+SET LOCAL session_replication_role = origin;
+SELECT failure(format('SELECT deletion_guard.rehydrate(''cat'', %L)', :'data'));
+SELECT failure(format('SELECT deletion_guard.rehydrate(''ann'', %L)', :'data'));
+SELECT problem FROM deletion_guard.rehydrate('cat', :'data', dry_run => true);
+SELECT matches, problem FROM deletion_guard.drill(:'data', '{cat}');
+SET LOCAL client_min_messages = warning;
+SELECT relation, tenant, found, restored, problem FROM deletion_guard.rehydrate('cat', :'data', relations => '{a_key,e_bell}') ORDER BY relation::text, tenant;
+SELECT relation, archive_rows, live_rows, only_in_archive FROM deletion_guard.compare_tenant('cat', :'data') ORDER BY relation::text;
+ROLLBACK;
+-- they are there, but what they refer to is not
+BEGIN;
+SET LOCAL session_replication_role = replica;
+DELETE FROM c_floor WHERE id = 33;
+SET LOCAL session_replication_role = origin;
+SELECT failure(format('SELECT deletion_guard.rehydrate(''cat'', %L)', :'data'));
+ROLLBACK;
+-- or do not refer to anything: then they are nobody's, like those in the archive that do not
+BEGIN;
+UPDATE b_room SET floor = NULL WHERE id = 331;
+UPDATE d_house SET tenant = NULL WHERE id = 2;
+SELECT relation, tenant, found, restored, problem FROM deletion_guard.rehydrate('{bob,cat}'::text[], :'data', relations => '{a_key,e_bell}') ORDER BY relation::text, tenant;
+ROLLBACK;
+-- all of a tenant is gone: that its rows cannot be told is what is wrong, not the tenant's key
+BEGIN;
+SELECT lose('cat');
+SELECT failure(format('SELECT deletion_guard.rehydrate(''cat'', %L)', :'data'));
+SELECT failure(format('SELECT deletion_guard.rehydrate(''cat'', %L, relations => ''{e_bell}'')', :'data'));
+ROLLBACK;
+-- more parents than fit into memory
+BEGIN;
+SET LOCAL session_replication_role = replica;
+SET LOCAL maintenance_work_mem = '1MB';
+INSERT INTO b_room (id, floor) SELECT n, 10 * (n % 3 + 1) + 1 FROM generate_series(1001, 60000) n;
+INSERT INTO a_key SELECT n * 10, n FROM generate_series(1001, 60000) n;
+COMMIT;
+\! pg_dump -Fc -f "${DIR}data.dump" -t a_key
+BEGIN;
+SET LOCAL session_replication_role = replica;
+SET LOCAL maintenance_work_mem = '1MB';
+DELETE FROM a_key;
+DELETE FROM b_room WHERE id > 50000;
+SELECT relation, tenant, found, problem FROM deletion_guard.rehydrate('cat', :'data', relations => '{a_key}');
+ROLLBACK;
+BEGIN;
+SET LOCAL session_replication_role = replica;
+DELETE FROM a_key WHERE room > 1000;
+DELETE FROM b_room WHERE id > 1000;
+COMMIT;
+SELECT deletion_guard.unguard_table('e_bell');
+DROP TABLE e_bell;
+SELECT sum(restored) FROM deletion_guard.rehydrate('{ann,bob,cat}'::text[], :'archive', on_conflict => 'skip');
+(TABLE before EXCEPT TABLE everything) UNION ALL (TABLE everything EXCEPT TABLE before);
+
 -- The other path: whose the rows are is what the guard says.
 SELECT deletion_guard.guard_table('b_room', tenant_path => '{b_room_house_fkey}');
 UPDATE b_room SET house = 2 WHERE id = 331;

@@ -83,6 +83,7 @@ typedef struct DgArchiveOptions
 	bool		(*interrupted) (void *arg);
 	void	   *arg;
 	bool		force_zlib;		/* do not use ISA-L even where it is built in */
+	const char *database;		/* to be read of a script of several; NULL: none is */
 } DgArchiveOptions;
 
 typedef struct DgArchiveInfo

@@ -14,8 +14,6 @@
  * A tuple is scanned first, as a whole, and its literals are decoded in place
  * only if the row is wanted.  What a row points to lies in the window, so
  * the separator behind a tuple is left for the next call, which may move it.
- *
- * Values come out in the form COPY has: true is "t", B'101' is "101".
  */
 #include <stdlib.h>
 #include <string.h>
@@ -24,23 +22,6 @@
 
 /* No statement has a longer head than this. */
 #define MAX_HEAD	((size_t) 2 * 1024 * 1024)
-
-/* What remains to be decoded in a field's literal. */
-enum
-{
-	LITERAL_PLAIN, LITERAL_QUOTES, LITERAL_BACKSLASHES
-};
-
-typedef enum Scan
-{
-	SCAN_OK, SCAN_MORE, SCAN_BAD
-} Scan;
-
-static bool
-is_space(char c)
-{
-	return c == ' ' || c == '\n' || c == '\t' || c == '\r';
-}
 
 static int
 fail_row(DgArchiveRows *rows, DgArchiveError *err, const char *what)
@@ -152,7 +133,7 @@ skip_space(DgArchiveRows *rows, DgArchiveError *err)
 	{
 		for (; s->start < s->end; s->start++)
 		{
-			if (!is_space(s->window[s->start]))
+			if (!dg_archive_is_space(s->window[s->start]))
 				return 1;
 			if (s->window[s->start] == '\n' && rows->newlines < 100)
 				rows->newlines++;
@@ -256,118 +237,6 @@ after_tuple(DgArchiveRows *rows, DgArchiveError *err)
 	return 1;
 }
 
-/*
- * Finds the end of a literal, p being behind its opening quote.
- */
-static Scan
-scan_literal(DgArchiveRows *rows, const char **pp, const char *end,
-			 bool backslashes, DgArchiveField *field, unsigned char *kind)
-{
-	const char *p = *pp;
-
-	field->ptr = p;
-	*kind = LITERAL_PLAIN;
-	for (;;)
-	{
-		if (!backslashes)
-			p = memchr(p, '\'', (size_t) (end - p));
-		else
-		{
-			while (p < end && *p != '\'' && *p != '\\')
-				p += dg_archive_char_len(&rows->archive->info, p, end);
-		}
-		if (p == NULL || p >= end)
-			return SCAN_MORE;
-		if (*p == '\\')
-		{
-			*kind = LITERAL_BACKSLASHES;
-			if (end - p < 2)
-				return SCAN_MORE;
-			p += 1 + dg_archive_char_len(&rows->archive->info, p + 1, end);
-			continue;
-		}
-		if (end - p < 2)
-			return SCAN_MORE;	/* may be doubled */
-		if (p[1] != '\'')
-			break;
-		if (*kind == LITERAL_PLAIN)
-			*kind = LITERAL_QUOTES;
-		p += 2;
-	}
-	field->len = (size_t) (p - field->ptr);
-	*pp = p + 1;
-	return SCAN_OK;
-}
-
-/*
- * Reads an unquoted value: a number or one of a few words.
- */
-static Scan
-scan_bare(const char **pp, const char *end, DgArchiveField *field)
-{
-	const char *p = *pp;
-	size_t		len;
-
-	while (p < end && *p != ',' && *p != ')' && !is_space(*p) && *p != '\'')
-		p++;
-	if (p >= end)
-		return SCAN_MORE;
-	field->ptr = *pp;
-	field->len = len = (size_t) (p - *pp);
-	*pp = p;
-	if (len == 4 && memcmp(field->ptr, "NULL", 4) == 0)
-		field->isnull = true;
-	else if (len == 7 && memcmp(field->ptr, "DEFAULT", 7) == 0)
-		field->isdefault = true;
-	else if (len == 4 && memcmp(field->ptr, "true", 4) == 0)
-	{
-		field->ptr = "t";
-		field->len = 1;
-	}
-	else if (len == 5 && memcmp(field->ptr, "false", 5) == 0)
-	{
-		field->ptr = "f";
-		field->len = 1;
-	}
-	else
-	{
-		while (len > 0 && field->ptr[len - 1] != '\0' &&
-			   strchr("0123456789+-.eE", field->ptr[len - 1]) != NULL)
-			len--;
-		if (len > 0 || field->len == 0)
-			return SCAN_BAD;
-	}
-	if (field->isnull || field->isdefault)
-		field->len = 0;
-	return SCAN_OK;
-}
-
-static Scan
-scan_value(DgArchiveRows *rows, const char **pp, const char *end,
-		   DgArchiveField *field, unsigned char *kind)
-{
-	const char *p = *pp;
-
-	memset(field, 0, sizeof(*field));
-	*kind = LITERAL_PLAIN;
-	if (*p == '\'')
-	{
-		*pp = p + 1;
-		return scan_literal(rows, pp, end, !rows->archive->info.std_strings,
-							field, kind);
-	}
-	if (*p == 'B' || *p == 'E')
-	{
-		if (end - p < 2)
-			return SCAN_MORE;
-		if (p[1] != '\'')
-			return SCAN_BAD;
-		*pp = p + 2;
-		return scan_literal(rows, pp, end, *p == 'E', field, kind);
-	}
-	return scan_bare(pp, end, field);
-}
-
 static bool
 add_field(DgArchiveRows *rows, const DgArchiveField *field, unsigned char kind)
 {
@@ -384,9 +253,9 @@ add_field(DgArchiveRows *rows, const DgArchiveField *field, unsigned char kind)
 
 /*
  * Scans the tuple at the stream's position into rows->fields.  *behind is
- * where it ends.  On SCAN_MORE it has to be scanned again with more data.
+ * where it ends.  On DG_ARCHIVE_SCAN_MORE it has to be scanned again with more data.
  */
-static Scan
+static DgArchiveScan
 scan_tuple(DgArchiveRows *rows, const char **behind, bool *no_memory)
 {
 	DgArchiveStream *s = &rows->stream;
@@ -398,65 +267,33 @@ scan_tuple(DgArchiveRows *rows, const char **behind, bool *no_memory)
 	{
 		DgArchiveField field;
 		unsigned char kind;
-		Scan		scan;
+		DgArchiveScan scan;
 
-		while (p < end && is_space(*p))
+		while (p < end && dg_archive_is_space(*p))
 			p++;
 		if (p >= end)
-			return SCAN_MORE;
-		scan = scan_value(rows, &p, end, &field, &kind);
-		if (scan != SCAN_OK)
+			return DG_ARCHIVE_SCAN_MORE;
+		scan = dg_archive_literal_scan(&rows->archive->info, &p, end, &field, &kind);
+		if (scan != DG_ARCHIVE_SCAN_OK)
 			return scan;
 		if (rows->field_count >= DG_ARCHIVE_MAX_COLUMNS)
-			return SCAN_BAD;
+			return DG_ARCHIVE_SCAN_BAD;
 		if (!add_field(rows, &field, kind))
 		{
 			*no_memory = true;
-			return SCAN_BAD;
+			return DG_ARCHIVE_SCAN_BAD;
 		}
-		while (p < end && is_space(*p))
+		while (p < end && dg_archive_is_space(*p))
 			p++;
 		if (p >= end)
-			return SCAN_MORE;
+			return DG_ARCHIVE_SCAN_MORE;
 		if (*p == ')')
 			break;
 		if (*p++ != ',')
-			return SCAN_BAD;
+			return DG_ARCHIVE_SCAN_BAD;
 	}
 	*behind = p + 1;
-	return SCAN_OK;
-}
-
-/*
- * Decodes a field's literal where it lies.  ptr points into the window, which
- * is ours to write to.
- */
-static void
-decode_field(DgArchiveRows *rows, int n)
-{
-	DgArchiveField *field = &rows->fields[n];
-	bool		backslashes = rows->kinds[n] == LITERAL_BACKSLASHES;
-	const char *p = field->ptr;
-	const char *end = p + field->len;
-	char	   *out = (char *) p;
-
-	if (rows->kinds[n] == LITERAL_PLAIN)
-		return;
-	while (p < end)
-	{
-		size_t		len;
-
-		if (*p == '\'' || (backslashes && *p == '\\'))
-			p++;
-		if (p >= end)
-			break;
-		len = backslashes ? dg_archive_char_len(&rows->archive->info, p, end) : 1;
-		memmove(out, p, len);
-		out += len;
-		p += len;
-	}
-	field->len = (size_t) (out - field->ptr);
-	rows->kinds[n] = LITERAL_PLAIN;
+	return DG_ARCHIVE_SCAN_OK;
 }
 
 /*
@@ -473,7 +310,7 @@ filter_fields(DgArchiveRows *rows, DgArchiveError *err)
 		rows->rows_read--;
 		return fail_row(rows, err, "lacks the field to filter by");
 	}
-	decode_field(rows, filter->field);
+	dg_archive_literal_decode(&rows->archive->info, &rows->fields[filter->field], &rows->kinds[filter->field]);
 	field = &rows->fields[filter->field];
 	if (field->isnull || field->isdefault)
 		return 0;
@@ -500,13 +337,13 @@ read_tuple(DgArchiveRows *rows, DgArchiveError *err)
 		return fail_row(rows, err, "does not begin with a parenthesis");
 	for (;;)
 	{
-		Scan		scan = scan_tuple(rows, &behind, &no_memory);
+		DgArchiveScan scan = scan_tuple(rows, &behind, &no_memory);
 
-		if (scan == SCAN_OK)
+		if (scan == DG_ARCHIVE_SCAN_OK)
 			break;
 		if (no_memory)
 			return dg_archive_no_memory(err) ? 1 : -1;
-		if (scan == SCAN_BAD)
+		if (scan == DG_ARCHIVE_SCAN_BAD)
 			return fail_row(rows, err, "has a value that pg_dump does not write");
 		rc = dg_archive_stream_fill(s, err);
 		if (rc < 0)
@@ -579,7 +416,7 @@ dg_archive_insert_next(DgArchiveRows *rows, DgArchiveRow *row, DgArchiveError *e
 		rows->rows_skipped++;
 	}
 	for (i = 0; i < rows->field_count; i++)
-		decode_field(rows, i);
+		dg_archive_literal_decode(&rows->archive->info, &rows->fields[i], &rows->kinds[i]);
 	row->number = rows->rows_read;
 	row->escaped = false;
 	row->data = "";

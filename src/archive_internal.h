@@ -345,6 +345,23 @@ struct DgArchive
 	size_t		member_cap;
 };
 
+/* ---- archive_primitive.c ---- */
+
+extern bool dg_archive_read_fail(DgArchiveStream *s, DgArchiveError *err, DgArchiveStatus code,
+								 const char *what);
+extern bool dg_archive_read_byte(DgArchiveStream *s, int *value, DgArchiveError *err);
+extern bool dg_archive_read_int(DgArchive *archive, DgArchiveStream *s, int *value,
+								DgArchiveError *err);
+extern bool dg_archive_read_length(DgArchive *archive, DgArchiveStream *s, int *len,
+								   DgArchiveError *err);
+extern bool dg_archive_skip_string(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err);
+extern bool dg_archive_read_string(DgArchive *archive, DgArchiveStream *s, DgArchiveBuffer *buf,
+								   size_t limit, DgArchiveError *err);
+extern bool dg_archive_read_name(DgArchive *archive, DgArchiveStream *s, DgArchiveBuffer *buf,
+								 const char **copy, DgArchiveError *err);
+extern bool dg_archive_read_offset(DgArchive *archive, DgArchiveStream *s, int *flag,
+								   uint64_t *offset, DgArchiveError *err);
+
 /* ---- archive_toc.c ---- */
 
 extern bool dg_archive_toc_read(DgArchive *archive, DgArchiveStream *stream,
@@ -361,6 +378,48 @@ extern void dg_archive_entry_root(DgArchive *archive, DgArchiveEntry *entry,
 								  const char *defn, size_t len);
 extern bool dg_archive_entry_columns(DgArchive *archive, DgArchiveEntry *entry,
 									 DgArchiveError *err);
+
+/* ---- archive_database.c ---- */
+
+/* What was known before a database of a script began. */
+typedef struct DgArchiveMark
+{
+	DgArchiveInfo info;
+	size_t		entry_count;
+	size_t		shape_count;
+	size_t		sequence_count;
+} DgArchiveMark;
+
+typedef struct DgArchiveDatabases
+{
+	DgArchiveMark start;		/* before the first */
+	DgArchiveMark mark;			/* before the one underway */
+	bool		wanted;			/* the one underway is */
+	bool		found;			/* the wanted one has begun */
+	uint64_t	second;			/* where a second one began; 0: none did */
+} DgArchiveDatabases;
+
+extern void dg_archive_databases_init(DgArchiveDatabases *databases, const DgArchive *archive);
+extern bool dg_archive_databases_connect(DgArchiveDatabases *databases, DgArchive *archive,
+										 const char *p, const char *end, uint64_t offset,
+										 DgArchiveError *err);
+extern bool dg_archive_databases_end(DgArchiveDatabases *databases, DgArchive *archive,
+									 DgArchiveError *err);
+
+/* ---- archive_literal.c ---- */
+
+typedef enum DgArchiveScan
+{
+	DG_ARCHIVE_SCAN_OK,
+	DG_ARCHIVE_SCAN_MORE,		/* again, with more data */
+	DG_ARCHIVE_SCAN_BAD
+} DgArchiveScan;
+
+extern bool dg_archive_is_space(char c);
+extern DgArchiveScan dg_archive_literal_scan(const DgArchiveInfo *info, const char **pp, const char *end,
+											 DgArchiveField *field, unsigned char *kind);
+extern void dg_archive_literal_decode(const DgArchiveInfo *info, DgArchiveField *field,
+									  unsigned char *kind);
 
 /* ---- archive_script.c ---- */
 

@@ -61,8 +61,11 @@ dg_archive_fail(DgArchiveError *err, DgArchiveStatus code, const char *file,
 		char		full[sizeof(err->message)];
 
 		copy_printable(err->file, sizeof(err->file), file);
-		snprintf(full, sizeof(full), "%.300s in file \"%.120s\" at byte %llu",
-				 detail, err->file, (unsigned long long) offset);
+		if (offset == 0)
+			snprintf(full, sizeof(full), "%.300s (file \"%.120s\")", detail, err->file);
+		else
+			snprintf(full, sizeof(full), "%.300s (file \"%.120s\", byte %llu)",
+					 detail, err->file, (unsigned long long) offset);
 		copy_printable(err->message, sizeof(err->message), full);
 	}
 	else

@@ -25,6 +25,7 @@ typedef struct PlainReader
 	DgArchive  *archive;
 	DgArchiveStream *stream;
 	DgArchiveScript script;
+	DgArchiveDatabases databases;
 	bool		statements;		/* there are any */
 	bool		banner;			/* "PostgreSQL database dump" seen */
 	bool		complete;		/* "... dump complete" seen */
@@ -109,26 +110,6 @@ copy_text(DgArchive *archive, const char **copy, const char *from, const char *t
 }
 
 /*
- * \connect says which database follows; more than one in a file would mix up
- * tables of the same name.  Other commands have no effect on data.
- */
-static bool
-handle_command(PlainReader *reader, DgArchiveError *err)
-{
-	DgArchive  *archive = reader->archive;
-	const char *p = reader->script.text->data;
-	const char *end = p + reader->script.text->len;
-
-	if (!begins_with(p, end, "\\connect "))
-		return true;
-	if (archive->entry_count > 0)
-		return dg_archive_fail(err, DG_ARCHIVE_UNSUPPORTED, archive->file->name,
-							   reader->script.offset,
-							   "dump contains more than one database");
-	return copy_text(archive, &archive->info.database, p + 9, end, err);
-}
-
-/*
  * A new entry for the data that begins at offset.
  */
 static DgArchiveEntry *
@@ -188,6 +169,23 @@ finish_data(PlainReader *reader, DgArchiveError *err)
 	}
 	reader->has_data_name = false;
 	return true;
+}
+
+/*
+ * \connect says which database follows.  Other commands have no effect on data.
+ */
+static bool
+handle_command(PlainReader *reader, DgArchiveError *err)
+{
+	static const char connect[] = "\\connect ";
+	const char *p = reader->script.text->data;
+	const char *end = p + reader->script.text->len;
+
+	if (!begins_with(p, end, connect))
+		return true;
+	return finish_data(reader, err) &&
+		dg_archive_databases_connect(&reader->databases, reader->archive, p + sizeof(connect) - 1, end,
+									 reader->script.offset, err);
 }
 
 /*
@@ -464,7 +462,8 @@ read_script(PlainReader *reader, DgArchiveError *err)
 		switch (dg_archive_script_next(&reader->script, err))
 		{
 			case DG_ARCHIVE_SCRIPT_END:
-				return finish_data(reader, err);
+				return finish_data(reader, err) &&
+					dg_archive_databases_end(&reader->databases, reader->archive, err);
 			case DG_ARCHIVE_SCRIPT_FAILED:
 				return false;
 			case DG_ARCHIVE_SCRIPT_STATEMENT:
@@ -525,6 +524,7 @@ dg_archive_plain_open(DgArchive *archive, DgArchiveError *err)
 		return false;
 	dg_archive_source_extent(&stream->source, archive->file, 0, archive->file->size);
 	dg_archive_script_init(&reader.script, archive, stream);
+	dg_archive_databases_init(&reader.databases, archive);
 	if (!probe_crlf(stream, &archive->crlf, err) || !read_script(&reader, err))
 		return false;
 	if (!reader.banner && !reader.statements)

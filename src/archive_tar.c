@@ -262,7 +262,7 @@ fail_no_toc(DgArchive *archive, DgArchiveError *err)
 		if (strcmp(name, "PG_VERSION") == 0 || strcmp(name, "backup_label") == 0)
 			what = "tar is of a base backup; a server has to be started from it, and pg_dump run there";
 		else if (len >= sizeof(toc) && strcmp(name + len - (sizeof(toc) - 1), toc) == 0)
-			what = "tar is of the directory that an archive is, which has to be unpacked";
+			what = "the archive is the directory in this tar, which has to be unpacked";
 	}
 	return fail_tar(archive, err, DG_ARCHIVE_NOT_AN_ARCHIVE, 0, what);
 }

@@ -17,8 +17,6 @@
 #define OLDEST_VERSION			VERSION(1, 12)
 #define NEWEST_VERSION			VERSION(1, 16)
 
-#define MAX_NAME				((size_t) 64 * 1024)
-
 /* archive->scratch, by what it holds */
 enum
 {
@@ -42,138 +40,6 @@ typedef struct TocEntry
 	const char *member;			/* others: file name, or NULL */
 } TocEntry;
 
-static bool
-fail_toc(DgArchiveStream *s, DgArchiveError *err, DgArchiveStatus code,
-		 const char *what)
-{
-	return dg_archive_fail(err, code, s->source.file->name,
-						   dg_archive_stream_stored(s), "%s", what);
-}
-
-static bool
-read_byte(DgArchiveStream *s, int *value, DgArchiveError *err)
-{
-	unsigned char b;
-
-	if (!dg_archive_stream_take(s, &b, 1, err))
-		return false;
-	*value = b;
-	return true;
-}
-
-static bool
-read_int(DgArchive *archive, DgArchiveStream *s, int *value, DgArchiveError *err)
-{
-	unsigned char b[33];
-	uint32_t	n;
-	int			i;
-
-	if (!dg_archive_stream_take(s, b, (size_t) archive->int_size + 1, err))
-		return false;
-	for (i = 5; i <= archive->int_size; i++)
-	{
-		if (b[i] != 0)
-			return fail_toc(s, err, DG_ARCHIVE_CORRUPT, "integer out of range");
-	}
-	n = (uint32_t) b[1];
-	for (i = 2; i <= 4 && i <= archive->int_size; i++)
-		n |= (uint32_t) b[i] << (8 * (i - 1));
-	if (b[0] > 1 || n > INT32_MAX)
-		return fail_toc(s, err, DG_ARCHIVE_CORRUPT, "integer out of range");
-	*value = b[0] == 1 ? -(int) n : (int) n;
-	return true;
-}
-
-/*
- * Reads the length of a string; -1 stands for NULL.
- */
-static bool
-read_length(DgArchive *archive, DgArchiveStream *s, int *len, DgArchiveError *err)
-{
-	if (!read_int(archive, s, len, err))
-		return false;
-	if (*len < -1)
-		return fail_toc(s, err, DG_ARCHIVE_CORRUPT, "negative string length");
-	if (s->codec == NULL && *len > 0 && s->source.file->size_known &&
-		(uint64_t) *len > s->source.end - dg_archive_stream_stored(s))
-		return fail_toc(s, err, DG_ARCHIVE_TRUNCATED,
-						"string reaches beyond the end of the file");
-	return true;
-}
-
-static bool
-skip_string(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
-{
-	int			len;
-
-	if (!read_length(archive, s, &len, err))
-		return false;
-	return len <= 0 || dg_archive_stream_skip(s, (uint64_t) len, err);
-}
-
-/*
- * Collects a string, of which more than limit bytes are dropped (buf->cut).
- */
-static bool
-read_string(DgArchive *archive, DgArchiveStream *s, DgArchiveBuffer *buf,
-			size_t limit, DgArchiveError *err)
-{
-	int			len;
-	size_t		left;
-
-	if (!read_length(archive, s, &len, err))
-		return false;
-	buf->len = 0;
-	buf->isnull = len < 0;
-	buf->cut = len > 0 && (size_t) len > limit;
-	left = len < 0 ? 0 : (size_t) len;
-	while (left > 0)
-	{
-		size_t		n = s->end - s->start;
-		size_t		keep;
-
-		if (n == 0)
-		{
-			int			rc = dg_archive_stream_fill(s, err);
-
-			if (rc < 0)
-				return false;
-			if (rc == 0)
-				return fail_toc(s, err, DG_ARCHIVE_TRUNCATED, "unexpected end of file");
-			continue;
-		}
-		n = n < left ? n : left;
-		keep = n < limit - buf->len ? n : limit - buf->len;
-		if (!dg_archive_buffer_add(buf, s->window + s->start, keep))
-			return dg_archive_no_memory(err);
-		s->start += n;
-		left -= n;
-	}
-	if (!dg_archive_buffer_add(buf, "", 0))
-		return dg_archive_no_memory(err);
-	return true;
-}
-
-/*
- * As read_string(), for a name: NUL bytes and endless ones are refused.
- * *copy (if not NULL) is put into the arena; NULL reads as "".
- */
-static bool
-read_name(DgArchive *archive, DgArchiveStream *s, DgArchiveBuffer *buf,
-		  const char **copy, DgArchiveError *err)
-{
-	if (!read_string(archive, s, buf, MAX_NAME, err))
-		return false;
-	if (buf->cut)
-		return fail_toc(s, err, DG_ARCHIVE_TOO_LARGE, "name is too long");
-	if (buf->len > 0 && memchr(buf->data, '\0', buf->len) != NULL)
-		return fail_toc(s, err, DG_ARCHIVE_CORRUPT, "name contains a NUL byte");
-	if (copy == NULL)
-		return true;
-	*copy = dg_archive_strdup(&archive->arena, buf->data, buf->len);
-	return *copy != NULL || dg_archive_no_memory(err);
-}
-
 /*
  * "PGDMP", version, sizes.
  */
@@ -186,7 +52,7 @@ read_version(DgArchive *archive, DgArchiveStream *s, int *format, DgArchiveError
 	if (!dg_archive_stream_take(s, b, sizeof(b), err))
 		return false;
 	if (memcmp(b, "PGDMP", 5) != 0)
-		return fail_toc(s, err, DG_ARCHIVE_NOT_AN_ARCHIVE, "not a pg_dump archive");
+		return dg_archive_read_fail(s, err, DG_ARCHIVE_NOT_AN_ARCHIVE, "not a pg_dump archive");
 	archive->info.version_major = b[5];
 	archive->info.version_minor = b[6];
 	archive->info.version_rev = b[7];
@@ -202,7 +68,7 @@ read_version(DgArchive *archive, DgArchiveStream *s, int *format, DgArchiveError
 	*format = b[10];
 	if (archive->int_size < 4 || archive->int_size > 32 ||
 		archive->off_size < 4 || archive->off_size > 32)
-		return fail_toc(s, err, DG_ARCHIVE_CORRUPT, "invalid size of integers");
+		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "invalid size of integers");
 	return true;
 }
 
@@ -213,18 +79,18 @@ read_compression(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 
 	if (archive->info.version_minor >= 15)
 	{
-		if (!read_byte(s, &n, err))
+		if (!dg_archive_read_byte(s, &n, err))
 			return false;
 		if (n > DG_ARCHIVE_ZSTD)
-			return fail_toc(s, err, DG_ARCHIVE_UNSUPPORTED,
-							"unknown compression algorithm");
+			return dg_archive_read_fail(s, err, DG_ARCHIVE_UNSUPPORTED,
+									"unknown compression algorithm");
 		archive->info.compression = (DgArchiveCompression) n;
 		return true;
 	}
-	if (!read_int(archive, s, &n, err))
+	if (!dg_archive_read_int(archive, s, &n, err))
 		return false;
 	if (n < -1 || n > 9)
-		return fail_toc(s, err, DG_ARCHIVE_CORRUPT, "invalid compression level");
+		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "invalid compression level");
 	archive->info.compression = n == 0 ? DG_ARCHIVE_NONE : DG_ARCHIVE_GZIP;
 	return true;
 }
@@ -239,24 +105,24 @@ read_header(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 	if (!read_version(archive, s, &format, err))
 		return false;
 	if (archive->info.format == DG_ARCHIVE_CUSTOM && (format == 3 || format == 5))
-		return fail_toc(s, err, DG_ARCHIVE_NOT_AN_ARCHIVE,
-						"this is a table of contents only, of the directory that it lies in");
+		return dg_archive_read_fail(s, err, DG_ARCHIVE_NOT_AN_ARCHIVE,
+									"this is a table of contents only; the archive is the directory that it lies in");
 	if (format != (archive->info.format == DG_ARCHIVE_CUSTOM ? 1 : 3) &&
 		!(archive->info.format == DG_ARCHIVE_DIRECTORY && format == 5))
-		return fail_toc(s, err, DG_ARCHIVE_CORRUPT,
-						"archive does not have the format its header states");
+		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT,
+									"archive does not have the format its header states");
 	if (!read_compression(archive, s, err))
 		return false;
 	for (i = 0; i < 7; i++)
 	{
 		int			ignored;
 
-		if (!read_int(archive, s, &ignored, err))
+		if (!dg_archive_read_int(archive, s, &ignored, err))
 			return false;
 	}
-	return read_name(archive, s, scratch, &archive->info.database, err) &&
-		read_name(archive, s, scratch, &archive->info.server_version, err) &&
-		read_name(archive, s, scratch, &archive->info.dump_version, err);
+	return dg_archive_read_name(archive, s, scratch, &archive->info.database, err) &&
+		dg_archive_read_name(archive, s, scratch, &archive->info.server_version, err) &&
+		dg_archive_read_name(archive, s, scratch, &archive->info.dump_version, err);
 }
 
 static EntryKind
@@ -284,32 +150,6 @@ entry_kind(const DgArchiveBuffer *desc)
 }
 
 /*
- * An offset: a flag, then off_size bytes of which 64 bits may be used.
- */
-static bool
-read_offset(DgArchive *archive, DgArchiveStream *s, TocEntry *entry,
-			DgArchiveError *err)
-{
-	unsigned char b[32];
-	int			i;
-
-	if (!read_byte(s, &entry->offset_flag, err) ||
-		!dg_archive_stream_take(s, b, (size_t) archive->off_size, err))
-		return false;
-	if (entry->offset_flag < 1 || entry->offset_flag > 3)
-		return fail_toc(s, err, DG_ARCHIVE_CORRUPT, "invalid offset flag");
-	entry->offset = 0;
-	for (i = 0; i < archive->off_size; i++)
-	{
-		if (i >= 8 && b[i] != 0)
-			return fail_toc(s, err, DG_ARCHIVE_CORRUPT, "offset out of range");
-		if (i < 8)
-			entry->offset |= (uint64_t) b[i] << (8 * i);
-	}
-	return true;
-}
-
-/*
  * The texts of an entry, of which only those of a useful kind are kept.
  */
 static bool
@@ -319,27 +159,27 @@ read_entry_texts(DgArchive *archive, DgArchiveStream *s, TocEntry *entry,
 	DgArchiveBuffer *b = archive->scratch;
 	int			ignored;
 
-	if (!skip_string(archive, s, err) ||	/* catalog */
-		!skip_string(archive, s, err) ||	/* object */
-		!read_name(archive, s, &b[TAG], NULL, err) ||
-		!read_name(archive, s, &b[DESC], NULL, err) ||
-		!read_int(archive, s, &ignored, err))	/* section */
+	if (!dg_archive_skip_string(archive, s, err) ||	/* catalog */
+		!dg_archive_skip_string(archive, s, err) ||	/* object */
+		!dg_archive_read_name(archive, s, &b[TAG], NULL, err) ||
+		!dg_archive_read_name(archive, s, &b[DESC], NULL, err) ||
+		!dg_archive_read_int(archive, s, &ignored, err))	/* section */
 		return false;
 	entry->kind = entry_kind(&b[DESC]);
 	b[DEFN].len = b[COPY].len = 0;
-	if (entry->kind == KIND_OTHER ? !skip_string(archive, s, err) :
-		!read_string(archive, s, &b[DEFN], DG_ARCHIVE_MAX_DEFN, err))
+	if (entry->kind == KIND_OTHER ? !dg_archive_skip_string(archive, s, err) :
+		!dg_archive_read_string(archive, s, &b[DEFN], DG_ARCHIVE_MAX_DEFN, err))
 		return false;
-	if (!skip_string(archive, s, err))	/* drop statement */
+	if (!dg_archive_skip_string(archive, s, err))	/* drop statement */
 		return false;
-	if (entry->kind != KIND_TABLE_DATA ? !skip_string(archive, s, err) :
-		!read_string(archive, s, &b[COPY], DG_ARCHIVE_MAX_DEFN, err))
+	if (entry->kind != KIND_TABLE_DATA ? !dg_archive_skip_string(archive, s, err) :
+		!dg_archive_read_string(archive, s, &b[COPY], DG_ARCHIVE_MAX_DEFN, err))
 		return false;
-	return read_name(archive, s, &b[NSPACE], NULL, err) &&
-		skip_string(archive, s, err) && /* tablespace */
-		(archive->info.version_minor < 14 || skip_string(archive, s, err)) &&
-		(archive->info.version_minor < 16 || read_int(archive, s, &ignored, err)) &&
-		skip_string(archive, s, err);	/* owner */
+	return dg_archive_read_name(archive, s, &b[NSPACE], NULL, err) &&
+		dg_archive_skip_string(archive, s, err) && /* tablespace */
+		(archive->info.version_minor < 14 || dg_archive_skip_string(archive, s, err)) &&
+		(archive->info.version_minor < 16 || dg_archive_read_int(archive, s, &ignored, err)) &&
+		dg_archive_skip_string(archive, s, err);	/* owner */
 }
 
 static bool
@@ -352,32 +192,32 @@ read_entry(DgArchive *archive, DgArchiveStream *s, TocEntry *entry,
 	int			had_dumper;
 
 	memset(entry, 0, sizeof(*entry));
-	if (!read_int(archive, s, &entry->dump_id, err))
+	if (!dg_archive_read_int(archive, s, &entry->dump_id, err))
 		return false;
 	if (entry->dump_id <= 0)
-		return fail_toc(s, err, DG_ARCHIVE_CORRUPT, "invalid dump id");
-	if (!read_int(archive, s, &had_dumper, err) ||
+		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "invalid dump id");
+	if (!dg_archive_read_int(archive, s, &had_dumper, err) ||
 		!read_entry_texts(archive, s, entry, err))
 		return false;
 	entry->had_dumper = had_dumper != 0;
-	if (!read_string(archive, s, &word, sizeof(flag) - 1, err))
+	if (!dg_archive_read_string(archive, s, &word, sizeof(flag) - 1, err))
 		return false;
 	entry->with_oids = strcmp(flag, "true") == 0;
 	do
 	{
 		/* dependencies, up to a NULL */
-		if (!read_length(archive, s, &len, err) ||
+		if (!dg_archive_read_length(archive, s, &len, err) ||
 			(len > 0 && !dg_archive_stream_skip(s, (uint64_t) len, err)))
 			return false;
 	} while (len >= 0);
 	if (archive->info.format == DG_ARCHIVE_CUSTOM)
-		return read_offset(archive, s, entry, err);
+		return dg_archive_read_offset(archive, s, &entry->offset_flag, &entry->offset, err);
 	if (entry->kind != KIND_TABLE_DATA)
-		return skip_string(archive, s, err);
+		return dg_archive_skip_string(archive, s, err);
 	/* the DEFN buffer is still needed: read the file name aside */
 	{
 		DgArchiveBuffer name = {NULL, 0, 0, false, false};
-		bool		ok = read_name(archive, s, &name, &entry->member, err);
+		bool		ok = dg_archive_read_name(archive, s, &name, &entry->member, err);
 
 		dg_archive_buffer_free(&name);
 		return ok;
@@ -398,11 +238,11 @@ apply_setting(DgArchive *archive, DgArchiveStream *s, EntryKind kind,
 
 	quote = memchr(archive->scratch[DEFN].data, '\'', archive->scratch[DEFN].len);
 	if (quote == NULL)
-		return fail_toc(s, err, DG_ARCHIVE_CORRUPT, "setting without a value");
+		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "setting without a value");
 	dg_archive_text_init(&text, quote, archive->scratch[DEFN].len -
 						 (size_t) (quote - archive->scratch[DEFN].data), true);
 	if (!dg_archive_text_string(&text, &archive->arena, &value, &len) || len > 64)
-		return fail_toc(s, err, DG_ARCHIVE_CORRUPT, "setting without a value");
+		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "setting without a value");
 	if (kind == KIND_ENCODING)
 		dg_archive_set_encoding(archive, value);
 	else
@@ -444,7 +284,7 @@ fill_table(DgArchive *archive, DgArchiveStream *s, const TocEntry *toc,
 	if (b[COPY].cut ||
 		!dg_archive_entry_copy(archive, entry, b[COPY].data, b[COPY].len))
 	{
-		fail_toc(s, err, DG_ARCHIVE_CORRUPT, "COPY statement cannot be understood");
+		dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "COPY statement cannot be understood");
 		dg_archive_error_table(err, entry->pub.schema, entry->pub.name);
 		return false;
 	}
@@ -571,10 +411,10 @@ dg_archive_toc_read(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 	int			count = 0;
 	int			i;
 
-	if (!read_header(archive, s, err) || !read_int(archive, s, &count, err))
+	if (!read_header(archive, s, err) || !dg_archive_read_int(archive, s, &count, err))
 		return false;
 	if (count < 0)
-		return fail_toc(s, err, DG_ARCHIVE_CORRUPT, "negative number of entries");
+		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "negative number of entries");
 	for (i = 0; i < count; i++)
 	{
 		TocEntry	entry;
@@ -586,7 +426,7 @@ dg_archive_toc_read(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 			return dg_archive_no_memory(err);
 		archive->ids[archive->id_count++] = entry.dump_id;
 		if (archive->id_count > DG_ARCHIVE_MAX_TOC || dg_archive_too_many(archive))
-			return fail_toc(s, err, DG_ARCHIVE_TOO_LARGE, "too many entries");
+			return dg_archive_read_fail(s, err, DG_ARCHIVE_TOO_LARGE, "too many entries");
 		if (entry.had_dumper && !add_data(archive, s, &entry, err))
 			return false;
 		if (!apply_entry(archive, s, &entry, err))
@@ -609,7 +449,7 @@ dg_archive_toc_finish(DgArchiveStream *s, DgArchiveError *err)
 	if (rc < 0)
 		return false;
 	if (s->start < s->end)
-		return fail_toc(s, err, DG_ARCHIVE_CORRUPT,
-						"data after the end of the table of contents");
+		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT,
+									"data after the end of the table of contents");
 	return true;
 }

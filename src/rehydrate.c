@@ -83,6 +83,7 @@ problem_of(const DgDestination *destination, const DgCount *count)
 				psprintf("rows were purged (purge %lld) and stay away", (long long) destination->purge),
 				count->purged);
 	add_problem(&buf, "row was suppressed by a trigger", "rows were suppressed by triggers", count->suppressed);
+	dg_append_objects(&buf, &count->objects);
 	if (destination->shared && buf.len == 0)
 		appendStringInfoString(&buf, "rows that the tenants' rows refer to and that were gone");
 	return buf.len > 0 ? buf.data : NULL;
@@ -128,11 +129,19 @@ put_report(ReturnSetInfo *rsinfo, const DgRestore *call)
 	}
 	foreach(lc, call->destinations)
 		put_destination(rsinfo, call, lfirst(lc));
+	foreach(lc, call->plan->passes)
+	{
+		const DgPass *pass = lfirst(lc);
+		char	   *orphans = dg_rehydrate_orphans(pass);
+
+		if (orphans != NULL)
+			put_line(rsinfo, pass->source->target, NULL, NULL, orphans);
+	}
 	foreach(lc, call->plan->left_alone)
 	{
 		DgLeftAlone *left = lfirst(lc);
 
-		if (!OidIsValid(left->relid) || left->always || !is_destination(call, left->relid))
+		if (!OidIsValid(left->relid) || !is_destination(call, left->relid))
 			put_line(rsinfo, left->relid, NULL, NULL, left->problem);
 	}
 }

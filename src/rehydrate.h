@@ -6,13 +6,17 @@
  *
  *	rehydrate_archive	opens the file for the caller
  *	rehydrate_plan		which of its tables hold tenants' rows, where these
- *						go, how their tenant is told, and in which order
- *						the tables have to be read for that
+ *						go, and how their tenant is told
+ *	rehydrate_passes	in which order the tables have to be read for that
  *	rehydrate_finder	tells a row's tenant: by a column, or by a path of
  *						foreign keys whose parents were read before
- *	rehydrate_keymap	keys to tenants, in as many rows as there are
+ *	rehydrate_keymap	keys to tenants, in as many rows as there are, in a
+ *						rehydrate_keytable and beyond memory in a
+ *						rehydrate_spill
  *	rehydrate_types		reads values as the types that they had in the archive,
  *						where these are not the live ones
+ *	rehydrate_objects	counts references to large objects, which do not come back
+ *	rehydrate_rowsort	rows as hashes, for rehydrate_compare
  *	rehydrate_read		reads one table and hands the tenants' rows to whoever
  *						wants them: the row writer, or a comparison
  */
@@ -23,6 +27,7 @@
 #include "archive.h"
 #include "rows.h"
 
+#include "common/hashfn.h"
 #include "nodes/pg_list.h"
 #include "utils/array.h"
 #include "utils/jsonb.h"
@@ -49,6 +54,48 @@ extern char *dg_rehydrate_text(const DgRehydrateArchive *archive, const char *te
 extern char *dg_rehydrate_table_name(const DgRehydrateArchive *archive, const DgArchiveTable *table);
 extern Oid	dg_rehydrate_live_table(const DgRehydrateArchive *archive, const DgArchiveTable *table);
 
+/* rehydrate_keytable.c */
+
+/* longest string that is kept in its entry */
+#define DG_INLINE_KEY	12
+
+typedef struct DgKeyEntry
+{
+	uint32		hash;
+	int32		tenant;			/* DG_KEY_ABSENT: the entry is free */
+	uint32		len;
+	union
+	{
+		char		bytes[DG_INLINE_KEY];
+		char	   *ptr;
+	}			key;
+} DgKeyEntry;
+
+typedef struct DgKeyTable
+{
+	DgKeyEntry *entries;
+	uint32		mask;
+	int64		count;
+	MemoryContext context;		/* of entries and long strings */
+} DgKeyTable;
+
+static inline const char *
+dg_keytable_key(const DgKeyEntry *entry)
+{
+	return entry->len <= DG_INLINE_KEY ? entry->key.bytes : entry->key.ptr;
+}
+
+static inline uint32
+dg_keytable_hash(const char *key, size_t len)
+{
+	return hash_bytes((const unsigned char *) key, (int) len);
+}
+
+extern void dg_keytable_init(DgKeyTable *table, MemoryContext context);
+extern DgKeyEntry *dg_keytable_look(const DgKeyTable *table, uint32 hash, const char *key, size_t len);
+extern void dg_keytable_put(DgKeyTable *table, const char *key, size_t len, int32 number);
+extern int32 dg_keytable_find(const DgKeyTable *table, const char *key, size_t len);
+
 /* rehydrate_keymap.c */
 
 /* One value of a key, as text in the database's encoding. */
@@ -58,19 +105,17 @@ typedef struct DgKeyText
 	size_t		len;
 } DgKeyText;
 
-/* Found by a look-up that may not throw. */
+/* Found instead of a tenant. */
 #define DG_KEY_ABSENT	(-1)
-#define DG_KEY_UNSURE	(-2)
-
-/* The key was taken away from its tenant. */
-#define DG_KEY_NOBODYS	(-3)
+#define DG_KEY_UNSURE	(-2)	/* by a look-up that may not throw */
+#define DG_KEY_NOBODYS	(-3)	/* it is there, and of none of the tenants */
+#define DG_KEY_ELSEWHERE	(-4)	/* not in the part at hand */
 
 typedef struct DgKeyMap DgKeyMap;
 
 extern DgKeyMap *dg_keymap_create(int ncolumns);
 extern void dg_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation, Oid owner);
 extern void dg_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant);
-extern void dg_keymap_forget(DgKeyMap *map, const DgKeyText *key);
 extern int	dg_keymap_find(DgKeyMap *map, const DgKeyText *key);
 extern int	dg_keymap_guess(DgKeyMap *map, const char *text, size_t len);
 extern bool dg_keymap_is_exact(const DgKeyMap *map);
@@ -113,6 +158,7 @@ typedef struct DgFinder
 	List	   *feeds;			/* of DgFeed: who waits for the rows it finds */
 	bool		needed;
 	bool		overrides;		/* live rows were asked before: also tells whose are not */
+	bool		knows_all;		/* live rows were asked for parents: a key that is not there has none */
 } DgFinder;
 
 /* Rows that a finder finds are the parents of those that another looks for. */
@@ -126,7 +172,8 @@ typedef struct DgFeed
 /* For the live rows of tenants in a table whose column tells them. */
 typedef struct DgLiveQuery
 {
-	char	   *sql;			/* has one parameter: */
+	char	   *sql;
+	int			nparams;		/* 1 or, if it is for all rows, none */
 	Oid			type;
 	Datum		tenants;
 	DgKeyMap   *keys;			/* knows the last column's text */
@@ -140,7 +187,7 @@ extern void dg_finder_live_query(Oid relid, List **finders, const DgTenants *ten
 								 const char *select, DgLiveQuery *query);
 typedef void (*DgLiveSink) (void *arg, HeapTuple tuple, TupleDesc desc, int tenant);
 extern void dg_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants,
-								const char *select, bool as_caller, DgLiveSink sink, void *arg);
+								const char *select, DgLiveSink sink, void *arg);
 extern void dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants);
 
 /* rehydrate_mapping.c */
@@ -184,6 +231,8 @@ typedef struct DgSource
 	DgSourceColumn *columns;	/* under their live names */
 	DgSourceTypes *types;		/* NULL: not looked at yet */
 	int		   *fields;			/* where they are in a row */
+	int			nobjects;		/* columns that may refer to large objects */
+	int		   *objects;
 } DgSource;
 
 /* A reading of one table. */
@@ -192,6 +241,8 @@ typedef struct DgPass
 	DgSource   *source;			/* NULL: the finder's table in the database */
 	DgFinder   *finder;
 	bool		emit;			/* the rows are wanted */
+	int64		orphans;		/* rows whose parents are neither in the archive nor live */
+	char	   *orphan;			/* the first one's key, for messages */
 } DgPass;
 
 /* Something of the archive or the database that a call left alone. */
@@ -199,7 +250,6 @@ typedef struct DgLeftAlone
 {
 	Oid			relid;			/* InvalidOid: there is no such table */
 	char	   *problem;
-	bool		always;			/* told even if rows of the table were restored */
 } DgLeftAlone;
 
 typedef struct DgRehydratePlan
@@ -210,6 +260,7 @@ typedef struct DgRehydratePlan
 	List	   *passes;			/* of DgPass, in order */
 	List	   *targets;		/* OIDs of the tables whose rows are wanted */
 	List	   *left_alone;		/* of DgLeftAlone */
+	bool		chosen;			/* the caller has said which tables */
 } DgRehydratePlan;
 
 extern DgRehydratePlan *dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants,
@@ -217,7 +268,11 @@ extern DgRehydratePlan *dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants
 extern List *dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid);
 extern bool dg_source_find_columns(const DgSource *source, int ncolumns, const char **columns,
 								   int *fields);
+extern bool dg_source_has_columns(const DgSource *source, int ncolumns, const char **columns);
 extern char *dg_tenant_source_text(Oid relid);
+
+/* rehydrate_passes.c */
+extern void dg_plan_passes(DgRehydratePlan *plan);
 
 /* rehydrate_types.c */
 extern void dg_source_set_types(const DgRehydrateArchive *archive, DgSource *source);
@@ -235,6 +290,8 @@ typedef void (*DgRowSink) (void *arg, DgSource *source, int tenant, Datum *value
 extern void dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan,
 							  DgRowSink sink, void *arg);
 
+extern char *dg_rehydrate_orphans(const DgPass *pass);
+extern void dg_rehydrate_warn_orphans(const DgRehydratePlan *plan);
 extern void dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass,
 								   DgRowSink sink, void *arg);
 
@@ -250,6 +307,21 @@ extern DgReferences *dg_references_begin(DgRehydrateArchive *archive, DgRehydrat
 extern void dg_references_note(DgReferences *references, const DgSource *source, Datum *values, bool *nulls);
 extern bool dg_references_read(DgReferences *references, DgRowSink sink, void *arg);
 
+/* rehydrate_objects.c */
+
+/* References to large objects. */
+typedef struct DgObjectCount
+{
+	int64		references;
+	int64		missing;		/* of them */
+	Oid			first_missing;
+} DgObjectCount;
+
+extern void dg_source_set_objects(const DgRehydrateArchive *archive, DgSource *source);
+extern void dg_source_count_objects(const DgSource *source, const Datum *values, const bool *nulls,
+									DgObjectCount *count);
+extern void dg_append_objects(StringInfo buf, const DgObjectCount *count);
+
 /* rehydrate_restore.c */
 
 /* What became of one tenant's rows of one table. */
@@ -261,6 +333,7 @@ typedef struct DgCount
 	int64		skipped;
 	int64		purged;			/* of the skipped: left out as purged, */
 	int64		suppressed;		/* and by triggers */
+	DgObjectCount objects;
 } DgCount;
 
 /* A table that rows go to. */
@@ -298,6 +371,26 @@ typedef struct DgRestore
 extern List *dg_tenant_list(const DgTenants *tenants);
 extern void dg_restore_run(DgRestore *call);
 extern void dg_restore_try(DgRestore *call);
+
+/* rehydrate_rowsort.c */
+
+/* What is kept of a row to be compared. */
+typedef struct DgHashedRow
+{
+	int			tenant;
+	int64		key;
+	int64		content;
+	bool		purged;
+} DgHashedRow;
+
+typedef struct DgRowSort DgRowSort;
+
+extern DgRowSort *dg_rowsort_begin(int memory);
+extern void dg_rowsort_put(DgRowSort *sort, const DgHashedRow *row);
+extern void dg_rowsort_perform(DgRowSort *sort);
+extern bool dg_rowsort_next(DgRowSort *sort, DgHashedRow *row);
+extern void dg_rowsort_end(DgRowSort *sort);
+extern int	dg_rowsort_compare(const DgHashedRow *a, const DgHashedRow *b);
 
 /* rehydrate_compare.c */
 extern void dg_compare_copies(DgRestore *call);

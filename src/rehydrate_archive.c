@@ -16,6 +16,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -26,6 +27,7 @@
 #include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(dg_archive_contents);
+PG_FUNCTION_INFO_V1(dg_archive_inflater);
 
 /* ----------------------------------------------------------------------
  * Errors
@@ -162,6 +164,7 @@ dg_rehydrate_open(const char *path)
 	DgArchiveOptions options = {0};
 	DgArchiveError error;
 
+	options.database = get_database_name(MyDatabaseId);
 	archive->path = pstrdup(path);
 	archive->context = context;
 	MemoryContextSwitchTo(old);
@@ -340,4 +343,13 @@ dg_archive_contents(PG_FUNCTION_ARGS)
 		put_table(rsinfo, archive, dg_archive_table(archive->archive, i));
 	dg_rehydrate_close(archive);
 	return (Datum) 0;
+}
+
+/*
+ * archive_inflater() -> text
+ */
+Datum
+dg_archive_inflater(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(dg_archive_has_isal() ? "ISA-L" : "zlib"));
 }

@@ -8,8 +8,9 @@
  * live columns' types, and both sides' are compared as these types write them,
  * in the columns that both have and that are not generated.
  *
- * Of each row only two hashes are kept, in sorts that spill to disk, so that
- * memory does not grow with the tenants. A hash is of 64 bits.
+ * Of each row only two hashes are kept, in sorts that spill to disk
+ * (rehydrate_rowsort.c), so that memory does not grow with the tenants. A hash is
+ * of 64 bits.
  *
  * Rows of the archive that were purged, and are not live, are counted apart:
  * they are missing on purpose (see purge_subtract.c).
@@ -24,8 +25,6 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "catalog/pg_operator_d.h"
-#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -35,26 +34,10 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/tuplesort.h"
 #include "utils/typcache.h"
 
 PG_FUNCTION_INFO_V1(dg_compare_tenant);
 PG_FUNCTION_INFO_V1(dg_compare_tenants);
-
-/* What is kept of a row, as a tuple that is sorted. */
-#define Anum_tenant		1
-#define Anum_key		2
-#define Anum_content	3
-#define Anum_purged		4
-#define Natts_row		4
-
-typedef struct Row
-{
-	int			tenant;
-	int64		key;
-	int64		content;
-	bool		purged;
-} Row;
 
 /* How a column is hashed. */
 typedef struct Column
@@ -78,7 +61,7 @@ typedef struct Table
 	bool		has_key;
 	EState	   *estate;			/* for the map's expressions */
 	TupleTableSlot *slot;		/* a row of the archive, as a live one */
-	Tuplesortstate *archive_rows;
+	DgRowSort  *archive_rows;
 	DgPurgeSubtract *subtract;	/* knows rows that were purged */
 	int64	   *only_in_archive;	/* by tenant, like the rest */
 	int64	   *only_live;
@@ -106,8 +89,6 @@ typedef struct Compare
 	DgRehydratePlan *plan;
 	List	   *tables;
 	Mapping   **mappings;		/* by the index of a source */
-	TupleDesc	row_desc;
-	TupleTableSlot *row_slot;
 	StringInfoData buf;
 } Compare;
 
@@ -176,18 +157,6 @@ describe_columns(Table *table, const DgSource *source)
 	}
 }
 
-static Tuplesortstate *
-begin_sort(Compare *compare, int memory)
-{
-	AttrNumber	attnums[] = {Anum_tenant, Anum_key, Anum_content};
-	Oid			operators[] = {Int4LessOperator, Int8LessOperator, Int8LessOperator};
-	Oid			collations[] = {InvalidOid, InvalidOid, InvalidOid};
-	bool		nulls_first[] = {false, false, false};
-
-	return tuplesort_begin_heap(compare->row_desc, lengthof(attnums), attnums, operators, collations,
-								nulls_first, memory, NULL, TUPLESORT_NONE);
-}
-
 static Table *
 table_of(Compare *compare, DgSource *source)
 {
@@ -213,7 +182,7 @@ table_of(Compare *compare, DgSource *source)
 											  dg_tenant_list(compare->plan->tenants) : NIL);
 	table->estate = CreateExecutorState();
 	table->slot = MakeSingleTupleTableSlot(RelationGetDescr(table->rel), &TTSOpsVirtual);
-	table->archive_rows = begin_sort(compare, Max(work_mem / list_length(compare->plan->targets), 64));
+	table->archive_rows = dg_rowsort_begin(Max(work_mem / list_length(compare->plan->targets), 64));
 	table->only_in_archive = palloc0(sizeof(int64) * ntenants);
 	table->only_live = palloc0(sizeof(int64) * ntenants);
 	table->different = palloc0(sizeof(int64) * ntenants);
@@ -284,7 +253,7 @@ hash_of(StringInfo buf)
  * Makes the hashes of a live row, or of one that was mapped to be like one.
  */
 static void
-hash_row(Compare *compare, const Table *table, TupleTableSlot *slot, Row *row)
+hash_row(Compare *compare, const Table *table, TupleTableSlot *slot, DgHashedRow *row)
 {
 	StringInfo	buf = &compare->buf;
 
@@ -315,34 +284,6 @@ hash_row(Compare *compare, const Table *table, TupleTableSlot *slot, Row *row)
 	row->key = hash_of(buf);
 }
 
-static void
-put_row(Compare *compare, Tuplesortstate *sort, const Row *row)
-{
-	TupleTableSlot *slot = compare->row_slot;
-
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, false, Natts_row * sizeof(bool));
-	slot->tts_values[Anum_tenant - 1] = Int32GetDatum(row->tenant);
-	slot->tts_values[Anum_key - 1] = Int64GetDatum(row->key);
-	slot->tts_values[Anum_content - 1] = Int64GetDatum(row->content);
-	slot->tts_values[Anum_purged - 1] = BoolGetDatum(row->purged);
-	ExecStoreVirtualTuple(slot);
-	tuplesort_puttupleslot(sort, slot);
-}
-
-static bool
-get_row(Tuplesortstate *sort, TupleTableSlot *slot, Row *row)
-{
-	if (!tuplesort_gettupleslot(sort, true, false, slot, NULL))
-		return false;
-	slot_getallattrs(slot);
-	row->tenant = DatumGetInt32(slot->tts_values[Anum_tenant - 1]);
-	row->key = DatumGetInt64(slot->tts_values[Anum_key - 1]);
-	row->content = DatumGetInt64(slot->tts_values[Anum_content - 1]);
-	row->purged = DatumGetBool(slot->tts_values[Anum_purged - 1]);
-	return true;
-}
-
 /*
  * Takes a row of the archive.
  */
@@ -353,7 +294,7 @@ take_archive_row(void *arg, DgSource *source, int tenant, Datum *values, bool *n
 	Mapping    *mapping = compare->mappings[source->index];
 	Table	   *table = mapping->table;
 	ExprContext *econtext = GetPerTupleExprContext(table->estate);
-	Row			row = {tenant};
+	DgHashedRow row = {tenant};
 	MemoryContext old;
 
 	dg_source_read_values(source, values, nulls);
@@ -368,7 +309,7 @@ take_archive_row(void *arg, DgSource *source, int tenant, Datum *values, bool *n
 	dg_rows_as_caller(&mapping->role);
 	hash_row(compare, table, table->slot, &row);
 	row.purged = dg_purge_of_row(table->subtract, table->slot) != 0;
-	put_row(compare, table->archive_rows, &row);
+	dg_rowsort_put(table->archive_rows, &row);
 	ExecClearTuple(table->slot);
 	MemoryContextSwitchTo(old);
 	ResetExprContext(econtext);
@@ -384,7 +325,7 @@ typedef struct LiveRows
 {
 	Compare    *compare;
 	Table	   *table;
-	Tuplesortstate *sort;
+	DgRowSort  *sort;
 } LiveRows;
 
 /*
@@ -396,7 +337,7 @@ take_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 	LiveRows   *live = arg;
 	TupleTableSlot *slot = live->table->slot;
 	TupleDesc	shape = slot->tts_tupleDescriptor;
-	Row			row = {tenant};
+	DgHashedRow row = {tenant};
 	int			column = 1;
 
 	ExecClearTuple(slot);
@@ -408,7 +349,7 @@ take_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 	}
 	ExecStoreVirtualTuple(slot);
 	hash_row(live->compare, live->table, slot, &row);
-	put_row(live->compare, live->sort, &row);
+	dg_rowsort_put(live->sort, &row);
 	ExecClearTuple(slot);
 	live->table->live[tenant]++;
 }
@@ -427,14 +368,14 @@ take_copied_row(void *arg, HeapTuple tuple, TupleDesc desc)
 	ResetPerTupleExprContext(live->table->estate);
 }
 
-static Tuplesortstate *
+static DgRowSort *
 read_live_rows(Compare *compare, Table *table)
 {
-	LiveRows	live = {compare, table, begin_sort(compare, work_mem)};
+	LiveRows	live = {compare, table, dg_rowsort_begin(work_mem)};
 
 	if (!OidIsValid(table->copy))
 	{
-		dg_finder_live_rows(table->finder, &compare->plan->finders, compare->plan->tenants, "t.*", true,
+		dg_finder_live_rows(table->finder, &compare->plan->finders, compare->plan->tenants, "t.*",
 							take_live_row, &live);
 		return live.sort;
 	}
@@ -452,34 +393,25 @@ read_live_rows(Compare *compare, Table *table)
  * ----------------------------------------------------------------------
  */
 
-static int
-compare_keys(const Row *a, const Row *b)
-{
-	if (a->tenant != b->tenant)
-		return a->tenant < b->tenant ? -1 : 1;
-	return a->key < b->key ? -1 : a->key > b->key;
-}
-
 /*
  * Counts the differences, by merging both sides' rows.
  */
 static void
 count_differences(Compare *compare, Table *table)
 {
-	Tuplesortstate *live_rows = read_live_rows(compare, table);
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(compare->row_desc, &TTSOpsMinimalTuple);
-	Row			archived;
-	Row			live;
+	DgRowSort  *live_rows = read_live_rows(compare, table);
+	DgHashedRow archived;
+	DgHashedRow live;
 	bool		more_archived;
 	bool		more_live;
 
-	tuplesort_performsort(table->archive_rows);
-	tuplesort_performsort(live_rows);
-	more_archived = get_row(table->archive_rows, slot, &archived);
-	more_live = get_row(live_rows, slot, &live);
+	dg_rowsort_perform(table->archive_rows);
+	dg_rowsort_perform(live_rows);
+	more_archived = dg_rowsort_next(table->archive_rows, &archived);
+	more_live = dg_rowsort_next(live_rows, &live);
 	while (more_archived || more_live)
 	{
-		int			order = !more_archived ? 1 : !more_live ? -1 : compare_keys(&archived, &live);
+		int			order = !more_archived ? 1 : !more_live ? -1 : dg_rowsort_compare(&archived, &live);
 
 		CHECK_FOR_INTERRUPTS();
 		if (order < 0 && archived.purged)
@@ -491,13 +423,12 @@ count_differences(Compare *compare, Table *table)
 		else if (archived.content != live.content)
 			table->different[live.tenant]++;
 		if (order <= 0)
-			more_archived = get_row(table->archive_rows, slot, &archived);
+			more_archived = dg_rowsort_next(table->archive_rows, &archived);
 		if (order >= 0)
-			more_live = get_row(live_rows, slot, &live);
+			more_live = dg_rowsort_next(live_rows, &live);
 	}
-	ExecDropSingleTupleTableSlot(slot);
-	tuplesort_end(live_rows);
-	tuplesort_end(table->archive_rows);
+	dg_rowsort_end(live_rows);
+	dg_rowsort_end(table->archive_rows);
 }
 
 static void
@@ -527,12 +458,6 @@ begin_compare(Compare *compare)
 {
 	ListCell   *lc;
 
-	compare->row_desc = CreateTemplateTupleDesc(Natts_row);
-	TupleDescInitEntry(compare->row_desc, Anum_tenant, "tenant", INT4OID, -1, 0);
-	TupleDescInitEntry(compare->row_desc, Anum_key, "key", INT8OID, -1, 0);
-	TupleDescInitEntry(compare->row_desc, Anum_content, "content", INT8OID, -1, 0);
-	TupleDescInitEntry(compare->row_desc, Anum_purged, "purged", BOOLOID, -1, 0);
-	compare->row_slot = MakeSingleTupleTableSlot(compare->row_desc, &TTSOpsVirtual);
 	initStringInfo(&compare->buf);
 	compare->mappings = palloc0(sizeof(Mapping *) * dg_archive_table_count(compare->archive->archive));
 	foreach(lc, compare->plan->sources)
@@ -555,7 +480,6 @@ end_compare(Compare *compare)
 		FreeExecutorState(table->estate);
 		table_close(table->rel, NoLock);
 	}
-	ExecDropSingleTupleTableSlot(compare->row_slot);
 }
 
 /*
@@ -576,6 +500,7 @@ compare_tenants(FunctionCallInfo fcinfo, DgTenants *tenants, bool with_tenant)
 	level = dg_rehydrate_settings();
 	begin_compare(&compare);
 	dg_rehydrate_read(compare.archive, compare.plan, take_archive_row, &compare);
+	dg_rehydrate_warn_orphans(compare.plan);
 	foreach(lc, compare.tables)
 	{
 		count_differences(&compare, lfirst(lc));

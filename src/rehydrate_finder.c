@@ -14,6 +14,11 @@
  * database may have moved a parent to another tenant since. Where it has some
  * partitions of a parent table only, the live rows are asked first and those of
  * the archive have the last word.
+ *
+ * Live parents need not be those of the time of the archive: some may be gone,
+ * and with them what told whose their children were. So the map learns of all
+ * live parents, other tenants' too; then a row whose parent nobody knows is
+ * told from a row of somebody else (rehydrate_read.c counts them).
  */
 #include "rehydrate.h"
 #include "guard.h"
@@ -330,12 +335,12 @@ tenant_array(Oid relid, AttrNumber attnum, const DgTenants *tenants)
 }
 
 /*
- * Makes the query for the live rows of a table whose column tells their tenant:
- * of the table, which it calls t, what is asked for, and last the tenant's key.
+ * Makes the query for live rows of a table whose column tells their tenant: of
+ * the table, which it calls t, what is asked for, and last the tenant's key.
  */
-void
-dg_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
-					 const char *select, DgLiveQuery *query)
+static void
+make_live_query(Oid relid, List **finders, const DgTenants *tenants,
+				const char *select, bool everybodys, DgLiveQuery *query)
 {
 	Oid			end;
 	const char *column;
@@ -343,21 +348,36 @@ dg_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
 
 	query->keys = dg_finder_get(finders, relid, NIL, tenants)->keys;
 	(void) dg_guard_path_keys(relid, NIL, &end, &column);
+	query->sql = psprintf("SELECT %s, t.%s FROM %s t", select, quote_identifier(column), dg_relation_name(relid));
+	query->nparams = everybodys ? 0 : 1;
+	if (everybodys)
+		return;
 	attnum = get_attnum(end, column);
-	query->sql = psprintf("SELECT %s, t.%s FROM %s t WHERE t.%s %s ANY ($1)",
-						  select, quote_identifier(column), dg_relation_name(relid), quote_identifier(column),
+	query->sql = psprintf("%s WHERE t.%s %s ANY ($1)", query->sql, quote_identifier(column),
 						  dg_equality_operator(column_type(relid, attnum)));
 	query->type = get_array_type(column_type(relid, attnum));
 	query->tenants = tenant_array(relid, attnum, tenants);
 }
 
 /*
+ * The same for rows of the tenants.
+ */
+void
+dg_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
+					 const char *select, DgLiveQuery *query)
+{
+	make_live_query(relid, finders, tenants, select, false, query);
+}
+
+/*
  * Live rows on their way to a sink, one table at a time: each is read by a query
  * of its own, so that it can run as the table's owner. The keys of the parents
- * that were found last are what the next query looks for.
+ * that were found last are what the next query looks for. With everybodys, rows
+ * that are of none of the tenants come as well, as DG_KEY_NOBODYS.
  */
 typedef struct LiveRows
 {
+	bool		everybodys;
 	DgKeyMap   *tenants;		/* by the last column; NULL: that is the tenant's number */
 	Tuplestorestate *parents;	/* keys and tenants; NULL: the rows are for the sink */
 	TupleDesc	desc;			/* of parents */
@@ -377,13 +397,15 @@ take_live_row(void *arg, HeapTuple tuple, TupleDesc desc)
 	if (live->tenants != NULL)
 	{
 		char	   *value = SPI_getvalue(tuple, desc, desc->natts);
-		DgKeyText	key = {value, strlen(value)};
+		DgKeyText	key = {value, value == NULL ? 0 : strlen(value)};
 
-		tenant = dg_keymap_find(live->tenants, &key);
+		tenant = value == NULL ? DG_KEY_ABSENT : dg_keymap_find(live->tenants, &key);
 	}
 	else
 		tenant = DatumGetInt32(SPI_getbinval(tuple, desc, desc->natts, &isnull));
-	if (tenant >= 0 && live->parents != NULL)
+	if (tenant < 0 && live->everybodys)
+		tenant = DG_KEY_NOBODYS;
+	if ((tenant >= 0 || live->everybodys) && live->parents != NULL)
 	{
 		Datum		values[INDEX_MAX_KEYS + 1];
 		bool		nulls[INDEX_MAX_KEYS + 1];
@@ -392,7 +414,7 @@ take_live_row(void *arg, HeapTuple tuple, TupleDesc desc)
 		values[desc->natts - 1] = Int32GetDatum(tenant);
 		tuplestore_putvalues(live->parents, live->desc, values, nulls);
 	}
-	else if (tenant >= 0)
+	else if (tenant >= 0 || live->everybodys)
 		live->sink(live->arg, tuple, desc, tenant);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(live->row);
@@ -435,11 +457,12 @@ parent_columns(ForeignKeyCacheInfo *fkey)
 }
 
 /*
- * The query for the children of the parents that were found. The foreign key
- * may be one that the table has inherited.
+ * The query for the children of the parents that were found and, with
+ * everybodys, for those that refer to none. The foreign key may be one that the
+ * table has inherited.
  */
 static char *
-children_query(Oid relid, ForeignKeyCacheInfo *fkey, const char *select)
+children_query(Oid relid, ForeignKeyCacheInfo *fkey, const char *select, bool everybodys)
 {
 	StringInfoData buf;
 
@@ -454,34 +477,38 @@ children_query(Oid relid, ForeignKeyCacheInfo *fkey, const char *select)
 		dg_guard_append_clause(&buf, psprintf("p.k%d", i + 1), get_atttype(fkey->confrelid, fkey->confkey[i]),
 							   fkey->conpfeqop[i], child, get_atttype(fkey->conrelid, fkey->conkey[i]));
 	}
+	if (!everybodys)
+		return buf.data;
+	appendStringInfo(&buf, " UNION ALL SELECT %s, %d FROM %s t WHERE false", select, DG_KEY_NOBODYS,
+					 dg_relation_name(relid));
+	for (int i = 0; i < fkey->nkeys; i++)
+		appendStringInfo(&buf, " OR t.%s IS NULL",
+						 quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false)));
 	return buf.data;
 }
 
 /*
- * Gives the sink the live rows that a finder would find: of the table, which is
- * called t, what is asked for, and a column more; and the number of the tenant.
- * Reads as the tables' owners or, if that is asked for and the caller is no
- * superuser, as the caller. A superuser who reads other people's tables has not
- * chosen to run their code.
+ * Gives the sink live rows of a finder's table: of the table, which is called
+ * t, what is asked for, and a column more; and the number of the tenant. Reads
+ * as the tables' owners where as_caller is false.
  */
-void
-dg_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
-					bool as_caller, DgLiveSink sink, void *arg)
+static void
+read_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
+			   bool everybodys, bool as_caller, DgLiveSink sink, void *arg)
 {
-	LiveRows	live = {.sink = sink, .arg = arg};
+	LiveRows	live = {.everybodys = everybodys,.sink = sink,.arg = arg};
 	Oid			end;
 	const char *column;
 	List	   *fkeys = dg_guard_path_keys(finder->relid, finder->path, &end, &column);
 	DgLiveQuery query;
 
-	as_caller = as_caller && !superuser();
 	live.row = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard live row", ALLOCSET_DEFAULT_SIZES);
-	dg_finder_live_query(end, finders, tenants, fkeys == NIL ? select : parent_columns(llast(fkeys)), &query);
+	make_live_query(end, finders, tenants, fkeys == NIL ? select : parent_columns(llast(fkeys)), everybodys, &query);
 	live.tenants = query.keys;
 	if (fkeys != NIL)
 		begin_parents(&live, llast(fkeys));
 	SPI_connect();
-	dg_spi_read_as_owner(as_caller ? InvalidOid : end, query.sql, 1, &query.type, &query.tenants,
+	dg_spi_read_as_owner(as_caller ? InvalidOid : end, query.sql, query.nparams, &query.type, &query.tenants,
 						 take_live_row, &live);
 	SPI_finish();
 	for (int i = list_length(fkeys) - 1; i >= 0; i--)
@@ -489,20 +516,32 @@ dg_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, 
 		ForeignKeyCacheInfo *fkey = list_nth(fkeys, i);
 		ForeignKeyCacheInfo *below = i == 0 ? NULL : list_nth(fkeys, i - 1);
 		Oid			relid = i == 0 ? finder->relid : below->confrelid;
-		LiveRows	children = {.row = live.row, .sink = sink, .arg = arg};
+		LiveRows	children = {.everybodys = everybodys,.row = live.row,.sink = sink,.arg = arg};
 
 		if (i > 0)
 			begin_parents(&children, below);
 		SPI_connect();
 		dg_spi_register_rows("parents", live.parents, live.desc);
 		dg_spi_read_as_owner(as_caller ? InvalidOid : relid,
-							 children_query(relid, fkey, i == 0 ? select : parent_columns(below)),
+							 children_query(relid, fkey, i == 0 ? select : parent_columns(below), everybodys),
 							 0, NULL, NULL, take_live_row, &children);
 		SPI_finish();
 		tuplestore_end(live.parents);
 		live = children;
 	}
 	MemoryContextDelete(live.row);
+}
+
+/*
+ * Gives the sink the live rows that a finder would find. Reads as the caller
+ * or, where that is a superuser, as the tables' owners: a superuser who reads
+ * other people's tables has not chosen to run their code.
+ */
+void
+dg_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
+					DgLiveSink sink, void *arg)
+{
+	read_live_rows(finder, finders, tenants, select, false, !superuser(), sink, arg);
 }
 
 static char *
@@ -547,12 +586,12 @@ feed_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 }
 
 /*
- * Feeds those who wait for a finder's rows from the live table. Reads as the
- * tables' owners, like the guard when it follows a path: the caller need not be
- * able to.
+ * Feeds those who wait for a finder's rows from the live table, other tenants'
+ * rows included. Reads as the tables' owners, like the guard when it follows a
+ * path: the caller need not be able to.
  */
 void
 dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants)
 {
-	dg_finder_live_rows(finder, finders, tenants, feed_columns(finder), false, feed_live_row, finder);
+	read_live_rows(finder, finders, tenants, feed_columns(finder), true, false, feed_live_row, finder);
 }

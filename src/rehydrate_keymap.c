@@ -21,7 +21,6 @@
 
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -31,30 +30,6 @@
 
 /* spellings of a type's values to remember */
 #define MAX_SPELLINGS	100000
-
-/* longest key that is kept in its entry */
-#define INLINE_KEY		12
-
-typedef struct KeyEntry
-{
-	uint32		hash;
-	int32		tenant;			/* DG_KEY_ABSENT: the entry is free */
-	uint32		len;
-	union
-	{
-		char		bytes[INLINE_KEY];
-		char	   *ptr;
-	}			key;
-} KeyEntry;
-
-/* Open addressing; at most three quarters full. */
-typedef struct KeyTable
-{
-	KeyEntry   *entries;
-	uint32		mask;
-	int64		count;
-	MemoryContext context;		/* of entries and long keys */
-} KeyTable;
 
 /* A value of a type that is not compared by bytes. */
 typedef struct TypedValue
@@ -85,7 +60,7 @@ typedef struct KeyColumn
 	bool		has_hash;
 	HTAB	   *buckets;
 	int			nvalues;
-	KeyTable	spellings;		/* text to number of its value, or NOT_A_VALUE */
+	DgKeyTable	spellings;		/* text to number of its value, or NOT_A_VALUE */
 } KeyColumn;
 
 /* a spelling whose value is not among those that were added */
@@ -94,7 +69,7 @@ typedef struct KeyColumn
 struct DgKeyMap
 {
 	int			ncolumns;
-	KeyTable	table;			/* of the part at hand */
+	DgKeyTable	table;			/* of the part at hand */
 	MemoryContext table_context;
 	bool		may_spill;
 	DgKeySpill *spill;			/* NULL: there is one part only */
@@ -105,117 +80,6 @@ struct DgKeyMap
 	MemoryContext scratch;
 	KeyColumn	columns[FLEXIBLE_ARRAY_MEMBER];
 };
-
-/* ----------------------------------------------------------------------
- * Tables of byte strings
- * ----------------------------------------------------------------------
- */
-
-static void
-table_init(KeyTable *table, MemoryContext context)
-{
-	table->mask = 63;
-	table->count = 0;
-	table->context = context;
-	table->entries = MemoryContextAlloc(context, sizeof(KeyEntry) * (table->mask + 1));
-	for (uint32 i = 0; i <= table->mask; i++)
-		table->entries[i].tenant = DG_KEY_ABSENT;
-}
-
-static inline const char *
-entry_key(const KeyEntry *entry)
-{
-	return entry->len <= INLINE_KEY ? entry->key.bytes : entry->key.ptr;
-}
-
-/*
- * The entry of a key, or the free one where it belongs.
- */
-static inline KeyEntry *
-table_look(const KeyTable *table, uint32 hash, const char *key, size_t len)
-{
-	uint32		i = hash & table->mask;
-
-	for (;;)
-	{
-		KeyEntry   *entry = &table->entries[i];
-
-		if (entry->tenant == DG_KEY_ABSENT ||
-			(entry->hash == hash && entry->len == len &&
-			 memcmp(entry_key(entry), key, len) == 0))
-			return entry;
-		i = (i + 1) & table->mask;
-	}
-}
-
-static inline uint32
-hash_text(const char *key, size_t len)
-{
-	return hash_bytes((const unsigned char *) key, (int) len);
-}
-
-static void
-table_grow(KeyTable *table)
-{
-	uint32		nold = table->mask + 1;
-	KeyEntry   *old = table->entries;
-
-	if (nold >= (UINT32_C(1) << 31))
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("too many keys to follow at once"),
-				 errhint("Rehydrate fewer tenants in one call.")));
-	table->mask = nold * 2 - 1;
-	table->entries = MemoryContextAllocHuge(table->context, sizeof(KeyEntry) * (Size) nold * 2);
-	for (uint32 i = 0; i <= table->mask; i++)
-		table->entries[i].tenant = DG_KEY_ABSENT;
-	for (uint32 i = 0; i < nold; i++)
-	{
-		uint32		at = old[i].hash & table->mask;
-
-		if (old[i].tenant == DG_KEY_ABSENT)
-			continue;
-		while (table->entries[at].tenant != DG_KEY_ABSENT)
-			at = (at + 1) & table->mask;
-		table->entries[at] = old[i];
-	}
-	pfree(old);
-}
-
-/*
- * Adds a key, or gives one that is there another number.
- */
-static void
-table_put(KeyTable *table, const char *key, size_t len, int32 number)
-{
-	uint32		hash = hash_text(key, len);
-	KeyEntry   *entry = table_look(table, hash, key, len);
-
-	if (entry->tenant != DG_KEY_ABSENT)
-	{
-		entry->tenant = number;
-		return;
-	}
-	if (table->count + 1 > ((int64) table->mask + 1) * 3 / 4)
-	{
-		table_grow(table);
-		entry = table_look(table, hash, key, len);
-	}
-	if (len > INLINE_KEY)
-		entry->key.ptr = memcpy(MemoryContextAlloc(table->context, len), key, len);
-	else
-		memcpy(entry->key.bytes, key, len);
-	entry->hash = hash;
-	entry->len = (uint32) len;
-	entry->tenant = number;
-	table->count++;
-}
-
-static inline int32
-table_find(const KeyTable *table, const char *key, size_t len)
-{
-	return table_look(table, hash_text(key, len), key, len)->tenant;
-}
 
 /* ----------------------------------------------------------------------
  * Values of a type
@@ -273,7 +137,7 @@ prepare_typed(KeyColumn *column, Oid type, MemoryContext context)
 	ctl.hcxt = context;
 	column->buckets = hash_create("deletion_guard key values", 256, &ctl,
 								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	table_init(&column->spellings, context);
+	dg_keytable_init(&column->spellings, context);
 }
 
 /*
@@ -316,7 +180,7 @@ number_of_value(DgKeyMap *map, KeyColumn *column, Datum value, bool add)
 static int32
 number_of_text(DgKeyMap *map, KeyColumn *column, const DgKeyText *text, bool add)
 {
-	int32		number = table_find(&column->spellings, text->ptr, text->len);
+	int32		number = dg_keytable_find(&column->spellings, text->ptr, text->len);
 	MemoryContext old;
 	Datum		value;
 
@@ -330,7 +194,7 @@ number_of_text(DgKeyMap *map, KeyColumn *column, const DgKeyText *text, bool add
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(map->scratch);
 	if (column->spellings.count < MAX_SPELLINGS || number != NOT_A_VALUE)
-		table_put(&column->spellings, text->ptr, text->len, number);
+		dg_keytable_put(&column->spellings, text->ptr, text->len, number);
 	return number;
 }
 
@@ -347,7 +211,7 @@ init_part(DgKeyMap *map)
 {
 	map->table_context = AllocSetContextCreate(map->context, "deletion_guard key table",
 											   ALLOCSET_DEFAULT_SIZES);
-	table_init(&map->table, map->table_context);
+	dg_keytable_init(&map->table, map->table_context);
 }
 
 /*
@@ -432,18 +296,18 @@ dg_keymap_may_spill(DgKeyMap *map)
  * them, to files.
  */
 static void
-write_keys(DgKeyMap *map, const KeyTable *table, bool all)
+write_keys(DgKeyMap *map, const DgKeyTable *table, bool all)
 {
 	for (uint32 i = 0; i <= table->mask; i++)
 	{
-		const KeyEntry *entry = &table->entries[i];
+		const DgKeyEntry *entry = &table->entries[i];
 		int			part;
 
 		if (entry->tenant == DG_KEY_ABSENT)
 			continue;
 		part = dg_spill_part(map->spill, entry->hash);
 		if (part != 0 || all)
-			dg_spill_write(map->spill, part, entry_key(entry), entry->len, entry->tenant);
+			dg_spill_write(map->spill, part, dg_keytable_key(entry), entry->len, entry->tenant);
 	}
 }
 
@@ -453,7 +317,7 @@ write_keys(DgKeyMap *map, const KeyTable *table, bool all)
 static void
 split(DgKeyMap *map)
 {
-	KeyTable	whole = map->table;
+	DgKeyTable	whole = map->table;
 	MemoryContext context = map->table_context;
 	MemoryContext old = MemoryContextSwitchTo(map->context);
 
@@ -465,10 +329,10 @@ split(DgKeyMap *map)
 		write_keys(map, &whole, false);
 		for (uint32 i = 0; i <= whole.mask; i++)
 		{
-			const KeyEntry *entry = &whole.entries[i];
+			const DgKeyEntry *entry = &whole.entries[i];
 
 			if (entry->tenant != DG_KEY_ABSENT && dg_spill_part(map->spill, entry->hash) == 0)
-				table_put(&map->table, entry_key(entry), entry->len, entry->tenant);
+				dg_keytable_put(&map->table, dg_keytable_key(entry), entry->len, entry->tenant);
 		}
 		MemoryContextDelete(context);
 	}
@@ -485,7 +349,7 @@ is_full(const DgKeyMap *map)
 	Size		entries = (Size) map->table.mask + 1;
 
 	return MemoryContextMemAllocated(map->table_context, false) > limit ||
-		(map->table.count + 1 > entries * 3 / 4 && entries * 2 * sizeof(KeyEntry) > limit);
+		(map->table.count + 1 > entries * 3 / 4 && entries * 2 * sizeof(DgKeyEntry) > limit);
 }
 
 /*
@@ -507,13 +371,11 @@ static void
 load_key(void *arg, const char *key, size_t len, int tenant)
 {
 	DgKeyMap   *map = arg;
-	uint32		hash = hash_text(key, len);
+	uint32		hash = dg_keytable_hash(key, len);
 
 	if (dg_spill_part(map->spill, hash) != map->part)
 		return;
-	if (tenant == DG_KEY_NOBODYS && table_find(&map->table, key, len) == DG_KEY_ABSENT)
-		return;
-	table_put(&map->table, key, len, tenant);
+	dg_keytable_put(&map->table, key, len, tenant);
 }
 
 /*
@@ -551,7 +413,8 @@ dg_keymap_clear(DgKeyMap *map)
  */
 
 /*
- * Adds a key, or changes the tenant of one that is there.
+ * Adds a key, or changes the tenant of one that is there. DG_KEY_NOBODYS is a
+ * tenant, too.
  */
 void
 dg_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant)
@@ -565,48 +428,53 @@ dg_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant)
 		if (is_full(map))
 			split(map);
 		if (map->spill != NULL)
-			part = dg_spill_part(map->spill, hash_text(whole.ptr, whole.len));
+			part = dg_spill_part(map->spill, dg_keytable_hash(whole.ptr, whole.len));
 	}
 	if (part != 0)
 		dg_spill_write(map->spill, part, whole.ptr, whole.len, tenant);
 	else
-		table_put(&map->table, whole.ptr, whole.len, tenant);
+		dg_keytable_put(&map->table, whole.ptr, whole.len, tenant);
 }
 
 /*
- * Takes a key away from its tenant, if it is there.
+ * What a byte string stands for: the number it was put with, DG_KEY_ABSENT, or
+ * DG_KEY_ELSEWHERE.
  */
-void
-dg_keymap_forget(DgKeyMap *map, const DgKeyText *key)
+static inline int32
+find_whole(const DgKeyMap *map, const char *key, size_t len)
 {
-	DgKeyText	whole;
-	uint32		hash;
-	KeyEntry   *entry;
+	uint32		hash = dg_keytable_hash(key, len);
+	int32		tenant = dg_keytable_look(&map->table, hash, key, len)->tenant;
 
-	if (!put_together(map, key, false, &whole))
-		return;
-	hash = hash_text(whole.ptr, whole.len);
-	if (map->spill != NULL && dg_spill_part(map->spill, hash) != 0)
-	{
-		dg_spill_write(map->spill, dg_spill_part(map->spill, hash), whole.ptr, whole.len, DG_KEY_NOBODYS);
-		return;
-	}
-	entry = table_look(&map->table, hash, whole.ptr, whole.len);
-	if (entry->tenant != DG_KEY_ABSENT)
-		entry->tenant = DG_KEY_NOBODYS;
+	if (tenant == DG_KEY_ABSENT && map->spill != NULL && dg_spill_part(map->spill, hash) != map->part)
+		return DG_KEY_ELSEWHERE;
+	return tenant;
 }
 
 /*
- * The tenant of a key, or one of DG_KEY_ABSENT and DG_KEY_NOBODYS.
+ * The same for a key with a value that no key in the map has. Only one part
+ * says that it is absent.
+ */
+static inline int32
+no_such_value(const DgKeyMap *map)
+{
+	return map->part == 0 ? DG_KEY_ABSENT : DG_KEY_ELSEWHERE;
+}
+
+/*
+ * The tenant of a key, or one of DG_KEY_ABSENT, DG_KEY_NOBODYS and
+ * DG_KEY_ELSEWHERE.
  */
 int
 dg_keymap_find(DgKeyMap *map, const DgKeyText *key)
 {
 	DgKeyText	whole;
 
-	if (map->table.count == 0 || !put_together(map, key, false, &whole))
+	if (map->spill == NULL && map->table.count == 0)
 		return DG_KEY_ABSENT;
-	return table_find(&map->table, whole.ptr, whole.len);
+	if (!put_together(map, key, false, &whole))
+		return no_such_value(map);
+	return find_whole(map, whole.ptr, whole.len);
 }
 
 /*
@@ -619,18 +487,18 @@ dg_keymap_guess(DgKeyMap *map, const char *text, size_t len)
 	KeyColumn  *column = &map->columns[0];
 	int32		number;
 
-	if (map->table.count == 0)
+	if (map->spill == NULL && map->table.count == 0)
 		return DG_KEY_ABSENT;
 	if (map->ncolumns > 1)
 		return DG_KEY_UNSURE;
 	if (column->by_bytes)
-		return table_find(&map->table, text, len);
-	number = table_find(&column->spellings, text, len);
+		return find_whole(map, text, len);
+	number = dg_keytable_find(&column->spellings, text, len);
 	if (number == DG_KEY_ABSENT)
 		return DG_KEY_UNSURE;
 	if (number == NOT_A_VALUE)
-		return DG_KEY_ABSENT;
-	return table_find(&map->table, (char *) &number, sizeof(number));
+		return no_such_value(map);
+	return find_whole(map, (char *) &number, sizeof(number));
 }
 
 /*

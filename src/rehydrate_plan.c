@@ -1,24 +1,18 @@
 /*
  * rehydrate_plan.c
- *		Which tables of an archive hold tenants' rows, and in which order they
- *		are read.
+ *		Which tables of an archive hold tenants' rows, and where these go.
  *
  * A table of the archive belongs to the live table of the same name, and its
  * rows go to that table or, if it is a partition, to the root that is guarded.
  * What is guarded decides whether it holds rows of tenants, and how a row's
  * tenant is told.
  *
- * Reading begins at the tables that have the tenant's key and goes on with
- * those whose path to it is one foreign key longer each time; so when a table
- * is read, the keys of its parents are known. Within such a round tables are
- * read in the archive's order, which is the order of the file.
+ * In which order they are read is rehydrate_passes.c's.
  */
 #include "rehydrate.h"
 #include "guard.h"
 
-#include "access/table.h"
 #include "catalog/partition.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "common/hashfn.h"
@@ -135,6 +129,14 @@ dg_source_find_columns(const DgSource *source, int ncolumns, const char **column
 	return true;
 }
 
+bool
+dg_source_has_columns(const DgSource *source, int ncolumns, const char **columns)
+{
+	int			fields[INDEX_MAX_KEYS];
+
+	return dg_source_find_columns(source, ncolumns, columns, fields);
+}
+
 /*
  * Finds out the columns of a table. The first statement tells those of INSERTs,
  * whatever the table's definition says; only one without a list of them leaves
@@ -200,7 +202,7 @@ make_source(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, List 
 	if (!OidIsValid(relid))
 	{
 		leave_alone(plan, InvalidOid,
-					psprintf("the archive has a table %s, which does not exist here; its rows were not looked at",
+					psprintf("the archive has a table %s, which does not exist here; its rows were not looked at (mapping can say which table they are of now)",
 							 name));
 		return NULL;
 	}
@@ -214,14 +216,6 @@ make_source(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, List 
 	source->covers = lcons_oid(relid, get_rel_relispartition(relid) ? get_partition_ancestors(relid) : NIL);
 	set_columns(archive, source, table, mapping);
 	return source;
-}
-
-static bool
-has_columns(const DgSource *source, int ncolumns, const char **columns)
-{
-	int			fields[INDEX_MAX_KEYS];
-
-	return dg_source_find_columns(source, ncolumns, columns, fields);
 }
 
 /*
@@ -317,7 +311,7 @@ check_tenant_known(const DgSource *source)
 				 errhint("Dump with table definitions, or with --column-inserts. To do without the table, name others in relations.")));
 	for (int i = 0; i < finder->ncolumns; i++)
 	{
-		if (!has_columns(source, 1, &finder->columns[i]))
+		if (!dg_source_has_columns(source, 1, &finder->columns[i]))
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_CANNOT_RESTORE),
 					 errmsg("cannot tell tenants of the archive's table %s: it has no column \"%s\"",
@@ -340,29 +334,6 @@ of_database(const DgRehydrateArchive *archive)
 	return psprintf("; it is of database \"%s\"", database);
 }
 
-/*
- * Columns that may refer to large objects, which are nobody's.
- */
-static void
-note_large_objects(DgRehydratePlan *plan, Oid relid)
-{
-	Relation	rel = table_open(relid, AccessShareLock);
-	TupleDesc	desc = RelationGetDescr(rel);
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (att->attisdropped || getBaseType(att->atttypid) != OIDOID)
-			continue;
-		leave_alone(plan, relid,
-					psprintf("the archive has large objects, which are not restored; column %s comes back as it was, what it refers to does not",
-							 quote_identifier(NameStr(att->attname))));
-		((DgLeftAlone *) llast(plan->left_alone))->always = true;
-	}
-	table_close(rel, AccessShareLock);
-}
-
 static void
 choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relations)
 {
@@ -378,8 +349,7 @@ choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relatio
 		if (!source->wanted)
 			continue;
 		check_tenant_known(source);
-		if (archive->info->large_objects && !list_member_oid(plan->targets, source->target))
-			note_large_objects(plan, source->target);
+		dg_source_set_objects(archive, source);
 		plan->targets = list_append_unique_oid(plan->targets, source->target);
 	}
 	if (plan->targets == NIL && dg_archive_table_count(archive->archive) == 0)
@@ -395,172 +365,6 @@ choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relatio
 				 errdetail("None of its tables has the name of a table that is guarded here with a tenant column or path%s.",
 						   of_database(archive)),
 				 errhint("deletion_guard.archive_contents() lists its tables. Guard the tables that hold tenants' rows.")));
-}
-
-/* ----------------------------------------------------------------------
- * The order of reading
- * ----------------------------------------------------------------------
- */
-
-static int
-longest_path(const DgRehydratePlan *plan)
-{
-	int			longest = 0;
-	ListCell   *lc;
-
-	foreach(lc, plan->finders)
-		longest = Max(longest, list_length(((DgFinder *) lfirst(lc))->path));
-	return longest;
-}
-
-/*
- * The finders of the wanted sources are needed, and those of their parents.
- */
-static void
-mark_needed(DgRehydratePlan *plan)
-{
-	ListCell   *lc;
-
-	foreach(lc, plan->sources)
-	{
-		DgSource   *source = lfirst(lc);
-
-		if (!source->wanted)
-			continue;
-		for (DgFinder *finder = source->finder; finder != NULL; finder = finder->parent)
-			finder->needed = true;
-	}
-}
-
-static bool
-is_awaited(const DgFinder *finder)
-{
-	ListCell   *lc;
-
-	foreach(lc, finder->feeds)
-	{
-		if (((DgFeed *) lfirst(lc))->finder->needed)
-			return true;
-	}
-	return false;
-}
-
-/*
- * Does the source have what a finder looks at, and what is awaited of it?
- */
-static bool
-serves(const DgSource *source, const DgFinder *finder)
-{
-	ListCell   *lc;
-
-	if (!list_member_oid(source->covers, finder->relid) ||
-		!has_columns(source, finder->ncolumns, finder->columns))
-		return false;
-	foreach(lc, finder->feeds)
-	{
-		DgFeed	   *feed = lfirst(lc);
-
-		if (feed->finder->needed && !has_columns(source, feed->ncolumns, feed->columns))
-			return false;
-	}
-	return true;
-}
-
-/*
- * Adds a pass over a source, if the finder is asked of its rows.
- */
-static void
-add_pass(DgRehydratePlan *plan, DgSource *source, DgFinder *finder)
-{
-	bool		emit = source->wanted && source->finder == finder;
-	DgPass	   *pass;
-
-	if (!emit && !(is_awaited(finder) && serves(source, finder)))
-		return;
-	pass = palloc(sizeof(DgPass));
-	pass->source = source;
-	pass->finder = finder;
-	pass->emit = emit;
-	plan->passes = lappend(plan->passes, pass);
-}
-
-/*
- * Does the archive have all of a table's rows, or, if some partitions are
- * missing, at least some? Otherwise neither is set. Rows that go to the root of
- * partitions do not say which of these they come from.
- */
-static void
-archive_has(const DgRehydratePlan *plan, const DgFinder *finder, bool *all, bool *some)
-{
-	List	   *leaves = find_all_inheritors(finder->relid, NoLock, NULL);
-	ListCell   *lc;
-	ListCell   *ls;
-
-	*all = true;
-	*some = false;
-	foreach(lc, leaves)
-	{
-		Oid			leaf = lfirst_oid(lc);
-		bool		has = false;
-
-		foreach(ls, plan->sources)
-		{
-			DgSource   *source = lfirst(ls);
-
-			if (!serves(source, finder))
-				continue;
-			*some = true;
-			has |= (source->relid == leaf);
-		}
-		if (get_rel_relkind(leaf) != RELKIND_PARTITIONED_TABLE)
-			*all &= has;
-	}
-}
-
-/*
- * Parents that the archive does not have are looked for in the database.
- */
-static void
-add_live_pass(DgRehydratePlan *plan, DgFinder *finder)
-{
-	DgPass	   *pass = palloc0(sizeof(DgPass));
-	bool		all;
-	bool		some;
-
-	archive_has(plan, finder, &all, &some);
-	if (all)
-		return;
-	finder->overrides = some;
-	pass->finder = finder;
-	plan->passes = lappend(plan->passes, pass);
-}
-
-static void
-make_passes(DgRehydratePlan *plan)
-{
-	mark_needed(plan);
-	for (int length = 0; length <= longest_path(plan); length++)
-	{
-		List	   *finders = NIL;
-		ListCell   *ls;
-		ListCell   *lf;
-
-		foreach(lf, plan->finders)
-		{
-			DgFinder   *finder = lfirst(lf);
-
-			if (!finder->needed || list_length(finder->path) != length)
-				continue;
-			finders = lappend(finders, finder);
-			if (is_awaited(finder))
-				add_live_pass(plan, finder);
-		}
-		foreach(ls, plan->sources)
-		{
-			foreach(lf, finders)
-				add_pass(plan, lfirst(ls), lfirst(lf));
-		}
-	}
 }
 
 /*
@@ -614,6 +418,7 @@ dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants, List *relatio
 	ListCell   *lc;
 
 	plan->tenants = tenants;
+	plan->chosen = (relations != NIL);
 	tell_database(archive);
 	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
 	{
@@ -627,6 +432,6 @@ dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants, List *relatio
 	foreach(lc, plan->sources)
 		plan_source(plan, lfirst(lc));
 	choose_sources(archive, plan, relations);
-	make_passes(plan);
+	dg_plan_passes(plan);
 	return plan;
 }

@@ -11,6 +11,8 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
 
 /* A pass underway. */
 typedef struct Reading
@@ -172,6 +174,8 @@ filter(void *arg, const char *text, size_t len)
 	if (unlikely(InterruptPending) || (reading->archive->convert && !is_ascii(text, len)))
 		return true;
 	reading->tenant = dg_keymap_guess(reading->pass->finder->keys, text, len);
+	if (reading->tenant == DG_KEY_ABSENT && reading->pass->finder->knows_all)
+		reading->tenant = DG_KEY_UNSURE;
 	return reading->tenant >= 0 || reading->tenant == DG_KEY_UNSURE;
 }
 
@@ -199,17 +203,46 @@ key_of_row(Reading *reading, const DgArchiveRow *row, const int *key_fields, int
 	return true;
 }
 
+/*
+ * Takes note of a row whose parent is neither in the archive nor live. It may
+ * be one of the tenants'.
+ */
+static void
+note_orphan(DgPass *pass, const DgKeyText *key)
+{
+	StringInfoData names;
+	StringInfoData values;
+	MemoryContext old;
+
+	if (pass->orphans++ > 0)
+		return;
+	old = MemoryContextSwitchTo(GetMemoryChunkContext(pass));
+	initStringInfo(&names);
+	initStringInfo(&values);
+	for (int i = 0; i < pass->finder->ncolumns; i++)
+	{
+		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", pass->finder->columns[i]);
+		appendStringInfo(&values, "%s%s", i > 0 ? ", " : "", key[i].ptr);
+	}
+	pass->orphan = psprintf("(%s)=(%s)", names.data, values.data);
+	MemoryContextSwitchTo(old);
+}
+
 static int
 tenant_of_row(Reading *reading, const DgArchiveRow *row)
 {
 	DgFinder   *finder = reading->pass->finder;
 	DgKeyText	key[INDEX_MAX_KEYS];
+	int			tenant;
 
 	if (reading->tenant >= 0)
 		return reading->tenant;
 	if (!key_of_row(reading, row, reading->key_fields, finder->ncolumns, key))
-		return DG_KEY_ABSENT;
-	return dg_keymap_find(finder->keys, key);
+		return DG_KEY_NOBODYS;
+	tenant = dg_keymap_find(finder->keys, key);
+	if (tenant == DG_KEY_ABSENT && finder->knows_all)
+		note_orphan(reading->pass, key);
+	return tenant;
 }
 
 /*
@@ -230,10 +263,7 @@ feed_row(Reading *reading, const DgArchiveRow *row, int tenant)
 		if (!feed->finder->needed || lfirst(lf) == NULL ||
 			!key_of_row(reading, row, lfirst(lf), feed->ncolumns, key))
 			continue;
-		if (tenant >= 0)
-			dg_keymap_put(feed->finder->keys, key, tenant);
-		else
-			dg_keymap_forget(feed->finder->keys, key);
+		dg_keymap_put(feed->finder->keys, key, tenant >= 0 ? tenant : DG_KEY_NOBODYS);
 	}
 }
 
@@ -315,7 +345,7 @@ read_rows(Reading *reading, DgRowSink sink, void *arg)
 		CHECK_FOR_INTERRUPTS();
 		reading->number = row.number;
 		tenant = tenant_of_row(reading, &row);
-		if (tenant >= 0 || reading->pass->finder->overrides)
+		if (tenant >= 0 || (reading->pass->finder->overrides && tenant != DG_KEY_ELSEWHERE))
 			feed_row(reading, &row, tenant);
 		if (tenant >= 0 && reading->pass->emit)
 		{
@@ -396,6 +426,7 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 	{
 		DgPass	   *pass = lfirst(lc);
 
+		pass->orphans = 0;
 		if (pass->source != NULL)
 			read_parts(archive, pass, sink, arg);
 		else
@@ -410,6 +441,42 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 
 		if (finder->parent != NULL)
 			dg_keymap_clear(finder->keys);
+	}
+}
+
+/*
+ * What a person should know about a pass's orphans, palloc'd; NULL if there are
+ * none.
+ */
+char *
+dg_rehydrate_orphans(const DgPass *pass)
+{
+	if (pass->orphans == 0)
+		return NULL;
+	return psprintf(ngettext("%lld row of the archive's table %s was left out, as nothing tells whose it is: it refers to a row of \"%s\", %s, that the archive does not have and that is gone here, or has no tenant any more",
+							 "%lld rows of the archive's table %s were left out, as nothing tells whose they are: they refer to rows of \"%s\", %s for one, that the archive does not have and that are gone here, or have no tenant any more",
+							 (unsigned long) pass->orphans),
+					(long long) pass->orphans, pass->source->name,
+					get_rel_name(pass->finder->parent->relid), pass->orphan);
+}
+
+/*
+ * Says so, for all of a plan's passes.
+ */
+void
+dg_rehydrate_warn_orphans(const DgRehydratePlan *plan)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->passes)
+	{
+		char	   *orphans = dg_rehydrate_orphans(lfirst(lc));
+
+		if (orphans != NULL)
+			ereport(WARNING,
+					(errmsg("%s", orphans),
+					 errhint("Use an archive that has \"%s\" as well; if it has another name there, say so with mapping.",
+							 get_rel_name(((DgPass *) lfirst(lc))->finder->parent->relid))));
 	}
 }
 

@@ -147,8 +147,11 @@ write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
 	if (call->references != NULL)
 		dg_references_note(call->references, source, values, nulls);
 	count->found++;
+	dg_source_count_objects(source, values, nulls, &count->objects);
 	dg_source_read_values(source, values, nulls);
 	dg_rows_writer_tag(call->targets[source->index], tenant);
+	dg_rows_writer_tenant(call->targets[source->index],
+						  destination->shared ? NULL : call->plan->tenants->keys[tenant]);
 	switch (dg_rows_writer_put(call->targets[source->index], values, nulls))
 	{
 		case DG_ROW_RESTORED:
@@ -288,6 +291,52 @@ check_all_found(const DgRestore *call)
 				 errhint("Nothing was restored. Check the key, or take an archive from before the tenant was deleted.")));
 }
 
+static bool
+all_found(const DgRestore *call)
+{
+	for (int i = 0; i < call->plan->tenants->n; i++)
+	{
+		if (rows_of_tenant(call, i) == 0)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Rows that may be the tenants' are not left out, unless the caller has chosen
+ * the tables, to restore from them what there is.
+ */
+static void
+check_orphans(const DgRestore *call)
+{
+	ListCell   *lc;
+
+	if (call->plan->chosen && all_found(call))
+	{
+		dg_rehydrate_warn_orphans(call->plan);
+		return;
+	}
+	foreach(lc, call->plan->passes)
+	{
+		DgPass	   *pass = lfirst(lc);
+		const char *parent;
+
+		if (pass->orphans == 0)
+			continue;
+		parent = get_rel_name(pass->finder->parent->relid);
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_CANNOT_RESTORE),
+				 errmsg_plural("cannot tell whose %lld row of the archive's table %s is",
+							   "cannot tell whose %lld rows of the archive's table %s are",
+							   (unsigned long) pass->orphans, (long long) pass->orphans, pass->source->name),
+				 errdetail_plural("It refers to a row of \"%s\", %s, that the archive does not have and that is gone here, or has no tenant any more.",
+								  "They refer to rows of \"%s\", %s for one, that the archive does not have and that are gone here, or have no tenant any more.",
+								  (unsigned long) pass->orphans, parent, pass->orphan),
+				 errhint("Nothing was restored. Take an archive that has \"%s\" as well (if it has another name there, say so with mapping), or bring its rows back first, with undelete_tenant() or out of another archive. To restore only what is known to be the tenants', name the tables in relations.",
+						 parent)));
+	}
+}
+
 static void
 check_counts(const DgRestore *call)
 {
@@ -335,6 +384,7 @@ restore(DgRestore *call, bool expect_no_conflict)
 	open_targets(call);
 	dg_rehydrate_progress_begin(call->archive, call->plan);
 	dg_rehydrate_read(call->archive, call->plan, write_row, call);
+	check_orphans(call);
 	check_all_found(call);
 	if (call->with_referenced)
 		write_referenced_rows(call);

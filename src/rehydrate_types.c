@@ -11,24 +11,33 @@
  *
  * Where the archive does not say (dumped without definitions) or where the type
  * does not exist here any more, the live type without its modifier stands for
- * it; and if that is one whose input function drops what it has no use for, the
- * value has to be written as it was read. Domains are read as their base types: none of their checks runs for a
+ * it. A type that somebody has made (a domain, a composite, a range, an array of
+ * these) may be another now, under the name that the archive has. Either is a
+ * guess; and if values of that type, or parts of them, are of one whose input
+ * function drops what it has no use for, each value has to be written as it was
+ * read. Domains are read as their base types: none of their checks runs for a
  * name that an archive has chosen. Those of domains inside of a type do: as the
  * table's owner, where the caller is a superuser (rows_role.c).
  */
 #include "rehydrate.h"
 
+#include <float.h>
+
+#include "access/transam.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "parser/parse_type.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/typcache.h"
 
 /* How a column's text is read before it is cast. */
 typedef struct DgColumnInput
 {
 	bool		used;			/* else it stays text */
 	bool		guessed;		/* has to be written as it was read */
+	Oid			type;
 	FmgrInfo	function;
 	FmgrInfo	output;
 	Oid			typioparam;
@@ -74,14 +83,74 @@ archived_type(const char *name, int32 *typmod)
 	return named.type;
 }
 
+static bool drops_silently(Oid type);
+
+/*
+ * The same for a part of a type: its modifier may round.
+ */
+static bool
+part_drops_silently(Oid type, int32 typmod)
+{
+	Oid			base = getBaseTypeAndTypmod(type, &typmod);
+
+	return typmod >= 0 || drops_silently(base);
+}
+
+static bool
+field_drops_silently(Oid type)
+{
+	TupleDesc	desc = lookup_rowtype_tupdesc(type, -1);
+	bool		result = false;
+
+	for (int i = 0; i < desc->natts && !result; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		result = !att->attisdropped && part_drops_silently(att->atttypid, att->atttypmod);
+	}
+	ReleaseTupleDesc(desc);
+	return result;
+}
+
 /*
  * Does the type's input function drop a part of what it cannot hold?
  */
 static bool
 drops_silently(Oid type)
 {
-	return type == DATEOID || type == TIMEOID || type == TIMESTAMPOID ||
-		type == NAMEOID || type == CHAROID;
+	Oid			part = get_element_type(type);
+
+	check_stack_depth();
+	switch (type)
+	{
+		case DATEOID:
+		case TIMEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+		case NAMEOID:
+		case CHAROID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case JSONBOID:
+			return true;
+	}
+	if (!OidIsValid(part))
+		part = get_range_subtype(type);
+	if (!OidIsValid(part))
+		part = get_multirange_range(type);
+	/* as it is written in this session's time zone, there is nothing to compare */
+	if (OidIsValid(part))
+		return part != TIMESTAMPTZOID && part_drops_silently(part, -1);
+	return get_typtype(type) == TYPTYPE_COMPOSITE && field_drops_silently(type);
+}
+
+/*
+ * May the type have been another when the archive was made, under its name?
+ */
+static bool
+is_somebodys(Oid type)
+{
+	return type >= FirstNormalObjectId;
 }
 
 /*
@@ -101,7 +170,7 @@ is_time_as_text(Oid archived, Oid live)
 
 /*
  * The type to read a column's text as; InvalidOid for the live one. Sets
- * *guessed if the archive does not tell, and the live one may be wrong.
+ * *guessed if the archive does not tell, and that may drop a part of the value.
  */
 static Oid
 type_to_read(const char *archived, Oid live, int32 live_typmod, bool *guessed)
@@ -111,19 +180,24 @@ type_to_read(const char *archived, Oid live, int32 live_typmod, bool *guessed)
 	Oid			base = getBaseTypeAndTypmod(live, &base_typmod);
 	Oid			type;
 
-	/* a domain may have been another when the archive was made */
-	if ((base == live || base_typmod < 0) && archived != NULL &&
+	if (archived != NULL && !is_somebodys(live) &&
 		strcmp(archived, format_type_extended(live, live_typmod, FORMAT_TYPE_TYPEMOD_GIVEN)) == 0)
 		return InvalidOid;
 	type = archived_type(archived, &typmod);
-	if (type == live && (base == live ? typmod == live_typmod : base_typmod < 0))
-		return InvalidOid;
 	if (OidIsValid(type) && is_time_as_text(type, base))
 		return base_typmod >= 0 ? TEXTOID : InvalidOid;
-	if (OidIsValid(type))
-		return getBaseType(type);
-	*guessed = drops_silently(base);
-	return *guessed || base_typmod >= 0 ? base : InvalidOid;
+	if (!OidIsValid(type))
+		*guessed = drops_silently(base);
+	else
+		*guessed = is_somebodys(type) && drops_silently(getBaseType(type));
+	if (*guessed)
+		return OidIsValid(type) ? getBaseType(type) : base;
+	if (!OidIsValid(type))
+		return base_typmod >= 0 ? base : InvalidOid;
+	/* a domain may have had another modifier when the archive was made */
+	if (type == live && (base == live ? typmod == live_typmod : base_typmod < 0))
+		return InvalidOid;
+	return getBaseType(type);
 }
 
 static void
@@ -144,6 +218,7 @@ set_column(DgSourceTypes *types, DgSource *source, int column, const char *archi
 	type = type_to_read(archived, live, typmod, &input->guessed);
 	if (!OidIsValid(type))
 		return;
+	input->type = type;
 	getTypeInputInfo(type, &function, &input->typioparam);
 	fmgr_info(function, &input->function);
 	getTypeOutputInfo(type, &function, &varlena);
@@ -197,21 +272,55 @@ significant_length(const char *text)
 }
 
 /*
+ * Does the text of a time say in which time zone it is?
+ */
+static bool
+has_time_zone(const char *text)
+{
+	const char *time = strchr(text, ' ');
+
+	return strspn(text, "0123456789") == 0 ||	/* infinity */
+		(time != NULL && strpbrk(time, "+-") != NULL);
+}
+
+/*
+ * Is the text what a value is written as? Servers before 12 wrote floating-point
+ * numbers with as many digits as they may need.
+ */
+static bool
+is_written_as(const DgColumnInput *input, Datum value, const char *written, const char *text)
+{
+	size_t		len = significant_length(text);
+
+	if (significant_length(written) == len && memcmp(written, text, len) == 0)
+		return true;
+	if (input->type == FLOAT4OID)
+		return strcmp(psprintf("%.*g", FLT_DIG + 3, DatumGetFloat4(value)), text) == 0;
+	if (input->type == FLOAT8OID)
+		return strcmp(psprintf("%.*g", DBL_DIG + 3, DatumGetFloat8(value)), text) == 0;
+	return input->type == TIMESTAMPTZOID && has_time_zone(text);
+}
+
+/*
  * A value of a type that was guessed: was it of that type?
  */
 static void
 check_guess(const DgSource *source, int column, const char *text, Datum value)
 {
-	char	   *written = OutputFunctionCall(&source->types->inputs[column].output, value);
-	size_t		len = significant_length(text);
+	DgColumnInput *input = &source->types->inputs[column];
+	char	   *written = OutputFunctionCall(&input->output, value);
 
-	if (significant_length(written) == len && memcmp(written, text, len) == 0)
+	if (is_written_as(input, value, written, text))
 		return;
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_CANNOT_RESTORE),
 			 errmsg("a value of column \"%s\" would change: \"%s\" would become \"%s\"",
 					source->columns[column].name, text, written),
+			 is_somebodys(input->type) ?
+			 errdetail("The archive does not tell what type %s was when it was made.", format_type_be(input->type)) :
 			 errdetail("The archive does not tell of which type the column was."),
+			 is_somebodys(input->type) ?
+			 errhint("Nothing was restored. Give the type the definition that it had. If only a time zone differs, set timezone to that of the archive.") :
 			 errhint("Nothing was restored. Give the column the type that it had, or use an archive with the table's definition.")));
 }
 

@@ -53,6 +53,7 @@ typedef struct DgRowsMap DgRowsMap;
 extern DgRowsMap *dg_rows_map_make(Relation rel, const DgSourceColumn *columns, int ncolumns);
 extern void dg_rows_map_apply(DgRowsMap *map, ExprContext *econtext,
 							  Datum *values, bool *nulls, TupleTableSlot *slot);
+extern void dg_rows_map_check_required(DgRowsMap *map, Relation rel, TupleTableSlot *slot);
 extern void dg_rows_map_check_generated(DgRowsMap *map, Relation rel, TupleTableSlot *slot);
 extern void dg_rows_map_context(void *arg);
 
@@ -74,7 +75,7 @@ extern QueryDesc *dg_rows_open_insert(Relation rel);
 extern TriggerDesc *dg_rows_triggers(TriggerDesc *all, List *handled, bool fire);
 
 /* rows_conflict.c */
-extern List *dg_rows_arbiters(ResultRelInfo *rri);
+extern List *dg_rows_arbiters(ResultRelInfo *rri, bool deferrable);
 extern DgRowOutcome dg_rows_check_conflict(ResultRelInfo *rri, EState *estate, List *arbiters,
 										   TupleTableSlot *slot, TupleTableSlot *existing,
 										   char **conflict);
@@ -90,7 +91,9 @@ extern void dg_rows_pending_reset(DgRowsPending *pending);
 
 /* rows_update.c */
 extern void dg_rows_require_update(Relation rel);
-extern bool dg_rows_same_keys(Relation rel, TupleTableSlot *a, TupleTableSlot *b);
+extern bool dg_rows_same_row(Relation rel, TupleTableSlot *a, TupleTableSlot *b);
+extern bool dg_rows_key_is_taken(ResultRelInfo *rri, EState *estate, List *arbiters, ItemPointer tid,
+								 TupleTableSlot *slot, char **conflict);
 extern void dg_rows_update(ResultRelInfo *rri, EState *estate, ItemPointer tid, TupleTableSlot *slot);
 
 /* rows_keyset.c */
@@ -135,8 +138,8 @@ extern void dg_rows_verify_check(DgRowsVerify *verify, const char *relation);
 typedef struct DgRowsWriter DgRowsWriter;
 typedef struct DgRowsTarget DgRowsTarget;
 
-/* saves a live row of a table that is about to be replaced */
-typedef void (*DgRowsDisplace) (Relation rel, TupleTableSlot *slot);
+/* saves a live row that is about to be replaced by one of a tenant (NULL: of none); false: it may not be */
+typedef bool (*DgRowsDisplace) (Relation rel, TupleTableSlot *slot, const char *tenant);
 
 /* looks at a row, in the table's shape, before it is written; true: leave it out */
 typedef bool (*DgRowsRefuse) (void *arg, TupleTableSlot *slot);
@@ -150,6 +153,7 @@ extern void dg_rows_writer_fire_triggers(DgRowsWriter *writer);
 extern void dg_rows_writer_refuse(DgRowsTarget *target, DgRowsRefuse refuse, void *arg);
 extern void dg_rows_writer_verify(DgRowsTarget *target);
 extern void dg_rows_writer_tag(DgRowsTarget *target, int tag);
+extern void dg_rows_writer_tenant(DgRowsTarget *target, const char *tenant);
 extern DgRowOutcome dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls);
 extern bool dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 								  const AttrNumber *attnums, const Datum *values,

@@ -58,6 +58,9 @@ struct DgRowsMap
 	int		   *lost;
 	const char **lost_names;
 
+	int			nrequired;		/* columns that must not be null, and that the source lacks */
+	const char **required;
+
 	int			ngenerated;		/* 0 as well once there was a warning */
 	GeneratedColumn *generated;
 
@@ -172,6 +175,7 @@ dg_rows_map_make(Relation rel, const DgSourceColumn *columns, int ncolumns)
 	map->natts = desc->natts;
 	map->columns = palloc0(sizeof(ColumnMap) * desc->natts);
 	map->generated = palloc(sizeof(GeneratedColumn) * (desc->natts + 1));
+	map->required = palloc(sizeof(char *) * (desc->natts + 1));
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
@@ -188,6 +192,8 @@ dg_rows_map_make(Relation rel, const DgSourceColumn *columns, int ncolumns)
 			map_source(&map->columns[i], att, &columns[map->columns[i].source]);
 		else
 			map_missing(&map->columns[i], rel, att);
+		if (map->columns[i].rule == COLUMN_NULL && att->attnotnull)
+			map->required[map->nrequired++] = pstrdup(NameStr(att->attname));
 	}
 
 	map_names(map, rel, columns, ncolumns);
@@ -258,7 +264,7 @@ dg_rows_map_apply(DgRowsMap *map, ExprContext *econtext,
 					 errmsg("cannot restore rows of \"%s\": column \"%s\" does not exist any more",
 							map->relation, map->lost_names[i]),
 					 errdetail("The saved rows have values in it, which would be lost."),
-					 errhint("Add the column again, restore, and move its values to where they belong now.")));
+					 errhint("Add the column again, restore, and move its values to where they belong now. For rehydrate(), mapping can also name the column that it is now, or leave it out.")));
 	}
 
 	ExecClearTuple(slot);
@@ -276,6 +282,26 @@ dg_rows_map_apply(DgRowsMap *map, ExprContext *econtext,
 	map->column = -1;
 	ExecStoreVirtualTuple(slot);
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Refuses a row without a value in a column that came after it was saved, and
+ * that must have one. The slot is of the table or a partition of it.
+ */
+void
+dg_rows_map_check_required(DgRowsMap *map, Relation rel, TupleTableSlot *slot)
+{
+	for (int i = 0; i < map->nrequired; i++)
+	{
+		if (!slot_attisnull(slot, get_attnum(RelationGetRelid(rel), map->required[i])))
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("cannot restore rows of \"%s\": column \"%s\" must not be null",
+						map->relation, map->required[i]),
+				 errdetail("The saved rows do not have that column, and it has no default."),
+				 errhint("Give it one with ALTER TABLE ... ALTER COLUMN ... SET DEFAULT, restore, and drop the default.")));
+	}
 }
 
 /*

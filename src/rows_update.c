@@ -7,12 +7,14 @@
 
 #include "access/sysattr.h"
 #include "access/tableam.h"
+#include "catalog/pg_constraint.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/datum.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
+#include "utils/syscache.h"
 
 /*
  * Refuses to change live rows of a table for a caller without UPDATE on it, or
@@ -36,15 +38,57 @@ dg_rows_require_update(Relation rel)
 }
 
 /*
- * Do two rows of a table agree in every column that a foreign key of another
- * table may refer to?
+ * The columns of a table that foreign keys refer to, by its triggers.
+ */
+static Bitmapset *
+referenced_columns(Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+	Bitmapset  *columns = NULL;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		const Trigger *trigger = &triggers->triggers[i];
+		AttrNumber	conkey[INDEX_MAX_KEYS];
+		AttrNumber	confkey[INDEX_MAX_KEYS];
+		Oid			pf_eq[INDEX_MAX_KEYS];
+		Oid			pp_eq[INDEX_MAX_KEYS];
+		Oid			ff_eq[INDEX_MAX_KEYS];
+		AttrNumber	set_null[INDEX_MAX_KEYS];
+		int			nset_null;
+		int			nkeys;
+		HeapTuple	tuple;
+
+		if (RI_FKey_trigger_type(trigger->tgfoid) != RI_TRIGGER_PK)
+			continue;
+		tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(trigger->tgconstraint));
+		if (!HeapTupleIsValid(tuple))
+			elog(ERROR, "cache lookup failed for constraint %u", trigger->tgconstraint);
+		DeconstructFkConstraintRow(tuple, &nkeys, conkey, confkey, pf_eq, pp_eq, ff_eq, &nset_null, set_null);
+		ReleaseSysCache(tuple);
+		for (int k = 0; k < nkeys; k++)
+			columns = bms_add_member(columns, confkey[k] - FirstLowInvalidHeapAttributeNumber);
+	}
+	return columns;
+}
+
+/*
+ * Are two rows versions of the same one, for the table's primary key and for
+ * all that refers to it? Without a primary key, they must have all unique keys
+ * in common.
  */
 bool
-dg_rows_same_keys(Relation rel, TupleTableSlot *a, TupleTableSlot *b)
+dg_rows_same_row(Relation rel, TupleTableSlot *a, TupleTableSlot *b)
 {
-	Bitmapset  *columns = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_KEY);
+	Bitmapset  *columns = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
+	Oid			constraint;
 	int			i = -1;
 
+	/* the relcache does not count one that is deferrable */
+	if (columns == NULL)
+		columns = get_primary_key_attnos(RelationGetRelid(rel), true, &constraint);
+	columns = columns == NULL ? RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_KEY) :
+		bms_add_members(columns, referenced_columns(rel));
 	slot_getallattrs(a);
 	slot_getallattrs(b);
 	while ((i = bms_next_member(columns, i)) >= 0)
@@ -60,6 +104,30 @@ dg_rows_same_keys(Relation rel, TupleTableSlot *a, TupleTableSlot *b)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Does a live row other than the one at tid have one of a row's keys? Then
+ * *conflict describes it, palloc'd.
+ */
+bool
+dg_rows_key_is_taken(ResultRelInfo *rri, EState *estate, List *arbiters, ItemPointer tid,
+					 TupleTableSlot *slot, char **conflict)
+{
+	TupleTableSlot *other = table_slot_create(rri->ri_RelationDesc, NULL);
+	bool		taken = false;
+	ListCell   *lc;
+
+	foreach(lc, arbiters)
+	{
+		taken = dg_rows_check_conflict(rri, estate, list_make1_oid(lfirst_oid(lc)), slot, other,
+									   conflict) != DG_ROW_RESTORED &&
+			!ItemPointerEquals(&other->tts_tid, tid);
+		if (taken)
+			break;
+	}
+	ExecDropSingleTupleTableSlot(other);
+	return taken;
 }
 
 /*

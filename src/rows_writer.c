@@ -66,6 +66,7 @@ struct DgRowsTarget
 	void	   *refuse_arg;
 	DgRowsVerify *verify;		/* NULL: rows are not read back */
 	int			tag;			/* of the next row */
+	const char *tenant;			/* whose the next row is; NULL: nobody's */
 };
 
 struct DgRowsWriter
@@ -198,6 +199,16 @@ dg_rows_writer_tag(DgRowsTarget *target, int tag)
 	target->tag = tag;
 }
 
+/*
+ * Rows put next are of this tenant; NULL: of none. They replace no row that the
+ * writer's displace() keeps from them. The text must last as long as they come.
+ */
+void
+dg_rows_writer_tenant(DgRowsTarget *target, const char *tenant)
+{
+	target->tenant = tenant;
+}
+
 /* ----------------------------------------------------------------------
  * Leaves
  * ----------------------------------------------------------------------
@@ -223,7 +234,8 @@ leaf_of(DgRowsTarget *target, ResultRelInfo *rri)
 	leaf->rri = rri;
 	if (rri->ri_RelationDesc->rd_rel->relhasindex && rri->ri_IndexRelationDescs == NULL)
 		ExecOpenIndices(rri, false);
-	leaf->arbiters = target->writer->expect_no_conflict ? NIL : dg_rows_arbiters(rri);
+	leaf->arbiters = target->writer->expect_no_conflict ? NIL :
+		dg_rows_arbiters(rri, target->writer->on_conflict != DG_ON_CONFLICT_ERROR);
 	leaf->pending = dg_rows_pending_make(leaf->arbiters);
 	leaf->existing = table_slot_create(rri->ri_RelationDesc, NULL);
 	rri->ri_TrigDesc = dg_rows_triggers(rri->ri_TrigDesc, target->handled, target->writer->fire_triggers);
@@ -345,21 +357,29 @@ note_written(DgRowsTarget *target, ResultRelInfo *rri, TupleTableSlot *stored)
 }
 
 /*
- * Replaces the live row that conflicts by the saved one, if that leaves every
- * key that others may refer to as it is. False if it does not. The caller needs
- * UPDATE on the table.
+ * Replaces the live row that conflicts by the saved one, if that leaves its
+ * primary key and every key that others refer to as it is, and no other live
+ * row has one of the keys. False if not; *conflict says which row is in the
+ * way. The caller needs UPDATE on the table.
  */
 static bool
-replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored)
+replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored, char **conflict)
 {
 	Relation	rel = leaf->rri->ri_RelationDesc;
+	bool		displaced;
 
-	if (target->writer->displace == NULL || !dg_rows_same_keys(rel, leaf->existing, stored))
+	if (target->writer->displace == NULL || !dg_rows_same_row(rel, leaf->existing, stored) ||
+		dg_rows_key_is_taken(leaf->rri, target->estate, leaf->arbiters, &leaf->existing->tts_tid, stored, conflict))
 		return false;
 	dg_rows_as_caller(&target->role);
 	dg_rows_require_update(target->rel);
-	target->writer->displace(rel, leaf->existing);
+	displaced = target->writer->displace(rel, leaf->existing, target->tenant);
 	dg_rows_as_owner(&target->role);
+	if (!displaced)
+	{
+		*conflict = psprintf("%s, of another tenant", *conflict);
+		return false;
+	}
 	if (target->verify != NULL)
 		dg_rows_verify_written(target->verify, stored, target->tag);
 	dg_rows_update(leaf->rri, target->estate, &leaf->existing->tts_tid, stored);
@@ -424,6 +444,7 @@ prepare_row(DgRowsTarget *target, Datum *values, bool *nulls, DgRowOutcome *outc
 	*outcome = DG_ROW_SUPPRESSED;
 	if (!fire_before_triggers(target, rri, stored))
 		return NULL;
+	dg_rows_map_check_required(target->map, rri->ri_RelationDesc, stored);
 	check_row(target, rri, stored);
 	dg_rows_map_check_generated(target->map, rri->ri_RelationDesc, stored);
 	return leaf;
@@ -453,7 +474,7 @@ store_row(DgRowsTarget *target, Leaf *leaf)
 		return outcome;
 	}
 	if (outcome == DG_ROW_CONFLICT)
-		outcome = replace_row(target, leaf, stored) ? DG_ROW_RESTORED :
+		outcome = replace_row(target, leaf, stored, &conflict) ? DG_ROW_RESTORED :
 			note_conflict(target, leaf->rri, conflict);
 	ExecClearTuple(stored);
 	return outcome;
@@ -618,7 +639,7 @@ refuse_conflicts(DgRowsWriter *writer)
 			 errdetail("%s%s", writer->conflicts.data,
 					   writer->nconflicts > NAMED_CONFLICTS ? " There are more." : ""),
 			 writer->displace != NULL ?
-			 errhint("Nothing was restored. A row is replaced only where all of its unique keys stay the same; with on_conflict => 'skip' the live rows stay and the others come back.") :
+			 errhint("Nothing was restored. A row takes the place of the live row with its primary key only, if that is of the same tenant or of none, and if foreign keys do not refer to a key that would change. DELETE the live rows that are in the way, which go to the bin, or give them other keys, and call again; with on_conflict => 'skip' the live rows stay and the others come back.") :
 			 errhint("Nothing was restored. With on_conflict => 'skip' the live rows stay and the others come back; with 'replace' the live rows go to the bin first.")));
 }
 
@@ -682,12 +703,12 @@ dg_rows_writer_hint(DgRowsWriter *writer, const char *hint)
 }
 
 /*
- * Deferrable keys cannot be asked about beforehand: they fail here.
+ * Deferrable keys that were not asked about beforehand fail here.
  */
 static void
 end_context(void *arg)
 {
-	errcontext("end of the call, where triggers fire and deferrable keys are checked; on_conflict does not apply to these");
+	errcontext("end of the call, where triggers fire and deferrable keys are checked");
 }
 
 static void

@@ -159,6 +159,7 @@ read_archive(const unsigned char *data, size_t size, bool force_zlib)
 
 	memset(&opts, 0, sizeof(opts));
 	opts.force_zlib = force_zlib;
+	opts.database = "a";
 	digest = 0;
 	archive = dg_archive_open_memory(data, size, &opts, &err);
 	if (archive == NULL)

@@ -66,15 +66,18 @@ sub restores
 run_in_dir('pg_dump -Fc -n public -f good.dump tracker; pg_dump -Fp -n public -f good.sql tracker; pg_dump -Fd -n public -f good.dir tracker; pg_dump -Ft -n public -f good.tar tracker');
 run_in_dir('pg_dump -Fc -s -f schema.dump tracker; pg_dump -Fp -s -f schema.sql tracker; pg_dump -Fc -f stranger.dump stranger; pg_dump -Fc -t label -f label.dump tracker; '
 	  . 'pg_dumpall --exclude-database=elsewhere --exclude-database=stranger -f one.sql');
+run_in_dir('pg_dump -Fc -n public -f elsewhere.dump elsewhere');
+$node->safe_psql('elsewhere', "UPDATE comment SET body = 'of another database'");
+run_in_dir('pg_dumpall -f all.sql');
 $node->safe_psql('tracker', 'SELECT lose(2)');
 
 # --- not an archive, or packed --------------------------------------------------
 
 run_in_dir('gzip -k good.dump; gzip -k good.tar; gzip -k good.sql; tar cf dir.tar good.dir; tar czf dir.tgz good.dir; (cd good.dir && tar cf ../members.tar *)');
 restores($_) foreach ('good.dump.gz', 'good.sql.gz', 'good.tar.gz', 'members.tar');
-refused('dir.tar', qr/tar is of the directory that an archive is, which has to be unpacked/);
+refused('dir.tar', qr/the archive is the directory in this tar, which has to be unpacked/);
 refused('dir.tgz', qr/has to be unpacked/);
-refused('good.dir/toc.dat', qr/table of contents only, of the directory that it lies in/);
+refused('good.dir/toc.dat', qr/table of contents only; the archive is the directory that it lies in/);
 run_in_dir('cp -r good.dir notoc; rm notoc/toc.dat; mkdir nothing; cp -r good.dir lost; rm lost/*.dat.gz');
 refused('notoc', qr/directory has no toc\.dat/);
 refused('nothing', qr/directory has no toc\.dat/);
@@ -113,7 +116,6 @@ refused('schema.sql', qr/archive ".*" has no rows.*schema-only/s);
 refused('stranger.dump', qr/archive ".*" has no table that holds tenants' rows.*of database "stranger"/s);
 refused('label.dump', qr/has no table that holds tenants' rows/);
 refused('good.dump', qr/1 tenant is not in archive.*no row of "77"/s, 77);
-run_in_dir('pg_dump -Fc -n public -f elsewhere.dump elsewhere');
 ($ret, $out, $err) = $node->psql('tracker', "SELECT deletion_guard.rehydrate('2', '$dir/elsewhere.dump')");
 is($ret, 0, 'a copy of the database does');
 like($err, qr/NOTICE:  archive ".*" is of database "elsewhere"/, 'and is named');
@@ -122,9 +124,9 @@ $node->safe_psql('tracker', 'SELECT lose(2)');
 
 # Everything of a server: rows of another database's tables of the same names
 # must not slip in.
-$node->safe_psql('elsewhere', "UPDATE comment SET body = 'of another database'");
-run_in_dir('pg_dumpall -f all.sql');
-refused('all.sql', qr/dump contains more than one database/);
+restores('all.sql');
+run_in_dir('pg_dumpall --exclude-database=tracker -f others.sql');
+refused('others.sql', qr/dump contains more than one database, but not "tracker"/);
 restores('one.sql');
 
 # --- with whatever options ------------------------------------------------------

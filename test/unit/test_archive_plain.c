@@ -160,6 +160,54 @@ UNIT_TEST(what_is_refused)
 	CHECK_INT_EQ(status_of("SET a = $x$ ; $y$;"), DG_ARCHIVE_TRUNCATED);
 }
 
+/*
+ * Of a script of pg_dumpall, what is read as "table(columns) database encoding;".
+ */
+static const char *
+read_database(const char *sql, const char *database)
+{
+	static char text[500];
+	DgArchiveOptions opts;
+	DgArchiveError err;
+	DgArchive  *a;
+	int			i;
+
+	memset(&opts, 0, sizeof(opts));
+	opts.database = database;
+	a = dg_archive_open_memory(sql, strlen(sql), &opts, &err);
+	if (a == NULL)
+		return strcpy(text, err.message);
+	snprintf(text, sizeof(text), "%s %s %d", dg_archive_info(a)->database, dg_archive_info(a)->encoding,
+			 dg_archive_sequence_count(a));
+	for (i = 0; i < dg_archive_table_count(a); i++)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), " %s/%s",
+				 dg_archive_table(a, i)->name, dg_archive_table(a, i)->column_count > 0 ? dg_archive_table(a, i)->columns[0] : "");
+	dg_archive_close(&a);
+	return text;
+}
+
+UNIT_TEST(several_databases)
+{
+	static const char two[] =
+	"CREATE ROLE me;\n\\connect template1\nSET client_encoding = 'UTF8';\n"
+	"\\connect \"One\"\nSET client_encoding = 'LATIN1';\nCREATE TABLE public.a (\n    x integer\n);\n"
+	"COPY public.a FROM stdin;\n1\n\\.\nSELECT pg_catalog.setval('public.s', 5, true);\n"
+	"-- Data for Name: e; Type: TABLE DATA; Schema: public; Owner: me\n\n"
+	"\\connect -reuse-previous=on \"dbname='t\\\\'w o'\"\nSET client_encoding = 'UTF8';\n"
+	"CREATE TABLE public.a (\n    y integer\n);\n"
+	"COPY public.a FROM stdin;\n2\n\\.\nINSERT INTO public.b (z) VALUES (1);\n"
+	"\\connect three\nSET client_encoding = 'SJIS';\nCOPY public.c (q) FROM stdin;\n\\.\n"
+	"SELECT pg_catalog.setval('public.s', 5, true);\n";
+	static const char one[] = "\\connect other\nCOPY public.c (q) FROM stdin;\n\\.\n";
+
+	CHECK_STR_EQ(read_database(two, "t'w o"), "t'w o UTF8 0 a/y b/z");
+	CHECK_STR_EQ(read_database(two, "three"), "three SJIS 1 c/q");
+	CHECK(strncmp(read_database(two, "One"), "One LATIN1 1 a/x e/", 18) == 0);
+	CHECK(strstr(read_database(two, "one"), "more than one database, but not \"one\"") != NULL);
+	CHECK(strstr(read_database(two, NULL), "more than one database") != NULL);
+	CHECK_STR_EQ(read_database(one, "mine"), "other  0 c/q");
+}
+
 /* Everything at every distance from the end of the window. */
 UNIT_TEST(windows)
 {

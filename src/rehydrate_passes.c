@@ -1,0 +1,184 @@
+/*
+ * rehydrate_passes.c
+ *		In which order the tables of an archive are read.
+ *
+ * Reading begins at the tables that have the tenant's key and goes on with
+ * those whose path to it is one foreign key longer each time; so when a table
+ * is read, the keys of its parents are known. Within such a round tables are
+ * read in the archive's order, which is the order of the file. Parents that the
+ * archive lacks are read from the database, before the round that they are of.
+ *
+ * A table is read for its rows, if these are wanted, and for its keys, if a
+ * finder awaits them; more than once if it serves several finders.
+ */
+#include "rehydrate.h"
+
+#include "catalog/pg_inherits.h"
+#include "utils/lsyscache.h"
+
+static int
+longest_path(const DgRehydratePlan *plan)
+{
+	int			longest = 0;
+	ListCell   *lc;
+
+	foreach(lc, plan->finders)
+		longest = Max(longest, list_length(((DgFinder *) lfirst(lc))->path));
+	return longest;
+}
+
+/*
+ * The finders of the wanted sources are needed, and those of their parents.
+ */
+static void
+mark_needed(DgRehydratePlan *plan)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->sources)
+	{
+		DgSource   *source = lfirst(lc);
+
+		if (!source->wanted)
+			continue;
+		for (DgFinder *finder = source->finder; finder != NULL; finder = finder->parent)
+			finder->needed = true;
+	}
+}
+
+static bool
+is_awaited(const DgFinder *finder)
+{
+	ListCell   *lc;
+
+	foreach(lc, finder->feeds)
+	{
+		if (((DgFeed *) lfirst(lc))->finder->needed)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Does the source have what a finder looks at, and what is awaited of it?
+ */
+static bool
+serves(const DgSource *source, const DgFinder *finder)
+{
+	ListCell   *lc;
+
+	if (!list_member_oid(source->covers, finder->relid) ||
+		!dg_source_has_columns(source, finder->ncolumns, finder->columns))
+		return false;
+	foreach(lc, finder->feeds)
+	{
+		DgFeed	   *feed = lfirst(lc);
+
+		if (feed->finder->needed && !dg_source_has_columns(source, feed->ncolumns, feed->columns))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Adds a pass over a source, if the finder is asked of its rows.
+ */
+static void
+add_pass(DgRehydratePlan *plan, DgSource *source, DgFinder *finder)
+{
+	bool		emit = source->wanted && source->finder == finder;
+	DgPass	   *pass;
+
+	if (!emit && !(is_awaited(finder) && serves(source, finder)))
+		return;
+	pass = palloc0(sizeof(DgPass));
+	pass->source = source;
+	pass->finder = finder;
+	pass->emit = emit;
+	plan->passes = lappend(plan->passes, pass);
+}
+
+/*
+ * Does the archive have all of a table's rows, or, if some partitions are
+ * missing, at least some? Otherwise neither is set. Rows that go to the root of
+ * partitions do not say which of these they come from.
+ */
+static void
+archive_has(const DgRehydratePlan *plan, const DgFinder *finder, bool *all, bool *some)
+{
+	List	   *leaves = find_all_inheritors(finder->relid, NoLock, NULL);
+	ListCell   *lc;
+	ListCell   *ls;
+
+	*all = true;
+	*some = false;
+	foreach(lc, leaves)
+	{
+		Oid			leaf = lfirst_oid(lc);
+		bool		has = false;
+
+		foreach(ls, plan->sources)
+		{
+			DgSource   *source = lfirst(ls);
+
+			if (!serves(source, finder))
+				continue;
+			*some = true;
+			has |= (source->relid == leaf);
+		}
+		if (get_rel_relkind(leaf) != RELKIND_PARTITIONED_TABLE)
+			*all &= has;
+	}
+}
+
+/*
+ * Parents that the archive does not have are looked for in the database.
+ */
+static void
+add_live_pass(DgRehydratePlan *plan, DgFinder *finder)
+{
+	DgPass	   *pass = palloc0(sizeof(DgPass));
+	bool		all;
+	bool		some;
+	ListCell   *lc;
+
+	archive_has(plan, finder, &all, &some);
+	if (all)
+		return;
+	finder->overrides = some;
+	foreach(lc, finder->feeds)
+		((DgFeed *) lfirst(lc))->finder->knows_all = true;
+	pass->finder = finder;
+	plan->passes = lappend(plan->passes, pass);
+}
+
+/*
+ * Makes the passes of a plan, whose sources and finders are known.
+ */
+void
+dg_plan_passes(DgRehydratePlan *plan)
+{
+	mark_needed(plan);
+	for (int length = 0; length <= longest_path(plan); length++)
+	{
+		List	   *finders = NIL;
+		ListCell   *ls;
+		ListCell   *lf;
+
+		foreach(lf, plan->finders)
+		{
+			DgFinder   *finder = lfirst(lf);
+
+			if (!finder->needed || list_length(finder->path) != length)
+				continue;
+			finders = lappend(finders, finder);
+			if (is_awaited(finder))
+				add_live_pass(plan, finder);
+		}
+		foreach(ls, plan->sources)
+		{
+			foreach(lf, finders)
+				add_pass(plan, lfirst(ls), lfirst(lf));
+		}
+	}
+}
