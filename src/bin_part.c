@@ -122,17 +122,11 @@ column_text(TupleTableSlot *slot, AttrNumber attnum)
 {
 	bool		isnull;
 	Datum		value;
-	Oid			output;
-	bool		varlena;
 
 	if (attnum == InvalidAttrNumber)
 		return NULL;
 	value = slot_getattr(slot, attnum, &isnull);
-	if (isnull)
-		return NULL;
-	getTypeOutputInfo(TupleDescAttr(slot->tts_tupleDescriptor, attnum - 1)->atttypid,
-					  &output, &varlena);
-	return OidOutputFunctionCall(output, value);
+	return isnull ? NULL : dg_value_text(TupleDescAttr(slot->tts_tupleDescriptor, attnum - 1)->atttypid, value);
 }
 
 static void

@@ -377,19 +377,11 @@ bins_with_column(Oid relid, const char *column)
 {
 	Oid			types[] = {OIDOID, NAMEOID};
 	Datum		values[] = {ObjectIdGetDatum(relid), DirectFunctionCall1(namein, CStringGetDatum(column))};
-	List	   *bins = NIL;
 
 	dg_spi_execute("SELECT b.bin_table FROM deletion_guard.bin b JOIN pg_attribute a ON a.attrelid = b.bin_table"
 				   " WHERE b.relation = $1 AND a.attname = $2 AND a.attnum > " CppAsString2(DG_BIN_COLUMNS)
 				   " AND NOT a.attisdropped", 2, types, values, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		bool		isnull;
-
-		bins = lappend_oid(bins, DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
-																SPI_tuptable->tupdesc, 1, &isnull)));
-	}
-	return bins;
+	return dg_row_oids(1);
 }
 
 static void

@@ -82,6 +82,7 @@ extern char *dg_relation_name(Oid relid);
 /* canonical.c */
 extern int	dg_canonical_output_begin(void);
 extern bool dg_canonical_always(Oid type);
+extern char *dg_value_text(Oid type, Datum value);
 
 /* fkey.c */
 extern List *dg_foreign_keys(Relation rel);
@@ -115,6 +116,7 @@ extern char *dg_row_text(uint64 row, int column);
 extern Datum dg_row_datum(uint64 row, int column, bool *isnull);
 extern int64 dg_row_int64(uint64 row, int column, bool *isnull);
 extern TimestampTz dg_row_time(uint64 row, int column, bool *isnull);
+extern List *dg_row_oids(int column);
 extern Datum dg_row_result(MemoryContext context, Datum value, Oid type);
 
 /* textset.c */

@@ -9,6 +9,7 @@
 #include "deletion_guard.h"
 
 #include "executor/executor.h"
+#include "lib/stringinfo.h"
 #include "nodes/execnodes.h"
 #include "utils/relcache.h"
 #include "utils/tuplestore.h"
@@ -80,6 +81,16 @@ extern DgRowOutcome dg_rows_check_conflict(ResultRelInfo *rri, EState *estate, L
 										   TupleTableSlot *slot, TupleTableSlot *existing,
 										   char **conflict);
 extern DgOnConflict dg_rows_on_conflict(const char *name);
+
+/* Conflicts that fail a call. */
+typedef struct DgRowsConflicts
+{
+	int64		count;
+	StringInfoData described;	/* the first of them */
+} DgRowsConflicts;
+
+extern void dg_rows_conflicts_add(DgRowsConflicts *conflicts, Relation rel, const char *conflict);
+extern void dg_rows_conflicts_refuse(const DgRowsConflicts *conflicts, bool replacing);
 
 /* rows_pending.c */
 typedef struct DgRowsPending DgRowsPending;

@@ -18,6 +18,9 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+/* conflicts that an error describes */
+#define NAMED_CONFLICTS	3
+
 /*
  * The value of on_conflict as a caller gives it.
  */
@@ -161,4 +164,37 @@ dg_rows_check_conflict(ResultRelInfo *rri, EState *estate, List *arbiters,
 		return DG_ROW_CONFLICT;
 	}
 	return DG_ROW_RESTORED;
+}
+
+/*
+ * Takes note of a conflict that the call will fail with; "conflict" describes
+ * the key.
+ */
+void
+dg_rows_conflicts_add(DgRowsConflicts *conflicts, Relation rel, const char *conflict)
+{
+	if (conflicts->count++ < NAMED_CONFLICTS)
+		appendStringInfo(&conflicts->described, "%sTable \"%s\" has another row with %s.",
+						 conflicts->described.len > 0 ? " " : "", RelationGetRelationName(rel), conflict);
+}
+
+/*
+ * Fails if there were conflicts. "replacing" says whether live rows were to be
+ * replaced.
+ */
+void
+dg_rows_conflicts_refuse(const DgRowsConflicts *conflicts, bool replacing)
+{
+	if (conflicts->count == 0)
+		return;
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_ROW_CONFLICT),
+			 errmsg_plural("%lld row cannot be restored: a different live row has its key",
+						   "%lld rows cannot be restored: different live rows have their keys",
+						   (unsigned long) conflicts->count, (long long) conflicts->count),
+			 errdetail("%s%s", conflicts->described.data,
+					   conflicts->count > NAMED_CONFLICTS ? " There are more." : ""),
+			 replacing ?
+			 errhint("Nothing was restored. A row takes the place of the live row with its primary key only, and if foreign keys do not refer to a key that would change. DELETE the live rows that are in the way, which go to the bin, or give them other keys, and call again; with on_conflict => 'skip' the live rows stay and the others come back.") :
+			 errhint("Nothing was restored. With on_conflict => 'skip' the live rows stay and the others come back; with 'replace' the live rows go to the bin first.")));
 }

@@ -219,16 +219,6 @@ dg_rows_conversion_make(Form_pg_attribute att, const DgSourceColumn *source)
  * ----------------------------------------------------------------------
  */
 
-static char *
-text_of(Oid type, Datum value)
-{
-	Oid			output;
-	bool		varlena;
-
-	getTypeOutputInfo(type, &output, &varlena);
-	return OidOutputFunctionCall(output, value);
-}
-
 /*
  * How many fields all the objects in a JSON text have.
  */
@@ -269,9 +259,9 @@ loses_nothing(DgRowsConversion *conversion, ExprContext *econtext, Datum value, 
 	bool		isnull = false;
 
 	if (conversion->compare_json)
-		return count_fields(text_of(conversion->from, value)) == count_fields(text_of(conversion->to, result));
+		return count_fields(dg_value_text(conversion->from, value)) == count_fields(dg_value_text(conversion->to, result));
 	if (conversion->compare_texts)
-		return strcmp(text_of(conversion->from, value), text_of(conversion->to, result)) == 0;
+		return strcmp(dg_value_text(conversion->from, value), dg_value_text(conversion->to, result)) == 0;
 	if (conversion->back != NULL)
 	{
 		econtext->caseValue_datum = result;
@@ -287,7 +277,7 @@ loses_nothing(DgRowsConversion *conversion, ExprContext *econtext, Datum value, 
 static char *
 shown(Oid type, Datum value)
 {
-	char	   *text = text_of(type, value);
+	char	   *text = dg_value_text(type, value);
 	int			len = strlen(text);
 	int			cut = len > SHOWN_VALUE ? pg_mbcliplen(text, len, SHOWN_VALUE) : len;
 

@@ -27,9 +27,6 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* conflicts that an error describes */
-#define NAMED_CONFLICTS	3
-
 /* One table that rows are really stored in: the target, or a partition of it. */
 typedef struct Leaf
 {
@@ -70,8 +67,7 @@ struct DgRowsWriter
 	bool		expect_no_conflict;
 	bool		fire_triggers;	/* of the application */
 	bool		keep_sequences;
-	int64		nconflicts;
-	StringInfoData conflicts;	/* the first of them */
+	DgRowsConflicts conflicts;
 };
 
 /*
@@ -87,7 +83,7 @@ dg_rows_writer_begin(DgOnConflict on_conflict, DgRowsDisplace displace)
 	writer->displace = on_conflict == DG_ON_CONFLICT_REPLACE ? displace : NULL;
 	writer->context = CurrentMemoryContext;
 	writer->fkeys = dg_rows_fkeys_begin();
-	initStringInfo(&writer->conflicts);
+	initStringInfo(&writer->conflicts.described);
 	AfterTriggerBeginQuery();
 	return writer;
 }
@@ -316,20 +312,6 @@ replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored, char **con
 	return true;
 }
 
-static DgRowOutcome
-note_conflict(DgRowsTarget *target, ResultRelInfo *rri, const char *conflict)
-{
-	DgRowsWriter *writer = target->writer;
-
-	if (writer->on_conflict == DG_ON_CONFLICT_SKIP)
-		return DG_ROW_SKIPPED;
-	if (writer->nconflicts++ < NAMED_CONFLICTS)
-		appendStringInfo(&writer->conflicts, "%sTable \"%s\" has another row with %s.",
-						 writer->conflicts.len > 0 ? " " : "",
-						 RelationGetRelationName(rri->ri_RelationDesc), conflict);
-	return DG_ROW_CONFLICT;
-}
-
 /*
  * False if a trigger of the application leaves the row out. Who asks for
  * triggers runs them.
@@ -397,8 +379,14 @@ store_row(DgRowsTarget *target, Leaf *leaf)
 		return outcome;
 	}
 	if (outcome == DG_ROW_CONFLICT)
-		outcome = replace_row(target, leaf, stored, &conflict) ? DG_ROW_RESTORED :
-			note_conflict(target, leaf->rri, conflict);
+	{
+		if (replace_row(target, leaf, stored, &conflict))
+			outcome = DG_ROW_RESTORED;
+		else if (target->writer->on_conflict == DG_ON_CONFLICT_SKIP)
+			outcome = DG_ROW_SKIPPED;
+		else
+			dg_rows_conflicts_add(&target->writer->conflicts, leaf->rri->ri_RelationDesc, conflict);
+	}
 	ExecClearTuple(stored);
 	return outcome;
 }
@@ -547,23 +535,6 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
  */
 
 static void
-refuse_conflicts(DgRowsWriter *writer)
-{
-	if (writer->nconflicts == 0)
-		return;
-	ereport(ERROR,
-			(errcode(DG_ERRCODE_ROW_CONFLICT),
-			 errmsg_plural("%lld row cannot be restored: a different live row has its key",
-						   "%lld rows cannot be restored: different live rows have their keys",
-						   (unsigned long) writer->nconflicts, (long long) writer->nconflicts),
-			 errdetail("%s%s", writer->conflicts.data,
-					   writer->nconflicts > NAMED_CONFLICTS ? " There are more." : ""),
-			 writer->displace != NULL ?
-			 errhint("Nothing was restored. A row takes the place of the live row with its primary key only, and if foreign keys do not refer to a key that would change. DELETE the live rows that are in the way, which go to the bin, or give them other keys, and call again; with on_conflict => 'skip' the live rows stay and the others come back.") :
-			 errhint("Nothing was restored. With on_conflict => 'skip' the live rows stay and the others come back; with 'replace' the live rows go to the bin first.")));
-}
-
-static void
 flush_target(DgRowsTarget *target)
 {
 	HASH_SEQ_STATUS status;
@@ -647,7 +618,7 @@ dg_rows_writer_end(DgRowsWriter *writer)
 {
 	ListCell   *lc;
 
-	refuse_conflicts(writer);
+	dg_rows_conflicts_refuse(&writer->conflicts, writer->displace != NULL);
 	dg_rows_writer_flush(writer);
 	dg_rows_fkeys_check(writer->fkeys);
 	if (writer->targets != NIL)

@@ -118,6 +118,23 @@ dg_row_time(uint64 row, int column, bool *isnull)
 }
 
 /*
+ * All of a column of OIDs, as a list in the current memory context.
+ */
+List *
+dg_row_oids(int column)
+{
+	List	   *oids = NIL;
+
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		bool		isnull;
+
+		oids = lappend_oid(oids, DatumGetObjectId(dg_row_datum(row, column, &isnull)));
+	}
+	return oids;
+}
+
+/*
  * Copies a result out of SPI's memory.
  */
 Datum
