@@ -106,8 +106,11 @@ server_hides_rows(void)
 	return version % 10000 < DG_MERGE_MINOR;
 }
 
-static bool
-has_delete_action(ModifyTable *plan)
+/*
+ * Has the plan, if it is of a MERGE, a DELETE action?
+ */
+bool
+dg_merge_deletes(const ModifyTable *plan)
 {
 	ListCell   *actions;
 	ListCell   *action;
@@ -132,7 +135,7 @@ has_delete_action(ModifyTable *plan)
 static bool
 is_shown_wrongly(ModifyTable *plan, List *rtable)
 {
-	return deletes_and_moves(plan, rtable) || (server_hides_rows() && has_delete_action(plan));
+	return deletes_and_moves(plan, rtable) || (server_hides_rows() && dg_merge_deletes(plan));
 }
 
 static Trigger *
