@@ -20,7 +20,6 @@
 #include "storage/lmgr.h"
 #include "tables.h"
 #include "utils/acl.h"
-#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"

@@ -19,7 +19,6 @@
 
 #include "access/htup_details.h"
 #include "access/tableam.h"
-#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "replication/logicalworker.h"

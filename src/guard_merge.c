@@ -34,7 +34,6 @@
 #include "parser/parsetree.h"
 #include "tcop/pquery.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
 

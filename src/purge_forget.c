@@ -13,7 +13,6 @@
 #include "purge.h"
 
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "utils/builtins.h"
 
 /* of the tenant's digest: enough to tell tenants from each other */

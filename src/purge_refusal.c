@@ -18,7 +18,6 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
 
 /* Refusals of this session that the log already has. */
 #define REMEMBERED_REFUSALS 32

@@ -7,7 +7,6 @@
  * to superusers and to roles that were granted SET on them.
  */
 #include "deletion_guard.h"
-#include "guard.h"
 #include "limit.h"
 #include "token.h"
 
