@@ -139,6 +139,22 @@ INSERT INTO note VALUES (1, '2024-03-01'), (2, '2024-03-01');
 DELETE FROM note; -- fails
 RESET deletion_guard.max_rows;
 
+-- Statistics call the subtype_diff of a range type, as the table's owner. Nobody
+-- needs those of a bin, whose owner is a superuser.
+SET ROLE regress_dg_hostile_owner;
+CREATE FUNCTION shop.difference(float8, float8) RETURNS float8 LANGUAGE plpgsql IMMUTABLE AS
+	$$ BEGIN PERFORM shop.note('subtype_diff'); RETURN $1 - $2; END $$;
+CREATE TYPE shop.span AS RANGE (subtype = float8, subtype_diff = shop.difference, multirange_type_name = shop.multispan);
+CREATE TABLE shop.visit (id integer PRIMARY KEY, span shop.span, all_spans shop.multispan);
+INSERT INTO shop.visit SELECT i, s, shop.multispan(s) FROM generate_series(1, 9) i, shop.span(i, i + 1) s;
+RESET ROLE;
+SELECT deletion_guard.guard_table('shop.visit');
+DELETE FROM shop.visit;
+SELECT bin_table::regclass AS bin FROM deletion_guard.bin WHERE relation = 'shop.visit'::regclass \gset
+ANALYZE :bin;
+SELECT attname FROM pg_stats WHERE schemaname = 'deletion_guard_bin' AND attname !~ '^_';
+SELECT restored FROM deletion_guard.undelete((SELECT max(id) FROM deletion_guard.deletion));
+
 \c :maintenance_db
 DROP DATABASE regress_dg_hostile;
 DROP ROLE regress_dg_hostile_owner;

@@ -163,6 +163,36 @@ SELECT id, rows, state FROM deletion_guard.deletion;
 SELECT * FROM deletion_guard.undelete(1);
 SELECT entries, ok FROM deletion_guard.verify_ledger();
 
+-- The one who made the extension leaves: a superuser takes it over, and nobody else can.
+CREATE ROLE regress_dg_leaving SUPERUSER;
+CREATE ROLE regress_dg_heir SUPERUSER;
+CREATE ROLE regress_dg_nobody;
+CREATE DATABASE regress_dg_lifecycle_2;
+\c regress_dg_lifecycle_2
+SET client_min_messages = warning;
+SET SESSION AUTHORIZATION regress_dg_leaving;
+CREATE EXTENSION deletion_guard;
+RESET SESSION AUTHORIZATION;
+CREATE TABLE issue (id integer PRIMARY KEY, tenant_id integer);
+INSERT INTO issue SELECT i, 1 FROM generate_series(1, 3) i;
+SELECT deletion_guard.guard_table('issue', 'tenant_id');
+DELETE FROM issue WHERE id = 1;
+DO $$ BEGIN
+	REASSIGN OWNED BY regress_dg_leaving TO regress_dg_nobody;
+EXCEPTION WHEN OTHERS THEN
+	RAISE WARNING '% %', SQLSTATE, regexp_replace(SQLERRM, '(function|event trigger) .*', 'something');
+END $$;
+ALTER FUNCTION deletion_guard.protect() OWNER TO regress_dg_nobody; -- fails
+REASSIGN OWNED BY regress_dg_leaving TO regress_dg_heir;
+DROP ROLE regress_dg_leaving;
+SELECT DISTINCT relowner::regrole FROM pg_class WHERE relnamespace IN ('deletion_guard'::regnamespace, 'deletion_guard_bin'::regnamespace);
+SELECT extowner::regrole FROM pg_extension WHERE extname = 'deletion_guard';
+DELETE FROM issue WHERE id = 2;
+ALTER TABLE issue ADD COLUMN word text;
+DELETE FROM issue WHERE id = 3;
+SELECT sum(restored) FROM deletion_guard.undelete_tenant('1');
 \c :maintenance_db
+DROP DATABASE regress_dg_lifecycle_2;
+DROP ROLE regress_dg_heir, regress_dg_nobody;
 DROP DATABASE regress_dg_lifecycle;
 DROP ROLE regress_dg_plain;

@@ -30,6 +30,7 @@ CREATE TRIGGER deletion_guard_truncate BEFORE TRUNCATE ON handmade
 	FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.capture_truncate();
 TRUNCATE handmade; -- fails
 SELECT * FROM handmade;
+SELECT check_name, object, detail FROM deletion_guard.verify() WHERE NOT ok AND check_name = 'guard triggers';
 
 -- Types that are no table's.
 SELECT * FROM deletion_guard.deleted_rows(1); -- fails

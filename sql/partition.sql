@@ -154,5 +154,38 @@ SELECT tableoid::regclass, * FROM item ORDER BY tenant_id, part, note;
 SELECT tenant, rows FROM newest();
 SELECT restored FROM deletion_guard.undelete((SELECT max(id) FROM deletion_guard.deletion));
 
+-- DETACH CONCURRENTLY that was interrupted: until it is finished the partition
+-- belongs to the guarded table, with columns of its own; then it is guarded itself.
+CREATE TABLE half (id integer PRIMARY KEY, tenant_id integer) PARTITION BY RANGE (id);
+CREATE TABLE half_1 PARTITION OF half FOR VALUES FROM (0) TO (10);
+CREATE TABLE half_2 PARTITION OF half FOR VALUES FROM (10) TO (20);
+INSERT INTO half SELECT i, 1 FROM generate_series(0, 19) i;
+SELECT deletion_guard.guard_table('half', 'tenant_id');
+BEGIN;
+SELECT count(*) FROM half;
+PREPARE TRANSACTION 'regress_dg_half';
+SET deletion_guard.ddl = allow;
+SET lock_timeout = '200ms';
+ALTER TABLE half DETACH PARTITION half_1 CONCURRENTLY; -- fails
+RESET lock_timeout;
+RESET deletion_guard.ddl;
+ROLLBACK PREPARED 'regress_dg_half';
+ALTER TABLE half ADD COLUMN word text;
+SELECT deletion_guard.guard_table('half_1', 'tenant_id'); -- fails
+DELETE FROM half_1 WHERE id < 3;
+DELETE FROM half WHERE id > 16;
+DROP TABLE half_1; -- fails
+TRUNCATE half_2;
+SELECT relation, rows FROM deletion_guard.deletion_detail WHERE relation::text ~ 'half' ORDER BY deletion_id, 1;
+ALTER TABLE half DETACH PARTITION half_1 FINALIZE;
+DELETE FROM half_1 WHERE id < 5;
+DROP TABLE half_1; -- fails
+SELECT relation, tenant_source FROM deletion_guard.guarded_table WHERE relation::text ~ 'half' ORDER BY 1;
+SELECT relation, rows FROM deletion_guard.deletion_detail WHERE relation::text ~ 'half' ORDER BY deletion_id, 1;
+ALTER TABLE half_1 ADD COLUMN word text;
+ALTER TABLE half ATTACH PARTITION half_1 FOR VALUES FROM (0) TO (10);
+SELECT relation, sum(restored) FROM deletion_guard.undelete_tenant('1') WHERE relation::text ~ 'half' GROUP BY 1;
+SELECT count(*) FROM half;
+
 \c :maintenance_db
 DROP DATABASE regress_dg_partition;

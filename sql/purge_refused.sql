@@ -196,6 +196,7 @@ DO $$
 BEGIN
 	FOR i IN 1 .. 100 LOOP
 		EXIT WHEN (SELECT count FROM deletion_guard.refusal WHERE act = 'purge' AND reason = 'token_required') >= 2;
+		COMMIT;					-- a new snapshot, if transactions keep theirs
 		PERFORM pg_sleep(0.1);
 	END LOOP;
 END

@@ -115,11 +115,14 @@ DELETE FROM trap;
 SELECT sum(restored) FROM deletion_guard.rehydrate('NULL', :'archive', fire_triggers => true);
 SELECT said, count(*) FROM noise GROUP BY 1 ORDER BY 1;
 
--- Deferrable keys are checked at the end and cannot be skipped or replaced.
+-- Deferrable keys are checked at the end, unless rows are to be skipped or replaced.
 DELETE FROM trap;
 INSERT INTO trap VALUES ('else', 3, 20, 300);
 SELECT deletion_guard.rehydrate('NULL', :'archive');
+BEGIN;
 SELECT deletion_guard.rehydrate('NULL', :'archive', on_conflict => 'skip');
+TABLE trap ORDER BY id;
+ROLLBACK;
 UPDATE trap SET code = 30, later = 200;
 SELECT deletion_guard.rehydrate('NULL', :'archive', on_conflict => 'replace');
 BEGIN;

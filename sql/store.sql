@@ -94,10 +94,12 @@ EXCEPTION WHEN SQLSTATE 'TG004' THEN
 	RETURN false;
 END
 $$;
+BEGIN;
 SELECT c.relname, CASE WHEN pg_temp.takes_rows(c.oid) THEN 'can be loaded' ELSE 'evidence' END AS what
 FROM pg_class c WHERE c.relnamespace = 'deletion_guard'::regnamespace AND c.relkind = 'r'
 ORDER BY 2, c.relname COLLATE "C";
 SELECT pg_temp.takes_rows(:'bin') AS a_bin_table_takes_rows;
+ROLLBACK;
 RESET deletion_guard.restoring;
 INSERT INTO deletion_guard.guarded_schema VALUES ('c', 'd');  -- fails
 CREATE ROLE regress_dg_restorer;
@@ -203,6 +205,13 @@ SELECT t.tgname, count(DISTINCT c.relnamespace) AS schemas, count(DISTINCT (t.tg
 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
 WHERE c.relnamespace::regnamespace::text LIKE 'deletion\_guard%' AND NOT t.tgisinternal
 GROUP BY t.tgname ORDER BY t.tgname;
+
+-- Rows that somebody puts into the records of a database in use are in the ledger.
+SET deletion_guard.restoring = on;
+INSERT INTO deletion_guard.deletion_link VALUES (100, 'tenant', '{id}', '{1}', '{name}', '{Forged}', '{Acme}');
+RESET deletion_guard.restoring;
+SELECT event, role = current_user AS by_me, details FROM deletion_guard.ledger WHERE event = 'load_rows';
+SELECT ok, problem FROM deletion_guard.verify_ledger();
 
 -- The extension goes once there is nothing left to lose.
 SELECT FROM deletion_guard.guarded_table g, deletion_guard.unguard_table(g.relation);

@@ -50,7 +50,7 @@ SELECT * FROM deletion_guard.undelete_tenant('99'); -- fails
 ALTER TABLE person DISABLE TRIGGER touch;
 DELETE FROM tenant WHERE id <= 3;
 SELECT relation, restored FROM deletion_guard.undelete_tenant('2');
-SELECT relation, restored FROM deletion_guard.undelete_tenants('{1,3}') ORDER BY relation, tenant;
+SELECT relation, restored FROM deletion_guard.undelete_tenants('{1,99,3}') ORDER BY relation, tenant;
 SELECT * FROM changed;
 SELECT id, state FROM deletion_guard.deletion ORDER BY id;
 

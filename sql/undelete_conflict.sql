@@ -105,17 +105,26 @@ SELECT v FROM version UNION ALL SELECT v FROM nullable ORDER BY v;
 -- What the later version replaced is in the bin again.
 SELECT v FROM deletion_guard.deleted_rows(NULL::nullable);
 
--- Deferrable keys are the server's to check: at once, or at the end.
+-- Deferrable keys are the server's to check, at once or at the end, unless
+-- something is to be done about conflicts.
 CREATE TABLE late (id int PRIMARY KEY DEFERRABLE, v text);
 SELECT deletion_guard.guard_table('late');
 INSERT INTO late VALUES (1, 'deleted');
 DELETE FROM late;
 INSERT INTO late VALUES (1, 'live');
 SELECT * FROM deletion_guard.undelete(last()); -- fails
-SELECT * FROM deletion_guard.undelete(last(), 'skip'); -- fails
+SELECT restored, skipped FROM deletion_guard.undelete(last(), 'skip');
 BEGIN;
 SET CONSTRAINTS ALL DEFERRED;
-SELECT restored FROM deletion_guard.undelete(last());
+SELECT restored, skipped FROM deletion_guard.undelete(last(), 'skip');
+SELECT restored, skipped FROM deletion_guard.undelete(last(), 'replace');
+COMMIT;
+TABLE late;
+SELECT v FROM deletion_guard.deleted_rows(NULL::late);
+SELECT last() AS replaced \gset
+BEGIN;
+SET CONSTRAINTS ALL DEFERRED;
+SELECT restored FROM deletion_guard.undelete(:replaced);
 COMMIT; -- fails
 BEGIN;
 SET CONSTRAINTS ALL DEFERRED;
@@ -123,6 +132,44 @@ SELECT restored FROM deletion_guard.undelete(last());
 UPDATE late SET id = 2 WHERE v = 'live';
 COMMIT;
 TABLE late ORDER BY id;
+
+-- Of several versions the latest wins, and what is live already is.
+TRUNCATE late;
+INSERT INTO late VALUES (1, 'old'), (2, 'same');
+DELETE FROM late;
+SELECT last() AS d \gset
+INSERT INTO late VALUES (1, 'new'), (3, 'three');
+DELETE FROM late;
+INSERT INTO late VALUES (2, 'same');
+BEGIN;
+SELECT restored, identical, skipped FROM deletion_guard.undelete(:d, 'skip');
+SELECT restored, identical, skipped FROM deletion_guard.undelete(last(), 'skip');
+TABLE late ORDER BY id;
+ROLLBACK;
+SELECT restored, identical, skipped FROM deletion_guard.undelete(:d, 'replace');
+SELECT restored, identical, skipped FROM deletion_guard.undelete(:d + 1, 'replace');
+TABLE late ORDER BY id;
+
+-- A deferrable primary key tells whose place a row may take, like another.
+CREATE TABLE later (id int PRIMARY KEY DEFERRABLE, code int UNIQUE DEFERRABLE);
+SELECT deletion_guard.guard_table('later');
+INSERT INTO later VALUES (1, 10), (2, 20);
+DELETE FROM later;
+INSERT INTO later VALUES (1, 11), (3, 20);
+SELECT * FROM deletion_guard.undelete(last(), 'replace'); -- fails: 3 is another row
+SELECT * FROM later ORDER BY id;
+UPDATE later SET code = 30 WHERE id = 3;
+SELECT restored FROM deletion_guard.undelete(last(), 'replace');
+SELECT * FROM later ORDER BY id;
+
+-- An exclusion constraint for some rows, whose index finds more than overlaps.
+CREATE TABLE spot (id int, area circle, EXCLUDE USING gist (area WITH &&) WHERE (id > 0) DEFERRABLE);
+SELECT deletion_guard.guard_table('spot');
+INSERT INTO spot VALUES (0, '<(0,0),1>'), (1, '<(0,0),1>'), (2, '<(9,9),1>'), (3, NULL);
+DELETE FROM spot;
+INSERT INTO spot VALUES (4, '<(1.8,1.8),1>'), (5, '<(9,9),2>');
+SELECT restored, skipped FROM deletion_guard.undelete(last(), 'skip');
+SELECT * FROM spot ORDER BY id;
 
 -- A parent that is kept or replaced, and its children of every kind.
 CREATE TABLE owner (id int PRIMARY KEY, tenant int, name text);

@@ -10,6 +10,7 @@ CREATE ROLE regress_dg_verify_monitor IN ROLE pg_monitor;
 CREATE VIEW problem AS
 	SELECT check_name, object, detail FROM deletion_guard.verify() WHERE NOT ok AND check_name <> 'preload';
 SELECT check_name, object, ok FROM deletion_guard.verify() WHERE check_name IN ('preload', 'hooks');
+SELECT ok, detail LIKE 'gzip is read through ' || deletion_guard.archive_inflater() || '%' AS named FROM deletion_guard.verify() WHERE check_name = 'archives';
 
 -- Freshly installed.
 TABLE problem;
@@ -52,7 +53,7 @@ DELETE FROM tenant WHERE id = 2;
 SELECT * FROM deletion_guard.unguarded_table;
 TABLE problem;
 -- All of it, but for what differs from server to server and version to version.
-SELECT check_name, CASE WHEN check_name NOT IN ('extension', 'functions') AND check_name NOT LIKE 'store %' THEN detail END AS detail
+SELECT check_name, CASE WHEN check_name NOT IN ('extension', 'functions', 'archives') AND check_name NOT LIKE 'store %' THEN detail END AS detail
 FROM deletion_guard.verify() WHERE ok AND check_name <> 'preload';
 
 -- A superuser who means to get past it has to leave traces. What the guard

@@ -214,6 +214,13 @@ dg_autonomous_main(Datum arg)
 	pgstat_report_activity(STATE_RUNNING, "deletion_guard record");
 	SetConfigOption("lock_timeout", LEDGER_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
 
+	/*
+	 * Whatever the database's defaults are: workers that count the same
+	 * refusal wait for each other, and none may fail because another was first
+	 */
+	SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
+
 	/* first the alarm: the ledger may be locked for a while */
 	if (message->has_payload)
 	{

@@ -8,6 +8,10 @@
  * A link may have to wait: where its row was deleted, too, and comes back in a
  * later call, or where a row is known only by columns that are other lost
  * links. So whatever cannot be put back is tried again when others were.
+ *
+ * Undeletes of other tenants of the same deletion read the same links. A link
+ * is locked when its own row is there, no earlier: then they need not wait for
+ * each other's. If one has been marked meanwhile, what is still lost is read again.
  */
 #include "bin.h"
 
@@ -22,6 +26,7 @@
 typedef struct Link
 {
 	ItemPointerData tid;		/* of the row in deletion_link */
+	int64		deletion;
 	Oid			relation;
 	List	   *key_columns;	/* of char * */
 	List	   *key_values;		/* of char *, NULL where null */
@@ -30,6 +35,7 @@ typedef struct Link
 	List	   *after;
 	bool		waiting;
 	bool		restored;
+	bool		stale;			/* another undelete has marked it since it was read */
 	char	   *missing;		/* a column that the table has lost, without which it stays lost */
 } Link;
 
@@ -91,7 +97,7 @@ read_links(List *deletions, List *relids)
 	List	   *links = NIL;
 
 	SPI_connect();
-	dg_spi_execute("SELECT ctid, relation, key_columns, key_values, columns, before, after, waiting_since"
+	dg_spi_execute("SELECT ctid, relation, key_columns, key_values, columns, before, after, waiting_since, deletion_id"
 				   " FROM deletion_guard.deletion_link"
 				   " WHERE deletion_id = ANY ($1) AND NOT restored AND waiting_since IS NULL"
 				   " OR waiting_since IS NOT NULL AND (relation = ANY ($2) OR relation IN"
@@ -116,6 +122,7 @@ read_links(List *deletions, List *relids)
 		link->after = strings_of(SPI_getbinval(tuple, desc, 7, &isnull), TEXTOID);
 		(void) SPI_getbinval(tuple, desc, 8, &isnull);
 		link->waiting = !isnull;
+		link->deletion = DatumGetInt64(SPI_getbinval(tuple, desc, 9, &isnull));
 		links = lappend(links, link);
 		MemoryContextSwitchTo(old);
 	}
@@ -125,13 +132,15 @@ read_links(List *deletions, List *relids)
 
 /*
  * A condition for one column by the text of its value: concat() uses the
- * type's output function, as texts_of() does, and not a cast.
+ * type's output function, as texts_of() does, and not a cast. It must not lead
+ * the planner to an index: rows that have lost their links are many, and the
+ * statistics do not know it yet.
  */
 static void
 append_condition(StringInfo sql, const char *column, const char *value)
 {
 	if (value == NULL)
-		appendStringInfo(sql, " AND %s IS NULL", quote_identifier(column));
+		appendStringInfo(sql, " AND (%s IS NULL) IS TRUE", quote_identifier(column));
 	else
 		appendStringInfo(sql, " AND pg_catalog.concat(%s) OPERATOR(pg_catalog.=) %s",
 						 quote_identifier(column), quote_literal_cstr(value));
@@ -226,6 +235,28 @@ find_row(Link *link, bool keyed, Oid *relid, ItemPointer tid)
 }
 
 /*
+ * Locks a link as it was read; false if another undelete has put it back since,
+ * or made it wait.
+ */
+static bool
+claim_link(Link *link)
+{
+	Oid			types[] = {TIDOID, INT8OID, BOOLOID};
+	Datum		values[] = {PointerGetDatum(&link->tid), Int64GetDatum(link->deletion), BoolGetDatum(link->waiting)};
+	bool		isnull;
+
+	dg_spi_execute("SELECT ctid FROM deletion_guard.deletion_link"
+				   " WHERE ctid = $1 AND deletion_id = $2 AND NOT restored"
+				   " AND (waiting_since IS NOT NULL) = $3 FOR NO KEY UPDATE",
+				   3, types, values, NULL);
+	link->stale = (SPI_processed == 0);
+	if (!link->stale)
+		link->tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[0],
+																 SPI_tuptable->tupdesc, 1, &isnull));
+	return !link->stale;
+}
+
+/*
  * Keeps what has become of a link: put back, or waiting for its row.
  */
 static void
@@ -292,7 +323,7 @@ restore_link(Link *link, DgRowsTarget *target, bool *live)
 	if (!parent_is_live(link, attnums, n))
 		return false;
 	*live = true;
-	return find_row(link, keyed, &relid, &tid) &&
+	return find_row(link, keyed, &relid, &tid) && claim_link(link) &&
 		dg_rows_writer_change(target, relid, &tid, attnums, values, nulls, n);
 }
 
@@ -312,7 +343,7 @@ restore_pass(DgRowsWriter *writer, List *links)
 		Link	   *link = lfirst(lc);
 		bool		live;
 
-		if (link->restored)
+		if (link->restored || link->stale)
 			continue;
 		if (link->relation != open)
 		{
@@ -327,7 +358,7 @@ restore_pass(DgRowsWriter *writer, List *links)
 		link->restored = restore_link(link, target, &live);
 		if (link->restored)
 			restored++;
-		if (link->restored || (live && !link->waiting))
+		if (link->restored || (live && !link->waiting && !link->stale && claim_link(link)))
 		{
 			mark_link(link);
 			link->waiting = true;
@@ -363,18 +394,35 @@ warn_of_missing_columns(List *links)
 }
 
 /*
- * Puts back the links that deletions took, as far as what they lead to is live
- * again, and those that wait for rows of the tables given. Returns how many.
- * What was written so far must be flushed; foreign keys are checked when the
- * writer ends. The caller needs UPDATE on the tables.
+ * Tries every link until no more can be put back; returns how many were.
+ * *stale says whether another undelete has marked some of them.
  */
-int64
-dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids)
+static int64
+restore_passes(DgRowsWriter *writer, List *links, bool *stale)
 {
-	List	   *links = NIL;
 	int64		restored = 0;
 	int64		more;
-	int			nestlevel = dg_canonical_output_begin();
+	ListCell   *lc;
+
+	do
+	{
+		more = restore_pass(writer, links);
+		restored += more;
+	} while (more > 0 && restored < list_length(links));
+
+	*stale = false;
+	foreach(lc, links)
+		*stale |= ((Link *) lfirst(lc))->stale;
+	return restored;
+}
+
+/*
+ * Links that can be tried: their table is there.
+ */
+static List *
+links_to_restore(List *deletions, List *relids)
+{
+	List	   *links = NIL;
 	ListCell   *lc;
 
 	foreach(lc, read_links(deletions, relids))
@@ -386,12 +434,27 @@ dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids)
 		link->missing = missing_column(link);
 		links = lappend(links, link);
 	}
+	return links;
+}
+
+/*
+ * Puts back the links that deletions took, as far as what they lead to is live
+ * again, and those that wait for rows of the tables given. Returns how many.
+ * What was written so far must be flushed; foreign keys are checked when the
+ * writer ends. The caller needs UPDATE on the tables.
+ */
+int64
+dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids)
+{
+	int			nestlevel = dg_canonical_output_begin();
+	List	   *links = links_to_restore(deletions, relids);
+	bool		stale;
+	int64		restored;
+
 	warn_of_missing_columns(links);
-	do
-	{
-		more = restore_pass(writer, links);
-		restored += more;
-	} while (more > 0 && restored < list_length(links));
+	restored = restore_passes(writer, links, &stale);
+	while (stale)
+		restored += restore_passes(writer, links_to_restore(deletions, relids), &stale);
 	AtEOXact_GUC(true, nestlevel);
 	return restored;
 }

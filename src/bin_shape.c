@@ -237,6 +237,27 @@ bin_table_name(Oid root, int32 bin_id)
 					pg_mbcliplen(name, strlen(name), NAMEDATALEN - 1 - (int) strlen(prefix)), name);
 }
 
+/*
+ * Nobody asks the planner about these columns. To gather statistics on them
+ * would be to run code of whoever made their types (a range type's
+ * subtype_diff) as the extension's owner, to whom the bin belongs.
+ */
+static void
+keep_no_statistics(const char *qualified, TupleDesc desc)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (keeps_column(TupleDescAttr(desc, i)))
+			appendStringInfo(&buf, "%s ALTER COLUMN %s SET STATISTICS 0", buf.len > 0 ? "," : "",
+							 quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
+	}
+	if (buf.len > 0)
+		dg_spi_execute(psprintf("ALTER TABLE %s%s", qualified, buf.data), 0, NULL, NULL, NULL);
+}
+
 static Oid
 create_bin_table(Oid root, TupleDesc desc, const char *shape, int32 bin_id)
 {
@@ -251,6 +272,7 @@ create_bin_table(Oid root, TupleDesc desc, const char *shape, int32 bin_id)
 							" %s integer NOT NULL%s%s) USING heap",
 							qualified, deletion, part, row, *shape ? ", " : "", shape),
 				   0, NULL, NULL, NULL);
+	keep_no_statistics(qualified, desc);
 	dg_spi_execute(psprintf("REVOKE ALL ON %s FROM PUBLIC", qualified), 0, NULL, NULL, NULL);
 	/* as protect.sql does for the other tables */
 	dg_spi_execute(psprintf("CREATE TRIGGER " DG_TRIGGER_PROTECT
@@ -437,6 +459,36 @@ attnum_of(TupleDesc desc, const char *name)
 }
 
 /*
+ * Have the rows of a partition its root's columns, in whatever order? They have
+ * not for certain where DETACH CONCURRENTLY has begun and never ended: what
+ * happens to the root's columns since does not happen to theirs.
+ */
+static bool
+has_columns_of(TupleDesc rows, TupleDesc root)
+{
+	int			kept = 0;
+
+	for (int i = 0; i < root->natts; i++)
+	{
+		AttrNumber	attnum;
+
+		if (!keeps_column(TupleDescAttr(root, i)))
+			continue;
+		attnum = attnum_of(rows, NameStr(TupleDescAttr(root, i)->attname));
+		if (attnum == InvalidAttrNumber || !keeps_column(TupleDescAttr(rows, attnum - 1)) ||
+			!same_column(TupleDescAttr(rows, attnum - 1), TupleDescAttr(root, i)))
+			return false;
+		kept++;
+	}
+	for (int i = 0; i < rows->natts; i++)
+	{
+		if (keeps_column(TupleDescAttr(rows, i)))
+			kept--;
+	}
+	return kept == 0;
+}
+
+/*
  * Maps the bin's columns to those of the rows, by name: a partition may have
  * them in another order than its root, whose shape the bin has.
  */
@@ -498,6 +550,7 @@ dg_bin_capture_plan(DgGuard *guard, Relation rel)
 	MemoryContext old;
 	DgCapture  *plan;
 	Relation	root;
+	TupleDesc	shape;
 
 	if (guard->capture != NULL)
 		return guard->capture;
@@ -506,12 +559,13 @@ dg_bin_capture_plan(DgGuard *guard, Relation rel)
 	old = MemoryContextSwitchTo(guard->context);
 	plan = palloc0(sizeof(DgCapture));
 	plan->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
-	map_columns(plan, RelationGetDescr(root), plan->desc);
+	shape = has_columns_of(plan->desc, RelationGetDescr(root)) ? RelationGetDescr(root) : plan->desc;
+	map_columns(plan, shape, plan->desc);
 	find_tenant_column(plan, guard, rel);
 	find_tenant_names(plan, guard, rel);
 	MemoryContextSwitchTo(old);
 
-	plan->bin_table = find_or_create_bin(guard->root, RelationGetDescr(root), &plan->bin_id);
+	plan->bin_table = find_or_create_bin(guard->root, shape, &plan->bin_id);
 	if (root != rel)
 		table_close(root, NoLock);
 	guard->capture = plan;

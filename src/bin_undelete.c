@@ -4,9 +4,9 @@
  *		back into their tables.
  *
  * A call restores all of what was asked for, or fails and restores nothing.
- * It holds the lock of every tenant it concerns, so that two undeletes, or an
- * undelete and a purge, follow one another; the second finds what the first
- * left.
+ * It holds the lock of every tenant it concerns, or names, so that two
+ * undeletes, or an undelete and a purge, follow one another; the second finds
+ * what the first left.
  *
  * A dry run does everything in a subtransaction, which is then rolled back: it
  * reports what would have happened, a failure included.
@@ -19,6 +19,9 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+
+/* of which a warning gives the keys */
+#define NAMED_TENANTS 5
 
 PG_FUNCTION_INFO_V1(dg_undelete);
 PG_FUNCTION_INFO_V1(dg_undelete_tenant);
@@ -83,8 +86,12 @@ read_parts(DgUndelete *call, const char *condition, int nargs, Oid *types, Datum
 	return parts;
 }
 
-static void
-lock_tenants_of(List *parts)
+/*
+ * The tenants of a deletion, to be locked. They do not change: what of it is in
+ * the bin only becomes less.
+ */
+static List *
+tenants_of_parts(List *parts)
 {
 	List	   *tenants = NIL;
 	ListCell   *lc;
@@ -95,7 +102,28 @@ lock_tenants_of(List *parts)
 
 		tenants = lappend(tenants, part->tenant != NULL ? part->tenant : DG_NO_TENANT);
 	}
-	dg_lock_tenants(tenants);
+	return tenants;
+}
+
+/*
+ * The tenants that a call names, to be locked even if they have nothing in the
+ * bin: rows of one may come there while another's lock is waited for.
+ */
+static List *
+tenants_of_array(Datum array)
+{
+	List	   *tenants = NIL;
+	Datum	   *elems;
+	bool	   *nulls;
+	int			n;
+
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, &n);
+	for (int i = 0; i < n; i++)
+	{
+		if (!nulls[i])
+			tenants = lappend(tenants, TextDatumGetCString(elems[i]));
+	}
+	return tenants;
 }
 
 /*
@@ -192,6 +220,45 @@ restore_parts_dry(DgUndelete *call)
 		call->failure = describe_failure(error);
 }
 
+/*
+ * Says which of the tenants that a call names it can do nothing for: a list of
+ * keys of the wrong kind should not pass for one that is done.
+ */
+static void
+warn_of_absent(DgUndelete *call, List *tenants)
+{
+	DgTextSet  *present = dg_textset_create(CurrentMemoryContext);
+	DgTextSet  *absent = dg_textset_create(CurrentMemoryContext);
+	StringInfoData names;
+	int64		n;
+	ListCell   *lc;
+
+	if (tenants == NIL)
+		return;
+	foreach(lc, call->parts)
+		(void) dg_textset_add(present, ((DgSavedPart *) lfirst(lc))->tenant);
+	foreach(lc, tenants)
+	{
+		if (!dg_textset_has(present, lfirst(lc)))
+			(void) dg_textset_add(absent, lfirst(lc));
+	}
+	n = dg_textset_count(absent);
+	if (n == 0)
+		return;
+
+	initStringInfo(&names);
+	for (int64 i = 0; i < Min(n, NAMED_TENANTS); i++)
+		appendStringInfo(&names, "%s\"%s\"", i > 0 ? ", " : "", dg_textset_get(absent, i));
+	ereport(WARNING,
+			(errmsg_plural("%lld of the tenants has nothing in the bin that this call would restore",
+						   "%lld of the tenants have nothing in the bin that this call would restore",
+						   (unsigned long) n, (long long) n),
+			 n > NAMED_TENANTS ?
+			 errdetail("Keys: %s and %lld more.", names.data, (long long) (n - NAMED_TENANTS)) :
+			 errdetail("Keys: %s.", names.data),
+			 errhint("Are these keys of tenants, deleted in the time given and not yet undeleted? The view deletion_guard.deletion_detail says.")));
+}
+
 /* ----------------------------------------------------------------------
  * The report
  * ----------------------------------------------------------------------
@@ -251,11 +318,12 @@ first_deletion(DgUndelete *call)
 }
 
 /*
- * Restores what a condition selects; the body of all three functions.
+ * Restores what a condition selects, of these tenants, or of whom it concerns
+ * if they are NIL; the body of all three functions.
  */
 static Datum
 undelete(FunctionCallInfo fcinfo, const char *condition, int nargs, Oid *types, Datum *values,
-		 const char *on_conflict, bool dry_run, const char *what)
+		 List *tenants, const char *on_conflict, bool dry_run, const char *what)
 {
 	DgUndelete	call = {0};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
@@ -265,14 +333,17 @@ undelete(FunctionCallInfo fcinfo, const char *condition, int nargs, Oid *types, 
 	call.context = CurrentMemoryContext;
 	InitMaterializedSRF(fcinfo, 0);
 
-	/* once to know whom to lock, once more for what others left meanwhile */
-	lock_tenants_of(read_parts(&call, condition, nargs, types, values));
+	dg_lock_tenants(tenants != NIL ? list_copy(tenants) :
+					tenants_of_parts(read_parts(&call, condition, nargs, types, values)));
+	/* now what others have left meanwhile */
 	call.parts = read_parts(&call, condition, nargs, types, values);
 	if (call.parts == NIL)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_NOTHING_TO_RESTORE),
 				 errmsg("nothing of %s is in the bin", what),
 				 errhint("The views deletion_guard.deletion and deletion_detail say what was deleted, and what became of it.")));
+
+	warn_of_absent(&call, tenants);
 
 	if (dry_run)
 		restore_parts_dry(&call);
@@ -303,7 +374,7 @@ dg_undelete(PG_FUNCTION_ARGS)
 	Oid			types[] = {INT8OID};
 	Datum		values[] = {PG_GETARG_DATUM(0)};
 
-	return undelete(fcinfo, "p.deletion_id = $1", 1, types, values,
+	return undelete(fcinfo, "p.deletion_id = $1", 1, types, values, NIL,
 					text_to_cstring(PG_GETARG_TEXT_PP(1)), PG_GETARG_BOOL(2),
 					psprintf("deletion %lld", (long long) PG_GETARG_INT64(0)));
 }
@@ -315,8 +386,8 @@ undelete_tenants(FunctionCallInfo fcinfo, Datum tenants, const char *what)
 	Datum		values[] = {tenants, PG_GETARG_DATUM(1), PG_GETARG_DATUM(2)};
 
 	return undelete(fcinfo, "p.tenant = ANY ($1) AND d.deleted_at BETWEEN $2 AND $3",
-					3, types, values, text_to_cstring(PG_GETARG_TEXT_PP(3)),
-					PG_GETARG_BOOL(4), what);
+					3, types, values, tenants_of_array(tenants),
+					text_to_cstring(PG_GETARG_TEXT_PP(3)), PG_GETARG_BOOL(4), what);
 }
 
 /*

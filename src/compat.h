@@ -65,6 +65,13 @@ typedef bool DgUpdateIndexes;
 	ExecCheckIndexConstraints(rri, slot, estate, tid, arbiters)
 #endif
 
+/* 18: index_beginscan() counts searches */
+#if PG_VERSION_NUM >= 180000
+#define dg_index_beginscan(heap, index, snapshot, nkeys) index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define dg_index_beginscan(heap, index, snapshot, nkeys) index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
 /* 16: the map from the routing root to a partition is made on demand */
 #if PG_VERSION_NUM >= 160000
 #define dg_root_to_child_map(rri, estate) ExecGetRootToChildMap(rri, estate)

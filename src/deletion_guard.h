@@ -77,6 +77,7 @@ extern bool dg_installing(void);
 extern const DgObjects *dg_objects(void);
 extern const DgObjects *dg_known_objects(void);
 extern void dg_objects_init(void);
+extern void dg_objects_forget(void);
 extern char *dg_relation_name(Oid relid);
 
 /* canonical.c */
@@ -102,6 +103,9 @@ extern void dg_spi_read_as_owner(Oid relid, const char *sql, int nargs, Oid *arg
 								 Datum *values, DgSpiSink sink, void *arg);
 extern Oid	dg_relation_owner(Oid relid);
 extern bool dg_acting(void);
+extern bool dg_acting_next(void);
+extern int	dg_acting_enter(void);
+extern void dg_acting_leave(int saved);
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
 extern void dg_lock_tenant(const char *tenant);
 extern void dg_lock_tenants(List *tenants);

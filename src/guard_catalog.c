@@ -8,13 +8,15 @@
  * TABLE send, and of the registry, which stands for all of them. What an entry
  * points to lives until the end of the transaction at least, so that it may be
  * used while output functions or triggers cause invalidations.
+ *
+ * What is invalidated while it is read is read again. Where that never ends
+ * (debug_discard_caches), having read the same twice must do, for that one use.
  */
 #include "guard.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "catalog/partition.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "ledger.h"
@@ -123,6 +125,47 @@ read_guard(DgGuard *guard, Oid relid)
 	return HeapTupleIsValid(tuple);
 }
 
+/*
+ * The tables that a partition belongs to, its parent first. As long as DETACH
+ * CONCURRENTLY has not ended, which it may never do, the partition is one: the
+ * server's own list leaves its ancestors out by then.
+ */
+List *
+dg_partition_ancestors(Oid relid)
+{
+	Relation	rel = table_open(InheritsRelationId, AccessShareLock);
+	List	   *ancestors = NIL;
+
+	do
+	{
+		ScanKeyData key;
+		SysScanDesc scan;
+		HeapTuple	tuple;
+
+		ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(relid));
+		scan = systable_beginscan(rel, InheritsRelidSeqnoIndexId, true, NULL, 1, &key);
+		tuple = systable_getnext(scan);
+		relid = HeapTupleIsValid(tuple) ? ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent : InvalidOid;
+		systable_endscan(scan);
+		if (OidIsValid(relid))
+			ancestors = lappend_oid(ancestors, relid);
+	} while (OidIsValid(relid));
+	table_close(rel, AccessShareLock);
+	return ancestors;
+}
+
+/*
+ * The partitioned table that a partition belongs to in the end.
+ */
+Oid
+dg_partition_root(Oid relid)
+{
+	List	   *ancestors = dg_partition_ancestors(relid);
+
+	return ancestors == NIL ? relid : llast_oid(ancestors);
+}
+
 static void
 build_guard(DgGuard *guard)
 {
@@ -138,7 +181,7 @@ build_guard(DgGuard *guard)
 
 	if (!read_guard(guard, guard->relid) && get_rel_relispartition(guard->relid))
 	{
-		List	   *ancestors = get_partition_ancestors(guard->relid);
+		List	   *ancestors = dg_partition_ancestors(guard->relid);
 		ListCell   *lc;
 
 		foreach(lc, ancestors)
@@ -148,6 +191,41 @@ build_guard(DgGuard *guard)
 		}
 		list_free(ancestors);
 	}
+}
+
+static bool
+same_guard(const DgGuard *a, const DgGuard *b)
+{
+	ListCell   *x;
+	ListCell   *y;
+
+	if (a->guarded != b->guarded || a->root != b->root || a->has_tenant_column != b->has_tenant_column ||
+		(a->has_tenant_column && strcmp(NameStr(a->tenant_column), NameStr(b->tenant_column)) != 0) ||
+		list_length(a->tenant_path) != list_length(b->tenant_path))
+		return false;
+	forboth(x, a->tenant_path, y, b->tenant_path)
+	{
+		if (strcmp(lfirst(x), lfirst(y)) != 0)
+			return false;
+	}
+	return true;
+}
+
+static void
+refresh_guard(DgGuard *guard)
+{
+	/* set first: an invalidation that arrives meanwhile is kept */
+	guard->valid = true;
+	PG_TRY();
+	{
+		build_guard(guard);
+	}
+	PG_CATCH();
+	{
+		guard->valid = false;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 }
 
 /*
@@ -166,20 +244,13 @@ dg_guard_lookup(Oid relid)
 		guard->valid = false;
 		guard->context = NULL;
 	}
-	while (!guard->valid)
+	for (int tries = 0; !guard->valid; tries++)
 	{
-		/* set first: an invalidation that arrives meanwhile is kept */
-		guard->valid = true;
-		PG_TRY();
-		{
-			build_guard(guard);
-		}
-		PG_CATCH();
-		{
-			guard->valid = false;
-			PG_RE_THROW();
-		}
-		PG_END_TRY();
+		DgGuard		before = *guard;
+
+		refresh_guard(guard);
+		if (tries > 0 && same_guard(guard, &before))
+			break;
 	}
 	return guard;
 }
@@ -203,6 +274,9 @@ read_tenant_table(void)
 
 	registry_relid = objects->tenant_table;
 	tenant_table.relid = InvalidOid;
+	copy_name(&tenant_table.key_column, (Datum) 0, true);
+	copy_name(&tenant_table.name_column, (Datum) 0, true);
+	copy_name(&tenant_table.contact_column, (Datum) 0, true);
 	scan = systable_beginscan(registry, InvalidOid, false, NULL, 0, NULL);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
@@ -222,25 +296,36 @@ read_tenant_table(void)
 	table_close(registry, AccessShareLock);
 }
 
+static void
+refresh_tenant_table(void)
+{
+	tenant_table.valid = true;
+	PG_TRY();
+	{
+		read_tenant_table();
+	}
+	PG_CATCH();
+	{
+		tenant_table.valid = false;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
 /*
  * The table that lists the tenants; relid is InvalidOid where none is set.
  */
 const DgTenantTable *
 dg_tenant_table(void)
 {
-	while (!tenant_table.valid)
+	for (int tries = 0; !tenant_table.valid; tries++)
 	{
-		tenant_table.valid = true;
-		PG_TRY();
-		{
-			read_tenant_table();
-		}
-		PG_CATCH();
-		{
-			tenant_table.valid = false;
-			PG_RE_THROW();
-		}
-		PG_END_TRY();
+		DgTenantTable before = tenant_table;
+
+		refresh_tenant_table();
+		before.valid = tenant_table.valid;
+		if (tries > 0 && memcmp(&before, &tenant_table, sizeof(DgTenantTable)) == 0)
+			break;
 	}
 	return &tenant_table;
 }

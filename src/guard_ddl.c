@@ -44,7 +44,7 @@ dg_ddl_start(PG_FUNCTION_ARGS)
 {
 	EventTriggerData *data = event_trigger_data(fcinfo);
 
-	if (dg_on_duty())
+	if (dg_on_duty() && !dg_acting())
 		dg_guard_check_utility(data->parsetree);
 	return PointerGetDatum(NULL);
 }
@@ -357,7 +357,8 @@ follow_departures(AlterTableStmt *stmt)
 	{
 		AlterTableCmd *cmd = lfirst(lc);
 
-		if (IsA(cmd, AlterTableCmd) && cmd->subtype == AT_DetachPartition)
+		if (IsA(cmd, AlterTableCmd) &&
+			(cmd->subtype == AT_DetachPartition || cmd->subtype == AT_DetachPartitionFinalize))
 			follow_detach(stmt, castNode(PartitionCmd, cmd->def));
 		else if (IsA(cmd, AlterTableCmd) && cmd->subtype == AT_DropInherit)
 			follow_table(RangeVarGetRelid(castNode(RangeVar, cmd->def), NoLock, false));

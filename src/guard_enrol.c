@@ -18,7 +18,6 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/catalog.h"
-#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
@@ -94,7 +93,7 @@ require_guardable(Relation rel)
 	if (rel->rd_rel->relispartition)
 		refuse_relation(rel, "it is a partition",
 						psprintf("Guard its partitioned table %s: that covers every partition, present and future.",
-								 dg_relation_name(llast_oid(get_partition_ancestors(RelationGetRelid(rel))))));
+								 dg_relation_name(dg_partition_root(RelationGetRelid(rel)))));
 	if (RelationGetNumberOfAttributes(rel) > MaxHeapAttributeNumber - DG_BIN_COLUMNS)
 		refuse_relation(rel, "it has too many columns",
 						psprintf("The bin needs %d columns of its own; a table may have %d in all, dropped ones included.",

@@ -15,6 +15,7 @@
 #include "catalog/pg_event_trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "optimizer/planner.h"
 #include "tcop/utility.h"
 #include "access/parallel.h"
 #include "access/xact.h"
@@ -25,6 +26,7 @@ static ExecutorRun_hook_type prev_ExecutorRun = NULL;
 static ExecutorFinish_hook_type prev_ExecutorFinish = NULL;
 static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 static object_access_hook_type prev_object_access = NULL;
+static planner_hook_type prev_planner = NULL;
 
 static int	reached = 0;		/* hooks that were called */
 
@@ -52,6 +54,39 @@ dg_on_duty(void)
 		OidIsValid(MyDatabaseId) && !RecoveryInProgress();
 }
 
+static PlannedStmt *
+plan(Query *query, const char *queryString, int cursorOptions, ParamListInfo params)
+{
+	if (prev_planner)
+		return prev_planner(query, queryString, cursorOptions, params);
+	return standard_planner(query, queryString, cursorOptions, params);
+}
+
+/*
+ * Functions that the planner evaluates must not pass for the statement of ours
+ * that is planned.
+ */
+static PlannedStmt *
+guard_planner(Query *query, const char *queryString, int cursorOptions, ParamListInfo params)
+{
+	PlannedStmt *result;
+	int			acting;
+
+	if (!dg_acting_next())
+		return plan(query, queryString, cursorOptions, params);
+	acting = dg_acting_enter();
+	PG_TRY();
+	{
+		result = plan(query, queryString, cursorOptions, params);
+	}
+	PG_FINALLY();
+	{
+		dg_acting_leave(acting);
+	}
+	PG_END_TRY();
+	return result;
+}
+
 static void
 guard_ExecutorStart(QueryDesc *query, int eflags)
 {
@@ -74,11 +109,13 @@ static void
 guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 {
 	DgNesting	saved;
+	int			acting;
 
 	reached |= DG_HOOK_EXECUTOR_RUN;
 	dg_statement_run(query);
 	dg_statement_note_plan(query->plannedstmt);
 	saved = dg_statement_enter();
+	acting = dg_acting_enter();
 	PG_TRY();
 	{
 		if (prev_ExecutorRun)
@@ -88,6 +125,7 @@ guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 	}
 	PG_FINALLY();
 	{
+		dg_acting_leave(acting);
 		dg_statement_leave(saved);
 	}
 	PG_END_TRY();
@@ -100,6 +138,7 @@ guard_ExecutorFinish(QueryDesc *query)
 	bool		fires = !(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS);
 	List	   *by_row = fires ? dg_merge_roots(query) : NIL;
 	DgNesting	saved = dg_statement_enter();
+	int			acting = dg_acting_enter();
 	int			parts = dg_parts_enter();
 
 	reached |= DG_HOOK_EXECUTOR_FINISH;
@@ -119,38 +158,56 @@ guard_ExecutorFinish(QueryDesc *query)
 	PG_FINALLY();
 	{
 		dg_parts_leave(parts);
+		dg_acting_leave(acting);
 		dg_statement_leave(saved);
 	}
 	PG_END_TRY();
 }
 
+/*
+ * Commands of ours run as parts of a command do: they fire no event triggers.
+ * Those of others are not written for a bin table that a DELETE makes, may
+ * refuse it, and would run in the name of the extension.
+ */
 static void
 guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 					 ProcessUtilityContext context, ParamListInfo params,
 					 QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
+	bool		part = (context == PROCESS_UTILITY_SUBCOMMAND);
+	bool		ours = part ? dg_acting() : dg_acting_next();
+	ProcessUtilityContext as = ours ? PROCESS_UTILITY_SUBCOMMAND : context;
+	bool		reassigns = IsA(pstmt->utilityStmt, ReassignOwnedStmt);
 	DgNesting	saved;
+	int			acting;
 
 	reached |= DG_HOOK_UTILITY;
 	dg_statement_begin(pstmt);
-	if (dg_on_duty())
+	if (!ours && dg_on_duty())
 		dg_guard_check_utility(pstmt->utilityStmt);
 	saved = dg_statement_enter();
 	dg_statement_set_role(InvalidOid);
+	acting = dg_acting_enter();
+	if (part)
+		dg_acting_leave(acting);
 	PG_TRY();
 	{
 		if (prev_ProcessUtility)
-			prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params,
+			prev_ProcessUtility(pstmt, queryString, readOnlyTree, as, params,
 								queryEnv, dest, qc);
 		else
-			standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params,
+			standard_ProcessUtility(pstmt, queryString, readOnlyTree, as, params,
 									queryEnv, dest, qc);
 	}
 	PG_FINALLY();
 	{
+		dg_acting_leave(acting);
 		dg_statement_leave(saved);
 	}
 	PG_END_TRY();
+	/* it may have given the extension to another role; no invalidation says so */
+	if (reassigns)
+		dg_objects_forget();
 }
 
 static void
@@ -171,6 +228,8 @@ dg_guard_hooks_init(void)
 {
 	dg_statement_init();
 
+	prev_planner = planner_hook;
+	planner_hook = guard_planner;
 	prev_ExecutorStart = ExecutorStart_hook;
 	ExecutorStart_hook = guard_ExecutorStart;
 	prev_ExecutorRun = ExecutorRun_hook;

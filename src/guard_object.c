@@ -535,13 +535,13 @@ check_without_registry(Node *parsetree)
 }
 
 /*
- * A utility command is about to run. Called by the hook, and by the event
- * trigger for the command that loaded the library.
+ * A utility command that is not the extension's is about to run. Called by the
+ * hook, and by the event trigger for the command that loaded the library.
  */
 void
 dg_guard_check_utility(Node *parsetree)
 {
-	if (parsetree == NULL || dg_acting() || !is_ddl(parsetree))
+	if (parsetree == NULL || !is_ddl(parsetree))
 		return;
 	if (!dg_installed())
 	{

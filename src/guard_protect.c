@@ -13,7 +13,9 @@
  * deletion_guard.restoring. Nothing but INSERT ever is. Authorities, holds,
  * requests, purges and the ledger are evidence: once this installation has
  * made an entry of its own in the ledger, they no longer take rows from a
- * restore, or a superuser could restore an authority of his own making.
+ * restore, or a superuser could restore an authority of his own making. From
+ * then on, what the bin takes is noted in the ledger; where protection is
+ * locked, it takes nothing either.
  */
 #include "guard.h"
 #include "bin.h"
@@ -74,11 +76,15 @@ dg_is_store(Oid relid)
 static void
 refuse_write(Oid relid)
 {
+	bool		locked = dg_locked && dg_restoring && superuser();
+
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_PROTECTED_STORE),
 			 errmsg("\"%s\" is written by deletion_guard only", get_rel_name(relid)),
 			 errdetail("What it holds is evidence, or rows that may be wanted back; no role may change it, superusers included."),
-			 errhint("Bring rows back with deletion_guard.undelete(); destroy them with deletion_guard.purge() and a signed token. A superuser who restores a dump sets deletion_guard.restoring.")));
+			 errhint("Bring rows back with deletion_guard.undelete(); destroy them with deletion_guard.purge() and a signed token. %s",
+					 locked ? "A dump is restored into a new database, or while deletion_guard.locked is not set." :
+					 "A superuser who restores a dump sets deletion_guard.restoring.")));
 }
 
 /*
@@ -167,7 +173,7 @@ dg_protect_check_query(PlannedStmt *stmt)
 {
 	ListCell   *lc;
 
-	if ((stmt->resultRelations == NIL && stmt->rowMarks == NIL) || dg_acting())
+	if ((stmt->resultRelations == NIL && stmt->rowMarks == NIL) || dg_acting_next())
 		return;
 	foreach(lc, stmt->resultRelations)
 	{
@@ -233,9 +239,20 @@ may_load(Relation rel)
 {
 	if (IsLogicalWorker() || strcmp(RelationGetRelationName(rel), "installation") == 0)
 		return false;
-	if (!is_record_of_deletions(rel) && dg_ledger_is_live())
+	if ((dg_locked || !is_record_of_deletions(rel)) && dg_ledger_is_live())
 		return false;
 	return is_empty(rel) || (dg_restoring && superuser());
+}
+
+/*
+ * Rows that did not get into the bin of a database in use by being deleted are
+ * told apart later by an entry in the ledger.
+ */
+static void
+note_load(Relation rel)
+{
+	dg_ledger_append("load_rows",
+					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(RelationGetRelid(rel)))));
 }
 
 /*
@@ -261,7 +278,11 @@ dg_protect(PG_FUNCTION_ARGS)
 		!(insert && (row ? !IsLogicalWorker() : may_load(trigdata->tg_relation))))
 		refuse_write(RelationGetRelid(trigdata->tg_relation));
 	if (!row)
+	{
+		if (!dg_acting() && dg_ledger_is_live())
+			note_load(trigdata->tg_relation);
 		return PointerGetDatum(NULL);
+	}
 	if (insert && !dg_acting() && RelationGetRelid(trigdata->tg_relation) == dg_objects()->deletion_part)
 		return PointerGetDatum(dg_blocks_forget(trigdata->tg_trigtuple, RelationGetDescr(trigdata->tg_relation)));
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?

@@ -19,6 +19,7 @@
 #include "guard.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/table.h"
@@ -27,6 +28,9 @@
 #include "catalog/pg_event_trigger.h"
 #include "catalog/pg_proc.h"
 #include "commands/event_trigger.h"
+#include "miscadmin.h"
+#include "utils/datum.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
@@ -148,6 +152,57 @@ dg_store_check_drop(Oid classid, Oid objid)
 			   classid == ProcedureRelationId ? get_func_name(objid) : "deletion_guard_ddl");
 }
 
+static HeapTuple
+copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid, Snapshot snapshot)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, attnum, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(objid));
+	scan = systable_beginscan(rel, indexid, true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	tuple = HeapTupleIsValid(tuple) ? heap_copytuple(tuple) : NULL;
+	systable_endscan(scan);
+	return tuple;
+}
+
+/*
+ * Does the present command only give the object to another superuser? So does
+ * REASSIGN OWNED, when the one who made the extension leaves.
+ */
+static bool
+only_changes_owner(Oid classid, Oid objid)
+{
+	bool		function = (classid == ProcedureRelationId);
+	AttrNumber	owner = function ? Anum_pg_proc_proowner : Anum_pg_event_trigger_evtowner;
+	AttrNumber	acl = function ? Anum_pg_proc_proacl : InvalidAttrNumber;
+	Oid			indexid = function ? ProcedureOidIndexId : EventTriggerOidIndexId;
+	AttrNumber	oid = function ? Anum_pg_proc_oid : Anum_pg_event_trigger_oid;
+	Relation	rel = table_open(classid, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	HeapTuple	before = copy_object(rel, indexid, oid, objid, NULL);
+	HeapTuple	after = copy_object(rel, indexid, oid, objid, SnapshotSelf);
+	bool		result = before != NULL && after != NULL;
+
+	for (AttrNumber i = 1; result && i <= desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i - 1);
+		bool		null_before;
+		bool		null_after;
+		Datum		value_before = heap_getattr(before, i, desc, &null_before);
+		Datum		value_after = heap_getattr(after, i, desc, &null_after);
+
+		if (i == owner)
+			result = superuser_arg(DatumGetObjectId(value_after));
+		else if (i != acl)
+			result = null_before == null_after &&
+				(null_before || datum_image_eq(value_before, value_after, att->attbyval, att->attlen));
+	}
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
 /*
  * A function was created, replaced or altered; a new one is not in the cache
  * yet. An event trigger was altered.
@@ -157,12 +212,12 @@ dg_store_check_alter(Oid classid, Oid objid)
 {
 	if (classid == ProcedureRelationId)
 	{
-		if (get_func_namespace(objid) == dg_objects()->schema)
+		if (get_func_namespace(objid) == dg_objects()->schema && !only_changes_owner(classid, objid))
 			refuse("change function", get_func_name(objid));
 	}
 	else if (classid == EventTriggerRelationId)
 	{
-		if (is_our_event_trigger(objid))
+		if (is_our_event_trigger(objid) && !only_changes_owner(classid, objid))
 			refuse("change event trigger", objid == get_event_trigger_oid("deletion_guard_ddl_end", true) ?
 				   "deletion_guard_ddl_end" : "deletion_guard_ddl_start");
 	}

@@ -35,7 +35,6 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "catalog/partition.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
@@ -117,7 +116,7 @@ static bool
 needs_row_trigger(Oid relid)
 {
 	if (get_rel_relispartition(relid))
-		return llast_oid(get_partition_ancestors(relid)) != dg_guard_lookup(relid)->root;
+		return dg_partition_root(relid) != dg_guard_lookup(relid)->root;
 	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
 		return false;
 	return has_superclass(relid) || find_inheritance_children(relid, NoLock) != NIL;

@@ -106,16 +106,22 @@ bool
 dg_installed(void)
 {
 	DgObjects	found = {0};
+	DgObjects	before;
 
 	if (objects_known)
 		return true;
-	/* what changes while they are being looked up may be among them */
+	/*
+	 * What changes while they are being looked up may be among them. Where
+	 * something always changes (debug_discard_caches), finding the same twice
+	 * must do.
+	 */
 	do
 	{
+		before = found;
 		changed = false;
 		if (!find_objects(&found))
 			return false;
-	} while (changed);
+	} while (changed && memcmp(&found, &before, sizeof(DgObjects)) != 0);
 	objects = found;
 	objects_known = true;
 	return true;
@@ -157,6 +163,15 @@ dg_objects(void)
 				 errmsg("extension \"deletion_guard\" is not installed in this database"),
 				 errhint("Run CREATE EXTENSION deletion_guard.")));
 	return &objects;
+}
+
+/*
+ * Makes this session look them up again.
+ */
+void
+dg_objects_forget(void)
+{
+	objects_known = false;
 }
 
 static void

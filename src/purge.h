@@ -97,6 +97,7 @@ extern List *dg_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match
 /* purge_tenant.c */
 extern char *dg_tenant_name(const char *tenant, DgRefusal *refusal);
 extern bool dg_tenant_is_live(const char *tenant);
+extern bool dg_tenant_is_known(const char *tenant);
 
 /* purge_request.c */
 typedef struct DgRequest
@@ -128,6 +129,7 @@ typedef struct DgPlanPart
 	TimestampTz deleted_at;
 	TimestampTz due_at;
 	char	   *tenant_name;	/* of a part of the tenant table, or NULL */
+	bool		blank;			/* their key is the empty string */
 } DgPlanPart;
 
 typedef struct DgPlan

@@ -9,6 +9,9 @@
  *		missing for rows without a tenant), number of parts, and for each part, by deletion and part:
  *		deletion, part, relation name, rows still in the bin
  *
+ * Rows whose key is the empty string belong to no tenant either, unless the
+ * tenant table has such a one. A request for one tenant cannot name them.
+ *
  * Rows that are in the bin do not change, so a part with as many rows as before
  * is the same part. Whatever is added, undeleted or purged meanwhile changes
  * the digest.
@@ -29,14 +32,14 @@
 #define PLAN_QUERY \
 	"SELECT p.deletion_id, p.part, b.relation::oid, b.bin_table::oid, b.relation_name," \
 	" p.rows - p.restored - p.purged, r.deleted_at," \
-	" greatest(r.purge_not_before, r.purge_not_before + (r.last_deleted_at - r.deleted_at)), p.tenant_name" \
+	" greatest(r.purge_not_before, r.purge_not_before + (r.last_deleted_at - r.deleted_at)), p.tenant_name, p.tenant = ''" \
 	" FROM deletion_guard.deletion_part p" \
 	" JOIN deletion_guard.bin b ON b.bin_id = p.bin_id" \
 	" JOIN (SELECT e.deletion_id, e.deleted_at, e.purge_not_before," \
 	"        max(e.deleted_at) FILTER (WHERE e.deleted_at <= clock_timestamp()) OVER (ORDER BY e.deletion_id" \
 	"         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS last_deleted_at" \
 	"       FROM deletion_guard.deletion_record e) r ON r.deletion_id = p.deletion_id" \
-	" WHERE (p.tenant = $1 OR $1 IS NULL AND p.tenant IS NULL)" \
+	" WHERE (p.tenant = $1 OR $1 IS NULL AND (p.tenant IS NULL OR p.tenant = '' AND $4))" \
 	" AND p.rows > p.restored + p.purged AND r.deleted_at <= $2" \
 	" AND ($3 IS NULL OR b.relation = ANY ($3) OR b.bin_table = ANY ($3))" \
 	" ORDER BY p.deletion_id, p.part"
@@ -67,6 +70,9 @@ plan_digest(DgPlan *plan, const DgRequest *request)
 static void
 read_part(DgPlanPart *part, uint64 row)
 {
+	bool		no_key;
+	bool		empty_key = DatumGetBool(dg_row_datum(row, 10, &no_key));
+
 	part->deletion = dg_row_int64(row, 1, NULL);
 	part->part = (int32) dg_row_int64(row, 2, NULL);
 	part->relation = (Oid) dg_row_int64(row, 3, NULL);
@@ -76,6 +82,7 @@ read_part(DgPlanPart *part, uint64 row)
 	part->deleted_at = dg_row_time(row, 7, NULL);
 	part->due_at = dg_row_time(row, 8, NULL);
 	part->tenant_name = dg_row_text(row, 9);
+	part->blank = !no_key && empty_key;
 }
 
 /*
@@ -85,13 +92,14 @@ read_part(DgPlanPart *part, uint64 row)
 DgPlan *
 dg_plan_make(const DgRequest *request)
 {
-	Oid			types[] = {TEXTOID, TIMESTAMPTZOID, REGCLASSARRAYOID};
+	bool		blank = request->tenant == NULL && !dg_tenant_is_known("");
+	Oid			types[] = {TEXTOID, TIMESTAMPTZOID, REGCLASSARRAYOID, BOOLOID};
 	Datum		values[] = {request->tenant != NULL ? CStringGetTextDatum(request->tenant) : (Datum) 0,
-		TimestampTzGetDatum(request->deleted_before), request->relations};
-	char		nulls[] = {request->tenant != NULL ? ' ' : 'n', ' ', request->all_relations ? 'n' : ' '};
+		TimestampTzGetDatum(request->deleted_before), request->relations, BoolGetDatum(blank)};
+	char		nulls[] = {request->tenant != NULL ? ' ' : 'n', ' ', request->all_relations ? 'n' : ' ', ' '};
 	DgPlan	   *plan = palloc0(sizeof(DgPlan));
 
-	plan->nparts = dg_spi_select(PLAN_QUERY, 3, types, values, nulls);
+	plan->nparts = dg_spi_select(PLAN_QUERY, 4, types, values, nulls);
 	plan->parts = palloc0(sizeof(DgPlanPart) * Max(plan->nparts, 1));
 	plan->due_at = DT_NOBEGIN;
 	for (int i = 0; i < plan->nparts; i++)
@@ -230,8 +238,9 @@ dg_plan_summary(const DgPlan *plan)
 		const DgPlanPart *part = &plan->parts[i];
 
 		put_line(&buf, &lines,
-				 psprintf("Deletion " INT64_FORMAT " of %s, table %s: " INT64_FORMAT " rows, due %s.",
+				 psprintf("Deletion " INT64_FORMAT " of %s, table %s: " INT64_FORMAT " rows%s, due %s.",
 						  part->deletion, pstrdup(timestamptz_to_str(part->deleted_at)), part->relation_name, part->rows,
+						  part->blank ? " with an empty key" : "",
 						  TIMESTAMP_IS_NOEND(part->due_at) ? "never" : pstrdup(timestamptz_to_str(part->due_at))));
 	}
 	if (lines > MAX_DIFFERENCES)

@@ -76,6 +76,11 @@ read_arguments(FunctionCallInfo fcinfo, DgRequest *request)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("tenant must not be null"),
 				 errhint("Rows that belong to no tenant are requested with deletion_guard.request_purge_without_tenant().")));
+	if (VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(0)) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("tenant must not be empty"),
+				 errhint("Rows with an empty key belong to no tenant; they are requested with deletion_guard.request_purge_without_tenant().")));
 	request->tenant = text_to_cstring(dg_required_text(fcinfo, 0, "tenant"));
 	request->reason = text_to_cstring(dg_required_text(fcinfo, 1, "reason"));
 	request->all_relations = PG_ARGISNULL(2);

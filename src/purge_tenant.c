@@ -118,6 +118,18 @@ find_deleted(const DgTenantTable *tenants, const char *tenant, char **name)
 }
 
 /*
+ * Is it a tenant, live or deleted, of the tenant table? The caller is connected to SPI.
+ */
+bool
+dg_tenant_is_known(const char *tenant)
+{
+	const DgTenantTable *tenants = dg_tenant_table();
+	char	   *name;
+
+	return OidIsValid(tenants->relid) && (dg_tenant_is_live(tenant) || find_deleted(tenants, tenant, &name));
+}
+
+/*
  * The tenant's name, palloc'd; NULL and a refusal where nobody of that key is
  * known. The caller is connected to SPI.
  */

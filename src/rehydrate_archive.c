@@ -26,6 +26,7 @@
 #include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(dg_archive_contents);
+PG_FUNCTION_INFO_V1(dg_archive_inflater);
 
 /* ----------------------------------------------------------------------
  * Errors
@@ -341,4 +342,13 @@ dg_archive_contents(PG_FUNCTION_ARGS)
 		put_table(rsinfo, archive, dg_archive_table(archive->archive, i));
 	dg_rehydrate_close(archive);
 	return (Datum) 0;
+}
+
+/*
+ * archive_inflater() -> text
+ */
+Datum
+dg_archive_inflater(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(dg_archive_has_isal() ? "ISA-L" : "zlib"));
 }

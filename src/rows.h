@@ -76,7 +76,7 @@ extern QueryDesc *dg_rows_open_insert(Relation rel);
 extern TriggerDesc *dg_rows_triggers(TriggerDesc *all, List *handled, bool fire);
 
 /* rows_conflict.c */
-extern List *dg_rows_arbiters(ResultRelInfo *rri);
+extern List *dg_rows_arbiters(ResultRelInfo *rri, bool deferrable);
 extern DgRowOutcome dg_rows_check_conflict(ResultRelInfo *rri, EState *estate, List *arbiters,
 										   TupleTableSlot *slot, TupleTableSlot *existing,
 										   char **conflict);

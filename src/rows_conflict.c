@@ -5,7 +5,12 @@
  * Every immediate unique and exclusion constraint is asked before the row is
  * written; rows of transactions in progress are waited for. A live row with
  * the same content in every column is no conflict: the row is there already.
- * Deferrable constraints are left to the end of the call.
+ *
+ * Where a conflict is an error, deferrable constraints are left to the server,
+ * which checks them at the end of the call or of the transaction, as they are
+ * set: until then the caller may make room. Where something is to be done about
+ * a conflict, they are asked like the others. The server's own function refuses
+ * to, so the index is read here.
  */
 #include "rows.h"
 
@@ -14,6 +19,8 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
+#include "executor/executor.h"
+#include "storage/lmgr.h"
 #include "utils/datum.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -41,11 +48,11 @@ dg_rows_on_conflict(const char *name)
 }
 
 /*
- * OIDs of the open indexes that can tell of a conflict. Makes them ready to be
- * asked.
+ * OIDs of the open indexes that can tell of a conflict, those of deferrable
+ * constraints only if they are wanted. Makes them ready to be asked.
  */
 List *
-dg_rows_arbiters(ResultRelInfo *rri)
+dg_rows_arbiters(ResultRelInfo *rri, bool deferrable)
 {
 	List	   *arbiters = NIL;
 
@@ -54,7 +61,8 @@ dg_rows_arbiters(ResultRelInfo *rri)
 		Relation	index = rri->ri_IndexRelationDescs[i];
 		IndexInfo  *info = rri->ri_IndexRelationInfo[i];
 
-		if ((!info->ii_Unique && info->ii_ExclusionOps == NULL) || !index->rd_index->indimmediate)
+		if ((!info->ii_Unique && info->ii_ExclusionOps == NULL) ||
+			!(deferrable || index->rd_index->indimmediate))
 			continue;
 		if (info->ii_Unique && info->ii_UniqueOps == NULL && info->ii_ExclusionOps == NULL)
 			BuildSpeculativeIndexInfo(index, info);
@@ -138,6 +146,122 @@ describe_conflict(ResultRelInfo *rri, EState *estate, Oid indexid, TupleTableSlo
 }
 
 /*
+ * Are the values that an index has for a row those of its key, as the
+ * constraint compares them? For index methods that find more than was asked.
+ */
+static bool
+matches(Relation index, const Oid *procs, const ScanKeyData *keys, int n,
+		const Datum *values, const bool *isnull)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (isnull[i] ||
+			!DatumGetBool(OidFunctionCall2Coll(procs[i], index->rd_indcollation[i], values[i], keys[i].sk_argument)))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * The first row that the index has under these keys and that is live, or will
+ * be if a transaction in progress commits; *xwait is then that transaction. False
+ * if there is none.
+ */
+static bool
+find_by_index(ResultRelInfo *rri, EState *estate, int i, ScanKey keys, const Oid *procs,
+			  TupleTableSlot *existing, TransactionId *xwait)
+{
+	Relation	index = rri->ri_IndexRelationDescs[i];
+	int			n = IndexRelationGetNumberOfKeyAttributes(index);
+	SnapshotData dirty;
+	IndexScanDesc scan;
+	bool		found = false;
+
+	InitDirtySnapshot(dirty);
+	scan = dg_index_beginscan(rri->ri_RelationDesc, index, &dirty, n);
+	index_rescan(scan, keys, n, NULL, 0);
+	while (!found && index_getnext_slot(scan, ForwardScanDirection, existing))
+	{
+		Datum		values[INDEX_MAX_KEYS];
+		bool		isnull[INDEX_MAX_KEYS];
+
+		found = true;
+		if (scan->xs_recheck)
+		{
+			GetPerTupleExprContext(estate)->ecxt_scantuple = existing;
+			FormIndexDatum(rri->ri_IndexRelationInfo[i], existing, estate, values, isnull);
+			found = matches(index, procs, keys, n, values, isnull);
+		}
+	}
+	*xwait = TransactionIdIsValid(dirty.xmin) ? dirty.xmin : dirty.xmax;
+	index_endscan(scan);
+	return found;
+}
+
+/*
+ * Does a live row conflict with this one by the deferrable constraint behind the
+ * rri's index i? *tid is then its place.
+ */
+static bool
+conflicts_deferrably(ResultRelInfo *rri, EState *estate, int i, TupleTableSlot *slot,
+					 TupleTableSlot *existing, ItemPointer tid)
+{
+	Relation	index = rri->ri_IndexRelationDescs[i];
+	IndexInfo  *info = rri->ri_IndexRelationInfo[i];
+	const Oid  *procs = info->ii_ExclusionOps ? info->ii_ExclusionProcs : info->ii_UniqueProcs;
+	const uint16 *strats = info->ii_ExclusionOps ? info->ii_ExclusionStrats : info->ii_UniqueStrats;
+	ExprContext *econtext = GetPerTupleExprContext(estate);
+	ScanKeyData keys[INDEX_MAX_KEYS];
+	Datum		values[INDEX_MAX_KEYS];
+	bool		isnull[INDEX_MAX_KEYS];
+	TransactionId xwait;
+
+	econtext->ecxt_scantuple = slot;
+	if (info->ii_Predicate != NIL && !ExecQual(ExecPrepareQual(info->ii_Predicate, estate), econtext))
+		return false;
+	FormIndexDatum(info, slot, estate, values, isnull);
+	for (int k = 0; k < info->ii_NumIndexKeyAttrs; k++)
+	{
+		if (isnull[k] && !info->ii_NullsNotDistinct)
+			return false;
+		ScanKeyEntryInitialize(&keys[k], isnull[k] ? SK_ISNULL | SK_SEARCHNULL : 0, k + 1, strats[k],
+							   InvalidOid, index->rd_indcollation[k], procs[k], values[k]);
+	}
+	while (find_by_index(rri, estate, i, keys, procs, existing, &xwait))
+	{
+		if (!TransactionIdIsValid(xwait))
+		{
+			*tid = existing->tts_tid;
+			return true;
+		}
+		XactLockTableWait(xwait, rri->ri_RelationDesc, &existing->tts_tid, XLTW_InsertIndex);
+	}
+	return false;
+}
+
+static int
+index_number(ResultRelInfo *rri, Oid indexid)
+{
+	int			i = 0;
+
+	while (RelationGetRelid(rri->ri_IndexRelationDescs[i]) != indexid)
+		i++;
+	return i;
+}
+
+static bool
+has_conflict(ResultRelInfo *rri, EState *estate, Oid indexid, TupleTableSlot *slot,
+			 TupleTableSlot *existing, ItemPointer tid)
+{
+	int			i = index_number(rri, indexid);
+
+	ItemPointerSetInvalid(tid);
+	if (rri->ri_IndexRelationDescs[i]->rd_index->indimmediate)
+		return !dg_exec_check_index_constraints(rri, slot, estate, tid, list_make1_oid(indexid));
+	return conflicts_deferrably(rri, estate, i, slot, existing, tid);
+}
+
+/*
  * RESTORED if the row may be written; IDENTICAL or CONFLICT otherwise. On a
  * conflict, existing holds the live row and *conflict describes the key,
  * palloc'd in the current context.
@@ -153,8 +277,7 @@ dg_rows_check_conflict(ResultRelInfo *rri, EState *estate, List *arbiters,
 		Oid			indexid = lfirst_oid(lc);
 		ItemPointerData tid;
 
-		ItemPointerSetInvalid(&tid);
-		if (dg_exec_check_index_constraints(rri, slot, estate, &tid, list_make1_oid(indexid)))
+		if (!has_conflict(rri, estate, indexid, slot, existing, &tid))
 			continue;
 		if (!table_tuple_fetch_row_version(rri->ri_RelationDesc, &tid, SnapshotAny, existing))
 			elog(ERROR, "row that conflicts in index %u is gone", indexid);

@@ -81,8 +81,12 @@ bool
 dg_rows_same_row(Relation rel, TupleTableSlot *a, TupleTableSlot *b)
 {
 	Bitmapset  *columns = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
+	Oid			constraint;
 	int			i = -1;
 
+	/* the relcache does not count one that is deferrable */
+	if (columns == NULL)
+		columns = get_primary_key_attnos(RelationGetRelid(rel), true, &constraint);
 	columns = columns == NULL ? RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_KEY) :
 		bms_add_members(columns, referenced_columns(rel));
 	slot_getallattrs(a);

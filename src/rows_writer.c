@@ -210,7 +210,8 @@ leaf_of(DgRowsTarget *target, ResultRelInfo *rri)
 	leaf->rri = rri;
 	if (rri->ri_RelationDesc->rd_rel->relhasindex && rri->ri_IndexRelationDescs == NULL)
 		ExecOpenIndices(rri, false);
-	leaf->arbiters = target->writer->expect_no_conflict ? NIL : dg_rows_arbiters(rri);
+	leaf->arbiters = target->writer->expect_no_conflict ? NIL :
+		dg_rows_arbiters(rri, target->writer->on_conflict != DG_ON_CONFLICT_ERROR);
 	leaf->batch = dg_rows_batch_make(rri, target->estate, &target->role, leaf->arbiters);
 	leaf->existing = table_slot_create(rri->ri_RelationDesc, NULL);
 	rri->ri_TrigDesc = dg_rows_triggers(rri->ri_TrigDesc, target->handled, target->writer->fire_triggers);
@@ -590,12 +591,12 @@ dg_rows_writer_hint(DgRowsWriter *writer, const char *hint)
 }
 
 /*
- * Deferrable keys cannot be asked about beforehand: they fail here.
+ * Deferrable keys that were not asked about beforehand fail here.
  */
 static void
 end_context(void *arg)
 {
-	errcontext("end of the call, where triggers fire and deferrable keys are checked; on_conflict does not apply to these");
+	errcontext("end of the call, where triggers fire and deferrable keys are checked");
 }
 
 static void

@@ -170,7 +170,8 @@ define_server_settings(void)
 
 	DefineCustomBoolVariable("deletion_guard.locked",
 							 "Whether giving up protection takes a token: unguard_table(), DROP EXTENSION, dropping tables of the bin.",
-							 NULL, &dg_locked, false, context, GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
+							 "A database in use takes no rows from a restore either.",
+							 &dg_locked, false, context, GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
 	DefineCustomStringVariable("deletion_guard.authorities_file",
 							   "File with the only authorities whose tokens count.",
 							   "Empty: those enrolled in the database.",

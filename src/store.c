@@ -5,8 +5,12 @@
  * The tables refuse every write that the extension did not make (see
  * guard_protect.c). Two ways lead past that: a tuple inserted straight into
  * the heap, which the hot path uses, and a statement run by dg_spi_execute(),
- * during which dg_acting() is true. The flag lasts for that one statement and
- * an error cannot leave it set.
+ * during which dg_acting() is true. An error cannot leave that so.
+ *
+ * It is true of that one statement, not of others that run inside it. A
+ * superuser may have planted some: in operators of pg_catalog which the
+ * statement takes for the server's own, and in event triggers, which our
+ * commands do not fire (guard_hooks.c).
  */
 #include "deletion_guard.h"
 
@@ -29,16 +33,48 @@
 /* rows to fetch at a time */
 #define FETCH_ROWS 1000
 
-static int	acting_depth = 0;
+/* The statement that the extension runs for itself, if it does. */
+typedef struct Acting
+{
+	bool		on;
+	int			depth;			/* 0: it has not begun; 1: it runs; more: others inside it */
+} Acting;
+
+static Acting acting;
 
 /*
- * Is the current statement one that the extension runs for itself? Its own
- * install script is.
+ * Is the current statement one that the extension runs for itself? Those of
+ * its own install script are.
  */
 bool
 dg_acting(void)
 {
-	return acting_depth > 0 || dg_installing();
+	return (acting.on && acting.depth <= 1) || dg_installing();
+}
+
+/*
+ * Is the statement that is about to begin such a one?
+ */
+bool
+dg_acting_next(void)
+{
+	return (acting.on && acting.depth == 0) || dg_installing();
+}
+
+/*
+ * From here to dg_acting_leave(), which gets the result, a statement runs, or
+ * is planned: what begins now is another one.
+ */
+int
+dg_acting_enter(void)
+{
+	return acting.depth++;
+}
+
+void
+dg_acting_leave(int saved)
+{
+	acting.depth = saved;
 }
 
 /*
@@ -88,6 +124,7 @@ dg_spi_execute(const char *sql, int nargs, Oid *argtypes, Datum *values, const c
 	Oid			save_userid;
 	int			save_sec_context;
 	int			nestlevel;
+	Acting		saved = acting;
 	volatile int ret = 0;
 
 	GetUserIdAndSecContext(&save_userid, &save_sec_context);
@@ -98,14 +135,14 @@ dg_spi_execute(const char *sql, int nargs, Oid *argtypes, Datum *values, const c
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	(void) set_config_option("default_tablespace", "", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	acting_depth++;
+	acting = (Acting) {.on = true};
 	PG_TRY();
 	{
 		ret = SPI_execute_with_args(sql, nargs, argtypes, values, nulls, false, 0);
 	}
 	PG_FINALLY();
 	{
-		acting_depth--;
+		acting = saved;
 	}
 	PG_END_TRY();
 
@@ -188,7 +225,7 @@ run_as_owner(Oid relid, OwnerQuery *query)
 	Oid			save_userid;
 	int			save_sec_context;
 	int			nestlevel;
-	int			saved_depth = acting_depth;
+	Acting		saved = acting;
 	volatile int ret = 0;
 
 	GetUserIdAndSecContext(&save_userid, &save_sec_context);
@@ -197,14 +234,14 @@ run_as_owner(Oid relid, OwnerQuery *query)
 	nestlevel = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	acting_depth = 0;
+	acting = (Acting) {0};
 	PG_TRY();
 	{
 		ret = run_query(query);
 	}
 	PG_FINALLY();
 	{
-		acting_depth = saved_depth;
+		acting = saved;
 	}
 	PG_END_TRY();
 

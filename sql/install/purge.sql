@@ -269,7 +269,7 @@ COMMENT ON COLUMN deletion_guard.purge_request_detail.due IS 'may they be purged
 COMMENT ON FUNCTION deletion_guard.request_purge(text, text, regclass[], timestamptz) IS
 	'asks for the purge of what the bin has of a tenant, from these tables (null: all), deleted before this time. Returns the claims to sign, as JSON; removes nothing. Excludes undelete, rehydrate and purge of the tenant until the transaction ends. Fails with TG036 if the bin has nothing of it, TG030 if the tenant is not known';
 COMMENT ON FUNCTION deletion_guard.request_purge_without_tenant(regclass[], text, timestamptz) IS
-	'asks for the purge of rows of these tables that belong to no tenant (a null key, or a table without a tenant source); a table that is gone is named by its table in the bin. Otherwise as request_purge()';
+	'asks for the purge of rows of these tables that belong to no tenant (a key that is null, or empty where the tenant table has no such tenant, or a table without a tenant source); a table that is gone is named by its table in the bin. Otherwise as request_purge()';
 COMMENT ON FUNCTION deletion_guard.withdraw_purge(bigint) IS
 	'closes a request without a purge. Fails with TG031 if it is not open';
 COMMENT ON FUNCTION deletion_guard.purge(text[]) IS

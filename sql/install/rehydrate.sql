@@ -46,6 +46,13 @@ GRANT EXECUTE ON FUNCTION deletion_guard.archive_contents TO pg_read_server_file
 COMMENT ON FUNCTION deletion_guard.archive_contents IS
 	'tables with rows in an archive of pg_dump on the server: their columns, format, compression and stored bytes, the live tables they belong to, and how these tell their rows'' tenants. Takes membership in pg_read_server_files. Fails with TG04x for an archive it cannot read';
 
+CREATE FUNCTION deletion_guard.archive_inflater() RETURNS text
+	LANGUAGE C STABLE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_archive_inflater';
+REVOKE EXECUTE ON FUNCTION deletion_guard.archive_inflater FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.archive_inflater IS
+	'the library that decompresses gzip in archives, as deletion_guard was built: ISA-L or zlib. verify() shows it';
+
 CREATE FUNCTION deletion_guard.rehydrate(tenant text, archive text, relations regclass[] = NULL,
 		on_conflict text = 'error', into_schema name = NULL, dry_run boolean = false,
 		with_referenced boolean = false, mapping jsonb = NULL, fire_triggers boolean = false,

@@ -29,7 +29,7 @@ CREATE FUNCTION deletion_guard.undelete_tenants(tenants text[], since timestampt
 	AS 'MODULE_PATHNAME', 'dg_undelete_tenants';
 REVOKE EXECUTE ON FUNCTION deletion_guard.undelete_tenants FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.undelete_tenants IS
-	'undelete_tenant() for several tenants at once: all of them or none';
+	'undelete_tenant() for several tenants at once: all of them or none. Warns of those that have nothing in the bin';
 
 
 /*

@@ -245,6 +245,12 @@ AS $$
 				FROM (SELECT coalesce(current_setting('deletion_guard.drill_interval', true), '') AS setting) s) d) v
 
 	UNION ALL
+	SELECT 'archives', NULL, true,
+		CASE a.inflater WHEN 'ISA-L' THEN 'gzip is read through ISA-L'
+			 ELSE 'gzip is read through zlib, at about a third of the speed of ISA-L. Build deletion_guard where libisal-dev is installed.' END
+	FROM deletion_guard.archive_inflater() a (inflater)
+
+	UNION ALL
 	SELECT 'extension', e.extversion, e.extversion = a.default_version AND r.rolsuper,
 		CASE WHEN e.extversion <> a.default_version THEN format('version %s is installed on the server. ALTER EXTENSION deletion_guard UPDATE.', a.default_version)
 			 WHEN NOT r.rolsuper THEN format('its owner %I is not a superuser any more, so it may not be able to write down what it must', r.rolname)
@@ -370,6 +376,15 @@ AS $$
 				CASE t.tgenabled WHEN 'D' THEN 'disabled' WHEN 'A' THEN 'enabled always' WHEN 'R' THEN 'enabled for replicas only'
 					ELSE 'not enabled for replicas' END)
 		END AS problem) v
+
+	UNION ALL
+	SELECT DISTINCT 'guard triggers', t.tgrelid::regclass::text, false,
+		'it has guard triggers but is not enrolled, so deletions from it fail. Call deletion_guard.guard_table() for it, '
+		'or drop its triggers whose names begin with "deletion_guard_".'
+	FROM pg_trigger t
+	JOIN pg_proc p ON p.oid = t.tgfoid AND p.pronamespace = 'deletion_guard'::regnamespace
+		AND p.proname IN ('capture_statement', 'capture_row', 'capture_truncate', 'capture_link')
+	WHERE NOT EXISTS (SELECT FROM member m WHERE m.relation = t.tgrelid)
 
 	UNION ALL
 	SELECT 'tenant sources', g.relation::text, v.problem IS NULL, v.problem
@@ -565,7 +580,7 @@ AS $$
 	listed AS (
 		SELECT c.name, c.place
 		FROM unnest('{preload,server version,hooks,event triggers,settings,stored settings,setting privileges,extension,functions,ceilings,retention,'
-					'lock,authorities,ledger,drills,guarded tables,guarded schemas,tenant table,tenant sources,guard triggers,storage,'
+					'lock,authorities,ledger,drills,archives,guarded tables,guarded schemas,tenant table,tenant sources,guard triggers,storage,'
 					'inheritance children,unguarded tables,cascades,large objects,bins,store triggers,store ownership,store privileges,'
 					'function privileges,default privileges,publications}'::text[])
 			WITH ORDINALITY AS c (name, place))

@@ -496,7 +496,8 @@ BEGIN
 END $$;
 -- Every tenant's rows, together or one by one, as far as they do not need rows
 -- of other tenants or of none.
-CREATE FUNCTION undelete_tenants(since timestamptz, together boolean) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION undelete_tenants(since timestamptz, together boolean) RETURNS text LANGUAGE plpgsql
+SET client_min_messages = error AS $$
 DECLARE tenants text[]; t text;
 BEGIN
 	SELECT array_agg(DISTINCT tenant ORDER BY tenant) INTO tenants FROM deletion_guard.deletion_detail WHERE tenant IS NOT NULL;

@@ -51,6 +51,21 @@ $node->poll_query_until('shop', "SELECT entries > $entries FROM deletion_guard.v
 is($node->safe_psql('shop', q(SELECT event FROM deletion_guard.ledger ORDER BY id DESC LIMIT 1)), 'refusal', 'a worker: the ledger has the refusal');
 is($node->safe_psql('other', 'SELECT entries FROM deletion_guard.verify_ledger()'), $others, 'a worker: and the neighbour\'s has not');
 
+# It makes them however transactions begin there, and although several count the
+# same refusal at once.
+$node->append_conf('postgresql.conf', "max_worker_processes = 20\n");
+$node->restart;
+$node->safe_psql('postgres', "ALTER DATABASE shop SET $_")
+	for ("default_transaction_isolation = serializable", "default_transaction_read_only = on");
+my $counted = "SELECT coalesce(sum(count), 0) FROM deletion_guard.refusal WHERE reason = 'token_required'";
+my @sessions = map {
+	IPC::Run::start([ 'psql', '-X', '-d', $node->connstr('shop'), '-c', 'BEGIN READ WRITE', '-c', "SELECT deletion_guard.purge(VARIADIC '{}')" ],
+		'>', '/dev/null', '2>', '/dev/null')
+} 1 .. 8;
+$_->finish for @sessions;
+ok($node->poll_query_until('shop', "SELECT ($counted) = 8"), 'a worker: none of eight refusals at once is lost');
+$node->safe_psql('postgres', 'ALTER DATABASE shop RESET ALL');
+
 # --- neighbours ------------------------------------------------------------
 
 $whole = $node->safe_psql('shop', $live);

@@ -123,6 +123,26 @@ refused("SET deletion_guard.ddl = allow; UPDATE pg_trigger SET tgenabled = 'D'",
 	qr/cannot write the catalog "pg_trigger"/, 'a catalog, with ddl = allow');
 refused("SET allow_system_table_mods = on; DELETE FROM pg_extension WHERE extname = 'deletion_guard'",
 	qr/cannot write the catalog "pg_extension"/, 'a catalog, with allow_system_table_mods');
+$node->safe_psql('shop', 'DELETE FROM issue WHERE tenant_id = 2');
+my $forged = 'INSERT INTO deletion_guard.deletion_part SELECT * FROM deletion_guard.deletion_part WHERE false';
+refused("SET deletion_guard.restoring = on; $forged", qr/is written by deletion_guard only.*restored into a new database/s,
+	'restoring, into a database in use');
+refused("COPY deletion_guard.deletion_link FROM PROGRAM 'true'", qr/is written by deletion_guard only/, 'into a table that is empty');
+for my $options ([], ['--inserts'])
+{
+	my $name = @$options ? 'inserts' : 'copied';
+	my $dump = PostgreSQL::Test::Utils::tempdir . "/$name.sql";
+	local $ENV{PGOPTIONS} = @$options ? '-c deletion_guard.restoring=on' : '';
+
+	$node->command_ok([ 'pg_dump', @$options, '-f', $dump, $node->connstr('shop') ], "pg_dump @$options");
+	$node->safe_psql('postgres', "CREATE DATABASE $name");
+	$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr($name) ],
+		"a new database takes a dump, $name");
+	is($node->safe_psql($name, "SELECT sum(restored) > 0 FROM deletion_guard.undelete_tenant('2')"), 't',
+		'and can undelete');
+	my ($ret, $out, $err) = $node->psql($name, "SET deletion_guard.restoring = on; $forged");
+	like($err, qr/is written by deletion_guard only/, 'which puts it in use');
+}
 refused("SELECT deletion_guard.unguard_table(NULL, '$issue')", qr/target must not be null/, 'unguard_table of nothing');
 $node->safe_psql('shop', "SELECT deletion_guard.unguard_table('issue', '$issue')");
 is($node->safe_psql('shop', "SELECT count(*) FROM deletion_guard.guarded_table WHERE relation = 'issue'::regclass"),
