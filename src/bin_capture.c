@@ -48,7 +48,9 @@ typedef struct CaptureState
  */
 
 /*
- * by_row: the capture is of one row, and may share parts with others.
+ * Begins to capture rows of rel. With by_row it is one row, which may share
+ * its part with rows captured before. With "replaced" the row is not deleted
+ * but replaced, and ceilings do not count it.
  */
 static void
 capture_begin(CaptureState *state, Relation rel, bool by_row, bool replaced)
@@ -146,8 +148,8 @@ capture_row(Relation rel, TupleTableSlot *slot, bool replaced)
 }
 
 /*
- * Puts one row of a guarded table into the bin that is not deleted but about
- * to be replaced. Ceilings do not stand in the way of a rescue.
+ * Puts a live row into the bin that an undelete is about to replace. Ceilings
+ * must not stand in the way of a rescue, so they do not count it.
  */
 void
 dg_bin_capture_row(Relation rel, TupleTableSlot *slot)
@@ -161,9 +163,9 @@ dg_bin_capture_row(Relation rel, TupleTableSlot *slot)
  */
 
 /*
- * The trigger's data, if it is the one that guard_table() makes: another with
- * the same function would put rows into the bin twice, or rows that are not
- * deleted.
+ * The trigger's data. Fails unless the trigger is the one that guard_table()
+ * makes: another one with the same function would put rows into the bin
+ * twice, or rows that are not deleted.
  */
 static TriggerData *
 trigger_data(FunctionCallInfo fcinfo, TriggerEvent expected, const char *name, const char *function)
@@ -218,9 +220,9 @@ dg_capture_statement(PG_FUNCTION_ARGS)
 }
 
 /*
- * Is it a logical replication worker that deletes the row? Only its error
- * context tells. With any other context on top, the row was deleted by a
- * statement in a function that the worker called.
+ * Does a logical replication worker delete the row itself? Only the error
+ * context tells: if there is another one on top of the worker's, a statement
+ * in a function that the worker called deletes it.
  */
 static bool
 applying(void)

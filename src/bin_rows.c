@@ -83,10 +83,10 @@ rows_query(Relation rel, Relation bin)
 }
 
 /*
- * A value of the bin as the type that the column has now, though perhaps longer
- * or more precise than the column takes. The type's owner may
- * have given it checks, so this is not done with the extension's rights but,
- * as all code of a table is, with the table owner's.
+ * Converts a value of the bin to the column's present type, without the
+ * column's length and precision. The type may have checks, so this runs with
+ * the rights of the table's owner, like all code that belongs to the table,
+ * not with the extension's.
  */
 static Datum
 as_present_type(Datum value, Oid from, Form_pg_attribute att)

@@ -2,12 +2,12 @@
  * guard_ddl.c
  *		Event triggers: protection follows the tables as they change.
  *
- * ddl_start() has little to do but to be there: it loads the library in a
- * session that has not used it, before the command does anything. ddl_end()
- * guards new partitions, new inheritance children and, in schemas enrolled
- * with include_future, new tables; and it follows renames. A temporary table
- * that inherits from a guarded one is not guarded, but makes its parent be
- * captured row by row, lest its rows be taken for the parent's.
+ * ddl_start() is there to be called: that loads the library in a session that
+ * has not used it, before the command does anything. ddl_end() guards new
+ * partitions, new inheritance children and, in schemas enrolled with
+ * include_future, new tables; and it follows renames. A temporary table that
+ * inherits from a guarded one is not guarded, but its parent is captured row
+ * by row from then on, so that its rows are not taken for the parent's.
  */
 #include "guard.h"
 #include "bin.h"
@@ -249,8 +249,8 @@ refuse_foreign(Oid relid, Oid parent)
 
 /*
  * Tables below one that was made or altered: new partitions and inheritance
- * children are guarded as their parent is; whoever is guarded may need other
- * triggers than before.
+ * children are guarded as their parent is; those guarded already may need
+ * other triggers than before.
  */
 static void
 follow_members(Oid relid, DgGuard *guard)
@@ -381,7 +381,7 @@ touched_tables(void)
 
 /*
  * Can the command have changed which tables belong together, their foreign
- * keys, or all of their triggers? The rest needs no following; above all not
+ * keys, or all of their triggers? Nothing else needs following, least of all
  * what pg_restore does to a guarded table before it has made the triggers.
  */
 static bool

@@ -128,8 +128,8 @@ dg_merge_deletes(const ModifyTable *plan)
 }
 
 /*
- * Is it a MERGE whose deleted rows the statement trigger would not be shown as
- * they are?
+ * Is it a MERGE of which the statement trigger would be shown rows that were
+ * only moved, or not all that were deleted?
  */
 static bool
 is_shown_wrongly(ModifyTable *plan, List *rtable)
@@ -156,7 +156,7 @@ prepare(ModifyTableState *state, List *rtable)
 	if (statement == NULL || !is_shown_wrongly((ModifyTable *) state->ps.plan, rtable))
 		return;
 
-	/* where one cannot take its part, better a row too many than one too few */
+	/* if a row trigger is missing, the statement trigger stays: better a row too many than one too few */
 	for (int i = 0; i < state->mt_nrels; i++)
 	{
 		if (find_trigger(&state->resultRelInfo[i], DG_TRIGGER_CAPTURE_ROW) == NULL)

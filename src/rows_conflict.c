@@ -6,11 +6,11 @@
  * written; rows of transactions in progress are waited for. A live row with
  * the same content in every column is no conflict: the row is there already.
  *
- * Where a conflict is an error, deferrable constraints are left to the server,
- * which checks them at the end of the call or of the transaction, as they are
- * set: until then the caller may make room. Where something is to be done about
- * a conflict, they are asked like the others. The server's own function refuses
- * to, so the index is read here.
+ * Where a conflict is an error, deferrable constraints are left to the
+ * server, which checks them at the end of the call or of the transaction, as
+ * they are set: until then the caller may make room. Where rows are to be
+ * skipped or replaced, they are asked like the others. The server's own
+ * function refuses to, so the index is read here.
  */
 #include "rows.h"
 

@@ -3,18 +3,19 @@
  *		A saved value, in the type that its column has now: if that loses
  *		nothing.
  *
- * A value is converted as an assignment would, or through text where there is
- * no such cast. Casts round, truncate and normalize without a word; so the
- * result is turned back, by any cast there is or else as text, and must be the
- * value again. An archive's text is read without the column's length, scale or
- * precision first, and what they then make of it must be equal to it.
+ * A value is converted as by an assignment, or through text where there is no
+ * such cast. Casts round, truncate and normalize without a word; so the
+ * result is turned back, by any cast there is or else as text, and must be
+ * the value again. An archive's text is read without the column's length,
+ * scale or precision first, and what they then make of it must be equal to
+ * it.
  *
- * jsonb drops blanks and the order of fields, which mean nothing, but of fields
- * of one name all but the last: so fields are counted.
+ * jsonb drops blanks and the order of fields, which mean nothing, but also
+ * all but the last of several fields of one name: so fields are counted.
  *
- * Between types with and without time zone, the result depends on the session's,
- * as for ALTER TABLE. There and back it is the same, but not necessarily what
- * was meant: that is said in a warning.
+ * Between types with and without time zone, the result depends on the
+ * session's, as for ALTER TABLE. Turned back, the value is the same; it still
+ * may not be what was meant, so there is a warning.
  */
 #include "rows.h"
 
