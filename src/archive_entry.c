@@ -202,3 +202,21 @@ dg_archive_entry_columns(DgArchive *archive, DgArchiveEntry *entry,
 	entry->pub.types = types;
 	return true;
 }
+
+/*
+ * What can be said about tables only when all definitions are known.
+ */
+bool
+dg_archive_entries_finish(DgArchive *archive, DgArchiveError *err)
+{
+	size_t		i;
+
+	if (!dg_archive_defn_resolve(archive, err))
+		return false;
+	for (i = 0; i < archive->entry_count; i++)
+	{
+		if (!dg_archive_entry_columns(archive, &archive->entries[i], err))
+			return false;
+	}
+	return true;
+}

@@ -378,6 +378,7 @@ extern void dg_archive_entry_root(DgArchive *archive, DgArchiveEntry *entry,
 								  const char *defn, size_t len);
 extern bool dg_archive_entry_columns(DgArchive *archive, DgArchiveEntry *entry,
 									 DgArchiveError *err);
+extern bool dg_archive_entries_finish(DgArchive *archive, DgArchiveError *err);
 
 /* ---- archive_database.c ---- */
 

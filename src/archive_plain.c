@@ -510,7 +510,6 @@ dg_archive_plain_open(DgArchive *archive, DgArchiveError *err)
 {
 	PlainReader reader;
 	DgArchiveStream *stream = calloc(1, sizeof(*stream));
-	size_t		i;
 
 	if (stream == NULL)
 		return dg_archive_no_memory(err);
@@ -534,12 +533,5 @@ dg_archive_plain_open(DgArchive *archive, DgArchiveError *err)
 		return dg_archive_fail(err, DG_ARCHIVE_TRUNCATED, archive->file->name,
 							   dg_archive_stream_tell(stream),
 							   "dump ends without its last line");
-	if (!dg_archive_defn_resolve(archive, err))
-		return false;
-	for (i = 0; i < archive->entry_count; i++)
-	{
-		if (!dg_archive_entry_columns(archive, &archive->entries[i], err))
-			return false;
-	}
-	return true;
+	return dg_archive_entries_finish(archive, err);
 }

@@ -283,6 +283,20 @@ dg_archive_stream_fill(DgArchiveStream *stream, DgArchiveError *err)
 }
 
 /*
+ * Gets more bytes into the window, or fails at the end of the stream.
+ */
+static bool
+fill_or_fail(DgArchiveStream *stream, DgArchiveError *err)
+{
+	int			rc = dg_archive_stream_fill(stream, err);
+
+	if (rc == 0)
+		return dg_archive_fail(err, DG_ARCHIVE_TRUNCATED, stream->source.file->name,
+							   stream->source.pos, "unexpected end of file");
+	return rc > 0;
+}
+
+/*
  * Copies len bytes out, or fails at the end of the stream.
  */
 bool
@@ -292,7 +306,6 @@ dg_archive_stream_take(DgArchiveStream *stream, void *buf, size_t len,
 	while (len > 0)
 	{
 		size_t		n = stream->end - stream->start;
-		int			rc;
 
 		if (n > len)
 			n = len;
@@ -300,15 +313,8 @@ dg_archive_stream_take(DgArchiveStream *stream, void *buf, size_t len,
 		stream->start += n;
 		buf = (char *) buf + n;
 		len -= n;
-		if (len == 0)
-			break;
-		rc = dg_archive_stream_fill(stream, err);
-		if (rc < 0)
+		if (len > 0 && !fill_or_fail(stream, err))
 			return false;
-		if (rc == 0)
-			return dg_archive_fail(err, DG_ARCHIVE_TRUNCATED,
-								   stream->source.file->name, stream->source.pos,
-								   "unexpected end of file");
 	}
 	return true;
 }
@@ -322,7 +328,6 @@ dg_archive_stream_skip(DgArchiveStream *stream, uint64_t len, DgArchiveError *er
 	for (;;)
 	{
 		size_t		n = stream->end - stream->start;
-		int			rc;
 
 		if (n >= len)
 		{
@@ -331,12 +336,7 @@ dg_archive_stream_skip(DgArchiveStream *stream, uint64_t len, DgArchiveError *er
 		}
 		stream->start = stream->end;
 		len -= n;
-		rc = dg_archive_stream_fill(stream, err);
-		if (rc < 0)
+		if (!fill_or_fail(stream, err))
 			return false;
-		if (rc == 0)
-			return dg_archive_fail(err, DG_ARCHIVE_TRUNCATED,
-								   stream->source.file->name, stream->source.pos,
-								   "unexpected end of file");
 	}
 }

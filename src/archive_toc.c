@@ -384,24 +384,6 @@ check_ids(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 }
 
 /*
- * What can be said about tables only now that all definitions are known.
- */
-static bool
-finish_tables(DgArchive *archive, DgArchiveError *err)
-{
-	size_t		i;
-
-	if (!dg_archive_defn_resolve(archive, err))
-		return false;
-	for (i = 0; i < archive->entry_count; i++)
-	{
-		if (!dg_archive_entry_columns(archive, &archive->entries[i], err))
-			return false;
-	}
-	return true;
-}
-
-/*
  * Reads header and TOC from a fresh stream; afterwards the stream stands at
  * the byte behind the TOC.
  */
@@ -432,7 +414,7 @@ dg_archive_toc_read(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 		if (!apply_entry(archive, s, &entry, err))
 			return false;
 	}
-	return check_ids(archive, s, err) && finish_tables(archive, err);
+	return check_ids(archive, s, err) && dg_archive_entries_finish(archive, err);
 }
 
 /*

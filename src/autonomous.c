@@ -20,7 +20,6 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
-#include "postmaster/interrupt.h"
 #include "purge.h"
 #include "storage/dsm.h"
 #include "tcop/tcopprot.h"

@@ -20,7 +20,6 @@
 #include "storage/lmgr.h"
 #include "tables.h"
 #include "utils/acl.h"
-#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -28,8 +27,8 @@
 PG_FUNCTION_INFO_V1(dg_adopt_bin);
 
 /*
- * Sets the relation, column attnum, of rows that name this one to zero; returns
- * how many. For where no statement can run.
+ * Sets column attnum of a registry to zero in all rows in which it names this
+ * relation; returns how many. For places where no statement can run.
  */
 static int
 forget_relation(Oid storeid, Oid indexid, AttrNumber attnum, Oid relid)

@@ -9,11 +9,11 @@
  * reads them looks at every row's deletion and part, and knows how many rows
  * there must be.
  *
- * What does move rows (VACUUM FULL, CLUSTER, pg_repack, dump and restore) gives
- * the table another file. The file's number is kept with the ranges; where it
- * differs, the whole table is read once and the ranges of all of its parts are
- * written down anew. As another database may use the same number for a file of
- * its own, a part that comes from a dump comes without both.
+ * What does move rows (VACUUM FULL, CLUSTER, pg_repack, dump and restore)
+ * gives the table another file. The file's number is kept with the ranges;
+ * where it differs, the whole table is read once and the ranges of all of its
+ * parts are written down anew. Another database may use the same number for a
+ * file of its own, so a part that is restored from a dump loses both.
  */
 #include "bin.h"
 

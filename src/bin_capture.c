@@ -19,7 +19,6 @@
 
 #include "access/htup_details.h"
 #include "access/tableam.h"
-#include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "replication/logicalworker.h"
@@ -49,7 +48,9 @@ typedef struct CaptureState
  */
 
 /*
- * by_row: the capture is of one row, and may share parts with others.
+ * Begins to capture rows of rel. With by_row it is one row, which may share
+ * its part with rows captured before. With "replaced" the row is not deleted
+ * but replaced, and ceilings do not count it.
  */
 static void
 capture_begin(CaptureState *state, Relation rel, bool by_row, bool replaced)
@@ -147,7 +148,7 @@ capture_row(Relation rel, TupleTableSlot *slot)
 }
 
 /*
- * Does a row belong to a tenant, and not to the one given? NULL is none.
+ * Does a row belong to a tenant other than the one given? NULL is none.
  */
 static bool
 belongs_to_another(CaptureState *state, TupleTableSlot *slot, const char *tenant)
@@ -163,10 +164,11 @@ belongs_to_another(CaptureState *state, TupleTableSlot *slot, const char *tenant
 }
 
 /*
- * Puts one row of a guarded table into the bin that is not deleted but about
- * to be replaced by a row of a tenant, or of none (NULL). False if it must stay:
- * whoever brings one tenant's rows back leaves the others' alone. Ceilings do not
- * stand in the way of a rescue.
+ * Puts a live row into the bin that is about to be replaced by a row of a
+ * tenant, or of none (NULL). Returns false if the live row must stay, because it
+ * is another tenant's: whoever brings one tenant's rows back leaves those of the
+ * others alone. Ceilings must not stand in the way of a rescue, so they do not
+ * count it.
  */
 bool
 dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *tenant)
@@ -188,9 +190,9 @@ dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *tenant)
  */
 
 /*
- * The trigger's data, if it is the one that guard_table() makes: another with
- * the same function would put rows into the bin twice, or rows that are not
- * deleted.
+ * The trigger's data. Fails unless the trigger is the one that guard_table()
+ * makes: another one with the same function would put rows into the bin
+ * twice, or rows that are not deleted.
  */
 static TriggerData *
 trigger_data(FunctionCallInfo fcinfo, TriggerEvent expected, const char *name, const char *function)
@@ -245,9 +247,9 @@ dg_capture_statement(PG_FUNCTION_ARGS)
 }
 
 /*
- * Is it a logical replication worker that deletes the row? Only its error
- * context tells. With any other context on top, the row was deleted by a
- * statement in a function that the worker called.
+ * Does a logical replication worker delete the row itself? Only the error
+ * context tells: if there is another one on top of the worker's, a statement
+ * in a function that the worker called deletes it.
  */
 static bool
 applying(void)

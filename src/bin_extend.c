@@ -32,13 +32,14 @@
 #include "storage/smgr.h"
 #include "utils/rel.h"
 
+/* what PostgreSQL 16 adds at once, at most */
 #define MAX_PAGES 64
 
 struct DgExtension
 {
 	Relation	rel;
 	bool		failed;			/* it does not work here */
-	int			next;
+	int			next;			/* page to hand out */
 	int			npages;
 	Buffer		pages[MAX_PAGES];	/* pinned from next on */
 };
@@ -125,8 +126,11 @@ add_pages(DgExtension *extension, int wanted, BufferAccessStrategy strategy)
 
 /*
  * A pin on a page without rows, which the caller releases; invalid if the server
- * is to find or make one. The more has been written, the more pages are added
- * at a time, but no more than each backend may pin.
+ * is to find or make one.
+ *
+ * An eighth of what the deletion has written so far is added at a time, so that
+ * a small one adds nothing in vain. No backend pins more than its share of the
+ * buffers, less two for other pages that it needs meanwhile.
  */
 Buffer
 dg_extension_next_page(DgExtension *extension, int64 written, BufferAccessStrategy strategy)
@@ -145,7 +149,8 @@ dg_extension_next_page(DgExtension *extension, int64 written, BufferAccessStrate
 }
 
 /*
- * Leaves the pages that have not been used to others, and frees the extension.
+ * Enters pages that were not used into the free space map, for others to fill,
+ * and frees the extension.
  */
 void
 dg_extension_end(DgExtension *extension)

@@ -2,9 +2,9 @@
  * bin_label.c
  *		Names and contacts of tenants.
  *
- * The live tenant table knows them first; for a tenant that was deleted, its
- * latest deletion does. They are not copied into the other parts of a
- * deletion, so that a purge has few places to forget them in.
+ * They are looked up in the live tenant table or, for a tenant that was
+ * deleted, in its latest deletion. They are not copied into the other parts
+ * of a deletion, so that a purge has few places to clear.
  */
 #include "bin.h"
 
@@ -75,10 +75,11 @@ input_key(void *arg)
 }
 
 /*
- * Reads a tenant's key as the type does, or the type beneath a domain; false if
- * it is nothing the type would read, so that no tenant can have it. Types throw
- * what they dislike, hence the subtransaction; and there may be domains inside
- * of them, whose checks are code of the table's owner.
+ * Reads a tenant's key by the input function of a type or, of a domain, of
+ * its base type. False if the function refuses it: then no tenant can have
+ * this key. Input functions refuse by an error, hence the subtransaction; and
+ * there may be domains inside the type, whose checks are code of the table's
+ * owner.
  */
 bool
 dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value)

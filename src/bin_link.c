@@ -70,15 +70,11 @@ texts_of(TupleTableSlot *slot, const AttrNumber *attnums, int n)
 
 	for (int i = 0; i < n; i++)
 	{
-		Oid			output;
-		bool		varlena;
 		Datum		value = slot_getattr(slot, attnums[i], &nulls[i]);
+		Oid			type = TupleDescAttr(slot->tts_tupleDescriptor, attnums[i] - 1)->atttypid;
 
-		if (nulls[i])
-			continue;
-		getTypeOutputInfo(TupleDescAttr(slot->tts_tupleDescriptor, attnums[i] - 1)->atttypid,
-						  &output, &varlena);
-		elems[i] = CStringGetTextDatum(OidOutputFunctionCall(output, value));
+		if (!nulls[i])
+			elems[i] = CStringGetTextDatum(dg_value_text(type, value));
 	}
 	return PointerGetDatum(construct_md_array(elems, nulls, 1, dims, lbounds,
 											  TEXTOID, -1, false, TYPALIGN_INT));

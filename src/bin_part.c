@@ -5,13 +5,13 @@
  *
  * A capture counts its rows into parts and writes these down when it ends.
  *
- * What a row trigger captures is one row, and a part for each would take more
- * room than the rows. So such captures share their parts, which stay open until
- * the query is through whose triggers they are. A worker of logical replication
- * runs no queries; its parts stay open until the transaction ends. So it is with
- * rows that are replaced by others, until all have been. The rows are in the bin
- * at once, but like those of any statement that is still running they are not
- * found before their part is written.
+ * A row trigger captures one row at a time, and a part for each would take
+ * more room than the rows. So these captures share parts, which stay open
+ * until the query that fires the triggers ends. A logical replication worker
+ * runs no queries: its parts stay open until the transaction ends. An
+ * undelete that replaces live rows keeps their parts open until it is
+ * through. The rows are in the bin at once, but like those of any statement
+ * that is still running they are not found before their part is written.
  *
  * Open parts belong to the subtransaction that captured their rows: they are
  * dropped with it, and written by it or by the one that it has become part of.
@@ -122,17 +122,11 @@ column_text(TupleTableSlot *slot, AttrNumber attnum)
 {
 	bool		isnull;
 	Datum		value;
-	Oid			output;
-	bool		varlena;
 
 	if (attnum == InvalidAttrNumber)
 		return NULL;
 	value = slot_getattr(slot, attnum, &isnull);
-	if (isnull)
-		return NULL;
-	getTypeOutputInfo(TupleDescAttr(slot->tts_tupleDescriptor, attnum - 1)->atttypid,
-					  &output, &varlena);
-	return OidOutputFunctionCall(output, value);
+	return isnull ? NULL : dg_value_text(TupleDescAttr(slot->tts_tupleDescriptor, attnum - 1)->atttypid, value);
 }
 
 static void
@@ -258,8 +252,8 @@ dg_parts_end(DgParts *parts)
 }
 
 /*
- * Adds the rows and tenants of a capture that has not ended, but for those that
- * dg_parts_add_open() adds.
+ * Adds the rows and tenants of a capture that has not ended, unless they are
+ * in open parts, which dg_parts_add_open() adds.
  */
 void
 dg_parts_add(DgTotal *total, DgParts *parts)
@@ -274,8 +268,8 @@ dg_parts_add(DgTotal *total, DgParts *parts)
  */
 
 /*
- * The parts that a capture of one row of relid shares with others. Where it is
- * not known when they would have to be written, it shares them with none.
+ * The parts that a capture of one row of relid shares with others. Where
+ * nothing would say when to write shared parts, the capture has its own.
  */
 DgParts *
 dg_parts_share(Oid relid, const DgCapture *plan, DgTenantResolver *resolver, int64 deletion,
@@ -318,9 +312,9 @@ dg_parts_add_open(DgTotal *total, int64 deletion)
 }
 
 /*
- * From here to dg_parts_write_open() captures of single rows share their parts;
- * those in between that have an end of their own, their own. Returns what
- * dg_parts_leave() wants.
+ * From here to dg_parts_write_open() captures of single rows share their
+ * parts. What begins and ends in between shares parts of its own. Returns
+ * what dg_parts_leave() wants.
  */
 int
 dg_parts_enter(void)
@@ -350,8 +344,9 @@ dg_parts_write_open(void)
 }
 
 /*
- * Back to where dg_parts_enter() was called, also after an error. Then what is
- * open belongs to a (sub)transaction that is about to be rolled back.
+ * Ends what dg_parts_enter() began. After an error it forgets the parts that
+ * are still open: they belong to a (sub)transaction that is about to be
+ * rolled back.
  */
 void
 dg_parts_leave(int saved)

@@ -83,22 +83,19 @@ rows_query(Relation rel, Relation bin)
 }
 
 /*
- * A value of the bin as the type that the column has now, though perhaps longer
- * or more precise than the column takes. The type's owner may
- * have given it checks, so this is not done with the extension's rights but,
- * as all code of a table is, with the table owner's.
+ * Converts a value of the bin to the column's present type, without the
+ * column's length and precision. The type may have checks, so this runs with
+ * the rights of the table's owner, like all code that belongs to the table,
+ * not with the extension's.
  */
 static Datum
 as_present_type(Datum value, Oid from, Form_pg_attribute att)
 {
-	Oid			output;
 	Oid			input;
 	Oid			typioparam;
-	bool		varlena;
 
-	getTypeOutputInfo(from, &output, &varlena);
 	getTypeInputInfo(att->atttypid, &input, &typioparam);
-	return OidInputFunctionCall(input, OidOutputFunctionCall(output, value), typioparam, -1);
+	return OidInputFunctionCall(input, dg_value_text(from, value), typioparam, -1);
 }
 
 /* The value at hand, for error messages. */
@@ -177,28 +174,20 @@ put_rows(ReturnSetInfo *rsinfo, Relation rel, Oid bin_table)
 }
 
 /*
- * The bins of a table, as a list of OIDs, with their ids.
+ * The bins of a table, as a list of OIDs; their ids are in *ids.
  */
 static List *
 bins_of(Oid relid, List **ids)
 {
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(relid)};
-	List	   *bins = NIL;
 
-	*ids = NIL;
 	dg_spi_execute("SELECT bin_table, bin_id FROM deletion_guard.bin WHERE relation = $1 ORDER BY bin_id",
 				   1, types, values, NULL);
+	*ids = NIL;
 	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		bool		isnull;
-
-		bins = lappend_oid(bins, DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
-																SPI_tuptable->tupdesc, 1, &isnull)));
-		*ids = lappend_int(*ids, DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i],
-															 SPI_tuptable->tupdesc, 2, &isnull)));
-	}
-	return bins;
+		*ids = lappend_int(*ids, (int) dg_row_int64(i, 2, NULL));
+	return dg_row_oids(1);
 }
 
 /*

@@ -20,7 +20,6 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
@@ -29,7 +28,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -69,8 +67,8 @@ append_column(StringInfo buf, Form_pg_attribute att)
 }
 
 /*
- * The shape of a table, palloc'd: its live columns, but for the first few, in
- * CREATE TABLE's words.
+ * The shape of a table, palloc'd: its live columns but for the first few, as
+ * CREATE TABLE takes them.
  */
 static char *
 shape_behind(TupleDesc desc, int skip)
@@ -120,8 +118,8 @@ is_protected(Relation bin)
 }
 
 /*
- * Is it a bin as create_bin_table() makes them? Rows are written into it as they
- * are, and to stay there.
+ * Is the table still what create_bin_table() makes? Rows are written into it
+ * byte for byte, and must be safe there.
  */
 bool
 dg_bin_is_sound(Relation bin)
@@ -226,8 +224,9 @@ own_column(TupleDesc desc, const char *name)
 }
 
 /*
- * The number comes first: it may not be cut off, and whoever looks for tables
- * by the beginning of their names, in all schemas, should not find bins.
+ * The number comes first, since the end of a long name is cut off. And
+ * whoever looks for tables by the beginning of their names, in all schemas,
+ * should not find bins.
  */
 static char *
 bin_table_name(Oid root, int32 bin_id)
@@ -240,9 +239,9 @@ bin_table_name(Oid root, int32 bin_id)
 }
 
 /*
- * Nobody asks the planner about these columns. To gather statistics on them
- * would be to run code of whoever made their types (a range type's
- * subtype_diff) as the extension's owner, to whom the bin belongs.
+ * No query has conditions on these columns, and gathering statistics on them
+ * would run code of whoever made their types (a range type's subtype_diff) as
+ * the extension's owner, to whom the bin belongs.
  */
 static void
 keep_no_statistics(const char *qualified, TupleDesc desc)
@@ -399,19 +398,11 @@ bins_with_column(Oid relid, const char *column)
 {
 	Oid			types[] = {OIDOID, NAMEOID};
 	Datum		values[] = {ObjectIdGetDatum(relid), DirectFunctionCall1(namein, CStringGetDatum(column))};
-	List	   *bins = NIL;
 
 	dg_spi_execute("SELECT b.bin_table FROM deletion_guard.bin b JOIN pg_attribute a ON a.attrelid = b.bin_table"
 				   " WHERE b.relation = $1 AND a.attname = $2 AND a.attnum > " CppAsString2(DG_BIN_COLUMNS)
 				   " AND NOT a.attisdropped", 2, types, values, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		bool		isnull;
-
-		bins = lappend_oid(bins, DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
-																SPI_tuptable->tupdesc, 1, &isnull)));
-	}
-	return bins;
+	return dg_row_oids(1);
 }
 
 static void
@@ -469,9 +460,9 @@ attnum_of(TupleDesc desc, const char *name)
 }
 
 /*
- * Have the rows of a partition its root's columns, in whatever order? They have
- * not for certain where DETACH CONCURRENTLY has begun and never ended: what
- * happens to the root's columns since does not happen to theirs.
+ * Do the rows of a partition have its root's columns, in whatever order?
+ * Perhaps not where DETACH CONCURRENTLY has begun and never ended: the
+ * partition no longer follows changes to the root's columns.
  */
 static bool
 has_columns_of(TupleDesc rows, TupleDesc root)

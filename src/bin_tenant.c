@@ -2,11 +2,11 @@
  * bin_tenant.c
  *		Which tenant a captured row belongs to.
  *
- * By a column of the row, or by a path of foreign keys. A path is followed from
- * table to table, with the snapshot of the statement that deletes: in a cascade
- * the parent rows are gone already, but that snapshot still sees them (what else
- * is tried, query_tenant() says). Answers are remembered for the rest of the
- * capture, as many rows share a parent.
+ * By a column of the row, or by a path of foreign keys. A path is followed
+ * from table to table, with the snapshot of the statement that deletes: in a
+ * cascade the parent rows are gone already, but that snapshot still sees them
+ * (query_tenant() says what else is tried). Answers are remembered for the
+ * rest of the capture, as many rows share a parent.
  */
 #include "bin.h"
 
@@ -199,8 +199,8 @@ tenant_of_result(DgTenantResolver *resolver)
 }
 
 /*
- * Goes from a parent to its tenant as a snapshot sees them; NULL if the way ends
- * before.
+ * Follows the path from a parent to its tenant, as a snapshot sees them; NULL
+ * if a row on the way is missing.
  */
 static char *
 follow_path(DgTenantResolver *resolver, Datum *keys, Snapshot snapshot)
@@ -247,11 +247,11 @@ follow_path(DgTenantResolver *resolver, Datum *keys, Snapshot snapshot)
 }
 
 /*
- * The tenant of one parent, first as the deleting statement sees it, then as of
- * now: a parent may have been inserted since by somebody else, and the row have
- * been moved under it. Then as before the transaction did anything: where
- * foreign keys are deferred, an earlier statement may have deleted the parent.
- * Null if there is none by any of these.
+ * The tenant of one parent, first as the deleting statement sees it, then as
+ * of now: somebody else may have inserted the parent since, and moved the row
+ * under it. Then as it was before the transaction did anything: where foreign
+ * keys are deferred, an earlier statement may have deleted the parent. Null
+ * if none of these finds one.
  */
 static Datum
 query_tenant(DgTenantResolver *resolver, Datum *keys, bool *isnull)

@@ -59,8 +59,8 @@ part_of_tuple(HeapTuple tuple, TupleDesc desc)
 /*
  * Parts with rows in the bin, by a condition on deletion_part p and
  * deletion_record d; a list in the call's context. Of several versions of a
- * row, the latest is to win: it comes first where the first is kept, last
- * where it replaces the others.
+ * row, the latest is to win: it comes first with skip, which keeps the first,
+ * and last with replace.
  */
 static List *
 read_parts(DgUndelete *call, const char *condition, int nargs, Oid *types, Datum *values)

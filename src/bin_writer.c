@@ -35,9 +35,15 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+/* the limits that COPY has for its batches */
 #define BATCH_ROWS		1000
 #define BATCH_BYTES		65536
-#define RING_BYTES		((int64) NBuffers / 8 * BLCKSZ)	/* from here on, use a ring of buffers */
+
+/* a deletion that has written an eighth of the buffers goes on in a ring of them */
+#define RING_BYTES		((int64) NBuffers / 8 * BLCKSZ)
+
+/* the bin's own columns in a row: deletion, part, row */
+#define OWN_BYTES		(sizeof(int64) + 2 * sizeof(int32))
 
 struct DgBinWriter
 {
@@ -93,8 +99,8 @@ dg_bin_writer_begin(DgCapture *plan, int64 deletion)
  */
 
 /*
- * The row's header and data where the slot has them; NULL if it must be taken
- * apart.
+ * The row as one piece of header and data, if the slot has it like that; else
+ * NULL, and the row must be taken apart.
  */
 static HeapTupleHeader
 stored_tuple(TupleTableSlot *slot, uint32 *len)
@@ -114,7 +120,8 @@ stored_tuple(TupleTableSlot *slot, uint32 *len)
 }
 
 /*
- * Copies a null bitmap (bit set: not null) behind the bin's own columns.
+ * Copies a row's null bitmap (bit set: not null), shifted to leave the first
+ * bits to the bin's own columns, which are never null.
  */
 static void
 shift_null_bitmap(bits8 *to, const bits8 *from, int natts)
@@ -138,22 +145,21 @@ splice_row(DgBinWriter *writer, HeapTupleHeader row, uint32 len, int32 part, int
 	bool		hasnull = (row->t_infomask & HEAP_HASNULL) != 0;
 	Size		data_len = len - row->t_hoff;
 	Size		hoff = SizeofHeapTupleHeader;
-	Size		own_len = sizeof(int64) + 2 * sizeof(int32);
 	HeapTuple	tuple;
 	HeapTupleHeader td;
 	char	   *data;
 
-	StaticAssertStmt(sizeof(int64) + 2 * sizeof(int32) == MAXALIGN(sizeof(int64) + 2 * sizeof(int32)),
+	StaticAssertStmt(OWN_BYTES == MAXALIGN(OWN_BYTES),
 					 "the bin's own columns keep the alignment of those behind them");
 
 	if (hasnull)
 		hoff += BITMAPLEN(natts + DG_BIN_COLUMNS);
 	hoff = MAXALIGN(hoff);
 
-	tuple = palloc(HEAPTUPLESIZE + hoff + own_len + data_len);
+	tuple = palloc(HEAPTUPLESIZE + hoff + OWN_BYTES + data_len);
 	memset(tuple, 0, HEAPTUPLESIZE + hoff);
 	tuple->t_data = td = (HeapTupleHeader) ((char *) tuple + HEAPTUPLESIZE);
-	tuple->t_len = hoff + own_len + data_len;
+	tuple->t_len = hoff + OWN_BYTES + data_len;
 	ItemPointerSetInvalid(&tuple->t_self);
 	tuple->t_tableOid = RelationGetRelid(writer->rel);
 
@@ -168,7 +174,7 @@ splice_row(DgBinWriter *writer, HeapTupleHeader row, uint32 len, int32 part, int
 	memcpy(data, &writer->deletion, sizeof(int64));
 	memcpy(data + sizeof(int64), &part, sizeof(int32));
 	memcpy(data + sizeof(int64) + sizeof(int32), &rowno, sizeof(int32));
-	memcpy(data + own_len, (char *) row + row->t_hoff, data_len);
+	memcpy(data + OWN_BYTES, (char *) row + row->t_hoff, data_len);
 	return tuple;
 }
 
@@ -227,8 +233,9 @@ check_fits(DgBinWriter *writer, HeapTuple tuple)
  */
 
 /*
- * Where nothing was taken out of a bin, or others have filled what was, there is
- * no free space but at its end, and no use in looking for some before each page.
+ * Until rows leave a bin, and again once others have taken their place, all its
+ * free space is at the end. Then there is no use in asking the free space map
+ * before each page, and a page that has less than a quarter free is not worth it.
  */
 static int
 insert_options(Relation rel)
@@ -237,8 +244,8 @@ insert_options(Relation rel)
 }
 
 /*
- * Keeps the page that rows are put on pinned from batch to batch; with a ring
- * once there are many.
+ * Makes ready for a batch of several rows: the page that takes them stays pinned
+ * from batch to batch, and pages come from a ring once many have been written.
  */
 static void
 prepare_bulk_insert(DgBinWriter *writer)
@@ -260,8 +267,8 @@ prepare_bulk_insert(DgBinWriter *writer)
 }
 
 /*
- * How many bytes of rows the page takes that rows are put on now. Read without
- * a lock: if others put rows on it meanwhile, the server finds another page.
+ * How many bytes are left on the page that takes rows now. Read without a lock:
+ * if others put rows on it meanwhile, the server finds another page.
  */
 static Size
 space_left(BulkInsertState bistate)
@@ -275,8 +282,9 @@ space_left(BulkInsertState bistate)
 }
 
 /*
- * How many rows of the batch, from "first" on, are to be inserted together:
- * those that one page takes, if there is a page for them.
+ * How many rows of the batch, from "first" on, to insert together: as many as
+ * fit on the present page, or on one of the pages made in advance. If there is
+ * none of these, all of them: the server finds their pages.
  */
 static int
 rows_of_page(DgBinWriter *writer, int first)

@@ -57,3 +57,16 @@ dg_canonical_always(Oid type)
 				category == TYPCATEGORY_BOOLEAN;
 	}
 }
+
+/*
+ * A value as its type writes it under the settings in force, palloc'd.
+ */
+char *
+dg_value_text(Oid type, Datum value)
+{
+	Oid			output;
+	bool		varlena;
+
+	getTypeOutputInfo(type, &output, &varlena);
+	return OidOutputFunctionCall(output, value);
+}

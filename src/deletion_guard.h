@@ -83,16 +83,45 @@ extern char *dg_relation_name(Oid relid);
 /* canonical.c */
 extern int	dg_canonical_output_begin(void);
 extern bool dg_canonical_always(Oid type);
+extern char *dg_value_text(Oid type, Datum value);
 
 /* fkey.c */
 extern List *dg_foreign_keys(Relation rel);
 extern Oid	dg_constraint_of(Oid constraint, Oid relid);
 
 /* store.c */
+
+/* The statement that the extension runs for itself, if it does. */
+typedef struct DgActing
+{
+	bool		on;
+	int			depth;			/* 0: it has not begun; 1: it runs; more: others inside it */
+} DgActing;
+
+extern bool dg_acting(void);
+extern bool dg_acting_next(void);
+extern int	dg_acting_enter(void);
+extern void dg_acting_leave(int saved);
+extern DgActing dg_acting_suspend(void);
+extern void dg_acting_resume(DgActing saved);
 extern void dg_store_insert(Oid relid, Datum *values, bool *nulls);
 extern void dg_store_delete(Oid relid, Oid indexid, AttrNumber attnum, Oid key);
 extern int	dg_spi_execute(const char *sql, int nargs, Oid *argtypes,
 						   Datum *values, const char *nulls);
+
+/* owner.c */
+
+/* Who to be again after having been somebody else. */
+typedef struct DgRole
+{
+	Oid			id;
+	int			sec_context;
+	int			nestlevel;		/* of settings */
+} DgRole;
+
+extern DgRole dg_role_enter(Oid role, int sec_context);
+extern void dg_role_leave(DgRole caller);
+extern Oid	dg_relation_owner(Oid relid);
 extern void dg_spi_execute_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
 									Datum *values);
 extern void dg_spi_select_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
@@ -100,11 +129,8 @@ extern void dg_spi_select_as_owner(Oid relid, const char *sql, int nargs, Oid *a
 typedef void (*DgSpiSink) (void *arg, HeapTuple tuple, TupleDesc desc);
 extern void dg_spi_read_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
 								 Datum *values, DgSpiSink sink, void *arg);
-extern Oid	dg_relation_owner(Oid relid);
-extern bool dg_acting(void);
-extern bool dg_acting_next(void);
-extern int	dg_acting_enter(void);
-extern void dg_acting_leave(int saved);
+
+/* lock.c */
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
 extern void dg_lock_tenant(const char *tenant);
 extern void dg_lock_tenants(List *tenants);
@@ -119,6 +145,7 @@ extern char *dg_row_text(uint64 row, int column);
 extern Datum dg_row_datum(uint64 row, int column, bool *isnull);
 extern int64 dg_row_int64(uint64 row, int column, bool *isnull);
 extern TimestampTz dg_row_time(uint64 row, int column, bool *isnull);
+extern List *dg_row_oids(int column);
 extern Datum dg_row_result(MemoryContext context, Datum value, Oid type);
 
 /* textset.c */

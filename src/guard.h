@@ -10,6 +10,7 @@
 #include "executor/execdesc.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
+#include "nodes/plannodes.h"
 #include "utils/relcache.h"
 
 /* names of the guard triggers on a guarded table and on its partitions */
@@ -135,6 +136,7 @@ extern bool dg_statement_unseen(void);
 extern Oid	dg_statement_role(void);
 
 /* guard_merge.c */
+extern bool dg_merge_deletes(const ModifyTable *plan);
 extern void dg_merge_prepare(QueryDesc *query);
 extern List *dg_merge_roots(QueryDesc *query);
 extern void dg_merge_check_unseen(Relation rel);

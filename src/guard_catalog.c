@@ -10,7 +10,7 @@
  * used while output functions or triggers cause invalidations.
  *
  * What is invalidated while it is read is read again. Where that never ends
- * (debug_discard_caches), having read the same twice must do, for that one use.
+ * (debug_discard_caches), reading the same twice is good enough for one use.
  */
 #include "guard.h"
 
@@ -126,9 +126,9 @@ read_guard(DgGuard *guard, Oid relid)
 }
 
 /*
- * The tables that a partition belongs to, its parent first. As long as DETACH
- * CONCURRENTLY has not ended, which it may never do, the partition is one: the
- * server's own list leaves its ancestors out by then.
+ * The tables that a partition belongs to, its parent first. It still counts
+ * as a partition until DETACH CONCURRENTLY has ended, which may never happen;
+ * the server's own list leaves its ancestors out before.
  */
 List *
 dg_partition_ancestors(Oid relid)
@@ -354,9 +354,9 @@ dg_guard_changed(Oid relid)
 }
 
 /*
- * A guarded table is being dropped, as deletion_guard.ddl allows: takes it out
- * of the registries. What it leaves behind keeps the name by which it was known
- * last, so that a table which takes its place can take that over.
+ * A guarded table is being dropped, as deletion_guard.ddl allows: takes it
+ * out of the registries. Its bins keep the name it had last, so that a table
+ * that takes its place can take them over.
  */
 void
 dg_guard_dropped(Oid relid)

@@ -2,12 +2,12 @@
  * guard_ddl.c
  *		Event triggers: protection follows the tables as they change.
  *
- * ddl_start() has little to do but to be there: it loads the library in a
- * session that has not used it, before the command does anything. ddl_end()
- * guards new partitions, new inheritance children and, in schemas enrolled
- * with include_future, new tables; and it follows renames. A temporary table
- * that inherits from a guarded one is not guarded, but makes its parent be
- * captured row by row, lest its rows be taken for the parent's.
+ * ddl_start() is there to be called: that loads the library in a session that
+ * has not used it, before the command does anything. ddl_end() guards new
+ * partitions, new inheritance children and, in schemas enrolled with
+ * include_future, new tables; and it follows renames. A temporary table that
+ * inherits from a guarded one is not guarded, but its parent is captured row
+ * by row from then on, so that its rows are not taken for the parent's.
  */
 #include "guard.h"
 #include "bin.h"
@@ -87,19 +87,11 @@ copy_names(List *names)
 static void
 rename_in_paths(List *relids, const char *old, const char *new)
 {
-	List	   *guarded = NIL;
 	ListCell   *lc;
 
 	dg_spi_execute("SELECT relation FROM deletion_guard.guard WHERE tenant_path IS NOT NULL",
 				   0, NULL, NULL, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		bool		isnull;
-
-		guarded = lappend_oid(guarded, DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
-																	  SPI_tuptable->tupdesc, 1, &isnull)));
-	}
-	foreach(lc, guarded)
+	foreach(lc, dg_row_oids(1))
 	{
 		List	   *path = copy_names(dg_guard_lookup(lfirst_oid(lc))->tenant_path);
 
@@ -182,22 +174,13 @@ guarded_parents(Oid relid)
 {
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(relid)};
-	List	   *parents = NIL;
 
 	if (get_rel_relispartition(relid) || !has_superclass(relid))
 		return NIL;
 	dg_spi_execute("SELECT g.relation FROM pg_inherits i"
 				   " JOIN deletion_guard.guard g ON g.relation = i.inhparent"
 				   " WHERE i.inhrelid = $1 ORDER BY i.inhseqno", 1, types, values, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		bool		isnull;
-
-		parents = lappend_oid(parents,
-							  DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
-															 SPI_tuptable->tupdesc, 1, &isnull)));
-	}
-	return parents;
+	return dg_row_oids(1);
 }
 
 /*
@@ -266,8 +249,8 @@ refuse_foreign(Oid relid, Oid parent)
 
 /*
  * Tables below one that was made or altered: new partitions and inheritance
- * children are guarded as their parent is; whoever is guarded may need other
- * triggers than before.
+ * children are guarded as their parent is; those guarded already may need
+ * other triggers than before.
  */
 static void
 follow_members(Oid relid, DgGuard *guard)
@@ -388,27 +371,17 @@ follow_departures(AlterTableStmt *stmt)
 static List *
 touched_tables(void)
 {
-	List	   *relids = NIL;
-
 	dg_spi_execute("SELECT DISTINCT objid FROM pg_event_trigger_ddl_commands()"
 				   " WHERE classid = 'pg_class'::regclass AND object_type IN ('table', 'table column', 'foreign table')"
 				   " AND command_tag IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE',"
 				   " 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE')",
 				   0, NULL, NULL, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		bool		isnull;
-
-		relids = lappend_oid(relids,
-							 DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
-															SPI_tuptable->tupdesc, 1, &isnull)));
-	}
-	return relids;
+	return dg_row_oids(1);
 }
 
 /*
  * Can the command have changed which tables belong together, their foreign
- * keys, or all of their triggers? The rest needs no following; above all not
+ * keys, or all of their triggers? Nothing else needs following, least of all
  * what pg_restore does to a guarded table before it has made the triggers.
  */
 static bool

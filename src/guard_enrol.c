@@ -215,7 +215,7 @@ dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path)
 					 errhint("Rows of a foreign table cannot be kept here; detach it first.")));
 	}
 
-	/* the root first: partitions are given clones of its row trigger */
+	/* the root comes first: which triggers its partitions need is decided by its entry */
 	foreach(lc, relids)
 	{
 		Oid			member = lfirst_oid(lc);
@@ -228,10 +228,10 @@ dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path)
 }
 
 /*
- * A table may take the place of one that had its name and was dropped, as those
- * do that a restore with --clean makes anew. Says how it comes by what is in the
- * bin, and gives it the links that were lost; both for superusers only, as
- * anybody else might make a table of a name to get at what the one before held.
+ * A table may take the place of a dropped one of the same name, as it does in
+ * a restore with --clean. Tells how to give it what is in the bin, and gives
+ * it the lost links. Both for superusers only: anybody else might make a
+ * table of that name to get at what the old one held.
  */
 static void
 succeed(Oid relid)
@@ -258,8 +258,8 @@ succeed(Oid relid)
 }
 
 /*
- * What somebody asked for goes into the ledger. What follows from it later, in
- * ddl_end(), does not.
+ * What somebody enrols goes into the ledger. What ddl_end() enrols later
+ * because of that does not.
  */
 void
 dg_guard_record(Oid relid)

@@ -34,7 +34,6 @@
 #include "parser/parsetree.h"
 #include "tcop/pquery.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
 
@@ -106,8 +105,11 @@ server_hides_rows(void)
 	return version % 10000 < DG_MERGE_MINOR;
 }
 
-static bool
-has_delete_action(ModifyTable *plan)
+/*
+ * Has the plan, if it is of a MERGE, a DELETE action?
+ */
+bool
+dg_merge_deletes(const ModifyTable *plan)
 {
 	ListCell   *actions;
 	ListCell   *action;
@@ -126,13 +128,13 @@ has_delete_action(ModifyTable *plan)
 }
 
 /*
- * Is it a MERGE whose deleted rows the statement trigger would not be shown as
- * they are?
+ * Is it a MERGE of which the statement trigger would be shown rows that were
+ * only moved, or not all that were deleted?
  */
 static bool
 is_shown_wrongly(ModifyTable *plan, List *rtable)
 {
-	return deletes_and_moves(plan, rtable) || (server_hides_rows() && has_delete_action(plan));
+	return deletes_and_moves(plan, rtable) || (server_hides_rows() && dg_merge_deletes(plan));
 }
 
 static Trigger *
@@ -154,7 +156,7 @@ prepare(ModifyTableState *state, List *rtable)
 	if (statement == NULL || !is_shown_wrongly((ModifyTable *) state->ps.plan, rtable))
 		return;
 
-	/* where one cannot take its part, better a row too many than one too few */
+	/* if a row trigger is missing, the statement trigger stays: better a row too many than one too few */
 	for (int i = 0; i < state->mt_nrels; i++)
 	{
 		if (find_trigger(&state->resultRelInfo[i], DG_TRIGGER_CAPTURE_ROW) == NULL)

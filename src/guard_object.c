@@ -484,8 +484,8 @@ check_create_trigger(CreateTrigStmt *stmt)
 }
 
 /*
- * Not one of the commands that sessions run all the time, and that need no
- * look at the catalog?
+ * False for commands that sessions run all the time and that need no look at
+ * the catalog.
  */
 static bool
 is_ddl(Node *parsetree)

@@ -12,7 +12,6 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "catalog/indexing.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "parser/parse_coerce.h"
@@ -214,7 +213,7 @@ is_end(PathSearch *search, Oid relid)
 
 /*
  * Does an earlier foreign key in the list refer with the same columns to the
- * same row? One that was declared twice leads no two ways.
+ * same row? A key that was declared twice does not lead two ways.
  */
 static bool
 has_twin(List *fkeys, int at)
@@ -337,9 +336,8 @@ column_type(Oid relid, AttrNumber attnum)
 }
 
 /*
- * May a value of one type be used as another without running a function that
- * somebody other than PostgreSQL has made? Anybody may make a cast of his own
- * type.
+ * Can a value of one type be used as another without running a function that
+ * is not PostgreSQL's own? Anybody may make casts for a type of his own.
  */
 static bool
 casts_safely(Oid from, Oid to)
@@ -353,9 +351,9 @@ casts_safely(Oid from, Oid to)
 }
 
 /*
- * Appends "left operator right", the operator being a foreign key's. Casts of
- * the tables' owners are no use: queries that compare columns of several tables
- * run with the rights of the extension's owner.
+ * Appends "left operator right" with the operator of a foreign key. A cast
+ * that somebody has made is refused: the query runs as the owner of one
+ * table, and the cast may come from the owner of the other.
  */
 void
 dg_guard_append_clause(StringInfo buf, const char *left, Oid left_type, Oid operator,

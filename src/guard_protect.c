@@ -21,7 +21,6 @@
 #include "bin.h"
 
 #include "access/sysattr.h"
-#include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
@@ -90,7 +89,7 @@ refuse_write(Oid relid)
 
 /*
  * Does the plan insert into one table and do nothing else to any? Then the
- * table's trigger decides, which knows whether it is empty.
+ * table's trigger decides: it looks whether the table is empty.
  */
 static bool
 is_plain_insert(const PlannedStmt *stmt)
@@ -124,8 +123,8 @@ is_catalog_of_guards(Oid relid)
 }
 
 /*
- * Does the plan only update the statistics in pg_class, as those do who try out
- * what the planner would make of them?
+ * Does the plan only update the statistics in pg_class, as people do to see
+ * what the planner would make of other ones?
  */
 static bool
 updates_statistics(PlannedStmt *stmt, RangeTblEntry *rte)
@@ -149,8 +148,8 @@ updates_statistics(PlannedStmt *stmt, RangeTblEntry *rte)
 
 /*
  * With deletion_guard.ddl = allow, or with allow_system_table_mods where
- * protection is not locked, somebody has said that he means it, and guarded
- * tables are left to him; but not what is in the bin.
+ * protection is not locked, somebody has said that he means it: then catalogs
+ * may be written, unless there are rows in the bin.
  */
 static void
 refuse_catalog(Oid relid)

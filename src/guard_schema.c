@@ -71,20 +71,11 @@ tables_of_schema(Oid nspid)
 {
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(nspid)};
-	List	   *relids = NIL;
 
 	dg_spi_execute("SELECT oid FROM pg_class WHERE relnamespace = $1"
 				   " AND relkind IN ('r', 'p') AND NOT relispartition AND relpersistence <> 't'"
 				   " ORDER BY oid", 1, types, values, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		bool		isnull;
-
-		relids = lappend_oid(relids,
-							 DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
-															SPI_tuptable->tupdesc, 1, &isnull)));
-	}
-	return relids;
+	return dg_row_oids(1);
 }
 
 /*

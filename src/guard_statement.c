@@ -16,10 +16,10 @@
  * delete in one transaction is one deletion. The queries that triggers run
  * there, ours among them, are not statements either.
  *
- * Whose deletion it is: the role of the query whose end fires the triggers. The
- * role that a trigger runs as is not always that: from PostgreSQL 18 on it is
- * the one that was active when the trigger was queued, and for rows that a
- * foreign key deletes that is the owner of the table.
+ * A deletion is put down to the role of the query whose end fires the
+ * triggers. A trigger does not always run as that role: from PostgreSQL 18 on
+ * it runs as the role that was active when it was queued, which is the owner
+ * of the table for rows that a foreign key deletes.
  */
 #include "guard.h"
 
@@ -53,8 +53,8 @@ continues_statement(const PlannedStmt *stmt)
 }
 
 /*
- * A statement is about to begin at the present depth; or a query of the present
- * one, if stmt says so.
+ * A statement is about to begin at the present depth, or another query of the
+ * present statement, as stmt tells (NULL: a statement).
  */
 void
 dg_statement_begin(const PlannedStmt *stmt)
@@ -119,8 +119,8 @@ dg_statement_enter(void)
 }
 
 /*
- * From here to dg_statement_leave() what is deleted is "role"'s doing;
- * InvalidOid: that of whoever is the current user then.
+ * From here to dg_statement_leave() deletions are put down to this role;
+ * InvalidOid: to whoever is the current user then.
  */
 void
 dg_statement_set_role(Oid role)
@@ -129,8 +129,9 @@ dg_statement_set_role(Oid role)
 }
 
 /*
- * From here to dg_statement_leave() the triggers of a query fire in which the row
- * triggers of these enrolled tables do the work.
+ * From here to dg_statement_leave() the triggers of a query fire in which row
+ * triggers, instead of the statement trigger, capture the rows of these
+ * enrolled tables.
  */
 void
 dg_statement_set_by_row(List *roots)
@@ -151,7 +152,7 @@ dg_statement_leave(DgNesting saved)
 }
 
 /*
- * The role whose doing it is that rows are deleted now.
+ * The role that deletions are put down to now.
  */
 Oid
 dg_statement_role(void)

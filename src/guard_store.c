@@ -11,7 +11,8 @@
  *
  * A bin table is an ordinary table, so that pg_dump keeps it: what pg_restore
  * does to one that it has just made is allowed while it is empty, and so is
- * dropping it. Nothing else is: the rows that come next would find it so.
+ * dropping it. Nothing else is: an empty bin that was changed would take the
+ * next rows.
  *
  * DROP EXTENSION is allowed once there is nothing left to lose: no guarded
  * table and nothing in the bin.
@@ -95,7 +96,7 @@ dg_store_at_stake(void)
 	return dg_store_has_rows(dg_objects()->guard) || dg_store_bin_has_rows();
 }
 
-/* The transaction that has shown tokens for it, where those are needed. */
+/* The transaction that allow_drop() has permitted to drop the extension. */
 static FullTransactionId allowed_in;
 
 void
@@ -255,8 +256,8 @@ check_store(const char *what, RangeVar *rv, bool always)
 }
 
 /*
- * Settings of storage do no harm, and pg_restore has the protecting trigger
- * fire always when the rows are there already.
+ * Storage settings do no harm, and pg_restore sets when the protecting
+ * trigger fires after it has loaded the rows.
  */
 static bool
 is_harmless(AlterTableCmd *cmd)

@@ -79,10 +79,19 @@ trigger_state(Oid relid, const char *name)
 	return state;
 }
 
+static void
+set_trigger_state(Oid relid, const char *name, char state)
+{
+	execute(psprintf("ALTER TABLE %s ENABLE %s TRIGGER %s", dg_relation_name(relid),
+					 state == TRIGGER_FIRES_ALWAYS ? "ALWAYS" :
+					 state == TRIGGER_FIRES_ON_REPLICA ? "REPLICA" : "",
+					 quote_identifier(name)));
+}
+
 /*
- * Makes a trigger, if it is not there, and has it fire when it should. An
- * ALTER TABLE that changes nothing must not lock out writers, so nothing is
- * done where nothing is to do.
+ * Makes a trigger if it is not there, and has it fire when it should. Where
+ * nothing has to change, no command is run: ALTER TABLE would lock out writers
+ * for nothing.
  */
 static void
 ensure_trigger(Oid relid, const char *name, const char *definition, char state)
@@ -90,9 +99,7 @@ ensure_trigger(Oid relid, const char *name, const char *definition, char state)
 	if (trigger_state(relid, name) == NO_TRIGGER)
 		execute(psprintf(definition, name, dg_relation_name(relid)));
 	if (trigger_state(relid, name) != state)
-		execute(psprintf("ALTER TABLE %s ENABLE %s TRIGGER %s", dg_relation_name(relid),
-						 state == TRIGGER_FIRES_ALWAYS ? "ALWAYS" :
-						 state == TRIGGER_FIRES_ON_REPLICA ? "REPLICA" : "", name));
+		set_trigger_state(relid, name, state);
 }
 
 static void
@@ -179,7 +186,7 @@ dg_guard_create_triggers(Oid relid)
 }
 
 /*
- * Drops them again. The caller is connected to SPI and holds ACCESS EXCLUSIVE.
+ * Drops the triggers of a guarded table. The caller is connected to SPI and holds ACCESS EXCLUSIVE.
  */
 void
 dg_guard_drop_triggers(Oid relid)
@@ -217,9 +224,9 @@ expected_state(Oid relid, const char *name)
 }
 
 /*
- * Is a trigger of ours what dg_guard_create_triggers() makes it? pg_restore's
- * are, but that it gives them their state with the command behind; a trigger
- * that was just created may be without it.
+ * Is a trigger of ours as dg_guard_create_triggers() makes it? A new trigger
+ * ("created") may still lack its state: pg_restore creates it by one command and
+ * sets when it fires by the next.
  */
 bool
 dg_guard_trigger_is_right(HeapTuple tuple, TupleDesc desc, bool created)
@@ -248,18 +255,13 @@ dg_guard_trigger_is_right(HeapTuple tuple, TupleDesc desc, bool created)
 void
 dg_guard_enable_trigger(Oid relid, const char *name)
 {
-	char		state = expected_state(relid, name);
-
 	if (trigger_state(relid, name) != NO_TRIGGER)
-		execute(psprintf("ALTER TABLE %s ENABLE %s TRIGGER %s", dg_relation_name(relid),
-						 state == TRIGGER_FIRES_ALWAYS ? "ALWAYS" :
-						 state == TRIGGER_FIRES_ON_REPLICA ? "REPLICA" : "",
-						 quote_identifier(name)));
+		set_trigger_state(relid, name, expected_state(relid, name));
 }
 
 /*
- * Has the guarded table the triggers that every one has? It has not while
- * pg_restore is on its way to making them.
+ * Does a guarded table have the triggers that all of them have? While pg_restore
+ * is making them it does not.
  */
 bool
 dg_guard_is_complete(Oid relid)

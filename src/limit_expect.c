@@ -8,7 +8,6 @@
  * value means no expectation; an empty element is refused, so that a variable
  * which happened to be empty is noticed.
  */
-#include "guard.h"
 #include "limit.h"
 
 #include "utils/memutils.h"

@@ -23,7 +23,6 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "executor/executor.h"
-#include "nodes/plannodes.h"
 #include "parser/parsetree.h"
 #include "tables.h"
 #include "utils/fmgroids.h"
@@ -72,25 +71,6 @@ lock_wipes(void)
 				   dg_tenant_wipes_per_hour > 0 ? ExclusiveLock : RowExclusiveLock);
 }
 
-static bool
-may_delete(const ModifyTable *plan)
-{
-	ListCell   *actions;
-	ListCell   *action;
-
-	if (plan->operation != CMD_MERGE)
-		return plan->operation == CMD_DELETE;
-	foreach(actions, plan->mergeActionLists)
-	{
-		foreach(action, (List *) lfirst(actions))
-		{
-			if (lfirst_node(MergeAction, action)->commandType == CMD_DELETE)
-				return true;
-		}
-	}
-	return false;
-}
-
 /*
  * Is it the tenant table, or a partition of it? Asks its triggers first, which
  * says in a database without the extension that it is not.
@@ -112,7 +92,8 @@ may_delete_tenants(Plan *plan, const PlannedStmt *stmt)
 {
 	ModifyTable *modify = (ModifyTable *) plan;
 
-	if (plan == NULL || !IsA(plan, ModifyTable) || !may_delete(modify))
+	if (plan == NULL || !IsA(plan, ModifyTable) ||
+		(modify->operation != CMD_DELETE && !dg_merge_deletes(modify)))
 		return false;
 	return is_tenant_table(rt_fetch(modify->rootRelation > 0 ? modify->rootRelation :
 									linitial_int(modify->resultRelations), stmt->rtable)->relid);

@@ -132,8 +132,8 @@ dg_approval_unused(const DgApproval *approval, DgRefusal *refusal)
  */
 
 /*
- * Is a token for this act one for that? A purge takes either of its two kinds;
- * which of them it is decides what is covered.
+ * Does a token for one act serve for another? A purge takes tokens of two
+ * acts; the act says what is covered, a tenant or rows without one.
  */
 static bool
 act_serves(DgTokenAct act, DgTokenAct wanted)
@@ -151,9 +151,10 @@ refuse_act(const DgApproval *approval, DgTokenAct act, DgRefusal *refusal)
 }
 
 /*
- * Has the authority approved already? Its key tells: that is what was verified,
- * and who holds one key is one party, whatever it is called. Neither the registry
- * nor a file lists a name, or a key, twice, so the name would tell the same.
+ * Has the authority approved already? Keys are compared, not names: the key
+ * is what was verified, and whoever holds it is one party. As neither the
+ * registry nor a file lists a name or a key twice, the names would give the
+ * same answer.
  */
 static bool
 approved_already(List *approvals, const DgApproval *approval)

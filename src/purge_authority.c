@@ -24,11 +24,9 @@
 #include "purge.h"
 
 #include "access/htup_details.h"
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "tables.h"
 #include "utils/builtins.h"
 #include "utils/guc_tables.h"

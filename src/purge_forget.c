@@ -13,7 +13,6 @@
 #include "purge.h"
 
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "utils/builtins.h"
 
 /* of the tenant's digest: enough to tell tenants from each other */
@@ -66,8 +65,9 @@ forget_name(const char *tenant)
 }
 
 /*
- * Everywhere a tenant's key is kept: deletions that were undone before, also. Who
- * deleted nothing but this tenant's rows may have been its own user.
+ * Replaces a tenant's key wherever it is kept, in deletions that were undone
+ * too. The actor of a deletion of this tenant's rows only may have been the
+ * tenant's own user, so it goes as well.
  */
 static void
 forget_key(const char *tenant, const char *pseudonym)

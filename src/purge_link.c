@@ -2,14 +2,14 @@
  * purge_link.c
  *		Lost links (deletion_link) that go with a purge.
  *
- * A link quotes the key of the row that was deleted, and the row that stayed: by
- * its primary key or, where there is none, by all of its columns. So it goes
- * with the row it led to, and with the row that it is of, where that was deleted
- * and purged later. Both are known by the texts of their columns, which are
- * compared with those of each row as it is purged. A link whose key's columns
- * write their values in another way than those they refer to, or whose foreign
- * key is no longer there, is not found like that: it goes when nothing of its
- * deletion is left in the bin.
+ * A link quotes the key of the row that was deleted, and the row that stayed:
+ * by its primary key or, where there is none, by all of its columns. So a
+ * link goes when the row it led to is purged, and also when the row that it
+ * is of was deleted later and is purged. Both are known by the texts of their
+ * columns, which are compared with those of each row as it is purged. A link
+ * whose key's columns write their values in another way than those they refer
+ * to, or whose foreign key is no longer there, is not found like that: it
+ * goes when nothing of its deletion is left in the bin.
  */
 #include "purge.h"
 
@@ -18,7 +18,6 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
-#include "guard.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"

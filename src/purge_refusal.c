@@ -18,7 +18,6 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
 
 /* Refusals of this session that the log already has. */
 #define REMEMBERED_REFUSALS 32
@@ -41,12 +40,20 @@ static char *
 format(const char *fmt, va_list args)
 {
 	StringInfoData buf;
-	char		text[2048];
 
 	initStringInfo(&buf);
-	vsnprintf(text, sizeof(text), fmt, args);
-	appendStringInfoString(&buf, text);
-	return buf.data;
+	for (;;)
+	{
+		va_list		again;
+		int			needed;
+
+		va_copy(again, args);
+		needed = appendStringInfoVA(&buf, fmt, again);
+		va_end(again);
+		if (needed == 0)
+			return buf.data;
+		enlargeStringInfo(&buf, needed);
+	}
 }
 
 /*

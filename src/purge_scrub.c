@@ -32,13 +32,10 @@
  */
 #include "purge.h"
 
-#include "access/genam.h"
 #include "access/heapam.h"
-#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/heap.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_statistic.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "commands/vacuum.h"

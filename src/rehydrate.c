@@ -11,7 +11,6 @@
  * reports what would have happened, a failure included.
  */
 #include "rehydrate.h"
-#include "guard.h"
 #include "ledger.h"
 
 #include "catalog/pg_type.h"

@@ -10,7 +10,6 @@
  * call.
  */
 #include "rehydrate.h"
-#include "guard.h"
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"

@@ -19,7 +19,6 @@
  * tables' owners where the caller is a superuser (see dg_finder_live_rows()).
  */
 #include "rehydrate.h"
-#include "guard.h"
 #include "purge.h"
 
 #include "access/genam.h"
@@ -32,7 +31,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/typcache.h"
 

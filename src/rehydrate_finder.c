@@ -84,16 +84,6 @@ read_tenant(Oid relid, AttrNumber attnum, Oid type, int32 typmod, const char *te
 }
 
 static char *
-write_tenant(Oid type, Datum value)
-{
-	Oid			output;
-	bool		varlena;
-
-	getTypeOutputInfo(type, &output, &varlena);
-	return OidOutputFunctionCall(output, value);
-}
-
-static char *
 tenant_in_column(Oid relid, AttrNumber attnum, const char *tenant)
 {
 	Oid			type;
@@ -101,7 +91,7 @@ tenant_in_column(Oid relid, AttrNumber attnum, const char *tenant)
 	Oid			collation;
 
 	get_atttypetypmodcoll(relid, attnum, &type, &typmod, &collation);
-	return write_tenant(type, read_tenant(relid, attnum, type, typmod, tenant));
+	return dg_value_text(type, read_tenant(relid, attnum, type, typmod, tenant));
 }
 
 static void

@@ -7,7 +7,6 @@
  */
 #include "rehydrate.h"
 
-#include "utils/memutils.h"
 
 /*
  * Makes an empty table, whose memory is all of one context.

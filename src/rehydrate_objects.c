@@ -14,7 +14,6 @@
 
 #include "catalog/pg_largeobject.h"
 #include "catalog/pg_type.h"
-#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 /*

@@ -296,7 +296,7 @@ named_roots(const DgRehydrateArchive *archive, const DgRehydratePlan *plan, List
 }
 
 /*
- * To leave out a table that holds tenants' rows is for the caller to decide.
+ * Only the caller may decide to leave out a table that holds tenants' rows.
  */
 static void
 check_tenant_known(const DgSource *source)
@@ -389,9 +389,9 @@ dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid)
 }
 
 /*
- * That the archive is of a database with another name may be right, or the
- * mistake of a long night. Told once for an archive and a session, not for each
- * of many calls.
+ * An archive of a database with another name may be the right one, or the
+ * mistake of a long night. The notice comes once for each archive in a
+ * session, not for each of many calls.
  */
 static void
 tell_database(const DgRehydrateArchive *archive)

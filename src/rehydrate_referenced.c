@@ -11,14 +11,11 @@
  * Rows of other tenants are never brought in.
  */
 #include "rehydrate.h"
-#include "guard.h"
 
 #include "access/table.h"
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 
 /* One foreign key to a shared table. */

@@ -16,7 +16,6 @@
 
 #include "access/xact.h"
 #include "storage/buffile.h"
-#include "utils/memutils.h"
 
 #define MAX_PARTS		4096
 

@@ -2,21 +2,21 @@
  * rehydrate_types.c
  *		Values of an archive as values of the types they had there.
  *
- * A column's text goes straight to the input function of the live column where
- * that is of the type the archive says it was. Otherwise that function might
- * drop a part of the value without a word: date_in() drops a time, float4in()
- * digits, numeric_in() rounds to the column's scale. There the text is read as
- * what it was, and the row map casts it (rows_map.c), which is an error if it
- * does not lead back to the same value.
+ * A column's text goes straight to the input function of the live column
+ * where that is of the type the archive says it was. Otherwise that function
+ * might drop a part of the value without a word: date_in() drops a time,
+ * float4in() digits, numeric_in() rounds to the column's scale. There the
+ * text is read as the type it was, and the row map casts it (rows_map.c): an
+ * error if casting back does not give the same value.
  *
- * Where the archive does not say (dumped without definitions) or where the type
- * does not exist here any more, the live type without its modifier stands for
- * it. A type that somebody has made (a domain, a composite, a range, an array of
- * these) may be another now, under the name that the archive has. Either is a
- * guess; and if values of that type, or parts of them, are of one whose input
- * function drops what it has no use for, each value has to be written as it was
- * read. Domains are read as their base types: none of their checks runs for a
- * name that an archive has chosen. Those of domains inside of a type do: as the
+ * Where the archive does not say (dumped without definitions) or where the
+ * type does not exist here any more, the live type without its modifier
+ * stands for it. A type that somebody has made (a domain, a composite, a
+ * range, an array of these) may have changed under its name. Both are
+ * guesses. Where the input function of such a type, or of a part of it, may
+ * drop something, each value is written out again, and must be what was read.
+ * Domains are read as their base types: none of their checks runs for a name
+ * that an archive has chosen. Those of domains inside of a type do: as the
  * table's owner, where the caller is a superuser (rows_role.c).
  */
 #include "rehydrate.h"
@@ -154,8 +154,8 @@ is_somebodys(Oid type)
 }
 
 /*
- * Is it a time of some kind, kept as text now? Then the archive's text will do,
- * whatever way of writing times the session prefers.
+ * Is it a time of some kind, kept as text now? Then the archive's text is
+ * taken as it is, however the session would write times.
  */
 static bool
 is_time_as_text(Oid archived, Oid live)

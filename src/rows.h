@@ -9,6 +9,7 @@
 #include "deletion_guard.h"
 
 #include "executor/executor.h"
+#include "lib/stringinfo.h"
 #include "nodes/execnodes.h"
 #include "utils/relcache.h"
 #include "utils/tuplestore.h"
@@ -81,6 +82,16 @@ extern DgRowOutcome dg_rows_check_conflict(ResultRelInfo *rri, EState *estate, L
 										   char **conflict);
 extern DgOnConflict dg_rows_on_conflict(const char *name);
 
+/* Conflicts that fail a call. */
+typedef struct DgRowsConflicts
+{
+	int64		count;
+	StringInfoData described;	/* the first of them */
+} DgRowsConflicts;
+
+extern void dg_rows_conflicts_add(DgRowsConflicts *conflicts, Relation rel, const char *conflict);
+extern void dg_rows_conflicts_refuse(const DgRowsConflicts *conflicts, bool replacing);
+
 /* rows_pending.c */
 typedef struct DgRowsPending DgRowsPending;
 
@@ -88,6 +99,27 @@ extern DgRowsPending *dg_rows_pending_make(List *arbiters);
 extern bool dg_rows_pending_add(DgRowsPending *pending, ResultRelInfo *rri, EState *estate,
 								TupleTableSlot *slot);
 extern void dg_rows_pending_reset(DgRowsPending *pending);
+
+/* rows_verify.c */
+typedef struct DgRowsVerify DgRowsVerify;
+
+extern DgRowsVerify *dg_rows_verify_make(void);
+extern void dg_rows_verify_written(DgRowsVerify *verify, TupleTableSlot *slot, int tag);
+extern void dg_rows_verify_read(DgRowsVerify *verify, Relation rel, ItemPointer tid,
+								TupleTableSlot *slot, int tag);
+extern void dg_rows_verify_check(DgRowsVerify *verify, const char *relation);
+
+/* rows_batch.c */
+typedef struct DgRowsBatch DgRowsBatch;
+
+extern DgRowsBatch *dg_rows_batch_make(ResultRelInfo *rri, EState *estate, const DgRowsRole *role,
+									   List *arbiters);
+extern TupleTableSlot *dg_rows_batch_slot(DgRowsBatch *batch);
+extern bool dg_rows_batch_has_key(DgRowsBatch *batch);
+extern void dg_rows_batch_add(DgRowsBatch *batch, int tag);
+extern bool dg_rows_batch_is_full(const DgRowsBatch *batch);
+extern void dg_rows_batch_write(DgRowsBatch *batch, DgRowsVerify *verify, TupleTableSlot *slot);
+extern void dg_rows_batch_end(DgRowsBatch *batch);
 
 /* rows_update.c */
 extern void dg_rows_require_update(Relation rel);
@@ -124,15 +156,6 @@ extern DgRowsSequences *dg_rows_sequences_find(Relation rel);
 extern void dg_rows_sequences_note(DgRowsSequences *sequences, TupleTableSlot *slot);
 extern void dg_rows_sequences_raise(DgRowsSequences *sequences);
 extern void dg_rows_raise_sequence(Oid sequence, int64 value);
-
-/* rows_verify.c */
-typedef struct DgRowsVerify DgRowsVerify;
-
-extern DgRowsVerify *dg_rows_verify_make(void);
-extern void dg_rows_verify_written(DgRowsVerify *verify, TupleTableSlot *slot, int tag);
-extern void dg_rows_verify_read(DgRowsVerify *verify, Relation rel, ItemPointer tid,
-								TupleTableSlot *slot, int tag);
-extern void dg_rows_verify_check(DgRowsVerify *verify, const char *relation);
 
 /* rows_writer.c */
 typedef struct DgRowsWriter DgRowsWriter;

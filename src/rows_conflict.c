@@ -6,11 +6,11 @@
  * written; rows of transactions in progress are waited for. A live row with
  * the same content in every column is no conflict: the row is there already.
  *
- * Where a conflict is an error, deferrable constraints are left to the server,
- * which checks them at the end of the call or of the transaction, as they are
- * set: until then the caller may make room. Where something is to be done about
- * a conflict, they are asked like the others. The server's own function refuses
- * to, so the index is read here.
+ * Where a conflict is an error, deferrable constraints are left to the
+ * server, which checks them at the end of the call or of the transaction, as
+ * they are set: until then the caller may make room. Where rows are to be
+ * skipped or replaced, they are asked like the others. The server's own
+ * function refuses to, so the index is read here.
  */
 #include "rows.h"
 
@@ -24,6 +24,9 @@
 #include "utils/datum.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+/* conflicts that an error describes */
+#define NAMED_CONFLICTS	3
 
 /*
  * The value of on_conflict as a caller gives it.
@@ -284,4 +287,37 @@ dg_rows_check_conflict(ResultRelInfo *rri, EState *estate, List *arbiters,
 		return DG_ROW_CONFLICT;
 	}
 	return DG_ROW_RESTORED;
+}
+
+/*
+ * Takes note of a conflict that the call will fail with; "conflict" describes
+ * the key.
+ */
+void
+dg_rows_conflicts_add(DgRowsConflicts *conflicts, Relation rel, const char *conflict)
+{
+	if (conflicts->count++ < NAMED_CONFLICTS)
+		appendStringInfo(&conflicts->described, "%sTable \"%s\" has another row with %s.",
+						 conflicts->described.len > 0 ? " " : "", RelationGetRelationName(rel), conflict);
+}
+
+/*
+ * Fails if there were conflicts. "replacing" says whether live rows were to be
+ * replaced.
+ */
+void
+dg_rows_conflicts_refuse(const DgRowsConflicts *conflicts, bool replacing)
+{
+	if (conflicts->count == 0)
+		return;
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_ROW_CONFLICT),
+			 errmsg_plural("%lld row cannot be restored: a different live row has its key",
+						   "%lld rows cannot be restored: different live rows have their keys",
+						   (unsigned long) conflicts->count, (long long) conflicts->count),
+			 errdetail("%s%s", conflicts->described.data,
+					   conflicts->count > NAMED_CONFLICTS ? " There are more." : ""),
+			 replacing ?
+			 errhint("Nothing was restored. A row takes the place of the live row with its primary key only, if that is of the same tenant or of none, and if foreign keys do not refer to a key that would change. DELETE the live rows that are in the way, which go to the bin, or give them other keys, and call again; with on_conflict => 'skip' the live rows stay and the others come back.") :
+			 errhint("Nothing was restored. With on_conflict => 'skip' the live rows stay and the others come back; with 'replace' the live rows go to the bin first.")));
 }

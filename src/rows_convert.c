@@ -3,24 +3,24 @@
  *		A saved value, in the type that its column has now: if that loses
  *		nothing.
  *
- * A value is converted as an assignment would, or through text where there is
- * no such cast. Casts round, truncate and normalize without a word; so the
- * result is turned back, by any cast there is or else as text, and must be the
- * value again. An archive's text is read without the column's length, scale or
- * precision first, and what they then make of it must be equal to it.
+ * A value is converted as by an assignment, or through text where there is no
+ * such cast. Casts round, truncate and normalize without a word; so the
+ * result is turned back, by any cast there is or else as text, and must be
+ * the value again. An archive's text is read without the column's length,
+ * scale or precision first, and what they then make of it must be equal to
+ * it.
  *
- * jsonb drops blanks and the order of fields, which mean nothing, but of fields
- * of one name all but the last: so fields are counted.
+ * jsonb drops blanks and the order of fields, which mean nothing, but also
+ * all but the last of several fields of one name: so fields are counted.
  *
- * Between types with and without time zone, the result depends on the session's,
- * as for ALTER TABLE. There and back it is the same, but not necessarily what
- * was meant: that is said in a warning.
+ * Between types with and without time zone, the result depends on the
+ * session's, as for ALTER TABLE. Turned back, the value is the same; it still
+ * may not be what was meant, so there is a warning.
  */
 #include "rows.h"
 
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
-#include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "utils/builtins.h"
@@ -219,16 +219,6 @@ dg_rows_conversion_make(Form_pg_attribute att, const DgSourceColumn *source)
  * ----------------------------------------------------------------------
  */
 
-static char *
-text_of(Oid type, Datum value)
-{
-	Oid			output;
-	bool		varlena;
-
-	getTypeOutputInfo(type, &output, &varlena);
-	return OidOutputFunctionCall(output, value);
-}
-
 /*
  * How many fields all the objects in a JSON text have.
  */
@@ -269,9 +259,9 @@ loses_nothing(DgRowsConversion *conversion, ExprContext *econtext, Datum value, 
 	bool		isnull = false;
 
 	if (conversion->compare_json)
-		return count_fields(text_of(conversion->from, value)) == count_fields(text_of(conversion->to, result));
+		return count_fields(dg_value_text(conversion->from, value)) == count_fields(dg_value_text(conversion->to, result));
 	if (conversion->compare_texts)
-		return strcmp(text_of(conversion->from, value), text_of(conversion->to, result)) == 0;
+		return strcmp(dg_value_text(conversion->from, value), dg_value_text(conversion->to, result)) == 0;
 	if (conversion->back != NULL)
 	{
 		econtext->caseValue_datum = result;
@@ -287,7 +277,7 @@ loses_nothing(DgRowsConversion *conversion, ExprContext *econtext, Datum value, 
 static char *
 shown(Oid type, Datum value)
 {
-	char	   *text = text_of(type, value);
+	char	   *text = dg_value_text(type, value);
 	int			len = strlen(text);
 	int			cut = len > SHOWN_VALUE ? pg_mbcliplen(text, len, SHOWN_VALUE) : len;
 

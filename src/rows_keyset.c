@@ -2,8 +2,8 @@
  * rows_keyset.c
  *		Sets of keys: the values of some columns of many rows, each once.
  *
- * Two keys are the same if their bytes are. A set stops to be the whole truth
- * when it has taken up its share of memory, and says so.
+ * Two keys are the same if their bytes are. A set that has taken up its share
+ * of memory says so, and what is not in it may have been left out.
  */
 #include "rows.h"
 

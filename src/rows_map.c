@@ -210,15 +210,9 @@ dg_rows_map_make(Relation rel, const DgSourceColumn *columns, int ncolumns)
 }
 
 static char *
-value_text(Oid type, Datum value)
+source_text(Oid type, Datum value)
 {
-	Oid			output;
-	bool		varlena;
-
-	if (!OidIsValid(type))
-		return DatumGetCString(value);
-	getTypeOutputInfo(type, &output, &varlena);
-	return OidOutputFunctionCall(output, value);
+	return OidIsValid(type) ? dg_value_text(type, value) : DatumGetCString(value);
 }
 
 static Datum
@@ -328,8 +322,8 @@ dg_rows_map_check_generated(DgRowsMap *map, Relation rel, TupleTableSlot *slot)
 				(errmsg("generated column \"%s\" of \"%s\" is not what was saved", column->name, map->relation),
 				 !map->visible ? 0 :
 				 errdetail("It was %s; the table makes it %s, and perhaps others in rows that follow.",
-						   was_null ? "null" : value_text(att->atttypid, was),
-						   isnull ? "null" : value_text(att->atttypid, value))));
+						   was_null ? "null" : dg_value_text(att->atttypid, was),
+						   isnull ? "null" : dg_value_text(att->atttypid, value))));
 	}
 }
 
@@ -354,7 +348,7 @@ dg_rows_map_context(void *arg)
 
 		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", key->name);
 		appendStringInfo(&values, "%s%s", i > 0 ? ", " : "",
-						 map->nulls[map->keys[i]] ? "null" : value_text(key->type, map->values[map->keys[i]]));
+						 map->nulls[map->keys[i]] ? "null" : source_text(key->type, map->values[map->keys[i]]));
 	}
 	if (map->nkeys == 0)
 		errcontext("restoring a row of table \"%s\"%s%s%s", map->relation,

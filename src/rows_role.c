@@ -19,7 +19,6 @@
 #include "rows.h"
 
 #include "miscadmin.h"
-#include "utils/rel.h"
 
 /*
  * For the present caller.

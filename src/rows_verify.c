@@ -13,7 +13,6 @@
 #include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "utils/datum.h"
-#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 typedef struct Digest

@@ -15,7 +15,6 @@
  */
 #include "rows.h"
 
-#include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -24,13 +23,8 @@
 #include "executor/nodeModifyTable.h"
 #include "miscadmin.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-
-#define BATCH_ROWS		1000
-#define BATCH_BYTES		65536
-#define NAMED_CONFLICTS	3
 
 /* One table that rows are really stored in: the target, or a partition of it. */
 typedef struct Leaf
@@ -38,14 +32,8 @@ typedef struct Leaf
 	Oid			relid;			/* hash key */
 	ResultRelInfo *rri;
 	List	   *arbiters;
-	TupleTableSlot *existing;
-	BulkInsertState bistate;
-	int			nslots;
-	int			nslots_made;
-	Size		bytes;
-	TupleTableSlot *slots[BATCH_ROWS];
-	int			tags[BATCH_ROWS];
-	DgRowsPending *pending;		/* keys of the rows in the batch; NULL: no unique key */
+	TupleTableSlot *existing;	/* for live rows */
+	DgRowsBatch *batch;
 } Leaf;
 
 struct DgRowsTarget
@@ -79,8 +67,7 @@ struct DgRowsWriter
 	bool		expect_no_conflict;
 	bool		fire_triggers;	/* of the application */
 	bool		keep_sequences;
-	int64		nconflicts;
-	StringInfoData conflicts;	/* the first of them */
+	DgRowsConflicts conflicts;
 };
 
 /*
@@ -96,7 +83,7 @@ dg_rows_writer_begin(DgOnConflict on_conflict, DgRowsDisplace displace)
 	writer->displace = on_conflict == DG_ON_CONFLICT_REPLACE ? displace : NULL;
 	writer->context = CurrentMemoryContext;
 	writer->fkeys = dg_rows_fkeys_begin();
-	initStringInfo(&writer->conflicts);
+	initStringInfo(&writer->conflicts.described);
 	AfterTriggerBeginQuery();
 	return writer;
 }
@@ -236,7 +223,7 @@ leaf_of(DgRowsTarget *target, ResultRelInfo *rri)
 		ExecOpenIndices(rri, false);
 	leaf->arbiters = target->writer->expect_no_conflict ? NIL :
 		dg_rows_arbiters(rri, target->writer->on_conflict != DG_ON_CONFLICT_ERROR);
-	leaf->pending = dg_rows_pending_make(leaf->arbiters);
+	leaf->batch = dg_rows_batch_make(rri, target->estate, &target->role, leaf->arbiters);
 	leaf->existing = table_slot_create(rri->ri_RelationDesc, NULL);
 	rri->ri_TrigDesc = dg_rows_triggers(rri->ri_TrigDesc, target->handled, target->writer->fire_triggers);
 	MemoryContextSwitchTo(old);
@@ -263,57 +250,10 @@ route(DgRowsTarget *target, TupleTableSlot **slot)
 	return leaf;
 }
 
-static TupleTableSlot *
-next_slot(Leaf *leaf, DgRowsTarget *target)
-{
-	if (leaf->nslots == leaf->nslots_made)
-	{
-		MemoryContext old = MemoryContextSwitchTo(target->estate->es_query_cxt);
-
-		leaf->slots[leaf->nslots_made++] = table_slot_create(leaf->rri->ri_RelationDesc, NULL);
-		MemoryContextSwitchTo(old);
-	}
-	return leaf->slots[leaf->nslots];
-}
-
 static void
 flush(DgRowsTarget *target, Leaf *leaf)
 {
-	EState	   *estate = target->estate;
-	MemoryContext old;
-
-	if (leaf->pending != NULL)
-		dg_rows_pending_reset(leaf->pending);
-	if (leaf->nslots == 0)
-		return;
-	old = MemoryContextSwitchTo(estate->es_query_cxt);
-	if (leaf->bistate == NULL && leaf->nslots > 1)
-		leaf->bistate = GetBulkInsertState();
-
-	MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
-	table_multi_insert(leaf->rri->ri_RelationDesc, leaf->slots, leaf->nslots,
-					   GetCurrentCommandId(true), 0, leaf->bistate);
-	MemoryContextSwitchTo(old);
-
-	dg_rows_as_owner(&target->role);
-	for (int i = 0; i < leaf->nslots; i++)
-	{
-		List	   *recheck = NIL;
-
-		if (leaf->rri->ri_NumIndices > 0)
-			recheck = dg_exec_insert_index_tuples(leaf->rri, leaf->slots[i], estate);
-		if (leaf->rri->ri_TrigDesc != NULL)
-			ExecARInsertTriggers(estate, leaf->rri, leaf->slots[i], recheck, NULL);
-		list_free(recheck);
-		if (target->verify != NULL)
-			dg_rows_verify_read(target->verify, leaf->rri->ri_RelationDesc, &leaf->slots[i]->tts_tid,
-								leaf->existing, leaf->tags[i]);
-		ExecClearTuple(leaf->slots[i]);
-		ResetPerTupleExprContext(estate);
-	}
-	dg_rows_as_caller(&target->role);
-	leaf->nslots = 0;
-	leaf->bytes = 0;
+	dg_rows_batch_write(leaf->batch, target->verify, leaf->existing);
 }
 
 /* ----------------------------------------------------------------------
@@ -389,20 +329,6 @@ replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored, char **con
 	return true;
 }
 
-static DgRowOutcome
-note_conflict(DgRowsTarget *target, ResultRelInfo *rri, const char *conflict)
-{
-	DgRowsWriter *writer = target->writer;
-
-	if (writer->on_conflict == DG_ON_CONFLICT_SKIP)
-		return DG_ROW_SKIPPED;
-	if (writer->nconflicts++ < NAMED_CONFLICTS)
-		appendStringInfo(&writer->conflicts, "%sTable \"%s\" has another row with %s.",
-						 writer->conflicts.len > 0 ? " " : "",
-						 RelationGetRelationName(rri->ri_RelationDesc), conflict);
-	return DG_ROW_CONFLICT;
-}
-
 /*
  * False if a trigger of the application leaves the row out. Who asks for
  * triggers runs them.
@@ -422,7 +348,7 @@ fire_before_triggers(DgRowsTarget *target, ResultRelInfo *rri, TupleTableSlot *s
 
 /*
  * Brings a row into the shape of the table that it goes to, checked: it is in
- * the slot behind that table's batch. NULL if it is not to be written, for the
+ * the next slot of that table's batch. NULL if it is not to be written, for the
  * reason in *outcome.
  */
 static Leaf *
@@ -439,7 +365,7 @@ prepare_row(DgRowsTarget *target, Datum *values, bool *nulls, DgRowOutcome *outc
 		return NULL;
 	rri = route(target, &slot);
 	leaf = leaf_of(target, rri);
-	stored = next_slot(leaf, target);
+	stored = dg_rows_batch_slot(leaf->batch);
 	ExecCopySlot(stored, slot);
 	*outcome = DG_ROW_SUPPRESSED;
 	if (!fire_before_triggers(target, rri, stored))
@@ -456,33 +382,35 @@ prepare_row(DgRowsTarget *target, Datum *values, bool *nulls, DgRowOutcome *outc
 static DgRowOutcome
 store_row(DgRowsTarget *target, Leaf *leaf)
 {
-	TupleTableSlot *stored = leaf->slots[leaf->nslots];
+	TupleTableSlot *stored = dg_rows_batch_slot(leaf->batch);
 	char	   *conflict = NULL;
 	DgRowOutcome outcome = dg_rows_check_conflict(leaf->rri, target->estate, leaf->arbiters, stored,
 												  leaf->existing, &conflict);
 
 	if (outcome == DG_ROW_RESTORED)
 	{
-		bool		should_free;
-		HeapTuple	tuple = ExecFetchSlotHeapTuple(stored, true, &should_free);
-
 		note_written(target, leaf->rri, stored);
 		if (target->verify != NULL)
 			dg_rows_verify_written(target->verify, stored, target->tag);
-		leaf->tags[leaf->nslots++] = target->tag;
-		leaf->bytes += tuple->t_len;
+		dg_rows_batch_add(leaf->batch, target->tag);
 		return outcome;
 	}
 	if (outcome == DG_ROW_CONFLICT)
-		outcome = replace_row(target, leaf, stored, &conflict) ? DG_ROW_RESTORED :
-			note_conflict(target, leaf->rri, conflict);
+	{
+		if (replace_row(target, leaf, stored, &conflict))
+			outcome = DG_ROW_RESTORED;
+		else if (target->writer->on_conflict == DG_ON_CONFLICT_SKIP)
+			outcome = DG_ROW_SKIPPED;
+		else
+			dg_rows_conflicts_add(&target->writer->conflicts, leaf->rri->ri_RelationDesc, conflict);
+	}
 	ExecClearTuple(stored);
 	return outcome;
 }
 
 /*
- * The same, from the source's columns. *leaf is where the row goes, NULL if it
- * is left out.
+ * Prepares a row, given by the source's columns, and stores it. *leaf is where
+ * it goes, NULL if it is left out.
  */
 static DgRowOutcome
 put_row(DgRowsTarget *target, Datum *values, bool *nulls, Leaf **leaf)
@@ -490,21 +418,18 @@ put_row(DgRowsTarget *target, Datum *values, bool *nulls, Leaf **leaf)
 	DgRowOutcome outcome;
 
 	*leaf = prepare_row(target, values, nulls, &outcome);
-	if (*leaf == NULL)
-		return outcome;
-	if ((*leaf)->pending != NULL &&
-		dg_rows_pending_add((*leaf)->pending, (*leaf)->rri, target->estate, (*leaf)->slots[(*leaf)->nslots]))
+	if (*leaf != NULL && dg_rows_batch_has_key((*leaf)->batch))
 	{
 		/* perhaps another version of a row in the batch: let that be found */
-		ExecClearTuple((*leaf)->slots[(*leaf)->nslots]);
+		ExecClearTuple(dg_rows_batch_slot((*leaf)->batch));
 		dg_rows_as_caller(&target->role);
 		dg_rows_writer_flush(target->writer);
 		dg_rows_as_owner(&target->role);
 		*leaf = prepare_row(target, values, nulls, &outcome);
-		(void) dg_rows_pending_add((*leaf)->pending, (*leaf)->rri, target->estate,
-								   (*leaf)->slots[(*leaf)->nslots]);
+		if (*leaf != NULL)
+			(void) dg_rows_batch_has_key((*leaf)->batch);
 	}
-	return store_row(target, *leaf);
+	return *leaf == NULL ? outcome : store_row(target, *leaf);
 }
 
 /*
@@ -530,7 +455,7 @@ dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 	ResetPerTupleExprContext(target->estate);
 
 	if (leaf != NULL &&
-		(leaf->nslots == BATCH_ROWS || leaf->bytes >= BATCH_BYTES ||
+		(dg_rows_batch_is_full(leaf->batch) ||
 		 (leaf->rri->ri_TrigDesc != NULL && leaf->rri->ri_TrigDesc->trig_insert_before_row)))
 	{
 		flush(target, leaf);
@@ -608,7 +533,7 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 	stays = RelationGetRelid(rri->ri_RelationDesc) == relid;
 	if (stays)
 	{
-		stored = next_slot(leaf_of(target, rri), target);
+		stored = dg_rows_batch_slot(leaf_of(target, rri)->batch);
 		ExecCopySlot(stored, slot);
 		check_row(target, rri, stored);
 		dg_rows_fkeys_change(target->writer->fkeys, RelationGetRelid(target->rel));
@@ -625,23 +550,6 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
  * The end
  * ----------------------------------------------------------------------
  */
-
-static void
-refuse_conflicts(DgRowsWriter *writer)
-{
-	if (writer->nconflicts == 0)
-		return;
-	ereport(ERROR,
-			(errcode(DG_ERRCODE_ROW_CONFLICT),
-			 errmsg_plural("%lld row cannot be restored: a different live row has its key",
-						   "%lld rows cannot be restored: different live rows have their keys",
-						   (unsigned long) writer->nconflicts, (long long) writer->nconflicts),
-			 errdetail("%s%s", writer->conflicts.data,
-					   writer->nconflicts > NAMED_CONFLICTS ? " There are more." : ""),
-			 writer->displace != NULL ?
-			 errhint("Nothing was restored. A row takes the place of the live row with its primary key only, if that is of the same tenant or of none, and if foreign keys do not refer to a key that would change. DELETE the live rows that are in the way, which go to the bin, or give them other keys, and call again; with on_conflict => 'skip' the live rows stay and the others come back.") :
-			 errhint("Nothing was restored. With on_conflict => 'skip' the live rows stay and the others come back; with 'replace' the live rows go to the bin first.")));
-}
 
 static void
 flush_target(DgRowsTarget *target)
@@ -676,11 +584,8 @@ close_target(DgRowsTarget *target)
 	hash_seq_init(&status, target->leaves);
 	while ((leaf = hash_seq_search(&status)) != NULL)
 	{
-		for (int i = 0; i < leaf->nslots_made; i++)
-			ExecDropSingleTupleTableSlot(leaf->slots[i]);
+		dg_rows_batch_end(leaf->batch);
 		ExecDropSingleTupleTableSlot(leaf->existing);
-		if (leaf->bistate != NULL)
-			FreeBulkInsertState(leaf->bistate);
 	}
 	if (target->verify != NULL)
 		dg_rows_verify_check(target->verify, RelationGetRelationName(target->rel));
@@ -730,7 +635,7 @@ dg_rows_writer_end(DgRowsWriter *writer)
 {
 	ListCell   *lc;
 
-	refuse_conflicts(writer);
+	dg_rows_conflicts_refuse(&writer->conflicts, writer->displace != NULL);
 	dg_rows_writer_flush(writer);
 	dg_rows_fkeys_check(writer->fkeys);
 	if (writer->targets != NIL)

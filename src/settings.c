@@ -7,7 +7,6 @@
  * to superusers and to roles that were granted SET on them.
  */
 #include "deletion_guard.h"
-#include "guard.h"
 #include "limit.h"
 #include "token.h"
 
@@ -251,8 +250,9 @@ define_purge_settings(void)
  * library told the server who may set them. The server drops such a value,
  * but not in favour of the one in its configuration, which was forgotten when
  * the client's came. Rather than go on with the built-in default, the library
- * does not load, and without it nothing is deleted. Those of the server itself
- * hide it no less when they are set for a role or a database.
+ * does not load, and without it nothing is deleted. The two settings that
+ * only the server's start may set are hidden in the same way by a value for a
+ * role or a database.
  */
 static void
 refuse_clients_settings(void)

@@ -24,22 +24,13 @@
 int
 dg_spi_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const char *nulls)
 {
-	Oid			save_userid;
-	int			save_sec_context;
-	int			nestlevel;
+	DgRole		caller = dg_role_enter(dg_objects()->owner, 0);
 	int			ret;
 
-	GetUserIdAndSecContext(&save_userid, &save_sec_context);
-	SetUserIdAndSecContext(dg_objects()->owner,
-						   save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	nestlevel = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	PushActiveSnapshot(GetLatestSnapshot());
 	ret = SPI_execute_with_args(sql, nargs, argtypes, values, nulls, true, 0);
 	PopActiveSnapshot();
-	AtEOXact_GUC(true, nestlevel);
-	SetUserIdAndSecContext(save_userid, save_sec_context);
+	dg_role_leave(caller);
 	if (ret != SPI_OK_SELECT)
 		elog(ERROR, "internal query failed: %s: %s", SPI_result_code_string(ret), sql);
 	return (int) SPI_processed;
@@ -115,6 +106,23 @@ dg_row_time(uint64 row, int column, bool *isnull)
 	if (isnull != NULL)
 		*isnull = null;
 	return null ? DT_NOEND : DatumGetTimestampTz(value);
+}
+
+/*
+ * All of a column of OIDs, as a list in the current memory context.
+ */
+List *
+dg_row_oids(int column)
+{
+	List	   *oids = NIL;
+
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		bool		isnull;
+
+		oids = lappend_oid(oids, DatumGetObjectId(dg_row_datum(row, column, &isnull)));
+	}
+	return oids;
 }
 
 /*

@@ -97,7 +97,7 @@ COMMENT ON FUNCTION deletion_guard.add_authority(text, text, text[]) IS
 COMMENT ON FUNCTION deletion_guard.retire_authority(text, text[]) IS
 	'accepts no more tokens of an authority, for ever; takes tokens for the act "retire_authority". Waits for purges that are under way. Fails with 42704 if there is none, TG038 for the last one, otherwise as add_authority()';
 COMMENT ON FUNCTION deletion_guard.set_approvals(integer, text[]) IS
-	'how many distinct authorities, 1 to 16, a purge needs at least. To raise it takes the owner of the extension, to lower it tokens for the act "set_approvals"';
+	'how many distinct authorities, 1 to 16, a purge needs at least. Raising it takes the owner of the extension, lowering it tokens for the act "set_approvals"';
 COMMENT ON FUNCTION deletion_guard.allow_drop(text[]) IS
 	'lets this transaction drop the extension, or tables of the bin, where deletion_guard.locked is set; takes tokens for the act "unguard" of "extension deletion_guard"';
 COMMENT ON FUNCTION deletion_guard.authority_source() IS

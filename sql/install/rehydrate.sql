@@ -63,7 +63,7 @@ CREATE FUNCTION deletion_guard.rehydrate(tenant text, archive text, relations re
 REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean) TO pg_read_server_files;
 COMMENT ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean) IS
-	'restores a tenant''s rows from an archive of pg_dump on the server, less those that were purged: all of them, or an error and nothing. relations: from these tables only, and if nothing tells whose some of their rows are, as the archive lacks the parents and these are gone here, without those (said in problem) instead of failing; on_conflict, dry_run: as for undelete(); into_schema: into copies of the tables in a new schema, which belong to the caller or, for a superuser, to the tables'' owners; with_referenced: with missing rows of untenanted tables that they refer to; mapping: {"old table": "new table"} or {"old table": {"relation": "new", "columns": {"old": "new", "gone": null}}}; fire_triggers: the application''s triggers for each row fire, but for those with transition tables; those for each statement never do. Large objects do not come back; problem counts references to them that lead nowhere: restore the archive elsewhere, and bring these over with lo_export() and lo_import(file, oid). Takes membership in pg_read_server_files and INSERT on the tables, UPDATE to replace rows. ROW EXCLUSIVE lock on the tables; excludes undelete, rehydrate and purge of the tenant until the transaction ends, and with_referenced purges of rows without a tenant. Fails with TG04x for the archive, otherwise as undelete()';
+	'restores a tenant''s rows from an archive of pg_dump on the server, less those that were purged: all of them, or an error and nothing. relations: from these tables only. Rows whose tenant cannot be told, as their parents are neither in the archive nor live, are then left out and counted in problem; without relations they make the call fail. on_conflict, dry_run: as for undelete(). into_schema: into copies of the tables in a new schema, which belong to the caller or, for a superuser, to the tables'' owners. with_referenced: also rows of untenanted tables that they refer to and that are missing. mapping: {"old table": "new table"} or {"old table": {"relation": "new", "columns": {"old": "new", "gone": null}}}. fire_triggers: row triggers of the application fire, except those with transition tables; statement triggers never do. Large objects do not come back; problem counts references to them that lead nowhere: restore the archive elsewhere, and bring the objects over with lo_export() and lo_import(file, oid). Takes membership in pg_read_server_files and INSERT on the tables, UPDATE to replace rows. ROW EXCLUSIVE lock on the tables; excludes undelete, rehydrate and purge of the tenant until the transaction ends, and with_referenced purges of rows without a tenant. Fails with TG04x for the archive, otherwise as undelete()';
 
 CREATE FUNCTION deletion_guard.rehydrate(tenants text[], archive text, relations regclass[] = NULL,
 		on_conflict text = 'error', into_schema name = NULL, dry_run boolean = false,
@@ -85,7 +85,7 @@ CREATE FUNCTION deletion_guard.compare_tenant(tenant text, archive text, mapping
 REVOKE EXECUTE ON FUNCTION deletion_guard.compare_tenant FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.compare_tenant TO pg_read_server_files;
 COMMENT ON FUNCTION deletion_guard.compare_tenant IS
-	'compares a tenant''s rows in an archive of pg_dump on the server with the live ones, by primary key and content: counts by table; rows that are gone because they were purged count as purged; a warning counts rows that nothing tells the tenant of. Takes membership in pg_read_server_files and SELECT on the tables; row security applies. ACCESS SHARE lock on them';
+	'compares a tenant''s rows in an archive of pg_dump on the server with the live ones, by primary key and content: counts by table; rows that are gone because they were purged count as purged; a warning counts rows whose tenant cannot be told. Takes membership in pg_read_server_files and SELECT on the tables; row security applies. ACCESS SHARE lock on them';
 
 CREATE FUNCTION deletion_guard.compare_tenants(tenants text[], archive text, mapping jsonb = NULL,
 		OUT relation regclass, OUT tenant text, OUT archive_rows bigint, OUT live_rows bigint,
@@ -140,7 +140,7 @@ CREATE FUNCTION deletion_guard.rehydrate_once(run text, tenants text[], archive 
 REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate_once FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate_once TO pg_read_server_files;
 COMMENT ON FUNCTION deletion_guard.rehydrate_once IS
-	'rehydrate() for those of the tenants that were not rehydrated under the name of this run yet';
+	'rehydrate() for those of the tenants that this run has not rehydrated yet';
 
 /*
  * The work of many tenants in portions that stay done when a later one fails.

@@ -94,10 +94,10 @@ AS $$
 		FROM unnest(string_to_array(current_setting('shared_preload_libraries'), ',')) l)
 	SELECT 'preload', NULL, v.ok,
 		CASE WHEN v.ok THEN 'loaded when a session starts'
-			 ELSE 'the library loads with the first DDL command or guarded table that a session touches. What fires no '
-				  'trigger gets past it in a session that has not: DDL with event triggers off, or in single-user '
-				  'mode. A MERGE that deletes rows of a partitioned table and moves others to another partition is '
-				  'refused there, as it cannot be told which are which. Add deletion_guard to session_preload_libraries or shared_preload_libraries.' END
+			 ELSE 'the library loads with the first DDL command or guarded table that a session touches. Until '
+				  'then, what fires no trigger gets past it: DDL with event triggers off, or in single-user mode. '
+				  'And a MERGE that deletes rows of a partitioned table and moves others to another partition is '
+				  'refused, as it cannot be told which are which. Add deletion_guard to session_preload_libraries or shared_preload_libraries.' END
 	FROM (SELECT everywhere OR EXISTS (
 			SELECT FROM unnest(string_to_array(current_setting('session_preload_libraries'), ',')) l
 			WHERE trim(l) ~ '^"?(\$libdir/)?deletion_guard(\.so)?"?$') AS ok

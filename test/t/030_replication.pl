@@ -65,6 +65,17 @@ is($subscriber->safe_psql('postgres', $content), $original, 'the subscriber has 
 my $bin = q(SELECT relation, tenant, sum(rows - restored) FROM deletion_guard.deletion_detail
 	GROUP BY 1, 2 HAVING sum(rows - restored) > 0 ORDER BY relation::text, tenant);
 
+# Undoes all deletions, the latest first.
+my $undelete_all = <<'SQL';
+DO $$
+DECLARE d bigint;
+BEGIN
+	FOR d IN SELECT id FROM deletion_guard.deletion WHERE state NOT LIKE 'restored%' ORDER BY id DESC LOOP
+		PERFORM * FROM deletion_guard.undelete(d);
+	END LOOP;
+END $$;
+SQL
+
 sub sync { $publisher->wait_for_catchup('everything'); return }
 
 # Runs a statement on the publisher; both bins then hold the same.
@@ -125,15 +136,7 @@ same_bins('truncate', 'TRUNCATE tenant CASCADE');
 same_bins('truncate of partitions', 'TRUNCATE event, keyless');
 
 # Everything comes back at the subscriber by itself, the publisher's bin aside.
-$subscriber->safe_psql('postgres', <<'SQL');
-DO $$
-DECLARE d bigint;
-BEGIN
-	FOR d IN SELECT id FROM deletion_guard.deletion WHERE state NOT LIKE 'restored%' ORDER BY id DESC LOOP
-		PERFORM * FROM deletion_guard.undelete(d);
-	END LOOP;
-END $$;
-SQL
+$subscriber->safe_psql('postgres', $undelete_all);
 is($subscriber->safe_psql('postgres', $content), $original, 'the subscriber undeletes on its own');
 is($subscriber->safe_psql('postgres', 'SELECT count(*) FROM deletion_guard.deletion WHERE rows IS NULL'), 0,
 	'no deletion without rows');
@@ -195,16 +198,8 @@ $subscriber->safe_psql('postgres', 'DROP SUBSCRIPTION many');
 # --- session_replication_role ----------------------------------------------
 
 my $node = $publisher;
-$node->safe_psql('postgres', <<'SQL');
-ALTER PUBLICATION everything DROP TABLE tenant, issue, event, keyless;
-DO $$
-DECLARE d bigint;
-BEGIN
-	FOR d IN SELECT id FROM deletion_guard.deletion WHERE state NOT LIKE 'restored%' ORDER BY id DESC LOOP
-		PERFORM * FROM deletion_guard.undelete(d);
-	END LOOP;
-END $$;
-SQL
+$node->safe_psql('postgres', 'ALTER PUBLICATION everything DROP TABLE tenant, issue, event, keyless');
+$node->safe_psql('postgres', $undelete_all);
 is($node->safe_psql('postgres', $content), $original, 'the publisher undeletes, too');
 $node->safe_psql('postgres', 'SET session_replication_role = replica; DELETE FROM issue WHERE tenant_id = 1; DELETE FROM event WHERE at < 8');
 is($node->safe_psql('postgres', $bin), "event|1|1\nevent|2|1\nissue|1|10", 'captured as replica, each row once');
@@ -233,15 +228,7 @@ for my $statement ('DELETE FROM issue', 'TRUNCATE issue', 'SELECT * FROM deletio
 	like($stderr, qr/read-only transaction|recovery/, "refused in recovery: $statement");
 }
 $standby->promote;
-$standby->safe_psql('postgres', <<'SQL');
-DO $$
-DECLARE d bigint;
-BEGIN
-	FOR d IN SELECT id FROM deletion_guard.deletion WHERE state NOT LIKE 'restored%' ORDER BY id DESC LOOP
-		PERFORM * FROM deletion_guard.undelete(d);
-	END LOOP;
-END $$;
-SQL
+$standby->safe_psql('postgres', $undelete_all);
 is($standby->safe_psql('postgres', $content), $original, 'promoted, it undeletes');
 $standby->safe_psql('postgres', 'DELETE FROM issue WHERE id = 1; DELETE FROM keyless');
 like($standby->safe_psql('postgres', $bin), qr/issue\|2\|1\nkeyless\|\|5/, 'and captures');

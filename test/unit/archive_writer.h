@@ -396,34 +396,43 @@ read_table(DgArchive *archive, int i)
 }
 
 /*
- * Opens bytes and reads all tables: the first error, or DG_ARCHIVE_OK with the
- * sum of rows and digests.  *message (or NULL) gets the error's text.
+ * Reads all tables of an archive that was opened, and closes it: the first error,
+ * or DG_ARCHIVE_OK with all rows as text and the sums of counts and digests. NULL
+ * is an archive that could not be opened; then *total has the error.
+ */
+static UNIT_MAYBE_UNUSED void
+read_opened(DgArchive *archive, Result *total)
+{
+	int			i;
+
+	if (archive == NULL)
+	{
+		total->status = total->err.code;
+		return;
+	}
+	for (i = 0; i < dg_archive_table_count(archive) && total->status == DG_ARCHIVE_OK; i++)
+	{
+		Result		one = read_table(archive, i);
+
+		total->rows += one.rows;
+		total->digest += one.digest;
+		total->status = one.status;
+		total->err = one.err;
+		add_text(total, one.text, strlen(one.text));
+	}
+	dg_archive_close(&archive);
+}
+
+/*
+ * Opens bytes and reads all tables.
  */
 static UNIT_MAYBE_UNUSED Result
 read_all(const void *data, size_t len, const DgArchiveOptions *opts)
 {
 	Result		total;
-	DgArchive  *archive;
-	int			i;
 
 	memset(&total, 0, sizeof(total));
-	archive = dg_archive_open_memory(data, len, opts, &total.err);
-	if (archive == NULL)
-	{
-		total.status = total.err.code;
-		return total;
-	}
-	for (i = 0; i < dg_archive_table_count(archive) && total.status == DG_ARCHIVE_OK; i++)
-	{
-		Result		one = read_table(archive, i);
-
-		total.rows += one.rows;
-		total.digest += one.digest;
-		total.status = one.status;
-		total.err = one.err;
-		add_text(&total, one.text, strlen(one.text));
-	}
-	dg_archive_close(&archive);
+	read_opened(dg_archive_open_memory(data, len, opts, &total.err), &total);
 	return total;
 }
 

@@ -73,34 +73,16 @@ make_directory(const char *name, const char *const *files, int count)
 }
 
 /*
- * Opens a path and reads all tables: the first error, or all rows as text.
+ * Opens a path and reads all tables.
  */
 static Result
 read_path(const char *name, bool force_zlib)
 {
 	DgArchiveOptions opts = {NULL, NULL, force_zlib};
 	Result		total;
-	DgArchive  *a;
-	int			i;
 
 	memset(&total, 0, sizeof(total));
-	a = dg_archive_open(in_base(name), &opts, &total.err);
-	if (a == NULL)
-	{
-		total.status = total.err.code;
-		return total;
-	}
-	for (i = 0; i < dg_archive_table_count(a) && total.status == DG_ARCHIVE_OK; i++)
-	{
-		Result		one = read_table(a, i);
-
-		total.rows += one.rows;
-		total.digest += one.digest;
-		total.status = one.status;
-		total.err = one.err;
-		add_text(&total, one.text, strlen(one.text));
-	}
-	dg_archive_close(&a);
+	read_opened(dg_archive_open(in_base(name), &opts, &total.err), &total);
 	return total;
 }
 

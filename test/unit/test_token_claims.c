@@ -436,14 +436,6 @@ UNIT_TEST(times_of_the_caller)
 }
 
 /* Memory that fails at the n-th request of cJSON: no claims, no leak. */
-static int	allocations_left;
-
-static void *
-failing_malloc(size_t size)
-{
-	return allocations_left-- > 0 ? malloc(size) : NULL;
-}
-
 UNIT_TEST(out_of_memory)
 {
 	cJSON_Hooks hooks = {failing_malloc, free};

@@ -256,4 +256,15 @@ verdict(const char *token, const DgTokenKey *key)
 	return dg_token_status_reason(status);
 }
 
+/*
+ * Memory for cJSON that fails after so many requests.
+ */
+static UNIT_MAYBE_UNUSED int allocations_left;
+
+static UNIT_MAYBE_UNUSED void *
+failing_malloc(size_t size)
+{
+	return allocations_left-- > 0 ? malloc(size) : NULL;
+}
+
 #endif							/* DG_TOKEN_MAKER_H */
