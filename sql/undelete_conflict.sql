@@ -214,6 +214,19 @@ DELETE FROM thing WHERE id = 3;
 SELECT restored FROM deletion_guard.undelete(:d, 'replace');
 TABLE thing ORDER BY id;
 
+-- Keys that other tenants have taken since: a row replaces none of another tenant.
+CREATE TABLE desk (id int PRIMARY KEY, tenant_id int, guest text);
+SELECT deletion_guard.guard_table('desk', 'tenant_id');
+INSERT INTO desk VALUES (1, 1, 'ann'), (2, 1, 'bob'), (3, NULL, 'anyone'), (4, 2, 'eve');
+DELETE FROM desk;
+SELECT last() AS d \gset
+INSERT INTO desk VALUES (1, 1, 'zoe'), (2, 2, 'max'), (3, 2, 'max'), (4, NULL, 'anyone');
+SELECT * FROM deletion_guard.undelete(:d, 'replace'); -- fails
+SELECT count(*) FROM deletion_guard.deleted_rows(NULL::desk);
+DELETE FROM desk WHERE guest = 'max';
+SELECT tenant, restored FROM deletion_guard.undelete(:d, 'replace') ORDER BY 1;
+TABLE desk ORDER BY id;
+
 -- More conflicts than are named.
 CREATE TABLE many (id int PRIMARY KEY, v int);
 SELECT deletion_guard.guard_table('many');

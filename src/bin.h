@@ -106,7 +106,7 @@ extern HeapTuple dg_blocks_forget(HeapTuple part, TupleDesc desc);
 extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts);
 
 /* bin_capture.c */
-extern void dg_bin_capture_row(Relation rel, TupleTableSlot *slot);
+extern bool dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *tenant);
 
 /* bin_label.c */
 extern bool dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value);

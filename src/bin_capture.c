@@ -138,23 +138,49 @@ capture_end(CaptureState *state)
 }
 
 static void
-capture_row(Relation rel, TupleTableSlot *slot, bool replaced)
+capture_row(Relation rel, TupleTableSlot *slot)
 {
 	CaptureState state;
 
-	capture_begin(&state, rel, true, replaced);
+	capture_begin(&state, rel, true, false);
 	capture_put(&state, slot);
 	capture_end(&state);
 }
 
 /*
- * Puts a live row into the bin that an undelete is about to replace. Ceilings
- * must not stand in the way of a rescue, so they do not count it.
+ * Does a row belong to a tenant, and not to the one given? NULL is none.
  */
-void
-dg_bin_capture_row(Relation rel, TupleTableSlot *slot)
+static bool
+belongs_to_another(CaptureState *state, TupleTableSlot *slot, const char *tenant)
 {
-	capture_row(rel, slot, true);
+	bool		isnull;
+	Datum		other;
+
+	if (state->resolver == NULL)
+		return false;
+	other = dg_tenant_resolve(state->resolver, slot, &isnull);
+	return !isnull &&
+		(tenant == NULL || strcmp(dg_tenant_text(state->resolver, other), tenant) != 0);
+}
+
+/*
+ * Puts a live row into the bin that a row of this tenant (NULL: of none) is about
+ * to replace. False if it is another tenant's and must stay: whoever brings one
+ * tenant's rows back leaves the others' alone. Ceilings must not stand in the way
+ * of a rescue, so they do not count it.
+ */
+bool
+dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *tenant)
+{
+	CaptureState state;
+	bool		stays;
+
+	capture_begin(&state, rel, true, true);
+	stays = belongs_to_another(&state, slot, tenant);
+	if (!stays)
+		capture_put(&state, slot);
+	capture_end(&state);
+	return !stays;
 }
 
 /* ----------------------------------------------------------------------
@@ -268,7 +294,7 @@ dg_capture_row(PG_FUNCTION_ARGS)
 		!dg_statement_by_row(dg_guard_lookup(RelationGetRelid(trigdata->tg_relation))->root))
 		return PointerGetDatum(NULL);
 	if (!has_moved(trigdata))
-		capture_row(trigdata->tg_relation, trigdata->tg_trigslot, false);
+		capture_row(trigdata->tg_relation, trigdata->tg_trigslot);
 	return PointerGetDatum(NULL);
 }
 

@@ -213,6 +213,7 @@ restore_group(DgUndelete *call, DgRowsTarget *target, ListCell *cells, int n)
 			part = lfirst((ListCell *) bsearch(&number, cells, n, sizeof(ListCell), compare_part_numbers));
 		part->seen++;
 		slot_getallattrs(slot);
+		dg_rows_writer_tenant(target, part->tenant);
 		outcome = dg_rows_writer_put(target, slot->tts_values + DG_BIN_COLUMNS,
 									 slot->tts_isnull + DG_BIN_COLUMNS);
 		if (outcome == DG_ROW_SKIPPED || outcome == DG_ROW_CONFLICT)

@@ -148,6 +148,8 @@ write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
 	dg_source_count_objects(source, values, nulls, &count->objects);
 	dg_source_read_values(source, values, nulls);
 	dg_rows_writer_tag(call->targets[source->index], tenant);
+	dg_rows_writer_tenant(call->targets[source->index],
+						  destination->shared ? NULL : call->plan->tenants->keys[tenant]);
 	switch (dg_rows_writer_put(call->targets[source->index], values, nulls))
 	{
 		case DG_ROW_RESTORED:

@@ -161,8 +161,8 @@ extern void dg_rows_raise_sequence(Oid sequence, int64 value);
 typedef struct DgRowsWriter DgRowsWriter;
 typedef struct DgRowsTarget DgRowsTarget;
 
-/* saves a live row of a table that is about to be replaced */
-typedef void (*DgRowsDisplace) (Relation rel, TupleTableSlot *slot);
+/* saves a live row that is about to be replaced by one of a tenant (NULL: of none); false: it may not be */
+typedef bool (*DgRowsDisplace) (Relation rel, TupleTableSlot *slot, const char *tenant);
 
 /* looks at a row, in the table's shape, before it is written; true: leave it out */
 typedef bool (*DgRowsRefuse) (void *arg, TupleTableSlot *slot);
@@ -176,6 +176,7 @@ extern void dg_rows_writer_fire_triggers(DgRowsWriter *writer);
 extern void dg_rows_writer_refuse(DgRowsTarget *target, DgRowsRefuse refuse, void *arg);
 extern void dg_rows_writer_verify(DgRowsTarget *target);
 extern void dg_rows_writer_tag(DgRowsTarget *target, int tag);
+extern void dg_rows_writer_tenant(DgRowsTarget *target, const char *tenant);
 extern DgRowOutcome dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls);
 extern bool dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 								  const AttrNumber *attnums, const Datum *values,

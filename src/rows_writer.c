@@ -54,6 +54,7 @@ struct DgRowsTarget
 	void	   *refuse_arg;
 	DgRowsVerify *verify;		/* NULL: rows are not read back */
 	int			tag;			/* of the next row */
+	const char *tenant;			/* whose the next row is; NULL: nobody's */
 };
 
 struct DgRowsWriter
@@ -185,6 +186,16 @@ dg_rows_writer_tag(DgRowsTarget *target, int tag)
 	target->tag = tag;
 }
 
+/*
+ * Rows put next are of this tenant; NULL: of none. They replace no row that the
+ * writer's displace() keeps from them. The text must last as long as they come.
+ */
+void
+dg_rows_writer_tenant(DgRowsTarget *target, const char *tenant)
+{
+	target->tenant = tenant;
+}
+
 /* ----------------------------------------------------------------------
  * Leaves
  * ----------------------------------------------------------------------
@@ -295,14 +306,20 @@ static bool
 replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored, char **conflict)
 {
 	Relation	rel = leaf->rri->ri_RelationDesc;
+	bool		displaced;
 
 	if (target->writer->displace == NULL || !dg_rows_same_row(rel, leaf->existing, stored) ||
 		dg_rows_key_is_taken(leaf->rri, target->estate, leaf->arbiters, &leaf->existing->tts_tid, stored, conflict))
 		return false;
 	dg_rows_as_caller(&target->role);
 	dg_rows_require_update(target->rel);
-	target->writer->displace(rel, leaf->existing);
+	displaced = target->writer->displace(rel, leaf->existing, target->tenant);
 	dg_rows_as_owner(&target->role);
+	if (!displaced)
+	{
+		*conflict = psprintf("%s, of another tenant", *conflict);
+		return false;
+	}
 	if (target->verify != NULL)
 		dg_rows_verify_written(target->verify, stored, target->tag);
 	dg_rows_update(leaf->rri, target->estate, &leaf->existing->tts_tid, stored);
