@@ -22,25 +22,17 @@ extern int	dg_max_rows;
 extern int	dg_max_tenants;
 extern int	dg_tenant_wipes_per_hour;
 extern int	dg_limit_action;
-extern char *dg_drill_interval;
 extern int	dg_approvals;
 extern int	dg_clock_skew;
 extern bool dg_restoring;
 extern bool dg_locked;
 extern char *dg_authorities_file;
-extern int	dg_ddl;
 
 typedef enum DgLimitAction
 {
 	DG_LIMIT_ERROR,
 	DG_LIMIT_WARNING
 } DgLimitAction;
-
-typedef enum DgDdl
-{
-	DG_DDL_REFUSE,
-	DG_DDL_ALLOW
-} DgDdl;
 
 extern void dg_define_settings(void);
 extern int64 dg_retention_seconds(void);

@@ -54,7 +54,6 @@ typedef struct DgTenantTable
 } DgTenantTable;
 
 extern void dg_guard_catalog_init(void);
-extern List *dg_partition_ancestors(Oid relid);
 extern Oid	dg_partition_root(Oid relid);
 extern DgGuard *dg_guard_lookup(Oid relid);
 extern const DgTenantTable *dg_tenant_table(void);
