@@ -45,13 +45,10 @@ typedef struct DgObjects
 	Oid			schema;			/* deletion_guard */
 	Oid			bin_schema;		/* deletion_guard_bin */
 	Oid			tenant_table;
-	Oid			tenant_table_pkey;
 	Oid			guard;
 	Oid			guard_pkey;
 	Oid			guarded_schema;
-	Oid			guarded_schema_pkey;
 	Oid			bin;
-	Oid			bin_pkey;
 	Oid			bin_relation_idx;
 	Oid			bin_bin_table_key;
 	Oid			bin_id_seq;
@@ -59,7 +56,6 @@ typedef struct DgObjects
 	Oid			deletion_link;
 	Oid			deletion_part;
 	Oid			deletion_part_pkey;
-	Oid			deletion_part_tenant_idx;
 	Oid			tenant_wipe;
 	Oid			tenant_wipe_at_idx;
 } DgObjects;

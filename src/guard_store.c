@@ -21,9 +21,9 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
-#include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_event_trigger.h"
@@ -169,8 +169,8 @@ copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid, Snapshot sn
 }
 
 /*
- * Does the present command only give the object to another superuser? So does
- * REASSIGN OWNED, when the one who made the extension leaves.
+ * Does the present command only give the object to another superuser?
+ * REASSIGN OWNED does, when whoever made the extension leaves.
  */
 static bool
 only_changes_owner(Oid classid, Oid objid)
