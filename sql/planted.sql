@@ -64,6 +64,23 @@ DROP EVENT TRIGGER drops;
 DROP EVENT TRIGGER a_rewrite;
 DROP EVENT TRIGGER z_end_of_command;
 
+-- Nor are they told of what follows from a command.
+CREATE TABLE visit (id integer, tenant_id integer) PARTITION BY LIST (id);
+SELECT deletion_guard.guard_table('visit', 'tenant_id');
+CREATE FUNCTION report() RETURNS event_trigger LANGUAGE plpgsql AS $$
+DECLARE
+	command record;
+BEGIN
+	FOR command IN SELECT * FROM pg_event_trigger_ddl_commands() LOOP
+		RAISE WARNING '% %: % %', tg_event, tg_tag, command.command_tag, command.object_identity;
+	END LOOP;
+END $$;
+CREATE EVENT TRIGGER z_report ON ddl_command_end EXECUTE FUNCTION report();
+CREATE TABLE visit_1 PARTITION OF visit FOR VALUES IN (1);
+ALTER TABLE visit ADD COLUMN word text;
+DROP EVENT TRIGGER z_report;
+SELECT count(*) FROM pg_trigger WHERE tgrelid = 'visit_1'::regclass;
+
 -- One that allows no DDL stands in the way of nobody's first DELETE.
 CREATE FUNCTION no_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no DDL today'; END $$;
 CREATE TABLE task (id integer PRIMARY KEY, tenant_id integer);

@@ -148,7 +148,7 @@ capture_row(Relation rel, TupleTableSlot *slot)
 }
 
 /*
- * Does a row belong to a tenant, and not to the one given? NULL is none.
+ * Does a row belong to a tenant other than the one given? NULL is none.
  */
 static bool
 belongs_to_another(CaptureState *state, TupleTableSlot *slot, const char *tenant)
@@ -164,10 +164,11 @@ belongs_to_another(CaptureState *state, TupleTableSlot *slot, const char *tenant
 }
 
 /*
- * Puts a live row into the bin that a row of this tenant (NULL: of none) is about
- * to replace. False if it is another tenant's and must stay: whoever brings one
- * tenant's rows back leaves the others' alone. Ceilings must not stand in the way
- * of a rescue, so they do not count it.
+ * Puts a live row into the bin that is about to be replaced by a row of a
+ * tenant, or of none (NULL). Returns false if the live row must stay, because it
+ * is another tenant's: whoever brings one tenant's rows back leaves those of the
+ * others alone. Ceilings must not stand in the way of a rescue, so they do not
+ * count it.
  */
 bool
 dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *tenant)

@@ -16,6 +16,7 @@
 #include "access/xlog.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_event_trigger.h"
+#include "commands/event_trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "optimizer/planner.h"
@@ -165,10 +166,10 @@ guard_ExecutorFinish(QueryDesc *query)
 }
 
 /*
- * Commands of ours run like the parts of a larger command, which fire no
- * event triggers. Event triggers of others are not written for a bin table
- * that a DELETE makes: they might refuse it, and would run in the extension's
- * name.
+ * Commands of ours run like the parts of a larger command: they fire no event
+ * triggers, and are not reported to those of the command that caused them. Event
+ * triggers of others are not written for a bin table that a DELETE makes: they
+ * might refuse it, and would run in the extension's name.
  */
 static void
 guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
@@ -178,6 +179,7 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	bool		part = (context == PROCESS_UTILITY_SUBCOMMAND);
 	bool		ours = part ? dg_acting() : dg_acting_next();
 	ProcessUtilityContext as = ours ? PROCESS_UTILITY_SUBCOMMAND : context;
+	bool		hidden = ours && !part && !dg_installing();
 	bool		reassigns = IsA(pstmt->utilityStmt, ReassignOwnedStmt);
 	DgNesting	saved;
 	int			acting;
@@ -191,6 +193,8 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	acting = dg_acting_enter();
 	if (part)
 		dg_acting_leave(acting);
+	if (hidden)
+		EventTriggerInhibitCommandCollection();
 	PG_TRY();
 	{
 		if (prev_ProcessUtility)
@@ -202,6 +206,8 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	}
 	PG_FINALLY();
 	{
+		if (hidden)
+			EventTriggerUndoInhibitCommandCollection();
 		dg_acting_leave(acting);
 		dg_statement_leave(saved);
 	}

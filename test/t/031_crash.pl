@@ -85,7 +85,14 @@ my $pid = "SELECT pid FROM pg_stat_activity WHERE application_name = 'victim'";
 
 sub kill_backend { kill 'KILL', $node->safe_psql('postgres', $pid); sleep 1; return }
 sub stop_server { $node->stop('immediate'); $node->start; return }
-sub cancel { $node->safe_psql('postgres', "SELECT pg_cancel_backend(($pid))"); return }
+
+# Between two statements there is nothing to cancel.
+sub cancel
+{
+	return $node->poll_query_until('postgres',
+		"SELECT count(pg_cancel_backend(pid)) = 0 FROM pg_stat_activity WHERE application_name = 'victim'");
+}
+
 sub terminate { $node->safe_psql('postgres', "SELECT pg_terminate_backend(($pid))"); return }
 
 my $delete = 'DELETE FROM tenant WHERE id < 11;';
