@@ -141,6 +141,8 @@ extern List *dg_merge_roots(QueryDesc *query);
 extern void dg_merge_check_unseen(Relation rel);
 
 /* guard_object.c */
+extern HeapTuple dg_guard_copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid,
+									  Snapshot snapshot);
 extern void dg_guard_check_drop(Oid classid, Oid objid, int subid);
 extern void dg_guard_check_alter(Oid classid, Oid objid, bool created);
 extern void dg_guard_check_utility(Node *parsetree);
