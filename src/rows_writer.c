@@ -154,7 +154,7 @@ dg_rows_writer_fire_triggers(DgRowsWriter *writer)
 }
 
 /*
- * Rows are shown to a callback first, which may have them left out.
+ * Shows rows to a callback first, which may have them left out.
  */
 void
 dg_rows_writer_refuse(DgRowsTarget *target, DgRowsRefuse refuse, void *arg)
