@@ -185,6 +185,19 @@ INSERT INTO tenant VALUES (7, 'Gorse', NULL);
 DELETE FROM tenant WHERE id = 7;
 SELECT deletion_guard.request_purge('7', 'no names')->>'tenant_name' AS tenant_name;
 
+-- What has changed since the review is told in full, however long the names are.
+SELECT repeat('x"', 31) AS long \gset
+CREATE SCHEMA :"long";
+CREATE TABLE :"long".:"long" (id integer PRIMARY KEY, tenant_id integer);
+SELECT deletion_guard.guard_table(format('%I.%1$I', :'long')::regclass, 'tenant_id');
+INSERT INTO :"long".:"long" SELECT i, 8 FROM generate_series(1, 10) i;
+\set ECHO none
+SELECT format('DELETE FROM %I.%1$I WHERE id = %s', :'long', i) FROM generate_series(1, 10) i \gexec
+\set ECHO all
+SELECT deletion_guard.request_purge('8', 'long names') AS claims \gset
+SELECT sum(restored) FROM deletion_guard.undelete_tenant('8');
+SELECT regexp_count(problem, '0 are in the bin now') FROM deletion_guard.check_token(signing.sign(:'claims'));
+
 -- Refusals are on record, although the transactions were rolled back: counted, and once a day in the ledger.
 \c -
 BEGIN;

@@ -7,9 +7,9 @@
  *		INSERT INTO s.t [(columns)] [OVERRIDING SYSTEM VALUE] VALUES
  *
  * followed by one or more tuples and maybe ON CONFLICT DO NOTHING; of a table
- * without columns, DEFAULT VALUES.  The first statement is parsed, later ones
- * have to begin with the same bytes.  Anything pg_dump does not write is an
- * error, nothing is skipped in the hope that it does not matter.
+ * without columns, DEFAULT VALUES. The first statement is parsed, later ones
+ * have to begin with the same bytes. Anything pg_dump does not write is an
+ * error, nothing is skipped in the hope that it is harmless.
  *
  * A tuple is scanned first, as a whole, and its literals are decoded in place
  * only if the row is wanted.  What a row points to lies in the window, so

@@ -110,7 +110,6 @@ extern bool dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *t
 
 /* bin_label.c */
 extern bool dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value);
-extern bool dg_tenant_find_label(const char *tenant, char **name, char **contact, bool *live);
 
 /* bin_link.c */
 extern void dg_link_rename_column(Oid relid, const char *old, const char *new);

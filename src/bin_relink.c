@@ -97,7 +97,7 @@ read_links(List *deletions, List *relids)
 	List	   *links = NIL;
 
 	SPI_connect();
-	dg_spi_execute("SELECT ctid, relation, key_columns, key_values, columns, before, after, waiting_since, deletion_id"
+	dg_spi_execute("SELECT ctid, relation, key_columns, key_values, columns, before, after, waiting_since IS NOT NULL, deletion_id"
 				   " FROM deletion_guard.deletion_link"
 				   " WHERE deletion_id = ANY ($1) AND NOT restored AND waiting_since IS NULL"
 				   " OR waiting_since IS NOT NULL AND (relation = ANY ($2) OR relation IN"
@@ -120,8 +120,7 @@ read_links(List *deletions, List *relids)
 		link->columns = strings_of(SPI_getbinval(tuple, desc, 5, &isnull), NAMEOID);
 		link->before = strings_of(SPI_getbinval(tuple, desc, 6, &isnull), TEXTOID);
 		link->after = strings_of(SPI_getbinval(tuple, desc, 7, &isnull), TEXTOID);
-		(void) SPI_getbinval(tuple, desc, 8, &isnull);
-		link->waiting = !isnull;
+		link->waiting = DatumGetBool(SPI_getbinval(tuple, desc, 8, &isnull));
 		link->deletion = DatumGetInt64(SPI_getbinval(tuple, desc, 9, &isnull));
 		links = lappend(links, link);
 		MemoryContextSwitchTo(old);

@@ -192,9 +192,9 @@ check_part(DgSavedPart *part)
 static void
 restore_group(DgUndelete *call, DgRowsTarget *target, ListCell *cells, int n)
 {
-	DgSavedPart	   *part = lfirst(&cells[0]);
+	DgSavedPart *part = lfirst(&cells[0]);
 	int32	   *numbers = palloc(sizeof(int32) * n);
-	DgSavedPart	  **parts;
+	DgSavedPart **parts;
 	DgBinScan  *scan;
 	TupleTableSlot *slot;
 
@@ -250,7 +250,7 @@ leave_group(DgUndelete *call, ListCell *cells, int n)
 {
 	for (int i = 0; i < n; i++)
 	{
-		DgSavedPart	   *part = lfirst(&cells[i]);
+		DgSavedPart *part = lfirst(&cells[i]);
 
 		if (call->on_conflict != DG_ON_CONFLICT_SKIP)
 			refuse_orphan(part);
@@ -293,7 +293,7 @@ restore_links(DgUndelete *call, DgRowsWriter *writer)
 	dg_rows_writer_flush(writer);
 	foreach(lc, call->parts)
 	{
-		DgSavedPart	   *part = lfirst(lc);
+		DgSavedPart *part = lfirst(lc);
 
 		if (part->deletion != deletion)
 			deletions = lappend(deletions, &part->deletion);
@@ -329,12 +329,12 @@ dg_restore_parts(DgUndelete *call, bool expect_no_conflict)
 
 	while (first < list_length(call->parts))
 	{
-		DgSavedPart	   *part = list_nth(call->parts, first);
+		DgSavedPart *part = list_nth(call->parts, first);
 		int			n = 1;
 
 		while (first + n < list_length(call->parts))
 		{
-			DgSavedPart	   *next = list_nth(call->parts, first + n);
+			DgSavedPart *next = list_nth(call->parts, first + n);
 
 			if (next->deletion != part->deletion || next->bin_id != part->bin_id)
 				break;

@@ -41,7 +41,7 @@ dg_table_is_gone(Oid relid)
 static DgSavedPart *
 part_of_tuple(HeapTuple tuple, TupleDesc desc)
 {
-	DgSavedPart	   *part = palloc0(sizeof(DgSavedPart));
+	DgSavedPart *part = palloc0(sizeof(DgSavedPart));
 	bool		isnull;
 
 	part->deletion = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
@@ -98,7 +98,7 @@ tenants_of_parts(List *parts)
 
 	foreach(lc, parts)
 	{
-		DgSavedPart	   *part = lfirst(lc);
+		DgSavedPart *part = lfirst(lc);
 
 		tenants = lappend(tenants, part->tenant != NULL ? part->tenant : DG_NO_TENANT);
 	}
@@ -158,7 +158,7 @@ start_over(DgUndelete *call)
 	call->rows = call->links = 0;
 	foreach(lc, call->parts)
 	{
-		DgSavedPart	   *part = lfirst(lc);
+		DgSavedPart *part = lfirst(lc);
 
 		part->seen = part->left = 0;
 	}
@@ -201,7 +201,7 @@ expect_conflicts(void *call)
 static void
 restore_all(void *arg)
 {
-	DgUndelete   *call = arg;
+	DgUndelete *call = arg;
 
 	/* whoever wants something done about conflicts expects some */
 	if (call->on_conflict != DG_ON_CONFLICT_ERROR || !restore_parts_hopefully(call))

@@ -22,25 +22,17 @@ extern int	dg_max_rows;
 extern int	dg_max_tenants;
 extern int	dg_tenant_wipes_per_hour;
 extern int	dg_limit_action;
-extern char *dg_drill_interval;
 extern int	dg_approvals;
 extern int	dg_clock_skew;
 extern bool dg_restoring;
 extern bool dg_locked;
 extern char *dg_authorities_file;
-extern int	dg_ddl;
 
 typedef enum DgLimitAction
 {
 	DG_LIMIT_ERROR,
 	DG_LIMIT_WARNING
 } DgLimitAction;
-
-typedef enum DgDdl
-{
-	DG_DDL_REFUSE,
-	DG_DDL_ALLOW
-} DgDdl;
 
 extern void dg_define_settings(void);
 extern int64 dg_retention_seconds(void);
@@ -53,13 +45,10 @@ typedef struct DgObjects
 	Oid			schema;			/* deletion_guard */
 	Oid			bin_schema;		/* deletion_guard_bin */
 	Oid			tenant_table;
-	Oid			tenant_table_pkey;
 	Oid			guard;
 	Oid			guard_pkey;
 	Oid			guarded_schema;
-	Oid			guarded_schema_pkey;
 	Oid			bin;
-	Oid			bin_pkey;
 	Oid			bin_relation_idx;
 	Oid			bin_bin_table_key;
 	Oid			bin_id_seq;
@@ -67,7 +56,6 @@ typedef struct DgObjects
 	Oid			deletion_link;
 	Oid			deletion_part;
 	Oid			deletion_part_pkey;
-	Oid			deletion_part_tenant_idx;
 	Oid			tenant_wipe;
 	Oid			tenant_wipe_at_idx;
 } DgObjects;

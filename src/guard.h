@@ -54,7 +54,6 @@ typedef struct DgTenantTable
 } DgTenantTable;
 
 extern void dg_guard_catalog_init(void);
-extern List *dg_partition_ancestors(Oid relid);
 extern Oid	dg_partition_root(Oid relid);
 extern DgGuard *dg_guard_lookup(Oid relid);
 extern const DgTenantTable *dg_tenant_table(void);
@@ -142,6 +141,8 @@ extern List *dg_merge_roots(QueryDesc *query);
 extern void dg_merge_check_unseen(Relation rel);
 
 /* guard_object.c */
+extern HeapTuple dg_guard_copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid,
+									  Snapshot snapshot);
 extern void dg_guard_check_drop(Oid classid, Oid objid, int subid);
 extern void dg_guard_check_alter(Oid classid, Oid objid, bool created);
 extern void dg_guard_check_utility(Node *parsetree);

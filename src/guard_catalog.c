@@ -130,8 +130,8 @@ read_guard(DgGuard *guard, Oid relid)
  * as a partition until DETACH CONCURRENTLY has ended, which may never happen;
  * the server's own list leaves its ancestors out before.
  */
-List *
-dg_partition_ancestors(Oid relid)
+static List *
+partition_ancestors(Oid relid)
 {
 	Relation	rel = table_open(InheritsRelationId, AccessShareLock);
 	List	   *ancestors = NIL;
@@ -161,7 +161,7 @@ dg_partition_ancestors(Oid relid)
 Oid
 dg_partition_root(Oid relid)
 {
-	List	   *ancestors = dg_partition_ancestors(relid);
+	List	   *ancestors = partition_ancestors(relid);
 
 	return ancestors == NIL ? relid : llast_oid(ancestors);
 }
@@ -181,7 +181,7 @@ build_guard(DgGuard *guard)
 
 	if (!read_guard(guard, guard->relid) && get_rel_relispartition(guard->relid))
 	{
-		List	   *ancestors = dg_partition_ancestors(guard->relid);
+		List	   *ancestors = partition_ancestors(guard->relid);
 		ListCell   *lc;
 
 		foreach(lc, ancestors)

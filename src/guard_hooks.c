@@ -11,6 +11,9 @@
 #include "guard.h"
 #include "limit.h"
 
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_event_trigger.h"
 #include "commands/event_trigger.h"
@@ -18,9 +21,6 @@
 #include "miscadmin.h"
 #include "optimizer/planner.h"
 #include "tcop/utility.h"
-#include "access/parallel.h"
-#include "access/xact.h"
-#include "access/xlog.h"
 
 static ExecutorStart_hook_type prev_ExecutorStart = NULL;
 static ExecutorRun_hook_type prev_ExecutorRun = NULL;
@@ -64,8 +64,8 @@ plan(Query *query, const char *queryString, int cursorOptions, ParamListInfo par
 }
 
 /*
- * Functions that the planner evaluates must not pass for the statement of ours
- * that is planned.
+ * While a statement of ours is planned, functions that the planner evaluates
+ * must not pass for it.
  */
 static PlannedStmt *
 guard_planner(Query *query, const char *queryString, int cursorOptions, ParamListInfo params)
@@ -166,10 +166,10 @@ guard_ExecutorFinish(QueryDesc *query)
 }
 
 /*
- * Commands of ours run as parts of a command do: they fire no event triggers,
- * nor are they reported to those of a command that they follow from. Those of
- * others are not written for a bin table that a DELETE makes, may refuse it,
- * and would run in the name of the extension.
+ * Commands of ours run like the parts of a larger command: they fire no event
+ * triggers, and are not reported to those of the command that caused them. Event
+ * triggers of others are not written for a bin table that a DELETE makes: they
+ * might refuse it, and would run in the extension's name.
  */
 static void
 guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,

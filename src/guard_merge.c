@@ -9,16 +9,17 @@
  * put a row into the bin that is alive.
  *
  * The row trigger can tell, by the mark that heap_delete() leaves in a moved
- * row. So for one execution of such a MERGE the triggers change parts: the
+ * row. So for one execution of such a MERGE the triggers trade places: the
  * partitions' row triggers work, the root's statement trigger rests. What is
- * changed is the executor's own copies of the trigger descriptions, which decide
- * what is queued; those of partitions are made anew when the queue is worked
- * off, and the row trigger asks dg_statement_by_row() then.
+ * changed is the executor's own copies of the trigger descriptions, which
+ * decide what is queued; those of partitions are made anew when the queue is
+ * worked off, and the row trigger asks dg_statement_by_row() then.
  *
  * Old minor releases (compat.h) have a defect of their own: where rows of the
- * table are deleted by other means too before the triggers fire, by a cascade or
- * by another part of the query, those of the MERGE are not in the transition
- * table. There the triggers change parts for every MERGE that deletes.
+ * table are deleted by other means too before the triggers fire, by a cascade
+ * or by another part of the query, those of the MERGE are not in the
+ * transition table. There the triggers trade places for every MERGE that
+ * deletes.
  *
  * That takes having seen the statement start. A MERGE that loads the library
  * by firing our trigger at its end is refused, once; one inside a function is

@@ -24,8 +24,8 @@
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_event_trigger.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
@@ -244,24 +244,29 @@ check_relation(Oid relid, int subid, bool dropping)
 }
 
 /*
- * A copy of a trigger's row, NULL if there is none. The catalog's own snapshot
- * (NULL) shows it as it was before the present command's change, SnapshotSelf as
- * it is after it.
+ * A copy of an object's row in its open catalog, NULL if there is none. The
+ * catalog's own snapshot (NULL) shows it as it was before the present command's
+ * change, SnapshotSelf as it is after it.
  */
-static HeapTuple
-copy_trigger(Relation rel, Oid trigid, Snapshot snapshot)
+HeapTuple
+dg_guard_copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid, Snapshot snapshot)
 {
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(trigid));
-	scan = systable_beginscan(rel, TriggerOidIndexId, true, snapshot, 1, &key);
+	ScanKeyInit(&key, attnum, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(objid));
+	scan = systable_beginscan(rel, indexid, true, snapshot, 1, &key);
 	tuple = systable_getnext(scan);
 	tuple = HeapTupleIsValid(tuple) ? heap_copytuple(tuple) : NULL;
 	systable_endscan(scan);
 	return tuple;
+}
+
+static HeapTuple
+copy_trigger(Relation rel, Oid trigid, Snapshot snapshot)
+{
+	return dg_guard_copy_object(rel, TriggerOidIndexId, Anum_pg_trigger_oid, trigid, snapshot);
 }
 
 /*

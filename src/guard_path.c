@@ -297,8 +297,8 @@ dg_guard_path_text(List *path)
 }
 
 /*
- * Replaces, in the path of a guarded table, the name that a foreign key of one
- * of relids used to have. True if the path leads over that key.
+ * Writes the new name of a foreign key of one of relids into the path of a
+ * guarded table. True if the path leads over that key.
  */
 bool
 dg_guard_rename_in_path(Oid start, List *path, List *relids, const char *old, const char *new)

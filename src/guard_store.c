@@ -21,9 +21,9 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
-#include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_event_trigger.h"
@@ -153,24 +153,9 @@ dg_store_check_drop(Oid classid, Oid objid)
 			   classid == ProcedureRelationId ? get_func_name(objid) : "deletion_guard_ddl");
 }
 
-static HeapTuple
-copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid, Snapshot snapshot)
-{
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, attnum, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(objid));
-	scan = systable_beginscan(rel, indexid, true, snapshot, 1, &key);
-	tuple = systable_getnext(scan);
-	tuple = HeapTupleIsValid(tuple) ? heap_copytuple(tuple) : NULL;
-	systable_endscan(scan);
-	return tuple;
-}
-
 /*
- * Does the present command only give the object to another superuser? So does
- * REASSIGN OWNED, when the one who made the extension leaves.
+ * Does the present command only give the object to another superuser?
+ * REASSIGN OWNED does, when whoever made the extension leaves.
  */
 static bool
 only_changes_owner(Oid classid, Oid objid)
@@ -182,8 +167,8 @@ only_changes_owner(Oid classid, Oid objid)
 	AttrNumber	oid = function ? Anum_pg_proc_oid : Anum_pg_event_trigger_oid;
 	Relation	rel = table_open(classid, AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(rel);
-	HeapTuple	before = copy_object(rel, indexid, oid, objid, NULL);
-	HeapTuple	after = copy_object(rel, indexid, oid, objid, SnapshotSelf);
+	HeapTuple	before = dg_guard_copy_object(rel, indexid, oid, objid, NULL);
+	HeapTuple	after = dg_guard_copy_object(rel, indexid, oid, objid, SnapshotSelf);
 	bool		result = before != NULL && after != NULL;
 
 	for (AttrNumber i = 1; result && i <= desc->natts; i++)

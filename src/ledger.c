@@ -16,14 +16,14 @@
  * whatever the transaction's isolation level. The lock is taken last, after
  * table and tenant locks.
  *
- * So that nobody waits for a transaction that takes its time, entries are kept
- * in memory, in the order they were made, and written when the transaction
- * commits or is prepared: the lock is held for no longer than the commit. Where
- * they cannot be written, the transaction fails. Only an act that must know its
- * place in the chain (a purge, whatever uses up a token) has them written at
- * once, and those that were kept before it. A subtransaction that is rolled
- * back takes along the entries made in it; entries that were merely written in
- * it are kept again.
+ * So that nobody waits for a transaction that takes its time, entries are
+ * kept in memory, in the order they were made, and written when the
+ * transaction commits or is prepared: the lock is held for no longer than the
+ * commit. If that fails, so does the transaction. Only an act that must know
+ * its place in the chain (a purge, whatever uses up a token) has them written
+ * at once, and those that were kept before it. A subtransaction that is
+ * rolled back takes along the entries made in it; entries that were merely
+ * written in it are kept again.
  *
  * The first entry that this installation makes is noted in the table
  * "installation", which no dump carries: from then on no dump is restored into

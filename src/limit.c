@@ -163,7 +163,7 @@ mark_subxact(void)
  */
 
 /*
- * Up to how many rows of this capture there is no need to look at ceilings.
+ * How many rows this capture may take before it has to look at ceilings.
  */
 static int64
 rows_without_question(const DgLimit *limit)

@@ -36,8 +36,8 @@ static const struct
 };
 
 /*
- * The weightiest of some ceilings: its name and its value (0 where it has
- * none).
+ * The most serious of some ceilings: its name, and its value in *limit (0
+ * where it has none).
  */
 const char *
 dg_ceiling_name(int exceeded, int *limit)

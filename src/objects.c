@@ -29,13 +29,10 @@ static const struct
 	size_t		offset;
 }			relations[] = {
 	{"tenant_table", offsetof(DgObjects, tenant_table)},
-	{"tenant_table_pkey", offsetof(DgObjects, tenant_table_pkey)},
 	{"guard", offsetof(DgObjects, guard)},
 	{"guard_pkey", offsetof(DgObjects, guard_pkey)},
 	{"guarded_schema", offsetof(DgObjects, guarded_schema)},
-	{"guarded_schema_pkey", offsetof(DgObjects, guarded_schema_pkey)},
 	{"bin", offsetof(DgObjects, bin)},
-	{"bin_pkey", offsetof(DgObjects, bin_pkey)},
 	{"bin_relation_idx", offsetof(DgObjects, bin_relation_idx)},
 	{"bin_bin_table_key", offsetof(DgObjects, bin_bin_table_key)},
 	{"bin_id_seq", offsetof(DgObjects, bin_id_seq)},
@@ -43,7 +40,6 @@ static const struct
 	{"deletion_link", offsetof(DgObjects, deletion_link)},
 	{"deletion_part", offsetof(DgObjects, deletion_part)},
 	{"deletion_part_pkey", offsetof(DgObjects, deletion_part_pkey)},
-	{"deletion_part_tenant_idx", offsetof(DgObjects, deletion_part_tenant_idx)},
 	{"tenant_wipe", offsetof(DgObjects, tenant_wipe)},
 	{"tenant_wipe_at_idx", offsetof(DgObjects, tenant_wipe_at_idx)},
 };

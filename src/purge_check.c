@@ -187,7 +187,7 @@ verified_claims(text *token, MemoryContext context)
 }
 
 static bool
-check(text *token, DgApproval *approval, DgRefusal *refusal)
+check(DgApproval *approval, DgRefusal *refusal)
 {
 	DgRequest  *request;
 	DgPlan	   *plan;
@@ -242,7 +242,7 @@ dg_check_token(PG_FUNCTION_ARGS)
 	{
 		nulls[2] = false;
 		values[2] = verified_claims(token, caller);
-		ok = check(token, &approval, &refusal);
+		ok = check(&approval, &refusal);
 	}
 	values[0] = BoolGetDatum(ok);
 	nulls[1] = ok;

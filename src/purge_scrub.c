@@ -27,8 +27,9 @@
  * snapshot, a prepared transaction or a replication slot may still need are not
  * removed; it says so, and who that is.
  *
- * Not reached: WAL until it is recycled, standbys until they have replayed it,
- * backups, logs, temporary files, and blocks that the file system has freed.
+ * Out of its reach: WAL until it is recycled, standbys until they have
+ * replayed it, backups, logs, temporary files, and blocks that the file
+ * system has freed.
  */
 #include "purge.h"
 

@@ -126,8 +126,9 @@ is_digest_of(const uint8 *tenant_digest, const uint8 *salt, const char *tenant)
 }
 
 /*
- * Is the purge's tenant, known by a salted digest only, one of these? Any is,
- * where no list is given. Rows that had no tenant may come along with any.
+ * Is the purge's tenant, known by a salted digest only, one of these? Yes if
+ * no list is given. Also yes for a purge of rows without a tenant, which may
+ * come along with any.
  */
 static bool
 concerns_tenants(const uint8 *salt, const uint8 *tenant_digest, List *tenants)

@@ -196,7 +196,7 @@ referring_keys(const ForeignKeyCacheInfo *fkey, Oid child)
 }
 
 /*
- * Those of the keys that no row of a parent has.
+ * The keys, of those given, that no row of a parent has.
  */
 static Keys
 missing_keys(const ForeignKeyCacheInfo *fkey, Oid parent, Keys *keys)

@@ -15,10 +15,10 @@
  * partitions of a parent table only, the live rows are asked first and those of
  * the archive have the last word.
  *
- * Live parents need not be those of the time of the archive: some may be gone,
- * and with them what told whose their children were. So the map learns of all
- * live parents, other tenants' too; then a row whose parent nobody knows is
- * told from a row of somebody else (rehydrate_read.c counts them).
+ * Live parents need not be those of the time of the archive: some may be
+ * gone, and then nothing tells whose their children were. So the map learns
+ * of all live parents, other tenants' too: that tells a row whose parent is
+ * unknown from a row of another tenant (rehydrate_read.c counts the former).
  */
 #include "rehydrate.h"
 #include "guard.h"

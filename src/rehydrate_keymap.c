@@ -10,8 +10,8 @@
  *
  * Memory is bounded by maintenance_work_mem: beyond that keys are parted, all
  * parts but one go to disk (rehydrate_spill.c), and the table whose rows are
- * looked up is read once for each part. That does not hold for the distinct
- * values of the other types, which stay in memory.
+ * looked up is read once for each part. The distinct values of the other
+ * types are not bounded: they stay in memory.
  *
  * The archive reader asks from inside of its callbacks, where nothing may be
  * thrown: there dg_keymap_guess() answers from what is known, or that it is

@@ -3,8 +3,8 @@
  *		References of tenants' rows to large objects.
  *
  * Large objects belong to no row, and so to no tenant; they are not restored.
- * Rows come back with their references as they were, and these may still lead
- * to the objects, as these do not go when a row does. Those that lead nowhere are
+ * Rows come back with their references as they were. These may still lead to
+ * the objects, which do not go when a row does; those that lead nowhere are
  * counted.
  *
  * A column of type oid, or of a domain over it, may hold such references, if the

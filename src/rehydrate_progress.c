@@ -2,10 +2,10 @@
  * rehydrate_progress.c
  *		How far a call has come, for others to see while it runs.
  *
- * A call reports itself as a COPY, so that it appears in pg_stat_progress_copy
- * with the table being read. The server keeps more numbers with that than this
- * view shows; the ones behind it are used for what concerns the call as a whole
- * and are shown by the view rehydration_progress.
+ * A call reports itself as a COPY, so that it appears in
+ * pg_stat_progress_copy with the table being read. The server keeps more
+ * numbers with that than this view shows; the others are used for what
+ * concerns the call as a whole, and the view rehydration_progress shows them.
  *
  * The counters are those of the archive reader, which asks about once in a
  * megabyte whether to go on: dg_rehydrate_progress_update() may not throw.

@@ -204,8 +204,8 @@ key_of_row(Reading *reading, const DgArchiveRow *row, const int *key_fields, int
 }
 
 /*
- * Takes note of a row whose parent is neither in the archive nor live. It may
- * be one of the tenants'.
+ * Takes note of a row whose parent is neither in the archive nor live: it may
+ * belong to one of the tenants.
  */
 static void
 note_orphan(DgPass *pass, const DgKeyText *key)
@@ -246,8 +246,8 @@ tenant_of_row(Reading *reading, const DgArchiveRow *row)
 }
 
 /*
- * Tells those who look for the row's children about it, and whose it is; or
- * that it is none of the tenants'.
+ * Tells the finders of the row's children which tenant it belongs to, or that
+ * it is none of those wanted.
  */
 static void
 feed_row(Reading *reading, const DgArchiveRow *row, int tenant)

@@ -77,7 +77,7 @@ subtract_purged(DgRestore *call, DgDestination *destination)
 	if (destination->subtract != NULL)
 		return;
 	rel = table_open(destination->relid, AccessShareLock);
-	/* a purge knows its tenant by the digest of one spelling */
+	/* a purge keeps a digest of one spelling of the tenant's key */
 	destination->subtract = dg_purge_subtract_begin(destination->relid, RelationGetDescr(rel),
 													call->plan->tenants->exact ?
 													dg_tenant_list(call->plan->tenants) : NIL);
@@ -301,8 +301,8 @@ all_found(const DgRestore *call)
 }
 
 /*
- * Rows that may be the tenants' are not left out, unless the caller has chosen
- * the tables, to restore from them what there is.
+ * Rows that may belong to the tenants are not left out, unless the caller has
+ * chosen the tables, and so takes what can be had of them.
  */
 static void
 check_orphans(const DgRestore *call)

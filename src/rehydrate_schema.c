@@ -60,8 +60,9 @@ name_of_copy(const char *schema, List *relations, const ListCell *table, bool an
 }
 
 /*
- * Copies a table as a role who may not make tables in the schema otherwise: what
- * the columns' defaults, checks and indexes call runs already as they are made.
+ * Copies a table, for a superuser as its owner, who may make tables in the
+ * schema for this moment only: functions in defaults, checks and indexes run
+ * as soon as these are made.
  */
 static void
 copy_table(const char *sql, const char *schema, Oid relid)

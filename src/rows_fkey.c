@@ -300,9 +300,9 @@ describe_missing(ForeignKey *fkey)
 }
 
 /*
- * The keys that are missing are those in the result of SPI's last query. A row
- * that was noted and then changed, as it got a lost link back, does not need
- * its key any more: drops keys that no row has, by another query.
+ * SPI's last result has the keys that are missing. A row that was noted and
+ * then changed, as it got a lost link back, does not need its key any more:
+ * drops keys that no row has, by another query.
  */
 static void
 drop_unused_keys(ForeignKey *fkey)

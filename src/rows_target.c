@@ -18,8 +18,8 @@
 #include "commands/trigger.h"
 #include "parser/analyze.h"
 #include "rewrite/rewriteHandler.h"
-#include "tcop/tcopprot.h"
 #include "tcop/dest.h"
+#include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
@@ -119,8 +119,8 @@ dg_rows_open_insert(Relation rel)
 
 /*
  * Does a trigger enforce a constraint that is not handled otherwise, on rows
- * that are inserted or that are replaced or get a link back? Of a key that
- * refers to its own table, what is handled is the referring side.
+ * that are inserted, are replaced or get a link back? Of a key that refers to
+ * its own table, only the referring side is handled otherwise.
  */
 static bool
 enforces_constraint(const Trigger *trigger, List *handled)
@@ -144,9 +144,9 @@ is_row_trigger(const Trigger *trigger)
 }
 
 /*
- * Those of a table's triggers that enforce constraints on written rows, but
- * for the foreign keys that are handled otherwise, and with "fire" the
- * application's too; NULL if there are none.
+ * The triggers of a table that are to fire: those that enforce constraints on
+ * written rows, but for the foreign keys that are handled otherwise, and with
+ * "fire" the application's too. NULL if there are none.
  */
 TriggerDesc *
 dg_rows_triggers(TriggerDesc *all, List *handled, bool fire)

@@ -4,8 +4,9 @@
  *
  * Each row is hashed as it is handed to the table, and again as it is read
  * back from there, by its value in every column. Per table and tag the hashes
- * are added up, so that neither the order of the rows nor their number
- * matters; at the end the sums and counts of both sides must be the same.
+ * are added up, so that the order of the rows does not matter and memory does
+ * not grow with them. At the end the sums and counts of both sides must be
+ * the same.
  */
 #include "rows.h"
 

@@ -154,7 +154,7 @@ dg_rows_writer_fire_triggers(DgRowsWriter *writer)
 }
 
 /*
- * Rows are shown to a callback first, which may have them left out.
+ * Shows rows to a callback first, which may have them left out.
  */
 void
 dg_rows_writer_refuse(DgRowsTarget *target, DgRowsRefuse refuse, void *arg)
@@ -298,9 +298,10 @@ note_written(DgRowsTarget *target, ResultRelInfo *rri, TupleTableSlot *stored)
 
 /*
  * Replaces the live row that conflicts by the saved one, if that leaves its
- * primary key and every key that others refer to as it is, and no other live
- * row has one of the keys. False if not; *conflict says which row is in the
- * way. The caller needs UPDATE on the table.
+ * primary key and every key that others refer to as it is, if no other live
+ * row has one of the keys, and if the live row is not another tenant's. False
+ * if not; *conflict says which row is in the way. The caller needs UPDATE on
+ * the table.
  */
 static bool
 replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored, char **conflict)

@@ -24,14 +24,20 @@ int			dg_max_rows = 0;
 int			dg_max_tenants = 0;
 int			dg_tenant_wipes_per_hour = 0;
 int			dg_limit_action = DG_LIMIT_ERROR;
-char	   *dg_drill_interval = NULL;
 int			dg_approvals = 1;
 int			dg_clock_skew = DG_TOKEN_DEFAULT_CLOCK_SKEW;
 bool		dg_restoring = false;
 bool		dg_locked = false;
 char	   *dg_authorities_file = NULL;
-int			dg_ddl = DG_DDL_REFUSE;
 
+typedef enum DdlMode
+{
+	DDL_REFUSE,
+	DDL_ALLOW
+} DdlMode;
+
+static int	ddl = DDL_REFUSE;
+static char *drill_interval = NULL;	/* read by verify() */
 static char *retention = NULL;
 static int64 retention_seconds = -1;
 
@@ -42,8 +48,8 @@ static const struct config_enum_entry limit_action_options[] = {
 };
 
 static const struct config_enum_entry ddl_options[] = {
-	{"refuse", DG_DDL_REFUSE, false},
-	{"allow", DG_DDL_ALLOW, false},
+	{"refuse", DDL_REFUSE, false},
+	{"allow", DDL_ALLOW, false},
 	{NULL, 0, false}
 };
 
@@ -146,7 +152,7 @@ dg_retention_seconds(void)
 bool
 dg_ddl_allowed(void)
 {
-	return dg_ddl == DG_DDL_ALLOW && !dg_locked;
+	return ddl == DDL_ALLOW && !dg_locked;
 }
 
 static bool
@@ -232,7 +238,7 @@ define_purge_settings(void)
 	DefineCustomStringVariable("deletion_guard.drill_interval",
 							   "How often a restore should be rehearsed with drill(); verify() warns when that is overdue.",
 							   "For example \"30 days\"; -1 or empty: never.",
-							   &dg_drill_interval, "30 days", PGC_SUSET, 0,
+							   &drill_interval, "30 days", PGC_SUSET, 0,
 							   check_drill_interval, NULL, NULL);
 	DefineCustomBoolVariable("deletion_guard.restoring",
 							 "Lets a superuser's restore load the extension's own tables.",
@@ -241,7 +247,7 @@ define_purge_settings(void)
 	DefineCustomEnumVariable("deletion_guard.ddl",
 							 "Whether guarded tables may be dropped, detached or stripped of their triggers.",
 							 "With \"allow\", rows may be lost without having gone to the bin; each such command is written to the server's log.",
-							 &dg_ddl, DG_DDL_REFUSE, ddl_options,
+							 &ddl, DDL_REFUSE, ddl_options,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 }
 

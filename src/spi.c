@@ -37,8 +37,8 @@ dg_spi_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const ch
 }
 
 /*
- * Has the queries of this SPI connection know rows by a name, as if they were a
- * table.
+ * Lets the queries of this SPI connection use rows by a name, as if they were
+ * a table.
  */
 void
 dg_spi_register_rows(const char *name, Tuplestorestate *rows, TupleDesc desc)

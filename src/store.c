@@ -5,7 +5,7 @@
  * The tables refuse every write that the extension did not make (see
  * guard_protect.c). Two ways lead past that: a tuple inserted straight into
  * the heap, which the hot path uses, and a statement run by dg_spi_execute(),
- * during which dg_acting() is true. An error cannot leave that so.
+ * during which dg_acting() is true. An error cannot leave it true.
  *
  * It is true of that one statement, not of others that run inside it. A
  * superuser may have planted some: in operators of pg_catalog which the

@@ -3,7 +3,7 @@
  *		A set of strings that remembers in which order they came.
  *
  * A few strings are compared one by one; a hash table is made when there are
- * more, so that a set of one costs next to nothing.
+ * more, so that a set of one string costs next to nothing.
  */
 #include "deletion_guard.h"
 
