@@ -33,6 +33,20 @@
 /* reading this many blocks in vain is cheaper than another range */
 #define MAX_GAP 16
 
+static void
+add_range(DgBlocks *blocks, BlockNumber first, BlockNumber last)
+{
+	if (blocks->nranges == blocks->size)
+	{
+		blocks->size = blocks->size == 0 ? 1 : blocks->size * 2;
+		blocks->ranges = blocks->ranges == NULL ?
+			MemoryContextAlloc(blocks->context, sizeof(*blocks->ranges) * blocks->size) :
+			repalloc(blocks->ranges, sizeof(*blocks->ranges) * blocks->size);
+	}
+	blocks->ranges[blocks->nranges].first = first;
+	blocks->ranges[blocks->nranges++].last = last;
+}
+
 /*
  * Adds a block. Blocks come in ascending order, but for jumps.
  */
@@ -51,15 +65,45 @@ dg_blocks_add(DgBlocks *blocks, BlockNumber block)
 			return;
 		}
 	}
-	if (blocks->nranges == blocks->size)
+	add_range(blocks, block, block);
+}
+
+/* ----------------------------------------------------------------------
+ * As they are kept
+ *
+ * A large deletion of many tenants has a range for nearly every row. Written as
+ * a distance from the one before, most of them take one byte. Numbers have seven
+ * bits to a byte, the lowest first. A range begins with the distance of its first
+ * block from the last of the range before, 2d, or -2d - 1 for one that leads
+ * back; that doubled, plus one if the range has several blocks. Then follows how
+ * many blocks the last one is behind the first.
+ * ----------------------------------------------------------------------
+ */
+
+/* two numbers, of at most 35 bits */
+#define MAX_PACKED_RANGE 10
+
+static uint8 *
+put_number(uint8 *p, uint64 number)
+{
+	for (; number > 0x7f; number >>= 7)
+		*p++ = (uint8) (number | 0x80);
+	*p++ = (uint8) number;
+	return p;
+}
+
+static uint64
+get_number(const uint8 **p, const uint8 *end)
+{
+	uint64		number = 0;
+
+	for (int shift = 0; *p < end && shift < 64; shift += 7)
 	{
-		blocks->size = blocks->size == 0 ? 1 : blocks->size * 2;
-		blocks->ranges = blocks->ranges == NULL ?
-			MemoryContextAlloc(blocks->context, sizeof(*blocks->ranges) * blocks->size) :
-			repalloc(blocks->ranges, sizeof(*blocks->ranges) * blocks->size);
+		number |= (uint64) (**p & 0x7f) << shift;
+		if (*(*p)++ <= 0x7f)
+			return number;
 	}
-	blocks->ranges[blocks->nranges].first = block;
-	blocks->ranges[blocks->nranges++].last = block;
+	elog(ERROR, "malformed block ranges of a part");
 }
 
 /*
@@ -68,13 +112,46 @@ dg_blocks_add(DgBlocks *blocks, BlockNumber block)
 bytea *
 dg_blocks_pack(const DgBlocks *blocks)
 {
-	Size		len = sizeof(*blocks->ranges) * blocks->nranges;
-	bytea	   *packed = palloc(VARHDRSZ + len);
+	bytea	   *packed = palloc(VARHDRSZ + MAX_PACKED_RANGE * blocks->nranges);
+	uint8	   *p = (uint8 *) VARDATA(packed);
+	int64		before = 0;
 
-	SET_VARSIZE(packed, VARHDRSZ + len);
-	if (len > 0)
-		memcpy(VARDATA(packed), blocks->ranges, len);
+	for (int i = 0; i < blocks->nranges; i++)
+	{
+		int64		first = blocks->ranges[i].first;
+		int64		last = blocks->ranges[i].last;
+		int64		distance = first - before;
+		uint64		folded = distance < 0 ? -2 * distance - 1 : 2 * distance;
+
+		p = put_number(p, folded * 2 + (last > first));
+		if (last > first)
+			p = put_number(p, last - first);
+		before = last;
+	}
+	SET_VARSIZE(packed, (char *) p - (char *) packed);
 	return packed;
+}
+
+static void
+unpack_ranges(DgBlocks *blocks, bytea *packed)
+{
+	const uint8 *p = (const uint8 *) VARDATA_ANY(packed);
+	const uint8 *end = p + VARSIZE_ANY_EXHDR(packed);
+	int64		last = 0;
+
+	while (p < end)
+	{
+		uint64		number = get_number(&p, end);
+		uint64		folded = number / 2;
+		int64		first = last + (folded % 2 == 0 ? (int64) (folded / 2) : -(int64) (folded / 2) - 1);
+
+		last = first;
+		if (number % 2 != 0)
+			last += (int64) get_number(&p, end);
+		if (first < 0 || last < first || last > MaxBlockNumber)
+			elog(ERROR, "malformed block ranges of a part");
+		add_range(blocks, (BlockNumber) first, (BlockNumber) last);
+	}
 }
 
 /*
@@ -208,25 +285,6 @@ merge_ranges(DgBlocks *blocks)
 	blocks->nranges = n + 1;
 }
 
-static void
-append_ranges(DgBlocks *blocks, bytea *packed)
-{
-	Size		len = VARSIZE_ANY_EXHDR(packed);
-	int			n = len / sizeof(*blocks->ranges);
-
-	if (len % sizeof(*blocks->ranges) != 0)
-		elog(ERROR, "malformed block ranges of a part");
-	if (blocks->nranges + n > blocks->size)
-	{
-		blocks->size = Max(blocks->size * 2, blocks->nranges + n);
-		blocks->ranges = blocks->ranges == NULL ?
-			palloc(sizeof(*blocks->ranges) * blocks->size) :
-			repalloc(blocks->ranges, sizeof(*blocks->ranges) * blocks->size);
-	}
-	memcpy(blocks->ranges + blocks->nranges, VARDATA_ANY(packed), len);
-	blocks->nranges += n;
-}
-
 /*
  * Adds the ranges of one part; false if they are of another file.
  */
@@ -250,7 +308,7 @@ read_part(Relation bin, Relation registry, Snapshot snapshot, int64 deletion, in
 		current = DatumGetObjectId(heap_getattr(tuple, Anum_deletion_part_filenode, desc, &isnull)) ==
 			DG_RELFILENUMBER(bin);
 		if (current)
-			append_ranges(blocks, DatumGetByteaPP(heap_getattr(tuple, Anum_deletion_part_blocks, desc, &isnull)));
+			unpack_ranges(blocks, DatumGetByteaPP(heap_getattr(tuple, Anum_deletion_part_blocks, desc, &isnull)));
 	}
 	systable_endscan(scan);
 	return current;
@@ -284,7 +342,7 @@ read_parts(Relation bin, int64 deletion, const int32 *parts, int nparts, DgBlock
 DgBlocks
 dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts)
 {
-	DgBlocks	blocks = {0};
+	DgBlocks	blocks = {.context = CurrentMemoryContext};
 
 	if (!read_parts(bin, deletion, parts, nparts, &blocks))
 	{

@@ -51,9 +51,9 @@ CREATE SEQUENCE deletion_guard.bin_id_seq AS integer OWNED BY deletion_guard.bin
 -- One row for each deletion, bin table and tenant. The rows themselves carry
 -- (deletion, part, row) in the bin table; "rows" is what went in, of which
 -- "restored" and "purged" have left again. A bin table has no index: "blocks"
--- says where in the file the rows are (pairs of 4-byte block numbers, first and
--- last), as long as the file is still "filenode"; where it is not, after a
--- restore or a VACUUM FULL, they are looked for once and written down again.
+-- says where in the file the rows are (ranges of blocks, packed by bin_blocks.c),
+-- as long as the file is still "filenode"; where it is not, after a restore or a
+-- VACUUM FULL, they are looked for once and written down again.
 -- What there is to say of a deletion as a whole, from deleted_at on, is said once,
 -- in the row of it that was written first: deleting one row makes one part, and a
 -- table of its own for the rest made that a fifth slower. Of a deletion that
