@@ -366,7 +366,7 @@ create_bin(Oid root, TupleDesc desc, const char *shape, int32 *bin_id)
 	values[Anum_registry_bin_table - 1] = ObjectIdGetDatum(bin_table);
 	values[Anum_registry_shape - 1] = CStringGetTextDatum(shape);
 	values[Anum_registry_created_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	dg_store_insert(dg_objects()->bin, values, nulls);
+	dg_store_insert(dg_objects()->bin, lengthof(values), values, nulls);
 	CommandCounterIncrement();
 	return bin_table;
 }
@@ -399,9 +399,9 @@ bins_with_column(Oid relid, const char *column)
 	Oid			types[] = {OIDOID, NAMEOID};
 	Datum		values[] = {ObjectIdGetDatum(relid), DirectFunctionCall1(namein, CStringGetDatum(column))};
 
-	dg_spi_execute("SELECT b.bin_table FROM deletion_guard.bin b JOIN pg_attribute a ON a.attrelid = b.bin_table"
-				   " WHERE b.relation = $1 AND a.attname = $2 AND a.attnum > " CppAsString2(DG_BIN_COLUMNS)
-				   " AND NOT a.attisdropped", 2, types, values, NULL);
+	dg_spi_select("SELECT b.bin_table FROM deletion_guard.bin b JOIN pg_attribute a ON a.attrelid = b.bin_table"
+				  " WHERE b.relation = $1 AND a.attname = $2 AND a.attnum > " CppAsString2(DG_BIN_COLUMNS)
+				  " AND NOT a.attisdropped", 2, types, values, NULL);
 	return dg_row_oids(1);
 }
 

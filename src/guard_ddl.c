@@ -177,15 +177,16 @@ guarded_parents(Oid relid)
 
 	if (get_rel_relispartition(relid) || !has_superclass(relid))
 		return NIL;
-	dg_spi_execute("SELECT g.relation FROM pg_inherits i"
-				   " JOIN deletion_guard.guard g ON g.relation = i.inhparent"
-				   " WHERE i.inhrelid = $1 ORDER BY i.inhseqno", 1, types, values, NULL);
+	dg_spi_select("SELECT g.relation FROM pg_inherits i"
+				  " JOIN deletion_guard.guard g ON g.relation = i.inhparent"
+				  " WHERE i.inhrelid = $1 ORDER BY i.inhseqno", 1, types, values, NULL);
 	return dg_row_oids(1);
 }
 
 /*
  * The tenant column of the enrolled schema that a table is in, palloc'd, or
- * NULL.
+ * NULL. Waits for a guard_schema() of that schema; one that begins later waits
+ * for the present transaction, and finds the table.
  */
 static char *
 future_tenant_column(Oid relid)
@@ -193,10 +194,10 @@ future_tenant_column(Oid relid)
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(get_rel_namespace(relid))};
 
-	dg_spi_execute("SELECT s.tenant_column::text FROM deletion_guard.guarded_schema s"
-				   " JOIN pg_namespace n ON n.nspname = s.schema_name WHERE n.oid = $1",
-				   1, types, values, NULL);
-	if (SPI_processed == 0)
+	dg_lock_object(dg_objects()->guarded_schema, get_rel_namespace(relid), RowExclusiveLock);
+	if (dg_spi_select("SELECT s.tenant_column::text FROM deletion_guard.guarded_schema s"
+					  " JOIN pg_namespace n ON n.nspname = s.schema_name WHERE n.oid = $1",
+					  1, types, values, NULL) == 0)
 		return NULL;
 	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 }

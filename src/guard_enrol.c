@@ -169,7 +169,8 @@ register_guard(Oid relid, const char *tenant_column, List *tenant_path)
 
 /*
  * The tables to guard with one: its partitions, or its inheritance children
- * but for temporary ones, whose rows end with their session.
+ * but for temporary ones, whose rows end with their session. Each is locked
+ * before those below it are looked for, so that none can be added meanwhile.
  */
 static List *
 members_to_guard(Oid relid)
@@ -177,14 +178,10 @@ members_to_guard(Oid relid)
 	List	   *members = NIL;
 	ListCell   *lc;
 
-	foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
+	foreach(lc, find_all_inheritors(relid, ShareRowExclusiveLock, NULL))
 	{
-		Oid			member = lfirst_oid(lc);
-
-		if (get_rel_persistence(member) == RELPERSISTENCE_TEMP)
-			continue;
-		LockRelationOid(member, ShareRowExclusiveLock);
-		members = lappend_oid(members, member);
+		if (get_rel_persistence(lfirst_oid(lc)) != RELPERSISTENCE_TEMP)
+			members = lappend_oid(members, lfirst_oid(lc));
 	}
 	return members;
 }

@@ -15,6 +15,7 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "parser/parse_coerce.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -450,6 +451,8 @@ dg_guard_path_steps(Relation rel, List *path, int *nsteps)
 							 quote_literal_cstr(dg_relation_name(root)))));
 		fkeys = lappend(fkeys, fkey);
 		relid = fkey->confrelid;
+		/* as the step's query will: what renames a column must be over before it is named */
+		LockRelationOid(relid, AccessShareLock);
 	}
 	column = tenant_column_of(relid);
 	if (column == NULL)

@@ -3,7 +3,10 @@
  *		guard_schema(): enrols every table of a schema whose tenant is plain, and
  *		the schema itself for tables to come (guard_ddl.c).
  *
- * Locks: as guard_table() takes them (guard_enrol.c), for each table.
+ * Locks: as guard_table() takes them (guard_enrol.c), for each table. Before
+ * that, one on the schema, as guarded_schema lists them: whoever creates a table
+ * there shares it until the end of his transaction, so that each table is either
+ * found here or guarded as it is created.
  */
 #include "guard.h"
 
@@ -39,11 +42,13 @@ static void
 guard_schema_table(ReturnSetInfo *rsinfo, Oid relid, const char *tenant_column)
 {
 	const DgTenantTable *tenants = dg_tenant_table();
-	Relation	rel = table_open(relid, ShareRowExclusiveLock);
+	Relation	rel = try_table_open(relid, ShareRowExclusiveLock);
 	const char *column = relid == tenants->relid ? NameStr(tenants->key_column) : tenant_column;
 	char	   *problem = NULL;
 	List	   *path = NIL;
 
+	if (rel == NULL)
+		return;					/* dropped meanwhile */
 	dg_guard_check_owner(rel);
 	column = get_attnum(relid, column) > 0 ? pstrdup(column) : NULL;
 	if (column == NULL)
@@ -72,9 +77,9 @@ tables_of_schema(Oid nspid)
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(nspid)};
 
-	dg_spi_execute("SELECT oid FROM pg_class WHERE relnamespace = $1"
-				   " AND relkind IN ('r', 'p') AND NOT relispartition AND relpersistence <> 't'"
-				   " ORDER BY oid", 1, types, values, NULL);
+	dg_spi_select("SELECT oid FROM pg_class WHERE relnamespace = $1"
+				  " AND relkind IN ('r', 'p') AND NOT relispartition AND relpersistence <> 't'"
+				  " ORDER BY oid", 1, types, values, NULL);
 	return dg_row_oids(1);
 }
 
@@ -114,6 +119,7 @@ dg_guard_schema(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
+	dg_lock_object(dg_objects()->guarded_schema, nspid, ExclusiveLock);
 	relids = tables_of_schema(nspid);
 	foreach(lc, relids)
 		guard_schema_table((ReturnSetInfo *) fcinfo->resultinfo, lfirst_oid(lc), tenant_column);
