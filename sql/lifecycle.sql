@@ -139,7 +139,16 @@ SELECT * FROM deletion_guard.verify();  -- fails
 ROLLBACK TO s;
 ALTER EXTENSION deletion_guard UPDATE;
 ROLLBACK;
+
+-- Nor is anything deleted where a table has other columns than the library knows: before that
+-- update, or after it, in a session that began before.
+BEGIN;
+SET LOCAL allow_system_table_mods = on;
+DELETE FROM pg_attribute WHERE attrelid = 'deletion_guard.deletion_part'::regclass AND attname = 'purge_not_before';
+UPDATE pg_class SET relnatts = relnatts - 1, relchecks = 0 WHERE oid = 'deletion_guard.deletion_part'::regclass;
 \set VERBOSITY default
+DELETE FROM issue;  -- fails
+ROLLBACK;
 
 -- And away with it
 DELETE FROM issue WHERE tenant_id = 1;

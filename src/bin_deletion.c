@@ -222,7 +222,7 @@ dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenan
 		set_no_record(nulls);
 	else
 		set_record(values, nulls);
-	dg_store_insert(dg_objects()->deletion_part, values, nulls);
+	dg_store_insert(dg_objects()->deletion_part, lengthof(values), values, nulls);
 	if (!recorded)
 		current.recorded = GetCurrentSubTransactionId();
 }

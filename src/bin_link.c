@@ -121,7 +121,7 @@ note_link(Relation rel, ForeignKeyCacheInfo *fkey, TupleTableSlot *before, Tuple
 	nulls[Anum_deletion_link_waiting_since - 1] = true;
 	nulls[Anum_deletion_link_relation_name - 1] = true;
 	dg_deletion_record();
-	dg_store_insert(dg_objects()->deletion_link, values, nulls);
+	dg_store_insert(dg_objects()->deletion_link, lengthof(values), values, nulls);
 }
 
 /*

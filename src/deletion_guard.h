@@ -92,7 +92,7 @@ extern int	dg_acting_enter(void);
 extern void dg_acting_leave(int saved);
 extern DgActing dg_acting_suspend(void);
 extern void dg_acting_resume(DgActing saved);
-extern void dg_store_insert(Oid relid, Datum *values, bool *nulls);
+extern void dg_store_insert(Oid relid, int natts, Datum *values, bool *nulls);
 extern void dg_store_delete(Oid relid, Oid indexid, AttrNumber attnum, Oid key);
 extern int	dg_spi_execute(const char *sql, int nargs, Oid *argtypes,
 						   Datum *values, const char *nulls);

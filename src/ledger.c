@@ -192,7 +192,7 @@ insert_entry(Oid relid, const DgLedgerEntry *entry)
 	values[Anum_ledger_details - 1] = CStringGetTextDatum(entry->details);
 	values[Anum_ledger_prev_hash - 1] = PointerGetDatum(dg_bytea(entry->prev_hash, DG_DIGEST_SIZE));
 	values[Anum_ledger_hash - 1] = PointerGetDatum(dg_bytea(entry->hash, DG_DIGEST_SIZE));
-	dg_store_insert(relid, values, nulls);
+	dg_store_insert(relid, lengthof(values), values, nulls);
 }
 
 static Oid
@@ -229,7 +229,7 @@ note_first_entry(void)
 	bool		nulls[Natts_installation] = {0};
 
 	if (!dg_ledger_is_live())
-		dg_store_insert(installation_table(), values, nulls);
+		dg_store_insert(installation_table(), lengthof(values), values, nulls);
 }
 
 /*

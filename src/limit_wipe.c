@@ -143,5 +143,5 @@ dg_wipe_end(int64 deletion, int64 rows)
 	values[Anum_tenant_wipe_deletion_id - 1] = Int64GetDatum(deletion);
 	values[Anum_tenant_wipe_wiped_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[Anum_tenant_wipe_rows - 1] = Int64GetDatum(rows);
-	dg_store_insert(dg_objects()->tenant_wipe, values, nulls);
+	dg_store_insert(dg_objects()->tenant_wipe, lengthof(values), values, nulls);
 }

@@ -79,16 +79,27 @@ dg_acting_resume(DgActing saved)
 }
 
 /*
- * Inserts one row into a table of the extension, with its index entries.
- * Needs no privilege; takes ROW EXCLUSIVE on the table until the end of the
- * transaction.
+ * Inserts one row, of natts values, into a table of the extension, with its
+ * index entries. Needs no privilege; takes ROW EXCLUSIVE on the table until the
+ * end of the transaction.
+ *
+ * The table may have other columns than the library knows: before ALTER
+ * EXTENSION UPDATE, and after it, in a session that has the old library loaded.
  */
 void
-dg_store_insert(Oid relid, Datum *values, bool *nulls)
+dg_store_insert(Oid relid, int natts, Datum *values, bool *nulls)
 {
 	Relation	rel = table_open(relid, RowExclusiveLock);
-	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	HeapTuple	tuple;
 
+	if (RelationGetNumberOfAttributes(rel) != natts)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"deletion_guard\" in this database is of another version than the library in this session"),
+				 errdetail("Its table \"%s\" has %d columns, and the library knows %d.",
+						   RelationGetRelationName(rel), RelationGetNumberOfAttributes(rel), natts),
+				 errhint("Run ALTER EXTENSION deletion_guard UPDATE; if that has been done, connect anew.")));
+	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 	CatalogTupleInsert(rel, tuple);
 	heap_freetuple(tuple);
 	table_close(rel, NoLock);
