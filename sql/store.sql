@@ -163,7 +163,9 @@ ALTER TABLE deletion_guard.hold DISABLE TRIGGER ALL;  -- fails
 ALTER TABLE deletion_guard.hold ENABLE TRIGGER deletion_guard_protect;  -- fails
 DROP TRIGGER deletion_guard_protect ON deletion_guard.hold;  -- fails
 ALTER TRIGGER deletion_guard_protect ON deletion_guard.hold RENAME TO mine;  -- fails
+\set VERBOSITY default
 CREATE TRIGGER mine BEFORE INSERT ON deletion_guard.hold FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();  -- fails
+\set VERBOSITY terse
 CREATE OR REPLACE TRIGGER deletion_guard_protect BEFORE UPDATE ON deletion_guard.hold WHEN (false) EXECUTE FUNCTION deletion_guard.protect();  -- fails
 ALTER TABLE :bin DISABLE TRIGGER ALL;  -- fails
 DROP TRIGGER deletion_guard_protect ON :bin;  -- fails

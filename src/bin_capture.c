@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "replication/logicalworker.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -273,6 +274,20 @@ applying_update(void)
 	return context != NULL && strstr(context, "UPDATE") != NULL && strstr(context, "DELETE") == NULL;
 }
 
+/*
+ * For each row that it deletes from a partition with a trigger like ours, the
+ * server warns, at the end of the transaction, of a relation that was not
+ * closed. A parallel worker of logical replication sends its warnings to a leader
+ * that only reads them while it does not wait for the worker: past some dozens,
+ * each waits for the other. The leader does nothing with them; the log has them.
+ */
+static void
+send_no_warnings(void)
+{
+	if (IsLogicalParallelApplyWorker() && client_min_messages < ERROR)
+		SetConfigOption("client_min_messages", "error", PGC_USERSET, PGC_S_SESSION);
+}
+
 static bool
 has_moved(TriggerData *trigdata)
 {
@@ -294,6 +309,7 @@ dg_capture_row(PG_FUNCTION_ARGS)
 	if (trigdata->tg_trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA && !applying() &&
 		!dg_statement_by_row(dg_guard_lookup(RelationGetRelid(trigdata->tg_relation))->root))
 		return PointerGetDatum(NULL);
+	send_no_warnings();
 	if (!has_moved(trigdata))
 		capture_row(trigdata->tg_relation, trigdata->tg_trigslot);
 	return PointerGetDatum(NULL);

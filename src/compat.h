@@ -30,6 +30,11 @@
 #define DG_MERGE_MINOR 16
 #endif
 
+/* 16: workers of logical replication that apply one large transaction each */
+#if PG_VERSION_NUM < 160000
+#define IsLogicalParallelApplyWorker() false
+#endif
+
 /* 18: pg_noreturn, in front of a declaration, replaced pg_attribute_noreturn() */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn pg_attribute_noreturn()

@@ -325,6 +325,23 @@ is_protecting_trigger(CreateTrigStmt *stmt)
 }
 
 /*
+ * Tools that copy tables while they are in use (pg_repack) make a trigger on each
+ * table of the database.
+ */
+static void
+check_create_trigger(CreateTrigStmt *stmt)
+{
+	Oid			relid = is_protecting_trigger(stmt) ? InvalidOid : find_store(stmt->relation, true);
+
+	if (OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_PROTECTED_STORE),
+				 errmsg("cannot create a trigger on \"%s\": it belongs to deletion_guard", get_rel_name(relid)),
+				 errdetail(DETAIL_PROTECTED),
+				 errhint("If a tool makes triggers on all tables, let it leave those of deletion_guard out, as \"pg_repack --exclude-extension=deletion_guard\" does.")));
+}
+
+/*
  * DROP of a table, an index, or of a trigger, a rule or a policy on a table.
  */
 static void
@@ -418,8 +435,7 @@ dg_store_check_utility(Node *parsetree)
 			check_create_table((CreateStmt *) parsetree);
 			break;
 		case T_CreateTrigStmt:
-			if (!is_protecting_trigger((CreateTrigStmt *) parsetree))
-				check_store("create a trigger on", ((CreateTrigStmt *) parsetree)->relation, true);
+			check_create_trigger((CreateTrigStmt *) parsetree);
 			break;
 		case T_RuleStmt:
 			check_store("create a rule on", ((RuleStmt *) parsetree)->relation, true);

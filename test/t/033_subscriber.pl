@@ -95,6 +95,32 @@ is($subscriber->safe_psql('postgres', 'SELECT id, public FROM deletion_guard.del
 	'a row that the filter stops is in the bin');
 $subscriber->safe_psql('postgres', q(SELECT FROM deletion_guard.undelete_tenant('4')));
 
+# --- parallel workers ------------------------------------------------------
+
+# For each row that it routes to a partition with our trigger, the server warns.
+# A parallel worker must not send its leader hundreds of warnings: nobody reads them.
+if ($subscriber->pg_version >= 16)
+{
+	$publisher->append_conf('postgresql.conf', "debug_logical_replication_streaming = immediate\n");
+	$publisher->reload;
+	$publisher->safe_psql('postgres', <<'SQL');
+CREATE TABLE routed (id int PRIMARY KEY, tenant_id int);
+INSERT INTO routed SELECT i, 1 + i % 4 FROM generate_series(1, 800) i;
+ALTER PUBLICATION tables ADD TABLE routed;
+SQL
+	$subscriber->safe_psql('postgres', <<'SQL');
+CREATE TABLE routed (id int PRIMARY KEY, tenant_id int) PARTITION BY RANGE (id);
+CREATE TABLE routed_1 PARTITION OF routed DEFAULT;
+SQL
+	$subscriber->safe_psql('postgres', $_)
+		for 'ALTER SUBSCRIPTION tables REFRESH PUBLICATION', 'ALTER SUBSCRIPTION tables SET (streaming = parallel)';
+	$subscriber->wait_for_subscription_sync($publisher, 'tables');
+	leaves('a parallel worker', 'DELETE FROM routed WHERE id = 1', 'routed|2|1');
+	leaves('a parallel worker, many rows', 'DELETE FROM routed', "routed|1|200\nrouted|2|199\nrouted|3|200\nrouted|4|200");
+	is($subscriber->safe_psql('postgres', 'SELECT count(*) > 0 FROM pg_stat_subscription WHERE leader_pid IS NOT NULL'), 't',
+		'it was one');
+}
+
 # --- ceilings --------------------------------------------------------------
 
 # They count what a statement removes. What comes from a publisher comes row by
