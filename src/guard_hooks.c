@@ -88,6 +88,20 @@ guard_planner(Query *query, const char *queryString, int cursorOptions, ParamLis
 	return result;
 }
 
+static void guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS);
+static void guard_ExecutorFinish(QueryDesc *query);
+
+/*
+ * Are we the first to be called when a query runs, and when it ends? A library
+ * that was loaded later may not pass calls on, and without them nobody follows
+ * a trail.
+ */
+static bool
+calls_are_certain(void)
+{
+	return ExecutorRun_hook == guard_ExecutorRun && ExecutorFinish_hook == guard_ExecutorFinish;
+}
+
 static void
 guard_ExecutorStart(QueryDesc *query, int eflags)
 {
@@ -104,7 +118,7 @@ guard_ExecutorStart(QueryDesc *query, int eflags)
 		standard_ExecutorStart(query, eflags);
 	if (query->operation == CMD_MERGE || query->estate->es_auxmodifytables != NIL)
 		dg_merge_prepare(query);
-	else if (query->operation == CMD_DELETE)
+	else if (query->operation == CMD_DELETE && calls_are_certain())
 		dg_trail_prepare(query);
 }
 

@@ -23,7 +23,8 @@
  * more than once; partitioned tables, whose trigger wants rows of the root's
  * shape; MERGE; queries of several parts; tables with another trigger that
  * reads the transition table; statements that began before the library was
- * loaded.
+ * loaded; sessions in which another library was loaded after this one, and might
+ * keep calls from us.
  *
  * The queries of a foreign key leave their triggers to the query that fired
  * them. That is where their trails go, one for each table.
