@@ -8,6 +8,7 @@
 #include "deletion_guard.h"
 
 #include "executor/execdesc.h"
+#include "executor/tuptable.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 #include "nodes/plannodes.h"
@@ -149,7 +150,7 @@ extern void dg_trail_prepare(QueryDesc *query);
 extern void dg_trail_ran(QueryDesc *query);
 extern void dg_trail_finish(QueryDesc *query);
 extern DgTrailWalk *dg_trail_walk(Relation rel);
-extern bool dg_trail_next(DgTrailWalk *walk, TupleTableSlot *slot);
+extern TupleTableSlot *dg_trail_next(DgTrailWalk *walk);
 extern void dg_trail_end(DgTrailWalk *walk);
 
 /* guard_object.c */

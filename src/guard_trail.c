@@ -20,13 +20,14 @@
  * number of rows, the statement fails.
  *
  * Everything else uses the transition table: joins, which may come to a row
- * more than once; partitioned tables, whose trigger wants rows of the root's
- * shape; MERGE; queries of several parts; tables with another trigger that
- * reads the transition table; statements that began before the library was
+ * more than once; MERGE; queries of several parts; tables with another trigger
+ * that reads the transition table; statements that began before the library was
  * loaded.
  *
  * The queries of a foreign key leave their triggers to the query that fired
- * them. That is where their trails go, one for each table.
+ * them. That is where their trails go, one for each table. In a partitioned
+ * table, a trail leads from partition to partition; the trigger is the root's, and wants
+ * rows of the root's shape.
  */
 #include "bin.h"
 #include "guard.h"
@@ -43,14 +44,22 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-/* The rows that queries have come to in one table. */
+/* Rows of one table, or of one partition. */
+typedef struct Stretch
+{
+	Oid			relid;
+	DgTidLog   *log;
+} Stretch;
+
+/* What queries have come to in the table that a trigger is of. */
 typedef struct Trail
 {
 	Oid			relid;
 	const EState *firing;		/* of the query whose end fires the trigger */
 	TransactionId xid;			/* that the rows were deleted by */
 	uint64		deleted;		/* rows, as the executor has counted */
-	DgTidLog   *log;
+	List	   *stretches;
+	Stretch    *last;			/* that was added to */
 	MemoryContext context;
 	MemoryContextCallback callback;
 	struct Trail *next;
@@ -59,10 +68,10 @@ typedef struct Trail
 /* A query that leaves a trail. */
 typedef struct TrailQuery
 {
-	PlanState  *plan;			/* that finds the rows */
-	ExecProcNodeMtd find_row;	/* its own */
-	AttrNumber	address;		/* column of what it finds */
-	Oid			relid;
+	ModifyTableState *state;
+	ExecProcNodeMtd find_row;	/* the plan's own */
+	Oid			relid;			/* the target, or its root */
+	Oid			only;			/* table that all rows are of; invalid: the plan tells */
 	const EState *estate;
 	const EState *firing;
 	MemoryContext context;		/* of the trail */
@@ -123,7 +132,6 @@ begin_trail(TrailQuery *query)
 	trail->relid = query->relid;
 	trail->firing = query->firing;
 	trail->context = context;
-	trail->log = dg_tidlog_begin(context);
 	trail->callback.func = forget_trail;
 	trail->callback.arg = trail;
 	MemoryContextRegisterResetCallback(context, &trail->callback);
@@ -140,6 +148,29 @@ trail_of(TrailQuery *query)
 	return trail != NULL ? trail : begin_trail(query);
 }
 
+static DgTidLog *
+log_of(Trail *trail, Oid relid)
+{
+	ListCell   *lc;
+	MemoryContext old;
+
+	if (trail->last != NULL && trail->last->relid == relid)
+		return trail->last->log;
+	foreach(lc, trail->stretches)
+	{
+		trail->last = lfirst(lc);
+		if (trail->last->relid == relid)
+			return trail->last->log;
+	}
+	old = MemoryContextSwitchTo(trail->context);
+	trail->last = palloc(sizeof(Stretch));
+	trail->last->relid = relid;
+	trail->last->log = dg_tidlog_begin(trail->context);
+	trail->stretches = lappend(trail->stretches, trail->last);
+	MemoryContextSwitchTo(old);
+	return trail->last->log;
+}
+
 /*
  * In place of the plan's own function: finds the next row to delete, and
  * notes it.
@@ -150,27 +181,31 @@ find_and_note(PlanState *plan)
 	TrailQuery *query = queries;
 	TupleTableSlot *slot;
 	Datum		address;
+	Datum		relid;
 	bool		isnull;
 
-	while (query != NULL && query->plan != plan)
+	while (query != NULL && outerPlanState(query->state) != plan)
 		query = query->next;
 	if (query == NULL)
 		elog(ERROR, "a query has lost its trail");
 	slot = query->find_row(plan);
 	if (TupIsNull(slot))
 		return slot;
-	address = ExecGetJunkAttribute(slot, query->address, &isnull);
+	address = ExecGetJunkAttribute(slot, query->state->resultRelInfo->ri_RowIdAttNo, &isnull);
+	relid = ObjectIdGetDatum(query->only);
+	if (!isnull && !OidIsValid(query->only))
+		relid = ExecGetJunkAttribute(slot, query->state->mt_resultOidAttno, &isnull);
 	if (!isnull)
-		dg_tidlog_add(trail_of(query)->log, query->estate->es_output_cid,
+		dg_tidlog_add(log_of(trail_of(query), DatumGetObjectId(relid)), query->estate->es_output_cid,
 					  (ItemPointer) DatumGetPointer(address));
 	return slot;
 }
 
 /*
- * Does a plan come to each row of rel at most once?
+ * Does a plan come to each row of the tables that a query deletes from at most once?
  */
 static bool
-finds_rows_once(PlanState *plan, Relation rel)
+finds_rows_once(PlanState *plan, const ModifyTable *query)
 {
 	switch (nodeTag(plan))
 	{
@@ -179,13 +214,22 @@ finds_rows_once(PlanState *plan, Relation rel)
 		case T_BitmapHeapScanState:
 		case T_TidScanState:
 		case T_TidRangeScanState:
-			return ((ScanState *) plan)->ss_currentRelation == rel;
+			return list_member_int(query->resultRelations, ((Scan *) plan->plan)->scanrelid);
+		case T_ResultState:
+			return outerPlanState(plan) != NULL && finds_rows_once(outerPlanState(plan), query);
+		case T_AppendState:
+			for (int i = 0; i < ((AppendState *) plan)->as_nplans; i++)
+			{
+				if (!finds_rows_once(((AppendState *) plan)->appendplans[i], query))
+					return false;
+			}
+			return true;
 		case T_HashJoinState:
 		case T_MergeJoinState:
 		case T_NestLoopState:
 			/* such a join is over with an outer row after the first inner one */
 			return (((JoinState *) plan)->jointype == JOIN_SEMI || ((JoinState *) plan)->jointype == JOIN_ANTI) &&
-				finds_rows_once(outerPlanState(plan), rel);
+				finds_rows_once(outerPlanState(plan), query);
 		default:
 			return false;
 	}
@@ -237,15 +281,20 @@ static bool
 may_leave_trail(QueryDesc *query)
 {
 	ModifyTableState *state = (ModifyTableState *) query->planstate;
-	ResultRelInfo *target = state->resultRelInfo;
-	Relation	rel = target->ri_RelationDesc;
+	ResultRelInfo *root = state->rootResultRelInfo;
 
-	return query->plannedstmt->canSetTag && query->estate->es_auxmodifytables == NIL &&
-		state->mt_nrels == 1 && state->rootResultRelInfo == target &&
-		rel->rd_rel->relkind == RELKIND_RELATION && rel->rd_tableam == GetHeapamTableAmRoutine() &&
-		is_only_reader(target->ri_TrigDesc) &&
-		finds_rows_once(outerPlanState(state), rel) &&
-		dg_guard_lookup(RelationGetRelid(rel))->guarded;
+	if (!query->plannedstmt->canSetTag || query->estate->es_auxmodifytables != NIL ||
+		!is_only_reader(root->ri_TrigDesc) ||
+		!dg_guard_lookup(RelationGetRelid(root->ri_RelationDesc))->guarded)
+		return false;
+	for (int i = 0; i < state->mt_nrels; i++)
+	{
+		Relation	rel = state->resultRelInfo[i].ri_RelationDesc;
+
+		if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_tableam != GetHeapamTableAmRoutine())
+			return false;
+	}
+	return finds_rows_once(outerPlanState(state), (ModifyTable *) state->ps.plan);
 }
 
 /*
@@ -264,10 +313,11 @@ dg_trail_prepare(QueryDesc *query)
 		return;
 
 	leaving = MemoryContextAllocZero(query->estate->es_query_cxt, sizeof(TrailQuery));
-	leaving->plan = outerPlanState(state);
-	leaving->find_row = leaving->plan->ExecProcNodeReal;
-	leaving->address = state->resultRelInfo->ri_RowIdAttNo;
-	leaving->relid = RelationGetRelid(state->resultRelInfo->ri_RelationDesc);
+	leaving->state = state;
+	leaving->find_row = outerPlanState(state)->ExecProcNodeReal;
+	leaving->relid = RelationGetRelid(state->rootResultRelInfo->ri_RelationDesc);
+	if (state->mt_nrels == 1)
+		leaving->only = RelationGetRelid(state->resultRelInfo->ri_RelationDesc);
 	leaving->estate = query->estate;
 	leaving->firing = firing;
 	leaving->context = firing->es_query_cxt;
@@ -277,10 +327,15 @@ dg_trail_prepare(QueryDesc *query)
 	leaving->next = queries;
 	queries = leaving;
 
-	ExecSetExecProcNode(leaving->plan, find_and_note);
+	ExecSetExecProcNode(outerPlanState(state), find_and_note);
 	state->mt_transition_capture->tcs_delete_old_table = false;
-	if (fires_no_row_trigger(state->resultRelInfo->ri_TrigDesc))
-		state->resultRelInfo->ri_TrigDesc->trig_delete_after_row = false;
+	for (int i = 0; i < state->mt_nrels; i++)
+	{
+		TriggerDesc *triggers = state->resultRelInfo[i].ri_TrigDesc;
+
+		if (triggers != NULL && fires_no_row_trigger(triggers))
+			triggers->trig_delete_after_row = false;
+	}
 }
 
 /*
@@ -366,11 +421,19 @@ compare_rows(const DgTidEntry *a, const DgTidEntry *b)
 struct DgTrailWalk
 {
 	Trail	   *trail;
-	Relation	rel;
-	BufferAccessStrategy strategy;
+	Relation	root;
 	uint64		found;			/* rows */
 
-	/* a stretch of the trail, in the order of the table */
+	/* a stretch of the trail */
+	int			stretch;		/* to go to next */
+	DgTidLog   *log;
+	Relation	rel;			/* NULL: none yet */
+	BufferAccessStrategy strategy;
+	TupleTableSlot *slot;
+	TupleConversionMap *map;	/* into the root's shape, NULL: it is the same */
+	TupleTableSlot *root_slot;
+
+	/* some of its rows, in the order of the table */
 	DgTidEntry *rows;
 	int			size;
 	int			nrows;
@@ -399,27 +462,72 @@ dg_trail_walk(Relation rel)
 	forget_trail(trail);
 	walk = palloc0(sizeof(DgTrailWalk));
 	walk->trail = trail;
-	walk->rel = rel;
-	/* a large table passes through a ring of buffers, as in a scan */
-	if (RelationGetNumberOfBlocks(rel) > NBuffers / 4)
-		walk->strategy = GetAccessStrategy(BAS_BULKREAD);
-	walk->size = Min(dg_tidlog_count(trail->log), work_mem * (int64) 1024 / sizeof(DgTidEntry));
-	walk->rows = palloc(sizeof(DgTidEntry) * walk->size);
-	dg_tidlog_rewind(trail->log);
+	walk->root = rel;
 	return walk;
 }
 
+static void
+end_stretch(DgTrailWalk *walk)
+{
+	if (walk->rel == NULL)
+		return;
+	ExecDropSingleTupleTableSlot(walk->slot);
+	if (walk->map != NULL)
+	{
+		ExecDropSingleTupleTableSlot(walk->root_slot);
+		free_conversion_map(walk->map);
+	}
+	if (walk->strategy != NULL)
+		FreeAccessStrategy(walk->strategy);
+	walk->strategy = NULL;
+	dg_tidlog_end(walk->log);
+	pfree(walk->rows);
+	table_close(walk->rel, NoLock);
+	walk->rel = NULL;
+}
+
 /*
- * Reads the next stretch of the trail; false if it has ended. The queries of a
- * foreign key come to the same pages again and again: in the order of the
- * table, each page is looked at once for all of them.
+ * Goes to the next stretch; false if the trail has ended.
+ */
+static bool
+begin_stretch(DgTrailWalk *walk)
+{
+	Stretch    *stretch;
+
+	end_stretch(walk);
+	if (walk->stretch == list_length(walk->trail->stretches))
+		return false;
+	stretch = list_nth(walk->trail->stretches, walk->stretch++);
+	walk->log = stretch->log;
+	dg_tidlog_rewind(walk->log);
+	/* the query has locked it */
+	walk->rel = table_open(stretch->relid, NoLock);
+	/* a large table passes through a ring of buffers, as in a scan */
+	if (RelationGetNumberOfBlocks(walk->rel) > NBuffers / 4)
+		walk->strategy = GetAccessStrategy(BAS_BULKREAD);
+	walk->slot = table_slot_create(walk->rel, NULL);
+	walk->map = walk->rel == walk->root ? NULL :
+		convert_tuples_by_name(RelationGetDescr(walk->rel), RelationGetDescr(walk->root));
+	if (walk->map != NULL)
+		walk->root_slot = MakeSingleTupleTableSlot(RelationGetDescr(walk->root), &TTSOpsVirtual);
+	walk->size = Min(dg_tidlog_count(walk->log), work_mem * (int64) 1024 / sizeof(DgTidEntry));
+	walk->rows = palloc(sizeof(DgTidEntry) * walk->size);
+	return true;
+}
+
+/*
+ * Reads on along the stretch; false if it has ended. The queries of a foreign
+ * key come to the same pages again and again: in the order of the table, each
+ * page is looked at once for all of them.
  */
 static bool
 read_rows(DgTrailWalk *walk)
 {
 	walk->row = walk->page_begin = walk->page_end = 0;
 	walk->nrows = 0;
-	while (walk->nrows < walk->size && dg_tidlog_next(walk->trail->log, &walk->rows[walk->nrows]))
+	if (walk->rel == NULL)
+		return false;
+	while (walk->nrows < walk->size && dg_tidlog_next(walk->log, &walk->rows[walk->nrows]))
 		walk->nrows++;
 	sort_rows(walk->rows, walk->nrows);
 	return walk->nrows > 0;
@@ -493,7 +601,7 @@ read_page(DgTrailWalk *walk)
  * other sessions have made of it since; false if there is none.
  */
 static bool
-find_newer_version(DgTrailWalk *walk, const DgTidEntry *entry, TupleTableSlot *slot)
+find_newer_version(DgTrailWalk *walk, const DgTidEntry *entry)
 {
 	TransactionId updated_by = InvalidTransactionId;
 	ItemPointerData tid;
@@ -506,11 +614,11 @@ find_newer_version(DgTrailWalk *walk, const DgTidEntry *entry, TupleTableSlot *s
 		Buffer		buffer;
 		HeapTupleHeader row;
 
-		if (!table_tuple_fetch_row_version(walk->rel, &tid, SnapshotAny, slot))
+		if (!table_tuple_fetch_row_version(walk->rel, &tid, SnapshotAny, walk->slot))
 			return false;
-		buffer = ((BufferHeapTupleTableSlot *) slot)->buffer;
+		buffer = ((BufferHeapTupleTableSlot *) walk->slot)->buffer;
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		row = ((HeapTupleTableSlot *) slot)->tuple->t_data;
+		row = ((HeapTupleTableSlot *) walk->slot)->tuple->t_data;
 		if (TransactionIdIsValid(updated_by) &&
 			!TransactionIdEquals(HeapTupleHeaderGetXmin(row), updated_by))
 			last = true;		/* another row has taken its place */
@@ -529,29 +637,37 @@ find_newer_version(DgTrailWalk *walk, const DgTidEntry *entry, TupleTableSlot *s
 }
 
 /*
- * The next deleted row; false if there is none. Not in the order in which they
- * were deleted.
+ * The next deleted row, in the root's shape; NULL if there is none. Not in the order
+ * in which they were deleted.
  */
-bool
-dg_trail_next(DgTrailWalk *walk, TupleTableSlot *slot)
+TupleTableSlot *
+dg_trail_next(DgTrailWalk *walk)
 {
-	while (walk->row < walk->nrows || read_rows(walk))
+	for (;;)
 	{
-		const DgTidEntry *entry = &walk->rows[walk->row];
+		const DgTidEntry *entry;
 
+		if (walk->row == walk->nrows && !read_rows(walk))
+		{
+			release_page(walk);
+			if (!begin_stretch(walk))
+				return NULL;
+			continue;
+		}
+		entry = &walk->rows[walk->row];
 		if (walk->row == walk->page_end)
 			read_page(walk);
 		if (walk->marked[walk->row++ - walk->page_begin])
 		{
 			get_row(walk, entry);
-			ExecStoreBufferHeapTuple(&walk->tuple, slot, walk->buffer);
+			ExecStoreBufferHeapTuple(&walk->tuple, walk->slot, walk->buffer);
 		}
-		else if (!find_newer_version(walk, entry, slot))
+		else if (!find_newer_version(walk, entry))
 			continue;
 		walk->found++;
-		return true;
+		return walk->map == NULL ? walk->slot :
+			execute_attr_map_slot(walk->map->attrMap, walk->slot, walk->root_slot);
 	}
-	return false;
 }
 
 /*
@@ -564,12 +680,9 @@ dg_trail_end(DgTrailWalk *walk)
 	if (walk->found != walk->trail->deleted)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_CANNOT_CAPTURE),
-				 errmsg("cannot keep the rows deleted from \"%s\"", RelationGetRelationName(walk->rel)),
+				 errmsg("cannot keep the rows deleted from \"%s\"", RelationGetRelationName(walk->root)),
 				 errdetail("The statement has deleted %llu rows, %llu of them were found.",
 						   (unsigned long long) walk->trail->deleted, (unsigned long long) walk->found)));
-	release_page(walk);
-	dg_tidlog_end(walk->trail->log);
 	MemoryContextDelete(walk->trail->context);
-	pfree(walk->rows);
 	pfree(walk);
 }
