@@ -49,7 +49,7 @@ is(rows('event'), '16|4', 'they are in the bin');
 # Without a trail nobody knows the rows.
 my ($status, $stdout, $stderr) =
 	$node->psql('postgres', q(SELECT run('DELETE FROM issue USING event WHERE issue.id = event.id RETURNING issue.id', 1)));
-like($stderr, qr/cannot keep the rows that this statement has deleted from "issue/, 'refused where rows are joined');
+like($stderr, qr/cannot keep the rows that this statement has deleted from "issue" at line/, 'refused where rows are joined');
 is(rows('issue'), '3|17', 'and none is gone');
 
 is($node->safe_psql('postgres', q(SELECT run('WITH gone AS (DELETE FROM event RETURNING id) SELECT * FROM gone', 1))), '1',
