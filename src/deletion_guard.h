@@ -128,6 +128,8 @@ extern void dg_lock_tenants(List *tenants);
 
 /* spi.c */
 extern int	dg_spi_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const char *nulls);
+extern int	dg_spi_select_kept(const char *sql, int nargs, Oid *argtypes, Datum *values, SPIPlanPtr *plan,
+							   Snapshot snapshot);
 extern void dg_spi_register_rows(const char *name, Tuplestorestate *rows, TupleDesc desc);
 extern char *dg_row_text(uint64 row, int column);
 extern Datum dg_row_datum(uint64 row, int column, bool *isnull);
