@@ -120,6 +120,7 @@ extern void dg_spi_read_as_owner(Oid relid, const char *sql, int nargs, Oid *arg
 
 /* lock.c */
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
+extern bool dg_lock_object_within(Oid classid, Oid objid, LOCKMODE mode, int timeout);
 extern void dg_lock_tenant(const char *tenant);
 extern void dg_lock_tenants(List *tenants);
 
