@@ -274,6 +274,7 @@ dg_trail_next(DgTrailWalk *walk)
 				return NULL;
 			continue;
 		}
+		CHECK_FOR_INTERRUPTS();
 		entry = &walk->rows[walk->row];
 		if (walk->row == walk->page_end)
 			read_page(walk);
