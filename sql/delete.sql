@@ -216,21 +216,6 @@ INSERT INTO odd VALUES ('not a number');
 DELETE FROM odd;
 SELECT relation, tenant, tenant_name, rows FROM deletion_guard.deletion_detail WHERE relation = 'odd'::regclass;
 
--- A queue makes a deletion for each of its jobs. Listing them looks each tenant up once.
-CREATE TABLE job (id int, tenant_id int);
-SELECT deletion_guard.guard_table('job', 'tenant_id');
-INSERT INTO job SELECT i, i % 2 FROM generate_series(1, 20) i;
-\set ECHO none
-SELECT format('DELETE FROM job WHERE id = %s', i) FROM generate_series(1, 20) i \gexec
-\set ECHO all
-ANALYZE deletion_guard.deletion_part;
-BEGIN;
-SET LOCAL track_functions = 'all';
-SELECT count(*) > 20 AS parts FROM deletion_guard.deletion_detail;
-SELECT calls <= (SELECT count(DISTINCT coalesce(tenant, '-')) FROM deletion_guard.deletion_part) AS once
-FROM pg_stat_xact_user_functions WHERE schemaname = 'deletion_guard' AND funcname = 'tenant_label';
-COMMIT;
-
 \c :maintenance_db
 DROP DATABASE regress_dg_delete;
 DROP ROLE regress_dg_clerk;

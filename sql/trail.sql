@@ -152,6 +152,46 @@ CREATE TRIGGER keep_some BEFORE DELETE ON item FOR EACH ROW EXECUTE FUNCTION kee
 SELECT * FROM try('DELETE FROM item WHERE id = 7');
 DROP TRIGGER keep_some ON item;
 
+-- Partitions, of other shapes than their root among them.
+CREATE TABLE event (id int, tenant int, note text, gone int) PARTITION BY RANGE (id);
+CREATE TABLE event_1 PARTITION OF event FOR VALUES FROM (0) TO (10);
+CREATE TABLE event_2 (note text, scrap int, id int NOT NULL, gone int, tenant int);
+ALTER TABLE event_2 DROP COLUMN scrap;
+ALTER TABLE event ATTACH PARTITION event_2 FOR VALUES FROM (10) TO (20);
+CREATE TABLE event_3 PARTITION OF event FOR VALUES FROM (20) TO (40) PARTITION BY LIST (tenant);
+CREATE TABLE event_30 PARTITION OF event_3 DEFAULT;
+ALTER TABLE event DROP COLUMN gone;
+CREATE TABLE base AS SELECT id, tenant, note FROM item;
+INSERT INTO event TABLE base;
+SELECT deletion_guard.guard_table('event', 'tenant');
+CREATE FUNCTION try_event(statement text, OUT live bigint, OUT kept bigint, OUT parts bigint, OUT exact boolean) LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE statement;
+	SELECT count(*) INTO live FROM event;
+	SELECT count(*) INTO kept FROM deletion_guard.deleted_rows(NULL::event);
+	SELECT count(*) INTO parts FROM deletion_guard.deletion_detail WHERE relation = 'event'::regclass;
+	exact := NOT EXISTS (TABLE base EXCEPT (TABLE event UNION ALL SELECT * FROM deletion_guard.deleted_rows(NULL::event))) AND live + kept = 30;
+	RAISE division_by_zero;
+EXCEPTION
+	WHEN division_by_zero THEN NULL;
+END
+$$;
+SELECT * FROM try_event('DELETE FROM event');
+SELECT * FROM try_event('DELETE FROM event WHERE tenant = 1');
+SELECT * FROM try_event('DELETE FROM event WHERE id = 12');
+SELECT * FROM try_event('DELETE FROM event WHERE id BETWEEN 8 AND 22');
+SELECT * FROM try_event('DELETE FROM event_2');
+SELECT * FROM try_event('DELETE FROM event_3 WHERE id < 25');
+SELECT * FROM try_event('DELETE FROM event WHERE id IN (SELECT item FROM other)');
+SELECT * FROM try_event('DELETE FROM event USING other WHERE event.id = other.id');
+ALTER TABLE event ADD FOREIGN KEY (id) REFERENCES item ON DELETE CASCADE;
+SELECT * FROM try_event('DELETE FROM item WHERE id % 4 = 1');
+SELECT live, kept FROM try_event('UPDATE event SET note = NULL, id = id + 5 WHERE id BETWEEN 6 AND 15');
+-- The tables' own order is not that of the deletion.
+DELETE FROM event WHERE id > 5;
+SELECT count(*), sum(restored) FROM deletion_guard.undelete((SELECT max(id) FROM deletion_guard.deletion));
+TABLE base EXCEPT TABLE event;
+
 -- More rows than a trail has room for in memory, over many pages, in no order.
 CREATE TABLE many (id int, tenant int, filler text DEFAULT repeat('x', 50));
 INSERT INTO many SELECT i, i % 10 FROM generate_series(1, 100000) i;

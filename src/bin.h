@@ -105,6 +105,13 @@ extern bytea *dg_blocks_pack(const DgBlocks *blocks);
 extern HeapTuple dg_blocks_forget(HeapTuple part, TupleDesc desc);
 extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts);
 
+/* bin_trail.c */
+typedef struct DgTrailWalk DgTrailWalk;
+
+extern DgTrailWalk *dg_trail_walk(Relation rel);
+extern TupleTableSlot *dg_trail_next(DgTrailWalk *walk);
+extern void dg_trail_end(DgTrailWalk *walk);
+
 /* bin_capture.c */
 extern void dg_bin_capture_trail(Relation rel);
 extern bool dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *tenant);

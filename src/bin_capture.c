@@ -139,21 +139,22 @@ capture_end(CaptureState *state)
 }
 
 /*
- * Captures all rows that next() puts into the slot.
+ * Captures all rows that next() returns, until it returns NULL.
  */
 static void
-capture_rows(Relation rel, TupleTableSlot *slot, bool (*next) (void *source, TupleTableSlot *slot), void *source)
+capture_rows(Relation rel, TupleTableSlot *(*next) (void *source), void *source)
 {
 	CaptureState state;
+	TupleTableSlot *slot = next(source);
 
-	if (!next(source, slot))
+	if (slot == NULL)
 		return;
 	capture_begin(&state, rel, false, false);
-	do
+	for (; slot != NULL; slot = next(source))
 	{
 		CHECK_FOR_INTERRUPTS();
 		capture_put(&state, slot);
-	} while (next(source, slot));
+	}
 	capture_end(&state);
 }
 
@@ -229,10 +230,10 @@ trigger_data(FunctionCallInfo fcinfo, TriggerEvent expected, const char *name, c
 	return trigdata;
 }
 
-static bool
-next_of_trail(void *walk, TupleTableSlot *slot)
+static TupleTableSlot *
+next_of_trail(void *walk)
 {
-	return dg_trail_next(walk, slot);
+	return dg_trail_next(walk);
 }
 
 /*
@@ -242,26 +243,25 @@ void
 dg_bin_capture_trail(Relation rel)
 {
 	DgTrailWalk *walk = dg_trail_walk(rel);
-	TupleTableSlot *slot;
 
 	if (walk == NULL)
 		return;
-	slot = table_slot_create(rel, NULL);
-	capture_rows(rel, slot, next_of_trail, walk);
-	ExecDropSingleTupleTableSlot(slot);
+	capture_rows(rel, next_of_trail, walk);
 	dg_trail_end(walk);
 }
 
-static bool
-next_of_table(void *rows, TupleTableSlot *slot)
+typedef struct StoredRows
 {
-	return tuplestore_gettupleslot(rows, true, false, slot);
-}
+	Tuplestorestate *rows;
+	TupleTableSlot *slot;
+} StoredRows;
 
-static bool
-next_of_scan(void *scan, TupleTableSlot *slot)
+static TupleTableSlot *
+next_stored(void *arg)
 {
-	return table_scan_getnextslot(scan, ForwardScanDirection, slot);
+	StoredRows *stored = arg;
+
+	return tuplestore_gettupleslot(stored->rows, true, false, stored->slot) ? stored->slot : NULL;
 }
 
 /*
@@ -275,7 +275,7 @@ dg_capture_statement(PG_FUNCTION_ARGS)
 	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE,
 										 DG_TRIGGER_CAPTURE, "capture_statement");
 	Relation	rel = trigdata->tg_relation;
-	TupleTableSlot *slot;
+	StoredRows	stored;
 
 	if (!TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event) || trigdata->tg_trigger->tgoldtable == NULL)
 		ereport(ERROR,
@@ -288,10 +288,11 @@ dg_capture_statement(PG_FUNCTION_ARGS)
 		dg_merge_check_unseen(rel);
 
 	dg_bin_capture_trail(rel);
-	slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsMinimalTuple);
-	tuplestore_rescan(trigdata->tg_oldtable);
-	capture_rows(rel, slot, next_of_table, trigdata->tg_oldtable);
-	ExecDropSingleTupleTableSlot(slot);
+	stored.rows = trigdata->tg_oldtable;
+	stored.slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsMinimalTuple);
+	tuplestore_rescan(stored.rows);
+	capture_rows(rel, next_stored, &stored);
+	ExecDropSingleTupleTableSlot(stored.slot);
 	return PointerGetDatum(NULL);
 }
 
@@ -363,6 +364,20 @@ dg_capture_row(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+typedef struct ScannedRows
+{
+	TableScanDesc scan;
+	TupleTableSlot *slot;
+} ScannedRows;
+
+static TupleTableSlot *
+next_scanned(void *arg)
+{
+	ScannedRows *scanned = arg;
+
+	return table_scan_getnextslot(scanned->scan, ForwardScanDirection, scanned->slot) ? scanned->slot : NULL;
+}
+
 /*
  * BEFORE TRUNCATE: captures what the table holds now. TRUNCATE has locked out
  * everybody else, so the latest snapshot sees every row that is about to go,
@@ -374,8 +389,7 @@ dg_capture_truncate(PG_FUNCTION_ARGS)
 	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_TRUNCATE | TRIGGER_EVENT_BEFORE,
 										 DG_TRIGGER_TRUNCATE, "capture_truncate");
 	Relation	rel = trigdata->tg_relation;
-	TableScanDesc scan;
-	TupleTableSlot *slot;
+	ScannedRows scanned;
 	Snapshot	snapshot;
 
 	/* the partitions of a partitioned table have triggers of their own */
@@ -384,11 +398,11 @@ dg_capture_truncate(PG_FUNCTION_ARGS)
 
 	CommandCounterIncrement();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	slot = table_slot_create(rel, NULL);
-	scan = table_beginscan(rel, snapshot, 0, NULL);
-	capture_rows(rel, slot, next_of_scan, scan);
-	table_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
+	scanned.slot = table_slot_create(rel, NULL);
+	scanned.scan = table_beginscan(rel, snapshot, 0, NULL);
+	capture_rows(rel, next_scanned, &scanned);
+	table_endscan(scanned.scan);
+	ExecDropSingleTupleTableSlot(scanned.slot);
 	UnregisterSnapshot(snapshot);
 	return PointerGetDatum(NULL);
 }

@@ -143,14 +143,32 @@ extern List *dg_merge_roots(QueryDesc *query);
 extern void dg_merge_check_unseen(Relation rel);
 
 /* guard_trail.c */
-typedef struct DgTrailWalk DgTrailWalk;
+
+/* Rows of one table, or of one partition. */
+typedef struct DgStretch
+{
+	Oid			relid;
+	DgTidLog   *log;
+} DgStretch;
+
+/* What queries have come to in the table that a trigger is of. */
+typedef struct DgTrail
+{
+	Oid			relid;
+	const EState *firing;		/* of the query whose end fires the trigger */
+	TransactionId xid;			/* that the rows were deleted by */
+	uint64		deleted;		/* rows, as the executor has counted */
+	List	   *stretches;
+	DgStretch  *last;			/* that was added to */
+	MemoryContext context;
+	MemoryContextCallback callback;
+	struct DgTrail *next;
+} DgTrail;
 
 extern void dg_trail_prepare(QueryDesc *query);
 extern void dg_trail_ran(QueryDesc *query);
 extern void dg_trail_finish(QueryDesc *query);
-extern DgTrailWalk *dg_trail_walk(Relation rel);
-extern bool dg_trail_next(DgTrailWalk *walk, TupleTableSlot *slot);
-extern void dg_trail_end(DgTrailWalk *walk);
+extern DgTrail *dg_trail_take(Oid relid);
 
 /* guard_object.c */
 extern HeapTuple dg_guard_copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid,

@@ -3,67 +3,46 @@
  *		Which rows a DELETE has taken, without a transition table.
  *
  * A transition table costs dearly where many rows go: the server fetches each
- * one again once it is deleted, and copies it, with many others into a
- * temporary file, for our trigger to read it from there. But a deleted row is
- * still where it was, with the marks of the transaction and the command that
- * deleted it. Who knows where to look needs no copy.
+ * one again once it is deleted and copies it, with many others into a temporary
+ * file, for our trigger to read it from there. But a deleted row is still where
+ * it was, with the marks of the transaction and the command that deleted it.
+ * Who knows where to look needs no copy.
  *
  * The executor's ModifyTable node is handed the rows to delete one by one, by
- * address. Where that is all there is to a query, we note the addresses as they pass
- * (the "trail") and turn the transition table off, in the executor's own
- * copies. The trigger then goes along the trail, page by page, and takes the rows that
- * bear the marks. One that does not was left by a BEFORE trigger, or is another
- * session's deletion, or was updated by another session, and then it is the
- * newer version that was deleted, or none.
- *
- * The executor counts the rows that it deletes. If the trail leads to any other
- * number of rows, the statement fails.
+ * address. Where that is all there is to a query, we note the addresses as they
+ * pass (the "trail") and turn the transition table off, in the executor's own
+ * copies. The trigger then goes along the trail and takes the rows that bear
+ * the marks (bin_trail.c).
  *
  * Everything else uses the transition table: joins, which may come to a row
- * more than once; partitioned tables, whose trigger wants rows of the root's
- * shape; MERGE; queries of several parts; tables with another trigger that
- * reads the transition table; statements that began before the library was
- * loaded; sessions in which another library was loaded after this one, and might
+ * more than once; MERGE; queries of several parts; tables with another trigger
+ * that reads the transition table; statements that began before the library was
+ * loaded; sessions in which another library was loaded after this one and might
  * keep calls from us.
  *
  * The queries of a foreign key leave their triggers to the query that fired
- * them. That is where their trails go, one for each table.
+ * them. That is where their trails go, one for each table. In a partitioned
+ * table a trail leads from partition to partition; the trigger is the root's.
  */
 #include "bin.h"
 #include "guard.h"
 
 #include "access/heapam.h"
-#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_trigger.h"
 #include "executor/executor.h"
-#include "miscadmin.h"
 #include "nodes/execnodes.h"
-#include "storage/bufmgr.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-
-/* The rows that queries have come to in one table. */
-typedef struct Trail
-{
-	Oid			relid;
-	const EState *firing;		/* of the query whose end fires the trigger */
-	TransactionId xid;			/* that the rows were deleted by */
-	uint64		deleted;		/* rows, as the executor has counted */
-	DgTidLog   *log;
-	MemoryContext context;
-	MemoryContextCallback callback;
-	struct Trail *next;
-} Trail;
 
 /* A query that leaves a trail. */
 typedef struct TrailQuery
 {
-	PlanState  *plan;			/* that finds the rows */
-	ExecProcNodeMtd find_row;	/* its own */
-	AttrNumber	address;		/* column of what it finds */
-	Oid			relid;
+	ModifyTableState *state;
+	ExecProcNodeMtd find_row;	/* the plan's own */
+	Oid			relid;			/* the target, or its root */
+	Oid			only;			/* table that all rows are of; invalid: the plan tells */
 	const EState *estate;
 	const EState *firing;
 	MemoryContext context;		/* of the trail */
@@ -71,18 +50,13 @@ typedef struct TrailQuery
 	struct TrailQuery *next;
 } TrailQuery;
 
-static Trail *trails = NULL;
+static DgTrail *trails = NULL;
 static TrailQuery *queries = NULL;
-
-/* ----------------------------------------------------------------------
- * Leaving a trail
- * ----------------------------------------------------------------------
- */
 
 static void
 forget_trail(void *arg)
 {
-	Trail	  **trail = &trails;
+	DgTrail   **trail = &trails;
 
 	while (*trail != NULL && *trail != arg)
 		trail = &(*trail)->next;
@@ -104,27 +78,26 @@ forget_query(void *arg)
 /*
  * A trail in a table, or in any (InvalidOid).
  */
-static Trail *
+static DgTrail *
 find_trail(Oid relid, const EState *firing)
 {
-	Trail	   *trail = trails;
+	DgTrail    *trail = trails;
 
 	while (trail != NULL && (trail->firing != firing || (OidIsValid(relid) && trail->relid != relid)))
 		trail = trail->next;
 	return trail;
 }
 
-static Trail *
+static DgTrail *
 begin_trail(TrailQuery *query)
 {
 	MemoryContext context = AllocSetContextCreate(query->context, "deletion_guard trail",
 												  ALLOCSET_SMALL_SIZES);
-	Trail	   *trail = MemoryContextAllocZero(context, sizeof(Trail));
+	DgTrail    *trail = MemoryContextAllocZero(context, sizeof(DgTrail));
 
 	trail->relid = query->relid;
 	trail->firing = query->firing;
 	trail->context = context;
-	trail->log = dg_tidlog_begin(context);
 	trail->callback.func = forget_trail;
 	trail->callback.arg = trail;
 	MemoryContextRegisterResetCallback(context, &trail->callback);
@@ -133,12 +106,35 @@ begin_trail(TrailQuery *query)
 	return trail;
 }
 
-static Trail *
+static DgTrail *
 trail_of(TrailQuery *query)
 {
-	Trail	   *trail = find_trail(query->relid, query->firing);
+	DgTrail    *trail = find_trail(query->relid, query->firing);
 
 	return trail != NULL ? trail : begin_trail(query);
+}
+
+static DgTidLog *
+log_of(DgTrail *trail, Oid relid)
+{
+	ListCell   *lc;
+	MemoryContext old;
+
+	if (trail->last != NULL && trail->last->relid == relid)
+		return trail->last->log;
+	foreach(lc, trail->stretches)
+	{
+		trail->last = lfirst(lc);
+		if (trail->last->relid == relid)
+			return trail->last->log;
+	}
+	old = MemoryContextSwitchTo(trail->context);
+	trail->last = palloc(sizeof(DgStretch));
+	trail->last->relid = relid;
+	trail->last->log = dg_tidlog_begin(trail->context);
+	trail->stretches = lappend(trail->stretches, trail->last);
+	MemoryContextSwitchTo(old);
+	return trail->last->log;
 }
 
 /*
@@ -151,27 +147,31 @@ find_and_note(PlanState *plan)
 	TrailQuery *query = queries;
 	TupleTableSlot *slot;
 	Datum		address;
+	Datum		relid;
 	bool		isnull;
 
-	while (query != NULL && query->plan != plan)
+	while (query != NULL && outerPlanState(query->state) != plan)
 		query = query->next;
 	if (query == NULL)
 		elog(ERROR, "a query has lost its trail");
 	slot = query->find_row(plan);
 	if (TupIsNull(slot))
 		return slot;
-	address = ExecGetJunkAttribute(slot, query->address, &isnull);
+	address = ExecGetJunkAttribute(slot, query->state->resultRelInfo->ri_RowIdAttNo, &isnull);
+	relid = ObjectIdGetDatum(query->only);
+	if (!isnull && !OidIsValid(query->only))
+		relid = ExecGetJunkAttribute(slot, query->state->mt_resultOidAttno, &isnull);
 	if (!isnull)
-		dg_tidlog_add(trail_of(query)->log, query->estate->es_output_cid,
+		dg_tidlog_add(log_of(trail_of(query), DatumGetObjectId(relid)), query->estate->es_output_cid,
 					  (ItemPointer) DatumGetPointer(address));
 	return slot;
 }
 
 /*
- * Does a plan come to each row of rel at most once?
+ * Does a plan come to each row of a query's target at most once?
  */
 static bool
-finds_rows_once(PlanState *plan, Relation rel)
+finds_rows_once(PlanState *plan, const ModifyTable *query)
 {
 	switch (nodeTag(plan))
 	{
@@ -180,13 +180,22 @@ finds_rows_once(PlanState *plan, Relation rel)
 		case T_BitmapHeapScanState:
 		case T_TidScanState:
 		case T_TidRangeScanState:
-			return ((ScanState *) plan)->ss_currentRelation == rel;
+			return list_member_int(query->resultRelations, ((Scan *) plan->plan)->scanrelid);
+		case T_ResultState:
+			return outerPlanState(plan) != NULL && finds_rows_once(outerPlanState(plan), query);
+		case T_AppendState:
+			for (int i = 0; i < ((AppendState *) plan)->as_nplans; i++)
+			{
+				if (!finds_rows_once(((AppendState *) plan)->appendplans[i], query))
+					return false;
+			}
+			return true;
 		case T_HashJoinState:
 		case T_MergeJoinState:
 		case T_NestLoopState:
 			/* such a join is over with an outer row after the first inner one */
 			return (((JoinState *) plan)->jointype == JOIN_SEMI || ((JoinState *) plan)->jointype == JOIN_ANTI) &&
-				finds_rows_once(outerPlanState(plan), rel);
+				finds_rows_once(outerPlanState(plan), query);
 		default:
 			return false;
 	}
@@ -238,15 +247,20 @@ static bool
 may_leave_trail(QueryDesc *query)
 {
 	ModifyTableState *state = (ModifyTableState *) query->planstate;
-	ResultRelInfo *target = state->resultRelInfo;
-	Relation	rel = target->ri_RelationDesc;
+	ResultRelInfo *root = state->rootResultRelInfo;
 
-	return query->plannedstmt->canSetTag && query->estate->es_auxmodifytables == NIL &&
-		state->mt_nrels == 1 && state->rootResultRelInfo == target &&
-		rel->rd_rel->relkind == RELKIND_RELATION && rel->rd_tableam == GetHeapamTableAmRoutine() &&
-		is_only_reader(target->ri_TrigDesc) &&
-		finds_rows_once(outerPlanState(state), rel) &&
-		dg_guard_lookup(RelationGetRelid(rel))->guarded;
+	if (!query->plannedstmt->canSetTag || query->estate->es_auxmodifytables != NIL ||
+		!is_only_reader(root->ri_TrigDesc) ||
+		!dg_guard_lookup(RelationGetRelid(root->ri_RelationDesc))->guarded)
+		return false;
+	for (int i = 0; i < state->mt_nrels; i++)
+	{
+		Relation	rel = state->resultRelInfo[i].ri_RelationDesc;
+
+		if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_tableam != GetHeapamTableAmRoutine())
+			return false;
+	}
+	return finds_rows_once(outerPlanState(state), (ModifyTable *) state->ps.plan);
 }
 
 /*
@@ -265,10 +279,11 @@ dg_trail_prepare(QueryDesc *query)
 		return;
 
 	leaving = MemoryContextAllocZero(query->estate->es_query_cxt, sizeof(TrailQuery));
-	leaving->plan = outerPlanState(state);
-	leaving->find_row = leaving->plan->ExecProcNodeReal;
-	leaving->address = state->resultRelInfo->ri_RowIdAttNo;
-	leaving->relid = RelationGetRelid(state->resultRelInfo->ri_RelationDesc);
+	leaving->state = state;
+	leaving->find_row = outerPlanState(state)->ExecProcNodeReal;
+	leaving->relid = RelationGetRelid(state->rootResultRelInfo->ri_RelationDesc);
+	if (state->mt_nrels == 1)
+		leaving->only = RelationGetRelid(state->resultRelInfo->ri_RelationDesc);
 	leaving->estate = query->estate;
 	leaving->firing = firing;
 	leaving->context = firing->es_query_cxt;
@@ -278,10 +293,15 @@ dg_trail_prepare(QueryDesc *query)
 	leaving->next = queries;
 	queries = leaving;
 
-	ExecSetExecProcNode(leaving->plan, find_and_note);
+	ExecSetExecProcNode(outerPlanState(state), find_and_note);
 	state->mt_transition_capture->tcs_delete_old_table = false;
-	if (fires_no_row_trigger(state->resultRelInfo->ri_TrigDesc))
-		state->resultRelInfo->ri_TrigDesc->trig_delete_after_row = false;
+	for (int i = 0; i < state->mt_nrels; i++)
+	{
+		TriggerDesc *triggers = state->resultRelInfo[i].ri_TrigDesc;
+
+		if (triggers != NULL && fires_no_row_trigger(triggers))
+			triggers->trig_delete_after_row = false;
+	}
 }
 
 /*
@@ -291,7 +311,7 @@ void
 dg_trail_ran(QueryDesc *query)
 {
 	TrailQuery *leaving = queries;
-	Trail	   *trail;
+	DgTrail    *trail;
 
 	while (leaving != NULL && leaving->estate != query->estate)
 		leaving = leaving->next;
@@ -318,15 +338,15 @@ was_stopped(QueryDesc *query)
 }
 
 /*
- * The triggers that a query has fired are done. Of a query that was stopped once
- * it had returned as many rows as its caller wants, statement triggers do not
- * fire (SPI can do that, and with it PL/Perl and PL/Python). Its rows are still on the
- * trail; where there is none, we cannot know them.
+ * The triggers that a query has fired are done. Those of statements do not fire
+ * if it was stopped, as it had returned as many rows as its caller wants: SPI
+ * can do that, and with it PL/Perl and PL/Python. The rows are still on the trail;
+ * where there is none, nobody knows them.
  */
 void
 dg_trail_finish(QueryDesc *query)
 {
-	Trail	   *trail;
+	DgTrail    *trail;
 
 	while ((trail = find_trail(InvalidOid, query->estate)) != NULL)
 	{
@@ -344,233 +364,16 @@ dg_trail_finish(QueryDesc *query)
 				 errhint("Let it return all of its rows.")));
 }
 
-/* ----------------------------------------------------------------------
- * Going along a trail
- * ----------------------------------------------------------------------
- */
-
-static inline int
-compare_rows(const DgTidEntry *a, const DgTidEntry *b)
-{
-	if (a->address != b->address)
-		return a->address < b->address ? -1 : 1;
-	return a->cid < b->cid ? -1 : a->cid > b->cid;
-}
-
-#define ST_SORT sort_rows
-#define ST_ELEMENT_TYPE DgTidEntry
-#define ST_COMPARE(a, b) compare_rows(a, b)
-#define ST_SCOPE static
-#define ST_DEFINE
-#include "lib/sort_template.h"
-
-struct DgTrailWalk
-{
-	Trail	   *trail;
-	Relation	rel;
-	BufferAccessStrategy strategy;
-	uint64		found;			/* rows */
-
-	/* a stretch of the trail, in the order of the table */
-	DgTidEntry *rows;
-	int			size;
-	int			nrows;
-	int			row;			/* to look at next */
-
-	/* those of its rows that are on one page */
-	Buffer		buffer;
-	int			page_begin;
-	int			page_end;
-	bool		marked[MaxHeapTuplesPerPage];
-	HeapTupleData tuple;
-};
-
 /*
- * Begins to walk along the trail that leads to the deleted rows of rel, for the
- * trigger that fires now; NULL if there is none. A trail is walked once.
+ * The trail that leads to the deleted rows of a table, for the trigger that
+ * fires now; NULL if there is none. It is the caller's, who deletes its context.
  */
-DgTrailWalk *
-dg_trail_walk(Relation rel)
+DgTrail *
+dg_trail_take(Oid relid)
 {
-	Trail	   *trail = find_trail(RelationGetRelid(rel), dg_statement_firing());
-	DgTrailWalk *walk;
+	DgTrail    *trail = find_trail(relid, dg_statement_firing());
 
-	if (trail == NULL)
-		return NULL;
-	forget_trail(trail);
-	walk = palloc0(sizeof(DgTrailWalk));
-	walk->trail = trail;
-	walk->rel = rel;
-	/* a large table passes through a ring of buffers, as in a scan */
-	if (RelationGetNumberOfBlocks(rel) > NBuffers / 4)
-		walk->strategy = GetAccessStrategy(BAS_BULKREAD);
-	walk->size = Min(dg_tidlog_count(trail->log), work_mem * (int64) 1024 / sizeof(DgTidEntry));
-	walk->rows = palloc(sizeof(DgTidEntry) * walk->size);
-	dg_tidlog_rewind(trail->log);
-	return walk;
-}
-
-/*
- * Reads the next stretch of the trail; false if it has ended. The queries of a
- * foreign key come to the same pages again and again: in the order of the
- * table, each page is looked at once for all of them.
- */
-static bool
-read_rows(DgTrailWalk *walk)
-{
-	walk->row = walk->page_begin = walk->page_end = 0;
-	walk->nrows = 0;
-	while (walk->nrows < walk->size && dg_tidlog_next(walk->trail->log, &walk->rows[walk->nrows]))
-		walk->nrows++;
-	sort_rows(walk->rows, walk->nrows);
-	return walk->nrows > 0;
-}
-
-/*
- * Does a row bear the marks of a command? The caller holds a lock on its buffer.
- */
-static bool
-is_marked(const DgTrailWalk *walk, CommandId cid, HeapTupleHeader row)
-{
-	return (row->t_infomask & HEAP_XMAX_INVALID) == 0 && !HEAP_XMAX_IS_LOCKED_ONLY(row->t_infomask) &&
-		TransactionIdEquals(HeapTupleHeaderGetUpdateXid(row), walk->trail->xid) &&
-		HeapTupleHeaderGetCmax(row) == cid;
-}
-
-/*
- * Makes walk->tuple the row at an address of the page; false if there is none
- * any more.
- */
-static bool
-get_row(DgTrailWalk *walk, const DgTidEntry *entry)
-{
-	HeapTuple	tuple = &walk->tuple;
-	Page		page = BufferGetPage(walk->buffer);
-	ItemId		item;
-
-	ItemPointerSet(&tuple->t_self, DG_TID_BLOCK(entry->address), DG_TID_OFFSET(entry->address));
-	if (DG_TID_OFFSET(entry->address) > PageGetMaxOffsetNumber(page))
-		return false;
-	item = PageGetItemId(page, DG_TID_OFFSET(entry->address));
-	if (!ItemIdIsNormal(item))
-		return false;
-	tuple->t_len = ItemIdGetLength(item);
-	tuple->t_data = (HeapTupleHeader) PageGetItem(page, item);
-	tuple->t_tableOid = RelationGetRelid(walk->rel);
-	return true;
-}
-
-static void
-release_page(DgTrailWalk *walk)
-{
-	if (BufferIsValid(walk->buffer))
-		ReleaseBuffer(walk->buffer);
-	walk->buffer = InvalidBuffer;
-}
-
-/*
- * Goes to the page of the next row, and looks at all rows that are on it.
- */
-static void
-read_page(DgTrailWalk *walk)
-{
-	BlockNumber block = DG_TID_BLOCK(walk->rows[walk->row].address);
-	int			i = walk->row;
-
-	release_page(walk);
-	walk->page_begin = i;
-	walk->buffer = ReadBufferExtended(walk->rel, MAIN_FORKNUM, block, RBM_NORMAL, walk->strategy);
-	LockBuffer(walk->buffer, BUFFER_LOCK_SHARE);
-	for (; i < walk->nrows && i - walk->page_begin < MaxHeapTuplesPerPage &&
-		 DG_TID_BLOCK(walk->rows[i].address) == block; i++)
-		walk->marked[i - walk->page_begin] = get_row(walk, &walk->rows[i]) &&
-			is_marked(walk, walk->rows[i].cid, walk->tuple.t_data);
-	LockBuffer(walk->buffer, BUFFER_LOCK_UNLOCK);
-	walk->page_end = i;
-}
-
-/*
- * Looks for the version of a row that the command deleted, among those that
- * other sessions have made of it since; false if there is none.
- */
-static bool
-find_newer_version(DgTrailWalk *walk, const DgTidEntry *entry, TupleTableSlot *slot)
-{
-	TransactionId updated_by = InvalidTransactionId;
-	ItemPointerData tid;
-	bool		marked = false;
-	bool		last = false;
-
-	ItemPointerSet(&tid, DG_TID_BLOCK(entry->address), DG_TID_OFFSET(entry->address));
-	while (!last)
-	{
-		Buffer		buffer;
-		HeapTupleHeader row;
-
-		if (!table_tuple_fetch_row_version(walk->rel, &tid, SnapshotAny, slot))
-			return false;
-		buffer = ((BufferHeapTupleTableSlot *) slot)->buffer;
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		row = ((HeapTupleTableSlot *) slot)->tuple->t_data;
-		if (TransactionIdIsValid(updated_by) &&
-			!TransactionIdEquals(HeapTupleHeaderGetXmin(row), updated_by))
-			last = true;		/* another row has taken its place */
-		else
-		{
-			marked = is_marked(walk, entry->cid, row);
-			last = marked || (row->t_infomask & HEAP_XMAX_INVALID) != 0 ||
-				HeapTupleHeaderIsOnlyLocked(row) || HeapTupleHeaderIndicatesMovedPartitions(row) ||
-				ItemPointerEquals(&tid, &row->t_ctid);
-			updated_by = HeapTupleHeaderGetUpdateXid(row);
-			tid = row->t_ctid;
-		}
-		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-	}
-	return marked;
-}
-
-/*
- * The next deleted row; false if there is none. Not in the order in which they
- * were deleted.
- */
-bool
-dg_trail_next(DgTrailWalk *walk, TupleTableSlot *slot)
-{
-	while (walk->row < walk->nrows || read_rows(walk))
-	{
-		const DgTidEntry *entry = &walk->rows[walk->row];
-
-		if (walk->row == walk->page_end)
-			read_page(walk);
-		if (walk->marked[walk->row++ - walk->page_begin])
-		{
-			get_row(walk, entry);
-			ExecStoreBufferHeapTuple(&walk->tuple, slot, walk->buffer);
-		}
-		else if (!find_newer_version(walk, entry, slot))
-			continue;
-		walk->found++;
-		return true;
-	}
-	return false;
-}
-
-/*
- * Ends a walk to the end. Fails if it has not found as many rows as were
- * deleted.
- */
-void
-dg_trail_end(DgTrailWalk *walk)
-{
-	if (walk->found != walk->trail->deleted)
-		ereport(ERROR,
-				(errcode(DG_ERRCODE_CANNOT_CAPTURE),
-				 errmsg("cannot keep the rows deleted from \"%s\"", RelationGetRelationName(walk->rel)),
-				 errdetail("The statement has deleted %llu rows, %llu of them were found.",
-						   (unsigned long long) walk->trail->deleted, (unsigned long long) walk->found)));
-	release_page(walk);
-	dg_tidlog_end(walk->trail->log);
-	MemoryContextDelete(walk->trail->context);
-	pfree(walk->rows);
-	pfree(walk);
+	if (trail != NULL)
+		forget_trail(trail);
+	return trail;
 }

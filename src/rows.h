@@ -75,6 +75,9 @@ extern void dg_rows_as_caller(const DgRowsRole *role);
 extern QueryDesc *dg_rows_open_insert(Relation rel);
 extern TriggerDesc *dg_rows_triggers(TriggerDesc *all, List *handled, bool fire);
 
+/* rows_check.c */
+extern void dg_rows_check(ModifyTableState *mtstate, ResultRelInfo *rri, TupleTableSlot *slot);
+
 /* rows_conflict.c */
 extern List *dg_rows_arbiters(ResultRelInfo *rri, bool deferrable);
 extern DgRowOutcome dg_rows_check_conflict(ResultRelInfo *rri, EState *estate, List *arbiters,

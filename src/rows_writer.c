@@ -20,7 +20,6 @@
 #include "access/xact.h"
 #include "commands/trigger.h"
 #include "executor/execPartition.h"
-#include "executor/nodeModifyTable.h"
 #include "miscadmin.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -262,25 +261,6 @@ flush(DgRowsTarget *target, Leaf *leaf)
  */
 
 /*
- * What the server checks of an inserted row before it is stored.
- */
-static void
-check_row(DgRowsTarget *target, ResultRelInfo *rri, TupleTableSlot *slot)
-{
-	TupleConstr *constr = RelationGetDescr(rri->ri_RelationDesc)->constr;
-
-	slot->tts_tableOid = RelationGetRelid(rri->ri_RelationDesc);
-	if (constr != NULL && constr->has_generated_stored)
-		ExecComputeStoredGenerated(rri, target->estate, slot, CMD_INSERT);
-	if (rri->ri_WithCheckOptions != NIL)
-		ExecWithCheckOptions(WCO_RLS_INSERT_CHECK, rri, slot, target->estate);
-	if (constr != NULL)
-		ExecConstraints(rri, slot, target->estate);
-	if (rri->ri_RelationDesc->rd_rel->relispartition && rri == target->mtstate->resultRelInfo)
-		ExecPartitionCheck(rri, slot, target->estate, true);
-}
-
-/*
  * Takes note of a written row for what is checked or done at the end. The row
  * as stored has its generated columns; one that was routed to a partition is
  * noted in the target's shape.
@@ -372,7 +352,7 @@ prepare_row(DgRowsTarget *target, Datum *values, bool *nulls, DgRowOutcome *outc
 	if (!fire_before_triggers(target, rri, stored))
 		return NULL;
 	dg_rows_map_check_required(target->map, rri->ri_RelationDesc, stored);
-	check_row(target, rri, stored);
+	dg_rows_check(target->mtstate, rri, stored);
 	dg_rows_map_check_generated(target->map, rri->ri_RelationDesc, stored);
 	return leaf;
 }
@@ -536,7 +516,7 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 	{
 		stored = dg_rows_batch_slot(leaf_of(target, rri)->batch);
 		ExecCopySlot(stored, slot);
-		check_row(target, rri, stored);
+		dg_rows_check(target->mtstate, rri, stored);
 		dg_rows_fkeys_change(target->writer->fkeys, RelationGetRelid(target->rel));
 		dg_rows_update(rri, target->estate, tid, stored);
 		note_written(target, rri, stored);

@@ -2,8 +2,8 @@
  * tidlog.c
  *		A log of rows by their addresses, each with the command it is of.
  *
- * Addresses are written as distances from the one before, so that rows of a
- * table that is read from its beginning to its end take about a byte each. What does not
+ * Addresses are written as distances from the one before: rows of a table that
+ * is read from its beginning to its end take about a byte each. What does not
  * fit into work_mem goes to a temporary file. A log is written, then read once.
  *
  * A number is a row: its distance, folded, plus one. Zero is followed by the
@@ -189,8 +189,8 @@ dg_tidlog_next(DgTidLog *log, DgTidEntry *entry)
 }
 
 /*
- * Frees the log. One that goes with its memory context instead leaves its file to the
- * end of the transaction.
+ * Frees the log. One that goes with its memory context instead leaves its file
+ * to the end of the transaction.
  */
 void
 dg_tidlog_end(DgTidLog *log)
