@@ -122,6 +122,7 @@ extern void dg_spi_read_as_owner(Oid relid, const char *sql, int nargs, Oid *arg
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
 extern void dg_lock_tenant(const char *tenant);
 extern void dg_lock_tenants(List *tenants);
+extern void dg_lock_all_tenants(void);
 
 /* what rows without a tenant are locked as */
 #define DG_NO_TENANT ""

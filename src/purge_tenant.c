@@ -16,6 +16,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "guard.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -80,6 +81,7 @@ find_live(const DgTenantTable *tenants, const char *tenant, char **name)
 				 errhint("Make the key column unique.")));
 	if (found == 1)
 		*name = dg_row_text(0, 1);
+	SPI_freetuptable(SPI_tuptable);
 	return found == 1;
 }
 
@@ -94,6 +96,25 @@ dg_tenant_is_live(const char *tenant)
 
 	return OidIsValid(tenants->relid) && get_rel_name(tenants->relid) != NULL &&
 		find_live(tenants, tenant, &name);
+}
+
+/*
+ * Those of the tenants (text[]) that are live, as text[].
+ */
+Datum
+dg_tenants_live(Datum tenants)
+{
+	Datum	   *elems;
+	int			nelems;
+	int			live = 0;
+
+	deconstruct_array(DatumGetArrayTypeP(tenants), TEXTOID, -1, false, TYPALIGN_INT, &elems, NULL, &nelems);
+	for (int i = 0; i < nelems; i++)
+	{
+		if (dg_tenant_is_live(TextDatumGetCString(elems[i])))
+			elems[live++] = elems[i];
+	}
+	return PointerGetDatum(construct_array(elems, live, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
 /*
