@@ -76,7 +76,7 @@ read_tenant(Oid relid, AttrNumber attnum, Oid type, int32 typmod, const char *te
 				 errmsg("tenant \"%s\" cannot be a value of column \"%s\" of \"%s\", which tells tenants",
 						tenant, get_attname(relid, attnum, false), get_rel_name(relid)),
 				 errdetail("The column is of type %s: %s", format_type_with_typemod(type, typmod), error->message),
-				 errhint("Give the key of the tenant, as that column has it.")));
+				 errhint("Give the key of the tenant, as that column has it; several as an array, such as ARRAY['7', '8'].")));
 	}
 	PG_END_TRY();
 	dg_rows_as_caller(&role);
