@@ -103,11 +103,14 @@ SELECT id, deletion_guard.purge_of(e) IS NOT NULL AS purged FROM event e WHERE i
 -- A tenant that was deleted keeps all it had until it is purged by its name.
 DELETE FROM tenant WHERE id = 1;
 SELECT deletion_guard.release_hold(:hold, signing.sign(jsonb_build_object('act', 'release_hold', 'aud', deletion_guard.audience(), 'hold', :hold)));
-SELECT deletion_guard.request_purge_by_age('{tenant, project, issue, event}', 'all there is') AS claims \gset
-SELECT :'claims'::jsonb->'tenants' AS tenants, :'claims'::jsonb->'rows' AS rows;
+SELECT deletion_guard.guard_table('other');
+SELECT deletion_guard.request_purge_by_age(array_agg(relation ORDER BY relation::text), 'all there is') AS claims
+FROM deletion_guard.guarded_table \gset
+SELECT :'claims'::jsonb->'relations' AS relations, :'claims'::jsonb->'tenants' AS tenants, :'claims'::jsonb->'rows' AS rows;
 SELECT deletion_guard.purge(signing.sign(:'claims'))->'rows' AS rows;
 SELECT relation, restored FROM deletion_guard.undelete_tenant('1') ORDER BY 1;
 -- Neither does one of whom no table tells any more.
+SELECT deletion_guard.unguard_table('other');
 DROP TABLE other;
 DELETE FROM event WHERE at <= '2024-01-26';
 SET deletion_guard.ddl = 'allow';

@@ -153,14 +153,15 @@ dg_request_relations(const DgRequest *request)
 
 /*
  * The tables of a request that is not for one tenant: all must be named, and
- * rows of each have been deleted.
+ * rows of each have been deleted. A request by age, which is made again and
+ * again, may name guarded tables of which none has been so far.
  */
 static void
 check_named_relations(const DgRequest *request)
 {
 	char	   *names = dg_request_relations(request);
-	Oid			types[] = {REGCLASSARRAYOID};
-	Datum		values[] = {request->relations};
+	Oid			types[] = {REGCLASSARRAYOID, BOOLOID};
+	Datum		values[] = {request->relations, BoolGetDatum(request->by_age)};
 
 	if (*names == '\0')
 		ereport(ERROR,
@@ -174,7 +175,9 @@ check_named_relations(const DgRequest *request)
 				 errdetail("A token has room for %d bytes of names.", DG_TOKEN_MAX_RELATIONS),
 				 errhint("Make several requests.")));
 	if (dg_spi_select("SELECT r FROM unnest($1) r WHERE NOT EXISTS (SELECT FROM deletion_guard.bin b"
-					  " WHERE b.relation = r OR b.bin_table = r)", 1, types, values, NULL) > 0)
+					  " WHERE b.relation = r OR b.bin_table = r)"
+					  " AND NOT ($2 AND EXISTS (SELECT FROM deletion_guard.guard g WHERE g.relation = r))",
+					  2, types, values, NULL) > 0)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_NOTHING_TO_PURGE),
 				 errmsg("no row of table \"%s\" was ever deleted", dg_row_text(0, 1)),
