@@ -136,6 +136,8 @@ extern int64 dg_row_int64(uint64 row, int column, bool *isnull);
 extern TimestampTz dg_row_time(uint64 row, int column, bool *isnull);
 extern List *dg_row_oids(int column);
 extern Datum dg_row_result(MemoryContext context, Datum value, Oid type);
+extern Datum dg_oid_array(List *oids);
+extern Datum dg_name_array(List *names);
 
 /* textset.c */
 typedef struct DgTextSet DgTextSet;
