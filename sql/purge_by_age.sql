@@ -109,10 +109,15 @@ FROM deletion_guard.guarded_table \gset
 SELECT :'claims'::jsonb->'relations' AS relations, :'claims'::jsonb->'tenants' AS tenants, :'claims'::jsonb->'rows' AS rows;
 SELECT deletion_guard.purge(signing.sign(:'claims'))->'rows' AS rows;
 SELECT relation, restored FROM deletion_guard.undelete_tenant('1') ORDER BY 1;
--- Neither does one of whom no table tells any more.
+-- So does one whose key has been given to somebody else.
+DELETE FROM tenant WHERE id = 2;
+INSERT INTO tenant VALUES (2, 'Beech', NULL);
+SELECT deletion_guard.request_purge_by_age(array_agg(relation), 'all there is') FROM deletion_guard.guarded_table;  -- fails
+DELETE FROM event WHERE at <= '2024-01-26';
+SELECT deletion_guard.request_purge_by_age('{event}', 'old rows')->'tenants' AS tenants;
+-- And so does one of whom no table tells any more.
 SELECT deletion_guard.unguard_table('other');
 DROP TABLE other;
-DELETE FROM event WHERE at <= '2024-01-26';
 SET deletion_guard.ddl = 'allow';
 SELECT deletion_guard.unguard_table('tenant');
 DROP TABLE tenant CASCADE;

@@ -12,8 +12,9 @@
  * For a request by age the first member is "deletion_guard plan by age 1", and
  * the number of tenants and deleted_before, in microseconds since 2000, stand
  * instead of tenant and tenant_name. It covers what was due when it was made,
- * of tenants that are in the tenant table and not on hold: a tenant that was
- * deleted goes for good under its own name only.
+ * of tenants that are in the tenant table and not on hold. A tenant that was
+ * deleted goes for good under its own name only: while its own row is in the
+ * bin it is not covered, even if another tenant has got its key.
  *
  * Rows whose key is the empty string belong to no tenant either, unless the
  * tenant table has such a one. A request for one tenant cannot name them.
@@ -26,6 +27,7 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "guard.h"
 #include "utils/builtins.h"
 
 #define MAX_DIFFERENCES 10
@@ -57,7 +59,10 @@
 #define PLAN_BY_AGE \
 	PLAN_QUERY("dense_rank() OVER (ORDER BY p.tenant)::integer", \
 			   "p.tenant = ANY ($1) AND r.due_at <= $4" \
-			   " AND p.tenant NOT IN (SELECT h.tenant FROM deletion_guard.hold h WHERE h.released_at IS NULL)")
+			   " AND p.tenant NOT IN (SELECT h.tenant FROM deletion_guard.hold h WHERE h.released_at IS NULL)" \
+			   " AND p.tenant NOT IN (SELECT t.tenant FROM deletion_guard.deletion_part t" \
+			   "  JOIN deletion_guard.bin b ON b.bin_id = t.bin_id" \
+			   "  WHERE b.relation = $5 AND t.rows > t.restored + t.purged AND t.tenant IS NOT NULL)")
 
 static void
 plan_digest(DgPlan *plan, const DgRequest *request)
@@ -143,11 +148,11 @@ live_tenants(const DgRequest *request)
 static int
 find_parts_by_age(const DgRequest *request)
 {
-	Oid			types[] = {TEXTARRAYOID, TIMESTAMPTZOID, REGCLASSARRAYOID, TIMESTAMPTZOID};
+	Oid			types[] = {TEXTARRAYOID, TIMESTAMPTZOID, REGCLASSARRAYOID, TIMESTAMPTZOID, OIDOID};
 	Datum		values[] = {live_tenants(request), TimestampTzGetDatum(request->deleted_before),
-		request->relations, TimestampTzGetDatum(request->requested_at)};
+		request->relations, TimestampTzGetDatum(request->requested_at), ObjectIdGetDatum(dg_tenant_table()->relid)};
 
-	return dg_spi_select(PLAN_BY_AGE, 4, types, values, NULL);
+	return dg_spi_select(PLAN_BY_AGE, 5, types, values, NULL);
 }
 
 /*
@@ -293,7 +298,7 @@ dg_plan_difference(const DgPlan *plan, const DgRequest *request)
 	if (lines == 0)
 		appendStringInfoString(&buf, "The tenant's name, or the database itself, is another one now.");
 	else if (request->by_age)
-		appendStringInfoString(&buf, "\nRows of tenants that are on hold, or not in the tenant table, are not counted.");
+		appendStringInfoString(&buf, "\nRows of tenants that are on hold, or were deleted, are not counted.");
 	return buf.data;
 }
 

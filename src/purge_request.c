@@ -282,7 +282,7 @@ show_left_out(const DgRequest *request, const DgPlan *plan)
 	if (rows > 0)
 		ereport(NOTICE,
 				(errmsg("%lld rows of these tables stay in the bin", (long long) rows),
-				 errdetail("They are not due yet, belong to no tenant, or belong to tenants that are on hold or not in the tenant table."),
+				 errdetail("They are not due yet, belong to no tenant, or belong to tenants that are on hold, were deleted, or are not in the tenant table."),
 				 errhint("What is left of a deleted tenant is requested by its name, with deletion_guard.request_purge().")));
 }
 
@@ -356,7 +356,7 @@ refuse_empty(const DgRequest *request)
 			 errmsg("the bin has no rows without a tenant that this request would cover") :
 			 errmsg("the bin has nothing of tenant \"%s\" that this request would cover", request->tenant),
 			 request->by_age ?
-			 errdetail("It would cover rows that are due, of tenants in the tenant table that are not on hold.") :
+			 errdetail("It would cover rows that are due, of tenants in the tenant table that were not deleted and are not on hold.") :
 			 errdetail("Only what has been deleted can be purged; live rows never are."),
 			 errhint("The view deletion_guard.deletion_detail lists what was deleted; check relations and deleted_before.")));
 }
