@@ -59,7 +59,7 @@
 #define PLAN_BY_AGE \
 	PLAN_QUERY("dense_rank() OVER (ORDER BY p.tenant)::integer", \
 			   "p.tenant = ANY ($1) AND r.due_at <= $4" \
-			   " AND p.tenant NOT IN (SELECT h.tenant FROM deletion_guard.hold h WHERE h.released_at IS NULL)" \
+			   " AND p.tenant NOT IN (SELECT h.tenant FROM ONLY deletion_guard.hold h WHERE h.released_at IS NULL)" \
 			   " AND p.tenant NOT IN (SELECT t.tenant FROM deletion_guard.deletion_part t" \
 			   "  JOIN deletion_guard.bin b ON b.bin_id = t.bin_id" \
 			   "  WHERE b.relation = $5 AND t.rows > t.restored + t.purged AND t.tenant IS NOT NULL)")
