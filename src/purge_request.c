@@ -253,7 +253,7 @@ summary_by_table(const DgRequest *request)
 	Oid			types[] = {INT8OID};
 	Datum		values[] = {Int64GetDatum(request->id)};
 
-	dg_spi_select("SELECT string_agg(format('Table %s: %s rows of %s tenants, from %s deletions.',"
+	dg_spi_select("SELECT string_agg(format('Table %s: rows %s, tenants %s, deletions %s.',"
 				  "  s.relation_name, s.rows, s.tenants, s.deletions), E'\\n' ORDER BY s.relation_name)"
 				  " FROM (SELECT q.relation_name, sum(q.rows) AS rows, count(DISTINCT p.tenant) AS tenants,"
 				  "        count(DISTINCT q.deletion_id) AS deletions"
