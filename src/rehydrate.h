@@ -182,7 +182,6 @@ typedef struct DgLiveQuery
 extern DgTenants *dg_tenants_make(int n, char **keys);
 extern DgTenants *dg_tenants_of_array(ArrayType *array);
 extern DgFinder *dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants);
-extern char *dg_equality_operator(Oid type);
 extern void dg_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
 								 const char *select, DgLiveQuery *query);
 typedef void (*DgLiveSink) (void *arg, HeapTuple tuple, TupleDesc desc, int tenant);

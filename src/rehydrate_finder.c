@@ -25,7 +25,6 @@
 
 #include "catalog/pg_authid_d.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -34,8 +33,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
-#include "utils/typcache.h"
 
 /* ----------------------------------------------------------------------
  * Tenants' keys
@@ -274,31 +271,6 @@ dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants)
  * Parents in the database
  * ----------------------------------------------------------------------
  */
-
-/*
- * "OPERATOR(schema.=)" of a type, palloc'd.
- */
-char *
-dg_equality_operator(Oid type)
-{
-	Oid			oper = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
-	HeapTuple	tuple;
-	Form_pg_operator form;
-	char	   *text;
-
-	if (!OidIsValid(oper))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("could not identify an equality operator for type %s", format_type_be(type))));
-	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(oper));
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for operator %u", oper);
-	form = (Form_pg_operator) GETSTRUCT(tuple);
-	text = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(form->oprnamespace)),
-					NameStr(form->oprname));
-	ReleaseSysCache(tuple);
-	return text;
-}
 
 static Oid
 column_type(Oid relid, AttrNumber attnum)
