@@ -29,6 +29,10 @@ SET deletion_guard.retention = '0';
 DELETE FROM event WHERE at <= '2024-01-20';
 DELETE FROM issue WHERE tenant_id = 1 AND id % 2 = 0;
 
+-- What is there, and how much of it is due
+SELECT relation, relation_name, bytes > 0 AS has_size, rows, rows_due, oldest = (SELECT min(deleted_at) FROM deletion_guard.deletion) AS oldest
+FROM deletion_guard.bin_usage ORDER BY relation_name;
+
 -- What a request must say
 SELECT deletion_guard.request_purge_by_age(NULL, 'which?');  -- fails
 SELECT deletion_guard.request_purge_by_age('{}', 'which?');  -- fails
@@ -93,6 +97,7 @@ SELECT deletion_id, relation, tenant, rows, purged FROM deletion_guard.deletion_
 WHERE relation = 'event'::regclass ORDER BY deletion_id, tenant;
 SELECT count(*), count(DISTINCT tenant_id) FROM deletion_guard.deleted_rows(NULL::event) WHERE at <= '2024-01-10';
 SELECT state, reason FROM deletion_guard.purge_request ORDER BY request_id;
+SELECT relation, rows, rows_due FROM deletion_guard.bin_usage ORDER BY relation_name;
 SELECT deletion_guard.purge(:'token');  -- fails
 SELECT ok, problem FROM deletion_guard.verify_ledger();
 -- Rows of each tenant are known again, by keys that are kept apart.
