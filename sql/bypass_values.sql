@@ -120,11 +120,11 @@ SELECT restored FROM deletion_guard.undelete((SELECT max(id) FROM deletion_guard
 SELECT id, plain = repeat('p', 3000) AND compressed = repeat('c', 1000000) AND outside = repeat('o', 100000) AS same FROM large;
 
 -- Rows that fill their page, and as many columns as there can be.
-CREATE PROCEDURE make_wide(n int, type text) LANGUAGE plpgsql AS $$
+CREATE PROCEDURE make_wide(n int, type text, value text = '1') LANGUAGE plpgsql AS $$
 BEGIN
 	DROP TABLE IF EXISTS wide;
 	EXECUTE format('CREATE TABLE wide (%s)',
-		(SELECT string_agg(format('c%s %s DEFAULT 1', i, type), ', ' ORDER BY i) FROM generate_series(1, n) i));
+		(SELECT string_agg(format('c%s %s DEFAULT %L', i, type, value), ', ' ORDER BY i) FROM generate_series(1, n) i));
 	PERFORM deletion_guard.guard_table('wide');
 	INSERT INTO wide DEFAULT VALUES;
 END $$;
@@ -135,6 +135,14 @@ SELECT deletion_guard.unguard_table('wide');
 CALL make_wide(1016, 'bigint');
 DELETE FROM wide; -- fails
 SELECT count(*) FROM wide;
+SELECT deletion_guard.unguard_table('wide');
+-- So with many short values, none of which is worth storing elsewhere; one that is
+-- makes room.
+CALL make_wide(387, 'text', repeat('x', 20));
+DELETE FROM wide; -- fails
+UPDATE wide SET c1 = repeat('y', 70), c2 = '', c3 = '';
+DELETE FROM wide;
+SELECT c1 = repeat('y', 70) AS c1, c387 FROM deletion_guard.deleted_rows(NULL::wide);
 SELECT deletion_guard.unguard_table('wide');
 CALL make_wide(1597, 'integer');
 DELETE FROM wide;

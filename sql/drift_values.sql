@@ -87,6 +87,7 @@ SELECT drift('timestamp', '''2022-04-05 07:38''', 'timestamptz');
 SET timezone = 'Europe/Berlin';
 SELECT drift('timestamp', '''2022-04-05 07:38''', 'timestamptz');
 -- An hour that there was not, one that there was twice.
+SELECT drift('timestamp[]', '''{2022-04-05 07:38}''', 'timestamptz[]');
 SELECT drift('timestamp', '''2022-03-27 02:30''', 'timestamptz');
 SELECT drift('timestamptz', '''2022-10-30 00:30+00''', 'timestamp');
 SELECT drift('timestamptz', '''2022-04-05 07:38+10''', 'text');

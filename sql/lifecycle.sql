@@ -183,6 +183,15 @@ EXCEPTION WHEN OTHERS THEN
 	RAISE WARNING '% %', SQLSTATE, regexp_replace(SQLERRM, '(function|event trigger) .*', 'something');
 END $$;
 ALTER FUNCTION deletion_guard.protect() OWNER TO regress_dg_nobody; -- fails
+-- Who made it is no superuser any more: verify() says so, and whatever else it says.
+SELECT count(*) AS checks FROM deletion_guard.verify() \gset
+ALTER ROLE regress_dg_leaving NOSUPERUSER;
+SELECT detail FROM deletion_guard.verify() WHERE check_name = 'extension';
+SELECT count(*) - :checks AS less FROM deletion_guard.verify();
+SELECT problems > 0 AS seen FROM deletion_guard.status;
+SET ROLE regress_dg_nobody;
+SELECT deletion_guard.server_setting('shared_preload_libraries'); -- fails
+RESET ROLE;
 REASSIGN OWNED BY regress_dg_leaving TO regress_dg_heir;
 DROP ROLE regress_dg_leaving;
 SELECT DISTINCT relowner::regrole FROM pg_class WHERE relnamespace IN ('deletion_guard'::regnamespace, 'deletion_guard_bin'::regnamespace);

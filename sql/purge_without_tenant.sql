@@ -111,6 +111,25 @@ SELECT (signing.refusal(format('SELECT deletion_guard.purge(%L)', signing.sign(:
 DELETE FROM account WHERE code = '';
 SELECT (signing.refusal(format('SELECT deletion_guard.purge(%L)', signing.sign(:'claims')))).*;
 SELECT deletion_guard.request_purge_without_tenant(ARRAY['message'::regclass], 'of nobody')->'rows' AS rows;
+-- They are that tenant's, which can be held, and purged under its own name.
+BEGIN;
+SELECT deletion_guard.hold_tenant('', 'a matter') AS hold;
+SELECT deletion_guard.request_purge('', 'of the blank one') AS claims \gset
+SELECT :'claims'::jsonb->'tenant' AS tenant, :'claims'::jsonb->'tenant_name' AS name, :'claims'::jsonb->'rows' AS rows;
+SELECT (signing.refusal(format('SELECT deletion_guard.purge(%L)', signing.sign(:'claims')))).*;
+ROLLBACK;
+BEGIN;
+SELECT deletion_guard.request_purge('', 'of the blank one') AS claims \gset
+WITH other (n, what, claims) AS (VALUES
+	(1, 'no key', :'claims'::jsonb - 'tenant'),
+	(2, 'another key', :'claims'::jsonb || '{"tenant": "1"}'),
+	(3, 'no name', :'claims'::jsonb || '{"tenant_name": ""}'))
+SELECT what, (signing.refusal(format('SELECT deletion_guard.purge(%L)', signing.sign(o.claims)))).* FROM other o ORDER BY n;
+SELECT deletion_guard.purge(signing.sign(:'claims'))->'rows' AS rows;
+SELECT relation, tenant, tenant_name, rows, purged FROM deletion_guard.deletion_detail WHERE tenant = '' ORDER BY deletion_id, 1;
+-- Now nobody of that key is known any more.
+SELECT deletion_guard.request_purge('', 'again');  -- fails
+ROLLBACK;
 SELECT relation, restored FROM deletion_guard.undelete_tenant('') ORDER BY 1;
 SELECT deletion_guard.set_tenant_table('tenant', 'id', 'name');
 -- Withdrawn

@@ -68,6 +68,20 @@ ALTER TABLE project ALTER title TYPE text;
 UPDATE project SET title = 'project ' || 2 - id % 2;
 SELECT sum(restored) FROM deletion_guard.rehydrate('2', :'archive', mapping => '{"public.comment": {"columns": {"data": null}}}');
 
+-- A constraint does not allow a row any more; the hint says what to do.
+SELECT lose(2);
+ALTER TABLE project ADD CONSTRAINT short CHECK (title <> 'project 1') NOT VALID;
+SELECT failure(format('SELECT deletion_guard.rehydrate(''2'', %L, mapping => %L)', :'archive',
+	'{"public.comment": {"columns": {"data": null}}}'), :'dir');
+BEGIN;
+ALTER TABLE project ALTER title SET DEFAULT 'untitled';
+SELECT sum(restored) FROM deletion_guard.rehydrate('2', :'archive',
+	mapping => '{"public.comment": {"columns": {"data": null}}, "public.project": {"columns": {"title": null}}}');
+SELECT DISTINCT title FROM project WHERE site_id = 2;
+ROLLBACK;
+ALTER TABLE project DROP CONSTRAINT short;
+SELECT sum(restored) FROM deletion_guard.rehydrate('2', :'archive', mapping => '{"public.comment": {"columns": {"data": null}}}');
+
 -- Tables and columns have other names.
 ALTER TABLE issue RENAME TO ticket;
 ALTER TABLE ticket RENAME site_id TO customer;

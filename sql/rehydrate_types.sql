@@ -75,11 +75,13 @@ CREATE TYPE point_of AS (name text, x float8, weight numeric(6,3));
 CREATE DOMAIN degree AS float8;
 CREATE TYPE span AS RANGE (subtype = float8);
 CREATE TABLE part (tenant integer, p point_of, ps point_of[], deg degree, degs degree[], s span, f float8, fs float8[],
-	tsr tsrange, j json, tzs timestamptz[], r float4, b text);
+	tsr tsrange, j json, tzs timestamptz[], tzm tstzmultirange[], ds date[], tsm tsmultirange, r float4, b text);
 SELECT deletion_guard.guard_table('part', 'tenant');
 INSERT INTO part VALUES (1, ('a', 0.1, 1.125), ARRAY[('b', 1.0::float8 / 3, 2)::point_of], 2.0::float8 / 3, '{0.30000000000000004}',
 	'[0.1,0.30000000000000004)', 0.30000000000000004, '{0.1,0.30000000000000004}', '[2024-01-01 00:00,2024-01-02 12:00)',
-	'{"a": 1, "a": 2}', '{2024-01-01 12:00+00}', 0.1, '2024-01-01 12:00:00.5');
+	'{"a": 1, "a": 2}', '[0:3]={2024-01-01 12:00+00,infinity,NULL,0044-03-15 12:00:00.5-03:30 BC}',
+	ARRAY['{[2024-01-01 12:00+00,2024-01-02 12:00+00),[2024-02-01 12:00+00,)}', '{}']::tstzmultirange[], '{-infinity,2024-01-01}',
+	'{[2024-01-01 00:00,2024-01-02 12:00)}', 0.1, '2024-01-01 12:00:00.5');
 CREATE TABLE as_it_was AS SELECT to_jsonb(part) FROM part;
 \! pg_dump -Fc -f "${DIR}types.dump" -t part
 \! pg_dump -Fc -a -f "${DIR}bare.dump" -t part
@@ -117,7 +119,9 @@ FROM unnest(ARRAY['SELECT 1', 'SET LOCAL timezone = ''Asia/Tokyo''',
 	another('degree', 'degs', 'DOMAIN degree AS float4'),
 	another('span', 's', 'TYPE span AS RANGE (subtype = float4, multirange_type_name = spans)'),
 	'ALTER TABLE part ALTER f TYPE float4', 'ALTER TABLE part ALTER fs TYPE float4[]', 'ALTER TABLE part ALTER tsr TYPE text',
-	'ALTER TABLE part DROP tsr; ALTER TABLE part ADD tsr daterange', 'ALTER TABLE part ALTER j TYPE jsonb',
+	'ALTER TABLE part DROP tsr; ALTER TABLE part ADD tsr daterange', 'ALTER TABLE part DROP tsr; ALTER TABLE part ADD tsr tstzrange',
+	'ALTER TABLE part DROP ds; ALTER TABLE part ADD ds timestamptz[]', 'ALTER TABLE part DROP tsm; ALTER TABLE part ADD tsm tstzmultirange',
+	'ALTER TABLE part ALTER j TYPE jsonb',
 	'ALTER TABLE part ALTER b TYPE timestamptz USING b::timestamptz', 'ALTER TABLE part ALTER r TYPE float8']) change;
 \x off
 -- Servers before 12 write more digits: the same number.

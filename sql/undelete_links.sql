@@ -98,5 +98,21 @@ SELECT restored FROM deletion_guard.undelete(last());
 TABLE worker ORDER BY number;
 TABLE visit;
 
+-- Keys that change are no deletions, not even in a statement that deletes as well:
+-- where ON UPDATE CASCADE has led a link, it stays.
+CREATE TABLE crew (id int PRIMARY KEY);
+CREATE TABLE sailor (id int PRIMARY KEY, crew int REFERENCES crew ON DELETE SET NULL ON UPDATE CASCADE,
+	second int REFERENCES crew ON DELETE SET NULL ON UPDATE SET NULL);
+SELECT deletion_guard.guard_table(t) FROM unnest('{crew,sailor}'::regclass[]) t;
+INSERT INTO crew VALUES (1), (2), (3);
+INSERT INTO sailor VALUES (1, 1, 1), (2, 2, NULL), (3, 3, 3);
+UPDATE crew SET id = 10 WHERE id = 1;
+SELECT count(*) FROM deletion_guard.deletion_link WHERE relation = 'sailor'::regclass;
+WITH gone AS (DELETE FROM crew WHERE id = 3) UPDATE crew SET id = 20 WHERE id = 2;
+SELECT key_values, columns, before, after FROM deletion_guard.deletion_link WHERE relation = 'sailor'::regclass ORDER BY columns;
+INSERT INTO crew VALUES (2);
+SELECT relation, restored FROM deletion_guard.undelete(last());
+TABLE sailor ORDER BY id;
+
 \c :maintenance_db
 DROP DATABASE regress_dg_undelete_links;

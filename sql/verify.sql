@@ -87,10 +87,26 @@ UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'deletion_guard.ledger'::r
 UPDATE pg_trigger SET tgname = 'away' WHERE tgrelid = 'deletion_guard_bin.bin_1_tag'::regclass AND tgname = 'deletion_guard_protect_row';
 CREATE TRIGGER spy BEFORE UPDATE ON country FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
 UPDATE pg_trigger SET tgrelid = 'deletion_guard.deletion_part'::regclass WHERE tgname = 'spy';
-UPDATE pg_class SET relowner = 'regress_dg_verify_app'::regrole WHERE oid = 'deletion_guard.hold'::regclass;
+UPDATE pg_class SET relowner = 'regress_dg_verify_app'::regrole
+	WHERE oid IN ('deletion_guard.hold'::regclass, 'deletion_guard.status'::regclass, 'deletion_guard_bin.bin_1_tag'::regclass);
+UPDATE pg_namespace SET nspowner = 'regress_dg_verify_app'::regrole WHERE nspname = 'deletion_guard_bin';
+UPDATE pg_proc SET proowner = 'regress_dg_verify_app'::regrole WHERE oid = 'deletion_guard.purge_plan'::regproc;
 UPDATE pg_class SET relforcerowsecurity = true WHERE oid = 'deletion_guard.authority'::regclass;
 SET LOCAL deletion_guard.ddl = refuse;
 TABLE problem;
+-- What it advises can be done, and helps; nothing else can be.
+SELECT substring(detail FROM '(ALTER (TABLE|FUNCTION|SCHEMA) \S+ (ENABLE|NO FORCE|OWNER TO) .*)\.$') FROM problem \gexec
+SELECT check_name, object FROM problem;
+SAVEPOINT s;
+ALTER TABLE deletion_guard_bin.bin_1_tag OWNER TO regress_dg_verify_app;  -- it is empty: pg_restore does that
+ROLLBACK TO s;
+ALTER TABLE deletion_guard.hold OWNER TO regress_dg_verify_app; -- fails
+ROLLBACK TO s;
+ALTER TABLE deletion_guard.hold OWNER TO nobody; -- fails
+ROLLBACK TO s;
+ALTER SCHEMA deletion_guard_bin OWNER TO regress_dg_verify_app; -- fails
+ROLLBACK TO s;
+ALTER TABLE deletion_guard.hold OWNER TO CURRENT_USER, FORCE ROW LEVEL SECURITY; -- fails
 ROLLBACK;
 RESET allow_system_table_mods;
 DELETE FROM tag;
@@ -99,7 +115,9 @@ DELETE FROM tenant WHERE id = 2;
 -- What can simply be done.
 BEGIN;
 GRANT SELECT ON deletion_guard_bin.bin_1_tag TO regress_dg_verify_app;
+GRANT SELECT (_row), INSERT (_part) ON deletion_guard_bin.bin_1_tag TO regress_dg_verify_app;
 GRANT SELECT ON deletion_guard.deletion_record TO regress_dg_verify_app;
+GRANT SELECT ON deletion_guard.deletion TO PUBLIC;
 GRANT INSERT, DELETE ON deletion_guard.ledger TO regress_dg_verify_app;
 GRANT SELECT ON deletion_guard.hold TO PUBLIC;
 GRANT CREATE ON SCHEMA deletion_guard_bin TO regress_dg_verify_app;
@@ -119,6 +137,24 @@ SELECT deletion_guard.guard_table('country');
 ALTER TABLE remark DROP CONSTRAINT remark_issue;
 ALTER TABLE tenant DROP CONSTRAINT tenant_pkey CASCADE;
 TABLE problem;
+ROLLBACK;
+-- A table that has grown past what its bin can have.
+BEGIN;
+DO $$ BEGIN EXECUTE (SELECT 'CREATE TABLE wide (' || string_agg('c' || i || ' bool', ', ') || ')' FROM generate_series(1, 1597) i); END $$;
+SELECT deletion_guard.guard_table('wide');
+SELECT count(*) FROM problem WHERE object = 'public.wide';
+ALTER TABLE wide ADD d bool;
+SELECT * FROM problem WHERE object = 'public.wide';
+SAVEPOINT s;
+INSERT INTO wide DEFAULT VALUES;
+DELETE FROM wide; -- fails
+ROLLBACK TO s;
+SET LOCAL deletion_guard.ddl = allow;
+ALTER TABLE wide DROP d, DROP c1;
+ALTER TABLE wide ADD d bool;
+SELECT count(*) FROM problem WHERE object = 'public.wide';
+INSERT INTO wide DEFAULT VALUES;
+DELETE FROM wide;
 ROLLBACK;
 BEGIN;
 SELECT deletion_guard.unguard_table('tenant');

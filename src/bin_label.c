@@ -10,12 +10,16 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(dg_tenant_label);
 
@@ -94,45 +98,100 @@ dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value)
 	return error == NULL;
 }
 
+/*
+ * The query of a live tenant, $1 being its key and $2 the same as text; palloc'd.
+ */
+static char *
+live_query(const DgTenantTable *tenants)
+{
+	const char *key = quote_identifier(NameStr(tenants->key_column));
+
+	return psprintf("SELECT %s, %s FROM %s t WHERE t.%s = $1 AND pg_catalog.concat(t.%s) COLLATE \"C\" = $2",
+					column_or_null(&tenants->name_column), column_or_null(&tenants->contact_column),
+					dg_relation_name(tenants->relid), key, key);
+}
+
+/*
+ * A plan for this query and type of key, kept from call to call; NULL if there is
+ * none. It is the caller's until put_plan(): code that runs with the query may
+ * come here, too, and may have changed which is the tenant table.
+ */
+static struct
+{
+	char	   *sql;
+	Oid			type;
+	SPIPlanPtr	plan;
+}			kept;
+
+static SPIPlanPtr
+take_plan(const char *sql, Oid type)
+{
+	SPIPlanPtr	plan = kept.plan;
+
+	kept.plan = NULL;
+	if (plan != NULL && (kept.type != type || strcmp(kept.sql, sql) != 0))
+	{
+		SPI_freeplan(plan);
+		plan = NULL;
+	}
+	return plan;
+}
+
+static void
+put_plan(SPIPlanPtr plan, const char *sql, Oid type)
+{
+	char	   *copy = MemoryContextStrdup(TopMemoryContext, sql);
+
+	if (kept.plan != NULL)
+		SPI_freeplan(kept.plan);
+	if (kept.sql != NULL)
+		pfree(kept.sql);
+	kept.sql = copy;
+	kept.type = type;
+	kept.plan = plan;
+}
+
 static bool
 live_label(const char *tenant, MemoryContext context, char **name, char **contact)
 {
 	const DgTenantTable *tenants = dg_tenant_table();
-	Oid			type;
-	Datum		key;
+	Oid			types[] = {InvalidOid, TEXTOID};
+	Datum		values[] = {(Datum) 0, CStringGetTextDatum(tenant)};
+	SPIPlanPtr	plan;
+	SPIPlanPtr	taken;
+	char	   *sql;
 	int			nestlevel;
 
 	if (!OidIsValid(tenants->relid) || get_rel_name(tenants->relid) == NULL)
 		return false;
-	type = get_atttype(tenants->relid, get_attnum(tenants->relid, NameStr(tenants->key_column)));
-	if (!OidIsValid(type) || !dg_tenant_read_key(tenants->relid, type, tenant, &key))
+	types[0] = get_atttype(tenants->relid, get_attnum(tenants->relid, NameStr(tenants->key_column)));
+	if (!OidIsValid(types[0]) || !dg_tenant_read_key(tenants->relid, types[0], tenant, &values[0]))
 		return false;
-	type = getBaseType(type);
-	nestlevel = dg_canonical_output_begin();
-	dg_spi_execute_as_owner(tenants->relid,
-							psprintf("SELECT %s, %s FROM %s t WHERE t.%s = %s::%s AND pg_catalog.concat(t.%s) COLLATE \"C\" = %s",
-									 column_or_null(&tenants->name_column),
-									 column_or_null(&tenants->contact_column),
-									 dg_relation_name(tenants->relid),
-									 quote_identifier(NameStr(tenants->key_column)),
-									 quote_literal_cstr(tenant),
-									 format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY),
-									 quote_identifier(NameStr(tenants->key_column)), quote_literal_cstr(tenant)),
-							0, NULL, NULL);
-	AtEOXact_GUC(true, nestlevel);
+	types[0] = getBaseType(types[0]);
+	sql = live_query(tenants);
+	plan = taken = take_plan(sql, types[0]);
+	nestlevel = dg_canonical_always(types[0]) ? 0 : dg_canonical_output_begin();
+	dg_spi_select_as_owner(tenants->relid, sql, 2, types, values, &plan, GetActiveSnapshot(), 1);
+	if (nestlevel != 0)
+		AtEOXact_GUC(true, nestlevel);
+	if (taken == NULL)
+		SPI_keepplan(plan);
+	put_plan(plan, sql, types[0]);
 	return take_label(context, name, contact);
 }
 
 static bool
 deleted_label(const char *tenant, MemoryContext context, char **name, char **contact)
 {
+	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(tenant)};
 
-	dg_spi_execute("SELECT p.tenant_name, p.contact FROM deletion_guard.deletion_part p"
-				   " JOIN deletion_guard.bin b USING (bin_id)"
-				   " JOIN deletion_guard.tenant_table t ON t.relation = b.relation"
-				   " WHERE p.tenant = $1 ORDER BY p.deletion_id DESC LIMIT 1", 1, types, values, NULL);
+	dg_spi_select_kept("SELECT p.tenant_name, p.contact FROM deletion_guard.deletion_part p"
+					   " JOIN deletion_guard.bin b USING (bin_id)"
+					   " JOIN deletion_guard.tenant_table t ON t.relation = b.relation"
+					   " WHERE p.tenant = $1 ORDER BY p.deletion_id DESC LIMIT 1",
+					   1, types, values, &plan, GetActiveSnapshot());
 	return take_label(context, name, contact);
 }
 
@@ -151,24 +210,150 @@ find_label(const char *tenant, char **name, char **contact)
 	SPI_finish();
 }
 
+/* ----------------------------------------------------------------------
+ * Labels that a query has asked for
+ *
+ * A list of deletions has each tenant many times, and asks for its name and for
+ * its contact. What was found is kept as long as the query that called runs, and
+ * sees the same. (An expression of a PL/pgSQL function calls again and again, and
+ * may see something else each time.)
+ * ----------------------------------------------------------------------
+ */
+
+/* what to forget everything at */
+#define MAX_MEMO_BYTES ((Size) 32 * 1024 * 1024)
+
+typedef struct Label
+{
+	const char *tenant;			/* hash key */
+	uint32		hash;
+	char		status;
+	char	   *name;
+	char	   *contact;
+} Label;
+
+#define SH_PREFIX labels
+#define SH_ELEMENT_TYPE Label
+#define SH_KEY_TYPE const char *
+#define SH_KEY tenant
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, a) a->hash
+#define SH_HASH_KEY(tb, key) hash_bytes((const unsigned char *) key, strlen(key))
+#define SH_EQUAL(tb, a, b) (strcmp(a, b) == 0)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/* What tells snapshots of one session apart by what they see. */
+typedef struct SnapshotMark
+{
+	TransactionId xmin;
+	TransactionId xmax;
+	uint32		xcnt;
+	int32		subxcnt;
+	CommandId	curcid;
+	SubTransactionId subid;
+} SnapshotMark;
+
+typedef struct Memo
+{
+	MemoryContext query;		/* the caller's */
+	MemoryContext context;
+	MemoryContextCallback callback;
+	SnapshotMark mark;
+	labels_hash *labels;		/* NULL: none yet */
+} Memo;
+
+static Memo *last_memo = NULL;
+
+static void
+forget_memo(void *memo)
+{
+	if (last_memo == memo)
+		last_memo = NULL;
+}
+
+/*
+ * The memo of the query that calls: its calls for names and for contacts share one.
+ */
+static Memo *
+memo_of(FmgrInfo *caller)
+{
+	Memo	   *memo = caller->fn_extra;
+
+	if (memo == NULL && last_memo != NULL && last_memo->query == caller->fn_mcxt)
+		memo = last_memo;
+	if (memo == NULL)
+	{
+		memo = MemoryContextAllocZero(caller->fn_mcxt, sizeof(Memo));
+		memo->query = caller->fn_mcxt;
+		memo->context = AllocSetContextCreate(caller->fn_mcxt, "deletion_guard labels", ALLOCSET_DEFAULT_SIZES);
+		memo->callback.func = forget_memo;
+		memo->callback.arg = memo;
+		MemoryContextRegisterResetCallback(caller->fn_mcxt, &memo->callback);
+		last_memo = memo;
+	}
+	caller->fn_extra = memo;
+	return memo;
+}
+
+/*
+ * Forgets what the present snapshot may see otherwise, or is too much.
+ */
+static void
+refresh_memo(Memo *memo)
+{
+	Snapshot	snapshot = GetActiveSnapshot();
+	SnapshotMark mark = {snapshot->xmin, snapshot->xmax, snapshot->xcnt, snapshot->subxcnt,
+	snapshot->curcid, GetCurrentSubTransactionId()};
+
+	if (memo->labels != NULL && memcmp(&memo->mark, &mark, sizeof(SnapshotMark)) == 0 &&
+		MemoryContextMemAllocated(memo->context, true) < MAX_MEMO_BYTES)
+		return;
+	MemoryContextReset(memo->context);
+	memo->labels = labels_create(memo->context, 64, NULL);
+	memo->mark = mark;
+}
+
+static Label *
+memo_label(Memo *memo, const char *tenant)
+{
+	Label	   *label;
+	Label		found = {0};
+	MemoryContext old;
+	bool		exists;
+
+	refresh_memo(memo);
+	label = labels_lookup(memo->labels, tenant);
+	if (label != NULL)
+		return label;
+	old = MemoryContextSwitchTo(memo->context);
+	find_label(tenant, &found.name, &found.contact);
+	label = labels_insert(memo->labels, pstrdup(tenant), &exists);
+	MemoryContextSwitchTo(old);
+	label->name = found.name;
+	label->contact = found.contact;
+	return label;
+}
+
 /*
  * tenant_label(tenant text) -> (tenant_name text, contact text)
  */
 Datum
 dg_tenant_label(PG_FUNCTION_ARGS)
 {
-	char	   *name;
-	char	   *contact;
+	Label	   *label;
 	TupleDesc	desc;
 	Datum		values[2];
 	bool		nulls[2];
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	find_label(text_to_cstring(PG_GETARG_TEXT_PP(0)), &name, &contact);
-	nulls[0] = (name == NULL);
-	nulls[1] = (contact == NULL);
-	values[0] = nulls[0] ? (Datum) 0 : CStringGetTextDatum(name);
-	values[1] = nulls[1] ? (Datum) 0 : CStringGetTextDatum(contact);
+	label = memo_label(memo_of(fcinfo->flinfo), text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	nulls[0] = (label->name == NULL);
+	nulls[1] = (label->contact == NULL);
+	values[0] = nulls[0] ? (Datum) 0 : CStringGetTextDatum(label->name);
+	values[1] = nulls[1] ? (Datum) 0 : CStringGetTextDatum(label->contact);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }

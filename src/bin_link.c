@@ -125,10 +125,12 @@ note_link(Relation rel, ForeignKeyCacheInfo *fkey, TupleTableSlot *before, Tuple
 }
 
 /*
- * Did the update take a link of this key away?
+ * Did the update take a link of this key away, as the key's action on DELETE does?
+ * A statement that deletes may also change the key of another row, and ON UPDATE
+ * CASCADE then leads the link to where that row is now.
  */
 static bool
-lost_link(Relation rel, ForeignKeyCacheInfo *fkey, TupleTableSlot *before, TupleTableSlot *after)
+lost_link(Relation rel, ForeignKeyCacheInfo *fkey, char action, TupleTableSlot *before, TupleTableSlot *after)
 {
 	bool		changed = false;
 
@@ -142,17 +144,19 @@ lost_link(Relation rel, ForeignKeyCacheInfo *fkey, TupleTableSlot *before, Tuple
 
 		if (null_before)
 			return false;
-		if (null_after || !datum_image_eq(value_before, value_after, att->attbyval, att->attlen))
+		if (null_after || (action == FKCONSTR_ACTION_SETDEFAULT &&
+						   !datum_image_eq(value_before, value_after, att->attbyval, att->attlen)))
 			changed = true;
 	}
 	return changed;
 }
 
 /*
- * Does the foreign key take links when rows of a guarded table are deleted?
+ * What the foreign key does when rows of the table it refers to are deleted; as
+ * pg_constraint.confdeltype has it.
  */
-static bool
-takes_links(ForeignKeyCacheInfo *fkey)
+static char
+action_on_delete(ForeignKeyCacheInfo *fkey)
 {
 	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(fkey->conoid));
 	char		action;
@@ -161,8 +165,7 @@ takes_links(ForeignKeyCacheInfo *fkey)
 		elog(ERROR, "cache lookup failed for constraint %u", fkey->conoid);
 	action = ((Form_pg_constraint) GETSTRUCT(tuple))->confdeltype;
 	ReleaseSysCache(tuple);
-	return (action == FKCONSTR_ACTION_SETNULL || action == FKCONSTR_ACTION_SETDEFAULT) &&
-		dg_guard_lookup(fkey->confrelid)->guarded;
+	return action;
 }
 
 /*
@@ -190,9 +193,11 @@ dg_capture_link(PG_FUNCTION_ARGS)
 	foreach(lc, dg_foreign_keys(trigdata->tg_relation))
 	{
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
+		char		action = action_on_delete(fkey);
 
-		if (takes_links(fkey) &&
-			lost_link(trigdata->tg_relation, fkey, trigdata->tg_trigslot, trigdata->tg_newslot))
+		if ((action == FKCONSTR_ACTION_SETNULL || action == FKCONSTR_ACTION_SETDEFAULT) &&
+			dg_guard_lookup(fkey->confrelid)->guarded &&
+			lost_link(trigdata->tg_relation, fkey, action, trigdata->tg_trigslot, trigdata->tg_newslot))
 			note_link(trigdata->tg_relation, fkey, trigdata->tg_trigslot, trigdata->tg_newslot);
 	}
 	AtEOXact_GUC(true, nestlevel);

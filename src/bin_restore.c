@@ -137,32 +137,6 @@ open_target(DgRowsWriter *writer, DgSavedPart *part)
 	return target;
 }
 
-/*
- * Counts the rows of parts of one deletion that have left the bin.
- */
-static void
-mark_restored(DgSavedPart *const *parts, int n)
-{
-	Datum	   *numbers = palloc(sizeof(Datum) * n);
-	Datum	   *rows = palloc(sizeof(Datum) * n);
-	Oid			types[] = {INT8OID, INT4ARRAYOID, INT8ARRAYOID};
-	Datum		values[3];
-
-	for (int i = 0; i < n; i++)
-	{
-		numbers[i] = Int32GetDatum(parts[i]->part);
-		rows[i] = Int64GetDatum(parts[i]->left);
-	}
-	values[0] = Int64GetDatum(parts[0]->deletion);
-	values[1] = PointerGetDatum(construct_array(numbers, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
-	values[2] = PointerGetDatum(construct_array(rows, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	SPI_connect();
-	dg_spi_execute("UPDATE deletion_guard.deletion_part p SET restored = restored + u.rows"
-				   " FROM unnest($2, $3) u (part, rows) WHERE p.deletion_id = $1 AND p.part = u.part",
-				   3, types, values, NULL);
-	SPI_finish();
-}
-
 static int
 compare_part_numbers(const void *key, const void *element)
 {
@@ -170,19 +144,6 @@ compare_part_numbers(const void *key, const void *element)
 	const DgSavedPart *other = lfirst((const ListCell *) element);
 
 	return (part > other->part) - (part < other->part);
-}
-
-static void
-check_part(DgSavedPart *part)
-{
-	if (part->seen == part->rows)
-		return;
-	ereport(ERROR,
-			(errcode(DG_ERRCODE_VERIFICATION_FAILED),
-			 errmsg("the bin of \"%s\" holds %lld rows of deletion %lld, part %d, where %lld are recorded",
-					part->relation_name, (long long) part->seen, (long long) part->deletion,
-					part->part, (long long) part->rows),
-			 errdetail("The bin has been changed by other means than deletion_guard's.")));
 }
 
 /*
@@ -194,7 +155,6 @@ restore_group(DgUndelete *call, DgRowsTarget *target, ListCell *cells, int n)
 {
 	DgSavedPart *part = lfirst(&cells[0]);
 	int32	   *numbers = palloc(sizeof(int32) * n);
-	DgSavedPart **parts;
 	DgBinScan  *scan;
 	TupleTableSlot *slot;
 
@@ -229,17 +189,6 @@ restore_group(DgUndelete *call, DgRowsTarget *target, ListCell *cells, int n)
 		part->left++;
 	}
 	dg_bin_scan_end(scan);
-
-	parts = palloc(sizeof(DgSavedPart *) * n);
-	for (int i = 0; i < n; i++)
-		parts[i] = lfirst(&cells[i]);
-	/* first what fails where a snapshot is older than another's undelete */
-	mark_restored(parts, n);
-	for (int i = 0; i < n; i++)
-	{
-		check_part(parts[i]);
-		call->rows += parts[i]->left;
-	}
 }
 
 /*
@@ -275,6 +224,66 @@ target_of(DgRowsWriter *writer, DgSavedPart *part, List **bins, List **targets)
 	*bins = lappend_int(*bins, part->bin_id);
 	*targets = lappend(*targets, target);
 	return target;
+}
+
+/*
+ * Counts the rows of parts that have left the bin, all of them by one statement: a
+ * tenant may have as many deletions as rows.
+ */
+static void
+mark_restored(List *parts)
+{
+	int			n = list_length(parts);
+	Datum	   *deletions = palloc(sizeof(Datum) * n);
+	Datum	   *numbers = palloc(sizeof(Datum) * n);
+	Datum	   *rows = palloc(sizeof(Datum) * n);
+	Oid			types[] = {INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID};
+	Datum		values[3];
+
+	for (int i = 0; i < n; i++)
+	{
+		DgSavedPart *part = list_nth(parts, i);
+
+		deletions[i] = Int64GetDatum(part->deletion);
+		numbers[i] = Int32GetDatum(part->part);
+		rows[i] = Int64GetDatum(part->left);
+	}
+	values[0] = PointerGetDatum(construct_array(deletions, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	values[1] = PointerGetDatum(construct_array(numbers, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+	values[2] = PointerGetDatum(construct_array(rows, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	SPI_connect();
+	dg_spi_execute("UPDATE deletion_guard.deletion_part p SET restored = restored + u.rows"
+				   " FROM unnest($1, $2, $3) u (deletion_id, part, rows)"
+				   " WHERE p.deletion_id = u.deletion_id AND p.part = u.part",
+				   3, types, values, NULL);
+	SPI_finish();
+}
+
+static void
+check_part(DgSavedPart *part)
+{
+	if (part->seen == part->rows)
+		return;
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_VERIFICATION_FAILED),
+			 errmsg("the bin of \"%s\" holds %lld rows of deletion %lld, part %d, where %lld are recorded",
+					part->relation_name, (long long) part->seen, (long long) part->deletion,
+					part->part, (long long) part->rows),
+			 errdetail("The bin has been changed by other means than deletion_guard's.")));
+}
+
+static void
+account_for(DgUndelete *call, List *parts)
+{
+	ListCell   *lc;
+
+	/* first what fails where a snapshot is older than another's undelete */
+	mark_restored(parts);
+	foreach(lc, parts)
+	{
+		check_part(lfirst(lc));
+		call->rows += ((DgSavedPart *) lfirst(lc))->left;
+	}
 }
 
 /*
@@ -320,6 +329,7 @@ dg_restore_parts(DgUndelete *call, bool expect_no_conflict)
 	DgRowsWriter *writer = dg_rows_writer_begin(&options);
 	List	   *bins = NIL;
 	List	   *targets = NIL;
+	List	   *restored = NIL;
 	int			first = 0;
 	ListCell   *lc;
 
@@ -348,8 +358,11 @@ dg_restore_parts(DgUndelete *call, bool expect_no_conflict)
 		else
 			restore_group(call, target_of(writer, part, &bins, &targets),
 						  list_nth_cell(call->parts, first), n);
+		for (int i = 0; i < n && !part->orphan; i++)
+			restored = lappend(restored, list_nth(call->parts, first + i));
 		first += n;
 	}
+	account_for(call, restored);
 	restore_links(call, writer);
 	dg_rows_writer_end(writer);
 }

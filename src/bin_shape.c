@@ -9,8 +9,10 @@
  * finds no bin of the new shape and makes another; old rows stay where they
  * are, as they were.
  *
- * Making a bin is serialized by a lock per guarded table, held until the end
- * of the transaction, as the table itself is visible to others only then.
+ * Whoever makes a bin holds a lock for its guarded table until the end of the
+ * transaction, as others see the bin only then. They wait for it, but not long:
+ * a transaction may stay open, or be prepared, and must not keep everybody else
+ * from deleting. Then they make a bin of their own; one shape may have several.
  */
 #include "bin.h"
 
@@ -31,6 +33,9 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+
+/* how long to wait for another transaction that makes the bin, in milliseconds */
+#define MAKER_WAIT 1000
 
 /*
  * Does the bin keep this column? Dropped ones have no value any more, and a
@@ -379,7 +384,7 @@ find_or_create_bin(Oid root, TupleDesc desc, int32 *bin_id)
 
 	if (find_bin(root, desc, shape, bin_id, &bin_table))
 		return bin_table;
-	dg_lock_object(dg_objects()->bin, root, ExclusiveLock);
+	(void) dg_lock_object_within(dg_objects()->bin, root, ExclusiveLock, MAKER_WAIT);
 	if (find_bin(root, desc, shape, bin_id, &bin_table))
 		return bin_table;
 	return create_bin(root, desc, shape, bin_id);

@@ -56,10 +56,17 @@ read_part(uint64 row)
 }
 
 /*
- * Parts with rows in the bin, by a condition on deletion_part p and
- * deletion_record d; a list in the call's context. Of several versions of a
- * row, the latest is to win: it comes first with skip, which keeps the first,
- * and last with replace.
+ * When part p's deletion was made. It may have a million parts, of which one of
+ * the first has its record: looking at them in order finds it at once.
+ */
+#define DELETED_AT \
+	"(SELECT r.deleted_at FROM deletion_guard.deletion_part r" \
+	" WHERE r.deletion_id = p.deletion_id AND r.deleted_at IS NOT NULL ORDER BY r.part LIMIT 1)"
+
+/*
+ * Parts with rows in the bin, by a condition on deletion_part p; a list in the
+ * call's context. Of several versions of a row, the latest is to win: it comes
+ * first with skip, which keeps the first, and last with replace.
  */
 static List *
 read_parts(DgUndelete *call, const char *condition, int nargs, Oid *types, Datum *values)
@@ -71,7 +78,6 @@ read_parts(DgUndelete *call, const char *condition, int nargs, Oid *types, Datum
 	dg_spi_execute(psprintf("SELECT p.deletion_id, p.part, p.bin_id, b.relation, b.relation_name,"
 							" b.bin_table, p.tenant, p.rows - p.restored - p.purged"
 							" FROM deletion_guard.deletion_part p"
-							" JOIN deletion_guard.deletion_record d USING (deletion_id)"
 							" JOIN deletion_guard.bin b USING (bin_id)"
 							" WHERE p.rows > p.restored + p.purged AND %s"
 							" ORDER BY p.deletion_id %s, p.bin_id, p.part", condition,
@@ -384,7 +390,7 @@ undelete_tenants(FunctionCallInfo fcinfo, Datum tenants, const char *what)
 	Oid			types[] = {TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
 	Datum		values[] = {tenants, PG_GETARG_DATUM(1), PG_GETARG_DATUM(2)};
 
-	return undelete(fcinfo, "p.tenant = ANY ($1) AND d.deleted_at BETWEEN $2 AND $3",
+	return undelete(fcinfo, "p.tenant = ANY ($1) AND " DELETED_AT " BETWEEN $2 AND $3",
 					3, types, values, tenants_of_array(tenants),
 					text_to_cstring(PG_GETARG_TEXT_PP(3)), PG_GETARG_BOOL(4), what);
 }

@@ -22,6 +22,7 @@
  */
 #include "bin.h"
 
+#include "access/detoast.h"
 #include "access/heapam.h"
 #include "access/hio.h"
 #include "access/htup_details.h"
@@ -201,28 +202,45 @@ form_row(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 rowno)
 }
 
 /*
- * A row that fills a page cannot go into the bin, where it is 16 bytes longer,
- * unless some of it can be stored out of line. Then it is not deleted either.
+ * How many bytes the toaster can take off a row at most: of values that are larger
+ * than what points to one stored out of line.
  */
-static void
-check_fits(DgBinWriter *writer, HeapTuple tuple)
+static Size
+movable_bytes(TupleDesc desc, HeapTuple tuple)
 {
-	TupleDesc	desc = RelationGetDescr(writer->rel);
+	Datum	   *values = palloc(sizeof(Datum) * desc->natts);
+	bool	   *nulls = palloc(sizeof(bool) * desc->natts);
+	Size		movable = 0;
 
-	if (tuple->t_len <= MaxHeapTupleSize)
-		return;
+	heap_deform_tuple(tuple, desc, values, nulls);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (att->attlen == -1 && att->attstorage != TYPSTORAGE_PLAIN)
-			return;
+		if (att->attlen == -1 && att->attstorage != TYPSTORAGE_PLAIN && !nulls[i] &&
+			VARSIZE_ANY(DatumGetPointer(values[i])) > MAXALIGN(TOAST_POINTER_SIZE))
+			movable += VARSIZE_ANY(DatumGetPointer(values[i])) - TOAST_POINTER_SIZE;
 	}
+	pfree(values);
+	pfree(nulls);
+	return movable;
+}
+
+/*
+ * A row that fills a page cannot go into the bin, where it is 16 bytes longer,
+ * unless enough of it can be stored out of line. Then it is not deleted either.
+ */
+static void
+check_fits(DgBinWriter *writer, HeapTuple tuple)
+{
+	if (tuple->t_len <= MaxHeapTupleSize ||
+		tuple->t_len - movable_bytes(RelationGetDescr(writer->rel), tuple) <= MaxHeapTupleSize)
+		return;
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_CANNOT_CAPTURE),
 			 errmsg("cannot keep a deleted row: with the bin's own columns it has %u bytes, a page takes %zu",
 					tuple->t_len, (Size) MaxHeapTupleSize),
-			 errdetail("It would be a row of \"%s\", none of whose columns can be stored out of line.",
+			 errdetail("It would be a row of \"%s\", of which too little can be stored out of line.",
 					   RelationGetRelationName(writer->rel)),
 			 errhint("Change a column of the table to a type that takes less space, or unguard the table.")));
 }

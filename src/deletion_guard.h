@@ -121,6 +121,7 @@ extern void dg_spi_read_as_owner(Oid relid, const char *sql, int nargs, Oid *arg
 
 /* lock.c */
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
+extern bool dg_lock_object_within(Oid classid, Oid objid, LOCKMODE mode, int timeout);
 extern void dg_lock_tenant(const char *tenant);
 extern void dg_lock_tenants(List *tenants);
 extern void dg_lock_all_tenants(void);
@@ -130,6 +131,8 @@ extern void dg_lock_all_tenants(void);
 
 /* spi.c */
 extern int	dg_spi_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const char *nulls);
+extern int	dg_spi_select_kept(const char *sql, int nargs, Oid *argtypes, Datum *values, SPIPlanPtr *plan,
+							   Snapshot snapshot);
 extern void dg_spi_register_rows(const char *name, Tuplestorestate *rows, TupleDesc desc);
 extern char *dg_row_text(uint64 row, int column);
 extern Datum dg_row_datum(uint64 row, int column, bool *isnull);

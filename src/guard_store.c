@@ -30,6 +30,7 @@
 #include "catalog/pg_proc.h"
 #include "commands/event_trigger.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -241,8 +242,18 @@ check_store(const char *what, RangeVar *rv, bool always)
 }
 
 /*
- * Storage settings do no harm, and pg_restore sets when the protecting
- * trigger fires after it has loaded the rows.
+ * Is it the extension's own owner? Then a store that belongs to somebody else is
+ * given back.
+ */
+static bool
+is_own_owner(RoleSpec *role)
+{
+	return get_rolespec_oid(role, true) == dg_objects()->owner;
+}
+
+/*
+ * Storage settings do no harm, nor does what verify() may advise; and pg_restore
+ * sets when the protecting trigger fires after it has loaded the rows.
  */
 static bool
 is_harmless(AlterTableCmd *cmd)
@@ -256,7 +267,11 @@ is_harmless(AlterTableCmd *cmd)
 		case AT_SetCompression:
 		case AT_ClusterOn:
 		case AT_DropCluster:
+		case AT_SetLogged:
+		case AT_NoForceRowSecurity:
 			return true;
+		case AT_ChangeOwner:
+			return is_own_owner(cmd->newowner);
 		case AT_EnableAlwaysTrig:
 			return strncmp(cmd->name, DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) == 0;
 		default:
@@ -399,7 +414,7 @@ check_rename(RenameStmt *stmt)
 static void
 check_owner(AlterOwnerStmt *stmt)
 {
-	if (stmt->objectType == OBJECT_SCHEMA && is_our_schema(strVal(stmt->object)))
+	if (stmt->objectType == OBJECT_SCHEMA && is_our_schema(strVal(stmt->object)) && !is_own_owner(stmt->newowner))
 		refuse("change the owner of schema", strVal(stmt->object));
 }
 

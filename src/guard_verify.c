@@ -1,6 +1,7 @@
 /*
  * guard_verify.c
- *		Are our hooks still called?
+ *		What verify() cannot find out by SQL: are our hooks still called, and
+ *		which libraries does the server load?
  *
  * A library that is loaded later puts its own hook in front of ours and is
  * trusted to pass the call on. The rest of verify() is SQL
@@ -13,8 +14,10 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 
 PG_FUNCTION_INFO_V1(dg_unreached_hooks);
+PG_FUNCTION_INFO_V1(dg_server_setting);
 
 static const struct
 {
@@ -60,4 +63,18 @@ dg_unreached_hooks(PG_FUNCTION_ARGS)
 			names[n++] = CStringGetTextDatum(hooks[i].name);
 	}
 	PG_RETURN_ARRAYTYPE_P(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/*
+ * server_setting(name text) -> text
+ *
+ * Whoever may call it need not have the right to see the setting: the owner of
+ * the extension may have been a superuser once.
+ */
+Datum
+dg_server_setting(PG_FUNCTION_ARGS)
+{
+	const char *value = GetConfigOption(text_to_cstring(PG_GETARG_TEXT_PP(0)), false, false);
+
+	PG_RETURN_TEXT_P(cstring_to_text(value != NULL ? value : ""));
 }

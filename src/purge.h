@@ -100,6 +100,7 @@ extern char *dg_tenant_name(const char *tenant, DgRefusal *refusal);
 extern bool dg_tenant_is_live(const char *tenant);
 extern bool dg_tenant_is_known(const char *tenant);
 extern Datum dg_tenants_live(Datum tenants);
+extern char *dg_tenant_argument(FunctionCallInfo fcinfo, int arg);
 
 /* purge_request.c */
 typedef struct DgRequest

@@ -64,10 +64,9 @@ dg_hold_tenant(PG_FUNCTION_ARGS)
 	int64		hold;
 
 	PreventCommandIfReadOnly("hold_tenant()");
-	tenant = text_to_cstring(dg_required_text(fcinfo, 0, "tenant"));
-	reason = dg_required_text(fcinfo, 1, "reason");
-
 	SPI_connect();
+	tenant = dg_tenant_argument(fcinfo, 0);
+	reason = dg_required_text(fcinfo, 1, "reason");
 	dg_lock_tenant(tenant);
 	warn_if_unknown(tenant);
 	hold = dg_purge_next_id("hold_id_seq");

@@ -17,7 +17,7 @@
  * bin it is not covered, even if another tenant has got its key.
  *
  * Rows whose key is the empty string belong to no tenant either, unless the
- * tenant table has such a one. A request for one tenant cannot name them.
+ * tenant table has such a one: then a request for that tenant covers them.
  *
  * Rows that are in the bin do not change, so a part with as many rows as before
  * is the same part. Whatever is added, undeleted or purged meanwhile changes

@@ -88,12 +88,7 @@ read_arguments(FunctionCallInfo fcinfo, DgRequest *request)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("tenant must not be null"),
 				 errhint("Rows that belong to no tenant are requested with deletion_guard.request_purge_without_tenant().")));
-	if (VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(0)) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("tenant must not be empty"),
-				 errhint("Rows with an empty key belong to no tenant; they are requested with deletion_guard.request_purge_without_tenant().")));
-	request->tenant = text_to_cstring(dg_required_text(fcinfo, 0, "tenant"));
+	request->tenant = dg_tenant_argument(fcinfo, 0);
 	request->reason = text_to_cstring(dg_required_text(fcinfo, 1, "reason"));
 	request->all_relations = PG_ARGISNULL(2);
 	if (!request->all_relations)
@@ -397,9 +392,8 @@ dg_request_purge(PG_FUNCTION_ARGS)
 	Datum		claims;
 
 	PreventCommandIfReadOnly("request_purge()");
-	read_arguments(fcinfo, &request);
-
 	SPI_connect();
+	read_arguments(fcinfo, &request);
 	dg_lock_tenant(request.tenant);
 	request.tenant_name = dg_tenant_name(request.tenant, &refusal);
 	if (request.tenant_name == NULL)

@@ -146,3 +146,24 @@ dg_tenant_name(const char *tenant, DgRefusal *refusal)
 					  dg_relation_name(tenants->relid));
 	return NULL;
 }
+
+/*
+ * An argument that names a tenant, palloc'd. An empty key may be one, but only of
+ * a tenant that is known: else it is a variable that somebody forgot to set. The
+ * caller is connected to SPI.
+ */
+char *
+dg_tenant_argument(FunctionCallInfo fcinfo, int arg)
+{
+	if (!PG_ARGISNULL(arg) && VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(arg)) == 0)
+	{
+		if (!dg_tenant_is_known(""))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("tenant must not be empty"),
+					 errdetail("No tenant has an empty key."),
+					 errhint("Rows with an empty key belong to no tenant; a purge of them is requested with deletion_guard.request_purge_without_tenant().")));
+		return pstrdup("");
+	}
+	return text_to_cstring(dg_required_text(fcinfo, arg, "tenant"));
+}

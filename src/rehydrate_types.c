@@ -21,6 +21,7 @@
  */
 #include "rehydrate.h"
 
+#include <ctype.h>
 #include <float.h>
 
 #include "access/transam.h"
@@ -138,9 +139,8 @@ drops_silently(Oid type)
 		part = get_range_subtype(type);
 	if (!OidIsValid(part))
 		part = get_multirange_range(type);
-	/* as it is written in this session's time zone, there is nothing to compare */
 	if (OidIsValid(part))
-		return part != TIMESTAMPTZOID && part_drops_silently(part, -1);
+		return part_drops_silently(part, -1);
 	return get_typtype(type) == TYPTYPE_COMPOSITE && field_drops_silently(type);
 }
 
@@ -272,15 +272,48 @@ significant_length(const char *text)
 }
 
 /*
- * Does the text of a time say in which time zone it is?
+ * Is it a time with time zone, or an array, range or multirange of such?
  */
 static bool
-has_time_zone(const char *text)
+is_of_zoned_times(Oid type)
 {
-	const char *time = strchr(text, ' ');
+	Oid			part = type;
 
-	return strspn(text, "0123456789") == 0 ||	/* infinity */
-		(time != NULL && strpbrk(time, "+-") != NULL);
+	while (OidIsValid(part))
+	{
+		type = part;
+		part = get_element_type(type);
+		if (!OidIsValid(part))
+			part = get_range_subtype(type);
+		if (!OidIsValid(part))
+			part = get_multirange_range(type);
+	}
+	return type == TIMESTAMPTZOID;
+}
+
+/*
+ * Does the text of such a value say of every time in which zone it is? pg_dump
+ * writes them so; it does not say in which zone it wrote them. What does not begin
+ * with a digit (infinity, null, empty) needs none.
+ */
+static bool
+has_time_zones(const char *text)
+{
+	static const char between[] = "{}[](),\"\\";
+
+	if (text[0] == '[' && strstr(text, "]=") != NULL)
+		text = strstr(text, "]=") + 2;	/* bounds of an array */
+	for (text += strspn(text, between); *text != '\0'; text += strspn(text, between))
+	{
+		size_t		len = strcspn(text, between);
+		const char *time = memchr(text, ' ', len);
+
+		if (isdigit((unsigned char) *text) &&
+			(time == NULL || time + strcspn(time, "+-") >= text + len))
+			return false;
+		text += len;
+	}
+	return true;
 }
 
 /*
@@ -298,7 +331,7 @@ is_written_as(const DgColumnInput *input, Datum value, const char *written, cons
 		return strcmp(psprintf("%.*g", FLT_DIG + 3, DatumGetFloat4(value)), text) == 0;
 	if (input->type == FLOAT8OID)
 		return strcmp(psprintf("%.*g", DBL_DIG + 3, DatumGetFloat8(value)), text) == 0;
-	return input->type == TIMESTAMPTZOID && has_time_zone(text);
+	return is_of_zoned_times(input->type) && has_time_zones(text);
 }
 
 /*

@@ -156,10 +156,15 @@ from_text(DgRowsConversion *conversion, Form_pg_attribute att)
 	use_equality(conversion);
 }
 
+/*
+ * Is it a date or time, or an array of such?
+ */
 static bool
 is_date_or_time(Oid type)
 {
-	TYPCATEGORY category = TypeCategory(getBaseType(type));
+	Oid			base = getBaseType(type);
+	Oid			element = get_base_element_type(base);
+	TYPCATEGORY category = TypeCategory(OidIsValid(element) ? element : base);
 
 	return category == TYPCATEGORY_DATETIME || category == TYPCATEGORY_TIMESPAN;
 }

@@ -142,6 +142,32 @@ dg_rows_route(ModifyTableState *mtstate, TupleTableSlot **slot)
 }
 
 /*
+ * What to do about a row that a constraint does not allow, which came later or
+ * was not valid for all rows. Error context, for the hint alone: the message names
+ * the constraint, and the context of the row its key.
+ */
+static void
+constraint_context(void *arg)
+{
+	if (geterrcode() == ERRCODE_NOT_NULL_VIOLATION)
+		errhint("Nothing was restored. DROP NOT NULL from the column, call again, give such rows a value, and set it again. "
+				"For rehydrate(), mapping can name the column that has the values, or leave a column out, so that it gets its default.");
+	else if (geterrcode() == ERRCODE_CHECK_VIOLATION)
+		errhint("Nothing was restored. Drop the constraint, call again, correct such rows, and add it again; NOT VALID, if they are to stay as they are. "
+				"For rehydrate(), mapping can leave a column out, so that it gets its default.");
+}
+
+static void
+check_constraints(ResultRelInfo *rri, EState *estate, TupleTableSlot *slot)
+{
+	ErrorContextCallback context = {.previous = error_context_stack,.callback = constraint_context};
+
+	error_context_stack = &context;
+	ExecConstraints(rri, slot, estate);
+	error_context_stack = context.previous;
+}
+
+/*
  * What the server checks of an inserted row before it is stored.
  */
 void
@@ -156,7 +182,7 @@ dg_rows_check_row(ModifyTableState *mtstate, ResultRelInfo *rri, TupleTableSlot 
 	if (rri->ri_WithCheckOptions != NIL)
 		ExecWithCheckOptions(WCO_RLS_INSERT_CHECK, rri, slot, estate);
 	if (constr != NULL)
-		ExecConstraints(rri, slot, estate);
+		check_constraints(rri, estate, slot);
 	if (rri->ri_RelationDesc->rd_rel->relispartition && rri == mtstate->resultRelInfo)
 		ExecPartitionCheck(rri, slot, estate, true);
 }

@@ -40,6 +40,32 @@ dg_spi_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const ch
 }
 
 /*
+ * The same, seeing what a snapshot does, by a plan that is kept in *plan for the
+ * rest of the session.
+ */
+int
+dg_spi_select_kept(const char *sql, int nargs, Oid *argtypes, Datum *values, SPIPlanPtr *plan,
+				   Snapshot snapshot)
+{
+	DgRole		caller = dg_role_enter(dg_objects()->owner, 0);
+	int			ret;
+
+	if (*plan == NULL)
+	{
+		SPIPlanPtr	prepared = SPI_prepare(sql, nargs, argtypes);
+
+		if (prepared == NULL || SPI_keepplan(prepared) != 0)
+			elog(ERROR, "internal query failed: %s: %s", SPI_result_code_string(SPI_result), sql);
+		*plan = prepared;
+	}
+	ret = SPI_execute_snapshot(*plan, values, NULL, snapshot, InvalidSnapshot, true, false, 0);
+	dg_role_leave(caller);
+	if (ret != SPI_OK_SELECT)
+		elog(ERROR, "internal query failed: %s: %s", SPI_result_code_string(ret), sql);
+	return (int) SPI_processed;
+}
+
+/*
  * Lets the queries of this SPI connection use rows by a name, as if they were
  * a table.
  */

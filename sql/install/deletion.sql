@@ -2,25 +2,30 @@
  * Looking at deletions.
  */
 CREATE FUNCTION deletion_guard.tenant_label(tenant text, OUT tenant_name text, OUT contact text)
-	LANGUAGE C STABLE STRICT PARALLEL UNSAFE
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE COST 100
 	AS 'MODULE_PATHNAME', 'dg_tenant_label';
 REVOKE EXECUTE ON FUNCTION deletion_guard.tenant_label FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.tenant_label IS
 	'name and contact of a tenant, from the tenant table or, if it was deleted, from its latest deletion; nulls if unknown';
 
+-- Labels stand outside of what is grouped: they are looked up only for rows that
+-- a query returns, and only if it asks for them.
 CREATE VIEW deletion_guard.deletion_detail AS
-	SELECT p.deletion_id,
-		   b.relation,
-		   p.tenant,
-		   l.tenant_name,
-		   l.contact,
-		   sum(p.rows)::bigint AS rows,
-		   sum(p.restored)::bigint AS restored,
-		   sum(p.purged)::bigint AS purged
-	FROM deletion_guard.deletion_part p
-	JOIN deletion_guard.bin b USING (bin_id)
-	LEFT JOIN LATERAL deletion_guard.tenant_label(p.tenant) l ON true
-	GROUP BY p.deletion_id, b.relation, p.tenant, l.tenant_name, l.contact;
+	SELECT s.deletion_id,
+		   s.relation,
+		   s.tenant,
+		   (deletion_guard.tenant_label(s.tenant)).tenant_name,
+		   (deletion_guard.tenant_label(s.tenant)).contact,
+		   s.rows,
+		   s.restored,
+		   s.purged
+	FROM (SELECT p.deletion_id, b.relation, p.tenant,
+				 sum(p.rows)::bigint AS rows,
+				 sum(p.restored)::bigint AS restored,
+				 sum(p.purged)::bigint AS purged
+		  FROM deletion_guard.deletion_part p
+		  JOIN deletion_guard.bin b USING (bin_id)
+		  GROUP BY p.deletion_id, b.relation, p.tenant) s;
 COMMENT ON VIEW deletion_guard.deletion_detail IS
 	'deletions by table and tenant: rows removed, of which restored and purged since';
 COMMENT ON COLUMN deletion_guard.deletion_detail.deletion_id IS 'number of the deletion';

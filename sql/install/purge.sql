@@ -182,7 +182,9 @@ CREATE FUNCTION deletion_guard.purge_of(row_value anyelement) RETURNS bigint
 LANGUAGE C STABLE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'dg_purge_of';
 
--- What a request would remove, part by part, as reviewed and as it is now.
+-- What a request would remove, part by part, as reviewed and as it is now. A
+-- deletion may have a million parts, of which one of the first has its record:
+-- looking at them in order finds it at once.
 CREATE VIEW deletion_guard.purge_request_detail AS
 SELECT q.request_id, q.deletion_id, d.deleted_at, q.relation_name AS relation,
 	p.tenant, p.tenant_name, q.rows AS rows_reviewed,
@@ -190,7 +192,9 @@ SELECT q.request_id, q.deletion_id, d.deleted_at, q.relation_name AS relation,
 	d.purge_not_before AS due_at, coalesce(d.purge_not_before <= now(), false) AS due
 FROM deletion_guard.purge_request_part q
 LEFT JOIN deletion_guard.deletion_part p ON p.deletion_id = q.deletion_id AND p.part = q.part
-LEFT JOIN deletion_guard.deletion_record d ON d.deletion_id = q.deletion_id;
+LEFT JOIN LATERAL (SELECT r.deleted_at, r.purge_not_before FROM deletion_guard.deletion_part r
+				   WHERE r.deletion_id = q.deletion_id AND r.deleted_at IS NOT NULL
+				   ORDER BY r.part LIMIT 1) d ON true;
 
 CREATE VIEW deletion_guard.purge_request AS
 SELECT r.request_id, r.state, r.tenant, r.tenant_name, r.reason, r.requested_at, r.requested_by,
@@ -204,7 +208,9 @@ FROM deletion_guard.purge_request_record r,
 	LATERAL (SELECT count(DISTINCT q.relation_name) AS tables, count(DISTINCT q.deletion_id) AS deletions,
 					max(d.purge_not_before) AS due_at
 			 FROM deletion_guard.purge_request_part q
-			 LEFT JOIN deletion_guard.deletion_record d USING (deletion_id)
+			 LEFT JOIN LATERAL (SELECT e.purge_not_before FROM deletion_guard.deletion_part e
+								WHERE e.deletion_id = q.deletion_id AND e.deleted_at IS NOT NULL
+								ORDER BY e.part LIMIT 1) d ON true
 			 WHERE q.request_id = r.request_id) AS t;
 
 -- The same for one request, for roles that may call this and not read the views.
@@ -215,9 +221,11 @@ LANGUAGE sql STABLE STRICT PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 SELECT d.relation, d.deletion_id, d.deleted_at, d.tenant_name, d.rows_reviewed, d.rows_now,
-	d.due_at, d.due, r.on_hold
+	d.due_at, d.due,
+	EXISTS (SELECT FROM deletion_guard.purge_request_record r
+			JOIN deletion_guard.hold h ON h.tenant = r.tenant AND h.released_at IS NULL
+			WHERE r.request_id = $1)
 FROM deletion_guard.purge_request_detail d
-JOIN deletion_guard.purge_request r ON r.request_id = d.request_id
 WHERE d.request_id = $1
 ORDER BY d.deletion_id, d.relation
 $$;

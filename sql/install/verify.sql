@@ -83,6 +83,13 @@ REVOKE EXECUTE ON FUNCTION deletion_guard.unreached_hooks FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.unreached_hooks IS
 	'which of the guard''s hooks another library keeps from being called';
 
+CREATE FUNCTION deletion_guard.server_setting(name text) RETURNS text
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_server_setting';
+REVOKE EXECUTE ON FUNCTION deletion_guard.server_setting FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.server_setting IS
+	'part of verify(): a setting, whoever owns the extension';
+
 -- The server, the session, and the extension itself.
 CREATE FUNCTION deletion_guard.verify_server()
 RETURNS TABLE (check_name text, object text, ok boolean, detail text)
@@ -91,7 +98,7 @@ SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 	WITH preload AS (
 		SELECT bool_or(trim(l) ~ '^"?(\$libdir/)?deletion_guard(\.so)?"?$') IS TRUE AS everywhere
-		FROM unnest(string_to_array(current_setting('shared_preload_libraries'), ',')) l)
+		FROM unnest(string_to_array(deletion_guard.server_setting('shared_preload_libraries'), ',')) l)
 	SELECT 'preload', NULL, v.ok,
 		CASE WHEN v.ok THEN 'loaded when a session starts'
 			 ELSE 'the library loads with the first DDL command or guarded table that a session touches. Until '
@@ -99,7 +106,7 @@ AS $$
 				  'And a MERGE that deletes rows of a partitioned table and moves others to another partition is '
 				  'refused, as it cannot be told which are which. Add deletion_guard to session_preload_libraries or shared_preload_libraries.' END
 	FROM (SELECT everywhere OR EXISTS (
-			SELECT FROM unnest(string_to_array(current_setting('session_preload_libraries'), ',')) l
+			SELECT FROM unnest(string_to_array(deletion_guard.server_setting('session_preload_libraries'), ',')) l
 			WHERE trim(l) ~ '^"?(\$libdir/)?deletion_guard(\.so)?"?$') AS ok
 		  FROM preload) v
 
@@ -253,7 +260,8 @@ AS $$
 	UNION ALL
 	SELECT 'extension', e.extversion, e.extversion = a.default_version AND r.rolsuper,
 		CASE WHEN e.extversion <> a.default_version THEN format('version %s is installed on the server. ALTER EXTENSION deletion_guard UPDATE.', a.default_version)
-			 WHEN NOT r.rolsuper THEN format('its owner %I is not a superuser any more, so it may not be able to write down what it must', r.rolname)
+			 WHEN NOT r.rolsuper THEN format('its owner %I is not a superuser any more, so what it must write down or make may be refused, and deletions '
+				  'with it. ALTER ROLE %I SUPERUSER, or REASSIGN OWNED BY %I TO a superuser.', r.rolname, r.rolname, r.rolname)
 			 ELSE 'version ' || e.extversion END
 	FROM pg_extension e
 	LEFT JOIN pg_available_extensions a ON a.name = e.extname
@@ -270,11 +278,18 @@ AS $$
 		WHEN p.oid IS NULL THEN 'it does not exist. Reinstall the extension.'
 		WHEN l.lanname <> 'c' OR p.prosrc <> 'dg_' || f.name OR p.probin <> '$libdir/deletion_guard'
 			THEN 'it was replaced by another. Reinstall the extension, and find out who did it.'
-		WHEN p.proowner <> e.extowner THEN 'it belongs to another role than the extension. ALTER FUNCTION ... OWNER TO the extension''s owner.'
 		WHEN NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid
 							AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e')
 			THEN 'it does not belong to the extension any more. ALTER EXTENSION deletion_guard ADD FUNCTION.'
 		END AS problem) v
+	UNION ALL
+	-- some run with their owner's rights
+	SELECT 'functions', p.oid::regprocedure::text, false,
+		format('it belongs to %I, not to the owner of the extension. ALTER FUNCTION %s OWNER TO %I.',
+			   pg_get_userbyid(p.proowner), p.oid::regprocedure, pg_get_userbyid(e.extowner))
+	FROM pg_extension e
+	JOIN pg_proc p ON p.pronamespace = 'deletion_guard'::regnamespace AND p.proowner <> e.extowner
+	WHERE e.extname = 'deletion_guard'
 $$;
 REVOKE EXECUTE ON FUNCTION deletion_guard.verify_server FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.verify_server IS 'part of verify(): the server, the session, the extension';
@@ -410,6 +425,10 @@ AS $$
 	CROSS JOIN LATERAL (SELECT CASE
 		WHEN c.relkind = 'f' THEN 'it is a foreign table: what is deleted from it is lost. Detach it, and guard the table where it is.'
 		WHEN c.relpersistence = 'u' THEN 'it is unlogged: a crash empties it. ALTER TABLE ... SET LOGGED.'
+		WHEN c.relnatts > 1597 AND (SELECT count(*) > 1597 FROM pg_attribute a
+				WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v')
+			THEN 'it has more than 1597 columns, to which the bin would add 3 of its own, so deletions from it fail. '
+				'Drop columns, or move some to another table.'
 		END AS problem) v
 
 	UNION ALL
@@ -465,7 +484,7 @@ AS $$
 		FROM pg_class c
 		JOIN pg_namespace n ON n.oid = c.relnamespace
 		JOIN pg_extension e ON e.extname = 'deletion_guard'
-		WHERE n.nspname IN ('deletion_guard', 'deletion_guard_bin') AND c.relkind IN ('r', 'p', 'S')),
+		WHERE n.nspname IN ('deletion_guard', 'deletion_guard_bin') AND c.relkind IN ('r', 'p', 'S', 'v')),
 	our_schema AS (
 		SELECT n.oid, n.nspname, n.nspacl, n.nspowner, e.extowner
 		FROM pg_namespace n JOIN pg_extension e ON e.extname = 'deletion_guard'
@@ -495,14 +514,15 @@ AS $$
 	SELECT 'store ownership', s.name, v.problem IS NULL, v.problem
 	FROM store s
 	CROSS JOIN LATERAL (SELECT CASE
-		WHEN s.relowner <> s.extowner THEN format('it belongs to %I, not to the owner of the extension. ALTER TABLE ... OWNER TO.', pg_get_userbyid(s.relowner))
-		WHEN s.relpersistence = 'u' THEN 'it is unlogged: a crash empties it. ALTER TABLE ... SET LOGGED.'
-		WHEN s.relforcerowsecurity THEN 'row security is forced on it, which may hide rows. ALTER TABLE ... NO FORCE ROW LEVEL SECURITY.'
+		WHEN s.relowner <> s.extowner THEN format('it belongs to %I, not to the owner of the extension. ALTER TABLE %s OWNER TO %I.',
+			pg_get_userbyid(s.relowner), s.name, pg_get_userbyid(s.extowner))
+		WHEN s.relpersistence = 'u' THEN format('it is unlogged: a crash empties it. ALTER TABLE %s SET LOGGED.', s.name)
+		WHEN s.relforcerowsecurity THEN format('row security is forced on it, which may hide rows. ALTER TABLE %s NO FORCE ROW LEVEL SECURITY.', s.name)
 		WHEN EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = s.oid OR i.inhparent = s.oid) THEN 'it is part of an inheritance tree. ALTER TABLE ... NO INHERIT.'
 		END AS problem) v
 	UNION ALL
 	SELECT 'store ownership', 'schema ' || n.nspname, n.nspowner = n.extowner,
-		CASE WHEN n.nspowner <> n.extowner THEN 'it does not belong to the owner of the extension. ALTER SCHEMA ... OWNER TO.' END
+		CASE WHEN n.nspowner <> n.extowner THEN format('it does not belong to the owner of the extension. ALTER SCHEMA %I OWNER TO %I.', n.nspname, pg_get_userbyid(n.extowner)) END
 	FROM our_schema n
 
 	UNION ALL
@@ -513,8 +533,14 @@ AS $$
 		SELECT string_agg(format('%s to %s', a.privilege_type,
 								 CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END),
 						  ', ' ORDER BY a.privilege_type, a.grantee) AS granted
-		FROM aclexplode(s.relacl) a
-		WHERE a.grantee <> s.relowner AND (s.is_bin OR a.privilege_type <> 'SELECT' OR a.grantee = 0)) v
+		FROM (SELECT * FROM aclexplode(s.relacl)
+			  UNION
+			  SELECT x.* FROM pg_attribute c CROSS JOIN LATERAL aclexplode(c.attacl) x WHERE c.attrelid = s.oid) a
+		WHERE a.grantee <> s.relowner AND (s.is_bin OR a.privilege_type <> 'SELECT' OR a.grantee = 0)
+			-- but views that everybody may read since the extension was installed
+			AND NOT EXISTS (SELECT FROM pg_init_privs i CROSS JOIN LATERAL aclexplode(i.initprivs) o
+							WHERE i.objoid = s.oid AND i.classoid = 'pg_class'::regclass AND i.objsubid = 0
+								AND o.grantee = a.grantee AND o.privilege_type = a.privilege_type)) v
 	UNION ALL
 	SELECT 'store privileges', 'schema ' || n.nspname, v.granted IS NULL,
 		CASE WHEN v.granted IS NOT NULL THEN format('granted: CREATE to %s. REVOKE that.', v.granted) END
