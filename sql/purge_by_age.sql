@@ -119,7 +119,17 @@ DELETE FROM tenant WHERE id = 2;
 INSERT INTO tenant VALUES (2, 'Beech', NULL);
 SELECT deletion_guard.request_purge_by_age(array_agg(relation), 'all there is') FROM deletion_guard.guarded_table;  -- fails
 DELETE FROM event WHERE at <= '2024-01-26';
+-- EXECUTE is all it takes.
+CREATE ROLE regress_dg_nobody;
+SET ROLE regress_dg_nobody;
+SELECT deletion_guard.request_purge_by_age('{event}', 'old rows');  -- fails
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION deletion_guard.request_purge_by_age TO regress_dg_nobody;
+SET ROLE regress_dg_nobody;
 SELECT deletion_guard.request_purge_by_age('{event}', 'old rows')->'tenants' AS tenants;
+RESET ROLE;
+REVOKE EXECUTE ON FUNCTION deletion_guard.request_purge_by_age FROM regress_dg_nobody;
+DROP ROLE regress_dg_nobody;
 -- And so does one of whom no table tells any more.
 SELECT deletion_guard.unguard_table('other');
 DROP TABLE other;
@@ -128,11 +138,5 @@ SELECT deletion_guard.unguard_table('tenant');
 DROP TABLE tenant CASCADE;
 RESET deletion_guard.ddl;
 SELECT deletion_guard.request_purge_by_age('{event}', 'of whom?');  -- fails
-
-CREATE ROLE regress_dg_nobody;
-SET ROLE regress_dg_nobody;
-SELECT deletion_guard.request_purge_by_age('{event}', 'x');  -- fails
-RESET ROLE;
-DROP ROLE regress_dg_nobody;
 \c :maintenance_db
 DROP DATABASE regress_dg_purge_by_age;

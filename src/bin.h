@@ -106,6 +106,7 @@ extern HeapTuple dg_blocks_forget(HeapTuple part, TupleDesc desc);
 extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts);
 
 /* bin_capture.c */
+extern void dg_bin_capture_trail(Relation rel);
 extern bool dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *tenant);
 
 /* bin_label.c */

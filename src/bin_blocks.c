@@ -29,6 +29,7 @@
 #include "utils/hsearch.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "varint.h"
 
 /* reading this many blocks in vain is cheaper than another range */
 #define MAX_GAP 16
@@ -72,39 +73,12 @@ dg_blocks_add(DgBlocks *blocks, BlockNumber block)
  * As they are kept
  *
  * A large deletion of many tenants has a range for nearly every row. Written as
- * a distance from the one before, most of them take one byte. Numbers have seven
- * bits to a byte, the lowest first. A range begins with the distance of its first
- * block from the last of the range before, 2d, or -2d - 1 for one that leads
- * back; that doubled, plus one if the range has several blocks. Then follows how
- * many blocks the last one is behind the first.
+ * a distance from the one before, most of them take one byte (varint.h). A range
+ * begins with the distance of its first block from the last of the range before,
+ * folded; that doubled, plus one if the range has several blocks. Then follows
+ * how many blocks the last one is behind the first.
  * ----------------------------------------------------------------------
  */
-
-/* two numbers, of at most 35 bits */
-#define MAX_PACKED_RANGE 10
-
-static uint8 *
-put_number(uint8 *p, uint64 number)
-{
-	for (; number > 0x7f; number >>= 7)
-		*p++ = (uint8) (number | 0x80);
-	*p++ = (uint8) number;
-	return p;
-}
-
-static uint64
-get_number(const uint8 **p, const uint8 *end)
-{
-	uint64		number = 0;
-
-	for (int shift = 0; *p < end && shift < 64; shift += 7)
-	{
-		number |= (uint64) (**p & 0x7f) << shift;
-		if (*(*p)++ <= 0x7f)
-			return number;
-	}
-	elog(ERROR, "malformed block ranges of a part");
-}
 
 /*
  * The ranges as they are kept, palloc'd.
@@ -112,7 +86,7 @@ get_number(const uint8 **p, const uint8 *end)
 bytea *
 dg_blocks_pack(const DgBlocks *blocks)
 {
-	bytea	   *packed = palloc(VARHDRSZ + MAX_PACKED_RANGE * blocks->nranges);
+	bytea	   *packed = palloc(VARHDRSZ + 2 * DG_VARINT_MAX * blocks->nranges);
 	uint8	   *p = (uint8 *) VARDATA(packed);
 	int64		before = 0;
 
@@ -120,16 +94,24 @@ dg_blocks_pack(const DgBlocks *blocks)
 	{
 		int64		first = blocks->ranges[i].first;
 		int64		last = blocks->ranges[i].last;
-		int64		distance = first - before;
-		uint64		folded = distance < 0 ? -2 * distance - 1 : 2 * distance;
 
-		p = put_number(p, folded * 2 + (last > first));
+		p = dg_varint_put(p, dg_varint_fold(first - before) * 2 + (last > first));
 		if (last > first)
-			p = put_number(p, last - first);
+			p = dg_varint_put(p, last - first);
 		before = last;
 	}
 	SET_VARSIZE(packed, (char *) p - (char *) packed);
 	return packed;
+}
+
+static uint64
+get_number(const uint8 **p, const uint8 *end)
+{
+	uint64		number;
+
+	if (!dg_varint_get(p, end, &number))
+		elog(ERROR, "malformed block ranges of a part");
+	return number;
 }
 
 static void
@@ -142,8 +124,7 @@ unpack_ranges(DgBlocks *blocks, bytea *packed)
 	while (p < end)
 	{
 		uint64		number = get_number(&p, end);
-		uint64		folded = number / 2;
-		int64		first = last + (folded % 2 == 0 ? (int64) (folded / 2) : -(int64) (folded / 2) - 1);
+		int64		first = last + dg_varint_unfold(number / 2);
 
 		last = first;
 		if (number % 2 != 0)

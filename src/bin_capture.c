@@ -137,6 +137,25 @@ capture_end(CaptureState *state)
 	dg_limit_end(&state->limit, state->deletion);
 }
 
+/*
+ * Captures all rows that next() puts into the slot.
+ */
+static void
+capture_rows(Relation rel, TupleTableSlot *slot, bool (*next) (void *source, TupleTableSlot *slot), void *source)
+{
+	CaptureState state;
+
+	if (!next(source, slot))
+		return;
+	capture_begin(&state, rel, false, false);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		capture_put(&state, slot);
+	} while (next(source, slot));
+	capture_end(&state);
+}
+
 static void
 capture_row(Relation rel, TupleTableSlot *slot)
 {
@@ -209,15 +228,52 @@ trigger_data(FunctionCallInfo fcinfo, TriggerEvent expected, const char *name, c
 	return trigdata;
 }
 
+static bool
+next_of_trail(void *walk, TupleTableSlot *slot)
+{
+	return dg_trail_next(walk, slot);
+}
+
 /*
- * AFTER DELETE, statement: captures the transition table.
+ * Captures the rows of a table that queries have left a trail to, if any.
+ */
+void
+dg_bin_capture_trail(Relation rel)
+{
+	DgTrailWalk *walk = dg_trail_walk(rel);
+	TupleTableSlot *slot;
+
+	if (walk == NULL)
+		return;
+	slot = table_slot_create(rel, NULL);
+	capture_rows(rel, slot, next_of_trail, walk);
+	ExecDropSingleTupleTableSlot(slot);
+	dg_trail_end(walk);
+}
+
+static bool
+next_of_table(void *rows, TupleTableSlot *slot)
+{
+	return tuplestore_gettupleslot(rows, true, false, slot);
+}
+
+static bool
+next_of_scan(void *scan, TupleTableSlot *slot)
+{
+	return table_scan_getnextslot(scan, ForwardScanDirection, slot);
+}
+
+/*
+ * AFTER DELETE, statement: captures the rows that queries have left a trail to,
+ * and those in the transition table. Mostly one of the two is empty; after a
+ * cascade there may be rows in both.
  */
 Datum
 dg_capture_statement(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE,
 										 DG_TRIGGER_CAPTURE, "capture_statement");
-	CaptureState state;
+	Relation	rel = trigdata->tg_relation;
 	TupleTableSlot *slot;
 
 	if (!TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event) || trigdata->tg_trigger->tgoldtable == NULL)
@@ -228,20 +284,12 @@ dg_capture_statement(PG_FUNCTION_ARGS)
 	if (trigdata->tg_oldtable == NULL)
 		return PointerGetDatum(NULL);
 	if (dg_statement_unseen())
-		dg_merge_check_unseen(trigdata->tg_relation);
+		dg_merge_check_unseen(rel);
 
-	slot = MakeSingleTupleTableSlot(RelationGetDescr(trigdata->tg_relation), &TTSOpsMinimalTuple);
+	dg_bin_capture_trail(rel);
+	slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsMinimalTuple);
 	tuplestore_rescan(trigdata->tg_oldtable);
-	if (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, slot))
-	{
-		capture_begin(&state, trigdata->tg_relation, false, false);
-		do
-		{
-			CHECK_FOR_INTERRUPTS();
-			capture_put(&state, slot);
-		} while (tuplestore_gettupleslot(trigdata->tg_oldtable, true, false, slot));
-		capture_end(&state);
-	}
+	capture_rows(rel, slot, next_of_table, trigdata->tg_oldtable);
 	ExecDropSingleTupleTableSlot(slot);
 	return PointerGetDatum(NULL);
 }
@@ -310,7 +358,6 @@ dg_capture_truncate(PG_FUNCTION_ARGS)
 	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_TRUNCATE | TRIGGER_EVENT_BEFORE,
 										 DG_TRIGGER_TRUNCATE, "capture_truncate");
 	Relation	rel = trigdata->tg_relation;
-	CaptureState state;
 	TableScanDesc scan;
 	TupleTableSlot *slot;
 	Snapshot	snapshot;
@@ -323,16 +370,7 @@ dg_capture_truncate(PG_FUNCTION_ARGS)
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	slot = table_slot_create(rel, NULL);
 	scan = table_beginscan(rel, snapshot, 0, NULL);
-	if (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-	{
-		capture_begin(&state, rel, false, false);
-		do
-		{
-			CHECK_FOR_INTERRUPTS();
-			capture_put(&state, slot);
-		} while (table_scan_getnextslot(scan, ForwardScanDirection, slot));
-		capture_end(&state);
-	}
+	capture_rows(rel, slot, next_of_scan, scan);
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	UnregisterSnapshot(snapshot);

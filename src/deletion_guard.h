@@ -153,6 +153,29 @@ extern void dg_textset_truncate(DgTextSet *set, int64 n);
 extern int64 dg_textset_count(DgTextSet *set);
 extern const char *dg_textset_get(DgTextSet *set, int64 i);
 
+/* tidlog.c */
+
+/* A row's address, as a number that orders rows as they are in the table. */
+#define DG_TID_ADDRESS(tid) \
+	(((int64) ItemPointerGetBlockNumberNoCheck(tid) << 16) | ItemPointerGetOffsetNumberNoCheck(tid))
+#define DG_TID_BLOCK(address)	((BlockNumber) ((address) >> 16))
+#define DG_TID_OFFSET(address)	((OffsetNumber) ((address) & 0xffff))
+
+typedef struct DgTidEntry
+{
+	int64		address;
+	CommandId	cid;
+} DgTidEntry;
+
+typedef struct DgTidLog DgTidLog;
+
+extern DgTidLog *dg_tidlog_begin(MemoryContext context);
+extern void dg_tidlog_add(DgTidLog *log, CommandId cid, ItemPointer tid);
+extern int64 dg_tidlog_count(const DgTidLog *log);
+extern void dg_tidlog_rewind(DgTidLog *log);
+extern bool dg_tidlog_next(DgTidLog *log, DgTidEntry *entry);
+extern void dg_tidlog_end(DgTidLog *log);
+
 /* autonomous.c */
 #define DG_CHANNEL "deletion_guard"
 

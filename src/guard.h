@@ -116,6 +116,7 @@ typedef struct DgNesting
 {
 	int			depth;
 	Oid			role;
+	EState	   *firing;			/* of the query whose triggers fire, or NULL */
 	List	   *by_row;
 } DgNesting;
 
@@ -126,7 +127,8 @@ extern void dg_statement_note_plan(const PlannedStmt *plan);
 extern bool dg_statement_may_delete(void);
 extern DgNesting dg_statement_enter(void);
 extern void dg_statement_set_role(Oid role);
-extern void dg_statement_set_by_row(List *roots);
+extern void dg_statement_set_firing(EState *estate, List *by_row);
+extern EState *dg_statement_firing(void);
 extern bool dg_statement_by_row(Oid root);
 extern void dg_statement_leave(DgNesting saved);
 extern uint64 dg_statement_serial(void);
@@ -138,6 +140,16 @@ extern bool dg_merge_deletes(const ModifyTable *plan);
 extern void dg_merge_prepare(QueryDesc *query);
 extern List *dg_merge_roots(QueryDesc *query);
 extern void dg_merge_check_unseen(Relation rel);
+
+/* guard_trail.c */
+typedef struct DgTrailWalk DgTrailWalk;
+
+extern void dg_trail_prepare(QueryDesc *query);
+extern void dg_trail_ran(QueryDesc *query);
+extern void dg_trail_finish(QueryDesc *query);
+extern DgTrailWalk *dg_trail_walk(Relation rel);
+extern bool dg_trail_next(DgTrailWalk *walk, TupleTableSlot *slot);
+extern void dg_trail_end(DgTrailWalk *walk);
 
 /* guard_object.c */
 extern HeapTuple dg_guard_copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid,

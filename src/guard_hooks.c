@@ -104,6 +104,8 @@ guard_ExecutorStart(QueryDesc *query, int eflags)
 		standard_ExecutorStart(query, eflags);
 	if (query->operation == CMD_MERGE || query->estate->es_auxmodifytables != NIL)
 		dg_merge_prepare(query);
+	else if (query->operation == CMD_DELETE)
+		dg_trail_prepare(query);
 }
 
 static void
@@ -123,6 +125,7 @@ guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 			prev_ExecutorRun(DG_EXECUTOR_RUN_ARGS);
 		else
 			standard_ExecutorRun(DG_EXECUTOR_RUN_ARGS);
+		dg_trail_ran(query);
 	}
 	PG_FINALLY();
 	{
@@ -146,7 +149,7 @@ guard_ExecutorFinish(QueryDesc *query)
 	if (fires)
 	{
 		dg_statement_set_role(GetUserId());
-		dg_statement_set_by_row(by_row);
+		dg_statement_set_firing(query->estate, by_row);
 	}
 	PG_TRY();
 	{
@@ -154,6 +157,8 @@ guard_ExecutorFinish(QueryDesc *query)
 			prev_ExecutorFinish(query);
 		else
 			standard_ExecutorFinish(query);
+		if (fires)
+			dg_trail_finish(query);
 		dg_parts_write_open();
 	}
 	PG_FINALLY();

@@ -29,7 +29,7 @@
 #include "tcop/pquery.h"
 #include "utils/portal.h"
 
-static DgNesting nesting = {0, InvalidOid, NIL};
+static DgNesting nesting = {0, InvalidOid, NULL, NIL};
 static uint64 serial = 0;
 static TimestampTz loaded_during = 0;	/* start of the message that loaded us */
 static const void *top_query = NULL;	/* of the present serial, if it is a query */
@@ -114,6 +114,7 @@ dg_statement_enter(void)
 	DgNesting	saved = nesting;
 
 	nesting.depth++;
+	nesting.firing = NULL;
 	nesting.by_row = NIL;
 	return saved;
 }
@@ -129,14 +130,24 @@ dg_statement_set_role(Oid role)
 }
 
 /*
- * From here to dg_statement_leave() the triggers of a query fire in which row
- * triggers, instead of the statement trigger, capture the rows of these
- * enrolled tables.
+ * From here to dg_statement_leave() the triggers of a query fire. Of the enrolled
+ * tables "by_row" its row triggers, instead of the statement trigger, capture the
+ * rows.
  */
 void
-dg_statement_set_by_row(List *roots)
+dg_statement_set_firing(EState *estate, List *by_row)
 {
-	nesting.by_row = roots;
+	nesting.firing = estate;
+	nesting.by_row = by_row;
+}
+
+/*
+ * The query whose triggers fire now; NULL if that is not known.
+ */
+EState *
+dg_statement_firing(void)
+{
+	return nesting.firing;
 }
 
 bool

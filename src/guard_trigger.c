@@ -5,8 +5,8 @@
  * They are ordinary triggers, so that \d shows them and pg_dump keeps them:
  *
  *	deletion_guard_capture		AFTER DELETE, statement, with the deleted rows
- *								as a transition table. Does all the work of
- *								statements.
+ *								as a transition table (or without, see
+ *								guard_trail.c). Does all the work of statements.
  *	deletion_guard_capture_row	AFTER DELETE, row. Set to REPLICA, it works
  *								where no statement runs: in logical
  *								replication's apply.

@@ -153,8 +153,8 @@ report()
 # --- the run ---------------------------------------------------------------
 
 server_start bench 'shared_buffers = 1GB' 'min_wal_size = 4GB' 'max_wal_size = 16GB' 'checkpoint_timeout = 1h' \
-	'autovacuum = off' 'deletion_guard.retention = 0'
-echo "PostgreSQL $(sql -c 'SHOW server_version'), $(nproc) cores, fsync and synchronous_commit on, shared_buffers 1GB, autovacuum off"
+	'autovacuum = off' 'session_preload_libraries = deletion_guard' 'deletion_guard.retention = 0'
+echo "PostgreSQL $(sql -c 'SHOW server_version'), $(nproc) cores, fsync and synchronous_commit on, shared_buffers 1GB, autovacuum off, library preloaded"
 echo "ROWS=$ROWS TENANTS=$TENANTS ISSUES=$ISSUES, median of $ROUNDS"
 echo
 printf '%-36s %-28s %10s %10s %-4s %6s  %-8s %s\n' what reference reference ours unit ratio target met

@@ -14,8 +14,8 @@ result()
 }
 
 # The room of a file, or of a header as it is included: what is before the first
-# underscore. deletion_guard.h, tables.h, compat.h and errors.h
-# are everybody's.
+# underscore. deletion_guard.h, tables.h, compat.h, errors.h and varint.h are
+# everybody's.
 declare -A may_know=(
 	[archive]='archive'
 	[token]='token'
@@ -30,7 +30,7 @@ declare -A may_know=(
 	[settings]='guard limit token'
 	[autonomous]='ledger purge'
 )
-everybodys=' deletion_guard.h tables.h compat.h errors.h '
+everybodys=' deletion_guard.h tables.h compat.h errors.h varint.h '
 
 # Headers of ours that a file includes.
 our_headers()

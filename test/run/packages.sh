@@ -57,10 +57,12 @@ find_missing()
 	local package wanted=(gcc libc6-dev make perl libipc-run-perl openssl
 		libcjson-dev libssl-dev zlib1g-dev liblz4-dev libzstd-dev)
 
-	# Not on every architecture, and we do without: nobody is asked for it.
-	if [ "$(id -u)" -eq 0 ] && apt-cache show libisal-dev >/dev/null 2>&1; then
-		wanted+=(libisal-dev)
-	fi
+	# Not on every architecture, and for one test: we do without, and nobody is asked for them.
+	for package in libisal-dev ${major:+"postgresql-plperl-$major"}; do
+		if [ "$(id -u)" -eq 0 ] && apt-cache show "$package" >/dev/null 2>&1; then
+			wanted+=("$package")
+		fi
+	done
 	if [ -n "$major" ]; then
 		wanted+=("postgresql-$major" "postgresql-server-dev-$major")
 	fi
