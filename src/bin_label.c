@@ -158,7 +158,7 @@ live_label(const char *tenant, MemoryContext context, char **name, char **contac
 	Oid			types[] = {InvalidOid, TEXTOID};
 	Datum		values[] = {(Datum) 0, CStringGetTextDatum(tenant)};
 	SPIPlanPtr	plan;
-	SPIPlanPtr	taken;
+	SPIPlanPtr	volatile kept_plan;
 	char	   *sql;
 	int			nestlevel;
 
@@ -169,14 +169,22 @@ live_label(const char *tenant, MemoryContext context, char **name, char **contac
 		return false;
 	types[0] = getBaseType(types[0]);
 	sql = live_query(tenants);
-	plan = taken = take_plan(sql, types[0]);
+	plan = kept_plan = take_plan(sql, types[0]);
 	nestlevel = dg_canonical_always(types[0]) ? 0 : dg_canonical_output_begin();
-	dg_spi_select_as_owner(tenants->relid, sql, 2, types, values, &plan, GetActiveSnapshot(), 1);
+	PG_TRY();
+	{
+		dg_spi_select_as_owner(tenants->relid, sql, 2, types, values, &plan, GetActiveSnapshot(), 1);
+		if (kept_plan == NULL && SPI_keepplan(plan) == 0)
+			kept_plan = plan;
+	}
+	PG_FINALLY();
+	{
+		if (kept_plan != NULL)
+			put_plan(kept_plan, sql, types[0]);
+	}
+	PG_END_TRY();
 	if (nestlevel != 0)
 		AtEOXact_GUC(true, nestlevel);
-	if (taken == NULL)
-		SPI_keepplan(plan);
-	put_plan(plan, sql, types[0]);
 	return take_label(context, name, contact);
 }
 

@@ -74,8 +74,10 @@ extern void dg_rows_as_caller(const DgRowsRole *role);
 /* rows_target.c */
 extern QueryDesc *dg_rows_open_insert(Relation rel);
 extern ResultRelInfo *dg_rows_route(ModifyTableState *mtstate, TupleTableSlot **slot);
-extern void dg_rows_check_row(ModifyTableState *mtstate, ResultRelInfo *rri, TupleTableSlot *slot);
 extern TriggerDesc *dg_rows_triggers(TriggerDesc *all, List *handled, bool fire);
+
+/* rows_check.c */
+extern void dg_rows_check(ModifyTableState *mtstate, ResultRelInfo *rri, TupleTableSlot *slot);
 
 /* rows_conflict.c */
 extern List *dg_rows_arbiters(ResultRelInfo *rri, bool deferrable);

@@ -1,7 +1,7 @@
 /*
  * rows_target.c
- *		A live table as the server inserts into it: opened, where a row goes,
- *		what is checked of it, and which triggers fire.
+ *		A live table as the server inserts into it: opened, where a row goes, and
+ *		which triggers fire.
  *
  * The table is opened by starting, but never running, the plan of an INSERT
  * into it: the server then checks the caller's privileges, adds the row
@@ -18,7 +18,6 @@
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/execPartition.h"
-#include "executor/nodeModifyTable.h"
 #include "parser/analyze.h"
 #include "rewrite/rewriteHandler.h"
 #include "tcop/dest.h"
@@ -139,52 +138,6 @@ dg_rows_route(ModifyTableState *mtstate, TupleTableSlot **slot)
 	if (map != NULL)
 		*slot = execute_attr_map_slot(map->attrMap, *slot, leaf->ri_PartitionTupleSlot);
 	return leaf;
-}
-
-/*
- * What to do about a row that a constraint does not allow, which came later or
- * was not valid for all rows. Error context, for the hint alone: the message names
- * the constraint, and the context of the row its key.
- */
-static void
-constraint_context(void *arg)
-{
-	if (geterrcode() == ERRCODE_NOT_NULL_VIOLATION)
-		errhint("Nothing was restored. DROP NOT NULL from the column, call again, give such rows a value, and set it again. "
-				"For rehydrate(), mapping can name the column that has the values, or leave a column out, so that it gets its default.");
-	else if (geterrcode() == ERRCODE_CHECK_VIOLATION)
-		errhint("Nothing was restored. Drop the constraint, call again, correct such rows, and add it again; NOT VALID, if they are to stay as they are. "
-				"For rehydrate(), mapping can leave a column out, so that it gets its default.");
-}
-
-static void
-check_constraints(ResultRelInfo *rri, EState *estate, TupleTableSlot *slot)
-{
-	ErrorContextCallback context = {.previous = error_context_stack,.callback = constraint_context};
-
-	error_context_stack = &context;
-	ExecConstraints(rri, slot, estate);
-	error_context_stack = context.previous;
-}
-
-/*
- * What the server checks of an inserted row before it is stored.
- */
-void
-dg_rows_check_row(ModifyTableState *mtstate, ResultRelInfo *rri, TupleTableSlot *slot)
-{
-	EState	   *estate = mtstate->ps.state;
-	TupleConstr *constr = RelationGetDescr(rri->ri_RelationDesc)->constr;
-
-	slot->tts_tableOid = RelationGetRelid(rri->ri_RelationDesc);
-	if (constr != NULL && constr->has_generated_stored)
-		ExecComputeStoredGenerated(rri, estate, slot, CMD_INSERT);
-	if (rri->ri_WithCheckOptions != NIL)
-		ExecWithCheckOptions(WCO_RLS_INSERT_CHECK, rri, slot, estate);
-	if (constr != NULL)
-		check_constraints(rri, estate, slot);
-	if (rri->ri_RelationDesc->rd_rel->relispartition && rri == mtstate->resultRelInfo)
-		ExecPartitionCheck(rri, slot, estate, true);
 }
 
 /*

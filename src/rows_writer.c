@@ -296,7 +296,7 @@ prepare_row(DgRowsTarget *target, Datum *values, bool *nulls, DgRowOutcome *outc
 	if (!fire_before_triggers(target, rri, stored))
 		return NULL;
 	dg_rows_map_check_required(target->map, rri->ri_RelationDesc, stored);
-	dg_rows_check_row(target->mtstate, rri, stored);
+	dg_rows_check(target->mtstate, rri, stored);
 	dg_rows_map_check_generated(target->map, rri->ri_RelationDesc, stored);
 	return leaf;
 }
@@ -460,7 +460,7 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 	{
 		stored = dg_rows_batch_slot(leaf_of(target, rri)->batch);
 		ExecCopySlot(stored, slot);
-		dg_rows_check_row(target->mtstate, rri, stored);
+		dg_rows_check(target->mtstate, rri, stored);
 		dg_rows_fkeys_change(target->writer->fkeys, RelationGetRelid(target->rel));
 		dg_rows_update(rri, target->estate, tid, stored);
 		note_written(target, rri, stored);

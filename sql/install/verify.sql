@@ -4,11 +4,12 @@
 
 -- Tables that hold tenants' rows, as far as one can tell from their columns and
 -- foreign keys. Just-in-time compilation takes longer than any of these queries,
--- whose costs are overestimated.
+-- whose costs are overestimated. How many rows they look at is underestimated where
+-- many tables were made a moment ago: then nested loops would take minutes.
 CREATE FUNCTION deletion_guard.find_unguarded_tables()
 RETURNS TABLE (relation regclass, why text)
 LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET jit = off
+SET search_path = pg_catalog, pg_temp SET jit = off SET enable_nestloop = off
 AS $$
 	WITH RECURSIVE
 	tenants AS (
@@ -32,20 +33,13 @@ AS $$
 			AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'deletion_guard', 'deletion_guard_bin')
 			AND NOT EXISTS (SELECT FROM deletion_guard.guard g WHERE g.relation = c.oid)),
 	-- candidates from which foreign keys lead to tenants' rows
-	reached(relid, why, depth) AS (
-		SELECT k.conrelid, format('foreign key %I to %s', k.conname, k.confrelid::regclass), 1
-		FROM pg_constraint k
-		JOIN tenants ON tenants.relid = k.confrelid
-		JOIN candidate ON candidate.relid = k.conrelid
-		WHERE k.contype = 'f'
+	reached(relid) AS (
+		SELECT relid FROM tenants
 		UNION
-		SELECT k.conrelid,
-			format('foreign key %I to %s, which holds tenants'' rows', k.conname, k.confrelid::regclass),
-			reached.depth + 1
+		SELECT k.conrelid
 		FROM reached
 		JOIN pg_constraint k ON k.confrelid = reached.relid AND k.contype = 'f'
-		JOIN candidate ON candidate.relid = k.conrelid AND k.conrelid <> k.confrelid
-		WHERE reached.depth < 16),
+		JOIN candidate ON candidate.relid = k.conrelid),
 	reason AS (
 		SELECT t.relation::oid AS relid, 0 AS place, 'it is the tenant table' AS why
 		FROM deletion_guard.tenant_table t
@@ -57,7 +51,13 @@ AS $$
 		FROM pg_attribute a JOIN tenant_column c ON c.name = a.attname
 		WHERE a.attnum > 0 AND NOT a.attisdropped
 		UNION ALL
-		SELECT relid, 2 + depth, why FROM reached)
+		SELECT k.conrelid, CASE WHEN tenants.relid IS NULL THEN 4 ELSE 3 END,
+			format('foreign key %I to %s', k.conname, k.confrelid::regclass)
+				|| CASE WHEN tenants.relid IS NULL THEN ', which holds tenants'' rows' ELSE '' END
+		FROM pg_constraint k
+		JOIN reached ON reached.relid = k.confrelid
+		LEFT JOIN tenants ON tenants.relid = k.confrelid
+		WHERE k.contype = 'f' AND k.conrelid <> k.confrelid)
 	SELECT DISTINCT ON (candidate.relid) candidate.relid::regclass AS relation, reason.why
 	FROM candidate JOIN reason ON reason.relid = candidate.relid
 	ORDER BY candidate.relid, reason.place, reason.why
