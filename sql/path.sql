@@ -49,6 +49,11 @@ CREATE TABLE long_note (body text) INHERITS (note);
 CREATE TABLE longer_note () INHERITS (long_note);
 SELECT * FROM deletion_guard.guard_schema('public', 'tenant_id') ORDER BY relation::text;
 SELECT deletion_guard.guard_table('move', tenant_path => '{move_to}');
+-- What was chosen stands when the schema is enrolled again.
+BEGIN;
+SELECT deletion_guard.guard_table('lost_a');
+SELECT * FROM deletion_guard.guard_schema('public', 'tenant_id') WHERE relation IN ('lost_a'::regclass, 'lost_b'::regclass, 'move'::regclass);
+ROLLBACK;
 SELECT object, detail FROM deletion_guard.verify() WHERE check_name = 'tenant sources' AND NOT ok;
 
 INSERT INTO tenant SELECT i, 'tenant ' || i FROM generate_series(1, 30) i;

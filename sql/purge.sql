@@ -91,7 +91,7 @@ CREATE FUNCTION canonical(VARIADIC members text[]) RETURNS bytea LANGUAGE sql AS
 	FROM unnest(members) WITH ORDINALITY AS x(m, n)
 $$;
 SELECT substr(sha256(salt || canonical('public.tenant', '1')), 1, 16) = digests AS key_digest,
-	tenant_digest = sha256(salt || canonical('1')) AS tenant_digest,
+	purge_record.tenant_digest = sha256(salt || canonical('1')) AS tenant_digest,
 	sha256(salt || canonical('public.tenant', 'id', '1', 'name', 'Acme', 'email', 'boss@acme.example')) = t.digest AS row_digest
 FROM deletion_guard.purge_record JOIN deletion_guard.purge_table t USING (purge_id)
 	JOIN deletion_guard.purged_key USING (purge_id, table_no)

@@ -21,6 +21,21 @@ CREATE TABLE before AS SELECT * FROM everything;
 SELECT length(deletion_guard.add_authority('legal', signing.make_key('legal'))) > 0 AS added;
 SET deletion_guard.retention = '0';
 
+-- Of old rows of all sites, purged by their age, those of the sites asked for are known.
+DELETE FROM file WHERE comment_id % 2 = 0;
+SELECT deletion_guard.purge(signing.sign(deletion_guard.request_purge_by_age('{file}', 'old'))) AS certificate \gset
+SELECT :'certificate'::jsonb -> 'rows' AS rows, (SELECT count(DISTINCT tenant_digest) FROM deletion_guard.purged_key) AS sites;
+SELECT tenant, found, restored, identical, skipped, problem FROM deletion_guard.rehydrate(ARRAY['1', '3'], :'archive')
+WHERE relation = 'file'::regclass AND tenant IS NOT NULL ORDER BY tenant;
+SELECT tenant, relation, found, restored, skipped FROM deletion_guard.rehydrate('2', :'archive', into_schema => 'look')
+WHERE relation::text = 'look.file' AND tenant IS NOT NULL;
+DROP SCHEMA look CASCADE;
+SELECT deletion_guard.annul_purge((:'certificate'::jsonb ->> 'purge')::bigint, signing.sign(jsonb_build_object('act', 'annul_purge',
+	'aud', deletion_guard.audience(), 'purge', :'certificate'::jsonb -> 'purge'))) IS NOT NULL AS annulled;
+SELECT tenant, restored, skipped FROM deletion_guard.rehydrate(ARRAY['1', '2', '3'], :'archive')
+WHERE relation = 'file'::regclass AND tenant IS NOT NULL ORDER BY tenant;
+TABLE before EXCEPT TABLE everything;
+
 -- Some rows of site 1 are deleted and purged, then all the rest is lost.
 DELETE FROM file WHERE comment_id IN (SELECT id FROM comment WHERE issue_id <= 3);
 DELETE FROM comment WHERE issue_id <= 3;

@@ -247,8 +247,8 @@ extern int32 dg_bin_scan_part(DgBinScan *scan);
 extern void dg_bin_scan_delete(DgBinScan *scan);
 extern void dg_bin_scan_end(DgBinScan *scan);
 
-typedef void (*DgBinRowCallback) (TupleTableSlot *slot, void *arg);
-extern int64 dg_bin_purge_part(Oid bin_table, int64 deletion, int32 part,
+typedef void (*DgBinRowCallback) (TupleTableSlot *slot, int32 part, void *arg);
+extern void dg_bin_purge_parts(Oid bin_table, int64 deletion, const int32 *parts, int nparts,
 							   DgBinRowCallback callback, void *arg);
 
 #endif							/* DG_BIN_H */

@@ -71,17 +71,6 @@ int8_array(List *numbers)
 										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
-static Datum
-oid_array(List *oids)
-{
-	Datum	   *elems = palloc(sizeof(Datum) * list_length(oids));
-
-	for (int i = 0; i < list_length(oids); i++)
-		elems[i] = ObjectIdGetDatum(list_nth_oid(oids, i));
-	return PointerGetDatum(construct_array(elems, list_length(oids), OIDOID, sizeof(Oid),
-										   true, TYPALIGN_INT));
-}
-
 /*
  * Links that are still lost, of these deletions, or waiting for rows of these
  * tables or for links of rows without a key; in the current context. A link
@@ -92,7 +81,7 @@ static List *
 read_links(List *deletions, List *relids)
 {
 	Oid			types[] = {INT8ARRAYOID, OIDARRAYOID};
-	Datum		values[] = {int8_array(deletions), oid_array(relids)};
+	Datum		values[] = {int8_array(deletions), dg_oid_array(relids)};
 	MemoryContext context = CurrentMemoryContext;
 	List	   *links = NIL;
 

@@ -315,20 +315,23 @@ restore_links(DgUndelete *call, DgRowsWriter *writer)
 /*
  * Restores all parts of a call, and fails if that cannot be. With
  * expect_no_conflict it fails with the server's own unique violation if there
- * is a conflict; see dg_rows_writer_expect_no_conflict().
+ * is a conflict; see DgRowsOptions.
  */
 void
 dg_restore_parts(DgUndelete *call, bool expect_no_conflict)
 {
-	DgRowsWriter *writer = dg_rows_writer_begin(call->on_conflict, dg_bin_capture_row);
+	DgRowsOptions options = {
+		.on_conflict = call->on_conflict,
+		.displace = dg_bin_capture_row,
+		.expect_no_conflict = expect_no_conflict,
+		.hint = "Nothing was restored. Restore the rows referred to together with these: if they were deleted by another statement, deletion_guard.undelete_tenant() brings back both.",
+	};
+	DgRowsWriter *writer = dg_rows_writer_begin(&options);
 	List	   *bins = NIL;
 	List	   *targets = NIL;
 	List	   *restored = NIL;
 	int			first = 0;
 	ListCell   *lc;
-
-	if (expect_no_conflict)
-		dg_rows_writer_expect_no_conflict(writer);
 
 	/* all tables first: the writer knows then which rows refer to which */
 	foreach(lc, call->parts)

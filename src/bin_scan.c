@@ -148,25 +148,20 @@ dg_bin_scan_end(DgBinScan *scan)
 }
 
 /*
- * Removes every row of one part, for good, after showing it to the callback
- * (which may be NULL). Returns how many there were. The caller has settled
- * that it may.
+ * Removes every row of some parts of a deletion, for good, after showing it to
+ * the callback. The caller has settled that it may.
  */
-int64
-dg_bin_purge_part(Oid bin_table, int64 deletion, int32 part,
-				  DgBinRowCallback callback, void *arg)
+void
+dg_bin_purge_parts(Oid bin_table, int64 deletion, const int32 *parts, int nparts,
+				   DgBinRowCallback callback, void *arg)
 {
-	DgBinScan  *scan = dg_bin_scan_begin(bin_table, RowExclusiveLock, deletion, &part, 1);
+	DgBinScan  *scan = dg_bin_scan_begin(bin_table, RowExclusiveLock, deletion, parts, nparts);
 	TupleTableSlot *slot;
-	int64		rows = 0;
 
 	while ((slot = dg_bin_scan_next(scan)) != NULL)
 	{
-		if (callback != NULL)
-			callback(slot, arg);
+		callback(slot, dg_bin_scan_part(scan), arg);
 		dg_bin_scan_delete(scan);
-		rows++;
 	}
 	dg_bin_scan_end(scan);
-	return rows;
 }

@@ -39,19 +39,18 @@ dg_table_is_gone(Oid relid)
 }
 
 static DgSavedPart *
-part_of_tuple(HeapTuple tuple, TupleDesc desc)
+read_part(uint64 row)
 {
 	DgSavedPart *part = palloc0(sizeof(DgSavedPart));
-	bool		isnull;
 
-	part->deletion = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
-	part->part = DatumGetInt32(SPI_getbinval(tuple, desc, 2, &isnull));
-	part->bin_id = DatumGetInt32(SPI_getbinval(tuple, desc, 3, &isnull));
-	part->relation = DatumGetObjectId(SPI_getbinval(tuple, desc, 4, &isnull));
-	part->relation_name = pstrdup(SPI_getvalue(tuple, desc, 5));
-	part->bin_table = DatumGetObjectId(SPI_getbinval(tuple, desc, 6, &isnull));
-	part->tenant = SPI_getvalue(tuple, desc, 7);
-	part->rows = DatumGetInt64(SPI_getbinval(tuple, desc, 8, &isnull));
+	part->deletion = dg_row_int64(row, 1, NULL);
+	part->part = (int32) dg_row_int64(row, 2, NULL);
+	part->bin_id = (int32) dg_row_int64(row, 3, NULL);
+	part->relation = (Oid) dg_row_int64(row, 4, NULL);
+	part->relation_name = dg_row_text(row, 5);
+	part->bin_table = (Oid) dg_row_int64(row, 6, NULL);
+	part->tenant = dg_row_text(row, 7);
+	part->rows = dg_row_int64(row, 8, NULL);
 	part->orphan = dg_table_is_gone(part->relation);
 	return part;
 }
@@ -86,7 +85,7 @@ read_parts(DgUndelete *call, const char *condition, int nargs, Oid *types, Datum
 				   nargs, types, values, NULL);
 	old = MemoryContextSwitchTo(call->context);
 	for (uint64 i = 0; i < SPI_processed; i++)
-		parts = lappend(parts, part_of_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc));
+		parts = lappend(parts, read_part(i));
 	MemoryContextSwitchTo(old);
 	SPI_finish();
 	return parts;

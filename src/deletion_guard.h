@@ -67,6 +67,7 @@ extern const DgObjects *dg_known_objects(void);
 extern void dg_objects_init(void);
 extern void dg_objects_forget(void);
 extern char *dg_relation_name(Oid relid);
+extern char *dg_equality_operator(Oid type);
 
 /* canonical.c */
 extern int	dg_canonical_output_begin(void);
@@ -123,6 +124,7 @@ extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
 extern bool dg_lock_object_within(Oid classid, Oid objid, LOCKMODE mode, int timeout);
 extern void dg_lock_tenant(const char *tenant);
 extern void dg_lock_tenants(List *tenants);
+extern void dg_lock_all_tenants(void);
 
 /* what rows without a tenant are locked as */
 #define DG_NO_TENANT ""
@@ -138,6 +140,8 @@ extern int64 dg_row_int64(uint64 row, int column, bool *isnull);
 extern TimestampTz dg_row_time(uint64 row, int column, bool *isnull);
 extern List *dg_row_oids(int column);
 extern Datum dg_row_result(MemoryContext context, Datum value, Oid type);
+extern Datum dg_oid_array(List *oids);
+extern Datum dg_name_array(List *names);
 
 /* textset.c */
 typedef struct DgTextSet DgTextSet;

@@ -21,7 +21,6 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tables.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -117,17 +116,12 @@ follow_rename(RenameStmt *stmt)
 	Datum		values[3];
 	Oid			relid = RangeVarGetRelid(stmt->relation, NoLock, true);
 	List	   *relids;
-	Datum	   *elems;
 	ListCell   *lc;
 
 	if (!OidIsValid(relid))
 		return;
 	relids = find_all_inheritors(relid, NoLock, NULL);
-	elems = palloc(sizeof(Datum) * list_length(relids));
-	for (int i = 0; i < list_length(relids); i++)
-		elems[i] = ObjectIdGetDatum(list_nth_oid(relids, i));
-	values[0] = PointerGetDatum(construct_array(elems, list_length(relids), OIDOID,
-												sizeof(Oid), true, TYPALIGN_INT));
+	values[0] = dg_oid_array(relids);
 	values[1] = DirectFunctionCall1(namein, CStringGetDatum(stmt->subname));
 	values[2] = DirectFunctionCall1(namein, CStringGetDatum(stmt->newname));
 

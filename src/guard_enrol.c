@@ -124,21 +124,6 @@ dg_guard_is_unlogged(Oid relid)
  * ----------------------------------------------------------------------
  */
 
-/*
- * A list of names (char *) as name[].
- */
-Datum
-dg_name_array(List *names)
-{
-	Datum	   *elems = palloc(sizeof(Datum) * list_length(names));
-	int			n = 0;
-	ListCell   *lc;
-
-	foreach(lc, names)
-		elems[n++] = DirectFunctionCall1(namein, CStringGetDatum(lfirst(lc)));
-	return PointerGetDatum(construct_array(elems, n, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
-}
-
 static void
 register_guard(Oid relid, const char *tenant_column, List *tenant_path)
 {
@@ -434,8 +419,11 @@ dg_guard_new_table(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/*
+ * Locks a table whose guard is to be taken off; the caller must own it.
+ */
 void
-dg_guard_require_owner(Oid relid)
+dg_guard_lock_owned(Oid relid)
 {
 	Relation	rel = table_open(relid, AccessExclusiveLock);
 

@@ -35,6 +35,29 @@ report_table(ReturnSetInfo *rsinfo, Oid relid, const char *source, const char *p
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
+static char *
+source_text(const char *column, List *path)
+{
+	return column != NULL ? psprintf("column %s", quote_identifier(column)) : dg_guard_path_text(path);
+}
+
+/*
+ * Reports a table whose tenant is not plain. It may be guarded all the same, if
+ * somebody has called guard_table() for it; then it stays as it is.
+ */
+static void
+report_unplain(ReturnSetInfo *rsinfo, const DgGuard *guard, const char *problem)
+{
+	if (!guard->guarded)
+		report_table(rsinfo, guard->relid, NULL, problem);
+	else if (!guard->has_tenant_column && guard->tenant_path == NIL)
+		report_table(rsinfo, guard->relid, NULL, NULL);
+	else
+		report_table(rsinfo, guard->relid,
+					 source_text(guard->has_tenant_column ? NameStr(guard->tenant_column) : NULL, guard->tenant_path),
+					 NULL);
+}
+
 /*
  * Guards one table of a schema and reports how, or why not.
  */
@@ -57,13 +80,12 @@ guard_schema_table(ReturnSetInfo *rsinfo, Oid relid, const char *tenant_column)
 
 	if (column == NULL && path == NIL)
 	{
-		report_table(rsinfo, relid, NULL, problem);
+		report_unplain(rsinfo, dg_guard_lookup(relid), problem);
 		return;
 	}
 	dg_guard_enrol(relid, column, path);
 	dg_guard_record(relid);
-	report_table(rsinfo, relid, column != NULL ? psprintf("column %s", quote_identifier(column)) :
-				 dg_guard_path_text(path),
+	report_table(rsinfo, relid, source_text(column, path),
 				 dg_guard_is_unlogged(relid) ? "it is unlogged: a crash empties it, without its rows having gone to the bin; ALTER TABLE ... SET LOGGED" : NULL);
 }
 

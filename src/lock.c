@@ -87,6 +87,15 @@ compare_names(const ListCell *a, const ListCell *b)
 }
 
 /*
+ * Locks every tenant there is.
+ */
+void
+dg_lock_all_tenants(void)
+{
+	dg_lock_object(dg_objects()->tenant_table, InvalidOid, ExclusiveLock);
+}
+
+/*
  * The lock that undelete, rehydrate, request_purge and purge take on the
  * tenants they concern, until the end of the transaction. The list (of char *)
  * is sorted, so that two such calls cannot wait for each other in a circle.
@@ -96,15 +105,14 @@ compare_names(const ListCell *a, const ListCell *b)
 void
 dg_lock_tenants(List *tenants)
 {
-	Oid			registry = dg_objects()->tenant_table;
 	ListCell   *lc;
 
 	if (list_length(tenants) > MAX_TENANT_LOCKS)
 	{
-		dg_lock_object(registry, InvalidOid, ExclusiveLock);
+		dg_lock_all_tenants();
 		return;
 	}
-	dg_lock_object(registry, InvalidOid, RowExclusiveLock);
+	dg_lock_object(dg_objects()->tenant_table, InvalidOid, RowExclusiveLock);
 	list_sort(tenants, compare_names);
 	foreach(lc, tenants)
 		lock_tenant(lfirst(lc));

@@ -1,6 +1,7 @@
 /*
  * objects.c
- *		Where the extension's own schemas and tables are in this database.
+ *		Where the extension's own schemas and tables are in this database; and how
+ *		tables and operators of others are written in queries.
  *
  * Looked up by name once, and again when the relcache is told that one of the
  * tables has changed, as DROP EXTENSION in any session does, and REINDEX
@@ -13,11 +14,14 @@
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_operator.h"
 #include "commands/extension.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
 
 static DgObjects objects;
 static bool objects_known = false;
@@ -203,4 +207,29 @@ dg_relation_name(Oid relid)
 	if (name == NULL)
 		return psprintf("%u", relid);
 	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), name);
+}
+
+/*
+ * "OPERATOR(schema.=)" of a type, palloc'd.
+ */
+char *
+dg_equality_operator(Oid type)
+{
+	Oid			oper = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
+	HeapTuple	tuple;
+	Form_pg_operator form;
+	char	   *text;
+
+	if (!OidIsValid(oper))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("could not identify an equality operator for type %s", format_type_be(type))));
+	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(oper));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", oper);
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	text = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(form->oprnamespace)),
+					NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+	return text;
 }

@@ -78,8 +78,8 @@ typedef struct DgApproval
 	DgTokenClaims claims;
 	char	   *fingerprint;	/* of the authority's key */
 	char	   *tenant;			/* the claims of these names, in the server's encoding; */
-	char	   *tenant_name;	/* the first two NULL for rows without a tenant, */
-	char	   *relations;		/* and this for others */
+	char	   *tenant_name;	/* the first two NULL unless it names one tenant, */
+	char	   *relations;		/* and this if it does */
 	char	   *reason;
 } DgApproval;
 
@@ -87,6 +87,7 @@ typedef bool (*DgClaimsMatch) (const DgTokenClaims *claims, void *arg);
 
 extern bool dg_approval_verify(const char *token, int len, DgApproval *approval, DgRefusal *refusal);
 extern bool dg_approval_unused(const DgApproval *approval, DgRefusal *refusal);
+extern bool dg_act_is_purge(DgTokenAct act);
 extern bool dg_approvals_verify(ArrayType *tokens, DgTokenAct act, List **approvals, DgRefusal *refusal);
 extern void dg_approvals_use(List *approvals, int64 ledger_id);
 extern int64 dg_approvals_record(List *approvals, const char *event, const char *details);
@@ -98,25 +99,31 @@ extern List *dg_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match
 extern char *dg_tenant_name(const char *tenant, DgRefusal *refusal);
 extern bool dg_tenant_is_live(const char *tenant);
 extern bool dg_tenant_is_known(const char *tenant);
+extern Datum dg_tenants_live(Datum tenants);
 extern char *dg_tenant_argument(FunctionCallInfo fcinfo, int arg);
 
 /* purge_request.c */
 typedef struct DgRequest
 {
 	int64		id;
-	char	   *tenant;			/* NULL, as is the name, for rows without a tenant */
+	char	   *tenant;			/* NULL, as is the name, unless it is for one tenant */
 	char	   *tenant_name;
+	bool		by_age;			/* of all tenants; otherwise, without one: rows that have none */
+	int64		tenants;		/* if by age: how many it covers */
 	char	   *reason;
 	Datum		relations;		/* regclass[] */
 	bool		all_relations;
 	TimestampTz deleted_before;
+	TimestampTz requested_at;
 	int64		rows;
 	uint8		digest[DG_DIGEST_SIZE];
 	char	   *state;
 } DgRequest;
 
 extern DgRequest *dg_request_find(int64 id);
+extern DgTokenAct dg_request_act(const DgRequest *request);
 extern char *dg_request_relations(const DgRequest *request);
+extern char *dg_request_deleted_before(const DgRequest *request);
 
 /* purge_plan.c */
 typedef struct DgPlanPart
@@ -129,8 +136,11 @@ typedef struct DgPlanPart
 	int64		rows;
 	TimestampTz deleted_at;
 	TimestampTz due_at;
+	char	   *tenant;			/* or NULL */
+	int			tenant_no;		/* 1 .. tenants of the plan */
 	char	   *tenant_name;	/* of a part of the tenant table, or NULL */
 	bool		blank;			/* their key is the empty string */
+	int64		removed;		/* rows that a purge found and removed */
 } DgPlanPart;
 
 typedef struct DgPlan
@@ -138,13 +148,14 @@ typedef struct DgPlan
 	int			nparts;
 	DgPlanPart *parts;			/* by deletion and part */
 	int64		rows;
+	int			tenants;		/* 1 unless it is by age */
 	TimestampTz due_at;			/* when all of it is due */
 	uint8		digest[DG_DIGEST_SIZE];
 } DgPlan;
 
 extern DgPlan *dg_plan_make(const DgRequest *request);
 extern void dg_plan_store(const DgPlan *plan, int64 request);
-extern char *dg_plan_difference(const DgPlan *plan, int64 request);
+extern char *dg_plan_difference(const DgPlan *plan, const DgRequest *request);
 extern char *dg_plan_summary(const DgPlan *plan);
 
 /* purge_hold.c */
@@ -172,9 +183,9 @@ typedef struct DgPurgeDigest DgPurgeDigest;
 
 extern void dg_salted_bytes_digest(const uint8 *salt, const char *data, size_t len, uint8 *digest);
 extern void dg_salted_digest(const uint8 *salt, const char *value, uint8 *digest);
-extern DgPurgeDigest *dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part,
+extern DgPurgeDigest *dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part, int tenants,
 											const uint8 *salt, DgPurgeLinks *links);
-extern int64 dg_purge_digest_part(DgPurgeDigest *digest, const DgPlanPart *part);
+extern void dg_purge_digest_parts(DgPurgeDigest *digest, DgPlanPart **parts, int nparts);
 extern void dg_purge_digest_end(DgPurgeDigest *digest, int64 *rows, uint8 *sum);
 
 /* purge_subtract.c */

@@ -100,13 +100,13 @@ dg_approval_verify(const char *token, int len, DgApproval *approval, DgRefusal *
 							  "Ask an authority that is still active.",
 							  "authority \"%s\" has been retired", authority->name);
 	approval->fingerprint = authority->fingerprint;
-	if (approval->claims.act == DG_TOKEN_ACT_PURGE_WITHOUT_TENANT)
-		approval->relations = claim_text(approval->claims.relations);
-	else
+	if (approval->claims.act == DG_TOKEN_ACT_PURGE)
 	{
 		approval->tenant = claim_text(approval->claims.tenant);
 		approval->tenant_name = claim_text(approval->claims.tenant_name);
 	}
+	else
+		approval->relations = claim_text(approval->claims.relations);
 	approval->reason = claim_text(approval->claims.reason);
 	return true;
 }
@@ -132,13 +132,22 @@ dg_approval_unused(const DgApproval *approval, DgRefusal *refusal)
  */
 
 /*
- * Does a token for one act serve for another? A purge takes tokens of two
- * acts; the act says what is covered, a tenant or rows without one.
+ * Does a token for this act permit a purge? The act says what is covered: a
+ * tenant, rows without one, or those of all by their age.
+ */
+bool
+dg_act_is_purge(DgTokenAct act)
+{
+	return act == DG_TOKEN_ACT_PURGE || act == DG_TOKEN_ACT_PURGE_WITHOUT_TENANT || act == DG_TOKEN_ACT_PURGE_BY_AGE;
+}
+
+/*
+ * Does a token for one act serve for another?
  */
 static bool
 act_serves(DgTokenAct act, DgTokenAct wanted)
 {
-	return act == wanted || (wanted == DG_TOKEN_ACT_PURGE && act == DG_TOKEN_ACT_PURGE_WITHOUT_TENANT);
+	return act == wanted || (wanted == DG_TOKEN_ACT_PURGE && dg_act_is_purge(act));
 }
 
 static bool

@@ -19,7 +19,7 @@
 
 PG_FUNCTION_INFO_V1(dg_check_token);
 
-#define HINT_NEW_REQUEST "Run deletion_guard.request_purge() again and have the new claims reviewed and signed."
+#define HINT_NEW_REQUEST "Make the request again and have its claims reviewed and signed."
 
 static bool
 check_request(const DgApproval *approval, const DgRequest *request, DgRefusal *refusal)
@@ -36,7 +36,7 @@ check_request(const DgApproval *approval, const DgRequest *request, DgRefusal *r
 }
 
 /*
- * A token for rows without a tenant names the tables instead.
+ * A token that does not name one tenant names the tables instead.
  */
 static bool
 check_relations(const DgApproval *approval, const DgRequest *request, DgRefusal *refusal)
@@ -48,19 +48,19 @@ check_relations(const DgApproval *approval, const DgRequest *request, DgRefusal 
 }
 
 /*
- * Does the tenant's key go with the request, and the name with the key?
+ * Does it name what the request does? Of a tenant, the key must go with the
+ * request and the name with the key.
  */
 static bool
 check_tenant(const DgApproval *approval, const DgRequest *request, DgRefusal *refusal)
 {
 	char	   *name;
 
-	if ((approval->tenant == NULL) != (request->tenant == NULL))
+	if (approval->claims.act != dg_request_act(request))
 		return dg_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "other_tenant", HINT_NEW_REQUEST,
-							  request->tenant == NULL ?
-							  "the token names a tenant, request " INT64_FORMAT " is about rows without one" :
-							  "the token is for rows without a tenant, request " INT64_FORMAT " is about one",
-							  request->id);
+							  "the token is for \"%s\", request " INT64_FORMAT " is for \"%s\"",
+							  dg_token_act_name(approval->claims.act), request->id,
+							  dg_token_act_name(dg_request_act(request)));
 	if (request->tenant == NULL)
 		return check_relations(approval, request, refusal);
 	if (strcmp(approval->tenant, request->tenant) != 0)
@@ -89,6 +89,10 @@ check_claims(const DgApproval *approval, const DgRequest *request, DgRefusal *re
 		wrong = "digest";
 	else if (approval->claims.rows != request->rows)
 		wrong = "rows";
+	else if (approval->claims.tenants != request->tenants)
+		wrong = "tenants";
+	else if (request->by_age && strcmp(approval->claims.deleted_before, dg_request_deleted_before(request)) != 0)
+		wrong = "deleted_before";
 	else if (strcmp(approval->reason, request->reason) != 0)
 		wrong = "reason";
 	if (wrong == NULL)
@@ -102,6 +106,7 @@ static bool
 check_hold(const DgRequest *request, DgRefusal *refusal)
 {
 	TimestampTz held_at;
+	/* what is not of one tenant has none; a plan by age leaves out who is on hold */
 	int64		hold = request->tenant != NULL ? dg_hold_active(request->tenant, &held_at) : 0;
 
 	if (hold == 0)
@@ -120,7 +125,7 @@ check_plan(const DgRequest *request, const DgPlan *plan, DgRefusal *refusal)
 		return true;
 	dg_refusal_set(refusal, DG_ERRCODE_PLAN_CHANGED, "plan_changed", HINT_NEW_REQUEST,
 				   "what is in the bin is no longer what was reviewed");
-	return dg_refusal_detail(refusal, "%s", dg_plan_difference(plan, request->id));
+	return dg_refusal_detail(refusal, "%s", dg_plan_difference(plan, request));
 }
 
 static bool
@@ -194,8 +199,7 @@ check(DgApproval *approval, DgRefusal *refusal)
 
 	if (!dg_approval_unused(approval, refusal))
 		return false;
-	if (approval->claims.act != DG_TOKEN_ACT_PURGE &&
-		approval->claims.act != DG_TOKEN_ACT_PURGE_WITHOUT_TENANT)
+	if (!dg_act_is_purge(approval->claims.act))
 		return true;
 	return dg_purge_check(approval, &request, &plan, refusal);
 }

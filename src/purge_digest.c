@@ -12,7 +12,8 @@
  * has a form of its own. The key is the primary key, or all columns where there
  * is none. The rows' digests are added up, modulo 2^256, into one number for the
  * table: the order does not matter, and a row more, less or different shows. The
- * keys' digests are kept, cut to 16 bytes.
+ * keys' digests are kept, cut to 16 bytes, and those of a purge of many tenants
+ * each tenant's apart: a rehydration looks at those of its own tenants only.
  *
  * Relation names and column names are those of the bin, that is, of the time of
  * the deletion.
@@ -29,7 +30,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-#define DIGESTS_PER_CHUNK	2000
+#define KEYS_PER_CHUNK	2000
 
 /* The columns of one bin table. */
 typedef struct BinColumns
@@ -38,6 +39,13 @@ typedef struct BinColumns
 	FmgrInfo   *output;			/* by attribute number - 1 */
 	List	   *key;			/* attribute numbers */
 } BinColumns;
+
+/* Digests of one tenant's keys that are still to be written. */
+typedef struct KeyDigests
+{
+	const char *tenant;			/* NULL: none yet */
+	StringInfoData bytes;
+} KeyDigests;
 
 struct DgPurgeDigest
 {
@@ -48,12 +56,16 @@ struct DgPurgeDigest
 	DgPurgeLinks *links;		/* that may go with the rows */
 	List	   *key_columns;	/* names */
 	BinColumns	columns;
+	DgPlanPart **parts;			/* being removed, of one deletion, by number */
+	int			nparts;
+	DgPlanPart *part;			/* of the last row */
 	int64		rows;
 	uint8		sum[DG_DIGEST_SIZE];
-	uint8	   *keys;			/* of the chunk at hand */
-	int			nkeys;
-	int32		chunk;
+	int			tenants;
+	KeyDigests *keys;			/* of each tenant */
+	int32		chunk;			/* the next one's number */
 	StringInfoData buf;
+	MemoryContext context;
 	MemoryContext row_context;
 	pg_cryptohash_ctx *hash;
 };
@@ -247,24 +259,32 @@ hash_row(DgPurgeDigest *digest, TupleTableSlot *slot)
 	add_digest(digest->sum, hash);
 }
 
+/*
+ * Writes a chunk of key digests. Where the purge is of many tenants, the chunk
+ * says which one's they are, as a salted digest.
+ */
 static void
-flush_keys(DgPurgeDigest *digest)
+flush_keys(DgPurgeDigest *digest, KeyDigests *keys)
 {
-	Oid			types[] = {INT8OID, INT4OID, INT4OID, BYTEAOID};
+	Oid			types[] = {INT8OID, INT4OID, INT4OID, BYTEAOID, BYTEAOID};
 	Datum		values[] = {Int64GetDatum(digest->purge), Int32GetDatum(digest->table_no),
-		Int32GetDatum(digest->chunk), (Datum) 0};
+		Int32GetDatum(digest->chunk), (Datum) 0, (Datum) 0};
+	char		nulls[] = {' ', ' ', ' ', ' ', digest->tenants > 1 ? ' ' : 'n'};
+	uint8		tenant[DG_DIGEST_SIZE];
 
-	if (digest->nkeys == 0)
+	if (keys->bytes.len == 0)
 		return;
-	values[3] = PointerGetDatum(dg_bytea(digest->keys, digest->nkeys * DG_KEY_DIGEST_SIZE));
-	dg_spi_execute("INSERT INTO deletion_guard.purged_key (purge_id, table_no, chunk, digests)"
-				   " VALUES ($1, $2, $3, $4)", 4, types, values, NULL);
+	dg_salted_digest(digest->salt, keys->tenant, tenant);
+	values[3] = PointerGetDatum(dg_bytea((uint8 *) keys->bytes.data, keys->bytes.len));
+	values[4] = PointerGetDatum(dg_bytea(tenant, DG_DIGEST_SIZE));
+	dg_spi_execute("INSERT INTO deletion_guard.purged_key (purge_id, table_no, chunk, digests, tenant_digest)"
+				   " VALUES ($1, $2, $3, $4, $5)", 5, types, values, nulls);
 	digest->chunk++;
-	digest->nkeys = 0;
+	resetStringInfo(&keys->bytes);
 }
 
 static void
-hash_key(DgPurgeDigest *digest, TupleTableSlot *slot)
+hash_key(DgPurgeDigest *digest, KeyDigests *keys, TupleTableSlot *slot)
 {
 	uint8		hash[DG_DIGEST_SIZE];
 	ListCell   *lc;
@@ -274,33 +294,70 @@ hash_key(DgPurgeDigest *digest, TupleTableSlot *slot)
 	foreach(lc, digest->columns.key)
 		put_value(digest, slot, lfirst_int(lc));
 	hash_salted(digest->hash, digest->salt, digest->buf.data, digest->buf.len, hash);
-	memcpy(digest->keys + digest->nkeys * DG_KEY_DIGEST_SIZE, hash, DG_KEY_DIGEST_SIZE);
-	digest->nkeys++;
+	appendBinaryStringInfo(&keys->bytes, (char *) hash, DG_KEY_DIGEST_SIZE);
+}
+
+static int
+compare_part(const void *number, const void *part)
+{
+	int32		a = *(const int32 *) number;
+	int32		b = (*(DgPlanPart *const *) part)->part;
+
+	return (a > b) - (a < b);
+}
+
+static DgPlanPart *
+find_part(DgPurgeDigest *digest, int32 number)
+{
+	if (digest->part == NULL || digest->part->part != number)
+		digest->part = *(DgPlanPart **) bsearch(&number, digest->parts, digest->nparts,
+												sizeof(DgPlanPart *), compare_part);
+	return digest->part;
+}
+
+static KeyDigests *
+keys_of_part(DgPurgeDigest *digest, const DgPlanPart *part)
+{
+	KeyDigests *keys = &digest->keys[part->tenant_no - 1];
+
+	if (keys->bytes.data == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(digest->context);
+
+		initStringInfo(&keys->bytes);
+		MemoryContextSwitchTo(old);
+	}
+	keys->tenant = part->tenant;
+	return keys;
 }
 
 static void
-digest_row(TupleTableSlot *slot, void *arg)
+digest_row(TupleTableSlot *slot, int32 number, void *arg)
 {
 	DgPurgeDigest *digest = arg;
+	DgPlanPart *part = find_part(digest, number);
+	KeyDigests *keys = keys_of_part(digest, part);
 	MemoryContext old = MemoryContextSwitchTo(digest->row_context);
 
 	hash_row(digest, slot);
-	hash_key(digest, slot);
+	hash_key(digest, keys, slot);
 	dg_purge_links_row(digest->links, slot);
 	digest->rows++;
-	if (digest->nkeys == DIGESTS_PER_CHUNK)
-		flush_keys(digest);
+	part->removed++;
+	if (keys->bytes.len == KEYS_PER_CHUNK * DG_KEY_DIGEST_SIZE)
+		flush_keys(digest, keys);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(digest->row_context);
 }
 
 /*
- * Begins the digests of the rows of one bin table, that of the part given. The
- * caller is connected to SPI and has called dg_canonical_output_begin().
+ * Begins the digests of the rows of one bin table, that of the part given, of a
+ * plan of so many tenants. The caller is connected to SPI and has called
+ * dg_canonical_output_begin().
  */
 DgPurgeDigest *
-dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part, const uint8 *salt,
-					  DgPurgeLinks *links)
+dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part, int tenants,
+					  const uint8 *salt, DgPurgeLinks *links)
 {
 	DgPurgeDigest *digest = palloc0(sizeof(DgPurgeDigest));
 
@@ -309,7 +366,9 @@ dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part, const
 	digest->relation_name = part->relation_name;
 	digest->salt = salt;
 	digest->links = links;
-	digest->keys = palloc(DIGESTS_PER_CHUNK * DG_KEY_DIGEST_SIZE);
+	digest->tenants = tenants;
+	digest->keys = palloc0(sizeof(KeyDigests) * tenants);
+	digest->context = CurrentMemoryContext;
 	digest->row_context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard purge row",
 												ALLOCSET_DEFAULT_SIZES);
 	digest->hash = pg_cryptohash_create(PG_SHA256);
@@ -320,13 +379,21 @@ dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part, const
 }
 
 /*
- * Removes the rows of one part of that bin table, adding them to the digests.
- * Returns how many there were.
+ * Removes the rows of some parts of that bin table, all of one deletion and by
+ * number, adding them to the digests. Counts in each part how many there were.
  */
-int64
-dg_purge_digest_part(DgPurgeDigest *digest, const DgPlanPart *part)
+void
+dg_purge_digest_parts(DgPurgeDigest *digest, DgPlanPart **parts, int nparts)
 {
-	return dg_bin_purge_part(part->bin_table, part->deletion, part->part, digest_row, digest);
+	int32	   *numbers = palloc(sizeof(int32) * nparts);
+
+	for (int i = 0; i < nparts; i++)
+		numbers[i] = parts[i]->part;
+	digest->parts = parts;
+	digest->nparts = nparts;
+	digest->part = NULL;
+	dg_bin_purge_parts(parts[0]->bin_table, parts[0]->deletion, numbers, nparts, digest_row, digest);
+	pfree(numbers);
 }
 
 /*
@@ -340,7 +407,13 @@ dg_purge_digest_end(DgPurgeDigest *digest, int64 *rows, uint8 *sum)
 		CStringGetTextDatum(digest->relation_name), dg_name_array(digest->key_columns),
 		Int64GetDatum(digest->rows), PointerGetDatum(dg_bytea(digest->sum, DG_DIGEST_SIZE))};
 
-	flush_keys(digest);
+	for (int i = 0; i < digest->tenants; i++)
+	{
+		flush_keys(digest, &digest->keys[i]);
+		if (digest->keys[i].bytes.data != NULL)
+			pfree(digest->keys[i].bytes.data);
+	}
+	pfree(digest->keys);
 	dg_spi_execute("INSERT INTO deletion_guard.purge_table"
 				   " (purge_id, table_no, relation_name, key_columns, rows, digest)"
 				   " VALUES ($1, $2, $3, $4, $5, $6)", 6, types, values, NULL);

@@ -73,14 +73,17 @@ same_purge(List *approvals, DgRefusal *refusal)
 static bool
 check(Purge *purge, ArrayType *tokens, DgRefusal *refusal)
 {
-	const char *tenant;
+	DgApproval *first;
 	ListCell   *lc;
 
 	if (!dg_approvals_verify(tokens, DG_TOKEN_ACT_PURGE, &purge->approvals, refusal) ||
 		!same_purge(purge->approvals, refusal))
 		return false;
-	tenant = ((DgApproval *) linitial(purge->approvals))->tenant;
-	dg_lock_tenant(tenant != NULL ? tenant : DG_NO_TENANT);
+	first = linitial(purge->approvals);
+	if (first->claims.act == DG_TOKEN_ACT_PURGE_BY_AGE)
+		dg_lock_all_tenants();
+	else
+		dg_lock_tenant(first->tenant != NULL ? first->tenant : DG_NO_TENANT);
 
 	foreach(lc, purge->approvals)
 	{
@@ -193,65 +196,90 @@ certificate_text(const Purge *purge)
  */
 
 static void
-remove_part(Purge *purge, const DgPlanPart *part, DgPurgeDigest *digest)
+check_removed(const DgPlanPart *part)
 {
-	Oid			types[] = {INT8OID, INT4OID, INT8OID};
-	Datum		values[] = {Int64GetDatum(part->deletion), Int32GetDatum(part->part), Int64GetDatum(part->rows)};
-	int64		rows = dg_purge_digest_part(digest, part);
-
-	if (rows != part->rows)
+	if (part->removed != part->rows)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_VERIFICATION_FAILED),
 				 errmsg("purge of deletion %lld found %lld rows instead of %lld",
-						(long long) part->deletion, (long long) rows, (long long) part->rows),
+						(long long) part->deletion, (long long) part->removed, (long long) part->rows),
 				 errdetail("Table %s. Nothing was purged.", part->relation_name),
 				 errhint("Somebody has written the bin past deletion_guard; look into it before anything else.")));
-	dg_spi_execute("UPDATE deletion_guard.deletion_part SET purged = purged + $3"
-				   " WHERE deletion_id = $1 AND part = $2", 3, types, values, NULL);
-	purge->rows += rows;
 }
 
 /*
- * Removes what the plan has in one bin table, from part "first" on.
+ * Removes what the plan has in one bin table: some of its parts, all parts of a
+ * deletion at once.
  */
 static void
-remove_from_bin(Purge *purge, int first, int32 table_no)
+remove_from_bin(Purge *purge, DgPlanPart **parts, int nparts, int32 table_no)
 {
-	const DgPlanPart *parts = purge->plan->parts;
-	DgPurgeDigest *digest = dg_purge_digest_begin(purge->id, table_no, &parts[first], purge->salt,
-														 purge->links);
+	DgPurgeDigest *digest = dg_purge_digest_begin(purge->id, table_no, parts[0], purge->plan->tenants,
+												  purge->salt, purge->links);
 	int64		rows;
 	uint8		sum[DG_DIGEST_SIZE];
+	int			n;
 
-	for (int i = first; i < purge->plan->nparts; i++)
+	for (int i = 0; i < nparts; i += n)
 	{
-		if (parts[i].bin_table == parts[first].bin_table)
-			remove_part(purge, &parts[i], digest);
+		for (n = 1; i + n < nparts && parts[i + n]->deletion == parts[i]->deletion;)
+			n++;
+		dg_purge_digest_parts(digest, &parts[i], n);
 	}
+	for (int i = 0; i < nparts; i++)
+		check_removed(parts[i]);
 	dg_purge_digest_end(digest, &rows, sum);
+	purge->rows += rows;
 	appendStringInfo(&purge->tables, "%s{\"table\": %s, \"rows\": " INT64_FORMAT ", \"digest\": \"%s\"}",
-					 purge->tables.len > 0 ? ", " : "", dg_json_string(parts[first].relation_name), rows,
+					 purge->tables.len > 0 ? ", " : "", dg_json_string(parts[0]->relation_name), rows,
 					 dg_hex(sum, DG_DIGEST_SIZE));
 }
 
+/*
+ * Counts the rows of the plan, which the request keeps, as purged.
+ */
+static void
+count_purged(const Purge *purge)
+{
+	Oid			types[] = {INT8OID};
+	Datum		values[] = {Int64GetDatum(purge->request->id)};
+
+	dg_spi_execute("UPDATE deletion_guard.deletion_part p SET purged = p.purged + q.rows"
+				   " FROM deletion_guard.purge_request_part q"
+				   " WHERE q.request_id = $1 AND p.deletion_id = q.deletion_id AND p.part = q.part",
+				   1, types, values, NULL);
+	if (SPI_processed != purge->plan->nparts)
+		elog(ERROR, "plan of request " INT64_FORMAT " is damaged", purge->request->id);
+}
+
+/*
+ * Removes the rows of the plan, one bin table after the other.
+ */
 static void
 remove_rows(Purge *purge)
 {
-	const DgPlanPart *parts = purge->plan->parts;
+	DgPlan	   *plan = purge->plan;
+	DgPlanPart **parts = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(DgPlanPart *) * plan->nparts);
 	int			nestlevel = dg_canonical_output_begin();
-	int32		table_no = 0;
+	List	   *bins = NIL;
+	ListCell   *lc;
 
 	initStringInfo(&purge->tables);
-	purge->links = dg_purge_links_begin(purge->plan);
-	for (int i = 0; i < purge->plan->nparts; i++)
+	purge->links = dg_purge_links_begin(plan);
+	for (int i = 0; i < plan->nparts; i++)
+		bins = list_append_unique_oid(bins, plan->parts[i].bin_table);
+	foreach(lc, bins)
 	{
-		bool		seen = false;
+		int			nparts = 0;
 
-		for (int j = 0; j < i && !seen; j++)
-			seen = parts[j].bin_table == parts[i].bin_table;
-		if (!seen)
-			remove_from_bin(purge, i, ++table_no);
+		for (int i = 0; i < plan->nparts; i++)
+		{
+			if (plan->parts[i].bin_table == lfirst_oid(lc))
+				parts[nparts++] = &plan->parts[i];
+		}
+		remove_from_bin(purge, parts, nparts, foreach_current_index(lc) + 1);
 	}
+	count_purged(purge);
 	dg_purge_links_end(purge->links);
 	AtEOXact_GUC(true, nestlevel);
 }

@@ -9,6 +9,13 @@
  *		missing for rows without a tenant), number of parts, and for each part, by deletion and part:
  *		deletion, part, relation name, rows still in the bin
  *
+ * For a request by age the first member is "deletion_guard plan by age 1", and
+ * the number of tenants and deleted_before, in microseconds since 2000, stand
+ * instead of tenant and tenant_name. It covers what was due when it was made,
+ * of tenants that are in the tenant table and not on hold. A tenant that was
+ * deleted goes for good under its own name only: while its own row is in the
+ * bin it is not covered, even if another tenant has got its key.
+ *
  * Rows whose key is the empty string belong to no tenant either, unless the
  * tenant table has such a one: then a request for that tenant covers them.
  *
@@ -19,6 +26,8 @@
 #include "purge.h"
 
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "guard.h"
 #include "utils/builtins.h"
 
 #define MAX_DIFFERENCES 10
@@ -29,20 +38,31 @@
  * the clock back makes nothing due. Times that are still to come are of a clock
  * that was ahead, and do not count.
  */
-#define PLAN_QUERY \
+#define PLAN_QUERY(tenant_no, tenants) \
 	"SELECT p.deletion_id, p.part, b.relation::oid, b.bin_table::oid, b.relation_name," \
-	" p.rows - p.restored - p.purged, r.deleted_at," \
-	" greatest(r.purge_not_before, r.purge_not_before + (r.last_deleted_at - r.deleted_at)), p.tenant_name, p.tenant = ''" \
+	" p.rows - p.restored - p.purged, r.deleted_at, r.due_at, p.tenant_name, p.tenant = '', p.tenant, " tenant_no \
 	" FROM deletion_guard.deletion_part p" \
 	" JOIN deletion_guard.bin b ON b.bin_id = p.bin_id" \
-	" JOIN (SELECT e.deletion_id, e.deleted_at, e.purge_not_before," \
-	"        max(e.deleted_at) FILTER (WHERE e.deleted_at <= clock_timestamp()) OVER (ORDER BY e.deletion_id" \
-	"         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS last_deleted_at" \
-	"       FROM deletion_guard.deletion_record e) r ON r.deletion_id = p.deletion_id" \
-	" WHERE (p.tenant = $1 OR $1 IS NULL AND (p.tenant IS NULL OR p.tenant = '' AND $4))" \
-	" AND p.rows > p.restored + p.purged AND r.deleted_at <= $2" \
+	" JOIN (SELECT d.deletion_id, d.deleted_at, greatest(d.purge_not_before," \
+	"        d.purge_not_before + (d.last_deleted_at - d.deleted_at)) AS due_at" \
+	"       FROM (SELECT e.deletion_id, e.deleted_at, e.purge_not_before," \
+	"              max(e.deleted_at) FILTER (WHERE e.deleted_at <= clock_timestamp()) OVER (ORDER BY e.deletion_id" \
+	"               ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS last_deleted_at" \
+	"             FROM deletion_guard.deletion_record e) d) r ON r.deletion_id = p.deletion_id" \
+	" WHERE p.rows > p.restored + p.purged AND r.deleted_at <= $2" \
 	" AND ($3 IS NULL OR b.relation = ANY ($3) OR b.bin_table = ANY ($3))" \
-	" ORDER BY p.deletion_id, p.part"
+	" AND " tenants " ORDER BY p.deletion_id, p.part"
+
+#define PLAN_OF_TENANT \
+	PLAN_QUERY("1", "(p.tenant = $1 OR $1 IS NULL AND (p.tenant IS NULL OR p.tenant = '' AND $4))")
+
+#define PLAN_BY_AGE \
+	PLAN_QUERY("dense_rank() OVER (ORDER BY p.tenant)::integer", \
+			   "p.tenant = ANY ($1) AND r.due_at <= $4" \
+			   " AND p.tenant NOT IN (SELECT h.tenant FROM ONLY deletion_guard.hold h WHERE h.released_at IS NULL)" \
+			   " AND p.tenant NOT IN (SELECT t.tenant FROM deletion_guard.deletion_part t" \
+			   "  JOIN deletion_guard.bin b ON b.bin_id = t.bin_id" \
+			   "  WHERE b.relation = $5 AND t.rows > t.restored + t.purged AND t.tenant IS NOT NULL)")
 
 static void
 plan_digest(DgPlan *plan, const DgRequest *request)
@@ -50,11 +70,19 @@ plan_digest(DgPlan *plan, const DgRequest *request)
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	dg_put_text(&buf, "deletion_guard plan 1");
+	dg_put_text(&buf, request->by_age ? "deletion_guard plan by age 1" : "deletion_guard plan 1");
 	dg_put_utf8(&buf, dg_audience_text());
 	dg_put_int64(&buf, request->id);
-	dg_put_utf8(&buf, request->tenant);
-	dg_put_utf8(&buf, request->tenant_name);
+	if (request->by_age)
+	{
+		dg_put_int64(&buf, plan->tenants);
+		dg_put_int64(&buf, request->deleted_before);
+	}
+	else
+	{
+		dg_put_utf8(&buf, request->tenant);
+		dg_put_utf8(&buf, request->tenant_name);
+	}
 	dg_put_int64(&buf, plan->nparts);
 	for (int i = 0; i < plan->nparts; i++)
 	{
@@ -83,6 +111,48 @@ read_part(DgPlanPart *part, uint64 row)
 	part->due_at = dg_row_time(row, 8, NULL);
 	part->tenant_name = dg_row_text(row, 9);
 	part->blank = !no_key && empty_key;
+	part->tenant = dg_row_text(row, 11);
+	part->tenant_no = (int) dg_row_int64(row, 12, NULL);
+}
+
+static int
+find_parts_of_tenant(const DgRequest *request)
+{
+	bool		blank = request->tenant == NULL && !dg_tenant_is_known("");
+	Oid			types[] = {TEXTOID, TIMESTAMPTZOID, REGCLASSARRAYOID, BOOLOID};
+	Datum		values[] = {request->tenant != NULL ? CStringGetTextDatum(request->tenant) : (Datum) 0,
+		TimestampTzGetDatum(request->deleted_before), request->relations, BoolGetDatum(blank)};
+	char		nulls[] = {request->tenant != NULL ? ' ' : 'n', ' ', request->all_relations ? 'n' : ' ', ' '};
+
+	return dg_spi_select(PLAN_OF_TENANT, 4, types, values, nulls);
+}
+
+/*
+ * The live ones of the tenants that the tables of a request by age have rows of
+ * in the bin, as text[].
+ */
+static Datum
+live_tenants(const DgRequest *request)
+{
+	Oid			types[] = {REGCLASSARRAYOID};
+	Datum		values[] = {request->relations};
+	bool		isnull;
+
+	dg_spi_select("SELECT coalesce(array_agg(DISTINCT p.tenant), '{}') FROM deletion_guard.deletion_part p"
+				  " JOIN deletion_guard.bin b ON b.bin_id = p.bin_id"
+				  " WHERE p.rows > p.restored + p.purged AND p.tenant IS NOT NULL"
+				  " AND (b.relation = ANY ($1) OR b.bin_table = ANY ($1))", 1, types, values, NULL);
+	return dg_tenants_live(dg_row_datum(0, 1, &isnull));
+}
+
+static int
+find_parts_by_age(const DgRequest *request)
+{
+	Oid			types[] = {TEXTARRAYOID, TIMESTAMPTZOID, REGCLASSARRAYOID, TIMESTAMPTZOID, OIDOID};
+	Datum		values[] = {live_tenants(request), TimestampTzGetDatum(request->deleted_before),
+		request->relations, TimestampTzGetDatum(request->requested_at), ObjectIdGetDatum(dg_tenant_table()->relid)};
+
+	return dg_spi_select(PLAN_BY_AGE, 5, types, values, NULL);
 }
 
 /*
@@ -92,22 +162,20 @@ read_part(DgPlanPart *part, uint64 row)
 DgPlan *
 dg_plan_make(const DgRequest *request)
 {
-	bool		blank = request->tenant == NULL && !dg_tenant_is_known("");
-	Oid			types[] = {TEXTOID, TIMESTAMPTZOID, REGCLASSARRAYOID, BOOLOID};
-	Datum		values[] = {request->tenant != NULL ? CStringGetTextDatum(request->tenant) : (Datum) 0,
-		TimestampTzGetDatum(request->deleted_before), request->relations, BoolGetDatum(blank)};
-	char		nulls[] = {request->tenant != NULL ? ' ' : 'n', ' ', request->all_relations ? 'n' : ' ', ' '};
 	DgPlan	   *plan = palloc0(sizeof(DgPlan));
 
-	plan->nparts = dg_spi_select(PLAN_QUERY, 4, types, values, nulls);
-	plan->parts = palloc0(sizeof(DgPlanPart) * Max(plan->nparts, 1));
+	plan->nparts = request->by_age ? find_parts_by_age(request) : find_parts_of_tenant(request);
+	plan->parts = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(DgPlanPart) * Max(plan->nparts, 1),
+											 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	plan->due_at = DT_NOBEGIN;
 	for (int i = 0; i < plan->nparts; i++)
 	{
 		read_part(&plan->parts[i], i);
 		plan->rows += plan->parts[i].rows;
 		plan->due_at = Max(plan->due_at, plan->parts[i].due_at);
+		plan->tenants = Max(plan->tenants, plan->parts[i].tenant_no);
 	}
+	SPI_freetuptable(SPI_tuptable);
 	plan_digest(plan, request);
 	return plan;
 }
@@ -118,18 +186,27 @@ dg_plan_make(const DgRequest *request)
 void
 dg_plan_store(const DgPlan *plan, int64 request)
 {
-	Oid			types[] = {INT8OID, INT8OID, INT4OID, TEXTOID, INT8OID};
+	Oid			types[] = {INT8OID, INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT8ARRAYOID};
+	Datum	   *columns[4];
+	Datum		values[5];
 
+	for (int i = 0; i < lengthof(columns); i++)
+		columns[i] = palloc_extended(sizeof(Datum) * Max(plan->nparts, 1), MCXT_ALLOC_HUGE);
 	for (int i = 0; i < plan->nparts; i++)
 	{
-		const DgPlanPart *part = &plan->parts[i];
-		Datum		values[] = {Int64GetDatum(request), Int64GetDatum(part->deletion),
-			Int32GetDatum(part->part), CStringGetTextDatum(part->relation_name), Int64GetDatum(part->rows)};
-
-		dg_spi_execute("INSERT INTO deletion_guard.purge_request_part"
-					   " (request_id, deletion_id, part, relation_name, rows)"
-					   " VALUES ($1, $2, $3, $4, $5)", 5, types, values, NULL);
+		columns[0][i] = Int64GetDatum(plan->parts[i].deletion);
+		columns[1][i] = Int32GetDatum(plan->parts[i].part);
+		columns[2][i] = CStringGetTextDatum(plan->parts[i].relation_name);
+		columns[3][i] = Int64GetDatum(plan->parts[i].rows);
 	}
+	values[0] = Int64GetDatum(request);
+	values[1] = PointerGetDatum(construct_array(columns[0], plan->nparts, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	values[2] = PointerGetDatum(construct_array(columns[1], plan->nparts, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+	values[3] = PointerGetDatum(construct_array(columns[2], plan->nparts, TEXTOID, -1, false, TYPALIGN_INT));
+	values[4] = PointerGetDatum(construct_array(columns[3], plan->nparts, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	dg_spi_execute("INSERT INTO deletion_guard.purge_request_part"
+				   " (request_id, deletion_id, part, relation_name, rows)"
+				   " SELECT $1, * FROM unnest($2, $3, $4, $5)", 5, types, values, NULL);
 }
 
 /* ----------------------------------------------------------------------
@@ -192,9 +269,9 @@ reviewed_plan(int64 request)
  * some lines at most.
  */
 char *
-dg_plan_difference(const DgPlan *plan, int64 request)
+dg_plan_difference(const DgPlan *plan, const DgRequest *request)
 {
-	DgPlan	   *reviewed = reviewed_plan(request);
+	DgPlan	   *reviewed = reviewed_plan(request->id);
 	StringInfoData buf;
 	int			lines = 0;
 	int			i = 0;
@@ -220,6 +297,8 @@ dg_plan_difference(const DgPlan *plan, int64 request)
 		appendStringInfo(&buf, "\nThere are %d more differences.", lines - MAX_DIFFERENCES);
 	if (lines == 0)
 		appendStringInfoString(&buf, "The tenant's name, or the database itself, is another one now.");
+	else if (request->by_age)
+		appendStringInfoString(&buf, "\nRows of tenants that are on hold, or were deleted, are not counted.");
 	return buf.data;
 }
 

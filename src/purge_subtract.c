@@ -127,8 +127,8 @@ is_digest_of(const uint8 *tenant_digest, const uint8 *salt, const char *tenant)
 
 /*
  * Is the purge's tenant, known by a salted digest only, one of these? Yes if
- * no list is given. Also yes for a purge of rows without a tenant, which may
- * come along with any.
+ * no list is given. Also yes for a purge that was of no one tenant: of rows
+ * without one, which may come along with any, or of many.
  */
 static bool
 concerns_tenants(const uint8 *salt, const uint8 *tenant_digest, List *tenants)
@@ -194,15 +194,39 @@ find_purges(DgPurgeSubtract *subtract, Oid relid, List *tenants, int32 **table_n
 }
 
 /*
- * Reads the digests of one table of one purge.
+ * The tenants as a purge knows them, as bytea[].
+ */
+static Datum
+tenant_digests(const uint8 *salt, List *tenants)
+{
+	Datum	   *digests = palloc(sizeof(Datum) * Max(list_length(tenants), 1));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, tenants)
+	{
+		uint8		digest[DG_DIGEST_SIZE];
+
+		dg_salted_digest(salt, lfirst(lc), digest);
+		digests[n++] = PointerGetDatum(dg_bytea(digest, DG_DIGEST_SIZE));
+	}
+	return PointerGetDatum(construct_array(digests, n, BYTEAOID, -1, false, TYPALIGN_INT));
+}
+
+/*
+ * Reads the digests of one table of one purge, those of these tenants.
  */
 static void
-load_digests(PurgedTable *table, int32 table_no, MemoryContext context)
+load_digests(PurgedTable *table, int32 table_no, List *tenants, MemoryContext context)
 {
-	Oid			types[] = {INT8OID, INT4OID};
-	Datum		values[] = {Int64GetDatum(table->purge), Int32GetDatum(table_no)};
+	Oid			types[] = {INT8OID, INT4OID, BYTEAARRAYOID};
+	Datum		values[] = {Int64GetDatum(table->purge), Int32GetDatum(table_no),
+		tenant_digests(table->salt, tenants)};
+	char		nulls[] = {' ', ' ', tenants == NIL ? 'n' : ' '};
 	int			chunks = dg_spi_select("SELECT digests FROM deletion_guard.purged_key"
-									   " WHERE purge_id = $1 AND table_no = $2", 2, types, values, NULL);
+									   " WHERE purge_id = $1 AND table_no = $2"
+									   " AND (tenant_digest IS NULL OR $3 IS NULL OR tenant_digest = ANY ($3))",
+									   3, types, values, nulls);
 	Size		size = 0;
 	bool		isnull;
 
@@ -248,7 +272,7 @@ dg_purge_subtract_begin(Oid relid, TupleDesc desc, List *tenants)
 	SPI_connect();
 	find_purges(subtract, relid, tenants, &table_nos, context);
 	for (int i = 0; i < subtract->ntables; i++)
-		load_digests(&subtract->tables[i], table_nos[i], context);
+		load_digests(&subtract->tables[i], table_nos[i], tenants, context);
 	SPI_finish();
 
 	for (int i = 0; i < subtract->ntables; i++)

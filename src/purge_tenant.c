@@ -13,39 +13,15 @@
 #include "purge.h"
 #include "bin.h"
 
-#include "access/htup_details.h"
-#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "guard.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
-#include "utils/typcache.h"
 
 #define HINT_TENANT "Give the key as the tenant table has it. The view deletion_guard.deletion_detail lists deleted tenants."
-
-/*
- * The condition "key = $1" as the key's type has it; empty where the type has
- * no equality.
- */
-static char *
-key_condition(Oid type, const char *column)
-{
-	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR);
-	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(entry->eq_opr));
-	Form_pg_operator form;
-	char	   *condition;
-
-	if (!HeapTupleIsValid(tuple))
-		return "";
-	form = (Form_pg_operator) GETSTRUCT(tuple);
-	condition = psprintf("t.%s OPERATOR(%s.%s) $1 AND ", quote_identifier(column),
-						 quote_identifier(get_namespace_name(form->oprnamespace)), NameStr(form->oprname));
-	ReleaseSysCache(tuple);
-	return condition;
-}
 
 /*
  * Looks among the live tenants. True if the tenant is there; *name is then its
@@ -67,9 +43,10 @@ find_live(const DgTenantTable *tenants, const char *tenant, char **name)
 		return false;
 	nestlevel = dg_canonical_output_begin();
 	dg_spi_select_as_owner(relid,
-						   psprintf("SELECT format('%%s', %s) FROM %s t WHERE %sformat('%%s', t.%s) COLLATE \"C\" = $2",
-									name_column, dg_relation_name(relid),
-									key_condition(types[0], key), quote_identifier(key)),
+						   psprintf("SELECT format('%%s', %s) FROM %s t WHERE t.%s %s $1"
+									" AND format('%%s', t.%s) COLLATE \"C\" = $2",
+									name_column, dg_relation_name(relid), quote_identifier(key),
+									dg_equality_operator(types[0]), quote_identifier(key)),
 						   2, types, values, NULL, GetLatestSnapshot(), 2);
 	AtEOXact_GUC(true, nestlevel);
 	found = (int) SPI_processed;
@@ -80,6 +57,7 @@ find_live(const DgTenantTable *tenants, const char *tenant, char **name)
 				 errhint("Make the key column unique.")));
 	if (found == 1)
 		*name = dg_row_text(0, 1);
+	SPI_freetuptable(SPI_tuptable);
 	return found == 1;
 }
 
@@ -94,6 +72,25 @@ dg_tenant_is_live(const char *tenant)
 
 	return OidIsValid(tenants->relid) && get_rel_name(tenants->relid) != NULL &&
 		find_live(tenants, tenant, &name);
+}
+
+/*
+ * Those of the tenants (text[]) that are live, as text[].
+ */
+Datum
+dg_tenants_live(Datum tenants)
+{
+	Datum	   *elems;
+	int			nelems;
+	int			live = 0;
+
+	deconstruct_array(DatumGetArrayTypeP(tenants), TEXTOID, -1, false, TYPALIGN_INT, &elems, NULL, &nelems);
+	for (int i = 0; i < nelems; i++)
+	{
+		if (dg_tenant_is_live(TextDatumGetCString(elems[i])))
+			elems[live++] = elems[i];
+	}
+	return PointerGetDatum(construct_array(elems, live, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
 /*

@@ -57,7 +57,7 @@ dg_unguard_table(PG_FUNCTION_ARGS)
 				 errmsg("target must not be null")));
 	relid = PG_GETARG_OID(0);
 	SPI_connect();
-	dg_guard_require_owner(relid);
+	dg_guard_lock_owned(relid);
 	approvals = authorise(PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
 						  dg_relation_name(relid), "unguard_table");
 	dg_guard_remove(relid);

@@ -115,6 +115,7 @@ typedef struct DgKeyMap DgKeyMap;
 
 extern DgKeyMap *dg_keymap_create(int ncolumns);
 extern void dg_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation, Oid owner);
+extern DgKeyMap *dg_keymap_of_columns(Oid relid, const AttrNumber *attnums, int n);
 extern void dg_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant);
 extern int	dg_keymap_find(DgKeyMap *map, const DgKeyText *key);
 extern int	dg_keymap_guess(DgKeyMap *map, const char *text, size_t len);
@@ -182,7 +183,7 @@ typedef struct DgLiveQuery
 extern DgTenants *dg_tenants_make(int n, char **keys);
 extern DgTenants *dg_tenants_of_array(ArrayType *array);
 extern DgFinder *dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants);
-extern char *dg_equality_operator(Oid type);
+extern const char **dg_column_names(Oid relid, const AttrNumber *attnums, int n);
 extern void dg_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
 								 const char *select, DgLiveQuery *query);
 typedef void (*DgLiveSink) (void *arg, HeapTuple tuple, TupleDesc desc, int tenant);

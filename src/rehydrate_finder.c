@@ -25,7 +25,6 @@
 
 #include "catalog/pg_authid_d.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -34,8 +33,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
-#include "utils/typcache.h"
 
 /* ----------------------------------------------------------------------
  * Tenants' keys
@@ -76,7 +73,7 @@ read_tenant(Oid relid, AttrNumber attnum, Oid type, int32 typmod, const char *te
 				 errmsg("tenant \"%s\" cannot be a value of column \"%s\" of \"%s\", which tells tenants",
 						tenant, get_attname(relid, attnum, false), get_rel_name(relid)),
 				 errdetail("The column is of type %s: %s", format_type_with_typemod(type, typmod), error->message),
-				 errhint("Give the key of the tenant, as that column has it.")));
+				 errhint("Give the key of the tenant, as that column has it; several as an array, such as ARRAY['7', '8'].")));
 	}
 	PG_END_TRY();
 	dg_rows_as_caller(&role);
@@ -94,17 +91,6 @@ tenant_in_column(Oid relid, AttrNumber attnum, const char *tenant)
 	return dg_value_text(type, read_tenant(relid, attnum, type, typmod, tenant));
 }
 
-static void
-set_key_column(DgKeyMap *keys, int column, Oid relid, AttrNumber attnum)
-{
-	Oid			type;
-	int32		typmod;
-	Oid			collation;
-
-	get_atttypetypmodcoll(relid, attnum, &type, &typmod, &collation);
-	dg_keymap_set_column(keys, column, type, collation, dg_relation_owner(relid));
-}
-
 /*
  * The tenants of a call, each once, in the spelling of the tenant table's key.
  */
@@ -115,12 +101,15 @@ dg_tenants_make(int n, char **keys)
 	AttrNumber	attnum = OidIsValid(table->relid) ?
 		get_attnum(table->relid, NameStr(table->key_column)) : InvalidAttrNumber;
 	DgTenants  *tenants = palloc0(sizeof(DgTenants));
-	DgKeyMap   *seen = dg_keymap_create(1);
+	DgKeyMap   *seen;
 
-	if (attnum == InvalidAttrNumber)
-		dg_keymap_set_column(seen, 0, TEXTOID, C_COLLATION_OID, BOOTSTRAP_SUPERUSERID);
+	if (attnum != InvalidAttrNumber)
+		seen = dg_keymap_of_columns(table->relid, &attnum, 1);
 	else
-		set_key_column(seen, 0, table->relid, attnum);
+	{
+		seen = dg_keymap_create(1);
+		dg_keymap_set_column(seen, 0, TEXTOID, C_COLLATION_OID, BOOTSTRAP_SUPERUSERID);
+	}
 	tenants->exact = dg_keymap_is_exact(seen);
 	tenants->keys = palloc(sizeof(char *) * (n + 1));
 	for (int i = 0; i < n; i++)
@@ -188,8 +177,7 @@ make_by_column(DgFinder *finder, const char *column, const DgTenants *tenants)
 	finder->ncolumns = 1;
 	finder->columns = palloc(sizeof(char *));
 	finder->columns[0] = pstrdup(column);
-	finder->keys = dg_keymap_create(1);
-	set_key_column(finder->keys, 0, finder->relid, attnum);
+	finder->keys = dg_keymap_of_columns(finder->relid, &attnum, 1);
 	for (int i = 0; i < tenants->n; i++)
 	{
 		char	   *key = tenant_in_column(finder->relid, attnum, tenants->keys[i]);
@@ -199,8 +187,11 @@ make_by_column(DgFinder *finder, const char *column, const DgTenants *tenants)
 	}
 }
 
-static const char **
-column_names(Oid relid, const AttrNumber *attnums, int n)
+/*
+ * The names of some columns of a table, palloc'd.
+ */
+const char **
+dg_column_names(Oid relid, const AttrNumber *attnums, int n)
 {
 	const char **names = palloc(sizeof(char *) * n);
 
@@ -221,14 +212,12 @@ make_by_key(DgFinder *finder, ForeignKeyCacheInfo *fkey, List **finders, const D
 
 	finder->parent = parent;
 	finder->ncolumns = fkey->nkeys;
-	finder->columns = column_names(fkey->conrelid, fkey->conkey, fkey->nkeys);
-	finder->keys = dg_keymap_create(fkey->nkeys);
+	finder->columns = dg_column_names(fkey->conrelid, fkey->conkey, fkey->nkeys);
+	finder->keys = dg_keymap_of_columns(fkey->confrelid, fkey->confkey, fkey->nkeys);
 	dg_keymap_may_spill(finder->keys);
-	for (int i = 0; i < fkey->nkeys; i++)
-		set_key_column(finder->keys, i, fkey->confrelid, fkey->confkey[i]);
 	feed->finder = finder;
 	feed->ncolumns = fkey->nkeys;
-	feed->columns = column_names(fkey->confrelid, fkey->confkey, fkey->nkeys);
+	feed->columns = dg_column_names(fkey->confrelid, fkey->confkey, fkey->nkeys);
 	parent->feeds = lappend(parent->feeds, feed);
 }
 
@@ -274,31 +263,6 @@ dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants)
  * Parents in the database
  * ----------------------------------------------------------------------
  */
-
-/*
- * "OPERATOR(schema.=)" of a type, palloc'd.
- */
-char *
-dg_equality_operator(Oid type)
-{
-	Oid			oper = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
-	HeapTuple	tuple;
-	Form_pg_operator form;
-	char	   *text;
-
-	if (!OidIsValid(oper))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("could not identify an equality operator for type %s", format_type_be(type))));
-	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(oper));
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for operator %u", oper);
-	form = (Form_pg_operator) GETSTRUCT(tuple);
-	text = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(form->oprnamespace)),
-					NameStr(form->oprname));
-	ReleaseSysCache(tuple);
-	return text;
-}
 
 static Oid
 column_type(Oid relid, AttrNumber attnum)

@@ -248,6 +248,26 @@ dg_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation, Oid own
 }
 
 /*
+ * An empty map for keys that are values of some columns of a table.
+ */
+DgKeyMap *
+dg_keymap_of_columns(Oid relid, const AttrNumber *attnums, int n)
+{
+	DgKeyMap   *map = dg_keymap_create(n);
+
+	for (int i = 0; i < n; i++)
+	{
+		Oid			type;
+		int32		typmod;
+		Oid			collation;
+
+		get_atttypetypmodcoll(relid, attnums[i], &type, &typmod, &collation);
+		dg_keymap_set_column(map, i, type, collation, dg_relation_owner(relid));
+	}
+	return map;
+}
+
+/*
  * One byte string that stands for the key. False if the key cannot be in the
  * map.
  */

@@ -67,33 +67,6 @@ dg_references_begin(DgRehydrateArchive *archive, DgRehydratePlan *plan)
  * ----------------------------------------------------------------------
  */
 
-static const char **
-names_of(Oid relid, int n, const AttrNumber *attnums)
-{
-	const char **names = palloc(sizeof(char *) * n);
-
-	for (int i = 0; i < n; i++)
-		names[i] = get_attname(relid, attnums[i], false);
-	return names;
-}
-
-static DgKeyMap *
-make_keys(ForeignKeyCacheInfo *fkey)
-{
-	DgKeyMap   *keys = dg_keymap_create(fkey->nkeys);
-
-	for (int i = 0; i < fkey->nkeys; i++)
-	{
-		Oid			type;
-		int32		typmod;
-		Oid			collation;
-
-		get_atttypetypmodcoll(fkey->confrelid, fkey->confkey[i], &type, &typmod, &collation);
-		dg_keymap_set_column(keys, i, type, collation, dg_relation_owner(fkey->confrelid));
-	}
-	return keys;
-}
-
 static Reference *
 reference_of(DgReferences *references, ForeignKeyCacheInfo *fkey)
 {
@@ -108,12 +81,12 @@ reference_of(DgReferences *references, ForeignKeyCacheInfo *fkey)
 	}
 	reference = palloc0(sizeof(Reference));
 	reference->fkey = copyObject(fkey);
-	reference->columns = names_of(fkey->conrelid, fkey->nkeys, fkey->conkey);
-	reference->seen = make_keys(fkey);
+	reference->columns = dg_column_names(fkey->conrelid, fkey->conkey, fkey->nkeys);
+	reference->seen = dg_keymap_of_columns(fkey->confrelid, fkey->confkey, fkey->nkeys);
 	reference->finder = palloc0(sizeof(DgFinder));
 	reference->finder->relid = fkey->confrelid;
 	reference->finder->ncolumns = fkey->nkeys;
-	reference->finder->columns = names_of(fkey->confrelid, fkey->nkeys, fkey->confkey);
+	reference->finder->columns = dg_column_names(fkey->confrelid, fkey->confkey, fkey->nkeys);
 	reference->finder->needed = true;
 	references->references = lappend(references->references, reference);
 	return reference;
@@ -281,7 +254,8 @@ find_missing(DgReferences *references, Reference *reference)
 	{
 		MemoryContext old = MemoryContextSwitchTo(references->context);
 
-		reference->finder->keys = make_keys(reference->fkey);
+		reference->finder->keys = dg_keymap_of_columns(reference->fkey->confrelid, reference->fkey->confkey,
+													   reference->fkey->nkeys);
 		for (uint64 row = 0; row < SPI_processed; row++)
 		{
 			DgKeyText	key[INDEX_MAX_KEYS];

@@ -362,6 +362,16 @@ restore(DgRestore *call, bool expect_no_conflict)
 {
 	int			ntables = dg_archive_table_count(call->archive->archive);
 	int			level = dg_rehydrate_settings();
+	DgRowsOptions options = {
+		.on_conflict = call->on_conflict,
+		.displace = dg_bin_capture_row,
+		.expect_no_conflict = expect_no_conflict,
+		.keep_sequences = call->dry_run,
+		.fire_triggers = call->fire_triggers,
+		.hint = call->with_referenced ?
+		"Nothing was restored. The archive does not have these rows either, or they are of other tenants: rehydrate those too." :
+		"Nothing was restored. Rehydrate the tenants that these rows are of, or bring in rows of shared tables with with_referenced => true.",
+	};
 
 	call->targets = palloc0(sizeof(DgRowsTarget *) * ntables);
 	call->by_source = palloc0(sizeof(DgDestination *) * ntables);
@@ -369,16 +379,7 @@ restore(DgRestore *call, bool expect_no_conflict)
 		create_schema(call);
 	if (call->with_referenced)
 		call->references = dg_references_begin(call->archive, call->plan);
-	call->writer = dg_rows_writer_begin(call->on_conflict, dg_bin_capture_row);
-	dg_rows_writer_hint(call->writer, call->with_referenced ?
-						"Nothing was restored. The archive does not have these rows either, or they are of other tenants: rehydrate those too." :
-						"Nothing was restored. Rehydrate the tenants that these rows are of, or bring in rows of shared tables with with_referenced => true.");
-	if (expect_no_conflict)
-		dg_rows_writer_expect_no_conflict(call->writer);
-	if (call->dry_run)
-		dg_rows_writer_keep_sequences(call->writer);
-	if (call->fire_triggers)
-		dg_rows_writer_fire_triggers(call->writer);
+	call->writer = dg_rows_writer_begin(&options);
 	open_targets(call);
 	dg_rehydrate_progress_begin(call->archive, call->plan);
 	dg_rehydrate_read(call->archive, call->plan, write_row, call);

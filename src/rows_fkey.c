@@ -59,22 +59,13 @@ struct DgRowsForeignKeys
  */
 
 DgRowsForeignKeys *
-dg_rows_fkeys_begin(void)
+dg_rows_fkeys_begin(const char *hint)
 {
 	DgRowsForeignKeys *fkeys = palloc0(sizeof(DgRowsForeignKeys));
 
 	fkeys->context = CurrentMemoryContext;
-	fkeys->hint = "Nothing was restored. Restore the rows referred to together with these: if they were deleted by another statement, deletion_guard.undelete_tenant() brings back both.";
-	return fkeys;
-}
-
-/*
- * What a caller can do where a row that is referred to does not exist.
- */
-void
-dg_rows_fkeys_hint(DgRowsForeignKeys *fkeys, const char *hint)
-{
 	fkeys->hint = hint;
+	return fkeys;
 }
 
 /*

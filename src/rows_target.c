@@ -1,6 +1,7 @@
 /*
  * rows_target.c
- *		Opening a live table for writing.
+ *		A live table as the server inserts into it: opened, where a row goes, and
+ *		which triggers fire.
  *
  * The table is opened by starting, but never running, the plan of an INSERT
  * into it: the server then checks the caller's privileges, adds the row
@@ -16,6 +17,7 @@
 
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
+#include "executor/execPartition.h"
 #include "parser/analyze.h"
 #include "rewrite/rewriteHandler.h"
 #include "tcop/dest.h"
@@ -115,6 +117,27 @@ dg_rows_open_insert(Relation rel)
 	if (!IsA(desc->planstate, ModifyTableState))
 		elog(ERROR, "unexpected plan for inserting into \"%s\"", RelationGetRelationName(rel));
 	return desc;
+}
+
+/*
+ * The table that a row, in the shape of the table that was opened, goes to. The
+ * slot is then one in the shape of that table.
+ */
+ResultRelInfo *
+dg_rows_route(ModifyTableState *mtstate, TupleTableSlot **slot)
+{
+	EState	   *estate = mtstate->ps.state;
+	ResultRelInfo *leaf;
+	TupleConversionMap *map;
+
+	if (mtstate->mt_partition_tuple_routing == NULL)
+		return mtstate->resultRelInfo;
+	leaf = ExecFindPartition(mtstate, mtstate->rootResultRelInfo, mtstate->mt_partition_tuple_routing,
+							 *slot, estate);
+	map = dg_root_to_child_map(leaf, estate);
+	if (map != NULL)
+		*slot = execute_attr_map_slot(map->attrMap, *slot, leaf->ri_PartitionTupleSlot);
+	return leaf;
 }
 
 /*

@@ -19,7 +19,6 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "commands/trigger.h"
-#include "executor/execPartition.h"
 #include "miscadmin.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -58,44 +57,27 @@ struct DgRowsTarget
 
 struct DgRowsWriter
 {
-	DgOnConflict on_conflict;
+	DgRowsOptions options;
 	MemoryContext context;
 	List	   *targets;
 	DgRowsForeignKeys *fkeys;
-	DgRowsDisplace displace;
-	bool		expect_no_conflict;
-	bool		fire_triggers;	/* of the application */
-	bool		keep_sequences;
 	DgRowsConflicts conflicts;
 };
 
 /*
- * Begins to write. The caller has an active snapshot. displace saves a live row
- * before it is replaced; it is called with on_conflict replace only.
+ * Begins to write. The caller has an active snapshot.
  */
 DgRowsWriter *
-dg_rows_writer_begin(DgOnConflict on_conflict, DgRowsDisplace displace)
+dg_rows_writer_begin(const DgRowsOptions *options)
 {
 	DgRowsWriter *writer = palloc0(sizeof(DgRowsWriter));
 
-	writer->on_conflict = on_conflict;
-	writer->displace = on_conflict == DG_ON_CONFLICT_REPLACE ? displace : NULL;
+	writer->options = *options;
 	writer->context = CurrentMemoryContext;
-	writer->fkeys = dg_rows_fkeys_begin();
+	writer->fkeys = dg_rows_fkeys_begin(options->hint);
 	initStringInfo(&writer->conflicts.described);
 	AfterTriggerBeginQuery();
 	return writer;
-}
-
-/*
- * Says that no conflict is expected: then a row whose key a live row has is the
- * server's unique violation, and the caller, who has begun a subtransaction,
- * tries again without this. Asking the indexes first takes a third of the time.
- */
-void
-dg_rows_writer_expect_no_conflict(DgRowsWriter *writer)
-{
-	writer->expect_no_conflict = true;
 }
 
 /*
@@ -130,26 +112,6 @@ dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 	writer->targets = lappend(writer->targets, target);
 	MemoryContextSwitchTo(old);
 	return target;
-}
-
-/*
- * Leaves sequences as they are: for rows that will be rolled back, which a
- * sequence is not.
- */
-void
-dg_rows_writer_keep_sequences(DgRowsWriter *writer)
-{
-	writer->keep_sequences = true;
-}
-
-/*
- * Lets the application's triggers for each row fire, of tables that are opened
- * after this. Before triggers see the rows that were put before.
- */
-void
-dg_rows_writer_fire_triggers(DgRowsWriter *writer)
-{
-	writer->fire_triggers = true;
 }
 
 /*
@@ -203,6 +165,7 @@ dg_rows_writer_tenant(DgRowsTarget *target, const char *tenant)
 static Leaf *
 leaf_of(DgRowsTarget *target, ResultRelInfo *rri)
 {
+	const DgRowsOptions *options = &target->writer->options;
 	Oid			relid = RelationGetRelid(rri->ri_RelationDesc);
 	bool		found;
 	Leaf	   *leaf;
@@ -220,32 +183,12 @@ leaf_of(DgRowsTarget *target, ResultRelInfo *rri)
 	leaf->rri = rri;
 	if (rri->ri_RelationDesc->rd_rel->relhasindex && rri->ri_IndexRelationDescs == NULL)
 		ExecOpenIndices(rri, false);
-	leaf->arbiters = target->writer->expect_no_conflict ? NIL :
-		dg_rows_arbiters(rri, target->writer->on_conflict != DG_ON_CONFLICT_ERROR);
+	leaf->arbiters = options->expect_no_conflict ? NIL :
+		dg_rows_arbiters(rri, options->on_conflict != DG_ON_CONFLICT_ERROR);
 	leaf->batch = dg_rows_batch_make(rri, target->estate, &target->role, leaf->arbiters);
 	leaf->existing = table_slot_create(rri->ri_RelationDesc, NULL);
-	rri->ri_TrigDesc = dg_rows_triggers(rri->ri_TrigDesc, target->handled, target->writer->fire_triggers);
+	rri->ri_TrigDesc = dg_rows_triggers(rri->ri_TrigDesc, target->handled, options->fire_triggers);
 	MemoryContextSwitchTo(old);
-	return leaf;
-}
-
-/*
- * Where a row of the target's shape goes, in the shape of that table.
- */
-static ResultRelInfo *
-route(DgRowsTarget *target, TupleTableSlot **slot)
-{
-	ResultRelInfo *root = target->mtstate->rootResultRelInfo;
-	ResultRelInfo *leaf;
-	TupleConversionMap *map;
-
-	if (target->mtstate->mt_partition_tuple_routing == NULL)
-		return target->mtstate->resultRelInfo;
-	leaf = ExecFindPartition(target->mtstate, root, target->mtstate->mt_partition_tuple_routing,
-							 *slot, target->estate);
-	map = dg_root_to_child_map(leaf, target->estate);
-	if (map != NULL)
-		*slot = execute_attr_map_slot(map->attrMap, *slot, leaf->ri_PartitionTupleSlot);
 	return leaf;
 }
 
@@ -289,12 +232,13 @@ replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored, char **con
 	Relation	rel = leaf->rri->ri_RelationDesc;
 	bool		displaced;
 
-	if (target->writer->displace == NULL || !dg_rows_same_row(rel, leaf->existing, stored) ||
+	if (target->writer->options.on_conflict != DG_ON_CONFLICT_REPLACE ||
+		!dg_rows_same_row(rel, leaf->existing, stored) ||
 		dg_rows_key_is_taken(leaf->rri, target->estate, leaf->arbiters, &leaf->existing->tts_tid, stored, conflict))
 		return false;
 	dg_rows_as_caller(&target->role);
 	dg_rows_require_update(target->rel);
-	displaced = target->writer->displace(rel, leaf->existing, target->tenant);
+	displaced = target->writer->options.displace(rel, leaf->existing, target->tenant);
 	dg_rows_as_owner(&target->role);
 	if (!displaced)
 	{
@@ -344,7 +288,7 @@ prepare_row(DgRowsTarget *target, Datum *values, bool *nulls, DgRowOutcome *outc
 	*outcome = DG_ROW_REFUSED;
 	if (target->refuse != NULL && target->refuse(target->refuse_arg, slot))
 		return NULL;
-	rri = route(target, &slot);
+	rri = dg_rows_route(target->mtstate, &slot);
 	leaf = leaf_of(target, rri);
 	stored = dg_rows_batch_slot(leaf->batch);
 	ExecCopySlot(stored, slot);
@@ -380,7 +324,7 @@ store_row(DgRowsTarget *target, Leaf *leaf)
 	{
 		if (replace_row(target, leaf, stored, &conflict))
 			outcome = DG_ROW_RESTORED;
-		else if (target->writer->on_conflict == DG_ON_CONFLICT_SKIP)
+		else if (target->writer->options.on_conflict == DG_ON_CONFLICT_SKIP)
 			outcome = DG_ROW_SKIPPED;
 		else
 			dg_rows_conflicts_add(&target->writer->conflicts, leaf->rri->ri_RelationDesc, conflict);
@@ -440,7 +384,7 @@ dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 		 (leaf->rri->ri_TrigDesc != NULL && leaf->rri->ri_TrigDesc->trig_insert_before_row)))
 	{
 		flush(target, leaf);
-		if (target->writer->fire_triggers)
+		if (target->writer->options.fire_triggers)
 			CommandCounterIncrement();
 	}
 	CHECK_FOR_INTERRUPTS();
@@ -510,7 +454,7 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 		slot->tts_isnull[attnums[i] - 1] = nulls[i];
 	}
 	dg_rows_as_owner(&target->role);
-	rri = route(target, &slot);
+	rri = dg_rows_route(target->mtstate, &slot);
 	stays = RelationGetRelid(rri->ri_RelationDesc) == relid;
 	if (stays)
 	{
@@ -570,22 +514,13 @@ close_target(DgRowsTarget *target)
 	}
 	if (target->verify != NULL)
 		dg_rows_verify_check(target->verify, RelationGetRelationName(target->rel));
-	if (!target->writer->keep_sequences)
+	if (!target->writer->options.keep_sequences)
 		dg_rows_sequences_raise(target->sequences);
 	ExecDropSingleTupleTableSlot(target->slot);
 	ExecutorFinish(target->query);
 	ExecutorEnd(target->query);
 	FreeQueryDesc(target->query);
 	table_close(target->rel, NoLock);
-}
-
-/*
- * Says what a caller can do where a row that is referred to does not exist.
- */
-void
-dg_rows_writer_hint(DgRowsWriter *writer, const char *hint)
-{
-	dg_rows_fkeys_hint(writer->fkeys, hint);
 }
 
 /*
@@ -616,7 +551,7 @@ dg_rows_writer_end(DgRowsWriter *writer)
 {
 	ListCell   *lc;
 
-	dg_rows_conflicts_refuse(&writer->conflicts, writer->displace != NULL);
+	dg_rows_conflicts_refuse(&writer->conflicts, writer->options.on_conflict == DG_ON_CONFLICT_REPLACE);
 	dg_rows_writer_flush(writer);
 	dg_rows_fkeys_check(writer->fkeys);
 	if (writer->targets != NIL)

@@ -1,6 +1,7 @@
 /*
  * spi.c
- *		Reading the extension's own tables by queries, and what those return.
+ *		Reading the extension's own tables by queries, what those return, and
+ *		lists as the arrays that they take.
  *
  * Such a query has a snapshot of its own, whatever the transaction's isolation
  * level: what decides after a lock was granted must see what was committed
@@ -10,6 +11,8 @@
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -166,4 +169,30 @@ dg_row_result(MemoryContext context, Datum value, Oid type)
 	copy = datumCopy(value, typbyval, typlen);
 	MemoryContextSwitchTo(old);
 	return copy;
+}
+
+/*
+ * A list of OIDs as oid[].
+ */
+Datum
+dg_oid_array(List *oids)
+{
+	Datum	   *elems = palloc(sizeof(Datum) * list_length(oids));
+
+	for (int i = 0; i < list_length(oids); i++)
+		elems[i] = ObjectIdGetDatum(list_nth_oid(oids, i));
+	return PointerGetDatum(construct_array(elems, list_length(oids), OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+}
+
+/*
+ * A list of names (char *) as name[].
+ */
+Datum
+dg_name_array(List *names)
+{
+	Datum	   *elems = palloc(sizeof(Datum) * list_length(names));
+
+	for (int i = 0; i < list_length(names); i++)
+		elems[i] = DirectFunctionCall1(namein, CStringGetDatum(list_nth(names, i)));
+	return PointerGetDatum(construct_array(elems, list_length(names), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
 }

@@ -43,6 +43,7 @@
 #define DG_TOKEN_MAX_TEXT			1024	/* tenant, tenant_name, reason */
 #define DG_TOKEN_MAX_RELATION		512 /* a qualified, quoted name */
 #define DG_TOKEN_MAX_RELATIONS		4096	/* some of them, with commas between */
+#define DG_TOKEN_MAX_MOMENT			40		/* a time, written out */
 #define DG_TOKEN_DIGEST_SIZE		32	/* SHA-256 */
 
 /* The greatest integer that every JSON library keeps exactly: 2^53 - 1. */
@@ -157,7 +158,8 @@ typedef enum DgTokenAct
 	DG_TOKEN_ACT_ADD_AUTHORITY,
 	DG_TOKEN_ACT_SET_APPROVALS,
 	DG_TOKEN_ACT_UNGUARD,
-	DG_TOKEN_ACT_PURGE_WITHOUT_TENANT
+	DG_TOKEN_ACT_PURGE_WITHOUT_TENANT,
+	DG_TOKEN_ACT_PURGE_BY_AGE
 } DgTokenAct;
 
 /* A parsed public key. */
@@ -188,13 +190,16 @@ typedef struct DgTokenClaims
 	int64_t		exp;
 	char		reason[DG_TOKEN_MAX_TEXT + 1];
 
-	/* purge; purge_without_tenant has relations instead of the first two */
+	/* purge; purge_without_tenant has relations instead of the first two, and
+	 * purge_by_age all of the last three */
 	char		tenant[DG_TOKEN_MAX_TEXT + 1];
 	char		tenant_name[DG_TOKEN_MAX_TEXT + 1];
 	int64_t		request;
 	int64_t		rows;
 	unsigned char digest[DG_TOKEN_DIGEST_SIZE];
 	char		relations[DG_TOKEN_MAX_RELATIONS + 1];
+	char		deleted_before[DG_TOKEN_MAX_MOMENT + 1];
+	int64_t		tenants;
 
 	int64_t		purge;			/* annul_purge: the purge's id */
 	int64_t		hold;			/* release_hold: the hold's id */

@@ -40,10 +40,11 @@ typedef enum ClaimKind
 #define ON_APPROVALS	ACT_BIT(DG_TOKEN_ACT_SET_APPROVALS)
 #define ON_UNGUARD		ACT_BIT(DG_TOKEN_ACT_UNGUARD)
 #define ON_WITHOUT		ACT_BIT(DG_TOKEN_ACT_PURGE_WITHOUT_TENANT)
-#define ON_ANY_PURGE	(ON_PURGE | ON_WITHOUT)
+#define ON_BY_AGE		ACT_BIT(DG_TOKEN_ACT_PURGE_BY_AGE)
+#define ON_ANY_PURGE	(ON_PURGE | ON_WITHOUT | ON_BY_AGE)
 #define ON_ALL \
-	(ON_PURGE | ON_ANNUL | ON_RELEASE | ON_RETIRE | ON_ADD | ON_APPROVALS | \
-	 ON_UNGUARD | ON_WITHOUT)
+	(ON_ANY_PURGE | ON_ANNUL | ON_RELEASE | ON_RETIRE | ON_ADD | ON_APPROVALS | \
+	 ON_UNGUARD)
 
 typedef struct ClaimRule
 {
@@ -69,7 +70,9 @@ static const ClaimRule claim_rules[] = {
 	/* a tenant's key may be empty; its name is where the tenant table has no column of names */
 	RULE(tenant, CLAIM_TEXT_OR_EMPTY, 0, DG_TOKEN_MAX_TEXT, ON_PURGE, ON_PURGE),
 	RULE(tenant_name, CLAIM_TEXT_OR_EMPTY, 0, DG_TOKEN_MAX_TEXT, ON_PURGE, ON_PURGE),
-	RULE(relations, CLAIM_TEXT, 1, DG_TOKEN_MAX_RELATIONS, ON_WITHOUT, ON_WITHOUT),
+	RULE(relations, CLAIM_TEXT, 1, DG_TOKEN_MAX_RELATIONS, ON_WITHOUT | ON_BY_AGE, ON_WITHOUT | ON_BY_AGE),
+	RULE(deleted_before, CLAIM_VISIBLE, 1, DG_TOKEN_MAX_MOMENT, ON_BY_AGE, ON_BY_AGE),
+	RULE(tenants, CLAIM_NUMBER, 1, DG_TOKEN_MAX_INTEGER, ON_BY_AGE, ON_BY_AGE),
 	RULE(request, CLAIM_NUMBER, 1, DG_TOKEN_MAX_INTEGER, ON_ANY_PURGE, ON_ANY_PURGE),
 	RULE(digest, CLAIM_DIGEST, 0, 0, ON_ANY_PURGE, ON_ANY_PURGE),
 	RULE(rows, CLAIM_NUMBER, 0, DG_TOKEN_MAX_INTEGER, ON_ANY_PURGE, ON_ANY_PURGE),
@@ -95,6 +98,7 @@ static const char *const act_names[] = {
 	[DG_TOKEN_ACT_SET_APPROVALS] = "set_approvals",
 	[DG_TOKEN_ACT_UNGUARD] = "unguard",
 	[DG_TOKEN_ACT_PURGE_WITHOUT_TENANT] = "purge_without_tenant",
+	[DG_TOKEN_ACT_PURGE_BY_AGE] = "purge_by_age",
 };
 
 #define ACT_COUNT (sizeof(act_names) / sizeof(act_names[0]))

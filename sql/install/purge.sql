@@ -11,7 +11,7 @@
 CREATE TABLE deletion_guard.purge_request_record
 (
 	request_id bigint PRIMARY KEY,
-	tenant text COLLATE "C",			-- NULL: rows without a tenant
+	tenant text COLLATE "C",			-- NULL: rows without a tenant, or of many
 	tenant_name text,
 	reason text,
 	relations regclass[],				-- NULL: every table
@@ -22,7 +22,8 @@ CREATE TABLE deletion_guard.purge_request_record
 	digest bytea NOT NULL,				-- of the plan, see src/purge_plan.c
 	state text NOT NULL CHECK (state IN ('open', 'withdrawn', 'purged')),
 	closed_at timestamptz,
-	closed_by text
+	closed_by text,
+	tenants bigint						-- of a request by age; NULL: any other
 );
 CREATE INDEX purge_request_record_tenant_idx ON deletion_guard.purge_request_record (tenant);
 CREATE SEQUENCE deletion_guard.purge_request_id_seq OWNED BY deletion_guard.purge_request_record.request_id;
@@ -78,6 +79,7 @@ CREATE TABLE deletion_guard.purged_key
 	table_no integer,
 	chunk integer,
 	digests bytea NOT NULL,
+	tenant_digest bytea,				-- whose they are, of a purge of many; as in purge_record
 	PRIMARY KEY (purge_id, table_no, chunk)
 );
 ALTER TABLE deletion_guard.purged_key ALTER digests SET STORAGE EXTERNAL;
@@ -134,6 +136,12 @@ CREATE FUNCTION deletion_guard.request_purge_without_tenant(relations regclass[]
 RETURNS jsonb
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'dg_request_purge_without_tenant';
+
+CREATE FUNCTION deletion_guard.request_purge_by_age(relations regclass[], reason text,
+													deleted_before timestamptz = now())
+RETURNS jsonb
+LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'dg_request_purge_by_age';
 
 CREATE FUNCTION deletion_guard.withdraw_purge(request_id bigint)
 RETURNS void
@@ -194,7 +202,8 @@ SELECT r.request_id, r.state, r.tenant, r.tenant_name, r.reason, r.requested_at,
 	EXISTS (SELECT FROM deletion_guard.hold h
 			WHERE h.tenant = r.tenant AND h.released_at IS NULL) AS on_hold,
 	encode(r.digest, 'hex') AS digest, r.closed_at, r.closed_by,
-	(SELECT p.purge_id FROM deletion_guard.purge_record p WHERE p.request_id = r.request_id) AS purge_id
+	(SELECT p.purge_id FROM deletion_guard.purge_record p WHERE p.request_id = r.request_id) AS purge_id,
+	r.tenants
 FROM deletion_guard.purge_request_record r,
 	LATERAL (SELECT count(DISTINCT q.relation_name) AS tables, count(DISTINCT q.deletion_id) AS deletions,
 					max(d.purge_not_before) AS due_at
@@ -224,6 +233,7 @@ $$;
 REVOKE EXECUTE ON FUNCTION
 	deletion_guard.request_purge(text, text, regclass[], timestamptz),
 	deletion_guard.request_purge_without_tenant(regclass[], text, timestamptz),
+	deletion_guard.request_purge_by_age(regclass[], text, timestamptz),
 	deletion_guard.withdraw_purge(bigint),
 	deletion_guard.purge(text[]),
 	deletion_guard.annul_purge(bigint, text[]),
@@ -247,7 +257,7 @@ COMMENT ON SEQUENCE deletion_guard.hold_id_seq IS 'ids of holds';
 COMMENT ON VIEW deletion_guard.purge_request IS 'requests to purge, open and closed';
 COMMENT ON COLUMN deletion_guard.purge_request.request_id IS 'number of the request';
 COMMENT ON COLUMN deletion_guard.purge_request.state IS 'open, withdrawn or purged';
-COMMENT ON COLUMN deletion_guard.purge_request.tenant IS 'tenant''s key, or a pseudonym once nothing is left of the tenant; null: rows without a tenant';
+COMMENT ON COLUMN deletion_guard.purge_request.tenant IS 'tenant''s key, or a pseudonym once nothing is left of the tenant; null: rows without a tenant, or of many';
 COMMENT ON COLUMN deletion_guard.purge_request.tenant_name IS 'tenant''s name when it was requested';
 COMMENT ON COLUMN deletion_guard.purge_request.reason IS 'why, as the token must say; null once a purge has removed it';
 COMMENT ON COLUMN deletion_guard.purge_request.requested_at IS 'when';
@@ -263,6 +273,7 @@ COMMENT ON COLUMN deletion_guard.purge_request.digest IS 'SHA-256 of what was re
 COMMENT ON COLUMN deletion_guard.purge_request.closed_at IS 'when it was closed';
 COMMENT ON COLUMN deletion_guard.purge_request.closed_by IS 'role that closed it';
 COMMENT ON COLUMN deletion_guard.purge_request.purge_id IS 'the purge that carried it out';
+COMMENT ON COLUMN deletion_guard.purge_request.tenants IS 'tenants that a request by age covers; null for any other';
 COMMENT ON VIEW deletion_guard.purge_request_detail IS 'what each request would remove, as reviewed and now';
 COMMENT ON COLUMN deletion_guard.purge_request_detail.request_id IS 'number of the request';
 COMMENT ON COLUMN deletion_guard.purge_request_detail.deletion_id IS 'deletion that the rows are of';
@@ -278,10 +289,12 @@ COMMENT ON FUNCTION deletion_guard.request_purge(text, text, regclass[], timesta
 	'asks for the purge of what the bin has of a tenant, from these tables (null: all), deleted before this time. Returns the claims to sign, as JSON; removes nothing. Excludes undelete, rehydrate and purge of the tenant until the transaction ends. Fails with TG036 if the bin has nothing of it, TG030 if the tenant is not known';
 COMMENT ON FUNCTION deletion_guard.request_purge_without_tenant(regclass[], text, timestamptz) IS
 	'asks for the purge of rows of these tables that belong to no tenant (a key that is null, or empty where the tenant table has no such tenant, or a table without a tenant source); a table that is gone is named by its table in the bin. Otherwise as request_purge()';
+COMMENT ON FUNCTION deletion_guard.request_purge_by_age(regclass[], text, timestamptz) IS
+	'asks for the purge of what these tables have in the bin that was deleted before this time and is due, of all tenants that are in the tenant table and not on hold; a tenant that was deleted, whose own row is in the bin, is purged by name only. Excludes undelete, rehydrate and purge of any tenant until the transaction ends. Otherwise as request_purge_without_tenant()';
 COMMENT ON FUNCTION deletion_guard.withdraw_purge(bigint) IS
 	'closes a request without a purge. Fails with TG031 if it is not open';
 COMMENT ON FUNCTION deletion_guard.purge(text[]) IS
-	'removes for good what authorities have approved with these tokens: all of it, or an error and nothing; returns the certificate. Excludes undelete, rehydrate and purge of the tenant until the transaction ends. Fails with TG02x for a token, TG030 for another tenant, TG031 for no open request, TG032 if the bin is not what was reviewed, TG033 for a hold, TG034 before retention is over, TG035 for too few tokens; each refusal is counted in deletion_guard.refusal';
+	'removes for good what authorities have approved with these tokens: all of it, or an error and nothing; returns the certificate. Excludes undelete, rehydrate and purge of the tenant, or of any tenant if it is by age, until the transaction ends. Fails with TG02x for a token, TG030 for another tenant, TG031 for no open request, TG032 if the bin is not what was reviewed, TG033 for a hold, TG034 before retention is over, TG035 for too few tokens; each refusal is counted in deletion_guard.refusal';
 COMMENT ON FUNCTION deletion_guard.annul_purge(bigint, text[]) IS
 	'declares a purge to have been wrong, so that rehydrate() may bring its rows back out of a backup; takes tokens for the act "annul_purge". Fails with 42704 if there is none, 55000 if it was annulled before, TG02x for a token, TG035 for too few';
 COMMENT ON FUNCTION deletion_guard.hold_tenant(text, text) IS

@@ -51,3 +51,29 @@ COMMENT ON COLUMN deletion_guard.status.last_refusal IS 'when a token was last r
 COMMENT ON COLUMN deletion_guard.status.last_purge IS 'when rows were last purged';
 COMMENT ON COLUMN deletion_guard.status.oldest_bin_row IS 'when the oldest rows in the bin were deleted';
 
+/*
+ * What fills the disk, and since when.
+ */
+CREATE VIEW deletion_guard.bin_usage AS
+	SELECT b.relation, b.relation_name, b.bin_table,
+		   coalesce(pg_catalog.pg_total_relation_size(b.bin_table), 0) AS bytes,
+		   coalesce(u.rows, 0) AS rows, coalesce(u.rows_due, 0) AS rows_due, u.oldest
+	FROM deletion_guard.bin b
+	LEFT JOIN (SELECT p.bin_id, sum(p.rows - p.restored - p.purged)::bigint AS rows,
+					  sum(p.rows - p.restored - p.purged)
+						  FILTER (WHERE d.purge_not_before <= pg_catalog.clock_timestamp())::bigint AS rows_due,
+					  min(d.deleted_at) AS oldest
+			   FROM deletion_guard.deletion_part p
+			   JOIN deletion_guard.deletion_record d USING (deletion_id)
+			   WHERE p.rows > p.restored + p.purged
+			   GROUP BY p.bin_id) u USING (bin_id);
+GRANT SELECT ON deletion_guard.bin_usage TO pg_monitor;
+COMMENT ON VIEW deletion_guard.bin_usage IS
+	'the tables of the bin: how large they are, what is in them, how much of it is due, and since when; request_purge_by_age() empties them of old rows';
+COMMENT ON COLUMN deletion_guard.bin_usage.relation IS 'table the rows were in; 0 if it was dropped';
+COMMENT ON COLUMN deletion_guard.bin_usage.relation_name IS 'its name';
+COMMENT ON COLUMN deletion_guard.bin_usage.bin_table IS 'table of the bin; a guarded table has one for each shape that its deleted rows had';
+COMMENT ON COLUMN deletion_guard.bin_usage.bytes IS 'size on disk, in bytes; what a purge frees is used again, after VACUUM, by later deletions';
+COMMENT ON COLUMN deletion_guard.bin_usage.rows IS 'rows in it';
+COMMENT ON COLUMN deletion_guard.bin_usage.rows_due IS 'of these, rows whose time to be kept is over';
+COMMENT ON COLUMN deletion_guard.bin_usage.oldest IS 'when the oldest of them were deleted';

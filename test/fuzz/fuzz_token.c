@@ -59,19 +59,21 @@ static const DgTokenContext context = {
 static void
 check_claims(const DgTokenClaims *claims)
 {
-	MUST(claims->act > DG_TOKEN_ACT_NONE && claims->act <= DG_TOKEN_ACT_PURGE_WITHOUT_TENANT);
+	MUST(claims->act > DG_TOKEN_ACT_NONE && claims->act <= DG_TOKEN_ACT_PURGE_BY_AGE);
 	MUST(TERMINATED(claims->kid) && TERMINATED(claims->aud));
 	MUST(TERMINATED(claims->jti) && claims->jti[0] != '\0');
 	MUST(TERMINATED(claims->reason) && TERMINATED(claims->tenant));
 	MUST(TERMINATED(claims->tenant_name) && TERMINATED(claims->relation));
-	MUST(TERMINATED(claims->relations));
+	MUST(TERMINATED(claims->relations) && TERMINATED(claims->deleted_before));
 	MUST(TERMINATED(claims->authority));
 	MUST(claims->iat >= 0 && claims->iat <= DG_TOKEN_MAX_TIME);
 	MUST(claims->nbf >= 0 && claims->nbf <= DG_TOKEN_MAX_TIME);
 	MUST(claims->exp >= 0 && claims->exp <= DG_TOKEN_MAX_TIME);
 	MUST(claims->act != DG_TOKEN_ACT_PURGE ||
 		 (claims->tenant[0] != '\0' && claims->request > 0 && claims->rows >= 0));
-	MUST((claims->act == DG_TOKEN_ACT_PURGE_WITHOUT_TENANT) == (claims->relations[0] != '\0'));
+	MUST((claims->act == DG_TOKEN_ACT_PURGE_WITHOUT_TENANT || claims->act == DG_TOKEN_ACT_PURGE_BY_AGE) ==
+		 (claims->relations[0] != '\0'));
+	MUST((claims->act == DG_TOKEN_ACT_PURGE_BY_AGE) == (claims->deleted_before[0] != '\0' && claims->tenants > 0));
 	MUST((claims->act == DG_TOKEN_ACT_PURGE) == (claims->tenant[0] != '\0'));
 }
 

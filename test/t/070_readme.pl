@@ -24,6 +24,7 @@ INSERT INTO site SELECT i, CASE i % 6 WHEN 1 THEN 'Globex ' ELSE 'Umbrella ' END
 UPDATE site SET name = 'Umbrella 7' WHERE id = 7;
 INSERT INTO issue SELECT s * 1000 + n, s, 'issue ' || n FROM generate_series(1, 50) s, generate_series(1, 100) n;
 CREATE ROLE support;
+CREATE ROLE migrator;
 CREATE ROLE billing;
 CREATE ROLE restorer;
 ));
@@ -125,6 +126,9 @@ $node->safe_psql('mydb', 'GRANT SELECT, INSERT, UPDATE ON site, issue, comment T
 $node->safe_psql('mydb', 'DELETE FROM issue WHERE site_id = 5');
 run_sql('SELECT FROM deletion_guard.deletion; SELECT FROM deletion_guard.deletion_detail', 'support sees deletions', 'support');
 run_sql("SELECT FROM deletion_guard.undelete_tenant('5')", 'support undeletes', 'support');
+$node->safe_psql('mydb', 'ALTER TABLE issue OWNER TO migrator; ALTER TABLE issue ADD COLUMN obsolete integer');
+run_sql("SELECT FROM deletion_guard.unguard_table('public.issue'); ALTER TABLE public.issue DROP COLUMN obsolete;"
+	  . " SELECT FROM deletion_guard.guard_table('public.issue', 'site_id')", 'migrator changes a table that it owns', 'migrator');
 run_sql("SELECT FROM deletion_guard.check_token('x')", 'billing checks tokens', 'billing');
 my ($ret, $out, $err) = $node->psql('mydb', "SET ROLE billing; SELECT deletion_guard.purge('x')");
 like($err, qr/purge refused/, 'billing may call purge()');

@@ -149,6 +149,34 @@ UNIT_TEST(purge_without_tenant)
 	CHECK_STR_EQ(reason_of("{\"act\":\"purge\"," COMMON "," PURGE_ONLY_CLAIMS ",\"relations\":\"a\"}"), "claim_unknown relations");
 }
 
+/* All tenants' rows by their age: how many tenants and until when is said. */
+#define BY_AGE(rest) \
+	"{\"act\":\"purge_by_age\"," COMMON ",\"request\":4,\"digest\":\"" DIGEST "\",\"rows\":3,\"reason\":\"x\"," \
+	"\"relations\":\"public.a\"" rest "}"
+#define BEFORE ",\"deleted_before\":\"2026-01-31T00:00:00.000000Z\""
+
+UNIT_TEST(purge_by_age)
+{
+	DgTokenClaims claims = accepted(BY_AGE(BEFORE ",\"tenants\":300"));
+
+	CHECK_INT_EQ(claims.act, DG_TOKEN_ACT_PURGE_BY_AGE);
+	CHECK_STR_EQ(claims.relations, "public.a");
+	CHECK_STR_EQ(claims.deleted_before, "2026-01-31T00:00:00.000000Z");
+	CHECK_INT_EQ(claims.tenants, 300);
+	CHECK_STR_EQ(claims.tenant, "");
+	CHECK_STR_EQ(dg_token_act_name(DG_TOKEN_ACT_PURGE_BY_AGE), "purge_by_age");
+	CHECK_STR_EQ(reason_of(BY_AGE(BEFORE)), "claim_missing tenants");
+	CHECK_STR_EQ(reason_of(BY_AGE(",\"tenants\":300")), "claim_missing deleted_before");
+	CHECK_STR_EQ(reason_of(BY_AGE(BEFORE ",\"tenants\":0")), "claim_value tenants");
+	CHECK_STR_EQ(reason_of(BY_AGE(BEFORE ",\"tenants\":\"300\"")), "claim_type tenants");
+	CHECK_STR_EQ(reason_of(BY_AGE(",\"deleted_before\":\"2026-01-31 00:00\",\"tenants\":1")), "claim_value deleted_before");
+	CHECK_STR_EQ(reason_of(BY_AGE(",\"deleted_before\":1767225600,\"tenants\":1")), "claim_type deleted_before");
+	CHECK_STR_EQ(reason_of(BY_AGE(BEFORE ",\"tenants\":1,\"tenant\":\"17\"")), "claim_unknown tenant");
+	CHECK_STR_EQ(reason_of(WITHOUT_TENANT(",\"relations\":\"a\",\"tenants\":1")), "claim_unknown tenants");
+	CHECK_STR_EQ(reason_of(WITHOUT_TENANT(",\"relations\":\"a\"" BEFORE)), "claim_unknown deleted_before");
+	CHECK_STR_EQ(reason_of("{\"act\":\"purge\"," COMMON "," PURGE_ONLY_CLAIMS ",\"tenants\":1}"), "claim_unknown tenants");
+}
+
 UNIT_TEST(acts_refused)
 {
 	CHECK_STR_EQ(reason_of("{}"), "claim_missing act");
@@ -470,6 +498,7 @@ main(void)
 	RUN(purge);
 	RUN(other_acts);
 	RUN(purge_without_tenant);
+	RUN(purge_by_age);
 	RUN(acts_refused);
 	RUN(each_claim);
 	RUN(extra_claims);
