@@ -130,7 +130,8 @@ begin_stretch(DgTrailWalk *walk)
 		convert_tuples_by_name(RelationGetDescr(walk->rel), RelationGetDescr(walk->root));
 	if (walk->map != NULL)
 		walk->root_slot = MakeSingleTupleTableSlot(RelationGetDescr(walk->root), &TTSOpsVirtual);
-	walk->size = Min(dg_tidlog_count(walk->log), work_mem * (int64) 1024 / sizeof(DgTidEntry));
+	walk->size = Min(dg_tidlog_count(walk->log),
+					 Min(work_mem * (int64) 1024, MaxAllocSize) / sizeof(DgTidEntry));
 	walk->rows = palloc(sizeof(DgTidEntry) * walk->size);
 	return true;
 }

@@ -77,7 +77,7 @@ make_room(DgTidLog *log)
 {
 	Size		length = log->end - log->buffer;
 
-	if (log->size * 2 > work_mem * (Size) 1024)
+	if (log->size * 2 > Min(work_mem * (Size) 1024, MaxAllocSize))
 	{
 		spill(log);
 		return;
