@@ -145,7 +145,7 @@ ROLLBACK;
 BEGIN;
 SET LOCAL allow_system_table_mods = on;
 DELETE FROM pg_attribute WHERE attrelid = 'deletion_guard.deletion_part'::regclass AND attname = 'purge_not_before';
-DELETE FROM pg_constraint WHERE conrelid = 'deletion_guard.deletion_part'::regclass AND contype = 'n';
+DELETE FROM pg_constraint WHERE conrelid = 'deletion_guard.deletion_part'::regclass AND contype IN ('c', 'n');
 UPDATE pg_class SET relnatts = relnatts - 1, relchecks = 0 WHERE oid = 'deletion_guard.deletion_part'::regclass;
 \set VERBOSITY default
 DELETE FROM issue;  -- fails
