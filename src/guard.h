@@ -93,6 +93,11 @@ extern void dg_guard_append_clause(StringInfo buf, const char *left, Oid left_ty
 								   const char *right, Oid right_type);
 extern DgPathStep *dg_guard_path_steps(Relation rel, List *path, int *nsteps);
 
+/* guard_tenant.c */
+extern bool dg_tenant_equal(const char *a, const char *b);
+extern uint64 dg_tenant_hash(const char *tenant);
+extern List *dg_tenant_spellings(const char *tenant);
+
 /* guard_trigger.c */
 extern void dg_guard_create_triggers(Oid relid);
 extern void dg_guard_drop_triggers(Oid relid);

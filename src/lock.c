@@ -7,7 +7,7 @@
  */
 #include "deletion_guard.h"
 
-#include "common/hashfn.h"
+#include "guard.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
@@ -69,24 +69,6 @@ dg_lock_object_within(Oid classid, Oid objid, LOCKMODE mode, int timeout)
 }
 
 /*
- * Locks one of the tenants. Two tenants may share a lock; then they wait for
- * each other.
- */
-static void
-lock_tenant(const char *tenant)
-{
-	dg_lock_object(dg_objects()->tenant_table,
-				   (Oid) hash_bytes((const unsigned char *) tenant, strlen(tenant)),
-				   ExclusiveLock);
-}
-
-static int
-compare_names(const ListCell *a, const ListCell *b)
-{
-	return strcmp(lfirst(a), lfirst(b));
-}
-
-/*
  * Locks every tenant there is.
  */
 void
@@ -97,14 +79,17 @@ dg_lock_all_tenants(void)
 
 /*
  * The lock that undelete, rehydrate, request_purge and purge take on the
- * tenants they concern, until the end of the transaction. The list (of char *)
- * is sorted, so that two such calls cannot wait for each other in a circle.
- * Many tenants are locked as one, so as not to fill the lock table: whoever
- * locks single tenants shares a lock that excludes that.
+ * tenants (char *) they concern, until the end of the transaction. It goes by
+ * who the tenant is, and not by how it is written. Two tenants may share a
+ * lock; then they wait for each other. Locks are taken in one order, so that
+ * two such calls cannot wait for each other in a circle. Many tenants are
+ * locked as one, so as not to fill the lock table: whoever locks single tenants
+ * shares a lock that excludes that.
  */
 void
 dg_lock_tenants(List *tenants)
 {
+	List	   *locks = NIL;
 	ListCell   *lc;
 
 	if (list_length(tenants) > MAX_TENANT_LOCKS)
@@ -113,9 +98,15 @@ dg_lock_tenants(List *tenants)
 		return;
 	}
 	dg_lock_object(dg_objects()->tenant_table, InvalidOid, RowExclusiveLock);
-	list_sort(tenants, compare_names);
 	foreach(lc, tenants)
-		lock_tenant(lfirst(lc));
+	{
+		uint64		hash = dg_tenant_hash(lfirst(lc));
+
+		locks = list_append_unique_oid(locks, Max((Oid) (hash ^ hash >> 32), 1));
+	}
+	list_sort(locks, list_oid_cmp);
+	foreach(lc, locks)
+		dg_lock_object(dg_objects()->tenant_table, lfirst_oid(lc), ExclusiveLock);
 }
 
 void

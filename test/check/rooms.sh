@@ -29,6 +29,7 @@ declare -A may_know=(
 	[module]='bin guard ledger limit purge'
 	[settings]='guard limit token'
 	[autonomous]='ledger purge'
+	[lock]='guard'
 )
 everybodys=' deletion_guard.h tables.h compat.h errors.h varint.h '
 
