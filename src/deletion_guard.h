@@ -67,6 +67,7 @@ extern const DgObjects *dg_known_objects(void);
 extern void dg_objects_init(void);
 extern void dg_objects_forget(void);
 extern char *dg_relation_name(Oid relid);
+extern char *dg_own_rows(Oid relid);
 extern char *dg_equality_operator(Oid type);
 
 /* canonical.c */

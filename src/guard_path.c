@@ -387,9 +387,7 @@ make_step(DgPathStep *step, ForeignKeyCacheInfo *fkey, const char *select)
 	step->relid = fkey->confrelid;
 	step->nkeys = fkey->nkeys;
 	initStringInfo(&buf);
-	appendStringInfo(&buf, "SELECT %s FROM %s%s t WHERE ", select,
-					 get_rel_relkind(step->relid) == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
-					 dg_relation_name(step->relid));
+	appendStringInfo(&buf, "SELECT %s FROM %s t WHERE ", select, dg_own_rows(step->relid));
 	for (int i = 0; i < fkey->nkeys; i++)
 	{
 		char	   *column = psprintf("t.%s", quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false)));

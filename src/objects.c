@@ -210,6 +210,17 @@ dg_relation_name(Oid relid)
 }
 
 /*
+ * The table as a query names it that wants its own rows, as a foreign key does:
+ * those of its partitions, but not those of tables that inherit from it.
+ */
+char *
+dg_own_rows(Oid relid)
+{
+	return psprintf("%s%s", get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
+					dg_relation_name(relid));
+}
+
+/*
  * "OPERATOR(schema.=)" of a type, palloc'd.
  */
 char *

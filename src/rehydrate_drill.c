@@ -206,7 +206,7 @@ missing_keys(const ForeignKeyCacheInfo *fkey, Oid parent, Keys *keys)
 	if (keys->desc == NULL)
 		return *keys;
 	initStringInfo(&buf);
-	appendStringInfo(&buf, "SELECT k.* FROM keys k WHERE NOT EXISTS (SELECT FROM %s p WHERE ", dg_relation_name(parent));
+	appendStringInfo(&buf, "SELECT k.* FROM keys k WHERE NOT EXISTS (SELECT FROM %s p WHERE ", dg_own_rows(parent));
 	for (int i = 0; i < fkey->nkeys; i++)
 	{
 		char	   *pk = psprintf("p.%s", quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false)));

@@ -302,7 +302,7 @@ make_live_query(Oid relid, List **finders, const DgTenants *tenants,
 
 	query->keys = dg_finder_get(finders, relid, NIL, tenants)->keys;
 	(void) dg_guard_path_keys(relid, NIL, &end, &column);
-	query->sql = psprintf("SELECT %s, t.%s FROM %s t", select, quote_identifier(column), dg_relation_name(relid));
+	query->sql = psprintf("SELECT %s, t.%s FROM %s t", select, quote_identifier(column), dg_own_rows(relid));
 	query->nparams = everybodys ? 0 : 1;
 	if (everybodys)
 		return;
@@ -422,7 +422,7 @@ children_query(Oid relid, ForeignKeyCacheInfo *fkey, const char *select, bool ev
 
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "SELECT %s, p.tenant FROM %s t, parents p WHERE true", select,
-					 dg_relation_name(relid));
+					 dg_own_rows(relid));
 	for (int i = 0; i < fkey->nkeys; i++)
 	{
 		char	   *child = psprintf("t.%s", quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false)));
@@ -434,7 +434,7 @@ children_query(Oid relid, ForeignKeyCacheInfo *fkey, const char *select, bool ev
 	if (!everybodys)
 		return buf.data;
 	appendStringInfo(&buf, " UNION ALL SELECT %s, %d FROM %s t WHERE false", select, DG_KEY_NOBODYS,
-					 dg_relation_name(relid));
+					 dg_own_rows(relid));
 	for (int i = 0; i < fkey->nkeys; i++)
 		appendStringInfo(&buf, " OR t.%s IS NULL",
 						 quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false)));

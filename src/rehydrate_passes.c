@@ -106,7 +106,8 @@ add_pass(DgRehydratePlan *plan, DgSource *source, DgFinder *finder)
 static void
 archive_has(const DgRehydratePlan *plan, const DgFinder *finder, bool *all, bool *some)
 {
-	List	   *leaves = find_all_inheritors(finder->relid, NoLock, NULL);
+	List	   *leaves = get_rel_relkind(finder->relid) == RELKIND_PARTITIONED_TABLE ?
+		find_all_inheritors(finder->relid, NoLock, NULL) : list_make1_oid(finder->relid);
 	ListCell   *lc;
 	ListCell   *ls;
 

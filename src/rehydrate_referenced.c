@@ -18,11 +18,10 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-/* One foreign key to a shared table. */
+/* One key of a shared table, to which any number of foreign keys lead. */
 typedef struct Reference
 {
-	ForeignKeyCacheInfo *fkey;
-	const char **columns;		/* of the referring table */
+	ForeignKeyCacheInfo *fkey;	/* the first of them */
 	DgFinder   *finder;			/* of the rows referred to, by what is missing */
 	DgKeyMap   *seen;			/* keys that were asked for */
 	List	   *pending;		/* char ** for each key that was not looked up yet */
@@ -76,12 +75,12 @@ reference_of(DgReferences *references, ForeignKeyCacheInfo *fkey)
 	foreach(lc, references->references)
 	{
 		reference = lfirst(lc);
-		if (reference->fkey->conoid == fkey->conoid)
+		if (reference->fkey->confrelid == fkey->confrelid && reference->fkey->nkeys == fkey->nkeys &&
+			memcmp(reference->fkey->confkey, fkey->confkey, sizeof(AttrNumber) * fkey->nkeys) == 0)
 			return reference;
 	}
 	reference = palloc0(sizeof(Reference));
 	reference->fkey = copyObject(fkey);
-	reference->columns = dg_column_names(fkey->conrelid, fkey->conkey, fkey->nkeys);
 	reference->seen = dg_keymap_of_columns(fkey->confrelid, fkey->confkey, fkey->nkeys);
 	reference->finder = palloc0(sizeof(DgFinder));
 	reference->finder->relid = fkey->confrelid;
@@ -133,7 +132,8 @@ find_referring(DgReferences *references, const DgSource *source)
 			continue;
 		referring = palloc(sizeof(Referring));
 		referring->reference = reference_of(references, fkey);
-		referring->columns = columns_in(source, fkey->nkeys, referring->reference->columns);
+		referring->columns = columns_in(source, fkey->nkeys,
+										dg_column_names(fkey->conrelid, fkey->conkey, fkey->nkeys));
 		if (referring->columns != NULL)
 			found = lappend(found, referring);
 	}
@@ -214,7 +214,7 @@ missing_query(const ForeignKeyCacheInfo *fkey)
 		appendStringInfo(&sql, "%sk%d", i > 0 ? ", " : "", i + 1);
 	}
 	return psprintf("SELECT %s FROM ROWS FROM (%s) k (%s) WHERE NOT EXISTS (SELECT 1 FROM %s p WHERE %s)",
-					sql.data, arrays.data, sql.data, dg_relation_name(fkey->confrelid), where.data);
+					sql.data, arrays.data, sql.data, dg_own_rows(fkey->confrelid), where.data);
 }
 
 static Datum
@@ -275,25 +275,23 @@ find_missing(DgReferences *references, Reference *reference)
 }
 
 /*
- * Gives the sink the missing rows of one round, which are the rows that the
- * pending keys refer to. All rows given before have been written. Returns
- * whether there were any to look for; what they refer to is pending then.
+ * Gives the sink the missing rows that the pending keys of one reference are
+ * of. All rows given before have been written: another reference to the same
+ * table does not find them missing again. Returns whether there were any to look
+ * for; what they refer to is pending then.
  */
 bool
 dg_references_read(DgReferences *references, DgRowSink sink, void *arg)
 {
-	List	   *round = list_copy(references->references);
-	bool		any = false;
 	ListCell   *lc;
 	ListCell   *ls;
 
-	foreach(lc, round)
+	foreach(lc, references->references)
 	{
 		Reference  *reference = lfirst(lc);
 
 		if (!find_missing(references, reference))
 			continue;
-		any = true;
 		foreach(ls, references->plan->sources)
 		{
 			DgSource   *source = lfirst(ls);
@@ -303,6 +301,7 @@ dg_references_read(DgReferences *references, DgRowSink sink, void *arg)
 				columns_in(source, reference->finder->ncolumns, reference->finder->columns) != NULL)
 				dg_rehydrate_read_pass(references->archive, &pass, sink, arg);
 		}
+		return true;
 	}
-	return any;
+	return false;
 }

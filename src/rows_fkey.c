@@ -243,9 +243,8 @@ lookup_query(ForeignKey *fkey)
 	Oid			parent = fkey->info->confrelid;
 
 	initStringInfo(&buf);
-	appendStringInfo(&buf, "SELECT k.* FROM restored_keys k WHERE NOT EXISTS (SELECT 1 FROM %s%s p WHERE ",
-					 get_rel_relkind(parent) == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
-					 dg_relation_name(parent));
+	appendStringInfo(&buf, "SELECT k.* FROM restored_keys k WHERE NOT EXISTS (SELECT 1 FROM %s p WHERE ",
+					 dg_own_rows(parent));
 	for (int i = 0; i < fkey->info->nkeys; i++)
 	{
 		char	   *column = psprintf("p.%s", quote_identifier(get_attname(parent, fkey->info->confkey[i], false)));
