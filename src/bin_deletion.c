@@ -19,7 +19,7 @@
 #include "access/xact.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
-#include "tables.h"
+#include "own_tables.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -222,7 +222,7 @@ dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenan
 		set_no_record(nulls);
 	else
 		set_record(values, nulls);
-	dg_store_insert(dg_objects()->deletion_part, lengthof(values), values, nulls);
+	dg_own_insert(DG_OWN_ALL(deletion_part), values, nulls);
 	if (!recorded)
 		current.recorded = GetCurrentSubTransactionId();
 }

@@ -23,7 +23,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
-#include "tables.h"
+#include "own_tables.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -121,7 +121,7 @@ note_link(Relation rel, ForeignKeyCacheInfo *fkey, TupleTableSlot *before, Tuple
 	nulls[Anum_deletion_link_waiting_since - 1] = true;
 	nulls[Anum_deletion_link_relation_name - 1] = true;
 	dg_deletion_record();
-	dg_store_insert(dg_objects()->deletion_link, lengthof(values), values, nulls);
+	dg_own_insert(DG_OWN_ALL(deletion_link), values, nulls);
 }
 
 /*

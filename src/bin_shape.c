@@ -26,7 +26,7 @@
 #include "commands/sequence.h"
 #include "commands/trigger.h"
 #include "mb/pg_wchar.h"
-#include "tables.h"
+#include "own_tables.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -371,7 +371,7 @@ create_bin(Oid root, TupleDesc desc, const char *shape, int32 *bin_id)
 	values[Anum_registry_bin_table - 1] = ObjectIdGetDatum(bin_table);
 	values[Anum_registry_shape - 1] = CStringGetTextDatum(shape);
 	values[Anum_registry_created_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	dg_store_insert(dg_objects()->bin, lengthof(values), values, nulls);
+	dg_own_insert(DG_OWN_REGISTRY, values, nulls);
 	CommandCounterIncrement();
 	return bin_table;
 }

@@ -54,10 +54,39 @@ typedef struct DgObjects
 	Oid			bin_id_seq;
 	Oid			deletion_id_seq;
 	Oid			deletion_link;
+	Oid			deletion_link_deletion_idx;
+	Oid			deletion_link_waiting_idx;
 	Oid			deletion_part;
 	Oid			deletion_part_pkey;
+	Oid			deletion_part_tenant_idx;
 	Oid			tenant_wipe;
 	Oid			tenant_wipe_at_idx;
+	Oid			authority;
+	Oid			authority_pkey;
+	Oid			approval_policy;
+	Oid			used_token;
+	Oid			used_token_pkey;
+	Oid			hold;
+	Oid			hold_pkey;
+	Oid			hold_id_seq;
+	Oid			purge_request_record;
+	Oid			purge_request_record_pkey;
+	Oid			purge_request_record_tenant_idx;
+	Oid			purge_request_id_seq;
+	Oid			purge_request_part;
+	Oid			purge_request_part_pkey;
+	Oid			purge_record;
+	Oid			purge_record_pkey;
+	Oid			purge_id_seq;
+	Oid			purge_table;
+	Oid			purge_table_pkey;
+	Oid			purged_key;
+	Oid			purged_key_pkey;
+	Oid			refusal;
+	Oid			refusal_pkey;
+	Oid			rehydration_record;
+	Oid			drill_result;
+	Oid			installation;
 } DgObjects;
 
 extern bool dg_installed(void);
@@ -94,8 +123,6 @@ extern int	dg_acting_enter(void);
 extern void dg_acting_leave(int saved);
 extern DgActing dg_acting_suspend(void);
 extern void dg_acting_resume(DgActing saved);
-extern void dg_store_insert(Oid relid, int natts, Datum *values, bool *nulls);
-extern void dg_store_delete(Oid relid, Oid indexid, AttrNumber attnum, Oid key);
 extern int	dg_spi_execute(const char *sql, int nargs, Oid *argtypes,
 						   Datum *values, const char *nulls);
 

@@ -20,7 +20,7 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "ledger.h"
-#include "tables.h"
+#include "own_tables.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -361,7 +361,6 @@ dg_guard_changed(Oid relid)
 void
 dg_guard_dropped(Oid relid)
 {
-	const DgObjects *objects = dg_objects();
 	Oid			types[] = {OIDOID, TEXTOID};
 	Datum		values[2];
 
@@ -375,11 +374,11 @@ dg_guard_dropped(Oid relid)
 	dg_ledger_append("drop_table",
 					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
 	SPI_finish();
-	dg_store_delete(objects->guard, objects->guard_pkey, Anum_guard_relation, relid);
+	dg_own_delete_by_oid(DG_OWN(guard), Anum_guard_relation, relid);
 	dg_guard_changed(relid);
 	if (dg_tenant_table()->relid == relid)
 	{
-		dg_store_delete(objects->tenant_table, InvalidOid, Anum_tenant_table_relation, relid);
+		dg_own_delete_by_oid(DG_OWN_ALL(tenant_table), Anum_tenant_table_relation, relid);
 		dg_tenant_table_changed();
 	}
 }

@@ -20,7 +20,7 @@
 #include "commands/event_trigger.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "tables.h"
+#include "own_tables.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -221,7 +221,7 @@ guard_future_table(Oid relid, const char *tenant_column)
 static void
 merge_guard(Oid relid)
 {
-	dg_store_delete(dg_objects()->guard, dg_objects()->guard_pkey, Anum_guard_relation, relid);
+	dg_own_delete_by_oid(DG_OWN(guard), Anum_guard_relation, relid);
 	dg_guard_changed(relid);
 	CommandCounterIncrement();
 }

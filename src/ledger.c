@@ -39,7 +39,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "tables.h"
+#include "own_tables.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -180,8 +180,9 @@ read_head(Relation ledger, Oid pkey, LedgerHead *head)
 }
 
 static void
-insert_entry(Oid relid, const DgLedgerEntry *entry)
+insert_entry(Oid ledger, const DgLedgerEntry *entry)
 {
+	DgOwnTable	table = {ledger, Natts_ledger};
 	Datum		values[Natts_ledger];
 	bool		nulls[Natts_ledger] = {0};
 
@@ -192,17 +193,7 @@ insert_entry(Oid relid, const DgLedgerEntry *entry)
 	values[Anum_ledger_details - 1] = CStringGetTextDatum(entry->details);
 	values[Anum_ledger_prev_hash - 1] = PointerGetDatum(dg_bytea(entry->prev_hash, DG_DIGEST_SIZE));
 	values[Anum_ledger_hash - 1] = PointerGetDatum(dg_bytea(entry->hash, DG_DIGEST_SIZE));
-	dg_store_insert(relid, lengthof(values), values, nulls);
-}
-
-static Oid
-installation_table(void)
-{
-	Oid			relid = get_relname_relid("installation", dg_objects()->schema);
-
-	if (!OidIsValid(relid))
-		elog(ERROR, "table deletion_guard.installation is missing");
-	return relid;
+	dg_own_insert(table, values, nulls);
 }
 
 /*
@@ -211,14 +202,10 @@ installation_table(void)
 bool
 dg_ledger_is_live(void)
 {
-	Relation	rel = table_open(installation_table(), AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
-	bool		live = HeapTupleIsValid(systable_getnext(scan));
+	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(installation), AccessShareLock, 0, NULL);
+	bool		live = dg_own_next(scan);
 
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	table_close(rel, AccessShareLock);
+	dg_own_end(scan);
 	return live;
 }
 
@@ -229,7 +216,7 @@ note_first_entry(void)
 	bool		nulls[Natts_installation] = {0};
 
 	if (!dg_ledger_is_live())
-		dg_store_insert(installation_table(), lengthof(values), values, nulls);
+		dg_own_insert(DG_OWN_ALL(installation), values, nulls);
 }
 
 /*

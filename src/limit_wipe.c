@@ -24,7 +24,7 @@
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "parser/parsetree.h"
-#include "tables.h"
+#include "own_tables.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -143,5 +143,5 @@ dg_wipe_end(int64 deletion, int64 rows)
 	values[Anum_tenant_wipe_deletion_id - 1] = Int64GetDatum(deletion);
 	values[Anum_tenant_wipe_wiped_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[Anum_tenant_wipe_rows - 1] = Int64GetDatum(rows);
-	dg_store_insert(dg_objects()->tenant_wipe, lengthof(values), values, nulls);
+	dg_own_insert(DG_OWN_ALL(tenant_wipe), values, nulls);
 }

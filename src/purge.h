@@ -10,6 +10,7 @@
 
 #include "deletion_guard.h"
 #include "ledger.h"
+#include "own_tables.h"
 #include "token.h"
 
 #include "executor/tuptable.h"
@@ -20,8 +21,6 @@
 #include "utils/timestamp.h"
 
 /* purge_store.c */
-extern HeapTuple dg_purge_find(const char *table, int nkeys, const char *const *keys, TupleDesc *desc);
-extern int64 dg_purge_next_id(const char *sequence);
 extern char *dg_session_role(void);
 extern void dg_require_extension_owner(const char *act);
 extern text *dg_required_text(FunctionCallInfo fcinfo, int arg, const char *name);

@@ -9,15 +9,15 @@
  */
 #include "purge.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
 #define HINT_SIGN_AGAIN "Have the authority sign a new token, with a new \"jti\"."
 
 /*
- * Finds the authority that a token names. The caller is connected to SPI.
+ * Finds the authority that a token names.
  */
 static DgAuthority *
 find_signer(const char *token, int len, DgRefusal *refusal)
@@ -74,8 +74,7 @@ verify_with_key(const char *token, int len, const DgAuthority *authority, DgToke
 
 /*
  * Verifies one token: signature, authority, database, time. Fills in the
- * approval; false and a refusal if it is not good. The caller is connected to
- * SPI.
+ * approval; false and a refusal if it is not good.
  */
 bool
 dg_approval_verify(const char *token, int len, DgApproval *approval, DgRefusal *refusal)
@@ -112,16 +111,18 @@ dg_approval_verify(const char *token, int len, DgApproval *approval, DgRefusal *
 }
 
 /*
- * Has the token not been used before? The caller is connected to SPI.
+ * Has the token not been used before?
  */
 bool
 dg_approval_unused(const DgApproval *approval, DgRefusal *refusal)
 {
-	const char *keys[] = {approval->claims.kid, approval->claims.jti};
-	TupleDesc	desc;
+	ScanKeyData keys[] = {dg_own_key_text(Anum_used_token_authority, approval->claims.kid),
+		dg_own_key_text(Anum_used_token_jti, approval->claims.jti)};
+	DgOwnScan  *used = dg_own_find(DG_OWN(used_token), AccessShareLock, lengthof(keys), keys);
 
-	if (dg_purge_find("used_token", lengthof(keys), keys, &desc) == NULL)
+	if (used == NULL)
 		return true;
+	dg_own_end(used);
 	return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_USED, "token_used", HINT_SIGN_AGAIN,
 						  "the token of \"%s\" has been used before", approval->claims.kid);
 }
@@ -200,7 +201,7 @@ verify_token(Datum token, DgTokenAct act, List **approvals, DgRefusal *refusal)
 
 /*
  * Verifies the tokens of a call: each is good, is for this act, and is of an
- * authority of its own. The caller is connected to SPI.
+ * authority of its own.
  */
 bool
 dg_approvals_verify(ArrayType *tokens, DgTokenAct act, List **approvals, DgRefusal *refusal)
@@ -247,8 +248,7 @@ dg_approvals_suffice(List *approvals, int needed, DgRefusal *refusal)
 /*
  * Verifies the tokens of an act other than a purge, and that they permit it
  * for this very object; an error if not. Returns the approvals, for
- * dg_approvals_use(). The caller is connected to SPI and holds the
- * authorities' lock.
+ * dg_approvals_use(). The caller holds the authorities' lock.
  */
 List *
 dg_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg, const char *what)
@@ -281,36 +281,30 @@ dg_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg, 
 }
 
 /*
- * Marks the tokens as used. Whoever comes second, here or in a concurrent
- * transaction, gets an error. The caller is connected to SPI.
+ * Marks the tokens as used. The caller holds the ledger's lock, so that of two
+ * who use the same token one comes second, and gets an error.
  */
 void
 dg_approvals_use(List *approvals, int64 ledger_id)
 {
-	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, FLOAT8OID, INT8OID};
 	ListCell   *lc;
 
 	foreach(lc, approvals)
 	{
 		DgApproval *approval = lfirst(lc);
-		Datum		values[5];
+		DgRefusal	refusal = {.authority = approval->claims.kid};
+		Datum		values[Natts_used_token];
+		bool		nulls[Natts_used_token] = {false};
 
-		values[0] = CStringGetTextDatum(approval->claims.kid);
-		values[1] = CStringGetTextDatum(approval->claims.jti);
-		values[2] = CStringGetTextDatum(dg_token_act_name(approval->claims.act));
-		values[3] = Float8GetDatum((double) approval->claims.exp);
-		values[4] = Int64GetDatum(ledger_id);
-		dg_spi_execute("INSERT INTO deletion_guard.used_token (authority, jti, act, used_at, expires_at, ledger_id)"
-					   " VALUES ($1, $2, $3, now(), to_timestamp($4), $5)"
-					   " ON CONFLICT (authority, jti) DO NOTHING", 5, types, values, NULL);
-		if (SPI_processed == 0)
-		{
-			DgRefusal	refusal = {.authority = approval->claims.kid};
-
-			dg_refusal_set(&refusal, DG_ERRCODE_TOKEN_USED, "token_used", HINT_SIGN_AGAIN,
-						   "the token of \"%s\" has been used before", approval->claims.kid);
+		if (!dg_approval_unused(approval, &refusal))
 			dg_refuse(&refusal, "token");
-		}
+		values[Anum_used_token_authority - 1] = CStringGetTextDatum(approval->claims.kid);
+		values[Anum_used_token_jti - 1] = CStringGetTextDatum(approval->claims.jti);
+		values[Anum_used_token_act - 1] = CStringGetTextDatum(dg_token_act_name(approval->claims.act));
+		values[Anum_used_token_used_at - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+		values[Anum_used_token_expires_at - 1] = TimestampTzGetDatum(time_t_to_timestamptz((pg_time_t) approval->claims.exp));
+		values[Anum_used_token_ledger_id - 1] = Int64GetDatum(ledger_id);
+		dg_own_insert(DG_OWN(used_token), values, nulls);
 	}
 }
 

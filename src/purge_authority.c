@@ -23,14 +23,10 @@
  */
 #include "purge.h"
 
-#include "access/htup_details.h"
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
+#include "access/xact.h"
 #include "miscadmin.h"
-#include "tables.h"
 #include "utils/builtins.h"
-#include "utils/guc_tables.h"
-#include "utils/lsyscache.h"
+#include "utils/guc.h"
 
 PG_FUNCTION_INFO_V1(dg_add_authority);
 PG_FUNCTION_INFO_V1(dg_retire_authority);
@@ -56,9 +52,7 @@ typedef struct NewAuthority
 void
 dg_lock_authorities(LOCKMODE mode)
 {
-	Oid			relid = get_relname_relid("authority", dg_objects()->schema);
-
-	dg_lock_object(relid, 0, mode);
+	dg_lock_object(dg_objects()->authority, 0, mode);
 }
 
 static DgAuthority *
@@ -80,50 +74,57 @@ find_in_file(const char *name, DgRefusal *refusal)
 }
 
 static char *
-text_of(HeapTuple tuple, AttrNumber attnum, TupleDesc desc)
+required_text(const DgOwnScan *scan, AttrNumber attnum)
 {
-	bool		isnull;
-	Datum		value = heap_getattr(tuple, attnum, desc, &isnull);
+	char	   *value = dg_own_text(scan, attnum);
 
-	if (isnull)
+	if (value == NULL)
 		elog(ERROR, "unexpected null in column %d of a registry", attnum);
-	return TextDatumGetCString(value);
+	return value;
 }
 
 /*
  * Finds an authority, active or retired; NULL if there is none of that name,
- * with a refusal if nobody can tell. The caller is connected to SPI.
+ * with a refusal if nobody can tell.
  */
 DgAuthority *
 dg_authority_find(const char *name, DgRefusal *refusal)
 {
 	DgAuthority *authority;
-	HeapTuple	tuple;
-	TupleDesc	desc;
+	DgOwnScan  *scan;
 
 	if (dg_authorities_in_file())
 		return find_in_file(name, refusal);
-	tuple = dg_purge_find("authority", 1, &name, &desc);
-	if (tuple == NULL)
+	scan = dg_own_find(DG_OWN(authority), AccessShareLock, 1,
+					   (ScanKeyData[]) {dg_own_key_text(Anum_authority_name, name)});
+	if (scan == NULL)
 		return NULL;
 	authority = palloc(sizeof(DgAuthority));
 	authority->name = pstrdup(name);
-	authority->public_key = text_of(tuple, Anum_authority_public_key, desc);
-	authority->fingerprint = text_of(tuple, Anum_authority_fingerprint, desc);
-	authority->retired = !heap_attisnull(tuple, Anum_authority_retired_at, desc);
+	authority->public_key = required_text(scan, Anum_authority_public_key);
+	authority->fingerprint = required_text(scan, Anum_authority_fingerprint);
+	authority->retired = !dg_own_isnull(scan, Anum_authority_retired_at);
+	dg_own_end(scan);
 	return authority;
 }
 
-static int64
-count(const char *sql)
+/*
+ * How many authorities are enrolled, or of those active.
+ */
+static int
+count_enrolled(bool active)
 {
-	dg_spi_select(sql, 0, NULL, NULL, NULL);
-	return dg_row_int64(0, 1, NULL);
+	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(authority), AccessShareLock, 0, NULL);
+	int			count = 0;
+
+	while (dg_own_next(scan))
+		count += !active || dg_own_isnull(scan, Anum_authority_retired_at);
+	dg_own_end(scan);
+	return count;
 }
 
 /*
- * How many authorities can approve something now. The caller is connected to
- * SPI.
+ * How many authorities can approve something now.
  */
 int
 dg_authorities_active(void)
@@ -131,13 +132,11 @@ dg_authorities_active(void)
 	List	   *authorities;
 	DgRefusal	refusal = {0};
 
-	if (dg_authorities_in_file())
-	{
-		if (!dg_authorities_read(&authorities, &refusal))
-			dg_refuse(&refusal, "authorities");
-		return list_length(authorities);
-	}
-	return (int) count("SELECT count(*) FROM ONLY deletion_guard.authority WHERE retired_at IS NULL");
+	if (!dg_authorities_in_file())
+		return count_enrolled(true);
+	if (!dg_authorities_read(&authorities, &refusal))
+		dg_refuse(&refusal, "authorities");
+	return list_length(authorities);
 }
 
 static bool
@@ -145,7 +144,7 @@ ever_enrolled(void)
 {
 	if (dg_authorities_in_file())
 		return true;
-	return count("SELECT count(*) FROM ONLY deletion_guard.authority") > 0;
+	return count_enrolled(false) > 0;
 }
 
 /* ----------------------------------------------------------------------
@@ -156,9 +155,11 @@ ever_enrolled(void)
 static int
 remembered_approvals(void)
 {
-	if (dg_spi_select("SELECT approvals FROM ONLY deletion_guard.approval_policy", 0, NULL, NULL, NULL) == 0)
-		return 1;
-	return (int) dg_row_int64(0, 1, NULL);
+	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(approval_policy), AccessShareLock, 0, NULL);
+	int			approvals = dg_own_next(scan) ? (int) dg_own_int64(scan, Anum_approval_policy_approvals) : 1;
+
+	dg_own_end(scan);
+	return approvals;
 }
 
 /*
@@ -168,13 +169,13 @@ remembered_approvals(void)
 static int
 configured_approvals(void)
 {
-	struct config_generic *setting = dg_find_setting("deletion_guard.approvals");
+	const char *reset = GetConfigOptionResetString("deletion_guard.approvals");
 
-	return Max(dg_approvals, setting != NULL ? ((struct config_int *) setting)->reset_val : 1);
+	return Max(dg_approvals, reset != NULL ? atoi(reset) : 1);
 }
 
 /*
- * How many distinct authorities a purge needs. The caller is connected to SPI.
+ * How many distinct authorities a purge needs.
  */
 int
 dg_approvals_required(void)
@@ -183,31 +184,57 @@ dg_approvals_required(void)
 }
 
 static void
-remember_approvals(int approvals, List *tokens)
+write_approvals(int approvals)
 {
-	Oid			types[] = {INT4OID};
-	Datum		values[] = {Int32GetDatum(approvals)};
+	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(approval_policy), RowExclusiveLock, 0, NULL);
 
-	dg_spi_execute("INSERT INTO deletion_guard.approval_policy (approvals) VALUES ($1)"
-				   " ON CONFLICT (singleton) DO UPDATE SET approvals = EXCLUDED.approvals",
-				   1, types, values, NULL);
-	(void) dg_approvals_record(tokens, "set_approvals", psprintf("{\"approvals\": %d}", approvals));
+	if (dg_own_next(scan) && dg_own_lock(scan))
+	{
+		dg_own_set(scan, Anum_approval_policy_approvals, Int32GetDatum(approvals));
+		dg_own_update(scan);
+	}
+	else
+	{
+		Datum		values[Natts_approval_policy] = {BoolGetDatum(true), Int32GetDatum(approvals)};
+		bool		nulls[Natts_approval_policy] = {false};
+
+		dg_own_insert(DG_OWN_ALL(approval_policy), values, nulls);
+	}
+	dg_own_end(scan);
 }
 
 /*
- * Remembers the number of approvals in force, if it has risen. The caller is
- * connected to SPI.
+ * Changes the number that is remembered. The caller has locked it.
+ */
+static void
+remember_approvals(int approvals, List *tokens)
+{
+	write_approvals(approvals);
+	(void) dg_approvals_record(tokens, "set_approvals", psprintf("{\"approvals\": %d}", approvals));
+}
+
+static void
+lock_approvals(void)
+{
+	dg_lock_object(dg_objects()->approval_policy, 0, ExclusiveLock);
+}
+
+/*
+ * Remembers the number of approvals in force, if it has risen.
  */
 void
 dg_approvals_raise(void)
 {
+	if (configured_approvals() <= remembered_approvals())
+		return;
+	lock_approvals();
 	if (configured_approvals() > remembered_approvals())
 		remember_approvals(configured_approvals(), NIL);
 }
 
 /*
  * How many distinct authorities an act other than a purge needs: as many as a
- * purge does, or all where there are fewer. The caller is connected to SPI.
+ * purge does, or all where there are fewer.
  */
 int
 dg_approvals_required_for_change(void)
@@ -284,48 +311,67 @@ admits_authority(const DgTokenClaims *claims, void *arg)
 		memcmp(claims->fingerprint, authority->fingerprint, DG_TOKEN_DIGEST_SIZE) == 0;
 }
 
+/*
+ * The authority that has the name, else one that has the key: a scan that has
+ * turned to it, or NULL.
+ */
+static DgOwnScan *
+find_known(const char *name, const EnrolledKey *key)
+{
+	DgOwnScan  *scan = dg_own_find(DG_OWN(authority), AccessShareLock, 1,
+								   (ScanKeyData[]) {dg_own_key_text(Anum_authority_name, name)});
+
+	if (scan != NULL)
+		return scan;
+	return dg_own_find(DG_OWN_ALL(authority), AccessShareLock, 1,
+					   (ScanKeyData[]) {dg_own_key_text(Anum_authority_fingerprint, key->fingerprint)});
+}
+
 static void
 refuse_known(const char *name, const EnrolledKey *key)
 {
-	Oid			types[] = {TEXTOID, TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(name), CStringGetTextDatum(key->fingerprint)};
+	DgOwnScan  *known = find_known(name, key);
+	char	   *known_name;
+	bool		retired;
 
-	if (dg_spi_select("SELECT name, name = $1, retired_at IS NOT NULL FROM ONLY deletion_guard.authority"
-					  " WHERE name = $1 OR fingerprint = $2 ORDER BY 2 DESC",
-					  2, types, values, NULL) == 0)
+	if (known == NULL)
 		return;
+	known_name = required_text(known, Anum_authority_name);
+	retired = !dg_own_isnull(known, Anum_authority_retired_at);
+	dg_own_end(known);
 	ereport(ERROR,
 			(errcode(ERRCODE_DUPLICATE_OBJECT),
-			 strcmp(dg_row_text(0, 2), "t") == 0 ?
+			 strcmp(known_name, name) == 0 ?
 			 errmsg("authority \"%s\" already exists", name) :
-			 errmsg("this key is already that of authority \"%s\"", dg_row_text(0, 1)),
-			 strcmp(dg_row_text(0, 3), "t") == 0 ? errdetail("It was retired.") : 0,
+			 errmsg("this key is already that of authority \"%s\"", known_name),
+			 retired ? errdetail("It was retired.") : 0,
 			 errhint("Names and keys are enrolled once; choose a new name and make a new key.")));
 }
 
 /*
- * Enrols a key under a name. The caller is connected to SPI.
+ * Enrols a key under a name.
  */
 static void
 enrol(const char *name, const EnrolledKey *key, List *approvals)
 {
-	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID};
-	Datum		values[6];
+	Datum		values[Natts_authority] = {0};
+	bool		nulls[Natts_authority] = {false};
 	int64		entry;
 
 	entry = dg_ledger_append_now("add_authority",
 								 psprintf("{\"authority\": %s, \"algorithm\": %s, \"fingerprint\": %s}",
 										  dg_json_string(name), dg_json_string(key->algorithm),
 										  dg_json_string(key->fingerprint)));
-	values[0] = CStringGetTextDatum(name);
-	values[1] = CStringGetTextDatum(key->algorithm);
-	values[2] = CStringGetTextDatum(key->pem);
-	values[3] = CStringGetTextDatum(key->fingerprint);
-	values[4] = CStringGetTextDatum(dg_session_role());
-	values[5] = Int64GetDatum(entry);
-	dg_spi_execute("INSERT INTO deletion_guard.authority"
-				   " (name, algorithm, public_key, fingerprint, enrolled_at, enrolled_by, ledger_id)"
-				   " VALUES ($1, $2, $3, $4, now(), $5, $6)", 6, types, values, NULL);
+	values[Anum_authority_name - 1] = CStringGetTextDatum(name);
+	values[Anum_authority_algorithm - 1] = CStringGetTextDatum(key->algorithm);
+	values[Anum_authority_public_key - 1] = CStringGetTextDatum(key->pem);
+	values[Anum_authority_fingerprint - 1] = CStringGetTextDatum(key->fingerprint);
+	values[Anum_authority_enrolled_at - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	values[Anum_authority_enrolled_by - 1] = CStringGetTextDatum(dg_session_role());
+	values[Anum_authority_ledger_id - 1] = Int64GetDatum(entry);
+	nulls[Anum_authority_retired_at - 1] = true;
+	nulls[Anum_authority_retired_by - 1] = true;
+	dg_own_insert(DG_OWN(authority), values, nulls);
 	dg_approvals_use(approvals, entry);
 }
 
@@ -364,7 +410,6 @@ dg_add_authority(PG_FUNCTION_ARGS)
 	authority.name = name;
 	authority.fingerprint = key.fingerprint_bytes;
 
-	SPI_connect();
 	dg_lock_authorities(ExclusiveLock);
 	if (ever_enrolled())
 		approvals = dg_authorise(DG_TOKEN_ACT_ADD_AUTHORITY, PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2),
@@ -374,7 +419,6 @@ dg_add_authority(PG_FUNCTION_ARGS)
 	refuse_known(name, &key);
 	enrol(name, &key, approvals);
 	dg_approvals_raise();
-	SPI_finish();
 	PG_RETURN_TEXT_P(cstring_to_text(key.fingerprint));
 }
 
@@ -410,6 +454,21 @@ require_active(const char *name)
 				 errhint("Enrol its successor first.")));
 }
 
+static void
+retire(const char *name, int64 entry)
+{
+	DgOwnScan  *scan = dg_own_find(DG_OWN(authority), RowExclusiveLock, 1,
+								   (ScanKeyData[]) {dg_own_key_text(Anum_authority_name, name)});
+
+	if (scan == NULL || !dg_own_lock(scan))
+		elog(ERROR, "authority \"%s\" is gone", name);
+	dg_own_set(scan, Anum_authority_retired_at, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
+	dg_own_set(scan, Anum_authority_retired_by, CStringGetTextDatum(dg_session_role()));
+	dg_own_set(scan, Anum_authority_ledger_id, Int64GetDatum(entry));
+	dg_own_update(scan);
+	dg_own_end(scan);
+}
+
 /*
  * retire_authority(name text, VARIADIC tokens text[]) -> void
  */
@@ -418,26 +477,16 @@ dg_retire_authority(PG_FUNCTION_ARGS)
 {
 	char	   *name;
 	List	   *approvals;
-	int64		entry;
-	Oid			types[] = {TEXTOID, TEXTOID, INT8OID};
-	Datum		values[3];
 
 	PreventCommandIfReadOnly("retire_authority()");
 	require_registry();
 	name = authority_name(fcinfo);
-	SPI_connect();
 	dg_lock_authorities(ExclusiveLock);
 	require_active(name);
 	approvals = dg_authorise(DG_TOKEN_ACT_RETIRE_AUTHORITY, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
 							 names_authority, name, "retire_authority");
-	entry = dg_approvals_record(approvals, "retire_authority",
-								psprintf("{\"authority\": %s}", dg_json_string(name)));
-	values[0] = CStringGetTextDatum(name);
-	values[1] = CStringGetTextDatum(dg_session_role());
-	values[2] = Int64GetDatum(entry);
-	dg_spi_execute("UPDATE deletion_guard.authority SET retired_at = now(), retired_by = $2, ledger_id = $3"
-				   " WHERE name = $1", 3, types, values, NULL);
-	SPI_finish();
+	retire(name, dg_approvals_record(approvals, "retire_authority",
+									 psprintf("{\"authority\": %s}", dg_json_string(name))));
 	PG_RETURN_VOID();
 }
 
@@ -463,18 +512,17 @@ dg_set_approvals(PG_FUNCTION_ARGS)
 				 errmsg("approvals must be from 1 to %d", DG_TOKEN_MAX_APPROVALS)));
 	wanted = PG_GETARG_INT32(0);
 
-	SPI_connect();
 	dg_lock_authorities(ExclusiveLock);
 	if (wanted < dg_approvals_required() && ever_enrolled())
 		approvals = dg_authorise(DG_TOKEN_ACT_SET_APPROVALS, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
 								 sets_approvals, &wanted, "set_approvals");
 	else
 		dg_require_extension_owner("set the number of approvals");
+	lock_approvals();
 	remember_approvals(wanted, approvals);
 	if (wanted < dg_approvals)
 		ereport(NOTICE,
 				(errmsg("the setting deletion_guard.approvals still asks for %d", dg_approvals),
 				 errhint("Lower it in the server's configuration, or it counts again with the next request.")));
-	SPI_finish();
 	PG_RETURN_VOID();
 }

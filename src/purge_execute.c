@@ -67,23 +67,46 @@ same_purge(List *approvals, DgRefusal *refusal)
 	return true;
 }
 
+static bool
+check_unused(List *approvals, DgRefusal *refusal)
+{
+	ListCell   *lc;
+
+	foreach(lc, approvals)
+	{
+		DgApproval *approval = lfirst(lc);
+
+		refusal->authority = approval->claims.kid;
+		if (!dg_approval_unused(approval, refusal))
+			return false;
+	}
+	refusal->authority = NULL;
+	return true;
+}
+
+static void
+lock_tenant_of(const DgApproval *approval)
+{
+	if (approval->claims.act == DG_TOKEN_ACT_PURGE_BY_AGE)
+		dg_lock_all_tenants();
+	else
+		dg_lock_tenant(approval->tenant != NULL ? approval->tenant : DG_NO_TENANT);
+}
+
 /*
- * Everything that must hold, under the tenant's lock.
+ * Everything that must hold, under the tenant's lock. Who comes with a token that
+ * was used does not wait for it.
  */
 static bool
 check(Purge *purge, ArrayType *tokens, DgRefusal *refusal)
 {
-	DgApproval *first;
 	ListCell   *lc;
 
 	if (!dg_approvals_verify(tokens, DG_TOKEN_ACT_PURGE, &purge->approvals, refusal) ||
-		!same_purge(purge->approvals, refusal))
+		!same_purge(purge->approvals, refusal) ||
+		!check_unused(purge->approvals, refusal))
 		return false;
-	first = linitial(purge->approvals);
-	if (first->claims.act == DG_TOKEN_ACT_PURGE_BY_AGE)
-		dg_lock_all_tenants();
-	else
-		dg_lock_tenant(first->tenant != NULL ? first->tenant : DG_NO_TENANT);
+	lock_tenant_of(linitial(purge->approvals));
 
 	foreach(lc, purge->approvals)
 	{
@@ -127,7 +150,7 @@ begin_record(Purge *purge)
 	Oid			types[] = {INT8OID, INT8OID, TEXTOID, INT8OID, BYTEAOID, BYTEAOID};
 	Datum		values[6];
 
-	purge->id = dg_purge_next_id("purge_id_seq");
+	purge->id = dg_own_next_id(dg_objects()->purge_id_seq);
 	if (!pg_strong_random(purge->salt, sizeof(purge->salt)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),

@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #include "access/htup_details.h"
-#include "executor/spi.h"
 #include "funcapi.h"
 #include "storage/fd.h"
 #include "utils/builtins.h"
@@ -174,11 +173,7 @@ dg_authority_source(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	if (!dg_authorities_in_file())
-	{
-		SPI_connect();
 		active = dg_authorities_active();
-		SPI_finish();
-	}
 	else if (!dg_authorities_read(&authorities, &refusal))
 		problem = refusal.message;
 	else

@@ -9,8 +9,9 @@
  * tenant.
  */
 #include "purge.h"
+#include "guard.h"
 
-#include "catalog/pg_type.h"
+#include "access/xact.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -19,21 +20,26 @@ PG_FUNCTION_INFO_V1(dg_hold_tenant);
 PG_FUNCTION_INFO_V1(dg_release_hold);
 
 /*
- * The oldest hold on a tenant that is not released; 0 if there is none. The
- * caller is connected to SPI.
+ * The oldest hold on a tenant that is not released; 0 if there is none.
  */
 int64
 dg_hold_active(const char *tenant, TimestampTz *held_at)
 {
-	Oid			types[] = {TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(tenant)};
+	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(hold), AccessShareLock, 0, NULL);
+	int64		oldest = 0;
 
-	if (dg_spi_select("SELECT hold_id, held_at FROM ONLY deletion_guard.hold"
-					  " WHERE tenant = $1 AND released_at IS NULL ORDER BY hold_id LIMIT 1",
-					  1, types, values, NULL) == 0)
-		return 0;
-	*held_at = dg_row_time(0, 2, NULL);
-	return dg_row_int64(0, 1, NULL);
+	while (dg_own_next(scan))
+	{
+		int64		hold = dg_own_int64(scan, Anum_hold_hold_id);
+
+		if (!dg_own_isnull(scan, Anum_hold_released_at) || (oldest != 0 && hold > oldest) ||
+			!dg_tenant_equal(dg_own_text(scan, Anum_hold_tenant), tenant))
+			continue;
+		oldest = hold;
+		*held_at = dg_own_time(scan, Anum_hold_held_at);
+	}
+	dg_own_end(scan);
+	return oldest;
 }
 
 /*
@@ -51,14 +57,28 @@ warn_if_unknown(const char *tenant)
 				 errhint("The hold is placed all the same.")));
 }
 
+static void
+place_hold(int64 hold, const char *tenant, text *reason)
+{
+	Datum		values[Natts_hold] = {0};
+	bool		nulls[Natts_hold] = {false};
+
+	values[Anum_hold_hold_id - 1] = Int64GetDatum(hold);
+	values[Anum_hold_tenant - 1] = CStringGetTextDatum(tenant);
+	values[Anum_hold_reason - 1] = PointerGetDatum(reason);
+	values[Anum_hold_held_at - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	values[Anum_hold_held_by - 1] = CStringGetTextDatum(dg_session_role());
+	nulls[Anum_hold_released_at - 1] = true;
+	nulls[Anum_hold_released_by - 1] = true;
+	dg_own_insert(DG_OWN(hold), values, nulls);
+}
+
 /*
  * hold_tenant(tenant text, reason text) -> bigint
  */
 Datum
 dg_hold_tenant(PG_FUNCTION_ARGS)
 {
-	Oid			types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID};
-	Datum		values[4];
 	char	   *tenant;
 	text	   *reason;
 	int64		hold;
@@ -69,14 +89,9 @@ dg_hold_tenant(PG_FUNCTION_ARGS)
 	reason = dg_required_text(fcinfo, 1, "reason");
 	dg_lock_tenant(tenant);
 	warn_if_unknown(tenant);
-	hold = dg_purge_next_id("hold_id_seq");
+	hold = dg_own_next_id(dg_objects()->hold_id_seq);
 	dg_ledger_append("hold_tenant", psprintf("{\"hold\": " INT64_FORMAT "}", hold));
-	values[0] = Int64GetDatum(hold);
-	values[1] = CStringGetTextDatum(tenant);
-	values[2] = PointerGetDatum(reason);
-	values[3] = CStringGetTextDatum(dg_session_role());
-	dg_spi_execute("INSERT INTO deletion_guard.hold (hold_id, tenant, reason, held_at, held_by)"
-				   " VALUES ($1, $2, $3, now(), $4)", 4, types, values, NULL);
+	place_hold(hold, tenant, reason);
 	SPI_finish();
 	PG_RETURN_INT64(hold);
 }
@@ -87,22 +102,46 @@ releases_hold(const DgTokenClaims *claims, void *arg)
 	return claims->hold == *(int64 *) arg;
 }
 
+/*
+ * Finds a hold: a scan that has turned to it, or NULL.
+ */
+static DgOwnScan *
+find_hold(int64 hold, LOCKMODE lockmode)
+{
+	return dg_own_find(DG_OWN(hold), lockmode, 1, (ScanKeyData[]) {dg_own_key_int8(Anum_hold_hold_id, hold)});
+}
+
 static void
 require_active_hold(int64 hold)
 {
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum(hold)};
+	DgOwnScan  *scan = find_hold(hold, AccessShareLock);
 
-	if (dg_spi_select("SELECT released_at IS NOT NULL FROM ONLY deletion_guard.hold WHERE hold_id = $1",
-					  1, types, values, NULL) == 0)
+	if (scan == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("there is no hold %lld", (long long) hold),
 				 errhint("The table deletion_guard.hold lists holds.")));
-	if (strcmp(dg_row_text(0, 1), "t") == 0)
+	if (!dg_own_isnull(scan, Anum_hold_released_at))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("hold %lld has been released already", (long long) hold)));
+	dg_own_end(scan);
+}
+
+static void
+end_hold(int64 hold)
+{
+	DgOwnScan  *scan = find_hold(hold, RowExclusiveLock);
+
+	if (scan == NULL)
+		return;
+	if (dg_own_lock(scan) && dg_own_isnull(scan, Anum_hold_released_at))
+	{
+		dg_own_set(scan, Anum_hold_released_at, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
+		dg_own_set(scan, Anum_hold_released_by, CStringGetTextDatum(dg_session_role()));
+		dg_own_update(scan);
+	}
+	dg_own_end(scan);
 }
 
 /*
@@ -111,8 +150,6 @@ require_active_hold(int64 hold)
 Datum
 dg_release_hold(PG_FUNCTION_ARGS)
 {
-	Oid			types[] = {INT8OID, TEXTOID};
-	Datum		values[2];
 	int64		hold;
 	List	   *approvals;
 
@@ -123,16 +160,11 @@ dg_release_hold(PG_FUNCTION_ARGS)
 				 errmsg("hold_id must not be null")));
 	hold = PG_GETARG_INT64(0);
 
-	SPI_connect();
 	dg_lock_authorities(ShareLock);
 	require_active_hold(hold);
 	approvals = dg_authorise(DG_TOKEN_ACT_RELEASE_HOLD, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
 							 releases_hold, &hold, "release_hold");
-	values[0] = Int64GetDatum(hold);
-	values[1] = CStringGetTextDatum(dg_session_role());
-	dg_spi_execute("UPDATE deletion_guard.hold SET released_at = now(), released_by = $2"
-				   " WHERE hold_id = $1 AND released_at IS NULL", 2, types, values, NULL);
+	end_hold(hold);
 	(void) dg_approvals_record(approvals, "release_hold", psprintf("{\"hold\": " INT64_FORMAT "}", hold));
-	SPI_finish();
 	PG_RETURN_VOID();
 }

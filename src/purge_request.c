@@ -366,7 +366,7 @@ make_request(DgRequest *request, MemoryContext context)
 	DgPlan	   *plan;
 	Datum		claims;
 
-	request->id = dg_purge_next_id("purge_request_id_seq");
+	request->id = dg_own_next_id(dg_objects()->purge_request_id_seq);
 	request->requested_at = GetCurrentTransactionStartTimestamp();
 	plan = dg_plan_make(request);
 	if (plan->nparts == 0)

@@ -26,8 +26,7 @@ names_relation(const DgTokenClaims *claims, void *arg)
 }
 
 /*
- * Verifies the tokens, if any are needed or given. The caller is connected to
- * SPI.
+ * Verifies the tokens, if any are needed or given.
  */
 static List *
 authorise(ArrayType *tokens, char *relation, const char *what)
@@ -77,11 +76,9 @@ dg_allow_drop(PG_FUNCTION_ARGS)
 	List	   *approvals;
 
 	PreventCommandIfReadOnly("allow_drop()");
-	SPI_connect();
 	dg_require_extension_owner("drop deletion_guard");
 	approvals = authorise(PG_ARGISNULL(0) ? NULL : PG_GETARG_ARRAYTYPE_P(0), EXTENSION_CLAIM, "allow_drop");
 	dg_approvals_record(approvals, "allow_drop", "{}");
-	SPI_finish();
 	ereport(LOG,
 			(errmsg("deletion_guard may be dropped by this transaction"),
 			 errdetail_log("role=%s", dg_session_role()),

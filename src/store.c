@@ -1,11 +1,11 @@
 /*
  * store.c
- *		Writing the extension's own tables.
+ *		Statements that write the extension's own tables.
  *
  * The tables refuse every write that the extension did not make (see
- * guard_protect.c). Two ways lead past that: a tuple inserted straight into
- * the heap, which the hot path uses, and a statement run by dg_spi_execute(),
- * during which dg_acting() is true. An error cannot leave it true.
+ * guard_protect.c). Two ways lead past that: a row written straight into the
+ * heap (own_tables.c), and a statement run by dg_spi_execute(), during which
+ * dg_acting() is true. An error cannot leave it true.
  *
  * It is true of that one statement, not of others that run inside it. A
  * superuser may have planted some: in operators of pg_catalog which the
@@ -14,14 +14,8 @@
  */
 #include "deletion_guard.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "catalog/indexing.h"
 #include "miscadmin.h"
-#include "utils/fmgroids.h"
 #include "utils/guc.h"
-#include "utils/rel.h"
 
 static DgActing acting;
 
@@ -76,53 +70,6 @@ void
 dg_acting_resume(DgActing saved)
 {
 	acting = saved;
-}
-
-/*
- * Inserts one row, of natts values, into a table of the extension, with its
- * index entries. Needs no privilege; takes ROW EXCLUSIVE on the table until the
- * end of the transaction.
- *
- * The table may have other columns than the library knows: before ALTER
- * EXTENSION UPDATE, and after it, in a session that has the old library loaded.
- */
-void
-dg_store_insert(Oid relid, int natts, Datum *values, bool *nulls)
-{
-	Relation	rel = table_open(relid, RowExclusiveLock);
-	HeapTuple	tuple;
-
-	if (RelationGetNumberOfAttributes(rel) != natts)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("extension \"deletion_guard\" in this database is of another version than the library in this session"),
-				 errdetail("Its table \"%s\" has %d columns, and the library knows %d.",
-						   RelationGetRelationName(rel), RelationGetNumberOfAttributes(rel), natts),
-				 errhint("Run ALTER EXTENSION deletion_guard UPDATE; if that has been done, connect anew.")));
-	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
-	CatalogTupleInsert(rel, tuple);
-	heap_freetuple(tuple);
-	table_close(rel, NoLock);
-}
-
-/*
- * Deletes the rows of a table of the extension whose column attnum, the first
- * of the index, is the OID key. For where no statement can run.
- */
-void
-dg_store_delete(Oid relid, Oid indexid, AttrNumber attnum, Oid key)
-{
-	Relation	rel = table_open(relid, RowExclusiveLock);
-	ScanKeyData scankey;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&scankey, attnum, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(key));
-	scan = systable_beginscan(rel, indexid, OidIsValid(indexid), NULL, 1, &scankey);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		CatalogTupleDelete(rel, &tuple->t_self);
-	systable_endscan(scan);
-	table_close(rel, NoLock);
 }
 
 /*

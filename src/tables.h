@@ -86,6 +86,119 @@
 #define Anum_authority_ledger_id	9
 #define Natts_authority				9
 
+/* deletion_guard.used_token */
+#define Anum_used_token_authority	1
+#define Anum_used_token_jti			2
+#define Anum_used_token_act			3
+#define Anum_used_token_used_at		4
+#define Anum_used_token_expires_at	5
+#define Anum_used_token_ledger_id	6
+#define Natts_used_token			6
+
+/* deletion_guard.approval_policy */
+#define Anum_approval_policy_singleton	1
+#define Anum_approval_policy_approvals	2
+#define Natts_approval_policy			2
+
+/* deletion_guard.hold */
+#define Anum_hold_hold_id		1
+#define Anum_hold_tenant		2
+#define Anum_hold_reason		3
+#define Anum_hold_held_at		4
+#define Anum_hold_held_by		5
+#define Anum_hold_released_at	6
+#define Anum_hold_released_by	7
+#define Natts_hold				7
+
+/* deletion_guard.purge_request_record */
+#define Anum_purge_request_record_request_id		1
+#define Anum_purge_request_record_tenant			2
+#define Anum_purge_request_record_tenant_name		3
+#define Anum_purge_request_record_reason			4
+#define Anum_purge_request_record_relations			5
+#define Anum_purge_request_record_deleted_before	6
+#define Anum_purge_request_record_requested_at		7
+#define Anum_purge_request_record_requested_by		8
+#define Anum_purge_request_record_rows				9
+#define Anum_purge_request_record_digest			10
+#define Anum_purge_request_record_state				11
+#define Anum_purge_request_record_closed_at			12
+#define Anum_purge_request_record_closed_by			13
+#define Anum_purge_request_record_tenants			14
+#define Natts_purge_request_record					14
+
+/* deletion_guard.purge_request_part */
+#define Anum_purge_request_part_request_id		1
+#define Anum_purge_request_part_deletion_id		2
+#define Anum_purge_request_part_part			3
+#define Anum_purge_request_part_relation_name	4
+#define Anum_purge_request_part_rows			5
+#define Natts_purge_request_part				5
+
+/* deletion_guard.purge_record */
+#define Anum_purge_record_purge_id				1
+#define Anum_purge_record_request_id			2
+#define Anum_purge_record_purged_at				3
+#define Anum_purge_record_purged_by				4
+#define Anum_purge_record_state					5
+#define Anum_purge_record_rows					6
+#define Anum_purge_record_salt					7
+#define Anum_purge_record_tenant_digest			8
+#define Anum_purge_record_certificate			9
+#define Anum_purge_record_ledger_id				10
+#define Anum_purge_record_annulled_at			11
+#define Anum_purge_record_annulled_by			12
+#define Anum_purge_record_annulled_ledger_id	13
+#define Natts_purge_record						13
+
+/* deletion_guard.purge_table */
+#define Anum_purge_table_purge_id		1
+#define Anum_purge_table_table_no		2
+#define Anum_purge_table_relation_name	3
+#define Anum_purge_table_key_columns	4
+#define Anum_purge_table_rows			5
+#define Anum_purge_table_digest			6
+#define Natts_purge_table				6
+
+/* deletion_guard.purged_key */
+#define Anum_purged_key_purge_id		1
+#define Anum_purged_key_table_no		2
+#define Anum_purged_key_chunk			3
+#define Anum_purged_key_digests			4
+#define Anum_purged_key_tenant_digest	5
+#define Natts_purged_key				5
+
+/* deletion_guard.refusal */
+#define Anum_refusal_act			1
+#define Anum_refusal_reason			2
+#define Anum_refusal_request_id		3
+#define Anum_refusal_authority		4
+#define Anum_refusal_first_at		5
+#define Anum_refusal_last_at		6
+#define Anum_refusal_last_by		7
+#define Anum_refusal_count			8
+#define Anum_refusal_recorded_at	9
+#define Natts_refusal				9
+
+/* deletion_guard.rehydration_record */
+#define Anum_rehydration_record_run			1
+#define Anum_rehydration_record_tenant		2
+#define Anum_rehydration_record_archive		3
+#define Anum_rehydration_record_rows		4
+#define Anum_rehydration_record_finished_at	5
+#define Natts_rehydration_record			5
+
+/* deletion_guard.drill_result */
+#define Anum_drill_result_drill_id		1
+#define Anum_drill_result_archive		2
+#define Anum_drill_result_drilled_at	3
+#define Anum_drill_result_tenant		4
+#define Anum_drill_result_rows			5
+#define Anum_drill_result_seconds		6
+#define Anum_drill_result_matches		7
+#define Anum_drill_result_problem		8
+#define Natts_drill_result				8
+
 /* deletion_guard.ledger */
 #define Anum_ledger_id			1
 #define Anum_ledger_at			2

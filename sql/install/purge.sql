@@ -111,7 +111,7 @@ CREATE TABLE deletion_guard.hold
 	released_at timestamptz,
 	released_by text
 );
-CREATE INDEX hold_tenant_idx ON deletion_guard.hold (tenant) WHERE released_at IS NULL;
+CREATE INDEX hold_tenant_idx ON deletion_guard.hold (tenant);
 CREATE SEQUENCE deletion_guard.hold_id_seq OWNED BY deletion_guard.hold.hold_id;
 
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purge_request_record', '');

@@ -14,7 +14,7 @@ result()
 }
 
 # The room of a file, or of a header as it is included: what is before the first
-# underscore. deletion_guard.h, tables.h, compat.h, errors.h and varint.h are
+# underscore. deletion_guard.h, own_tables.h, tables.h, compat.h, errors.h and varint.h are
 # everybody's.
 declare -A may_know=(
 	[archive]='archive'
@@ -31,7 +31,7 @@ declare -A may_know=(
 	[autonomous]='ledger purge'
 	[lock]='guard'
 )
-everybodys=' deletion_guard.h tables.h compat.h errors.h varint.h '
+everybodys=' deletion_guard.h own_tables.h tables.h compat.h errors.h varint.h '
 
 # Headers of ours that a file includes.
 our_headers()
