@@ -399,7 +399,7 @@ dg_capture_truncate(PG_FUNCTION_ARGS)
 	CommandCounterIncrement();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scanned.slot = table_slot_create(rel, NULL);
-	scanned.scan = table_beginscan(rel, snapshot, 0, NULL);
+	scanned.scan = dg_table_beginscan(rel, snapshot);
 	capture_rows(rel, next_scanned, &scanned);
 	table_endscan(scanned.scan);
 	ExecDropSingleTupleTableSlot(scanned.slot);

@@ -73,7 +73,7 @@ begin_range(DgBinScan *scan)
 
 	ItemPointerSet(&first, scan->blocks.ranges[scan->range].first, FirstOffsetNumber);
 	ItemPointerSet(&last, scan->blocks.ranges[scan->range].last, MaxOffsetNumber);
-	scan->scan = table_beginscan_tidrange(scan->rel, scan->snapshot, &first, &last);
+	scan->scan = dg_table_beginscan_tidrange(scan->rel, scan->snapshot, &first, &last);
 }
 
 static bool

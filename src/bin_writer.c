@@ -125,7 +125,7 @@ stored_tuple(TupleTableSlot *slot, uint32 *len)
  * bits to the bin's own columns, which are never null.
  */
 static void
-shift_null_bitmap(bits8 *to, const bits8 *from, int natts)
+shift_null_bitmap(uint8 *to, const uint8 *from, int natts)
 {
 	int			bytes = BITMAPLEN(natts + DG_BIN_COLUMNS);
 	int			carry = (1 << DG_BIN_COLUMNS) - 1;
@@ -134,7 +134,7 @@ shift_null_bitmap(bits8 *to, const bits8 *from, int natts)
 	{
 		int			bits = i < BITMAPLEN(natts) ? from[i] : 0;
 
-		to[i] = (bits8) ((bits << DG_BIN_COLUMNS) | carry);
+		to[i] = (uint8) ((bits << DG_BIN_COLUMNS) | carry);
 		carry = bits >> (8 - DG_BIN_COLUMNS);
 	}
 }

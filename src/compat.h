@@ -1,6 +1,6 @@
 /*
  * compat.h
- *		Differences between the supported major versions of PostgreSQL, 15 to 18.
+ *		Differences between the supported major versions of PostgreSQL, 15 to 19.
  *
  * Nothing outside this file tests PG_VERSION_NUM.
  */
@@ -9,10 +9,14 @@
 
 #include "postgres.h"
 #include "access/tableam.h"
+#include "access/tupconvert.h"
+#include "storage/lock.h"
 #include "utils/guc_tables.h"
+#include "utils/hsearch.h"
+#include "utils/tuplestore.h"
 
-#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
-#error "deletion_guard supports PostgreSQL 15 to 18"
+#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 200000
+#error "deletion_guard supports PostgreSQL 15 to 19"
 #endif
 
 /*
@@ -20,7 +24,9 @@
  * transition tables, where others of the table are deleted with them, and
  * keep tables with statement triggers out of inheritance trees.
  */
-#if PG_VERSION_NUM >= 180000
+#if PG_VERSION_NUM >= 190000
+#define DG_MERGE_MINOR 0
+#elif PG_VERSION_NUM >= 180000
 #define DG_MERGE_MINOR 2
 #elif PG_VERSION_NUM >= 170000
 #define DG_MERGE_MINOR 8
@@ -41,7 +47,10 @@
 #endif
 
 /* 16: ExecInsertIndexTuples() learned onlySummarizing */
-#if PG_VERSION_NUM >= 160000
+#if PG_VERSION_NUM >= 190000
+#define dg_exec_insert_index_tuples(rri, slot, estate) \
+	ExecInsertIndexTuples(rri, estate, 0, slot, NIL, NULL)
+#elif PG_VERSION_NUM >= 160000
 #define dg_exec_insert_index_tuples(rri, slot, estate) \
 	ExecInsertIndexTuples(rri, slot, estate, false, false, NULL, NIL, false)
 #else
@@ -50,7 +59,12 @@
 #endif
 
 /* 16: an update tells which indexes want new entries */
-#if PG_VERSION_NUM >= 160000
+#if PG_VERSION_NUM >= 190000
+typedef TU_UpdateIndexes DgUpdateIndexes;
+#define dg_exec_update_index_tuples(rri, slot, estate, indexes) \
+	((indexes) == TU_None ? NIL : \
+	 ExecInsertIndexTuples(rri, estate, EIIT_IS_UPDATE | ((indexes) == TU_Summarizing ? EIIT_ONLY_SUMMARIZING : 0), slot, NIL, NULL))
+#elif PG_VERSION_NUM >= 160000
 typedef TU_UpdateIndexes DgUpdateIndexes;
 #define dg_exec_update_index_tuples(rri, slot, estate, indexes) \
 	((indexes) == TU_None ? NIL : \
@@ -71,7 +85,9 @@ typedef bool DgUpdateIndexes;
 #endif
 
 /* 18: index_beginscan() counts searches */
-#if PG_VERSION_NUM >= 180000
+#if PG_VERSION_NUM >= 190000
+#define dg_index_beginscan(heap, index, snapshot, nkeys) index_beginscan(heap, index, snapshot, NULL, nkeys, 0, SO_NONE)
+#elif PG_VERSION_NUM >= 180000
 #define dg_index_beginscan(heap, index, snapshot, nkeys) index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
 #else
 #define dg_index_beginscan(heap, index, snapshot, nkeys) index_beginscan(heap, index, snapshot, nkeys, 0)
@@ -174,6 +190,48 @@ dg_find_setting(const char *name)
 	}
 	return NULL;
 }
+#endif
+
+/* 19: scans take flags, and a row type made by hand is finished */
+#if PG_VERSION_NUM >= 190000
+#define dg_table_beginscan(rel, snapshot) table_beginscan(rel, snapshot, 0, NULL, SO_NONE)
+#define dg_table_beginscan_tidrange(rel, snapshot, first, last) \
+	table_beginscan_tidrange(rel, snapshot, first, last, SO_NONE)
+#define dg_tupdesc_finalize(desc) TupleDescFinalize(desc)
+#else
+#define dg_table_beginscan(rel, snapshot) table_beginscan(rel, snapshot, 0, NULL)
+#define dg_table_beginscan_tidrange(rel, snapshot, first, last) \
+	table_beginscan_tidrange(rel, snapshot, first, last)
+#define dg_tupdesc_finalize(desc) ((void) 0)
+#endif
+
+/* 19: planning tells EXPLAIN, and which relations a plan writes to is a set */
+#if PG_VERSION_NUM >= 190000
+#define DG_PLANNER_PARAMS \
+	Query *query, const char *queryString, int cursorOptions, ParamListInfo params, struct ExplainState *explain
+#define DG_PLANNER_ARGS query, queryString, cursorOptions, params, explain
+#define dg_plan_query(query, sql) pg_plan_query(query, sql, 0, NULL, NULL)
+#define dg_result_relations(stmt) dg_members((stmt)->resultRelationRelids)
+
+static inline List *
+dg_members(const Bitmapset *set)
+{
+	List	   *members = NIL;
+
+	for (int i = -1; (i = bms_next_member(set, i)) >= 0;)
+		members = lappend_int(members, i);
+	return members;
+}
+#else
+#define DG_PLANNER_PARAMS Query *query, const char *queryString, int cursorOptions, ParamListInfo params
+#define DG_PLANNER_ARGS query, queryString, cursorOptions, params
+#define dg_plan_query(query, sql) pg_plan_query(query, sql, 0, NULL)
+#define dg_result_relations(stmt) ((stmt)->resultRelations)
+#endif
+
+/* 19: the WAL of sequences has a header of its own */
+#if PG_VERSION_NUM >= 190000
+#include "commands/sequence_xlog.h"
 #endif
 
 #endif							/* DG_COMPAT_H */

@@ -141,6 +141,7 @@ extern bool dg_statement_unseen(void);
 extern Oid	dg_statement_role(void);
 
 /* guard_merge.c */
+extern bool dg_merge_hides_rows(void);
 extern bool dg_merge_deletes(const ModifyTable *plan);
 extern void dg_merge_prepare(QueryDesc *query);
 extern List *dg_merge_roots(QueryDesc *query);

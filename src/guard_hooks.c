@@ -56,11 +56,11 @@ dg_on_duty(void)
 }
 
 static PlannedStmt *
-plan(Query *query, const char *queryString, int cursorOptions, ParamListInfo params)
+plan(DG_PLANNER_PARAMS)
 {
 	if (prev_planner)
-		return prev_planner(query, queryString, cursorOptions, params);
-	return standard_planner(query, queryString, cursorOptions, params);
+		return prev_planner(DG_PLANNER_ARGS);
+	return standard_planner(DG_PLANNER_ARGS);
 }
 
 /*
@@ -68,17 +68,17 @@ plan(Query *query, const char *queryString, int cursorOptions, ParamListInfo par
  * must not pass for it.
  */
 static PlannedStmt *
-guard_planner(Query *query, const char *queryString, int cursorOptions, ParamListInfo params)
+guard_planner(DG_PLANNER_PARAMS)
 {
 	PlannedStmt *result;
 	int			acting;
 
 	if (!dg_acting_next())
-		return plan(query, queryString, cursorOptions, params);
+		return plan(DG_PLANNER_ARGS);
 	acting = dg_acting_enter();
 	PG_TRY();
 	{
-		result = plan(query, queryString, cursorOptions, params);
+		result = plan(DG_PLANNER_ARGS);
 	}
 	PG_FINALLY();
 	{

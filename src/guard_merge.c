@@ -95,8 +95,8 @@ deletes_and_moves(ModifyTable *plan, List *rtable)
 /*
  * Is the server one that leaves rows of a MERGE out of transition tables?
  */
-static bool
-server_hides_rows(void)
+bool
+dg_merge_hides_rows(void)
 {
 	static int	version = 0;
 
@@ -135,7 +135,7 @@ dg_merge_deletes(const ModifyTable *plan)
 static bool
 is_shown_wrongly(ModifyTable *plan, List *rtable)
 {
-	return deletes_and_moves(plan, rtable) || (server_hides_rows() && dg_merge_deletes(plan));
+	return deletes_and_moves(plan, rtable) || (dg_merge_hides_rows() && dg_merge_deletes(plan));
 }
 
 static Trigger *

@@ -94,7 +94,7 @@ refuse_write(Oid relid)
 static bool
 is_plain_insert(const PlannedStmt *stmt)
 {
-	return stmt->commandType == CMD_INSERT && list_length(stmt->resultRelations) == 1 &&
+	return stmt->commandType == CMD_INSERT && list_length(dg_result_relations(stmt)) == 1 &&
 		IsA(stmt->planTree, ModifyTable) &&
 		((ModifyTable *) stmt->planTree)->onConflictAction != ONCONFLICT_UPDATE;
 }
@@ -171,11 +171,12 @@ refuse_catalog(Oid relid)
 void
 dg_protect_check_query(PlannedStmt *stmt)
 {
+	List	   *written = dg_result_relations(stmt);
 	ListCell   *lc;
 
-	if ((stmt->resultRelations == NIL && stmt->rowMarks == NIL) || dg_acting_next())
+	if ((written == NIL && stmt->rowMarks == NIL) || dg_acting_next())
 		return;
-	foreach(lc, stmt->resultRelations)
+	foreach(lc, written)
 	{
 		RangeTblEntry *rte = rt_fetch(lfirst_int(lc), stmt->rtable);
 
@@ -198,7 +199,7 @@ static bool
 is_empty(Relation rel)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+	TableScanDesc scan = dg_table_beginscan(rel, snapshot);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	bool		empty = !table_scan_getnextslot(scan, ForwardScanDirection, slot);
 

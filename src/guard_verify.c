@@ -1,7 +1,7 @@
 /*
  * guard_verify.c
- *		What verify() cannot find out by SQL: are our hooks still called, and
- *		which libraries does the server load?
+ *		What verify() cannot find out by SQL: are our hooks still called,
+ *		which libraries does the server load, and what are its defects?
  *
  * A library that is loaded later puts its own hook in front of ours and is
  * trusted to pass the call on. The rest of verify() is SQL
@@ -18,6 +18,7 @@
 
 PG_FUNCTION_INFO_V1(dg_unreached_hooks);
 PG_FUNCTION_INFO_V1(dg_server_setting);
+PG_FUNCTION_INFO_V1(dg_server_hides_merge);
 
 static const struct
 {
@@ -77,4 +78,13 @@ dg_server_setting(PG_FUNCTION_ARGS)
 	const char *value = GetConfigOption(text_to_cstring(PG_GETARG_TEXT_PP(0)), false, false);
 
 	PG_RETURN_TEXT_P(cstring_to_text(value != NULL ? value : ""));
+}
+
+/*
+ * server_hides_merge() -> boolean
+ */
+Datum
+dg_server_hides_merge(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(dg_merge_hides_rows());
 }

@@ -108,7 +108,7 @@ dg_wipe_expect(const PlannedStmt *stmt, int eflags)
 	bool		found;
 	ListCell   *lc;
 
-	if (stmt->resultRelations == NIL || (eflags & EXEC_FLAG_EXPLAIN_ONLY) || dg_acting_next())
+	if (dg_result_relations(stmt) == NIL || (eflags & EXEC_FLAG_EXPLAIN_ONLY) || dg_acting_next())
 		return;
 	found = may_delete_tenants(stmt->planTree, stmt);
 	if (stmt->hasModifyingCTE)

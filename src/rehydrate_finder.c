@@ -392,6 +392,7 @@ begin_parents(LiveRows *live, const ForeignKeyCacheInfo *fkey)
 		TupleDescInitEntryCollation(live->desc, i + 1, collation);
 	}
 	TupleDescInitEntry(live->desc, fkey->nkeys + 1, "tenant", INT4OID, -1, 0);
+	dg_tupdesc_finalize(live->desc);
 	live->parents = tuplestore_begin_heap(false, false, work_mem);
 }
 

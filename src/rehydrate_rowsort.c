@@ -44,6 +44,7 @@ dg_rowsort_begin(int memory)
 	TupleDescInitEntry(sort->desc, Anum_key, "key", INT8OID, -1, 0);
 	TupleDescInitEntry(sort->desc, Anum_content, "content", INT8OID, -1, 0);
 	TupleDescInitEntry(sort->desc, Anum_purged, "purged", BOOLOID, -1, 0);
+	dg_tupdesc_finalize(sort->desc);
 	sort->in = MakeSingleTupleTableSlot(sort->desc, &TTSOpsVirtual);
 	sort->out = MakeSingleTupleTableSlot(sort->desc, &TTSOpsMinimalTuple);
 	sort->state = tuplesort_begin_heap(sort->desc, lengthof(attnums), attnums, operators, collations,

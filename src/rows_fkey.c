@@ -101,6 +101,7 @@ make_foreign_key(Relation rel, ForeignKeyCacheInfo *info, bool match_full)
 	for (int i = 0; i < info->nkeys; i++)
 		TupleDescInitEntry(fkey->desc, i + 1, psprintf("k%d", i + 1),
 						   TupleDescAttr(RelationGetDescr(rel), info->conkey[i] - 1)->atttypid, -1, 0);
+	dg_tupdesc_finalize(fkey->desc);
 	fkey->slot = MakeSingleTupleTableSlot(fkey->desc, &TTSOpsVirtual);
 	return fkey;
 }

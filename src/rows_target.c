@@ -14,6 +14,7 @@
  * the caller wants them, those for each row do.
  */
 #include "rows.h"
+#include "compat.h"
 
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
@@ -109,7 +110,7 @@ dg_rows_open_insert(Relation rel)
 	int			ntypes;
 	char	   *sql = insert_statement(rel, &types, &ntypes);
 	Query	   *query = rewritten_insert(rel, sql, types, ntypes);
-	PlannedStmt *plan = pg_plan_query(query, sql, 0, NULL);
+	PlannedStmt *plan = dg_plan_query(query, sql);
 	QueryDesc  *desc = CreateQueryDesc(plan, sql, GetActiveSnapshot(), InvalidSnapshot,
 									   None_Receiver, NULL, NULL, 0);
 

@@ -83,6 +83,13 @@ REVOKE EXECUTE ON FUNCTION deletion_guard.unreached_hooks FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.unreached_hooks IS
 	'which of the guard''s hooks another library keeps from being called';
 
+CREATE FUNCTION deletion_guard.server_hides_merge() RETURNS boolean
+	LANGUAGE C STABLE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_server_hides_merge';
+REVOKE EXECUTE ON FUNCTION deletion_guard.server_hides_merge FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.server_hides_merge IS
+	'part of verify(): does this minor release of the server hide rows that a MERGE deletes from triggers?';
+
 CREATE FUNCTION deletion_guard.server_setting(name text) RETURNS text
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_server_setting';
@@ -115,8 +122,7 @@ AS $$
 		CASE WHEN v.ok THEN 'as tested'
 			 ELSE 'this minor release hides rows that a MERGE deletes from triggers, so they are captured one by one; not those of a '
 				  'MERGE inside the function that loads the library. Preload it, or install the latest minor release.' END
-	FROM (SELECT n % 10000 >= CASE n / 10000 WHEN 15 THEN 16 WHEN 16 THEN 12 WHEN 17 THEN 8 ELSE 2 END AS ok
-		  FROM (SELECT current_setting('server_version_num')::int) s(n)) v
+	FROM (SELECT NOT deletion_guard.server_hides_merge() AS ok) v
 
 	UNION ALL
 	SELECT 'hooks', h.hook, h.hook IS NULL,

@@ -7,7 +7,7 @@
 set -euo pipefail
 
 OLDEST=15
-NEWEST=18
+NEWEST=19
 conf=/etc/postgresql-common/createcluster.conf
 
 die()
