@@ -89,7 +89,10 @@ SET row_security = off;
 SET search_path = '';
 SET default_transaction_isolation = 'serializable';
 SET default_transaction_deferrable = on;
+SELECT current_setting('server_version_num')::int < 190000 AS has_old_strings \gset
+\if :has_old_strings
 SET standard_conforming_strings = off;
+\endif
 SET backslash_quote = off;
 SET bytea_output = 'escape';
 SET datestyle = 'SQL, DMY';

@@ -89,7 +89,9 @@ FROM bad, deletion_guard.check_token(token) ORDER BY n;
 SELECT deletion_guard.purge(signing.sign(:'claims', 'legal', 'stranger'));  -- fails
 
 -- How tokens are given
+\set VERBOSITY terse
 SELECT deletion_guard.purge();  -- fails
+\set VERBOSITY default
 SELECT deletion_guard.purge(VARIADIC NULL);  -- fails
 SELECT deletion_guard.purge(VARIADIC '{}');  -- fails
 SELECT deletion_guard.purge(VARIADIC array_fill('x'::text, ARRAY[17]));  -- fails
