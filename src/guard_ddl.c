@@ -199,20 +199,18 @@ future_tenant_column(Oid relid)
 static void
 guard_future_table(Oid relid, const char *tenant_column)
 {
+	Relation	rel = table_open(relid, NoLock);
+	bool		plain = get_attnum(relid, tenant_column) > 0;
 	char	   *problem = NULL;
 	List	   *path = NIL;
 
-	if (get_attnum(relid, tenant_column) > 0)
-		dg_guard_enrol(relid, tenant_column, NIL);
-	else
-	{
-		Relation	rel = table_open(relid, NoLock);
-
+	if (!dg_guard_require(rel, WARNING))
+		plain = false;
+	else if (!plain)
 		path = dg_guard_find_path(rel, tenant_column, &problem);
-		table_close(rel, NoLock);
-		if (path != NIL)
-			dg_guard_enrol(relid, NULL, path);
-	}
+	table_close(rel, NoLock);
+	if (plain || path != NIL)
+		dg_guard_enrol(relid, plain ? tenant_column : NULL, path);
 }
 
 /*

@@ -57,50 +57,52 @@ dg_guard_check_owner(Relation rel)
 					   RelationGetRelationName(rel));
 }
 
-static void
-refuse_relation(Relation rel, const char *why, const char *hint)
+static bool
+refuse_relation(Relation rel, int elevel, const char *why, const char *hint)
 {
-	ereport(ERROR,
+	ereport(elevel,
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 			 errmsg("cannot guard \"%s\": %s", RelationGetRelationName(rel), why),
 			 errhint("%s", hint)));
+	return false;
 }
 
 /*
- * Refuses what cannot be guarded, with the reason and the way out. The relation
- * may be of any kind, an index too.
+ * Refuses what cannot be guarded, with the reason and the way out; at a lower
+ * level than ERROR, returns false. The relation may be of any kind, an index too.
  */
-static void
-require_guardable(Relation rel)
+bool
+dg_guard_require(Relation rel, int elevel)
 {
 	char		relkind = rel->rd_rel->relkind;
 	Oid			nspid = RelationGetNamespace(rel);
 
 	if (IsCatalogRelation(rel) || nspid == dg_objects()->schema || nspid == dg_objects()->bin_schema)
-		refuse_relation(rel, "it is a system table",
-						"Tables of PostgreSQL and of deletion_guard itself are not guarded.");
+		return refuse_relation(rel, elevel, "it is a system table",
+							   "Tables of PostgreSQL and of deletion_guard itself are not guarded.");
 	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
-		refuse_relation(rel, "it is a temporary table",
-						"Its rows end with the session; there is nothing to guard.");
+		return refuse_relation(rel, elevel, "it is a temporary table",
+							   "Its rows end with the session; there is nothing to guard.");
 	if (relkind == RELKIND_VIEW || relkind == RELKIND_MATVIEW)
-		refuse_relation(rel, "it is a view",
-						"Guard the tables beneath it: what is deleted through the view is kept there.");
+		return refuse_relation(rel, elevel, "it is a view",
+							   "Guard the tables beneath it: what is deleted through the view is kept there.");
 	if (relkind == RELKIND_FOREIGN_TABLE)
-		refuse_relation(rel, "it is a foreign table",
-						"Install deletion_guard on the server that holds the rows, and guard the table there.");
+		return refuse_relation(rel, elevel, "it is a foreign table",
+							   "Install deletion_guard on the server that holds the rows, and guard the table there.");
 	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
-		refuse_relation(rel, "it is not a table", "Only tables and partitioned tables hold rows to guard.");
+		return refuse_relation(rel, elevel, "it is not a table", "Only tables and partitioned tables hold rows to guard.");
 	if (rel->rd_rel->relispartition)
-		refuse_relation(rel, "it is a partition",
-						psprintf("Guard its partitioned table %s: that covers every partition, present and future.",
+		return refuse_relation(rel, elevel, "it is a partition",
+							   psprintf("Guard its partitioned table %s: that covers every partition, present and future.",
 								 dg_relation_name(dg_partition_root(RelationGetRelid(rel)))));
 	if (RelationGetNumberOfAttributes(rel) > MaxHeapAttributeNumber - DG_BIN_COLUMNS)
-		refuse_relation(rel, "it has too many columns",
-						psprintf("The bin needs %d columns of its own; a table may have %d in all, dropped ones included.",
+		return refuse_relation(rel, elevel, "it has too many columns",
+							   psprintf("The bin needs %d columns of its own; a table may have %d in all, dropped ones included.",
 								 DG_BIN_COLUMNS, MaxHeapAttributeNumber));
 	if (OidIsValid(rel->rd_rel->relam) && rel->rd_tableam != GetHeapamTableAmRoutine())
-		refuse_relation(rel, "its access method is not heap",
-						"Rows are kept as heap tuples; ALTER TABLE ... SET ACCESS METHOD heap first.");
+		return refuse_relation(rel, elevel, "its access method is not heap",
+							   "Rows are kept as heap tuples; ALTER TABLE ... SET ACCESS METHOD heap first.");
+	return true;
 }
 
 /*
@@ -310,7 +312,7 @@ dg_set_tenant_table(PG_FUNCTION_ARGS)
 
 	rel = relation_open(PG_GETARG_OID(0), ShareUpdateExclusiveLock);
 	dg_guard_check_owner(rel);
-	require_guardable(rel);
+	(void) dg_guard_require(rel, ERROR);
 	for (int i = 1; i < 4; i++)
 	{
 		if (!PG_ARGISNULL(i))
@@ -386,7 +388,7 @@ dg_guard_table(PG_FUNCTION_ARGS)
 
 	rel = relation_open(PG_GETARG_OID(0), ShareRowExclusiveLock);
 	dg_guard_check_owner(rel);
-	require_guardable(rel);
+	(void) dg_guard_require(rel, ERROR);
 	if (tenant_column != NULL)
 		require_column(rel, tenant_column);
 	if (tenant_path != NIL)

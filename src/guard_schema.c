@@ -58,12 +58,23 @@ report_unplain(ReturnSetInfo *rsinfo, const DgGuard *guard, const char *problem)
 					 NULL);
 }
 
+/* A table of a schema that is to be guarded. */
+typedef struct SchemaTable
+{
+	ReturnSetInfo *rsinfo;
+	Oid			relid;
+	const char *tenant_column;
+} SchemaTable;
+
 /*
  * Guards one table of a schema and reports how, or why not.
  */
 static void
-guard_schema_table(ReturnSetInfo *rsinfo, Oid relid, const char *tenant_column)
+guard_schema_table(void *arg)
 {
+	ReturnSetInfo *rsinfo = ((SchemaTable *) arg)->rsinfo;
+	Oid			relid = ((SchemaTable *) arg)->relid;
+	const char *tenant_column = ((SchemaTable *) arg)->tenant_column;
 	const DgTenantTable *tenants = dg_tenant_table();
 	Relation	rel = try_table_open(relid, ShareRowExclusiveLock);
 	const char *column = relid == tenants->relid ? NameStr(tenants->key_column) : tenant_column;
@@ -73,6 +84,7 @@ guard_schema_table(ReturnSetInfo *rsinfo, Oid relid, const char *tenant_column)
 	if (rel == NULL)
 		return;					/* dropped meanwhile */
 	dg_guard_check_owner(rel);
+	(void) dg_guard_require(rel, ERROR);
 	column = get_attnum(relid, column) > 0 ? pstrdup(column) : NULL;
 	if (column == NULL)
 		path = dg_guard_find_path(rel, tenant_column, &problem);
@@ -144,7 +156,14 @@ dg_guard_schema(PG_FUNCTION_ARGS)
 	dg_lock_object(dg_objects()->guarded_schema, nspid, ExclusiveLock);
 	relids = tables_of_schema(nspid);
 	foreach(lc, relids)
-		guard_schema_table((ReturnSetInfo *) fcinfo->resultinfo, lfirst_oid(lc), tenant_column);
+	{
+		SchemaTable table = {(ReturnSetInfo *) fcinfo->resultinfo, lfirst_oid(lc), tenant_column};
+		ErrorData  *error = dg_try(guard_schema_table, &table, true);
+
+		if (error != NULL)
+			report_table(table.rsinfo, table.relid, NULL,
+						 error->hint == NULL ? error->message : psprintf("%s (%s)", error->message, error->hint));
+	}
 
 	forget_schemas();
 	values[0] = DirectFunctionCall1(namein, CStringGetDatum(nspname));
