@@ -99,14 +99,6 @@ ledger_attr(HeapTuple tuple, AttrNumber attnum, TupleDesc desc, bool *any_null)
 	return value;
 }
 
-static const uint8 *
-digest_bytes(Datum value)
-{
-	bytea	   *bytes = DatumGetByteaPP(value);
-
-	return VARSIZE_ANY_EXHDR(bytes) == DG_DIGEST_SIZE ? (const uint8 *) VARDATA_ANY(bytes) : NULL;
-}
-
 /*
  * Reads a tuple of the ledger; false if it is not an entry as this file writes
  * them; then only its number is set. What it points to is palloc'd or part of
@@ -127,8 +119,8 @@ dg_ledger_read(HeapTuple tuple, TupleDesc desc, DgLedgerEntry *entry)
 	entry->event = TextDatumGetCString(values[Anum_ledger_event - 1]);
 	entry->role = TextDatumGetCString(values[Anum_ledger_role - 1]);
 	entry->details = TextDatumGetCString(values[Anum_ledger_details - 1]);
-	entry->prev_hash = digest_bytes(values[Anum_ledger_prev_hash - 1]);
-	entry->hash = digest_bytes(values[Anum_ledger_hash - 1]);
+	entry->prev_hash = dg_digest_bytes(values[Anum_ledger_prev_hash - 1]);
+	entry->hash = dg_digest_bytes(values[Anum_ledger_hash - 1]);
 	return entry->prev_hash != NULL && entry->hash != NULL;
 }
 

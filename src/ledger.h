@@ -14,6 +14,7 @@
 /* ledger_digest.c */
 extern void dg_sha256(const void *data, size_t len, uint8 *digest);
 extern char *dg_hex(const uint8 *bytes, int len);
+extern const uint8 *dg_digest_bytes(Datum value);
 extern bytea *dg_bytea(const void *bytes, int len);
 extern void dg_put_text(StringInfo buf, const char *value);
 extern void dg_put_utf8(StringInfo buf, const char *value);

@@ -51,6 +51,18 @@ dg_bytea(const void *bytes, int len)
 }
 
 /*
+ * The bytes of a digest that is kept as a bytea; NULL if they are not as many as
+ * a digest has.
+ */
+const uint8 *
+dg_digest_bytes(Datum value)
+{
+	bytea	   *bytes = DatumGetByteaPP(value);
+
+	return VARSIZE_ANY_EXHDR(bytes) == DG_DIGEST_SIZE ? (const uint8 *) VARDATA_ANY(bytes) : NULL;
+}
+
+/*
  * Adds a member to a canonical text. NULL is not the same as empty.
  */
 void

@@ -13,6 +13,7 @@
 #include "own_tables.h"
 #include "token.h"
 
+#include "common/cryptohash.h"
 #include "executor/tuptable.h"
 #include "nodes/pg_list.h"
 #include "storage/bufmgr.h"
@@ -120,6 +121,8 @@ typedef struct DgRequest
 } DgRequest;
 
 extern DgRequest *dg_request_find(int64 id);
+extern void dg_request_close(int64 id, const char *state);
+extern bool dg_request_names(const DgRequest *request, Oid relid);
 extern DgTokenAct dg_request_act(const DgRequest *request);
 extern char *dg_request_relations(const DgRequest *request);
 extern char *dg_request_deleted_before(const DgRequest *request);
@@ -149,13 +152,17 @@ typedef struct DgPlan
 	int64		rows;
 	int			tenants;		/* 1 unless it is by age */
 	TimestampTz due_at;			/* when all of it is due */
+	int64		left_out;		/* rows that a request by age does not cover */
 	uint8		digest[DG_DIGEST_SIZE];
 } DgPlan;
 
 extern DgPlan *dg_plan_make(const DgRequest *request);
 extern void dg_plan_store(const DgPlan *plan, int64 request);
+extern int	dg_plan_compare_parts(const void *a, const void *b);
+
+/* purge_review.c */
 extern char *dg_plan_difference(const DgPlan *plan, const DgRequest *request);
-extern char *dg_plan_summary(const DgPlan *plan);
+extern void dg_plan_show(const DgRequest *request, const DgPlan *plan);
 
 /* purge_hold.c */
 extern int64 dg_hold_active(const char *tenant, TimestampTz *held_at);
@@ -173,18 +180,36 @@ extern void dg_purge_links_row(DgPurgeLinks *links, TupleTableSlot *slot);
 extern void dg_purge_links_end(DgPurgeLinks *links);
 
 /* purge_forget.c */
-extern void dg_purge_forget(const DgRequest *request, const uint8 *tenant_digest);
+extern void dg_purge_forget(const DgRequest *request, const DgPlan *plan, const uint8 *tenant_digest);
 
-/* purge_digest.c */
+/* purge_key.c */
 #define DG_KEY_DIGEST_SIZE	16
 
+/* How the keys of one table's rows are digested. */
+typedef struct DgPurgeKey
+{
+	const char *relation_name;
+	const uint8 *salt;			/* of the purge */
+	int			nattrs;
+	AttrNumber *attnums;		/* of the key's columns */
+	FmgrInfo   *output;			/* by attribute number - 1 */
+	pg_cryptohash_ctx *hash;	/* or NULL */
+	StringInfo	buf;
+} DgPurgeKey;
+
+extern void dg_salted_bytes_digest(pg_cryptohash_ctx *kept, const uint8 *salt, const char *data, size_t len,
+								   uint8 *digest);
+extern void dg_salted_digest(const uint8 *salt, const char *value, uint8 *digest);
+extern FmgrInfo *dg_output_functions(TupleDesc desc, int skip);
+extern void dg_put_value(StringInfo buf, TupleTableSlot *slot, AttrNumber attnum, FmgrInfo *output);
+extern void dg_purge_key_digest(DgPurgeKey *key, TupleTableSlot *slot, uint8 *digest);
+
+/* purge_digest.c */
 typedef struct DgPurgeDigest DgPurgeDigest;
 
-extern void dg_salted_bytes_digest(const uint8 *salt, const char *data, size_t len, uint8 *digest);
-extern void dg_salted_digest(const uint8 *salt, const char *value, uint8 *digest);
 extern DgPurgeDigest *dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part, int tenants,
-											const uint8 *salt, DgPurgeLinks *links);
-extern void dg_purge_digest_parts(DgPurgeDigest *digest, DgPlanPart **parts, int nparts);
+											const uint8 *salt);
+extern void dg_purge_digest_row(DgPurgeDigest *digest, const DgPlanPart *part, TupleTableSlot *slot);
 extern void dg_purge_digest_end(DgPurgeDigest *digest, int64 *rows, uint8 *sum);
 
 /* purge_subtract.c */

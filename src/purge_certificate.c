@@ -10,38 +10,50 @@
 #include "purge.h"
 
 #include "access/htup_details.h"
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+#include "utils/numeric.h"
 
 PG_FUNCTION_INFO_V1(dg_purge_certificate);
 PG_FUNCTION_INFO_V1(dg_verify_certificate);
 
 /*
- * The certificate of a purge, a jsonb. The caller is connected to SPI.
+ * The number of the purge's ledger entry; 0 if there is none yet, -1 if there is no
+ * such purge.
+ */
+static int64
+entry_of_purge(int64 purge)
+{
+	DgOwnScan  *scan = dg_own_find(DG_OWN(purge_record), AccessShareLock, 1,
+								   (ScanKeyData[]) {dg_own_key_int8(Anum_purge_record_purge_id, purge)});
+	int64		entry;
+
+	if (scan == NULL)
+		return -1;
+	entry = dg_own_int64(scan, Anum_purge_record_ledger_id);
+	dg_own_end(scan);
+	return entry;
+}
+
+/*
+ * The certificate of a purge, a jsonb.
  */
 Datum
 dg_certificate(int64 purge)
 {
-	Oid			types[] = {INT8OID, TEXTOID};
-	Datum		values[] = {Int64GetDatum(purge), (Datum) 0};
-	int64		entry;
+	int64		entry = entry_of_purge(purge);
 	char	   *event;
 	char	   *details;
 	char	   *hash;
-	bool		isnull;
 
-	if (dg_spi_select("SELECT ledger_id, certificate FROM ONLY deletion_guard.purge_record"
-					  " WHERE purge_id = $1", 1, types, values, NULL) == 0)
+	if (entry < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("there is no purge %lld", (long long) purge),
 				 errhint("The table deletion_guard.purge_record lists purges.")));
-	entry = dg_row_int64(0, 1, &isnull);
-	if (isnull || !dg_ledger_entry(entry, &event, &details, &hash))
+	if (entry == 0 || !dg_ledger_entry(entry, &event, &details, &hash))
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_LEDGER_BROKEN),
 				 errmsg("the ledger has no entry of purge %lld", (long long) purge),
@@ -58,48 +70,45 @@ dg_certificate(int64 purge)
 Datum
 dg_purge_certificate(PG_FUNCTION_ARGS)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	Datum		certificate;
-
-	SPI_connect();
-	certificate = dg_row_result(caller, dg_certificate(PG_GETARG_INT64(0)), JSONBOID);
-	SPI_finish();
-	PG_RETURN_DATUM(certificate);
+	PG_RETURN_DATUM(dg_certificate(PG_GETARG_INT64(0)));
 }
 
 /*
  * The purge that a certificate says it is of; 0 if it is no certificate.
  */
 static int64
-certified_purge(Datum certificate)
+certified_purge(Jsonb *certificate)
 {
-	Oid			types[] = {JSONBOID};
-	Datum		values[] = {certificate};
-	bool		isnull;
-	int64		purge;
+	JsonbValue	value;
+	char	   *digits;
 
-	dg_spi_select("SELECT CASE WHEN jsonb_typeof($1) = 'object' AND $1->>'purge' ~ '^[1-9][0-9]{0,17}$'"
-				  " THEN ($1->>'purge')::bigint END", 1, types, values, NULL);
-	purge = dg_row_int64(0, 1, &isnull);
-	return isnull ? 0 : purge;
+	if (!JB_ROOT_IS_OBJECT(certificate) ||
+		getKeyJsonValueFromContainer(&certificate->root, "purge", strlen("purge"), &value) == NULL)
+		return 0;
+	if (value.type == jbvNumeric)
+		digits = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
+	else if (value.type == jbvString)
+		digits = pnstrdup(value.val.string.val, value.val.string.len);
+	else
+		return 0;
+	if (digits[0] == '0' || strlen(digits) > 18 || strspn(digits, "0123456789") != strlen(digits))
+		return 0;
+	return strtoll(digits, NULL, 10);
 }
 
 /*
  * What is wrong with a certificate, or NULL.
  */
 static const char *
-certificate_problem(Datum certificate)
+certificate_problem(Jsonb *certificate)
 {
-	Oid			types[] = {INT8OID};
 	int64		purge = certified_purge(certificate);
-	Datum		values[] = {Int64GetDatum(purge)};
 
 	if (purge == 0)
 		return "this is not a certificate of a purge";
-	if (dg_spi_select("SELECT 1 FROM ONLY deletion_guard.purge_record WHERE purge_id = $1 AND ledger_id IS NOT NULL",
-					  1, types, values, NULL) == 0)
+	if (entry_of_purge(purge) <= 0)
 		return psprintf("there was no purge " INT64_FORMAT " in this database", purge);
-	if (!DatumGetBool(DirectFunctionCall2(jsonb_eq, certificate, dg_certificate(purge))))
+	if (!DatumGetBool(DirectFunctionCall2(jsonb_eq, JsonbPGetDatum(certificate), dg_certificate(purge))))
 		return psprintf("the ledger says otherwise of purge " INT64_FORMAT, purge);
 	return NULL;
 }
@@ -117,13 +126,8 @@ dg_verify_certificate(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	SPI_connect();
 	if (!PG_ARGISNULL(0))
-		problem = certificate_problem(PG_GETARG_DATUM(0));
-	if (problem != NULL)
-		problem = MemoryContextStrdup(fcinfo->flinfo->fn_mcxt, problem);
-	SPI_finish();
-
+		problem = certificate_problem(PG_GETARG_JSONB_P(0));
 	values[0] = BoolGetDatum(problem == NULL);
 	nulls[1] = problem == NULL;
 	if (problem != NULL)

@@ -1,12 +1,10 @@
 /*
  * purge_digest.c
- *		Digests of the rows that a purge removes, taken as they go.
+ *		Digests of the rows that a purge removes (purge_execute.c), taken as they go.
  *
- * Of each row two, both SHA-256 over the purge's salt (32 bytes) followed by a
- * canonical text (see ledger_digest.c):
- *
- *	row		relation name, then name and value of each column, in order
- *	key		relation name, then the values of the key's columns, in order
+ * Of each row two: of its key, see purge_key.c, and of the row, the SHA-256 over
+ * the purge's salt (32 bytes) followed by a canonical text (see ledger_digest.c):
+ * the relation's name, then name and value of each column, in order.
  *
  * Values are as their types write them under the settings of canonical.c; NULL
  * has a form of its own. The key is the primary key, or all columns where there
@@ -23,22 +21,11 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "bin.h"
-#include "catalog/pg_type.h"
-#include "common/cryptohash.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 
 #define KEYS_PER_CHUNK	2000
-
-/* The columns of one bin table. */
-typedef struct BinColumns
-{
-	TupleDesc	desc;
-	FmgrInfo   *output;			/* by attribute number - 1 */
-	List	   *key;			/* attribute numbers */
-} BinColumns;
 
 /* Digests of one tenant's keys that are still to be written. */
 typedef struct KeyDigests
@@ -51,14 +38,10 @@ struct DgPurgeDigest
 {
 	int64		purge;
 	int32		table_no;
-	const char *relation_name;
 	const uint8 *salt;
-	DgPurgeLinks *links;		/* that may go with the rows */
+	TupleDesc	desc;			/* of the bin table */
 	List	   *key_columns;	/* names */
-	BinColumns	columns;
-	DgPlanPart **parts;			/* being removed, of one deletion, by number */
-	int			nparts;
-	DgPlanPart *part;			/* of the last row */
+	DgPurgeKey	key;
 	int64		rows;
 	uint8		sum[DG_DIGEST_SIZE];
 	int			tenants;
@@ -66,44 +49,7 @@ struct DgPurgeDigest
 	int32		chunk;			/* the next one's number */
 	StringInfoData buf;
 	MemoryContext context;
-	MemoryContext row_context;
-	pg_cryptohash_ctx *hash;
 };
-
-static void
-hash_salted(pg_cryptohash_ctx *ctx, const uint8 *salt, const char *data, size_t len, uint8 *digest)
-{
-	if (pg_cryptohash_init(ctx) < 0 ||
-		pg_cryptohash_update(ctx, salt, DG_DIGEST_SIZE) < 0 ||
-		pg_cryptohash_update(ctx, (const uint8 *) data, len) < 0 ||
-		pg_cryptohash_final(ctx, digest, DG_DIGEST_SIZE) < 0)
-		elog(ERROR, "could not compute SHA-256: %s", pg_cryptohash_error(ctx));
-}
-
-/*
- * The salted digest of a canonical text.
- */
-void
-dg_salted_bytes_digest(const uint8 *salt, const char *data, size_t len, uint8 *digest)
-{
-	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
-
-	hash_salted(ctx, salt, data, len, digest);
-	pg_cryptohash_free(ctx);
-}
-
-/*
- * The salted digest of one text.
- */
-void
-dg_salted_digest(const uint8 *salt, const char *value, uint8 *digest)
-{
-	StringInfoData buf;
-
-	initStringInfo(&buf);
-	dg_put_text(&buf, value);
-	dg_salted_bytes_digest(salt, buf.data, buf.len, digest);
-}
 
 /* ----------------------------------------------------------------------
  * Columns
@@ -164,20 +110,22 @@ attnum_by_name(TupleDesc desc, const char *name)
 }
 
 static bool
-resolve_key(BinColumns *columns, List *names)
+resolve_key(DgPurgeDigest *digest)
 {
+	DgPurgeKey *key = &digest->key;
 	ListCell   *lc;
 
-	columns->key = NIL;
-	foreach(lc, names)
+	key->nattrs = 0;
+	key->attnums = palloc(sizeof(AttrNumber) * (list_length(digest->key_columns) + 1));
+	foreach(lc, digest->key_columns)
 	{
-		AttrNumber	attnum = attnum_by_name(columns->desc, lfirst(lc));
+		AttrNumber	attnum = attnum_by_name(digest->desc, lfirst(lc));
 
 		if (attnum == InvalidAttrNumber)
 			return false;
-		columns->key = lappend_int(columns->key, attnum);
+		key->attnums[key->nattrs++] = attnum;
 	}
-	return columns->key != NIL;
+	return key->nattrs > 0;
 }
 
 /*
@@ -187,42 +135,23 @@ static void
 describe_bin(DgPurgeDigest *digest, const DgPlanPart *part)
 {
 	Relation	bin = table_open(part->bin_table, AccessShareLock);
-	BinColumns *columns = &digest->columns;
 
-	columns->desc = CreateTupleDescCopy(RelationGetDescr(bin));
-	columns->output = palloc0(sizeof(FmgrInfo) * columns->desc->natts);
-	for (int i = DG_BIN_COLUMNS; i < columns->desc->natts; i++)
-	{
-		Oid			output;
-		bool		varlena;
-
-		if (TupleDescAttr(columns->desc, i)->attisdropped)
-			continue;
-		getTypeOutputInfo(TupleDescAttr(columns->desc, i)->atttypid, &output, &varlena);
-		fmgr_info(output, &columns->output[i]);
-	}
+	digest->desc = CreateTupleDescCopy(RelationGetDescr(bin));
 	table_close(bin, NoLock);
-
+	digest->key = (DgPurgeKey) {.relation_name = part->relation_name, .salt = digest->salt, .buf = &digest->buf,
+		.output = dg_output_functions(digest->desc, DG_BIN_COLUMNS),
+		.hash = pg_cryptohash_create(PG_SHA256)};
 	digest->key_columns = primary_key_names(part->relation);
-	if (resolve_key(columns, digest->key_columns))
+	if (resolve_key(digest))
 		return;
-	digest->key_columns = all_names(columns->desc);
-	(void) resolve_key(columns, digest->key_columns);
+	digest->key_columns = all_names(digest->desc);
+	(void) resolve_key(digest);
 }
 
 /* ----------------------------------------------------------------------
  * Rows
  * ----------------------------------------------------------------------
  */
-
-static void
-put_value(DgPurgeDigest *digest, TupleTableSlot *slot, AttrNumber attnum)
-{
-	bool		isnull;
-	Datum		value = slot_getattr(slot, attnum, &isnull);
-
-	dg_put_text(&digest->buf, isnull ? NULL : OutputFunctionCall(&digest->columns.output[attnum - 1], value));
-}
 
 /*
  * Adds one 256-bit number to another, modulo 2^256; the last byte is the least.
@@ -243,19 +172,18 @@ add_digest(uint8 *sum, const uint8 *digest)
 static void
 hash_row(DgPurgeDigest *digest, TupleTableSlot *slot)
 {
-	TupleDesc	desc = digest->columns.desc;
 	uint8		hash[DG_DIGEST_SIZE];
 
 	resetStringInfo(&digest->buf);
-	dg_put_text(&digest->buf, digest->relation_name);
-	for (int i = DG_BIN_COLUMNS; i < desc->natts; i++)
+	dg_put_text(&digest->buf, digest->key.relation_name);
+	for (int i = DG_BIN_COLUMNS; i < digest->desc->natts; i++)
 	{
-		if (TupleDescAttr(desc, i)->attisdropped)
+		if (TupleDescAttr(digest->desc, i)->attisdropped)
 			continue;
-		dg_put_text(&digest->buf, NameStr(TupleDescAttr(desc, i)->attname));
-		put_value(digest, slot, i + 1);
+		dg_put_text(&digest->buf, NameStr(TupleDescAttr(digest->desc, i)->attname));
+		dg_put_value(&digest->buf, slot, i + 1, digest->key.output);
 	}
-	hash_salted(digest->hash, digest->salt, digest->buf.data, digest->buf.len, hash);
+	dg_salted_bytes_digest(digest->key.hash, digest->salt, digest->buf.data, digest->buf.len, hash);
 	add_digest(digest->sum, hash);
 }
 
@@ -266,53 +194,21 @@ hash_row(DgPurgeDigest *digest, TupleTableSlot *slot)
 static void
 flush_keys(DgPurgeDigest *digest, KeyDigests *keys)
 {
-	Oid			types[] = {INT8OID, INT4OID, INT4OID, BYTEAOID, BYTEAOID};
-	Datum		values[] = {Int64GetDatum(digest->purge), Int32GetDatum(digest->table_no),
-		Int32GetDatum(digest->chunk), (Datum) 0, (Datum) 0};
-	char		nulls[] = {' ', ' ', ' ', ' ', digest->tenants > 1 ? ' ' : 'n'};
+	Datum		values[Natts_purged_key] = {0};
+	bool		nulls[Natts_purged_key] = {false};
 	uint8		tenant[DG_DIGEST_SIZE];
 
 	if (keys->bytes.len == 0)
 		return;
 	dg_salted_digest(digest->salt, keys->tenant, tenant);
-	values[3] = PointerGetDatum(dg_bytea((uint8 *) keys->bytes.data, keys->bytes.len));
-	values[4] = PointerGetDatum(dg_bytea(tenant, DG_DIGEST_SIZE));
-	dg_spi_execute("INSERT INTO deletion_guard.purged_key (purge_id, table_no, chunk, digests, tenant_digest)"
-				   " VALUES ($1, $2, $3, $4, $5)", 5, types, values, nulls);
-	digest->chunk++;
+	values[Anum_purged_key_purge_id - 1] = Int64GetDatum(digest->purge);
+	values[Anum_purged_key_table_no - 1] = Int32GetDatum(digest->table_no);
+	values[Anum_purged_key_chunk - 1] = Int32GetDatum(digest->chunk++);
+	values[Anum_purged_key_digests - 1] = PointerGetDatum(dg_bytea((uint8 *) keys->bytes.data, keys->bytes.len));
+	values[Anum_purged_key_tenant_digest - 1] = PointerGetDatum(dg_bytea(tenant, DG_DIGEST_SIZE));
+	nulls[Anum_purged_key_tenant_digest - 1] = digest->tenants == 1;
+	dg_own_insert(DG_OWN(purged_key), values, nulls);
 	resetStringInfo(&keys->bytes);
-}
-
-static void
-hash_key(DgPurgeDigest *digest, KeyDigests *keys, TupleTableSlot *slot)
-{
-	uint8		hash[DG_DIGEST_SIZE];
-	ListCell   *lc;
-
-	resetStringInfo(&digest->buf);
-	dg_put_text(&digest->buf, digest->relation_name);
-	foreach(lc, digest->columns.key)
-		put_value(digest, slot, lfirst_int(lc));
-	hash_salted(digest->hash, digest->salt, digest->buf.data, digest->buf.len, hash);
-	appendBinaryStringInfo(&keys->bytes, (char *) hash, DG_KEY_DIGEST_SIZE);
-}
-
-static int
-compare_part(const void *number, const void *part)
-{
-	int32		a = *(const int32 *) number;
-	int32		b = (*(DgPlanPart *const *) part)->part;
-
-	return (a > b) - (a < b);
-}
-
-static DgPlanPart *
-find_part(DgPurgeDigest *digest, int32 number)
-{
-	if (digest->part == NULL || digest->part->part != number)
-		digest->part = *(DgPlanPart **) bsearch(&number, digest->parts, digest->nparts,
-												sizeof(DgPlanPart *), compare_part);
-	return digest->part;
 }
 
 static KeyDigests *
@@ -331,69 +227,56 @@ keys_of_part(DgPurgeDigest *digest, const DgPlanPart *part)
 	return keys;
 }
 
-static void
-digest_row(TupleTableSlot *slot, int32 number, void *arg)
+/*
+ * Adds a row of a part. The caller resets its memory context from row to row.
+ */
+void
+dg_purge_digest_row(DgPurgeDigest *digest, const DgPlanPart *part, TupleTableSlot *slot)
 {
-	DgPurgeDigest *digest = arg;
-	DgPlanPart *part = find_part(digest, number);
 	KeyDigests *keys = keys_of_part(digest, part);
-	MemoryContext old = MemoryContextSwitchTo(digest->row_context);
+	uint8		hash[DG_KEY_DIGEST_SIZE];
 
 	hash_row(digest, slot);
-	hash_key(digest, keys, slot);
-	dg_purge_links_row(digest->links, slot);
+	dg_purge_key_digest(&digest->key, slot, hash);
+	appendBinaryStringInfo(&keys->bytes, (char *) hash, DG_KEY_DIGEST_SIZE);
 	digest->rows++;
-	part->removed++;
 	if (keys->bytes.len == KEYS_PER_CHUNK * DG_KEY_DIGEST_SIZE)
 		flush_keys(digest, keys);
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(digest->row_context);
 }
 
 /*
  * Begins the digests of the rows of one bin table, that of the part given, of a
- * plan of so many tenants. The caller is connected to SPI and has called
- * dg_canonical_output_begin().
+ * plan of so many tenants. The caller has called dg_canonical_output_begin().
  */
 DgPurgeDigest *
-dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part, int tenants,
-					  const uint8 *salt, DgPurgeLinks *links)
+dg_purge_digest_begin(int64 purge, int32 table_no, const DgPlanPart *part, int tenants, const uint8 *salt)
 {
 	DgPurgeDigest *digest = palloc0(sizeof(DgPurgeDigest));
 
 	digest->purge = purge;
 	digest->table_no = table_no;
-	digest->relation_name = part->relation_name;
 	digest->salt = salt;
-	digest->links = links;
 	digest->tenants = tenants;
 	digest->keys = palloc0(sizeof(KeyDigests) * tenants);
 	digest->context = CurrentMemoryContext;
-	digest->row_context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard purge row",
-												ALLOCSET_DEFAULT_SIZES);
-	digest->hash = pg_cryptohash_create(PG_SHA256);
 	initStringInfo(&digest->buf);
 	describe_bin(digest, part);
-	dg_purge_links_open(links, part);
 	return digest;
 }
 
-/*
- * Removes the rows of some parts of that bin table, all of one deletion and by
- * number, adding them to the digests. Counts in each part how many there were.
- */
-void
-dg_purge_digest_parts(DgPurgeDigest *digest, DgPlanPart **parts, int nparts)
+static void
+record_table(const DgPurgeDigest *digest)
 {
-	int32	   *numbers = palloc(sizeof(int32) * nparts);
+	Datum		values[Natts_purge_table] = {0};
+	bool		nulls[Natts_purge_table] = {false};
 
-	for (int i = 0; i < nparts; i++)
-		numbers[i] = parts[i]->part;
-	digest->parts = parts;
-	digest->nparts = nparts;
-	digest->part = NULL;
-	dg_bin_purge_parts(parts[0]->bin_table, parts[0]->deletion, numbers, nparts, digest_row, digest);
-	pfree(numbers);
+	values[Anum_purge_table_purge_id - 1] = Int64GetDatum(digest->purge);
+	values[Anum_purge_table_table_no - 1] = Int32GetDatum(digest->table_no);
+	values[Anum_purge_table_relation_name - 1] = CStringGetTextDatum(digest->key.relation_name);
+	values[Anum_purge_table_key_columns - 1] = dg_name_array(digest->key_columns);
+	values[Anum_purge_table_rows - 1] = Int64GetDatum(digest->rows);
+	values[Anum_purge_table_digest - 1] = PointerGetDatum(dg_bytea(digest->sum, DG_DIGEST_SIZE));
+	dg_own_insert(DG_OWN(purge_table), values, nulls);
 }
 
 /*
@@ -402,11 +285,6 @@ dg_purge_digest_parts(DgPurgeDigest *digest, DgPlanPart **parts, int nparts)
 void
 dg_purge_digest_end(DgPurgeDigest *digest, int64 *rows, uint8 *sum)
 {
-	Oid			types[] = {INT8OID, INT4OID, TEXTOID, NAMEARRAYOID, INT8OID, BYTEAOID};
-	Datum		values[] = {Int64GetDatum(digest->purge), Int32GetDatum(digest->table_no),
-		CStringGetTextDatum(digest->relation_name), dg_name_array(digest->key_columns),
-		Int64GetDatum(digest->rows), PointerGetDatum(dg_bytea(digest->sum, DG_DIGEST_SIZE))};
-
 	for (int i = 0; i < digest->tenants; i++)
 	{
 		flush_keys(digest, &digest->keys[i]);
@@ -414,11 +292,8 @@ dg_purge_digest_end(DgPurgeDigest *digest, int64 *rows, uint8 *sum)
 			pfree(digest->keys[i].bytes.data);
 	}
 	pfree(digest->keys);
-	dg_spi_execute("INSERT INTO deletion_guard.purge_table"
-				   " (purge_id, table_no, relation_name, key_columns, rows, digest)"
-				   " VALUES ($1, $2, $3, $4, $5, $6)", 6, types, values, NULL);
+	record_table(digest);
 	*rows = digest->rows;
 	memcpy(sum, digest->sum, DG_DIGEST_SIZE);
-	pg_cryptohash_free(digest->hash);
-	MemoryContextDelete(digest->row_context);
+	pg_cryptohash_free(digest->key.hash);
 }

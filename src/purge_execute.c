@@ -15,12 +15,15 @@
  */
 #include "purge.h"
 
+#include "access/xact.h"
+#include "bin.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(dg_purge);
 PG_FUNCTION_INFO_V1(dg_annul_purge);
@@ -38,6 +41,17 @@ typedef struct Purge
 	int64		rows;			/* removed so far */
 	StringInfoData tables;		/* of the certificate, as JSON */
 } Purge;
+
+/* Rows of one bin table on their way out. */
+typedef struct Removal
+{
+	DgPurgeDigest *digest;
+	DgPurgeLinks *links;
+	DgPlanPart **parts;			/* being removed, of one deletion, by number */
+	int			nparts;
+	DgPlanPart *part;			/* of the last row */
+	MemoryContext row_context;
+} Removal;
 
 /* ----------------------------------------------------------------------
  * Checks
@@ -140,6 +154,25 @@ warn_of_clock(void)
  * ----------------------------------------------------------------------
  */
 
+static void
+insert_record(const Purge *purge)
+{
+	Datum		values[Natts_purge_record] = {0};
+	bool		nulls[Natts_purge_record];
+
+	memset(nulls, true, sizeof(nulls));
+	memset(nulls, false, sizeof(bool) * Anum_purge_record_tenant_digest);
+	values[Anum_purge_record_purge_id - 1] = Int64GetDatum(purge->id);
+	values[Anum_purge_record_request_id - 1] = Int64GetDatum(purge->request->id);
+	values[Anum_purge_record_purged_at - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	values[Anum_purge_record_purged_by - 1] = CStringGetTextDatum(dg_session_role());
+	values[Anum_purge_record_state - 1] = CStringGetTextDatum("begun");
+	values[Anum_purge_record_rows - 1] = Int64GetDatum(purge->plan->rows);
+	values[Anum_purge_record_salt - 1] = PointerGetDatum(dg_bytea(purge->salt, DG_DIGEST_SIZE));
+	values[Anum_purge_record_tenant_digest - 1] = PointerGetDatum(dg_bytea(purge->tenant_digest, DG_DIGEST_SIZE));
+	dg_own_insert(DG_OWN(purge_record), values, nulls);
+}
+
 /*
  * Writes the record ahead of the act: in the log, which nothing takes back,
  * and in the table.
@@ -147,9 +180,6 @@ warn_of_clock(void)
 static void
 begin_record(Purge *purge)
 {
-	Oid			types[] = {INT8OID, INT8OID, TEXTOID, INT8OID, BYTEAOID, BYTEAOID};
-	Datum		values[6];
-
 	purge->id = dg_own_next_id(dg_objects()->purge_id_seq);
 	if (!pg_strong_random(purge->salt, sizeof(purge->salt)))
 		ereport(ERROR,
@@ -159,17 +189,8 @@ begin_record(Purge *purge)
 			(errmsg("deletion_guard begins purge %lld of %lld rows for request %lld",
 					(long long) purge->id, (long long) purge->plan->rows, (long long) purge->request->id),
 			 errhidestmt(true), errhidecontext(true)));
-
 	dg_salted_digest(purge->salt, purge->request->tenant, purge->tenant_digest);
-	values[0] = Int64GetDatum(purge->id);
-	values[1] = Int64GetDatum(purge->request->id);
-	values[2] = CStringGetTextDatum(dg_session_role());
-	values[3] = Int64GetDatum(purge->plan->rows);
-	values[4] = PointerGetDatum(dg_bytea(purge->salt, DG_DIGEST_SIZE));
-	values[5] = PointerGetDatum(dg_bytea(purge->tenant_digest, DG_DIGEST_SIZE));
-	dg_spi_execute("INSERT INTO deletion_guard.purge_record"
-				   " (purge_id, request_id, purged_at, purged_by, state, rows, salt, tenant_digest)"
-				   " VALUES ($1, $2, now(), $3, 'begun', $4, $5, $6)", 6, types, values, NULL);
+	insert_record(purge);
 }
 
 static char *
@@ -218,6 +239,73 @@ certificate_text(const Purge *purge)
  * ----------------------------------------------------------------------
  */
 
+static int
+compare_part_number(const void *number, const void *part)
+{
+	int32		a = *(const int32 *) number;
+	int32		b = (*(DgPlanPart *const *) part)->part;
+
+	return (a > b) - (a < b);
+}
+
+/*
+ * The part of the plan that a row of the bin is of, by the row's own marks.
+ */
+static DgPlanPart *
+part_of_row(Removal *removal, TupleTableSlot *slot)
+{
+	bool		isnull;
+	int64		deletion = DatumGetInt64(slot_getattr(slot, Anum_bin_deletion, &isnull));
+	int32		number = DatumGetInt32(slot_getattr(slot, Anum_bin_part, &isnull));
+
+	if (removal->part == NULL || removal->part->part != number)
+	{
+		DgPlanPart **found = bsearch(&number, removal->parts, removal->nparts, sizeof(DgPlanPart *),
+									 compare_part_number);
+
+		removal->part = found != NULL ? *found : NULL;
+	}
+	if (removal->part == NULL || removal->part->deletion != deletion ||
+		removal->part->bin_table != slot->tts_tableOid)
+		elog(ERROR, "a row of deletion " INT64_FORMAT ", part %d is not in the plan", deletion, number);
+	return removal->part;
+}
+
+/*
+ * A row of the bin is about to go.
+ */
+static void
+remove_row(TupleTableSlot *slot, int32 number, void *arg)
+{
+	Removal    *removal = arg;
+	DgPlanPart *part = part_of_row(removal, slot);
+	MemoryContext old = MemoryContextSwitchTo(removal->row_context);
+
+	dg_purge_digest_row(removal->digest, part, slot);
+	dg_purge_links_row(removal->links, slot);
+	part->removed++;
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(removal->row_context);
+}
+
+/*
+ * Removes the rows of some parts of a bin table, all of one deletion and by
+ * number: this is where rows are destroyed.
+ */
+static void
+remove_parts(Removal *removal, DgPlanPart **parts, int nparts)
+{
+	int32	   *numbers = palloc(sizeof(int32) * nparts);
+
+	for (int i = 0; i < nparts; i++)
+		numbers[i] = parts[i]->part;
+	removal->parts = parts;
+	removal->nparts = nparts;
+	removal->part = NULL;
+	dg_bin_purge_parts(parts[0]->bin_table, parts[0]->deletion, numbers, nparts, remove_row, removal);
+	pfree(numbers);
+}
+
 static void
 check_removed(const DgPlanPart *part)
 {
@@ -237,21 +325,24 @@ check_removed(const DgPlanPart *part)
 static void
 remove_from_bin(Purge *purge, DgPlanPart **parts, int nparts, int32 table_no)
 {
-	DgPurgeDigest *digest = dg_purge_digest_begin(purge->id, table_no, parts[0], purge->plan->tenants,
-												  purge->salt, purge->links);
+	Removal		removal = {.links = purge->links};
 	int64		rows;
 	uint8		sum[DG_DIGEST_SIZE];
 	int			n;
 
+	removal.row_context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard purge row", ALLOCSET_DEFAULT_SIZES);
+	removal.digest = dg_purge_digest_begin(purge->id, table_no, parts[0], purge->plan->tenants, purge->salt);
+	dg_purge_links_open(purge->links, parts[0]);
 	for (int i = 0; i < nparts; i += n)
 	{
 		for (n = 1; i + n < nparts && parts[i + n]->deletion == parts[i]->deletion;)
 			n++;
-		dg_purge_digest_parts(digest, &parts[i], n);
+		remove_parts(&removal, &parts[i], n);
 	}
 	for (int i = 0; i < nparts; i++)
 		check_removed(parts[i]);
-	dg_purge_digest_end(digest, &rows, sum);
+	dg_purge_digest_end(removal.digest, &rows, sum);
+	MemoryContextDelete(removal.row_context);
 	purge->rows += rows;
 	appendStringInfo(&purge->tables, "%s{\"table\": %s, \"rows\": " INT64_FORMAT ", \"digest\": \"%s\"}",
 					 purge->tables.len > 0 ? ", " : "", dg_json_string(parts[0]->relation_name), rows,
@@ -259,20 +350,35 @@ remove_from_bin(Purge *purge, DgPlanPart **parts, int nparts, int32 table_no)
 }
 
 /*
- * Counts the rows of the plan, which the request keeps, as purged.
+ * Is the scan's part still what the plan says it is?
+ */
+static bool
+is_planned(const DgOwnScan *scan, const DgPlanPart *part)
+{
+	char	   *tenant = dg_own_text(scan, Anum_deletion_part_tenant);
+
+	if ((tenant == NULL) != (part->tenant == NULL) || (tenant != NULL && strcmp(tenant, part->tenant) != 0))
+		return false;
+	return dg_own_int64(scan, Anum_deletion_part_rows) - dg_own_int64(scan, Anum_deletion_part_restored) -
+		dg_own_int64(scan, Anum_deletion_part_purged) == part->rows;
+}
+
+/*
+ * Counts the rows of a part as purged.
  */
 static void
-count_purged(const Purge *purge)
+count_purged(const DgPlanPart *part)
 {
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum(purge->request->id)};
+	ScanKeyData keys[] = {dg_own_key_int8(Anum_deletion_part_deletion_id, part->deletion),
+		dg_own_key_int4(Anum_deletion_part_part, part->part)};
+	DgOwnScan  *scan = dg_own_find(DG_OWN(deletion_part), RowExclusiveLock, lengthof(keys), keys);
 
-	dg_spi_execute("UPDATE deletion_guard.deletion_part p SET purged = p.purged + q.rows"
-				   " FROM deletion_guard.purge_request_part q"
-				   " WHERE q.request_id = $1 AND p.deletion_id = q.deletion_id AND p.part = q.part",
-				   1, types, values, NULL);
-	if (SPI_processed != purge->plan->nparts)
-		elog(ERROR, "plan of request " INT64_FORMAT " is damaged", purge->request->id);
+	if (scan == NULL || !dg_own_lock(scan) || !is_planned(scan, part))
+		elog(ERROR, "part %d of deletion " INT64_FORMAT " is no longer what was planned", part->part, part->deletion);
+	dg_own_set(scan, Anum_deletion_part_purged,
+			   Int64GetDatum(dg_own_int64(scan, Anum_deletion_part_purged) + part->rows));
+	dg_own_update(scan);
+	dg_own_end(scan);
 }
 
 /*
@@ -302,20 +408,16 @@ remove_rows(Purge *purge)
 		}
 		remove_from_bin(purge, parts, nparts, foreach_current_index(lc) + 1);
 	}
-	count_purged(purge);
+	for (int i = 0; i < plan->nparts; i++)
+		count_purged(&plan->parts[i]);
 	dg_purge_links_end(purge->links);
 	AtEOXact_GUC(true, nestlevel);
 }
 
-static void
-close_request(const Purge *purge)
+static DgOwnScan *
+find_record(int64 id, LOCKMODE lockmode)
 {
-	Oid			types[] = {INT8OID, TEXTOID};
-	Datum		values[] = {Int64GetDatum(purge->request->id), CStringGetTextDatum(dg_session_role())};
-
-	dg_spi_execute("UPDATE deletion_guard.purge_request_record"
-				   " SET state = 'purged', closed_at = now(), closed_by = $2"
-				   " WHERE request_id = $1", 2, types, values, NULL);
+	return dg_own_find(DG_OWN(purge_record), lockmode, 1, (ScanKeyData[]) {dg_own_key_int8(Anum_purge_record_purge_id, id)});
 }
 
 /*
@@ -326,13 +428,16 @@ end_record(const Purge *purge)
 {
 	char	   *certificate = certificate_text(purge);
 	int64		entry = dg_approvals_record(purge->approvals, "purge", certificate);
-	Oid			types[] = {INT8OID, INT8OID, TEXTOID, INT8OID};
-	Datum		values[] = {Int64GetDatum(purge->id), Int64GetDatum(purge->rows),
-		CStringGetTextDatum(certificate), Int64GetDatum(entry)};
+	DgOwnScan  *scan = find_record(purge->id, RowExclusiveLock);
 
-	dg_spi_execute("UPDATE deletion_guard.purge_record"
-				   " SET state = 'purged', rows = $2, certificate = $3, ledger_id = $4"
-				   " WHERE purge_id = $1", 4, types, values, NULL);
+	if (scan == NULL || !dg_own_lock(scan))
+		elog(ERROR, "record of purge " INT64_FORMAT " is gone", purge->id);
+	dg_own_set(scan, Anum_purge_record_state, CStringGetTextDatum("purged"));
+	dg_own_set(scan, Anum_purge_record_rows, Int64GetDatum(purge->rows));
+	dg_own_set(scan, Anum_purge_record_certificate, CStringGetTextDatum(certificate));
+	dg_own_set(scan, Anum_purge_record_ledger_id, Int64GetDatum(entry));
+	dg_own_update(scan);
+	dg_own_end(scan);
 }
 
 /*
@@ -355,8 +460,8 @@ dg_purge(PG_FUNCTION_ARGS)
 
 	begin_record(&purge);
 	remove_rows(&purge);
-	close_request(&purge);
-	dg_purge_forget(purge.request, purge.tenant_digest);
+	dg_request_close(purge.request->id, "purged");
+	dg_purge_forget(purge.request, purge.plan, purge.tenant_digest);
 	dg_approvals_raise();
 	end_record(&purge);
 	ereport(LOG,
@@ -380,22 +485,40 @@ annuls_purge(const DgTokenClaims *claims, void *arg)
 	return claims->purge == *(int64 *) arg;
 }
 
-static void
-require_purge(int64 id)
+/*
+ * Finds the purge, which must not have been annulled: a scan that has turned to
+ * its record.
+ */
+static DgOwnScan *
+require_purge(int64 id, LOCKMODE lockmode)
 {
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum(id)};
+	DgOwnScan  *scan = find_record(id, lockmode);
 
-	if (dg_spi_select("SELECT state FROM ONLY deletion_guard.purge_record WHERE purge_id = $1",
-					  1, types, values, NULL) == 0)
+	if (scan == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("there is no purge %lld", (long long) id),
 				 errhint("The table deletion_guard.purge_record lists purges.")));
-	if (strcmp(dg_row_text(0, 1), "annulled") == 0)
+	if (lockmode != AccessShareLock && !dg_own_lock(scan))
+		elog(ERROR, "record of purge " INT64_FORMAT " is gone", id);
+	if (strcmp(dg_own_text(scan, Anum_purge_record_state), "annulled") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("purge %lld has been annulled already", (long long) id)));
+	return scan;
+}
+
+static void
+record_annulment(int64 id, int64 entry)
+{
+	DgOwnScan  *scan = require_purge(id, RowExclusiveLock);
+
+	dg_own_set(scan, Anum_purge_record_state, CStringGetTextDatum("annulled"));
+	dg_own_set(scan, Anum_purge_record_annulled_at, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
+	dg_own_set(scan, Anum_purge_record_annulled_by, CStringGetTextDatum(dg_session_role()));
+	dg_own_set(scan, Anum_purge_record_annulled_ledger_id, Int64GetDatum(entry));
+	dg_own_update(scan);
+	dg_own_end(scan);
 }
 
 /*
@@ -405,10 +528,7 @@ require_purge(int64 id)
 Datum
 dg_annul_purge(PG_FUNCTION_ARGS)
 {
-	Oid			types[] = {INT8OID, TEXTOID, INT8OID};
-	Datum		values[3];
 	int64		id;
-	int64		entry;
 	List	   *approvals;
 
 	PreventCommandIfReadOnly("annul_purge()");
@@ -418,18 +538,10 @@ dg_annul_purge(PG_FUNCTION_ARGS)
 				 errmsg("purge_id must not be null")));
 	id = PG_GETARG_INT64(0);
 
-	SPI_connect();
 	dg_lock_authorities(ShareLock);
-	require_purge(id);
+	dg_own_end(require_purge(id, AccessShareLock));
 	approvals = dg_authorise(DG_TOKEN_ACT_ANNUL_PURGE, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
 							 annuls_purge, &id, "annul_purge");
-	entry = dg_approvals_record(approvals, "annul_purge", psprintf("{\"purge\": " INT64_FORMAT "}", id));
-	values[0] = Int64GetDatum(id);
-	values[1] = CStringGetTextDatum(dg_session_role());
-	values[2] = Int64GetDatum(entry);
-	dg_spi_execute("UPDATE deletion_guard.purge_record SET state = 'annulled', annulled_at = now(),"
-				   " annulled_by = $2, annulled_ledger_id = $3 WHERE purge_id = $1 AND state = 'purged'",
-				   3, types, values, NULL);
-	SPI_finish();
+	record_annulment(id, dg_approvals_record(approvals, "annul_purge", psprintf("{\"purge\": " INT64_FORMAT "}", id)));
 	PG_RETURN_VOID();
 }

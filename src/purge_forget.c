@@ -12,102 +12,325 @@
  */
 #include "purge.h"
 
-#include "catalog/pg_type.h"
+#include "access/xact.h"
+#include "guard.h"
 #include "utils/builtins.h"
 
 /* of the tenant's digest: enough to tell tenants from each other */
 #define PSEUDONYM_BYTES 16
 
-static void
-forget_statements(const DgRequest *request)
-{
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum(request->id)};
+#define REMOVED "(removed by a purge)"
 
-	dg_spi_execute("UPDATE deletion_guard.deletion_record SET statement = '(removed by a purge)',"
-				   " reason = CASE WHEN reason IS NOT NULL THEN '(removed by a purge)' END"
-				   " WHERE deletion_id IN (SELECT q.deletion_id FROM deletion_guard.purge_request_part q"
-				   "  WHERE q.request_id = $1)", 1, types, values, NULL);
+/*
+ * Has the scan's row the tenant in this column? Locks the row if so.
+ */
+static bool
+is_of_tenant(DgOwnScan *scan, AttrNumber attnum, const char *tenant)
+{
+	char	   *value = dg_own_text(scan, attnum);
+	bool		found = value != NULL && dg_tenant_equal(value, tenant);
+
+	if (value != NULL)
+		pfree(value);
+	return found && dg_own_lock(scan);
+}
+
+/*
+ * Blanks what the scan's row, if it is a deletion's record, quotes of its rows.
+ */
+static void
+blank_statement(DgOwnScan *scan)
+{
+	dg_own_set(scan, Anum_deletion_part_statement, CStringGetTextDatum(REMOVED));
+	if (!dg_own_isnull(scan, Anum_deletion_part_reason))
+		dg_own_set(scan, Anum_deletion_part_reason, CStringGetTextDatum(REMOVED));
+}
+
+/*
+ * Turns to the record of a deletion, which is in one of its first parts; NULL if
+ * there is none.
+ */
+static DgOwnScan *
+find_deletion_record(int64 deletion)
+{
+	ScanKeyData keys[] = {dg_own_key_int8(Anum_deletion_part_deletion_id, deletion)};
+	DgOwnScan  *scan = dg_own_scan(DG_OWN(deletion_part), RowExclusiveLock, lengthof(keys), keys);
+
+	while (dg_own_next(scan))
+	{
+		if (!dg_own_isnull(scan, Anum_deletion_part_deleted_at) && dg_own_lock(scan))
+			return scan;
+	}
+	dg_own_end(scan);
+	return NULL;
+}
+
+static void
+forget_statements(const DgPlan *plan)
+{
+	for (int i = 0; i < plan->nparts; i++)
+	{
+		DgOwnScan  *scan;
+
+		if (i > 0 && plan->parts[i].deletion == plan->parts[i - 1].deletion)
+			continue;
+		scan = find_deletion_record(plan->parts[i].deletion);
+		if (scan == NULL)
+			continue;
+		blank_statement(scan);
+		dg_own_update(scan);
+		dg_own_end(scan);
+	}
 }
 
 static void
 forget_reason(const DgRequest *request)
 {
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum(request->id)};
+	DgOwnScan  *scan = dg_own_find(DG_OWN(purge_request_record), RowExclusiveLock, 1,
+								   (ScanKeyData[]) {dg_own_key_int8(Anum_purge_request_record_request_id, request->id)});
 
-	dg_spi_execute("UPDATE deletion_guard.purge_request_record SET reason = NULL WHERE request_id = $1",
-				   1, types, values, NULL);
+	if (scan == NULL || !dg_own_lock(scan))
+		elog(ERROR, "request " INT64_FORMAT " is gone", request->id);
+	dg_own_set_null(scan, Anum_purge_request_record_reason);
+	dg_own_update(scan);
+	dg_own_end(scan);
+}
+
+/* ----------------------------------------------------------------------
+ * The tenant
+ * ----------------------------------------------------------------------
+ */
+
+/* What is done with each part of a tenant. */
+typedef void (*PartAction) (DgOwnScan *scan, void *arg);
+
+/*
+ * Calls the action with every part of a tenant, locked if it is to be written.
+ */
+static void
+for_each_part(const char *tenant, LOCKMODE lockmode, PartAction action, void *arg)
+{
+	ListCell   *lc;
+
+	foreach(lc, dg_tenant_spellings(tenant))
+	{
+		ScanKeyData keys[] = {dg_own_key_text(Anum_deletion_part_tenant, lfirst(lc))};
+		DgOwnScan  *scan = dg_own_scan(DG_OWN_BY(deletion_part, deletion_part_tenant_idx), lockmode,
+									   lengthof(keys), keys);
+
+		while (dg_own_next(scan))
+		{
+			if (lockmode == AccessShareLock || dg_own_lock(scan))
+				action(scan, arg);
+		}
+		dg_own_end(scan);
+	}
+}
+
+static void
+look_for_rows(DgOwnScan *scan, void *arg)
+{
+	if (dg_own_int64(scan, Anum_deletion_part_rows) >
+		dg_own_int64(scan, Anum_deletion_part_restored) + dg_own_int64(scan, Anum_deletion_part_purged))
+		*(bool *) arg = true;
 }
 
 static bool
-in_bin(const char *tenant)
+is_in_bin(const char *tenant)
 {
-	Oid			types[] = {TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(tenant)};
+	bool		found = false;
 
-	return dg_spi_select("SELECT 1 FROM deletion_guard.deletion_part"
-						 " WHERE tenant = $1 AND rows > restored + purged LIMIT 1", 1, types, values, NULL) > 0;
+	for_each_part(tenant, AccessShareLock, look_for_rows, &found);
+	return found;
+}
+
+static void
+forget_label(DgOwnScan *scan, void *arg)
+{
+	if (dg_own_isnull(scan, Anum_deletion_part_tenant_name) && dg_own_isnull(scan, Anum_deletion_part_contact))
+		return;
+	dg_own_set_null(scan, Anum_deletion_part_tenant_name);
+	dg_own_set_null(scan, Anum_deletion_part_contact);
+	dg_own_update(scan);
 }
 
 static void
 forget_name(const char *tenant)
 {
-	Oid			types[] = {TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(tenant)};
+	DgOwnScan  *scan;
 
-	dg_spi_execute("UPDATE deletion_guard.deletion_part SET tenant_name = NULL, contact = NULL"
-				   " WHERE tenant = $1 AND (tenant_name IS NOT NULL OR contact IS NOT NULL)",
-				   1, types, values, NULL);
-	dg_spi_execute("UPDATE deletion_guard.purge_request_record SET tenant_name = NULL, reason = NULL"
-				   " WHERE tenant = $1", 1, types, values, NULL);
-	dg_spi_execute("UPDATE deletion_guard.hold SET reason = NULL WHERE tenant = $1", 1, types, values, NULL);
+	for_each_part(tenant, RowExclusiveLock, forget_label, NULL);
+
+	scan = dg_own_scan(DG_OWN_ALL(purge_request_record), RowExclusiveLock, 0, NULL);
+	while (dg_own_next(scan))
+	{
+		if (!is_of_tenant(scan, Anum_purge_request_record_tenant, tenant))
+			continue;
+		dg_own_set_null(scan, Anum_purge_request_record_tenant_name);
+		dg_own_set_null(scan, Anum_purge_request_record_reason);
+		dg_own_update(scan);
+	}
+	dg_own_end(scan);
+
+	scan = dg_own_scan(DG_OWN_ALL(hold), RowExclusiveLock, 0, NULL);
+	while (dg_own_next(scan))
+	{
+		if (!is_of_tenant(scan, Anum_hold_tenant, tenant))
+			continue;
+		dg_own_set_null(scan, Anum_hold_reason);
+		dg_own_update(scan);
+	}
+	dg_own_end(scan);
+}
+
+/* ----------------------------------------------------------------------
+ * Its key
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * Are all rows of the deletion this tenant's?
+ */
+static bool
+is_deletion_of(int64 deletion, const char *tenant)
+{
+	ScanKeyData keys[] = {dg_own_key_int8(Anum_deletion_part_deletion_id, deletion)};
+	DgOwnScan  *scan = dg_own_scan(DG_OWN(deletion_part), AccessShareLock, lengthof(keys), keys);
+	bool		only = true;
+
+	while (only && dg_own_next(scan))
+	{
+		char	   *other = dg_own_text(scan, Anum_deletion_part_tenant);
+
+		only = dg_own_int64(scan, Anum_deletion_part_rows) == 0 || (other != NULL && dg_tenant_equal(other, tenant));
+	}
+	dg_own_end(scan);
+	return only;
+}
+
+/*
+ * The record of a deletion that had rows of the tenant. The actor of a deletion
+ * of this tenant's rows only may have been the tenant's own user.
+ */
+static void
+forget_deletion(int64 deletion, const char *tenant, const char *pseudonym)
+{
+	bool		only = is_deletion_of(deletion, tenant);
+	DgOwnScan  *scan = find_deletion_record(deletion);
+
+	if (scan == NULL)
+		return;
+	blank_statement(scan);
+	if (only && !dg_own_isnull(scan, Anum_deletion_part_actor))
+		dg_own_set(scan, Anum_deletion_part_actor, CStringGetTextDatum(pseudonym));
+	dg_own_update(scan);
+	dg_own_end(scan);
+}
+
+static void
+collect_deletion(DgOwnScan *scan, void *arg)
+{
+	List	  **deletions = arg;
+	int64	   *deletion = palloc(sizeof(int64));
+
+	*deletion = dg_own_int64(scan, Anum_deletion_part_deletion_id);
+	*deletions = lappend(*deletions, deletion);
+}
+
+static void
+rename_part(DgOwnScan *scan, void *arg)
+{
+	dg_own_set(scan, Anum_deletion_part_tenant, CStringGetTextDatum((const char *) arg));
+	dg_own_update(scan);
+}
+
+/*
+ * Closes the tenant's open requests, and renames it in all of them.
+ */
+static void
+rename_in_requests(const char *tenant, const char *pseudonym)
+{
+	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(purge_request_record), RowExclusiveLock, 0, NULL);
+
+	while (dg_own_next(scan))
+	{
+		if (!is_of_tenant(scan, Anum_purge_request_record_tenant, tenant))
+			continue;
+		dg_own_set(scan, Anum_purge_request_record_tenant, CStringGetTextDatum(pseudonym));
+		if (strcmp(dg_own_text(scan, Anum_purge_request_record_state), "open") == 0)
+		{
+			dg_own_set(scan, Anum_purge_request_record_state, CStringGetTextDatum("withdrawn"));
+			dg_own_set(scan, Anum_purge_request_record_closed_at, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
+			dg_own_set(scan, Anum_purge_request_record_closed_by, CStringGetTextDatum(pseudonym));
+		}
+		dg_own_update(scan);
+	}
+	dg_own_end(scan);
+}
+
+/*
+ * Renames the tenant in a table's column, and nulls another (0: none).
+ */
+static void
+rename_in_table(DgOwnTable table, AttrNumber attnum, AttrNumber nulled, const char *tenant, const char *pseudonym)
+{
+	DgOwnScan  *scan = dg_own_scan(table, RowExclusiveLock, 0, NULL);
+
+	while (dg_own_next(scan))
+	{
+		if (!is_of_tenant(scan, attnum, tenant))
+			continue;
+		dg_own_set(scan, attnum, CStringGetTextDatum(pseudonym));
+		if (nulled != 0)
+			dg_own_set_null(scan, nulled);
+		dg_own_update(scan);
+	}
+	dg_own_end(scan);
 }
 
 /*
  * Replaces a tenant's key wherever it is kept, in deletions that were undone
- * too. The actor of a deletion of this tenant's rows only may have been the
- * tenant's own user, so it goes as well.
+ * too.
  */
 static void
-forget_key(const char *tenant, const char *pseudonym)
+forget_key(const char *tenant, char *pseudonym)
 {
-	static const char *const statements[] = {
-		"UPDATE deletion_guard.deletion_record r SET statement = '(removed by a purge)',"
-		" reason = CASE WHEN reason IS NOT NULL THEN '(removed by a purge)' END,"
-		" actor = CASE WHEN actor IS NULL OR EXISTS (SELECT FROM deletion_guard.deletion_part o"
-		"   WHERE o.deletion_id = r.deletion_id AND o.rows > 0 AND o.tenant IS DISTINCT FROM $1) THEN actor ELSE $2 END"
-		" WHERE deletion_id IN (SELECT p.deletion_id FROM deletion_guard.deletion_part p WHERE p.tenant = $1)",
-		"UPDATE deletion_guard.purge_request_record SET state = 'withdrawn', closed_at = now(), closed_by = $2"
-		" WHERE tenant = $1 AND state = 'open'",
-		"UPDATE deletion_guard.purge_request_record SET tenant = $2 WHERE tenant = $1",
-		"UPDATE deletion_guard.deletion_part SET tenant = $2 WHERE tenant = $1",
-		"UPDATE deletion_guard.hold SET tenant = $2 WHERE tenant = $1",
-		"UPDATE deletion_guard.rehydration_record SET tenant = $2 WHERE tenant = $1",
-		"UPDATE deletion_guard.drill_result SET tenant = $2, problem = NULL WHERE tenant = $1",
-	};
-	Oid			types[] = {TEXTOID, TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(tenant), CStringGetTextDatum(pseudonym)};
+	List	   *deletions = NIL;
+	ListCell   *lc;
+	int64		last = 0;
 
-	for (int i = 0; i < lengthof(statements); i++)
-		dg_spi_execute(statements[i], 2, types, values, NULL);
+	for_each_part(tenant, AccessShareLock, collect_deletion, &deletions);
+	foreach(lc, deletions)
+	{
+		int64		deletion = *(int64 *) lfirst(lc);
+
+		/* parts of one deletion mostly come one after the other */
+		if (deletion != last)
+			forget_deletion(deletion, tenant, pseudonym);
+		last = deletion;
+	}
+	rename_in_requests(tenant, pseudonym);
+	for_each_part(tenant, RowExclusiveLock, rename_part, pseudonym);
+	rename_in_table(DG_OWN_ALL(hold), Anum_hold_tenant, 0, tenant, pseudonym);
+	rename_in_table(DG_OWN_ALL(rehydration_record), Anum_rehydration_record_tenant, 0, tenant, pseudonym);
+	rename_in_table(DG_OWN_ALL(drill_result), Anum_drill_result_tenant, Anum_drill_result_problem, tenant, pseudonym);
 }
 
 /*
- * Forgets what is no longer needed after the rows of a request have been
- * removed. The digest is that of the tenant, with the purge's salt. The caller
- * is connected to SPI, holds the tenant's lock, and has closed the request.
+ * Forgets what is no longer needed after the rows of a plan have been removed.
+ * The digest is that of the tenant, with the purge's salt. The caller is connected
+ * to SPI, holds the tenant's lock, and has closed the request.
  */
 void
-dg_purge_forget(const DgRequest *request, const uint8 *tenant_digest)
+dg_purge_forget(const DgRequest *request, const DgPlan *plan, const uint8 *tenant_digest)
 {
-	forget_statements(request);
+	forget_statements(plan);
 	if (request->tenant == NULL)
 	{
 		forget_reason(request);
 		return;
 	}
-	if (in_bin(request->tenant))
+	if (is_in_bin(request->tenant))
 		return;
 	forget_name(request->tenant);
 	if (!dg_tenant_is_live(request->tenant))

@@ -26,43 +26,61 @@
 #include "purge.h"
 
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "guard.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
-#define MAX_DIFFERENCES 10
+/* A bin table, as the registry has it. */
+typedef struct BinTable
+{
+	int32		id;
+	Oid			relation;		/* may be gone */
+	Oid			bin_table;
+	char	   *relation_name;
+	bool		wanted;			/* does the request name it? */
+} BinTable;
 
-/*
- * When a deletion is due is recorded with it. One that was made while the clock
- * was behind an earlier deletion's counts as made at that one's time: setting
- * the clock back makes nothing due. Times that are still to come are of a clock
- * that was ahead, and do not count.
- */
-#define PLAN_QUERY(tenant_no, tenants) \
-	"SELECT p.deletion_id, p.part, b.relation::oid, b.bin_table::oid, b.relation_name," \
-	" p.rows - p.restored - p.purged, r.deleted_at, r.due_at, p.tenant_name, p.tenant = '', p.tenant, " tenant_no \
-	" FROM deletion_guard.deletion_part p" \
-	" JOIN deletion_guard.bin b ON b.bin_id = p.bin_id" \
-	" JOIN (SELECT d.deletion_id, d.deleted_at, greatest(d.purge_not_before," \
-	"        d.purge_not_before + (d.last_deleted_at - d.deleted_at)) AS due_at" \
-	"       FROM (SELECT e.deletion_id, e.deleted_at, e.purge_not_before," \
-	"              max(e.deleted_at) FILTER (WHERE e.deleted_at <= clock_timestamp()) OVER (ORDER BY e.deletion_id" \
-	"               ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS last_deleted_at" \
-	"             FROM deletion_guard.deletion_record e) d) r ON r.deletion_id = p.deletion_id" \
-	" WHERE p.rows > p.restored + p.purged AND r.deleted_at <= $2" \
-	" AND ($3 IS NULL OR b.relation = ANY ($3) OR b.bin_table = ANY ($3))" \
-	" AND " tenants " ORDER BY p.deletion_id, p.part"
+/* A tenant of a request by age. */
+typedef struct AgedTenant
+{
+	const char *tenant;			/* hash key */
+	uint32		status;
+	bool		judged;			/* is the next one known? */
+	bool		covered;
+	int			number;			/* in the plan; 0: not in it yet */
+} AgedTenant;
 
-#define PLAN_OF_TENANT \
-	PLAN_QUERY("1", "(p.tenant = $1 OR $1 IS NULL AND (p.tenant IS NULL OR p.tenant = '' AND $4))")
+#define SH_PREFIX aged
+#define SH_ELEMENT_TYPE AgedTenant
+#define SH_KEY_TYPE const char *
+#define SH_KEY tenant
+#define SH_HASH_KEY(table, key) ((uint32) dg_tenant_hash(key))
+#define SH_EQUAL(table, a, b) dg_tenant_equal(a, b)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
 
-#define PLAN_BY_AGE \
-	PLAN_QUERY("dense_rank() OVER (ORDER BY p.tenant)::integer", \
-			   "p.tenant = ANY ($1) AND r.due_at <= $4" \
-			   " AND p.tenant NOT IN (SELECT h.tenant FROM ONLY deletion_guard.hold h WHERE h.released_at IS NULL)" \
-			   " AND p.tenant NOT IN (SELECT t.tenant FROM deletion_guard.deletion_part t" \
-			   "  JOIN deletion_guard.bin b ON b.bin_id = t.bin_id" \
-			   "  WHERE b.relation = $5 AND t.rows > t.restored + t.purged AND t.tenant IS NOT NULL)")
+/* A plan in the making. */
+typedef struct Planning
+{
+	const DgRequest *request;
+	DgPlan	   *plan;
+	int			size;			/* parts that there is room for */
+	BinTable   *bins;			/* by id */
+	int			nbins;
+	aged_hash  *tenants;		/* of a request by age */
+} Planning;
+
+/* What is known of one deletion of a plan. */
+typedef struct PlannedDeletion
+{
+	int64		id;
+	bool		recorded;
+	TimestampTz deleted_at;
+	TimestampTz not_before;
+	TimestampTz before;			/* the latest deletion that was made before it */
+} PlannedDeletion;
 
 static void
 plan_digest(DgPlan *plan, const DgRequest *request)
@@ -95,64 +113,372 @@ plan_digest(DgPlan *plan, const DgRequest *request)
 	pfree(buf.data);
 }
 
-static void
-read_part(DgPlanPart *part, uint64 row)
-{
-	bool		no_key;
-	bool		empty_key = DatumGetBool(dg_row_datum(row, 10, &no_key));
-
-	part->deletion = dg_row_int64(row, 1, NULL);
-	part->part = (int32) dg_row_int64(row, 2, NULL);
-	part->relation = (Oid) dg_row_int64(row, 3, NULL);
-	part->bin_table = (Oid) dg_row_int64(row, 4, NULL);
-	part->relation_name = dg_row_text(row, 5);
-	part->rows = dg_row_int64(row, 6, NULL);
-	part->deleted_at = dg_row_time(row, 7, NULL);
-	part->due_at = dg_row_time(row, 8, NULL);
-	part->tenant_name = dg_row_text(row, 9);
-	part->blank = !no_key && empty_key;
-	part->tenant = dg_row_text(row, 11);
-	part->tenant_no = (int) dg_row_int64(row, 12, NULL);
-}
+/* ----------------------------------------------------------------------
+ * Bin tables
+ * ----------------------------------------------------------------------
+ */
 
 static int
-find_parts_of_tenant(const DgRequest *request)
+compare_bins(const void *a, const void *b)
 {
-	bool		blank = request->tenant == NULL && !dg_tenant_is_known("");
-	Oid			types[] = {TEXTOID, TIMESTAMPTZOID, REGCLASSARRAYOID, BOOLOID};
-	Datum		values[] = {request->tenant != NULL ? CStringGetTextDatum(request->tenant) : (Datum) 0,
-		TimestampTzGetDatum(request->deleted_before), request->relations, BoolGetDatum(blank)};
-	char		nulls[] = {request->tenant != NULL ? ' ' : 'n', ' ', request->all_relations ? 'n' : ' ', ' '};
+	int32		x = ((const BinTable *) a)->id;
+	int32		y = ((const BinTable *) b)->id;
 
-	return dg_spi_select(PLAN_OF_TENANT, 4, types, values, nulls);
+	return (x > y) - (x < y);
 }
 
 /*
- * The live ones of the tenants that the tables of a request by age have rows of
- * in the bin, as text[].
+ * Reads the registry of bin tables.
  */
-static Datum
-live_tenants(const DgRequest *request)
+static void
+read_bins(Planning *planning)
 {
-	Oid			types[] = {REGCLASSARRAYOID};
-	Datum		values[] = {request->relations};
-	bool		isnull;
+	DgOwnScan  *scan = dg_own_scan(DG_OWN_REGISTRY, AccessShareLock, 0, NULL);
+	int			size = 64;
 
-	dg_spi_select("SELECT coalesce(array_agg(DISTINCT p.tenant), '{}') FROM deletion_guard.deletion_part p"
-				  " JOIN deletion_guard.bin b ON b.bin_id = p.bin_id"
-				  " WHERE p.rows > p.restored + p.purged AND p.tenant IS NOT NULL"
-				  " AND (b.relation = ANY ($1) OR b.bin_table = ANY ($1))", 1, types, values, NULL);
-	return dg_tenants_live(dg_row_datum(0, 1, &isnull));
+	planning->bins = palloc(sizeof(BinTable) * size);
+	while (dg_own_next(scan))
+	{
+		BinTable   *bin;
+
+		if (planning->nbins == size)
+			planning->bins = repalloc(planning->bins, sizeof(BinTable) * (size *= 2));
+		bin = &planning->bins[planning->nbins++];
+		bin->id = (int32) dg_own_int64(scan, Anum_registry_bin_id);
+		bin->relation = (Oid) dg_own_int64(scan, Anum_registry_relation);
+		bin->bin_table = (Oid) dg_own_int64(scan, Anum_registry_bin_table);
+		bin->relation_name = dg_own_text(scan, Anum_registry_relation_name);
+		bin->wanted = dg_request_names(planning->request, bin->relation) ||
+			dg_request_names(planning->request, bin->bin_table);
+	}
+	dg_own_end(scan);
+	qsort(planning->bins, planning->nbins, sizeof(BinTable), compare_bins);
 }
 
-static int
-find_parts_by_age(const DgRequest *request)
+/*
+ * The bin table of the scan's part, or NULL.
+ */
+static BinTable *
+bin_of_part(const Planning *planning, const DgOwnScan *scan)
 {
-	Oid			types[] = {TEXTARRAYOID, TIMESTAMPTZOID, REGCLASSARRAYOID, TIMESTAMPTZOID, OIDOID};
-	Datum		values[] = {live_tenants(request), TimestampTzGetDatum(request->deleted_before),
-		request->relations, TimestampTzGetDatum(request->requested_at), ObjectIdGetDatum(dg_tenant_table()->relid)};
+	BinTable	key = {.id = (int32) dg_own_int64(scan, Anum_deletion_part_bin_id)};
 
-	return dg_spi_select(PLAN_BY_AGE, 5, types, values, NULL);
+	return bsearch(&key, planning->bins, planning->nbins, sizeof(BinTable), compare_bins);
+}
+
+/* ----------------------------------------------------------------------
+ * Parts
+ * ----------------------------------------------------------------------
+ */
+
+static int64
+rows_left(const DgOwnScan *scan)
+{
+	return dg_own_int64(scan, Anum_deletion_part_rows) - dg_own_int64(scan, Anum_deletion_part_restored) -
+		dg_own_int64(scan, Anum_deletion_part_purged);
+}
+
+/*
+ * Adds the scan's part to the plan, if it has rows in a table that the request
+ * names.
+ */
+static void
+add_part(Planning *planning, const DgOwnScan *scan)
+{
+	DgPlan	   *plan = planning->plan;
+	BinTable   *bin = bin_of_part(planning, scan);
+	DgPlanPart *part;
+
+	if (bin == NULL || !bin->wanted || rows_left(scan) <= 0)
+		return;
+	if (plan->nparts == planning->size)
+		plan->parts = repalloc_huge(plan->parts, sizeof(DgPlanPart) * (planning->size *= 2));
+	part = &plan->parts[plan->nparts++];
+	memset(part, 0, sizeof(DgPlanPart));
+	part->deletion = dg_own_int64(scan, Anum_deletion_part_deletion_id);
+	part->part = (int32) dg_own_int64(scan, Anum_deletion_part_part);
+	part->relation = bin->relation;
+	part->bin_table = bin->bin_table;
+	part->relation_name = bin->relation_name;
+	part->rows = rows_left(scan);
+	part->tenant = dg_own_text(scan, Anum_deletion_part_tenant);
+	part->tenant_name = dg_own_text(scan, Anum_deletion_part_tenant_name);
+	part->blank = part->tenant != NULL && part->tenant[0] == '\0';
+	part->tenant_no = 1;
+}
+
+static void
+find_parts_of_tenant(Planning *planning)
+{
+	ListCell   *lc;
+
+	foreach(lc, dg_tenant_spellings(planning->request->tenant))
+	{
+		ScanKeyData keys[] = {dg_own_key_text(Anum_deletion_part_tenant, lfirst(lc))};
+		DgOwnScan  *scan = dg_own_scan(DG_OWN_BY(deletion_part, deletion_part_tenant_idx), AccessShareLock,
+									   lengthof(keys), keys);
+
+		while (dg_own_next(scan))
+			add_part(planning, scan);
+		dg_own_end(scan);
+	}
+}
+
+static void
+find_parts_without_tenant(Planning *planning)
+{
+	bool		blank = !dg_tenant_is_known("");
+	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(deletion_part), AccessShareLock, 0, NULL);
+
+	while (dg_own_next(scan))
+	{
+		bool		isnull;
+		Datum		tenant = dg_own_datum(scan, Anum_deletion_part_tenant, &isnull);
+
+		if (isnull || (blank && VARSIZE_ANY_EXHDR(DatumGetPointer(tenant)) == 0))
+			add_part(planning, scan);
+	}
+	dg_own_end(scan);
+}
+
+static AgedTenant *
+aged_tenant(Planning *planning, const char *tenant)
+{
+	bool		found;
+	AgedTenant *entry = aged_insert(planning->tenants, tenant, &found);
+
+	if (!found)
+	{
+		entry->judged = false;
+		entry->covered = false;
+		entry->number = 0;
+	}
+	return entry;
+}
+
+/*
+ * A request by age leaves the tenant out.
+ */
+static void
+leave_out(Planning *planning, const char *tenant)
+{
+	aged_tenant(planning, tenant)->judged = true;
+}
+
+static void
+leave_out_held(Planning *planning)
+{
+	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(hold), AccessShareLock, 0, NULL);
+
+	while (dg_own_next(scan))
+	{
+		if (dg_own_isnull(scan, Anum_hold_released_at))
+			leave_out(planning, dg_own_text(scan, Anum_hold_tenant));
+	}
+	dg_own_end(scan);
+}
+
+/*
+ * Finds parts of all tenants, and leaves out whose own row is in the bin.
+ */
+static void
+find_parts_by_age(Planning *planning)
+{
+	Oid			tenant_table = dg_tenant_table()->relid;
+	DgOwnScan  *scan;
+
+	planning->tenants = aged_create(CurrentMemoryContext, 64, NULL);
+	leave_out_held(planning);
+	scan = dg_own_scan(DG_OWN_ALL(deletion_part), AccessShareLock, 0, NULL);
+	while (dg_own_next(scan))
+	{
+		BinTable   *bin = bin_of_part(planning, scan);
+
+		if (bin != NULL && bin->relation == tenant_table && rows_left(scan) > 0 &&
+			!dg_own_isnull(scan, Anum_deletion_part_tenant))
+			leave_out(planning, dg_own_text(scan, Anum_deletion_part_tenant));
+		add_part(planning, scan);
+	}
+	dg_own_end(scan);
+}
+
+/*
+ * The order of parts in a plan: by deletion and part.
+ */
+int
+dg_plan_compare_parts(const void *a, const void *b)
+{
+	const DgPlanPart *x = a;
+	const DgPlanPart *y = b;
+
+	if (x->deletion != y->deletion)
+		return x->deletion < y->deletion ? -1 : 1;
+	return (x->part > y->part) - (x->part < y->part);
+}
+
+/* ----------------------------------------------------------------------
+ * Deletions
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * The index of the first of the deletions whose number is higher than this.
+ */
+static int
+first_after(const PlannedDeletion *deletions, int n, int64 id)
+{
+	int			low = 0;
+
+	while (low < n)
+	{
+		int			middle = low + (n - low) / 2;
+
+		if (deletions[middle].id > id)
+			n = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+/*
+ * Takes note of what the scan's part says of its deletion.
+ */
+static void
+note_deletion(const DgOwnScan *scan, PlannedDeletion *deletions, int n, TimestampTz now)
+{
+	int64		id = dg_own_int64(scan, Anum_deletion_part_deletion_id);
+	TimestampTz deleted_at = dg_own_time(scan, Anum_deletion_part_deleted_at);
+	int			after = first_after(deletions, n, id);
+
+	if (after > 0 && deletions[after - 1].id == id)
+	{
+		deletions[after - 1].recorded = true;
+		deletions[after - 1].deleted_at = deleted_at;
+		deletions[after - 1].not_before = dg_own_time(scan, Anum_deletion_part_purge_not_before);
+	}
+	if (after < n && deleted_at <= now)
+		deletions[after].before = Max(deletions[after].before, deleted_at);
+}
+
+/*
+ * Reads the records of the deletions, and when those before them were made.
+ */
+static void
+read_deletions(PlannedDeletion *deletions, int n)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(deletion_part), AccessShareLock, 0, NULL);
+
+	while (dg_own_next(scan))
+	{
+		if (!dg_own_isnull(scan, Anum_deletion_part_deleted_at))
+			note_deletion(scan, deletions, n, now);
+	}
+	dg_own_end(scan);
+	for (int i = 1; i < n; i++)
+		deletions[i].before = Max(deletions[i].before, deletions[i - 1].before);
+}
+
+/*
+ * When a deletion is due is recorded with it. One that was made while the clock
+ * was behind an earlier deletion's counts as made at that one's time: setting
+ * the clock back makes nothing due. Times that are still to come are of a clock
+ * that was ahead, and do not count.
+ */
+static TimestampTz
+due_at(const PlannedDeletion *deletion)
+{
+	if (TIMESTAMP_NOT_FINITE(deletion->not_before) || deletion->before <= deletion->deleted_at)
+		return deletion->not_before;
+	return deletion->not_before + (deletion->before - deletion->deleted_at);
+}
+
+/*
+ * Says of each part when it was deleted and is due. Of a deletion without a
+ * record nothing is known: its parts are never covered.
+ */
+static void
+date_parts(DgPlan *plan)
+{
+	PlannedDeletion *deletions = MemoryContextAllocHuge(CurrentMemoryContext,
+														sizeof(PlannedDeletion) * Max(plan->nparts, 1));
+	int			n = 0;
+
+	for (int i = 0; i < plan->nparts; i++)
+	{
+		if (n == 0 || deletions[n - 1].id != plan->parts[i].deletion)
+			deletions[n++] = (PlannedDeletion) {.id = plan->parts[i].deletion, .before = DT_NOBEGIN};
+	}
+	if (n > 0)
+		read_deletions(deletions, n);
+	n = 0;
+	for (int i = 0; i < plan->nparts; i++)
+	{
+		n += deletions[n].id != plan->parts[i].deletion;
+		plan->parts[i].deleted_at = deletions[n].recorded ? deletions[n].deleted_at : DT_NOEND;
+		plan->parts[i].due_at = deletions[n].recorded ? due_at(&deletions[n]) : DT_NOEND;
+	}
+	pfree(deletions);
+}
+
+/* ----------------------------------------------------------------------
+ * The plan
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * Does a request by age cover the part? Whether a tenant is live is asked once.
+ */
+static bool
+is_covered_by_age(Planning *planning, DgPlanPart *part)
+{
+	AgedTenant *tenant;
+
+	if (part->tenant == NULL || part->due_at > planning->request->requested_at)
+		return false;
+	tenant = aged_tenant(planning, part->tenant);
+	if (!tenant->judged)
+	{
+		tenant->covered = dg_tenant_is_live(part->tenant);
+		tenant->judged = true;
+	}
+	if (!tenant->covered)
+		return false;
+	if (tenant->number == 0)
+		tenant->number = ++planning->plan->tenants;
+	part->tenant_no = tenant->number;
+	return true;
+}
+
+/*
+ * Keeps those parts that the request covers.
+ */
+static void
+choose_parts(Planning *planning)
+{
+	DgPlan	   *plan = planning->plan;
+	const DgRequest *request = planning->request;
+	int			n = 0;
+
+	for (int i = 0; i < plan->nparts; i++)
+	{
+		DgPlanPart *part = &plan->parts[i];
+
+		if (part->deleted_at > request->deleted_before || TIMESTAMP_IS_NOEND(part->deleted_at))
+			continue;
+		if (request->by_age && !is_covered_by_age(planning, part))
+		{
+			plan->left_out += part->rows;
+			continue;
+		}
+		plan->rows += part->rows;
+		plan->due_at = Max(plan->due_at, part->due_at);
+		plan->parts[n++] = *part;
+	}
+	plan->nparts = n;
+	if (!request->by_age && n > 0)
+		plan->tenants = 1;
 }
 
 /*
@@ -162,22 +488,44 @@ find_parts_by_age(const DgRequest *request)
 DgPlan *
 dg_plan_make(const DgRequest *request)
 {
+	Planning	planning = {.request = request, .size = 64};
 	DgPlan	   *plan = palloc0(sizeof(DgPlan));
 
-	plan->nparts = request->by_age ? find_parts_by_age(request) : find_parts_of_tenant(request);
-	plan->parts = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(DgPlanPart) * Max(plan->nparts, 1),
-											 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	planning.plan = plan;
+	plan->parts = palloc(sizeof(DgPlanPart) * planning.size);
 	plan->due_at = DT_NOBEGIN;
-	for (int i = 0; i < plan->nparts; i++)
-	{
-		read_part(&plan->parts[i], i);
-		plan->rows += plan->parts[i].rows;
-		plan->due_at = Max(plan->due_at, plan->parts[i].due_at);
-		plan->tenants = Max(plan->tenants, plan->parts[i].tenant_no);
-	}
-	SPI_freetuptable(SPI_tuptable);
+	read_bins(&planning);
+	if (request->by_age)
+		find_parts_by_age(&planning);
+	else if (request->tenant == NULL)
+		find_parts_without_tenant(&planning);
+	else
+		find_parts_of_tenant(&planning);
+	qsort(plan->parts, plan->nparts, sizeof(DgPlanPart), dg_plan_compare_parts);
+	date_parts(plan);
+	choose_parts(&planning);
 	plan_digest(plan, request);
 	return plan;
+}
+
+/* What is being stored of a plan. */
+typedef struct StoredPlan
+{
+	const DgPlan *plan;
+	int64		request;
+} StoredPlan;
+
+static void
+fill_part(int64 row, Datum *values, bool *nulls, void *arg)
+{
+	StoredPlan *stored = arg;
+	const DgPlanPart *part = &stored->plan->parts[row];
+
+	values[Anum_purge_request_part_request_id - 1] = Int64GetDatum(stored->request);
+	values[Anum_purge_request_part_deletion_id - 1] = Int64GetDatum(part->deletion);
+	values[Anum_purge_request_part_part - 1] = Int32GetDatum(part->part);
+	values[Anum_purge_request_part_relation_name - 1] = CStringGetTextDatum(part->relation_name);
+	values[Anum_purge_request_part_rows - 1] = Int64GetDatum(part->rows);
 }
 
 /*
@@ -186,143 +534,7 @@ dg_plan_make(const DgRequest *request)
 void
 dg_plan_store(const DgPlan *plan, int64 request)
 {
-	Oid			types[] = {INT8OID, INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT8ARRAYOID};
-	Datum	   *columns[4];
-	Datum		values[5];
+	StoredPlan	stored = {plan, request};
 
-	for (int i = 0; i < lengthof(columns); i++)
-		columns[i] = palloc_extended(sizeof(Datum) * Max(plan->nparts, 1), MCXT_ALLOC_HUGE);
-	for (int i = 0; i < plan->nparts; i++)
-	{
-		columns[0][i] = Int64GetDatum(plan->parts[i].deletion);
-		columns[1][i] = Int32GetDatum(plan->parts[i].part);
-		columns[2][i] = CStringGetTextDatum(plan->parts[i].relation_name);
-		columns[3][i] = Int64GetDatum(plan->parts[i].rows);
-	}
-	values[0] = Int64GetDatum(request);
-	values[1] = PointerGetDatum(construct_array(columns[0], plan->nparts, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	values[2] = PointerGetDatum(construct_array(columns[1], plan->nparts, INT4OID, sizeof(int32), true, TYPALIGN_INT));
-	values[3] = PointerGetDatum(construct_array(columns[2], plan->nparts, TEXTOID, -1, false, TYPALIGN_INT));
-	values[4] = PointerGetDatum(construct_array(columns[3], plan->nparts, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	dg_spi_execute("INSERT INTO deletion_guard.purge_request_part"
-				   " (request_id, deletion_id, part, relation_name, rows)"
-				   " SELECT $1, * FROM unnest($2, $3, $4, $5)", 5, types, values, NULL);
-}
-
-/* ----------------------------------------------------------------------
- * For people
- * ----------------------------------------------------------------------
- */
-
-static void
-put_line(StringInfo buf, int *lines, const char *line)
-{
-	if ((*lines)++ < MAX_DIFFERENCES)
-		appendStringInfo(buf, "%s%s", buf->len > 0 ? "\n" : "", line);
-}
-
-static void
-describe_difference(StringInfo buf, int *lines, int64 deletion, const char *relation, int64 reviewed, int64 now)
-{
-	if (reviewed != now)
-		put_line(buf, lines, psprintf("Deletion " INT64_FORMAT ", table %s: " INT64_FORMAT
-									  " rows were reviewed, " INT64_FORMAT " are in the bin now.",
-									  deletion, relation, reviewed, now));
-}
-
-static int
-compare_parts(const DgPlanPart *a, const DgPlanPart *b)
-{
-	if (a->deletion != b->deletion)
-		return a->deletion < b->deletion ? -1 : 1;
-	if (a->part != b->part)
-		return a->part < b->part ? -1 : 1;
-	return 0;
-}
-
-/*
- * Reads the plan as it was reviewed.
- */
-static DgPlan *
-reviewed_plan(int64 request)
-{
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum(request)};
-	DgPlan	   *plan = palloc0(sizeof(DgPlan));
-
-	plan->nparts = dg_spi_select("SELECT deletion_id, part, relation_name, rows"
-								 " FROM deletion_guard.purge_request_part WHERE request_id = $1"
-								 " ORDER BY deletion_id, part", 1, types, values, NULL);
-	plan->parts = palloc0(sizeof(DgPlanPart) * Max(plan->nparts, 1));
-	for (int i = 0; i < plan->nparts; i++)
-	{
-		plan->parts[i].deletion = dg_row_int64(i, 1, NULL);
-		plan->parts[i].part = (int32) dg_row_int64(i, 2, NULL);
-		plan->parts[i].relation_name = dg_row_text(i, 3);
-		plan->parts[i].rows = dg_row_int64(i, 4, NULL);
-	}
-	return plan;
-}
-
-/*
- * Says how what is in the bin now differs from what was reviewed; palloc'd,
- * some lines at most.
- */
-char *
-dg_plan_difference(const DgPlan *plan, const DgRequest *request)
-{
-	DgPlan	   *reviewed = reviewed_plan(request->id);
-	StringInfoData buf;
-	int			lines = 0;
-	int			i = 0;
-	int			j = 0;
-
-	initStringInfo(&buf);
-	while (i < reviewed->nparts || j < plan->nparts)
-	{
-		DgPlanPart *old = i < reviewed->nparts ? &reviewed->parts[i] : NULL;
-		DgPlanPart *new = j < plan->nparts ? &plan->parts[j] : NULL;
-		int			cmp = old == NULL ? 1 : new == NULL ? -1 : compare_parts(old, new);
-
-		if (cmp < 0)
-			describe_difference(&buf, &lines, old->deletion, old->relation_name, old->rows, 0);
-		else if (cmp > 0)
-			describe_difference(&buf, &lines, new->deletion, new->relation_name, 0, new->rows);
-		else
-			describe_difference(&buf, &lines, new->deletion, new->relation_name, old->rows, new->rows);
-		i += cmp <= 0;
-		j += cmp >= 0;
-	}
-	if (lines > MAX_DIFFERENCES)
-		appendStringInfo(&buf, "\nThere are %d more differences.", lines - MAX_DIFFERENCES);
-	if (lines == 0)
-		appendStringInfoString(&buf, "The tenant's name, or the database itself, is another one now.");
-	else if (request->by_age)
-		appendStringInfoString(&buf, "\nRows of tenants that are on hold, or were deleted, are not counted.");
-	return buf.data;
-}
-
-/*
- * The plan in words, a line for each part; palloc'd.
- */
-char *
-dg_plan_summary(const DgPlan *plan)
-{
-	StringInfoData buf;
-	int			lines = 0;
-
-	initStringInfo(&buf);
-	for (int i = 0; i < plan->nparts; i++)
-	{
-		const DgPlanPart *part = &plan->parts[i];
-
-		put_line(&buf, &lines,
-				 psprintf("Deletion " INT64_FORMAT " of %s, table %s: " INT64_FORMAT " rows%s, due %s.",
-						  part->deletion, pstrdup(timestamptz_to_str(part->deleted_at)), part->relation_name, part->rows,
-						  part->blank ? " with an empty key" : "",
-						  TIMESTAMP_IS_NOEND(part->due_at) ? "never" : pstrdup(timestamptz_to_str(part->due_at))));
-	}
-	if (lines > MAX_DIFFERENCES)
-		appendStringInfo(&buf, "\nAnd %d more parts, see deletion_guard.purge_plan().", lines - MAX_DIFFERENCES);
-	return buf.data;
+	dg_own_insert_many(DG_OWN(purge_request_part), plan->nparts, fill_part, &stored);
 }

@@ -28,41 +28,100 @@ PG_FUNCTION_INFO_V1(dg_request_purge_by_age);
 PG_FUNCTION_INFO_V1(dg_withdraw_purge);
 
 /*
- * Finds a request; NULL if there is none of that number. The caller is
- * connected to SPI, in whose memory the result is.
+ * A request out of a scan's row; palloc'd.
+ */
+static DgRequest *
+read_request(const DgOwnScan *scan)
+{
+	DgRequest  *request = palloc0(sizeof(DgRequest));
+	bool		isnull;
+	Datum		relations = dg_own_datum(scan, Anum_purge_request_record_relations, &request->all_relations);
+	Datum		digest = dg_own_datum(scan, Anum_purge_request_record_digest, &isnull);
+	const uint8 *bytes = isnull ? NULL : dg_digest_bytes(digest);
+
+	request->id = dg_own_int64(scan, Anum_purge_request_record_request_id);
+	if (bytes == NULL)
+		elog(ERROR, "digest of request " INT64_FORMAT " is damaged", request->id);
+	memcpy(request->digest, bytes, DG_DIGEST_SIZE);
+	request->tenant = dg_own_text(scan, Anum_purge_request_record_tenant);
+	request->tenant_name = dg_own_text(scan, Anum_purge_request_record_tenant_name);
+	if (request->tenant != NULL && request->tenant_name == NULL)
+		request->tenant_name = pstrdup("");
+	request->reason = dg_own_text(scan, Anum_purge_request_record_reason);
+	if (request->reason == NULL)
+		request->reason = pstrdup("");
+	if (!request->all_relations)
+		request->relations = PointerGetDatum(DatumGetArrayTypePCopy(relations));
+	request->deleted_before = dg_own_time(scan, Anum_purge_request_record_deleted_before);
+	request->requested_at = dg_own_time(scan, Anum_purge_request_record_requested_at);
+	request->rows = dg_own_int64(scan, Anum_purge_request_record_rows);
+	request->state = dg_own_text(scan, Anum_purge_request_record_state);
+	request->by_age = !dg_own_isnull(scan, Anum_purge_request_record_tenants);
+	request->tenants = dg_own_int64(scan, Anum_purge_request_record_tenants);
+	return request;
+}
+
+static DgOwnScan *
+find_record(int64 id, LOCKMODE lockmode)
+{
+	return dg_own_find(DG_OWN(purge_request_record), lockmode, 1,
+					   (ScanKeyData[]) {dg_own_key_int8(Anum_purge_request_record_request_id, id)});
+}
+
+/*
+ * Finds a request; NULL if there is none of that number.
  */
 DgRequest *
 dg_request_find(int64 id)
 {
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum(id)};
+	DgOwnScan  *scan = find_record(id, AccessShareLock);
 	DgRequest  *request;
-	bytea	   *digest;
-	bool		isnull;
-	bool		not_by_age;
 
-	if (dg_spi_select("SELECT request_id, tenant, CASE WHEN tenant IS NOT NULL THEN coalesce(tenant_name, '') END, coalesce(reason, ''),"
-					  " relations, deleted_before, rows, digest, state, tenants, requested_at"
-					  " FROM ONLY deletion_guard.purge_request_record WHERE request_id = $1",
-					  1, types, values, NULL) == 0)
+	if (scan == NULL)
 		return NULL;
-	request = palloc0(sizeof(DgRequest));
-	request->id = id;
-	request->tenant = dg_row_text(0, 2);
-	request->tenant_name = dg_row_text(0, 3);
-	request->reason = dg_row_text(0, 4);
-	request->relations = dg_row_datum(0, 5, &request->all_relations);
-	request->deleted_before = dg_row_time(0, 6, NULL);
-	request->rows = dg_row_int64(0, 7, NULL);
-	digest = DatumGetByteaPP(dg_row_datum(0, 8, &isnull));
-	if (isnull || VARSIZE_ANY_EXHDR(digest) != DG_DIGEST_SIZE)
-		elog(ERROR, "digest of request " INT64_FORMAT " is damaged", id);
-	memcpy(request->digest, VARDATA_ANY(digest), DG_DIGEST_SIZE);
-	request->state = dg_row_text(0, 9);
-	request->tenants = dg_row_int64(0, 10, &not_by_age);
-	request->by_age = !not_by_age;
-	request->requested_at = dg_row_time(0, 11, NULL);
+	request = read_request(scan);
+	dg_own_end(scan);
 	return request;
+}
+
+/*
+ * Closes an open request: it was withdrawn, or purged.
+ */
+void
+dg_request_close(int64 id, const char *state)
+{
+	DgOwnScan  *scan = find_record(id, RowExclusiveLock);
+
+	if (scan == NULL || !dg_own_lock(scan) ||
+		strcmp(dg_own_text(scan, Anum_purge_request_record_state), "open") != 0)
+		elog(ERROR, "request " INT64_FORMAT " is no longer open", id);
+	dg_own_set(scan, Anum_purge_request_record_state, CStringGetTextDatum(state));
+	dg_own_set(scan, Anum_purge_request_record_closed_at, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
+	dg_own_set(scan, Anum_purge_request_record_closed_by, CStringGetTextDatum(dg_session_role()));
+	dg_own_update(scan);
+	dg_own_end(scan);
+}
+
+/*
+ * Does the request cover rows of this table, which may be one of the bin's?
+ */
+bool
+dg_request_names(const DgRequest *request, Oid relid)
+{
+	Datum	   *elems;
+	bool	   *nulls;
+	int			nelems;
+	bool		named = request->all_relations;
+
+	if (named)
+		return true;
+	deconstruct_array(DatumGetArrayTypeP(request->relations), REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT,
+					  &elems, &nulls, &nelems);
+	for (int i = 0; !named && i < nelems; i++)
+		named = !nulls[i] && DatumGetObjectId(elems[i]) == relid;
+	pfree(elems);
+	pfree(nulls);
+	return named;
 }
 
 /* ----------------------------------------------------------------------
@@ -147,6 +206,33 @@ dg_request_relations(const DgRequest *request)
 }
 
 /*
+ * Was a row of the table, or of the bin table, ever deleted?
+ */
+static bool
+has_bin(Oid relid)
+{
+	DgOwnScan  *scan = dg_own_scan(DG_OWN_REGISTRY, AccessShareLock, 0, NULL);
+	bool		found = false;
+
+	while (!found && dg_own_next(scan))
+		found = relid == (Oid) dg_own_int64(scan, Anum_registry_relation) ||
+			relid == (Oid) dg_own_int64(scan, Anum_registry_bin_table);
+	dg_own_end(scan);
+	return found;
+}
+
+static bool
+is_guarded(Oid relid)
+{
+	DgOwnScan  *scan = dg_own_find(DG_OWN(guard), AccessShareLock, 1,
+								   (ScanKeyData[]) {dg_own_key_oid(Anum_guard_relation, relid)});
+
+	if (scan != NULL)
+		dg_own_end(scan);
+	return scan != NULL;
+}
+
+/*
  * The tables of a request that is not for one tenant: all must be named, and
  * rows of each have been deleted. A request by age, which is made again and
  * again, may name guarded tables of which none has been so far.
@@ -155,8 +241,8 @@ static void
 check_named_relations(const DgRequest *request)
 {
 	char	   *names = dg_request_relations(request);
-	Oid			types[] = {REGCLASSARRAYOID, BOOLOID};
-	Datum		values[] = {request->relations, BoolGetDatum(request->by_age)};
+	ArrayType  *array = DatumGetArrayTypeP(request->relations);
+	Oid		   *relids = (Oid *) ARR_DATA_PTR(array);
 
 	if (*names == '\0')
 		ereport(ERROR,
@@ -169,150 +255,52 @@ check_named_relations(const DgRequest *request)
 				 errmsg("too many tables for one request"),
 				 errdetail("A token has room for %d bytes of names.", DG_TOKEN_MAX_RELATIONS),
 				 errhint("Make several requests.")));
-	if (dg_spi_select("SELECT r FROM unnest($1) r WHERE NOT EXISTS (SELECT FROM deletion_guard.bin b"
-					  " WHERE b.relation = r OR b.bin_table = r)"
-					  " AND NOT ($2 AND EXISTS (SELECT FROM deletion_guard.guard g WHERE g.relation = r))",
-					  2, types, values, NULL) > 0)
-		ereport(ERROR,
-				(errcode(DG_ERRCODE_NOTHING_TO_PURGE),
-				 errmsg("no row of table \"%s\" was ever deleted", dg_row_text(0, 1)),
-				 errhint("For a table that is gone, name its table in the bin; deletion_guard.bin lists them.")));
+	/* there are no nulls among them, or they would have had no names */
+	for (int i = 0; i < ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)); i++)
+	{
+		if (!has_bin(relids[i]) && !(request->by_age && is_guarded(relids[i])))
+			ereport(ERROR,
+					(errcode(DG_ERRCODE_NOTHING_TO_PURGE),
+					 errmsg("no row of table \"%s\" was ever deleted",
+							DatumGetCString(DirectFunctionCall1(regclassout, ObjectIdGetDatum(relids[i])))),
+					 errhint("For a table that is gone, name its table in the bin; deletion_guard.bin lists them.")));
+	}
+}
+
+static void
+set_text_or_null(Datum *values, bool *nulls, AttrNumber attnum, const char *value)
+{
+	nulls[attnum - 1] = value == NULL;
+	values[attnum - 1] = value == NULL ? (Datum) 0 : CStringGetTextDatum(value);
 }
 
 static void
 store_request(const DgRequest *request, const DgPlan *plan)
 {
-	Oid			types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, REGCLASSARRAYOID, TIMESTAMPTZOID,
-	TEXTOID, INT8OID, BYTEAOID, INT8OID, TIMESTAMPTZOID};
-	Datum		values[11];
-	char		nulls[11];
-	char	   *digest = dg_hex(plan->digest, DG_DIGEST_SIZE);
+	Datum		values[Natts_purge_request_record] = {0};
+	bool		nulls[Natts_purge_request_record] = {false};
 
 	dg_ledger_append("request_purge",
 					 psprintf("{\"request\": " INT64_FORMAT ", \"rows\": " INT64_FORMAT ", \"digest\": \"%s\"}",
-							  request->id, plan->rows, digest));
-	memset(nulls, ' ', sizeof(nulls));
-	nulls[1] = nulls[2] = request->tenant == NULL ? 'n' : ' ';
-	nulls[4] = request->all_relations ? 'n' : ' ';
-	nulls[9] = request->by_age ? ' ' : 'n';
-	values[0] = Int64GetDatum(request->id);
-	values[1] = request->tenant == NULL ? (Datum) 0 : CStringGetTextDatum(request->tenant);
-	values[2] = request->tenant == NULL ? (Datum) 0 : CStringGetTextDatum(request->tenant_name);
-	values[3] = CStringGetTextDatum(request->reason);
-	values[4] = request->relations;
-	values[5] = TimestampTzGetDatum(request->deleted_before);
-	values[6] = CStringGetTextDatum(dg_session_role());
-	values[7] = Int64GetDatum(plan->rows);
-	values[8] = PointerGetDatum(dg_bytea(plan->digest, DG_DIGEST_SIZE));
-	values[9] = Int64GetDatum(plan->tenants);
-	values[10] = TimestampTzGetDatum(request->requested_at);
-	dg_spi_execute("INSERT INTO deletion_guard.purge_request_record"
-				   " (request_id, tenant, tenant_name, reason, relations, deleted_before,"
-				   "  requested_at, requested_by, rows, digest, state, tenants)"
-				   " VALUES ($1, $2, $3, $4, $5, $6, $11, $7, $8, $9, 'open', $10)",
-				   11, types, values, nulls);
+							  request->id, plan->rows, dg_hex(plan->digest, DG_DIGEST_SIZE)));
+	values[Anum_purge_request_record_request_id - 1] = Int64GetDatum(request->id);
+	set_text_or_null(values, nulls, Anum_purge_request_record_tenant, request->tenant);
+	set_text_or_null(values, nulls, Anum_purge_request_record_tenant_name, request->tenant_name);
+	set_text_or_null(values, nulls, Anum_purge_request_record_reason, request->reason);
+	values[Anum_purge_request_record_relations - 1] = request->relations;
+	nulls[Anum_purge_request_record_relations - 1] = request->all_relations;
+	values[Anum_purge_request_record_deleted_before - 1] = TimestampTzGetDatum(request->deleted_before);
+	values[Anum_purge_request_record_requested_at - 1] = TimestampTzGetDatum(request->requested_at);
+	set_text_or_null(values, nulls, Anum_purge_request_record_requested_by, dg_session_role());
+	values[Anum_purge_request_record_rows - 1] = Int64GetDatum(plan->rows);
+	values[Anum_purge_request_record_digest - 1] = PointerGetDatum(dg_bytea(plan->digest, DG_DIGEST_SIZE));
+	set_text_or_null(values, nulls, Anum_purge_request_record_state, "open");
+	nulls[Anum_purge_request_record_closed_at - 1] = true;
+	nulls[Anum_purge_request_record_closed_by - 1] = true;
+	values[Anum_purge_request_record_tenants - 1] = Int64GetDatum(plan->tenants);
+	nulls[Anum_purge_request_record_tenants - 1] = !request->by_age;
+	dg_own_insert(DG_OWN(purge_request_record), values, nulls);
 	dg_plan_store(plan, request->id);
-}
-
-/*
- * What stands against a purge of this very tenant.
- */
-static void
-show_tenant(const DgRequest *request, const DgPlan *plan)
-{
-	TimestampTz held_at;
-	int64		hold = dg_hold_active(request->tenant, &held_at);
-
-	if (hold != 0)
-		ereport(NOTICE,
-				(errmsg("the tenant is on hold since %s", timestamptz_to_str(held_at)),
-				 errdetail("Nothing of it is purged until hold %lld is released.", (long long) hold)));
-	for (int i = 0; i < plan->nparts; i++)
-	{
-		const char *name = plan->parts[i].tenant_name;
-
-		if (name != NULL && strcmp(name, request->tenant_name) != 0)
-			ereport(NOTICE,
-					(errmsg("deletion %lld has the tenant under another name, \"%s\"",
-							(long long) plan->parts[i].deletion, name),
-					 errhint("Was it renamed, or has its key been given to another tenant since?")));
-	}
-}
-
-/*
- * A plan by age, a line for each table; palloc'd.
- */
-static char *
-summary_by_table(const DgRequest *request)
-{
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {Int64GetDatum(request->id)};
-
-	dg_spi_select("SELECT string_agg(format('Table %s: rows %s, tenants %s, deletions %s.',"
-				  "  s.relation_name, s.rows, s.tenants, s.deletions), E'\\n' ORDER BY s.relation_name)"
-				  " FROM (SELECT q.relation_name, sum(q.rows) AS rows, count(DISTINCT p.tenant) AS tenants,"
-				  "        count(DISTINCT q.deletion_id) AS deletions"
-				  "       FROM deletion_guard.purge_request_part q"
-				  "       JOIN deletion_guard.deletion_part p ON p.deletion_id = q.deletion_id AND p.part = q.part"
-				  "       WHERE q.request_id = $1 GROUP BY q.relation_name) s", 1, types, values, NULL);
-	return dg_row_text(0, 1);
-}
-
-/*
- * Says whose rows a request by age leaves in the bin.
- */
-static void
-show_left_out(const DgRequest *request, const DgPlan *plan)
-{
-	Oid			types[] = {TIMESTAMPTZOID, REGCLASSARRAYOID};
-	Datum		values[] = {TimestampTzGetDatum(request->deleted_before), request->relations};
-	int64		rows;
-
-	dg_spi_select("SELECT coalesce(sum(p.rows - p.restored - p.purged), 0)::bigint"
-				  " FROM deletion_guard.deletion_part p JOIN deletion_guard.bin b ON b.bin_id = p.bin_id"
-				  " JOIN deletion_guard.deletion_record d ON d.deletion_id = p.deletion_id"
-				  " WHERE d.deleted_at <= $1 AND (b.relation = ANY ($2) OR b.bin_table = ANY ($2))",
-				  2, types, values, NULL);
-	rows = dg_row_int64(0, 1, NULL) - plan->rows;
-	if (rows > 0)
-		ereport(NOTICE,
-				(errmsg("%lld rows of these tables stay in the bin", (long long) rows),
-				 errdetail("They are not due yet, belong to no tenant, or belong to tenants that are on hold, were deleted, or are not in the tenant table."),
-				 errhint("What is left of a deleted tenant is requested by its name, with deletion_guard.request_purge().")));
-}
-
-/*
- * Shows the plan and whatever stands against it. Notices only: the server's log
- * need not know the tenant's name.
- */
-static void
-show_plan(const DgRequest *request, const DgPlan *plan)
-{
-	if (request->by_age)
-	{
-		ereport(NOTICE,
-				(errmsg("request %lld covers %lld rows of %d tenants",
-						(long long) request->id, (long long) plan->rows, plan->tenants),
-				 errdetail("%s", summary_by_table(request))));
-		show_left_out(request, plan);
-		return;
-	}
-	ereport(NOTICE,
-			(request->tenant == NULL ?
-			 errmsg("request %lld covers %lld rows without a tenant",
-					(long long) request->id, (long long) plan->rows) :
-			 errmsg("request %lld covers %lld rows of tenant \"%s\", named \"%s\"",
-					(long long) request->id, (long long) plan->rows, request->tenant, request->tenant_name),
-			 errdetail("%s", dg_plan_summary(plan))));
-	if (TIMESTAMP_IS_NOEND(plan->due_at))
-		ereport(NOTICE,
-				(errmsg("some of these rows are to be kept for ever"),
-				 errdetail("deletion_guard.retention was -1 or empty when they were deleted.")));
-	else if (plan->due_at > GetCurrentTimestamp())
-		ereport(NOTICE,
-				(errmsg("not all of these rows are due before %s", timestamptz_to_str(plan->due_at))));
-	if (request->tenant != NULL)
-		show_tenant(request, plan);
 }
 
 /*
@@ -373,7 +361,7 @@ make_request(DgRequest *request, MemoryContext context)
 		refuse_empty(request);
 	store_request(request, plan);
 	dg_approvals_raise();
-	show_plan(request, plan);
+	dg_plan_show(request, plan);
 
 	claims = DirectFunctionCall1(jsonb_in, CStringGetDatum(request_claims(request, plan)));
 	return dg_row_result(context, claims, JSONBOID);
@@ -470,12 +458,9 @@ Datum
 dg_withdraw_purge(PG_FUNCTION_ARGS)
 {
 	int64		id = PG_GETARG_INT64(0);
-	Oid			types[] = {INT8OID, TEXTOID};
-	Datum		values[2];
 	DgRequest  *request;
 
 	PreventCommandIfReadOnly("withdraw_purge()");
-	SPI_connect();
 	request = dg_request_find(id);
 	if (request != NULL)
 	{
@@ -487,12 +472,7 @@ dg_withdraw_purge(PG_FUNCTION_ARGS)
 				(errcode(DG_ERRCODE_NO_SUCH_REQUEST),
 				 errmsg("there is no open request %lld", (long long) id),
 				 errhint("The view deletion_guard.purge_request lists requests.")));
-	values[0] = Int64GetDatum(id);
-	values[1] = CStringGetTextDatum(dg_session_role());
 	dg_ledger_append("withdraw_purge", psprintf("{\"request\": " INT64_FORMAT "}", id));
-	dg_spi_execute("UPDATE deletion_guard.purge_request_record"
-				   " SET state = 'withdrawn', closed_at = now(), closed_by = $2"
-				   " WHERE request_id = $1", 2, types, values, NULL);
-	SPI_finish();
+	dg_request_close(id, "withdrawn");
 	PG_RETURN_VOID();
 }

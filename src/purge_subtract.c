@@ -2,7 +2,7 @@
  * purge_subtract.c
  *		Knowing rows again that were purged, when a backup brings them back.
  *
- * Of purged rows only salted digests of their keys are left (purge_digest.c).
+ * Of purged rows only salted digests of their keys are left (purge_key.c).
  * A row that turns up in a backup is digested in the same way, once for each
  * purge that concerned its tenant and table, and looked for among them. Purges
  * that were annulled do not count.
@@ -13,10 +13,8 @@
  */
 #include "purge.h"
 
-#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -30,10 +28,9 @@ PG_FUNCTION_INFO_V1(dg_purge_of);
 typedef struct PurgedTable
 {
 	int64		purge;
-	char	   *relation_name;
+	int32		table_no;
 	uint8		salt[DG_DIGEST_SIZE];
-	int			nkeys;			/* columns of the key */
-	AttrNumber *attnums;		/* of the rows to be looked up */
+	DgPurgeKey	key;			/* of the rows to be looked up */
 	uint8	   *digests;		/* sorted */
 	int64		count;
 } PurgedTable;
@@ -48,10 +45,9 @@ typedef struct PurgeOf
 struct DgPurgeSubtract
 {
 	TupleDesc	desc;
-	FmgrInfo   *output;			/* by attribute number - 1 */
 	bool		plain;			/* no output depends on settings */
-	int			ntables;
-	PurgedTable *tables;
+	List	   *tables;			/* of PurgedTable */
+	FmgrInfo   *output;			/* by attribute number - 1 */
 	StringInfoData buf;
 	MemoryContext row_context;
 };
@@ -62,56 +58,32 @@ compare_digests(const void *a, const void *b)
 	return memcmp(a, b, DG_KEY_DIGEST_SIZE);
 }
 
-/*
- * Do values of the type look the same whatever the session's settings?
- */
-static bool
-is_plain_type(Oid type)
-{
-	switch (getBaseType(type))
-	{
-		case BOOLOID:
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case OIDOID:
-		case NUMERICOID:
-		case TEXTOID:
-		case VARCHAROID:
-		case BPCHAROID:
-		case NAMEOID:
-		case UUIDOID:
-			return true;
-		default:
-			return false;
-	}
-}
-
 static void
 look_up_columns(DgPurgeSubtract *subtract, PurgedTable *table, Datum key_columns)
 {
 	Datum	   *names;
+	DgPurgeKey *key = &table->key;
 	TupleDesc	desc = subtract->desc;
 
 	deconstruct_array(DatumGetArrayTypeP(key_columns), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
-					  &names, NULL, &table->nkeys);
-	table->attnums = palloc0(sizeof(AttrNumber) * (table->nkeys + 1));
-	for (int i = 0; i < table->nkeys; i++)
+					  &names, NULL, &key->nattrs);
+	key->attnums = palloc0(sizeof(AttrNumber) * (key->nattrs + 1));
+	for (int i = 0; i < key->nattrs; i++)
 	{
 		for (int j = 0; j < desc->natts; j++)
 		{
 			if (!TupleDescAttr(desc, j)->attisdropped &&
 				namestrcmp(&TupleDescAttr(desc, j)->attname, NameStr(*DatumGetName(names[i]))) == 0)
-				table->attnums[i] = j + 1;
+				key->attnums[i] = j + 1;
 		}
-		if (table->attnums[i] == InvalidAttrNumber)
+		if (key->attnums[i] == InvalidAttrNumber)
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_CANNOT_RESTORE),
-					 errmsg("rows of %s that were purged cannot be told from others", table->relation_name),
+					 errmsg("rows of %s that were purged cannot be told from others", key->relation_name),
 					 errdetail("Purge %lld knows them by column \"%s\", which the table no longer has.",
 							   (long long) table->purge, NameStr(*DatumGetName(names[i]))),
 					 errhint("Add the column again, rehydrate, and drop it.")));
-		if (!is_plain_type(TupleDescAttr(desc, table->attnums[i] - 1)->atttypid))
+		if (!dg_canonical_always(TupleDescAttr(desc, key->attnums[i] - 1)->atttypid))
 			subtract->plain = false;
 	}
 }
@@ -144,109 +116,166 @@ concerns_tenants(const uint8 *salt, const uint8 *tenant_digest, List *tenants)
 }
 
 static const uint8 *
-row_digest(uint64 row, int column)
+scan_digest(const DgOwnScan *scan, AttrNumber attnum)
 {
 	bool		isnull;
-	Datum		value = dg_row_datum(row, column, &isnull);
-	bytea	   *bytes = isnull ? NULL : DatumGetByteaPP(value);
+	Datum		value = dg_own_datum(scan, attnum, &isnull);
+	const uint8 *bytes = isnull ? NULL : dg_digest_bytes(value);
 
-	if (isnull || VARSIZE_ANY_EXHDR(bytes) != DG_DIGEST_SIZE)
+	if (bytes == NULL)
 		elog(ERROR, "record of a purge is damaged");
-	return (const uint8 *) VARDATA_ANY(bytes);
+	return bytes;
 }
 
 /*
- * Reads which purges concern the table and the tenants. Fills in the tables,
- * but not their digests; "table_nos" gets their numbers.
+ * The names that a table has and had while rows of it went to the bin.
  */
-static void
-find_purges(DgPurgeSubtract *subtract, Oid relid, List *tenants, int32 **table_nos, MemoryContext context)
+static List *
+relation_names(Oid relid)
 {
-	Oid			types[] = {OIDOID, TEXTOID};
-	Datum		values[] = {ObjectIdGetDatum(relid), CStringGetTextDatum(dg_relation_name(relid))};
-	int			found;
+	List	   *names = list_make1(dg_relation_name(relid));
+	ScanKeyData keys[] = {dg_own_key_oid(Anum_registry_relation, relid)};
+	DgOwnScan  *scan = dg_own_scan(DG_OWN_REGISTRY, AccessShareLock, lengthof(keys), keys);
 
-	found = dg_spi_select("SELECT t.purge_id, t.table_no, t.relation_name, t.key_columns, r.salt, r.tenant_digest"
-						  " FROM deletion_guard.purge_table t"
-						  " JOIN ONLY deletion_guard.purge_record r ON r.purge_id = t.purge_id"
-						  " WHERE r.state = 'purged' AND (t.relation_name = $2 OR t.relation_name IN"
-						  "  (SELECT b.relation_name FROM deletion_guard.bin b WHERE b.relation = $1))"
-						  " ORDER BY t.purge_id, t.table_no", 2, types, values, NULL);
-	subtract->tables = MemoryContextAllocZero(context, sizeof(PurgedTable) * (found + 1));
-	*table_nos = palloc(sizeof(int32) * (found + 1));
-	for (int i = 0; i < found; i++)
-	{
-		PurgedTable *table = &subtract->tables[subtract->ntables];
-		const uint8 *salt = row_digest(i, 5);
-		MemoryContext old;
-		bool		isnull;
-
-		if (!concerns_tenants(salt, row_digest(i, 6), tenants))
-			continue;
-		(*table_nos)[subtract->ntables++] = (int32) dg_row_int64(i, 2, NULL);
-		table->purge = dg_row_int64(i, 1, NULL);
-		memcpy(table->salt, salt, DG_DIGEST_SIZE);
-		old = MemoryContextSwitchTo(context);
-		table->relation_name = dg_row_text(i, 3);
-		look_up_columns(subtract, table, dg_row_datum(i, 4, &isnull));
-		MemoryContextSwitchTo(old);
-	}
+	while (dg_own_next(scan))
+		names = lappend(names, dg_own_text(scan, Anum_registry_relation_name));
+	dg_own_end(scan);
+	return names;
 }
 
-/*
- * The tenants as a purge knows them, as bytea[].
- */
-static Datum
-tenant_digests(const uint8 *salt, List *tenants)
+static bool
+is_among(const char *name, List *names)
 {
-	Datum	   *digests = palloc(sizeof(Datum) * Max(list_length(tenants), 1));
-	int			n = 0;
 	ListCell   *lc;
 
+	foreach(lc, names)
+	{
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Does the purge count, and concern these tenants? Fills in its salt if so.
+ */
+static bool
+purge_counts(int64 purge, List *tenants, uint8 *salt)
+{
+	DgOwnScan  *scan = dg_own_find(DG_OWN(purge_record), AccessShareLock, 1,
+								   (ScanKeyData[]) {dg_own_key_int8(Anum_purge_record_purge_id, purge)});
+	bool		result;
+
+	if (scan == NULL)
+		return false;
+	memcpy(salt, scan_digest(scan, Anum_purge_record_salt), DG_DIGEST_SIZE);
+	result = strcmp(dg_own_text(scan, Anum_purge_record_state), "purged") == 0 &&
+		concerns_tenants(salt, scan_digest(scan, Anum_purge_record_tenant_digest), tenants);
+	dg_own_end(scan);
+	return result;
+}
+
+/*
+ * Adds what the scan's row says that a purge removed from a table, without the
+ * digests.
+ */
+static void
+add_table(DgPurgeSubtract *subtract, const DgOwnScan *scan, List *tenants)
+{
+	PurgedTable *table = palloc0(sizeof(PurgedTable));
+	bool		isnull;
+
+	table->purge = dg_own_int64(scan, Anum_purge_table_purge_id);
+	table->table_no = (int32) dg_own_int64(scan, Anum_purge_table_table_no);
+	if (!purge_counts(table->purge, tenants, table->salt))
+		return;
+	table->key.relation_name = dg_own_text(scan, Anum_purge_table_relation_name);
+	table->key.salt = table->salt;
+	table->key.output = subtract->output;
+	table->key.buf = &subtract->buf;
+	look_up_columns(subtract, table, dg_own_datum(scan, Anum_purge_table_key_columns, &isnull));
+	subtract->tables = lappend(subtract->tables, table);
+}
+
+static int
+compare_tables(const ListCell *a, const ListCell *b)
+{
+	const PurgedTable *x = lfirst(a);
+	const PurgedTable *y = lfirst(b);
+
+	return (x->purge > y->purge) - (x->purge < y->purge);
+}
+
+/*
+ * Reads which purges concern the table and the tenants.
+ */
+static void
+find_purges(DgPurgeSubtract *subtract, Oid relid, List *tenants)
+{
+	List	   *names = relation_names(relid);
+	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(purge_table), AccessShareLock, 0, NULL);
+
+	while (dg_own_next(scan))
+	{
+		if (is_among(dg_own_text(scan, Anum_purge_table_relation_name), names))
+			add_table(subtract, scan, tenants);
+	}
+	dg_own_end(scan);
+	list_sort(subtract->tables, compare_tables);
+}
+
+/*
+ * Is the scan's chunk of digests one of these tenants'?
+ */
+static bool
+concerns_chunk(const DgOwnScan *scan, const PurgedTable *table, List *tenants)
+{
+	ListCell   *lc;
+
+	if (tenants == NIL || dg_own_isnull(scan, Anum_purged_key_tenant_digest))
+		return true;
 	foreach(lc, tenants)
 	{
-		uint8		digest[DG_DIGEST_SIZE];
-
-		dg_salted_digest(salt, lfirst(lc), digest);
-		digests[n++] = PointerGetDatum(dg_bytea(digest, DG_DIGEST_SIZE));
+		if (is_digest_of(scan_digest(scan, Anum_purged_key_tenant_digest), table->salt, lfirst(lc)))
+			return true;
 	}
-	return PointerGetDatum(construct_array(digests, n, BYTEAOID, -1, false, TYPALIGN_INT));
+	return false;
 }
 
 /*
  * Reads the digests of one table of one purge, those of these tenants.
  */
 static void
-load_digests(PurgedTable *table, int32 table_no, List *tenants, MemoryContext context)
+load_digests(PurgedTable *table, List *tenants)
 {
-	Oid			types[] = {INT8OID, INT4OID, BYTEAARRAYOID};
-	Datum		values[] = {Int64GetDatum(table->purge), Int32GetDatum(table_no),
-		tenant_digests(table->salt, tenants)};
-	char		nulls[] = {' ', ' ', tenants == NIL ? 'n' : ' '};
-	int			chunks = dg_spi_select("SELECT digests FROM deletion_guard.purged_key"
-									   " WHERE purge_id = $1 AND table_no = $2"
-									   " AND (tenant_digest IS NULL OR $3 IS NULL OR tenant_digest = ANY ($3))",
-									   3, types, values, nulls);
+	ScanKeyData keys[] = {dg_own_key_int8(Anum_purged_key_purge_id, table->purge),
+		dg_own_key_int4(Anum_purged_key_table_no, table->table_no)};
+	DgOwnScan  *scan = dg_own_scan(DG_OWN(purged_key), AccessShareLock, lengthof(keys), keys);
 	Size		size = 0;
-	bool		isnull;
+	Size		room = 1024;
 
-	for (int i = 0; i < chunks; i++)
-		size += toast_raw_datum_size(dg_row_datum(i, 1, &isnull)) - VARHDRSZ;
-	table->digests = MemoryContextAllocHuge(context, size + 1);
-	size = 0;
-	for (int i = 0; i < chunks; i++)
+	table->digests = palloc(room);
+	while (dg_own_next(scan))
 	{
-		Datum		value = dg_row_datum(i, 1, &isnull);
-		bytea	   *chunk = DatumGetByteaPP(value);
+		bool		isnull;
+		Datum		value = dg_own_datum(scan, Anum_purged_key_digests, &isnull);
+		bytea	   *chunk;
+		Size		len;
 
-		memcpy(table->digests + size, VARDATA_ANY(chunk), VARSIZE_ANY_EXHDR(chunk));
-		size += VARSIZE_ANY_EXHDR(chunk);
+		if (!concerns_chunk(scan, table, tenants))
+			continue;
+		chunk = DatumGetByteaPP(value);
+		len = VARSIZE_ANY_EXHDR(chunk);
+		while (size + len > room)
+			table->digests = repalloc_huge(table->digests, room *= 2);
+		memcpy(table->digests + size, VARDATA_ANY(chunk), len);
+		size += len;
 		if ((Pointer) chunk != DatumGetPointer(value))
 			pfree(chunk);
 	}
+	dg_own_end(scan);
 	table->count = size / DG_KEY_DIGEST_SIZE;
 	qsort(table->digests, table->count, DG_KEY_DIGEST_SIZE, compare_digests);
-	SPI_freetuptable(SPI_tuptable);
 }
 
 /*
@@ -259,64 +288,33 @@ load_digests(PurgedTable *table, int32 table_no, List *tenants, MemoryContext co
 DgPurgeSubtract *
 dg_purge_subtract_begin(Oid relid, TupleDesc desc, List *tenants)
 {
-	MemoryContext context = CurrentMemoryContext;
 	DgPurgeSubtract *subtract = palloc0(sizeof(DgPurgeSubtract));
-	int32	   *table_nos;
+	ListCell   *lc;
 
 	subtract->desc = CreateTupleDescCopy(desc);
 	subtract->plain = true;
-	subtract->output = palloc0(sizeof(FmgrInfo) * (desc->natts + 1));
-	subtract->row_context = AllocSetContextCreate(context, "deletion_guard purged row", ALLOCSET_SMALL_SIZES);
+	subtract->output = dg_output_functions(desc, 0);
+	subtract->row_context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard purged row", ALLOCSET_SMALL_SIZES);
 	initStringInfo(&subtract->buf);
-
-	SPI_connect();
-	find_purges(subtract, relid, tenants, &table_nos, context);
-	for (int i = 0; i < subtract->ntables; i++)
-		load_digests(&subtract->tables[i], table_nos[i], tenants, context);
-	SPI_finish();
-
-	for (int i = 0; i < subtract->ntables; i++)
-	{
-		for (int j = 0; j < subtract->tables[i].nkeys; j++)
-		{
-			AttrNumber	attnum = subtract->tables[i].attnums[j];
-			Oid			output;
-			bool		varlena;
-
-			getTypeOutputInfo(TupleDescAttr(desc, attnum - 1)->atttypid, &output, &varlena);
-			fmgr_info(output, &subtract->output[attnum - 1]);
-		}
-	}
+	find_purges(subtract, relid, tenants);
+	foreach(lc, subtract->tables)
+		load_digests(lfirst(lc), tenants);
 	return subtract;
-}
-
-static void
-key_digest(DgPurgeSubtract *subtract, const PurgedTable *table, TupleTableSlot *slot, uint8 *digest)
-{
-	resetStringInfo(&subtract->buf);
-	dg_put_text(&subtract->buf, table->relation_name);
-	for (int i = 0; i < table->nkeys; i++)
-	{
-		bool		isnull;
-		Datum		value = slot_getattr(slot, table->attnums[i], &isnull);
-
-		dg_put_text(&subtract->buf,
-					isnull ? NULL : OutputFunctionCall(&subtract->output[table->attnums[i] - 1], value));
-	}
-	dg_salted_bytes_digest(table->salt, subtract->buf.data, subtract->buf.len, digest);
 }
 
 static int64
 find_purge(DgPurgeSubtract *subtract, TupleTableSlot *slot)
 {
-	for (int i = 0; i < subtract->ntables; i++)
+	ListCell   *lc;
+
+	foreach(lc, subtract->tables)
 	{
-		const PurgedTable *table = &subtract->tables[i];
-		uint8		digest[DG_DIGEST_SIZE];
+		PurgedTable *table = lfirst(lc);
+		uint8		digest[DG_KEY_DIGEST_SIZE];
 
 		if (table->count == 0)
 			continue;
-		key_digest(subtract, table, slot, digest);
+		dg_purge_key_digest(&table->key, slot, digest);
 		if (bsearch(digest, table->digests, table->count, DG_KEY_DIGEST_SIZE, compare_digests) != NULL)
 			return table->purge;
 	}
@@ -333,7 +331,7 @@ dg_purge_of_row(DgPurgeSubtract *subtract, TupleTableSlot *slot)
 	int			nestlevel = 0;
 	int64		purge;
 
-	if (subtract->ntables == 0)
+	if (subtract->tables == NIL)
 		return 0;
 	old = MemoryContextSwitchTo(subtract->row_context);
 	if (!subtract->plain)
