@@ -159,6 +159,7 @@ typedef struct DgReport
 typedef struct DgUndelete
 {
 	DgOnConflict on_conflict;
+	bool		dry_run;
 	MemoryContext context;		/* of the parts and the report */
 	List	   *parts;
 	List	   *reports;

@@ -324,6 +324,7 @@ dg_restore_parts(DgUndelete *call, bool expect_no_conflict)
 		.on_conflict = call->on_conflict,
 		.displace = dg_bin_capture_row,
 		.expect_no_conflict = expect_no_conflict,
+		.dry_run = call->dry_run,
 		.hint = "Nothing was restored. Restore the rows referred to together with these: if they were deleted by another statement, deletion_guard.undelete_tenant() brings back both.",
 	};
 	DgRowsWriter *writer = dg_rows_writer_begin(&options);

@@ -154,20 +154,17 @@ put_rows(ReturnSetInfo *rsinfo, Relation rel, Oid bin_table)
 	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard row",
 											  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(row);
-	Oid			save_userid;
-	int			save_sec_context;
+	DgRole		caller;
 
 	error_context_stack = &context;
-	GetUserIdAndSecContext(&save_userid, &save_sec_context);
-	SetUserIdAndSecContext(rel->rd_rel->relowner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION);
+	caller = dg_role_enter(rel->rd_rel->relowner, SECURITY_RESTRICTED_OPERATION);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		put_row(rsinfo, rel, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, &reading);
 		MemoryContextReset(row);
 	}
 	error_context_stack = context.previous;
-	SetUserIdAndSecContext(save_userid, save_sec_context);
+	dg_role_leave(caller);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(row);
 	SPI_freetuptable(SPI_tuptable);

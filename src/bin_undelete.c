@@ -335,6 +335,7 @@ undelete(FunctionCallInfo fcinfo, const char *condition, int nargs, Oid *types, 
 	ListCell   *lc;
 
 	call.on_conflict = dg_rows_on_conflict(on_conflict);
+	call.dry_run = dry_run;
 	call.context = CurrentMemoryContext;
 	InitMaterializedSRF(fcinfo, 0);
 

@@ -366,7 +366,7 @@ restore(DgRestore *call, bool expect_no_conflict)
 		.on_conflict = call->on_conflict,
 		.displace = dg_bin_capture_row,
 		.expect_no_conflict = expect_no_conflict,
-		.keep_sequences = call->dry_run,
+		.dry_run = call->dry_run,
 		.fire_triggers = call->fire_triggers,
 		.hint = call->with_referenced ?
 		"Nothing was restored. The archive does not have these rows either, or they are of other tenants: rehydrate those too." :

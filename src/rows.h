@@ -68,13 +68,29 @@ typedef struct DgRowsRole
 
 extern DgRowsRole dg_rows_role(Relation rel);
 extern DgRowsRole dg_rows_role_of(Oid owner);
+extern DgRowsRole dg_rows_role_of_tree(Relation rel);
 extern void dg_rows_as_owner(const DgRowsRole *role);
 extern void dg_rows_as_caller(const DgRowsRole *role);
 
 /* rows_target.c */
-extern QueryDesc *dg_rows_open_insert(Relation rel);
+extern QueryDesc *dg_rows_open_insert(Relation rel, const DgRowsRole *role);
 extern ResultRelInfo *dg_rows_route(ModifyTableState *mtstate, TupleTableSlot **slot);
-extern TriggerDesc *dg_rows_triggers(TriggerDesc *all, List *handled, bool fire);
+
+/* rows_trigger.c */
+typedef struct DgRowsAfter DgRowsAfter;
+
+extern TriggerDesc *dg_rows_triggers(TriggerDesc *all, List *handled, bool fire, bool now);
+extern DgRowsAfter *dg_rows_after_make(Relation rel, const DgRowsRole *role, bool now);
+extern void dg_rows_after_note(DgRowsAfter *after, ItemPointer tid);
+extern void dg_rows_after_fire(DgRowsAfter *after);
+
+/* rows_recheck.c */
+typedef struct DgRowsRechecks DgRowsRechecks;
+
+extern DgRowsRechecks *dg_rows_rechecks_make(void);
+extern List *dg_rows_rechecks_note(DgRowsRechecks *rechecks, ResultRelInfo *rri, const DgRowsRole *role,
+								   List *indexes, ItemPointer tid);
+extern void dg_rows_rechecks_check(DgRowsRechecks *rechecks);
 
 /* rows_check.c */
 extern void dg_rows_check(ModifyTableState *mtstate, ResultRelInfo *rri, TupleTableSlot *slot);
@@ -117,7 +133,7 @@ extern void dg_rows_verify_check(DgRowsVerify *verify, const char *relation);
 typedef struct DgRowsBatch DgRowsBatch;
 
 extern DgRowsBatch *dg_rows_batch_make(ResultRelInfo *rri, EState *estate, const DgRowsRole *role,
-									   List *arbiters);
+									   List *arbiters, DgRowsRechecks *rechecks, DgRowsAfter *after);
 extern TupleTableSlot *dg_rows_batch_slot(DgRowsBatch *batch);
 extern bool dg_rows_batch_has_key(DgRowsBatch *batch);
 extern void dg_rows_batch_add(DgRowsBatch *batch, int tag);
@@ -130,7 +146,8 @@ extern void dg_rows_require_update(Relation rel);
 extern bool dg_rows_same_row(Relation rel, TupleTableSlot *a, TupleTableSlot *b);
 extern bool dg_rows_key_is_taken(ResultRelInfo *rri, EState *estate, List *arbiters, ItemPointer tid,
 								 TupleTableSlot *slot, char **conflict);
-extern void dg_rows_update(ResultRelInfo *rri, EState *estate, ItemPointer tid, TupleTableSlot *slot);
+extern void dg_rows_update(ResultRelInfo *rri, EState *estate, const DgRowsRole *role,
+						   DgRowsRechecks *rechecks, ItemPointer tid, TupleTableSlot *slot);
 
 /* rows_keyset.c */
 typedef struct DgKeySet DgKeySet;
@@ -182,8 +199,11 @@ typedef struct DgRowsOptions
 	 */
 	bool		expect_no_conflict;
 
-	/* the rows will be rolled back, which a sequence is not */
-	bool		keep_sequences;
+	/*
+	 * The rows will be rolled back, which a sequence is not; so no constraint is
+	 * left for the end of the transaction to check.
+	 */
+	bool		dry_run;
 
 	/* of the application, for each row; BEFORE triggers see rows put before */
 	bool		fire_triggers;

@@ -28,6 +28,8 @@ struct DgRowsBatch
 	EState	   *estate;
 	const DgRowsRole *role;		/* as whom the table's code runs */
 	DgRowsPending *pending;		/* keys of the rows; NULL: no unique key */
+	DgRowsRechecks *rechecks;
+	DgRowsAfter *after;			/* NULL: no triggers fire at the end */
 	BulkInsertState bistate;
 	int			nrows;
 	int			nslots;			/* that were made */
@@ -42,7 +44,8 @@ struct DgRowsBatch
  * batch.
  */
 DgRowsBatch *
-dg_rows_batch_make(ResultRelInfo *rri, EState *estate, const DgRowsRole *role, List *arbiters)
+dg_rows_batch_make(ResultRelInfo *rri, EState *estate, const DgRowsRole *role, List *arbiters,
+				   DgRowsRechecks *rechecks, DgRowsAfter *after)
 {
 	DgRowsBatch *batch = palloc0(sizeof(DgRowsBatch));
 
@@ -50,6 +53,8 @@ dg_rows_batch_make(ResultRelInfo *rri, EState *estate, const DgRowsRole *role, L
 	batch->estate = estate;
 	batch->role = role;
 	batch->pending = dg_rows_pending_make(arbiters);
+	batch->rechecks = rechecks;
+	batch->after = after;
 	return batch;
 }
 
@@ -131,9 +136,13 @@ dg_rows_batch_write(DgRowsBatch *batch, DgRowsVerify *verify, TupleTableSlot *sl
 
 		if (rri->ri_NumIndices > 0)
 			recheck = dg_exec_insert_index_tuples(rri, batch->slots[i], estate);
+		if (recheck != NIL)
+			recheck = dg_rows_rechecks_note(batch->rechecks, rri, batch->role, recheck, &batch->slots[i]->tts_tid);
 		if (rri->ri_TrigDesc != NULL)
 			ExecARInsertTriggers(estate, rri, batch->slots[i], recheck, NULL);
 		list_free(recheck);
+		if (batch->after != NULL)
+			dg_rows_after_note(batch->after, &batch->slots[i]->tts_tid);
 		if (verify != NULL)
 			dg_rows_verify_read(verify, rri->ri_RelationDesc, &batch->slots[i]->tts_tid, slot, batch->tags[i]);
 		ExecClearTuple(batch->slots[i]);

@@ -2,23 +2,35 @@
  * rows_role.c
  *		As whom the code that belongs to a table runs.
  *
- * Writing a row runs what the table's owner has attached to it: checks,
- * domains, casts, defaults, generated columns, index expressions. An INSERT
- * runs them as whoever inserts. A superuser who brings back other people's rows
- * has not chosen to run their code; so then it runs as the table's owner, in a
- * security-restricted operation, as it does when a superuser runs REINDEX.
+ * Writing a row runs what owners have attached to its table: checks, domains,
+ * casts, defaults, generated columns, index expressions, partition keys,
+ * triggers. An INSERT runs them as whoever inserts. Who brings back other
+ * people's rows has not chosen to run their code; so where the caller could be
+ * the owner anyway, a superuser or a member of the owner's role, it runs as the
+ * owner, in a security-restricted operation, as it does when a superuser runs
+ * REINDEX. Anybody else runs it himself, as for INSERT: he must not get at the
+ * owner's rights by what he has set up around that code.
  *
- * What the server's own triggers evaluate at the end is not covered: the
- * expressions of a deferrable exclusion constraint.
+ * A partition has an owner of its own, who attaches code to it. What is between
+ * the table and the partition that a row goes to runs as the one owner
+ * that these tables have besides superusers; of several, none could be trusted with
+ * another's rights, so rows of such a table are refused.
  *
- * Privileges are still the caller's: they are checked when the table is
- * opened. A role that is not a superuser runs the code itself, as for INSERT.
+ * Nothing is left to be evaluated later, when somebody else may be the user:
+ * rows_recheck.c has the expressions of deferrable constraints.
+ *
+ * Privileges are still the caller's: they are checked when the table is opened.
  *
  * Nothing need be put back on error: the end of the (sub)transaction does it.
  */
 #include "rows.h"
 
+#include "catalog/pg_inherits.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
 
 /*
  * For the present caller.
@@ -38,13 +50,46 @@ dg_rows_role_of(Oid owner)
 	DgRowsRole	role = {.owner = owner};
 
 	GetUserIdAndSecContext(&role.caller, &role.sec_context);
-	if (!superuser() || superuser_arg(role.owner))
+	if (owner == role.caller || superuser_arg(owner) || !has_privs_of_role(role.caller, owner))
 		role.owner = InvalidOid;
 	return role;
 }
 
 /*
- * From here on, code of the table may run.
+ * The same, for finding the partition of a table that a row goes to.
+ */
+DgRowsRole
+dg_rows_role_of_tree(Relation rel)
+{
+	DgRowsRole	role = dg_rows_role(rel);
+	ListCell   *lc;
+
+	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		return role;
+	foreach(lc, find_all_inheritors(RelationGetRelid(rel), NoLock, NULL))
+	{
+		DgRowsRole	other;
+
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(lfirst_oid(lc))))
+			continue;
+		other = dg_rows_role_of(dg_relation_owner(lfirst_oid(lc)));
+		if (OidIsValid(role.owner) && OidIsValid(other.owner) && role.owner != other.owner)
+			ereport(ERROR,
+					(errcode(DG_ERRCODE_CANNOT_RESTORE),
+					 errmsg("cannot restore rows of \"%s\": it and its partitions have several owners",
+							RelationGetRelationName(rel)),
+					 errdetail("One is \"%s\", another, of \"%s\", is \"%s\"; code of either would run with rights of the other.",
+							   GetUserNameFromId(role.owner, false), get_rel_name(lfirst_oid(lc)),
+							   GetUserNameFromId(other.owner, false)),
+					 errhint("Give the table and its partitions to one role with ALTER TABLE ... OWNER TO.")));
+		if (OidIsValid(other.owner))
+			role = other;
+	}
+	return role;
+}
+
+/*
+ * From here on, code that belongs to the role may run.
  */
 void
 dg_rows_as_owner(const DgRowsRole *role)
@@ -52,11 +97,12 @@ dg_rows_as_owner(const DgRowsRole *role)
 	if (OidIsValid(role->owner))
 		SetUserIdAndSecContext(role->owner, role->sec_context | SECURITY_LOCAL_USERID_CHANGE |
 							   SECURITY_RESTRICTED_OPERATION);
+	else
+		dg_rows_as_caller(role);
 }
 
 void
 dg_rows_as_caller(const DgRowsRole *role)
 {
-	if (OidIsValid(role->owner))
-		SetUserIdAndSecContext(role->caller, role->sec_context);
+	SetUserIdAndSecContext(role->caller, role->sec_context);
 }

@@ -1,30 +1,25 @@
 /*
  * rows_target.c
- *		A live table as the server inserts into it: opened, where a row goes, and
- *		which triggers fire.
+ *		A live table as the server inserts into it: opened, and where a row goes.
  *
  * The table is opened by starting, but never running, the plan of an INSERT
  * into it: the server then checks the caller's privileges, adds the row
  * security policies that apply to the caller, sets up partition routing, and
  * takes ROW EXCLUSIVE, as for any INSERT.
  *
- * Of the table's triggers only those remain that enforce foreign keys and
- * deferrable unique constraints. Triggers of the application do not fire:
- * the rows were inserted once before, and are to come back as they were. Where
- * the caller wants them, those for each row do.
+ * A partition key is kept from then on as the planner has made it, by functions
+ * in it that are evaluated at once; so it is asked for first, as the owner.
  */
 #include "rows.h"
 #include "compat.h"
 
-#include "catalog/pg_trigger.h"
-#include "commands/trigger.h"
 #include "executor/execPartition.h"
 #include "parser/analyze.h"
 #include "rewrite/rewriteHandler.h"
 #include "tcop/dest.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
+#include "utils/partcache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
@@ -99,21 +94,25 @@ rewritten_insert(Relation rel, const char *sql, Oid *types, int ntypes)
 }
 
 /*
- * Opens a table: a started query whose plan state is a ModifyTableState. The
- * caller closes it with ExecutorFinish() and ExecutorEnd(), and provides the
+ * Opens a table, whose partitions are found as a role: a started query whose plan
+ * state is a ModifyTableState. The caller closes it with ExecutorFinish() and ExecutorEnd(), and provides the
  * level of after-trigger events itself.
  */
 QueryDesc *
-dg_rows_open_insert(Relation rel)
+dg_rows_open_insert(Relation rel, const DgRowsRole *role)
 {
 	Oid		   *types;
 	int			ntypes;
 	char	   *sql = insert_statement(rel, &types, &ntypes);
-	Query	   *query = rewritten_insert(rel, sql, types, ntypes);
-	PlannedStmt *plan = dg_plan_query(query, sql);
-	QueryDesc  *desc = CreateQueryDesc(plan, sql, GetActiveSnapshot(), InvalidSnapshot,
-									   None_Receiver, NULL, NULL, 0);
+	Query	   *query;
+	QueryDesc  *desc;
 
+	dg_rows_as_owner(role);
+	(void) RelationGetPartitionKey(rel);
+	dg_rows_as_caller(role);
+	query = rewritten_insert(rel, sql, types, ntypes);
+	desc = CreateQueryDesc(dg_plan_query(query, sql), sql, GetActiveSnapshot(), InvalidSnapshot,
+						   None_Receiver, NULL, NULL, 0);
 	ExecutorStart(desc, EXEC_FLAG_SKIP_TRIGGERS);
 	if (!IsA(desc->planstate, ModifyTableState))
 		elog(ERROR, "unexpected plan for inserting into \"%s\"", RelationGetRelationName(rel));
@@ -139,62 +138,4 @@ dg_rows_route(ModifyTableState *mtstate, TupleTableSlot **slot)
 	if (map != NULL)
 		*slot = execute_attr_map_slot(map->attrMap, *slot, leaf->ri_PartitionTupleSlot);
 	return leaf;
-}
-
-/*
- * Does a trigger enforce a constraint that is not handled otherwise, on rows
- * that are inserted, are replaced or get a link back? Of a key that refers to
- * its own table, only the referring side is handled otherwise.
- */
-static bool
-enforces_constraint(const Trigger *trigger, List *handled)
-{
-	if (TRIGGER_FOR_DELETE(trigger->tgtype))
-		return false;
-	if (RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_FK)
-		return !list_member_oid(handled, trigger->tgconstraint);
-	return RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_PK ||
-		trigger->tgfoid == F_UNIQUE_KEY_RECHECK;
-}
-
-/*
- * Is it one of the application's that can fire? There are no transition tables.
- */
-static bool
-is_row_trigger(const Trigger *trigger)
-{
-	return !trigger->tgisinternal && TRIGGER_FOR_ROW(trigger->tgtype) &&
-		TRIGGER_FOR_INSERT(trigger->tgtype) && trigger->tgnewtable == NULL;
-}
-
-/*
- * The triggers of a table that are to fire: those that enforce constraints on
- * written rows, but for the foreign keys that are handled otherwise, and with
- * "fire" the application's too. NULL if there are none.
- */
-TriggerDesc *
-dg_rows_triggers(TriggerDesc *all, List *handled, bool fire)
-{
-	TriggerDesc *kept;
-
-	if (all == NULL)
-		return NULL;
-	kept = palloc0(sizeof(TriggerDesc));
-	kept->triggers = palloc(sizeof(Trigger) * all->numtriggers);
-	for (int i = 0; i < all->numtriggers; i++)
-	{
-		Trigger    *trigger = &all->triggers[i];
-
-		if (!enforces_constraint(trigger, handled) && !(fire && is_row_trigger(trigger)))
-			continue;
-		kept->triggers[kept->numtriggers++] = *trigger;
-		if (TRIGGER_FOR_BEFORE(trigger->tgtype))
-			kept->trig_insert_before_row = true;
-		else
-		{
-			kept->trig_insert_after_row |= TRIGGER_FOR_INSERT(trigger->tgtype);
-			kept->trig_update_after_row |= TRIGGER_FOR_UPDATE(trigger->tgtype);
-		}
-	}
-	return kept->numtriggers > 0 ? kept : NULL;
 }

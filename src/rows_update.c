@@ -136,7 +136,8 @@ dg_rows_key_is_taken(ResultRelInfo *rri, EState *estate, List *arbiters, ItemPoi
  * passed the table's checks. A concurrent change of the row is an error.
  */
 void
-dg_rows_update(ResultRelInfo *rri, EState *estate, ItemPointer tid, TupleTableSlot *slot)
+dg_rows_update(ResultRelInfo *rri, EState *estate, const DgRowsRole *role, DgRowsRechecks *rechecks,
+			   ItemPointer tid, TupleTableSlot *slot)
 {
 	ItemPointerData old = *tid;
 	DgUpdateIndexes indexes;
@@ -145,6 +146,8 @@ dg_rows_update(ResultRelInfo *rri, EState *estate, ItemPointer tid, TupleTableSl
 	simple_table_tuple_update(rri->ri_RelationDesc, tid, slot, estate->es_snapshot, &indexes);
 	if (rri->ri_NumIndices > 0)
 		recheck = dg_exec_update_index_tuples(rri, slot, estate, indexes);
+	if (recheck != NIL)
+		recheck = dg_rows_rechecks_note(rechecks, rri, role, recheck, &slot->tts_tid);
 	if (rri->ri_TrigDesc != NULL)
 		ExecARUpdateTriggers(estate, rri, NULL, NULL, &old, NULL, slot, recheck, NULL, false);
 	list_free(recheck);

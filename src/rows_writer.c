@@ -29,9 +29,11 @@ typedef struct Leaf
 {
 	Oid			relid;			/* hash key */
 	ResultRelInfo *rri;
+	DgRowsRole	role;			/* as whom its code runs */
 	List	   *arbiters;
 	TupleTableSlot *existing;	/* for live rows */
 	DgRowsBatch *batch;
+	DgRowsAfter *after;			/* triggers of the application; NULL: none */
 } Leaf;
 
 struct DgRowsTarget
@@ -41,7 +43,7 @@ struct DgRowsTarget
 	QueryDesc  *query;
 	ModifyTableState *mtstate;
 	EState	   *estate;
-	DgRowsRole	role;			/* as whom the table's code runs */
+	DgRowsRole	role;			/* as whom the table's code runs, and finds partitions */
 	DgRowsMap  *map;
 	DgRowsSequences *sequences;
 	List	   *handled;		/* foreign keys that are checked without triggers */
@@ -61,6 +63,7 @@ struct DgRowsWriter
 	MemoryContext context;
 	List	   *targets;
 	DgRowsForeignKeys *fkeys;
+	DgRowsRechecks *rechecks;
 	DgRowsConflicts conflicts;
 };
 
@@ -75,6 +78,7 @@ dg_rows_writer_begin(const DgRowsOptions *options)
 	writer->options = *options;
 	writer->context = CurrentMemoryContext;
 	writer->fkeys = dg_rows_fkeys_begin(options->hint);
+	writer->rechecks = dg_rows_rechecks_make();
 	initStringInfo(&writer->conflicts.described);
 	AfterTriggerBeginQuery();
 	return writer;
@@ -94,10 +98,10 @@ dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 
 	target->writer = writer;
 	target->rel = table_open(relid, RowExclusiveLock);
-	target->query = dg_rows_open_insert(target->rel);
+	target->role = dg_rows_role_of_tree(target->rel);
+	target->query = dg_rows_open_insert(target->rel, &target->role);
 	target->mtstate = (ModifyTableState *) target->query->planstate;
 	target->estate = target->query->estate;
-	target->role = dg_rows_role(target->rel);
 	dg_rows_as_owner(&target->role);
 	target->map = dg_rows_map_make(target->rel, columns, ncolumns);
 	dg_rows_as_caller(&target->role);
@@ -162,34 +166,50 @@ dg_rows_writer_tenant(DgRowsTarget *target, const char *tenant)
  * ----------------------------------------------------------------------
  */
 
-static Leaf *
-leaf_of(DgRowsTarget *target, ResultRelInfo *rri)
+static void
+open_leaf(DgRowsTarget *target, Leaf *leaf, ResultRelInfo *rri)
 {
-	const DgRowsOptions *options = &target->writer->options;
-	Oid			relid = RelationGetRelid(rri->ri_RelationDesc);
-	bool		found;
-	Leaf	   *leaf;
-	MemoryContext old;
+	DgRowsWriter *writer = target->writer;
+	const DgRowsOptions *options = &writer->options;
+	Relation	rel = rri->ri_RelationDesc;
+	MemoryContext old = MemoryContextSwitchTo(target->estate->es_query_cxt);
 
-	if (target->last != NULL && target->last->relid == relid)
-		return target->last;
-	leaf = hash_search(target->leaves, &relid, HASH_ENTER, &found);
-	target->last = leaf;
-	if (found)
-		return leaf;
-
-	old = MemoryContextSwitchTo(target->estate->es_query_cxt);
 	memset((char *) leaf + sizeof(Oid), 0, sizeof(Leaf) - sizeof(Oid));
 	leaf->rri = rri;
-	if (rri->ri_RelationDesc->rd_rel->relhasindex && rri->ri_IndexRelationDescs == NULL)
+	dg_rows_as_caller(&target->role);
+	leaf->role = dg_rows_role(rel);
+	dg_rows_as_owner(&leaf->role);
+	if (rel->rd_rel->relhasindex && rri->ri_IndexRelationDescs == NULL)
 		ExecOpenIndices(rri, false);
 	leaf->arbiters = options->expect_no_conflict ? NIL :
 		dg_rows_arbiters(rri, options->on_conflict != DG_ON_CONFLICT_ERROR);
-	leaf->batch = dg_rows_batch_make(rri, target->estate, &target->role, leaf->arbiters);
-	leaf->existing = table_slot_create(rri->ri_RelationDesc, NULL);
-	rri->ri_TrigDesc = dg_rows_triggers(rri->ri_TrigDesc, target->handled, options->fire_triggers);
+	leaf->existing = table_slot_create(rel, NULL);
+	if (options->fire_triggers)
+		leaf->after = dg_rows_after_make(rel, &leaf->role, options->dry_run);
+	rri->ri_TrigDesc = dg_rows_triggers(rri->ri_TrigDesc, target->handled, options->fire_triggers, options->dry_run);
+	leaf->batch = dg_rows_batch_make(rri, target->estate, &leaf->role, leaf->arbiters, writer->rechecks, leaf->after);
 	MemoryContextSwitchTo(old);
-	return leaf;
+}
+
+/*
+ * What is known of the table that rri stands for. From here on, its code may run.
+ */
+static Leaf *
+leaf_of(DgRowsTarget *target, ResultRelInfo *rri)
+{
+	Oid			relid = RelationGetRelid(rri->ri_RelationDesc);
+	bool		found;
+	Leaf	   *leaf;
+
+	if (target->last == NULL || target->last->relid != relid)
+	{
+		leaf = hash_search(target->leaves, &relid, HASH_ENTER, &found);
+		if (!found)
+			open_leaf(target, leaf, rri);
+		target->last = leaf;
+	}
+	dg_rows_as_owner(&target->last->role);
+	return target->last;
 }
 
 static void
@@ -236,10 +256,10 @@ replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored, char **con
 		!dg_rows_same_row(rel, leaf->existing, stored) ||
 		dg_rows_key_is_taken(leaf->rri, target->estate, leaf->arbiters, &leaf->existing->tts_tid, stored, conflict))
 		return false;
-	dg_rows_as_caller(&target->role);
+	dg_rows_as_caller(&leaf->role);
 	dg_rows_require_update(target->rel);
 	displaced = target->writer->options.displace(rel, leaf->existing, target->tenant);
-	dg_rows_as_owner(&target->role);
+	dg_rows_as_owner(&leaf->role);
 	if (!displaced)
 	{
 		*conflict = psprintf("%s, of another tenant", *conflict);
@@ -247,28 +267,17 @@ replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored, char **con
 	}
 	if (target->verify != NULL)
 		dg_rows_verify_written(target->verify, stored, target->tag);
-	dg_rows_update(leaf->rri, target->estate, &leaf->existing->tts_tid, stored);
+	dg_rows_update(leaf->rri, target->estate, &leaf->role, target->writer->rechecks, &leaf->existing->tts_tid, stored);
 	if (target->verify != NULL)
 		dg_rows_verify_read(target->verify, rel, &stored->tts_tid, leaf->existing, target->tag);
 	note_written(target, leaf->rri, stored);
 	return true;
 }
 
-/*
- * False if a trigger of the application leaves the row out. Who asks for
- * triggers runs them.
- */
 static bool
-fire_before_triggers(DgRowsTarget *target, ResultRelInfo *rri, TupleTableSlot *stored)
+has_before_triggers(const Leaf *leaf)
 {
-	bool		result;
-
-	if (rri->ri_TrigDesc == NULL || !rri->ri_TrigDesc->trig_insert_before_row)
-		return true;
-	dg_rows_as_caller(&target->role);
-	result = ExecBRInsertTriggers(target->estate, rri, stored);
-	dg_rows_as_owner(&target->role);
-	return result;
+	return leaf->rri->ri_TrigDesc != NULL && leaf->rri->ri_TrigDesc->trig_insert_before_row;
 }
 
 /*
@@ -284,6 +293,7 @@ prepare_row(DgRowsTarget *target, Datum *values, bool *nulls, DgRowOutcome *outc
 	ResultRelInfo *rri;
 	Leaf	   *leaf;
 
+	dg_rows_as_owner(&target->role);
 	dg_rows_map_apply(target->map, GetPerTupleExprContext(target->estate), values, nulls, slot);
 	*outcome = DG_ROW_REFUSED;
 	if (target->refuse != NULL && target->refuse(target->refuse_arg, slot))
@@ -293,7 +303,7 @@ prepare_row(DgRowsTarget *target, Datum *values, bool *nulls, DgRowOutcome *outc
 	stored = dg_rows_batch_slot(leaf->batch);
 	ExecCopySlot(stored, slot);
 	*outcome = DG_ROW_SUPPRESSED;
-	if (!fire_before_triggers(target, rri, stored))
+	if (has_before_triggers(leaf) && !ExecBRInsertTriggers(target->estate, rri, stored))
 		return NULL;
 	dg_rows_map_check_required(target->map, rri->ri_RelationDesc, stored);
 	dg_rows_check(target->mtstate, rri, stored);
@@ -349,7 +359,6 @@ put_row(DgRowsTarget *target, Datum *values, bool *nulls, Leaf **leaf)
 		ExecClearTuple(dg_rows_batch_slot((*leaf)->batch));
 		dg_rows_as_caller(&target->role);
 		dg_rows_writer_flush(target->writer);
-		dg_rows_as_owner(&target->role);
 		*leaf = prepare_row(target, values, nulls, &outcome);
 		if (*leaf != NULL)
 			(void) dg_rows_batch_has_key((*leaf)->batch);
@@ -372,16 +381,13 @@ dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(target->estate));
 
 	error_context_stack = &context;
-	dg_rows_as_owner(&target->role);
 	outcome = put_row(target, values, nulls, &leaf);
 	dg_rows_as_caller(&target->role);
 	error_context_stack = context.previous;
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(target->estate);
 
-	if (leaf != NULL &&
-		(dg_rows_batch_is_full(leaf->batch) ||
-		 (leaf->rri->ri_TrigDesc != NULL && leaf->rri->ri_TrigDesc->trig_insert_before_row)))
+	if (leaf != NULL && (dg_rows_batch_is_full(leaf->batch) || has_before_triggers(leaf)))
 	{
 		flush(target, leaf);
 		if (target->writer->options.fire_triggers)
@@ -445,6 +451,7 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 	TupleTableSlot *slot = target->slot;
 	TupleTableSlot *stored;
 	ResultRelInfo *rri;
+	Leaf	   *leaf;
 	bool		stays;
 
 	load_live_row(target, relid, tid);
@@ -458,11 +465,12 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 	stays = RelationGetRelid(rri->ri_RelationDesc) == relid;
 	if (stays)
 	{
-		stored = dg_rows_batch_slot(leaf_of(target, rri)->batch);
+		leaf = leaf_of(target, rri);
+		stored = dg_rows_batch_slot(leaf->batch);
 		ExecCopySlot(stored, slot);
 		dg_rows_check(target->mtstate, rri, stored);
 		dg_rows_fkeys_change(target->writer->fkeys, RelationGetRelid(target->rel));
-		dg_rows_update(rri, target->estate, tid, stored);
+		dg_rows_update(rri, target->estate, &leaf->role, target->writer->rechecks, tid, stored);
 		note_written(target, rri, stored);
 		ExecClearTuple(stored);
 	}
@@ -514,7 +522,7 @@ close_target(DgRowsTarget *target)
 	}
 	if (target->verify != NULL)
 		dg_rows_verify_check(target->verify, RelationGetRelationName(target->rel));
-	if (!target->writer->options.keep_sequences)
+	if (!target->writer->options.dry_run)
 		dg_rows_sequences_raise(target->sequences);
 	ExecDropSingleTupleTableSlot(target->slot);
 	ExecutorFinish(target->query);
@@ -533,11 +541,29 @@ end_context(void *arg)
 }
 
 static void
-fire_after_triggers(EState *estate)
+fire_triggers_of(DgRowsTarget *target)
+{
+	HASH_SEQ_STATUS status;
+	Leaf	   *leaf;
+
+	hash_seq_init(&status, target->leaves);
+	while ((leaf = hash_seq_search(&status)) != NULL)
+	{
+		if (leaf->after != NULL)
+			dg_rows_after_fire(leaf->after);
+	}
+}
+
+static void
+fire_after_triggers(DgRowsWriter *writer, EState *estate)
 {
 	ErrorContextCallback context = {.previous = error_context_stack,.callback = end_context};
+	ListCell   *lc;
 
 	error_context_stack = &context;
+	foreach(lc, writer->targets)
+		fire_triggers_of(lfirst(lc));
+	dg_rows_rechecks_check(writer->rechecks);
 	AfterTriggerEndQuery(estate);
 	error_context_stack = context.previous;
 }
@@ -555,12 +581,12 @@ dg_rows_writer_end(DgRowsWriter *writer)
 	dg_rows_writer_flush(writer);
 	dg_rows_fkeys_check(writer->fkeys);
 	if (writer->targets != NIL)
-		fire_after_triggers(((DgRowsTarget *) linitial(writer->targets))->estate);
+		fire_after_triggers(writer, ((DgRowsTarget *) linitial(writer->targets))->estate);
 	else
 	{
 		EState	   *estate = CreateExecutorState();
 
-		fire_after_triggers(estate);
+		fire_after_triggers(writer, estate);
 		FreeExecutorState(estate);
 	}
 	foreach(lc, writer->targets)

@@ -1,0 +1,176 @@
+/*
+ * rows_trigger.c
+ *		Which triggers fire for rows that are written back, when, and as whom.
+ *
+ * Of a table's triggers only those remain that enforce foreign keys and
+ * deferrable unique constraints. Triggers of the application do not fire: the
+ * rows were inserted once before, and are to come back as they were. Where the
+ * caller wants them, those for each row do.
+ *
+ * The latter are the table owner's code (rows_role.c). Where that does not run
+ * as the caller, AFTER triggers fire at the end of the call, as the owner,
+ * deferred ones too: later, the server would run them as somebody else.
+ */
+#include "rows.h"
+
+#include "access/tableam.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+struct DgRowsAfter
+{
+	ResultRelInfo *rri;			/* with these triggers only */
+	const DgRowsRole *role;
+	DgTidLog   *rows;
+};
+
+/*
+ * Does a trigger enforce a constraint that is not handled otherwise, on rows
+ * that are inserted, are replaced or get a link back? Of a key that refers to
+ * its own table, only the referring side is handled otherwise.
+ */
+static bool
+enforces_constraint(const Trigger *trigger, List *handled)
+{
+	if (TRIGGER_FOR_DELETE(trigger->tgtype))
+		return false;
+	if (RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_FK)
+		return !list_member_oid(handled, trigger->tgconstraint);
+	return RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_PK ||
+		trigger->tgfoid == F_UNIQUE_KEY_RECHECK;
+}
+
+/*
+ * Is it one of the application's that can fire? There are no transition tables.
+ */
+static bool
+is_row_trigger(const Trigger *trigger, bool before)
+{
+	return !trigger->tgisinternal && TRIGGER_FOR_ROW(trigger->tgtype) &&
+		TRIGGER_FOR_INSERT(trigger->tgtype) && trigger->tgnewtable == NULL &&
+		!TRIGGER_FOR_BEFORE(trigger->tgtype) == !before;
+}
+
+static void
+add_trigger(TriggerDesc *kept, const Trigger *trigger, bool now)
+{
+	Trigger    *copy = &kept->triggers[kept->numtriggers++];
+
+	*copy = *trigger;
+	if (now)
+		copy->tgdeferrable = copy->tginitdeferred = false;
+	if (TRIGGER_FOR_BEFORE(trigger->tgtype))
+		kept->trig_insert_before_row = true;
+	else
+	{
+		kept->trig_insert_after_row |= TRIGGER_FOR_INSERT(trigger->tgtype);
+		kept->trig_update_after_row |= TRIGGER_FOR_UPDATE(trigger->tgtype);
+	}
+}
+
+static TriggerDesc *
+no_triggers(const TriggerDesc *all)
+{
+	TriggerDesc *kept = palloc0(sizeof(TriggerDesc));
+
+	kept->triggers = palloc(sizeof(Trigger) * all->numtriggers);
+	return kept;
+}
+
+/*
+ * The triggers of a table that are to fire as rows are written: those that
+ * enforce constraints on them, but for the foreign keys that are handled
+ * otherwise, and with "fire" the application's BEFORE triggers. With "now" none is
+ * deferred. NULL if there are none.
+ */
+TriggerDesc *
+dg_rows_triggers(TriggerDesc *all, List *handled, bool fire, bool now)
+{
+	TriggerDesc *kept;
+
+	if (all == NULL)
+		return NULL;
+	kept = no_triggers(all);
+	for (int i = 0; i < all->numtriggers; i++)
+	{
+		if (enforces_constraint(&all->triggers[i], handled) ||
+			(fire && is_row_trigger(&all->triggers[i], true)))
+			add_trigger(kept, &all->triggers[i], now);
+	}
+	return kept->numtriggers > 0 ? kept : NULL;
+}
+
+/*
+ * The application's AFTER triggers of an open table, for the end of the call;
+ * NULL if there are none. In the current memory context.
+ */
+DgRowsAfter *
+dg_rows_after_make(Relation rel, const DgRowsRole *role, bool now)
+{
+	TriggerDesc *all = rel->trigdesc;
+	TriggerDesc *kept;
+	DgRowsAfter *after;
+
+	if (all == NULL)
+		return NULL;
+	kept = no_triggers(all);
+	for (int i = 0; i < all->numtriggers; i++)
+	{
+		if (is_row_trigger(&all->triggers[i], false))
+			add_trigger(kept, &all->triggers[i], now || OidIsValid(role->owner));
+	}
+	if (kept->numtriggers == 0)
+		return NULL;
+	after = palloc0(sizeof(DgRowsAfter));
+	after->rri = makeNode(ResultRelInfo);
+	InitResultRelInfo(after->rri, rel, 0, NULL, 0);
+	after->rri->ri_TrigDesc = kept;
+	after->role = role;
+	after->rows = dg_tidlog_begin(CurrentMemoryContext);
+	return after;
+}
+
+/*
+ * Takes note of a row that was inserted.
+ */
+void
+dg_rows_after_note(DgRowsAfter *after, ItemPointer tid)
+{
+	dg_tidlog_add(after->rows, FirstCommandId, tid);
+}
+
+/*
+ * Fires the triggers for all rows that were noted. They have been written.
+ */
+void
+dg_rows_after_fire(DgRowsAfter *after)
+{
+	Relation	rel = after->rri->ri_RelationDesc;
+	EState	   *estate = CreateExecutorState();
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	DgTidEntry	entry;
+
+	dg_rows_as_owner(after->role);
+	AfterTriggerBeginQuery();
+	dg_tidlog_rewind(after->rows);
+	while (dg_tidlog_next(after->rows, &entry))
+	{
+		ItemPointerData tid;
+
+		ItemPointerSet(&tid, DG_TID_BLOCK(entry.address), DG_TID_OFFSET(entry.address));
+		if (table_tuple_fetch_row_version(rel, &tid, SnapshotAny, slot))
+			ExecARInsertTriggers(estate, after->rri, slot, NIL, NULL);
+		ResetPerTupleExprContext(estate);
+	}
+	AfterTriggerEndQuery(estate);
+	dg_rows_as_caller(after->role);
+	dg_tidlog_end(after->rows);
+	ExecDropSingleTupleTableSlot(slot);
+	ExecCloseResultRelations(estate);
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	FreeExecutorState(estate);
+}
