@@ -122,6 +122,46 @@ extern bool dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *v
 /* bin_link.c */
 extern void dg_link_rename_column(Oid relid, const char *old, const char *new);
 
+/* bin_lost.c */
+
+/* A link that is still lost. */
+typedef struct DgLink
+{
+	ItemPointerData tid;		/* of the row in deletion_link */
+	int64		deletion;
+	Oid			relation;
+	List	   *key_columns;	/* of char * */
+	List	   *key_values;		/* of char *, NULL where null */
+	List	   *columns;
+	List	   *before;
+	List	   *after;
+	char	   *row;			/* what its row has, equal for links that name the same row */
+	bool		waiting;
+	int64		waiting_since;	/* the last deletion then */
+
+	/* for bin_relink.c */
+	bool		live;			/* what it leads to is */
+	bool		restored;
+	bool		stale;			/* another undelete has marked it since it was read */
+} DgLink;
+
+/* Links of one table that name the same columns. */
+typedef struct DgLinkSet
+{
+	char	   *name;
+	Oid			relation;
+	List	   *key_columns;
+	List	   *columns;
+	int			n;				/* of columns */
+	AttrNumber *attnums;
+	char	   *missing;		/* a column that the table has lost, without which they stay lost */
+	List	   *links;
+} DgLinkSet;
+
+extern List *dg_links_read(const char *condition, int nargs, Oid *types, Datum *values);
+extern List *dg_links_by_set(List *links);
+extern DgLink *dg_link_of_row(DgLinkSet *set, Relation rel, int64 deletion, const Datum *values, const bool *nulls);
+
 /* bin_relink.c */
 extern int64 dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids);
 

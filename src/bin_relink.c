@@ -5,6 +5,12 @@
  * A row gets its link back if it is there and nobody has given it another link
  * since, and if what the link leads to is live.
  *
+ * Links that name the same columns of one table are looked for together, by two
+ * queries: which of what they lead to is live, and where their rows are. Keys
+ * are compared by their types' own equality, whatever it is called and wherever
+ * it is; rows without a key by the text of all their columns, which finds them
+ * in one pass over the table.
+ *
  * A link may have to wait: where its row was deleted, too, and comes back in a
  * later call, or where a row is known only by columns that are other lost
  * links. So whatever cannot be put back is tried again when others were.
@@ -15,50 +21,32 @@
  */
 #include "bin.h"
 
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/typcache.h"
 
-typedef struct Link
+/* A row that a link was put back into in the present pass. */
+typedef struct TakenRow
 {
-	ItemPointerData tid;		/* of the row in deletion_link */
-	int64		deletion;
-	Oid			relation;
-	List	   *key_columns;	/* of char * */
-	List	   *key_values;		/* of char *, NULL where null */
-	List	   *columns;
-	List	   *before;
-	List	   *after;
-	bool		waiting;
-	bool		restored;
-	bool		stale;			/* another undelete has marked it since it was read */
-	char	   *missing;		/* a column that the table has lost, without which it stays lost */
-} Link;
+	Oid			relid;
+	ItemPointerData tid;
+} TakenRow;
 
-static List *
-strings_of(Datum array, Oid type)
+/* Rows for a query, as lost_links: n, a link's place in its set, and columns. */
+typedef struct LinkRows
 {
-	Datum	   *elems;
+	TupleDesc	desc;
+	Tuplestorestate *store;
+	Datum	   *values;
 	bool	   *nulls;
-	int			n;
-	List	   *strings = NIL;
-
-	if (type == NAMEOID)
-		deconstruct_array(DatumGetArrayTypeP(array), NAMEOID, NAMEDATALEN, false,
-						  TYPALIGN_CHAR, &elems, &nulls, &n);
-	else
-		deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false,
-						  TYPALIGN_INT, &elems, &nulls, &n);
-	for (int i = 0; i < n; i++)
-		strings = lappend(strings, nulls[i] ? NULL :
-						  type == NAMEOID ? pstrdup(NameStr(*DatumGetName(elems[i]))) :
-						  TextDatumGetCString(elems[i]));
-	return strings;
-}
+} LinkRows;
 
 static Datum
 int8_array(List *numbers)
@@ -82,152 +70,253 @@ read_links(List *deletions, List *relids)
 {
 	Oid			types[] = {INT8ARRAYOID, OIDARRAYOID};
 	Datum		values[] = {int8_array(deletions), dg_oid_array(relids)};
-	MemoryContext context = CurrentMemoryContext;
-	List	   *links = NIL;
 
-	SPI_connect();
-	dg_spi_execute("SELECT ctid, relation, key_columns, key_values, columns, before, after, waiting_since IS NOT NULL, deletion_id"
-				   " FROM deletion_guard.deletion_link"
-				   " WHERE deletion_id = ANY ($1) AND NOT restored AND waiting_since IS NULL"
-				   " OR waiting_since IS NOT NULL AND (relation = ANY ($2) OR relation IN"
-				   "  (SELECT l.relation FROM deletion_guard.deletion_link l WHERE l.deletion_id = ANY ($1)))"
-				   " AND EXISTS (SELECT 1 FROM unnest($1) d WHERE d BETWEEN deletion_id AND waiting_since)"
-				   " ORDER BY deletion_id, relation",
-				   2, types, values, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		MemoryContext old = MemoryContextSwitchTo(context);
-		Link	   *link = palloc0(sizeof(Link));
-		bool		isnull;
+	return dg_links_read("deletion_id = ANY ($1) AND waiting_since IS NULL"
+						 " OR waiting_since IS NOT NULL AND (relation = ANY ($2) OR relation IN"
+						 "  (SELECT l.relation FROM deletion_guard.deletion_link l WHERE l.deletion_id = ANY ($1)))"
+						 " AND EXISTS (SELECT 1 FROM unnest($1) d WHERE d BETWEEN deletion_id AND waiting_since)",
+						 2, types, values);
+}
 
-		link->tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(tuple, desc, 1, &isnull));
-		link->relation = DatumGetObjectId(SPI_getbinval(tuple, desc, 2, &isnull));
-		link->key_columns = strings_of(SPI_getbinval(tuple, desc, 3, &isnull), NAMEOID);
-		link->key_values = strings_of(SPI_getbinval(tuple, desc, 4, &isnull), TEXTOID);
-		link->columns = strings_of(SPI_getbinval(tuple, desc, 5, &isnull), NAMEOID);
-		link->before = strings_of(SPI_getbinval(tuple, desc, 6, &isnull), TEXTOID);
-		link->after = strings_of(SPI_getbinval(tuple, desc, 7, &isnull), TEXTOID);
-		link->waiting = DatumGetBool(SPI_getbinval(tuple, desc, 8, &isnull));
-		link->deletion = DatumGetInt64(SPI_getbinval(tuple, desc, 9, &isnull));
-		links = lappend(links, link);
-		MemoryContextSwitchTo(old);
-	}
-	SPI_finish();
-	return links;
+/* ----------------------------------------------------------------------
+ * Queries
+ * ----------------------------------------------------------------------
+ */
+
+static LinkRows *
+link_rows_begin(int ncolumns)
+{
+	LinkRows   *rows = palloc(sizeof(LinkRows));
+
+	rows->desc = CreateTemplateTupleDesc(ncolumns + 1);
+	TupleDescInitEntry(rows->desc, 1, "n", INT4OID, -1, 0);
+	rows->store = tuplestore_begin_heap(false, false, work_mem);
+	rows->values = palloc(sizeof(Datum) * (ncolumns + 1));
+	rows->nulls = palloc0(sizeof(bool) * (ncolumns + 1));
+	return rows;
+}
+
+static void
+append_equality(StringInfo sql, const char *left, Oid left_type, Oid operator, const char *right, Oid right_type)
+{
+	appendStringInfoString(sql, " AND ");
+	generate_operator_clause(sql, left, left_type, operator, right, right_type);
 }
 
 /*
  * A condition for one column by the text of its value: concat() uses the
- * type's output function, as texts_of() does, and not a cast. It must not lead
- * the planner to an index: rows that have lost their links are many, and the
- * statistics do not know it yet.
+ * type's output function, as texts_of() in bin_link.c does, and not a cast.
  */
 static void
-append_condition(StringInfo sql, const char *column, const char *value)
+append_text_equality(StringInfo sql, const char *column, const char *text)
 {
-	if (value == NULL)
-		appendStringInfo(sql, " AND (%s IS NULL) IS TRUE", quote_identifier(column));
-	else
-		appendStringInfo(sql, " AND pg_catalog.concat(%s) OPERATOR(pg_catalog.=) %s",
-						 quote_identifier(column), quote_literal_cstr(value));
+	appendStringInfo(sql, " AND pg_catalog.concat(r.%s) OPERATOR(pg_catalog.=) pg_catalog.concat(l.%s)"
+					 " AND pg_catalog.num_nulls(r.%s) OPERATOR(pg_catalog.=) pg_catalog.num_nulls(l.%s)",
+					 quote_identifier(column), text, quote_identifier(column), text);
 }
 
 /*
- * A condition for one column that can use an index on it.
+ * The foreign key of those columns, or NULL; the caller keeps rel open.
  */
-static void
-append_key(StringInfo sql, Oid relid, const char *column, const char *value)
+static ForeignKeyCacheInfo *
+foreign_key_of(Relation rel, const AttrNumber *attnums, int n)
 {
-	if (value == NULL)
-		append_condition(sql, column, value);
-	else
-		appendStringInfo(sql, " AND %s = %s::%s", quote_identifier(column), quote_literal_cstr(value),
-						 format_type_extended(get_atttype(relid, get_attnum(relid, column)), -1,
-											  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
-}
-
-static bool
-has_primary_key(Oid relid)
-{
-	Relation	rel = table_open(relid, RowExclusiveLock);
-	bool		result = !bms_is_empty(RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY));
-
-	table_close(rel, NoLock);
-	return result;
-}
-
-/*
- * Is the row live that the link leads to? True where no foreign key says which
- * that is.
- */
-static bool
-parent_is_live(Link *link, const AttrNumber *attnums, int n)
-{
-	Relation	rel = table_open(link->relation, RowExclusiveLock);
-	bool		live = true;
 	ListCell   *lc;
 
 	foreach(lc, dg_foreign_keys(rel))
 	{
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
-		StringInfoData sql;
 
-		if (fkey->nkeys != n || memcmp(fkey->conkey, attnums, sizeof(AttrNumber) * n) != 0)
-			continue;
-		initStringInfo(&sql);
-		appendStringInfo(&sql, "SELECT 1 FROM %s WHERE true", dg_relation_name(fkey->confrelid));
-		for (int i = 0; i < n; i++)
-			append_key(&sql, fkey->confrelid, get_attname(fkey->confrelid, fkey->confkey[i], false),
-					   list_nth(link->before, i));
-		dg_spi_execute_as_owner(fkey->confrelid, sql.data, 0, NULL, NULL);
-		live = SPI_processed > 0;
-		break;
+		if (fkey->nkeys == n && memcmp(fkey->conkey, attnums, sizeof(AttrNumber) * n) == 0)
+			return fkey;
 	}
-	table_close(rel, NoLock);
-	return live;
+	return NULL;
 }
 
 /*
- * Finds the row whose link was lost, if it is there and nobody has given it
- * another link since; locks it.
+ * Asks which of the links that are still lost lead to live rows. Where no
+ * foreign key says which those are, all do.
  */
-static bool
-find_row(Link *link, bool keyed, Oid *relid, ItemPointer tid)
+static void
+find_parents(DgLinkSet *set, DgRowsTarget *target)
 {
+	Relation	rel = table_open(set->relation, RowExclusiveLock);
+	ForeignKeyCacheInfo *fkey = foreign_key_of(rel, set->attnums, set->n);
+	LinkRows   *rows = link_rows_begin(set->n);
 	StringInfoData sql;
 	ListCell   *lc;
-	ListCell   *lc2;
-	bool		isnull;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT tableoid, ctid FROM %s WHERE true", dg_relation_name(link->relation));
-	forboth(lc, link->key_columns, lc2, link->key_values)
+	if (fkey != NULL)
+		appendStringInfo(&sql, "SELECT l.n FROM lost_links l WHERE EXISTS (SELECT 1 FROM %s p WHERE true",
+						 dg_relation_name(fkey->confrelid));
+	for (int i = 0; i < set->n; i++)
 	{
-		if (keyed)
-			append_key(&sql, link->relation, lfirst(lc), lfirst(lc2));
-		else
-			append_condition(&sql, lfirst(lc), lfirst(lc2));
-	}
-	forboth(lc, link->columns, lc2, link->after)
-		append_condition(&sql, lfirst(lc), lfirst(lc2));
-	appendStringInfoString(&sql, " LIMIT 1 FOR NO KEY UPDATE");
+		Oid			type = TupleDescAttr(RelationGetDescr(rel), set->attnums[i] - 1)->atttypid;
 
-	dg_spi_execute_as_owner(link->relation, sql.data, 0, NULL, NULL);
-	if (SPI_processed == 0)
+		TupleDescInitEntry(rows->desc, i + 2, psprintf("b%d", i + 1), type, -1, 0);
+		if (fkey != NULL)
+			append_equality(&sql, psprintf("p.%s", quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false))),
+							get_atttype(fkey->confrelid, fkey->confkey[i]), fkey->conpfeqop[i],
+							psprintf("l.b%d", i + 1), type);
+	}
+	foreach(lc, set->links)
+	{
+		DgLink	   *link = lfirst(lc);
+
+		link->live = fkey == NULL;
+		if (link->restored || link->stale)
+			continue;
+		rows->values[0] = Int32GetDatum(foreach_current_index(lc));
+		for (int i = 0; i < set->n; i++)
+			rows->values[i + 1] = dg_rows_writer_read(target, set->attnums[i], list_nth(link->before, i));
+		tuplestore_putvalues(rows->store, rows->desc, rows->values, rows->nulls);
+	}
+	table_close(rel, NoLock);
+	if (fkey == NULL)
+		return;
+	appendStringInfoChar(&sql, ')');
+	dg_spi_register_rows("lost_links", rows->store, rows->desc);
+	dg_spi_execute_as_owner(fkey->confrelid, sql.data, 0, NULL, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		((DgLink *) list_nth(set->links, (int) dg_row_int64(row, 1, NULL)))->live = true;
+}
+
+/*
+ * Are the columns by which the set's links know their rows the primary key?
+ */
+static bool
+is_keyed(Relation rel, List *key_columns)
+{
+	Bitmapset  *key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
+	ListCell   *lc;
+
+	if (bms_num_members(key) != list_length(key_columns))
 		return false;
-	*relid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	*tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull));
+	foreach(lc, key_columns)
+	{
+		if (!bms_is_member(get_attnum(RelationGetRelid(rel), lfirst(lc)) - FirstLowInvalidHeapAttributeNumber, key))
+			return false;
+	}
 	return true;
 }
+
+/*
+ * Appends the conditions that a row has the values of a link, in columns of the
+ * query from *column on.
+ */
+static void
+append_columns(StringInfo sql, LinkRows *rows, Relation rel, List *columns, bool keyed, int *column)
+{
+	ListCell   *lc;
+
+	foreach(lc, columns)
+	{
+		Oid			type = keyed ? get_atttype(RelationGetRelid(rel), get_attnum(RelationGetRelid(rel), lfirst(lc))) : TEXTOID;
+		char	   *name = psprintf("v%d", *column);
+
+		TupleDescInitEntry(rows->desc, ++*column, name, type, -1, 0);
+		if (keyed)
+			append_equality(sql, psprintf("r.%s", quote_identifier(lfirst(lc))), type,
+							lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr, psprintf("l.%s", name), type);
+		else
+			append_text_equality(sql, lfirst(lc), name);
+	}
+}
+
+static void
+put_texts(LinkRows *rows, List *texts, int *column)
+{
+	ListCell   *lc;
+
+	foreach(lc, texts)
+	{
+		rows->nulls[*column] = lfirst(lc) == NULL;
+		if (lfirst(lc) != NULL)
+			rows->values[*column] = CStringGetTextDatum(lfirst(lc));
+		(*column)++;
+	}
+}
+
+static void
+put_link(LinkRows *rows, DgLinkSet *set, int n, bool keyed, DgRowsTarget *target)
+{
+	DgLink	   *link = list_nth(set->links, n);
+	int			column = 1;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	rows->values[0] = Int32GetDatum(n);
+	if (!keyed)
+		put_texts(rows, link->key_values, &column);
+	else
+		forboth(lc, set->key_columns, lc2, link->key_values)
+			rows->values[column++] = dg_rows_writer_read(target, get_attnum(set->relation, lfirst(lc)), lfirst(lc2));
+	put_texts(rows, link->after, &column);
+	tuplestore_putvalues(rows->store, rows->desc, rows->values, rows->nulls);
+}
+
+static bool
+is_pending(const DgLink *link)
+{
+	return link->live && !link->restored && !link->stale;
+}
+
+/*
+ * Asks where the rows are whose links can be put back, if nobody has given them
+ * others since, and locks them: tableoid and ctid, by n. Links that name one row,
+ * or rows that are the same, are asked about once, by the first.
+ */
+static void
+find_rows(DgLinkSet *set, DgRowsTarget *target)
+{
+	Relation	rel = table_open(set->relation, RowExclusiveLock);
+	bool		keyed = is_keyed(rel, set->key_columns);
+	LinkRows   *rows = link_rows_begin(list_length(set->key_columns) + set->n);
+	const DgLink *last = NULL;
+	int			column = 1;
+	int			nestlevel = NewGUCNestLevel();
+	StringInfoData sql;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT l.n, r.tableoid, r.ctid FROM lost_links l, %s r WHERE true",
+					 dg_relation_name(set->relation));
+	append_columns(&sql, rows, rel, set->key_columns, keyed, &column);
+	append_columns(&sql, rows, rel, set->columns, false, &column);
+	appendStringInfoString(&sql, " FOR NO KEY UPDATE OF r");
+	table_close(rel, NoLock);
+	foreach(lc, set->links)
+	{
+		DgLink	   *link = lfirst(lc);
+
+		if (!is_pending(link) || (last != NULL && strcmp(last->row, link->row) == 0))
+			continue;
+		put_link(rows, set, foreach_current_index(lc), keyed, target);
+		last = link;
+	}
+	/* no index knows the texts of rows, and no statistics how few there are */
+	if (!keyed)
+	{
+		(void) set_config_option("enable_nestloop", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		(void) set_config_option("enable_mergejoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	}
+	dg_spi_register_rows("lost_links", rows->store, rows->desc);
+	dg_spi_execute_as_owner(set->relation, sql.data, 0, NULL, NULL);
+	AtEOXact_GUC(true, nestlevel);
+}
+
+/* ----------------------------------------------------------------------
+ * Links
+ * ----------------------------------------------------------------------
+ */
 
 /*
  * Locks a link as it was read; false if another undelete has put it back since,
  * or made it wait.
  */
 static bool
-claim_link(Link *link)
+claim_link(DgLink *link)
 {
 	Oid			types[] = {TIDOID, INT8OID, BOOLOID};
 	Datum		values[] = {PointerGetDatum(&link->tid), Int64GetDatum(link->deletion), BoolGetDatum(link->waiting)};
@@ -239,8 +328,7 @@ claim_link(Link *link)
 				   3, types, values, NULL);
 	link->stale = (SPI_processed == 0);
 	if (!link->stale)
-		link->tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[0],
-																 SPI_tuptable->tupdesc, 1, &isnull));
+		link->tid = *(ItemPointer) DatumGetPointer(dg_row_datum(0, 1, &isnull));
 	return !link->stale;
 }
 
@@ -248,7 +336,7 @@ claim_link(Link *link)
  * Keeps what has become of a link: put back, or waiting for its row.
  */
 static void
-mark_link(Link *link)
+mark_link(DgLink *link)
 {
 	Oid			types[] = {TIDOID, BOOLOID};
 	Datum		values[] = {PointerGetDatum(&link->tid), BoolGetDatum(link->restored)};
@@ -259,126 +347,146 @@ mark_link(Link *link)
 				   " WHERE ctid = $1 RETURNING ctid", 2, types, values, NULL);
 	if (SPI_processed != 1)
 		elog(ERROR, "link of a deletion is gone");
-	link->tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(SPI_tuptable->vals[0],
-															 SPI_tuptable->tupdesc, 1, &isnull));
+	link->tid = *(ItemPointer) DatumGetPointer(dg_row_datum(0, 1, &isnull));
+	link->waiting = true;
 }
 
 /*
- * A column that the link needs and the table does not have any more, or NULL.
+ * The next link, from the n-th of a set on, that names the same row and can be
+ * put back; NULL if there is none.
  */
-static char *
-missing_column(Link *link)
+static DgLink *
+next_pending(DgLinkSet *set, int n)
 {
-	ListCell   *lc;
+	const char *row = ((DgLink *) list_nth(set->links, n))->row;
 
-	foreach(lc, link->key_columns)
+	for (; n < list_length(set->links); n++)
 	{
-		if (get_attnum(link->relation, lfirst(lc)) <= 0)
-			return lfirst(lc);
-	}
-	foreach(lc, link->columns)
-	{
-		if (get_attnum(link->relation, lfirst(lc)) <= 0)
-			return lfirst(lc);
+		DgLink	   *link = list_nth(set->links, n);
+
+		if (strcmp(link->row, row) != 0)
+			break;
+		if (is_pending(link))
+			return link;
 	}
 	return NULL;
 }
 
-/*
- * Puts one link back; false if its row is gone or has another link now, or the
- * table has lost the columns. *live says whether what it leads to is live.
- */
-static bool
-restore_link(Link *link, DgRowsTarget *target, bool *live)
+static void
+restore_link(DgLinkSet *set, DgRowsTarget *target, DgLink *link, TakenRow *row)
 {
-	int			n = list_length(link->columns);
-	AttrNumber *attnums = palloc(sizeof(AttrNumber) * n);
-	Datum	   *values = palloc(sizeof(Datum) * n);
-	bool	   *nulls = palloc0(sizeof(bool) * n);
-	bool		keyed;
-	Oid			relid;
-	ItemPointerData tid;
+	Datum	   *values = palloc(sizeof(Datum) * set->n);
+	bool	   *nulls = palloc0(sizeof(bool) * set->n);
 
-	*live = false;
-	if (link->missing != NULL)
-		return false;
-	keyed = has_primary_key(link->relation);
-	for (int i = 0; i < n; i++)
-	{
-		attnums[i] = get_attnum(link->relation, list_nth(link->columns, i));
-		values[i] = dg_rows_writer_read(target, attnums[i], list_nth(link->before, i));
-	}
-	if (!parent_is_live(link, attnums, n))
-		return false;
-	*live = true;
-	return find_row(link, keyed, &relid, &tid) && claim_link(link) &&
-		dg_rows_writer_change(target, relid, &tid, attnums, values, nulls, n);
+	for (int i = 0; i < set->n; i++)
+		values[i] = dg_rows_writer_read(target, set->attnums[i], list_nth(link->before, i));
+	link->restored = claim_link(link) &&
+		dg_rows_writer_change(target, row->relid, &row->tid, set->attnums, values, nulls, set->n);
+	if (link->restored)
+		mark_link(link);
 }
 
 /*
- * One try at every link that is still lost; returns how many were put back.
+ * Puts links back into the rows that find_rows() has found, into each row one:
+ * it is another version then. Returns how many.
  */
 static int64
-restore_pass(DgRowsWriter *writer, List *links)
+restore_found(DgLinkSet *set, DgRowsTarget *target, HTAB *taken)
 {
-	DgRowsTarget *target = NULL;
-	Oid			open = InvalidOid;
+	SPITupleTable *found = SPI_tuptable;
+	uint64		nfound = SPI_processed;
 	int64		restored = 0;
-	ListCell   *lc;
 
-	foreach(lc, links)
+	for (uint64 i = 0; i < nfound; i++)
 	{
-		Link	   *link = lfirst(lc);
-		bool		live;
+		TakenRow	row = {0};
+		bool		isnull;
+		int			n = DatumGetInt32(SPI_getbinval(found->vals[i], found->tupdesc, 1, &isnull));
+		DgLink	   *link = next_pending(set, n);
 
-		if (link->restored || link->stale)
+		row.relid = DatumGetObjectId(SPI_getbinval(found->vals[i], found->tupdesc, 2, &isnull));
+		row.tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(found->vals[i], found->tupdesc, 3, &isnull));
+		if (link == NULL || hash_search(taken, &row, HASH_FIND, NULL) != NULL)
 			continue;
-		if (link->relation != open)
-		{
-			Relation	rel = table_open(link->relation, RowExclusiveLock);
-
-			dg_rows_require_update(rel);
-			table_close(rel, NoLock);
-			target = dg_rows_writer_target(writer, link->relation, NULL, 0);
-			open = link->relation;
-		}
-		SPI_connect();
-		link->restored = restore_link(link, target, &live);
-		if (link->restored)
-			restored++;
-		if (link->restored || (live && !link->waiting && !link->stale && claim_link(link)))
-		{
-			mark_link(link);
-			link->waiting = true;
-		}
-		SPI_finish();
+		restore_link(set, target, link, &row);
+		(void) hash_search(taken, &row, HASH_ENTER, NULL);
+		restored += link->restored;
 	}
 	return restored;
 }
 
 /*
- * Says so where links stay lost with the columns of their table, once for each
- * column.
+ * Tries the links of a set; returns how many were put back. Others whose parents
+ * are live begin to wait.
  */
-static void
-warn_of_missing_columns(List *links)
+static int64
+restore_set(DgLinkSet *set, DgRowsTarget *target, HTAB *taken)
 {
-	const Link *last = NULL;
+	int64		restored;
 	ListCell   *lc;
 
-	foreach(lc, links)
+	SPI_connect();
+	find_parents(set, target);
+	SPI_finish();
+	SPI_connect();
+	find_rows(set, target);
+	restored = restore_found(set, target, taken);
+	foreach(lc, set->links)
 	{
-		Link	   *link = lfirst(lc);
+		DgLink	   *link = lfirst(lc);
 
-		if (link->missing == NULL ||
-			(last != NULL && last->relation == link->relation && strcmp(last->missing, link->missing) == 0))
-			continue;
-		last = link;
-		ereport(WARNING,
-				(errmsg("links that ON DELETE SET NULL or SET DEFAULT took from rows of \"%s\" stay lost: it has no column \"%s\" any more",
-						get_rel_name(link->relation), link->missing),
-				 errhint("Roll back, add the column with its values again, and call again.")));
+		if (is_pending(link) && !link->waiting && claim_link(link))
+			mark_link(link);
 	}
+	SPI_finish();
+	return restored;
+}
+
+static DgRowsTarget *
+open_target(DgRowsWriter *writer, DgLinkSet *set)
+{
+	Relation	rel = table_open(set->relation, RowExclusiveLock);
+
+	dg_rows_require_update(rel);
+	table_close(rel, NoLock);
+	return dg_rows_writer_target(writer, set->relation, NULL, 0);
+}
+
+/*
+ * Says so where links stay lost with the columns of their table.
+ */
+static void
+warn_of_missing_column(const DgLinkSet *set)
+{
+	ereport(WARNING,
+			(errmsg("links that ON DELETE SET NULL or SET DEFAULT took from rows of \"%s\" stay lost: it has no column \"%s\" any more",
+					get_rel_name(set->relation), set->missing),
+			 errhint("Roll back, add the column with its values again, and call again.")));
+}
+
+/*
+ * Opens the tables of sets that can be put back, one list for the other.
+ */
+static List *
+open_targets(DgRowsWriter *writer, List **sets, bool warn)
+{
+	List	   *targets = NIL;
+	ListCell   *lc;
+
+	foreach(lc, *sets)
+	{
+		DgLinkSet  *set = lfirst(lc);
+
+		if (set->missing == NULL)
+		{
+			targets = lappend(targets, open_target(writer, set));
+			continue;
+		}
+		if (warn)
+			warn_of_missing_column(set);
+		*sets = foreach_delete_current(*sets, lc);
+	}
+	return targets;
 }
 
 /*
@@ -386,43 +494,33 @@ warn_of_missing_columns(List *links)
  * *stale says whether another undelete has marked some of them.
  */
 static int64
-restore_passes(DgRowsWriter *writer, List *links, bool *stale)
+restore_passes(DgRowsWriter *writer, List *sets, bool *stale)
 {
+	HASHCTL		ctl = {.keysize = sizeof(TakenRow),.entrysize = sizeof(TakenRow),.hcxt = CurrentMemoryContext};
+	List	   *targets = open_targets(writer, &sets, !*stale);
 	int64		restored = 0;
 	int64		more;
 	ListCell   *lc;
+	ListCell   *lc2;
 
 	do
 	{
-		more = restore_pass(writer, links);
+		HTAB	   *taken = hash_create("deletion_guard rows", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+
+		more = 0;
+		forboth(lc, sets, lc2, targets)
+			more += restore_set(lfirst(lc), lfirst(lc2), taken);
 		restored += more;
-	} while (more > 0 && restored < list_length(links));
+		hash_destroy(taken);
+	} while (more > 0);
 
 	*stale = false;
-	foreach(lc, links)
-		*stale |= ((Link *) lfirst(lc))->stale;
-	return restored;
-}
-
-/*
- * Links that can be tried: their table is there.
- */
-static List *
-links_to_restore(List *deletions, List *relids)
-{
-	List	   *links = NIL;
-	ListCell   *lc;
-
-	foreach(lc, read_links(deletions, relids))
+	foreach(lc, sets)
 	{
-		Link	   *link = lfirst(lc);
-
-		if (get_rel_name(link->relation) == NULL)
-			continue;
-		link->missing = missing_column(link);
-		links = lappend(links, link);
+		foreach(lc2, ((DgLinkSet *) lfirst(lc))->links)
+			*stale |= ((DgLink *) lfirst(lc2))->stale;
 	}
-	return links;
+	return restored;
 }
 
 /*
@@ -435,14 +533,12 @@ int64
 dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids)
 {
 	int			nestlevel = dg_canonical_output_begin();
-	List	   *links = links_to_restore(deletions, relids);
-	bool		stale;
-	int64		restored;
+	bool		stale = false;
+	int64		restored = 0;
 
-	warn_of_missing_columns(links);
-	restored = restore_passes(writer, links, &stale);
-	while (stale)
-		restored += restore_passes(writer, links_to_restore(deletions, relids), &stale);
+	do
+		restored += restore_passes(writer, dg_links_by_set(read_links(deletions, relids)), &stale);
+	while (stale);
 	AtEOXact_GUC(true, nestlevel);
 	return restored;
 }

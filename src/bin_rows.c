@@ -2,6 +2,9 @@
  * bin_rows.c
  *		deleted_rows(): the rows that are in the bin, as rows of their table.
  *
+ * A row that had lost links to ON DELETE SET NULL or SET DEFAULT before it was
+ * deleted itself is shown with them, as it comes back with them.
+ *
  * Whoever may read the table may read its deleted rows. Where row security
  * applies to the caller, there is no way to apply its policies to rows that
  * are not in the table, so the call is refused.
@@ -16,6 +19,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
@@ -121,8 +125,62 @@ reading_context(void *arg)
 			dg_relation_name(reading->bin_table));
 }
 
+/*
+ * Puts a link of a row back into its values, if one was lost before a deletion;
+ * returns the deletion that took it, 0 if there is none.
+ */
+static int64
+put_link(DgLinkSet *set, Relation rel, int64 deletion, Datum *values, bool *nulls)
+{
+	DgLink	   *link = dg_link_of_row(set, rel, deletion, values, nulls);
+
+	if (link == NULL)
+		return 0;
+	for (int i = 0; i < set->n; i++)
+	{
+		Oid			input;
+		Oid			typioparam;
+
+		getTypeInputInfo(TupleDescAttr(RelationGetDescr(rel), set->attnums[i] - 1)->atttypid, &input, &typioparam);
+		values[set->attnums[i] - 1] = OidInputFunctionCall(input, list_nth(link->before, i), typioparam, -1);
+		nulls[set->attnums[i] - 1] = false;
+	}
+	return link->deletion;
+}
+
+/*
+ * Puts all links back, the last first. Without a key, a row may be known by
+ * columns that are other lost links.
+ */
 static void
-put_row(ReturnSetInfo *rsinfo, Relation rel, HeapTuple tuple, TupleDesc from, Reading *reading)
+put_links(List *sets, Relation rel, int64 deletion, Datum *values, bool *nulls)
+{
+	int			nestlevel = dg_canonical_output_begin();
+	int64	   *before = palloc(sizeof(int64) * list_length(sets));	/* the deletions of links to come */
+	bool		any;
+	ListCell   *lc;
+
+	for (int i = 0; i < list_length(sets); i++)
+		before[i] = deletion;
+	do
+	{
+		any = false;
+		foreach(lc, sets)
+		{
+			int64		taken = ((DgLinkSet *) lfirst(lc))->missing != NULL ? 0 :
+				put_link(lfirst(lc), rel, before[foreach_current_index(lc)], values, nulls);
+
+			if (taken == 0)
+				continue;
+			before[foreach_current_index(lc)] = taken - 1;
+			any = true;
+		}
+	} while (any);
+	AtEOXact_GUC(true, nestlevel);
+}
+
+static void
+put_row(ReturnSetInfo *rsinfo, Relation rel, HeapTuple tuple, TupleDesc from, List *sets, Reading *reading)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	Datum	   *values = palloc(sizeof(Datum) * desc->natts);
@@ -142,11 +200,13 @@ put_row(ReturnSetInfo *rsinfo, Relation rel, HeapTuple tuple, TupleDesc from, Re
 		values[i] = as_present_type(values[i], reading->from, reading->att);
 		reading->att = NULL;
 	}
+	if (sets != NIL)
+		put_links(sets, rel, reading->deletion, values, nulls);
 	tuplestore_putvalues(rsinfo->setResult, desc, values, nulls);
 }
 
 static void
-put_rows(ReturnSetInfo *rsinfo, Relation rel, Oid bin_table)
+put_rows(ReturnSetInfo *rsinfo, Relation rel, List *sets, Oid bin_table)
 {
 	Reading		reading = {.bin_table = bin_table};
 	ErrorContextCallback context = {.previous = error_context_stack, .callback = reading_context,
@@ -160,7 +220,7 @@ put_rows(ReturnSetInfo *rsinfo, Relation rel, Oid bin_table)
 	caller = dg_role_enter(rel->rd_rel->relowner, SECURITY_RESTRICTED_OPERATION);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		put_row(rsinfo, rel, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, &reading);
+		put_row(rsinfo, rel, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, sets, &reading);
 		MemoryContextReset(row);
 	}
 	error_context_stack = context.previous;
@@ -188,6 +248,18 @@ bins_of(Oid relid, List **ids)
 }
 
 /*
+ * The links that rows of a table have lost, by the columns that they name.
+ */
+static List *
+lost_links(Oid relid)
+{
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(relid)};
+
+	return dg_links_by_set(dg_links_read("relation = $1", 1, types, values));
+}
+
+/*
  * deleted_rows(target anyelement, tenant text, deletion_id bigint) -> setof anyelement
  */
 Datum
@@ -200,12 +272,14 @@ dg_deleted_rows(PG_FUNCTION_ARGS)
 	Relation	rel;
 	List	   *bins;
 	List	   *ids;
+	List	   *sets;
 
 	require_reading(relid);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	values[1] = PG_GETARG_DATUM(1);
 	values[2] = PG_GETARG_DATUM(2);
 	rel = table_open(relid, AccessShareLock);
+	sets = lost_links(relid);
 	SPI_connect();
 	bins = bins_of(relid, &ids);
 	for (int i = 0; i < list_length(bins); i++)
@@ -217,7 +291,7 @@ dg_deleted_rows(PG_FUNCTION_ARGS)
 			continue;
 		values[0] = Int32GetDatum(list_nth_int(ids, i));
 		dg_spi_execute(rows_query(rel, bin), 3, types, values, nulls);
-		put_rows((ReturnSetInfo *) fcinfo->resultinfo, rel, RelationGetRelid(bin));
+		put_rows((ReturnSetInfo *) fcinfo->resultinfo, rel, sets, RelationGetRelid(bin));
 		table_close(bin, NoLock);
 	}
 	SPI_finish();

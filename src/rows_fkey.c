@@ -125,6 +125,27 @@ provide_if_referenced(ForeignKey *fkey, Relation rel)
 }
 
 /*
+ * Has a table been taken on before? *handled are then its constraints.
+ */
+static bool
+is_known(DgRowsForeignKeys *fkeys, Relation rel, List **handled)
+{
+	bool		known = false;
+	ListCell   *lc;
+
+	foreach(lc, fkeys->tables)
+		known |= RelationGetRelid((Relation) lfirst(lc)) == RelationGetRelid(rel);
+	foreach(lc, fkeys->keys)
+	{
+		ForeignKey *fkey = lfirst(lc);
+
+		if (known && fkey->info->conrelid == RelationGetRelid(rel))
+			*handled = lappend_oid(*handled, fkey->info->conoid);
+	}
+	return known;
+}
+
+/*
  * Takes on a table, which stays open. Returns the OIDs of the constraints that
  * are checked here, so that their triggers need not. Tables are best all taken
  * on before the first row is noted.
@@ -138,6 +159,11 @@ dg_rows_fkeys_add(DgRowsForeignKeys *fkeys, Relation rel)
 	ListCell   *lc;
 	ListCell   *lc2;
 
+	if (is_known(fkeys, rel, &handled))
+	{
+		MemoryContextSwitchTo(old);
+		return handled;
+	}
 	fkeys->tables = lappend(fkeys->tables, rel);
 	foreach(lc, fkeys->keys)
 	{

@@ -1,0 +1,257 @@
+/*
+ * bin_lost.c
+ *		The links that bin_link.c has noted, as they are read again: to be put
+ *		back (bin_relink.c), and to show rows in the bin as they were before
+ *		(bin_rows.c).
+ */
+#include "bin.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+static List *
+strings_of(uint64 row, int column, Oid type)
+{
+	Datum	   *elems;
+	bool	   *nulls;
+	int			n;
+	bool		isnull;
+	Datum		array = dg_row_datum(row, column, &isnull);
+	List	   *strings = NIL;
+
+	if (type == NAMEOID)
+		deconstruct_array(DatumGetArrayTypeP(array), NAMEOID, NAMEDATALEN, false,
+						  TYPALIGN_CHAR, &elems, &nulls, &n);
+	else
+		deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false,
+						  TYPALIGN_INT, &elems, &nulls, &n);
+	for (int i = 0; i < n; i++)
+		strings = lappend(strings, nulls[i] ? NULL :
+						  type == NAMEOID ? pstrdup(NameStr(*DatumGetName(elems[i]))) :
+						  TextDatumGetCString(elems[i]));
+	return strings;
+}
+
+/*
+ * Links that a condition on deletion_link selects, the latest first: of several
+ * that one row has lost in turn, the last is what it had. In the current
+ * memory context.
+ */
+List *
+dg_links_read(const char *condition, int nargs, Oid *types, Datum *values)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext old;
+	List	   *links = NIL;
+
+	SPI_connect();
+	dg_spi_execute(psprintf("SELECT ctid, relation, key_columns, key_values, columns, before, after,"
+							" deletion_id, waiting_since FROM deletion_guard.deletion_link"
+							" WHERE NOT restored AND (%s) ORDER BY deletion_id DESC, relation", condition),
+				   nargs, types, values, NULL);
+	old = MemoryContextSwitchTo(context);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		DgLink	   *link = palloc0(sizeof(DgLink));
+		bool		isnull;
+
+		link->tid = *(ItemPointer) DatumGetPointer(dg_row_datum(row, 1, &isnull));
+		link->relation = (Oid) dg_row_int64(row, 2, NULL);
+		link->key_columns = strings_of(row, 3, NAMEOID);
+		link->key_values = strings_of(row, 4, TEXTOID);
+		link->columns = strings_of(row, 5, NAMEOID);
+		link->before = strings_of(row, 6, TEXTOID);
+		link->after = strings_of(row, 7, TEXTOID);
+		link->deletion = dg_row_int64(row, 8, NULL);
+		link->waiting_since = dg_row_int64(row, 9, &isnull);
+		link->waiting = !isnull;
+		links = lappend(links, link);
+	}
+	MemoryContextSwitchTo(old);
+	SPI_finish();
+	return links;
+}
+
+/*
+ * Some strings, NULLs among them, as one that no others make.
+ */
+static void
+append_strings(StringInfo buf, List *strings)
+{
+	ListCell   *lc;
+
+	foreach(lc, strings)
+	{
+		if (lfirst(lc) == NULL)
+			appendStringInfoString(buf, "-;");
+		else
+			appendStringInfo(buf, "%zu:%s;", strlen(lfirst(lc)), (char *) lfirst(lc));
+	}
+	appendStringInfoChar(buf, '/');
+}
+
+/*
+ * Which columns links name, of which table: equal for links of one set.
+ */
+static char *
+set_name(DgLink *link)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "%u/", link->relation);
+	append_strings(&buf, link->key_columns);
+	append_strings(&buf, link->columns);
+	return buf.data;
+}
+
+/*
+ * What a row has whose link was lost, in the columns that its set names.
+ */
+static char *
+row_name(List *key_values, List *after)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	append_strings(&buf, key_values);
+	append_strings(&buf, after);
+	return buf.data;
+}
+
+/*
+ * A column that the table of a set does not have any more, or NULL.
+ */
+static char *
+missing_column(DgLink *link)
+{
+	ListCell   *lc;
+
+	foreach(lc, list_concat_copy(link->key_columns, link->columns))
+	{
+		if (get_attnum(link->relation, lfirst(lc)) <= 0)
+			return lfirst(lc);
+	}
+	return NULL;
+}
+
+static DgLinkSet *
+make_set(DgLink *link, char *name)
+{
+	DgLinkSet  *set = palloc0(sizeof(DgLinkSet));
+	ListCell   *lc;
+	int			i = 0;
+
+	set->name = name;
+	set->relation = link->relation;
+	set->key_columns = link->key_columns;
+	set->columns = link->columns;
+	set->missing = missing_column(link);
+	set->n = list_length(link->columns);
+	set->attnums = palloc(sizeof(AttrNumber) * set->n);
+	foreach(lc, link->columns)
+		set->attnums[i++] = get_attnum(link->relation, lfirst(lc));
+	return set;
+}
+
+static int
+compare_links(const ListCell *a, const ListCell *b)
+{
+	const DgLink *x = lfirst(a);
+	const DgLink *y = lfirst(b);
+	int			order = strcmp(x->row, y->row);
+
+	return order != 0 ? order : (x->deletion < y->deletion) - (x->deletion > y->deletion);
+}
+
+/*
+ * Links by the table and the columns that they name: a list of DgLinkSet, in
+ * the order of their first links. Within a set, links that name one row follow one
+ * another, the latest first. Links of tables that are gone are left out.
+ */
+List *
+dg_links_by_set(List *links)
+{
+	List	   *sets = NIL;
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, links)
+	{
+		DgLink	   *link = lfirst(lc);
+		DgLinkSet  *set = NULL;
+		char	   *name = set_name(link);
+
+		if (get_rel_name(link->relation) == NULL)
+			continue;
+		foreach(lc2, sets)
+		{
+			if (strcmp(((DgLinkSet *) lfirst(lc2))->name, name) == 0)
+				set = lfirst(lc2);
+		}
+		if (set == NULL)
+			sets = lappend(sets, set = make_set(link, name));
+		link->row = row_name(link->key_values, link->after);
+		set->links = lappend(set->links, link);
+	}
+	foreach(lc, sets)
+		list_sort(((DgLinkSet *) lfirst(lc))->links, compare_links);
+	return sets;
+}
+
+/*
+ * The texts of a row's values in some columns, by the table's attribute numbers.
+ */
+static List *
+texts_of(Relation rel, List *columns, const Datum *values, const bool *nulls)
+{
+	List	   *texts = NIL;
+	ListCell   *lc;
+
+	foreach(lc, columns)
+	{
+		AttrNumber	attnum = get_attnum(RelationGetRelid(rel), lfirst(lc));
+
+		texts = lappend(texts, nulls[attnum - 1] ? NULL :
+						dg_value_text(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->atttypid, values[attnum - 1]));
+	}
+	return texts;
+}
+
+/*
+ * A link of the set that this row of the table, deleted by that deletion, has
+ * lost last and before; NULL if there is none. Values are written as
+ * dg_canonical_output_begin() has it.
+ */
+DgLink *
+dg_link_of_row(DgLinkSet *set, Relation rel, int64 deletion, const Datum *values, const bool *nulls)
+{
+	DgLink		wanted = {.deletion = deletion};
+	ListCell	key = {.ptr_value = &wanted};
+	int			low = 0;
+	int			high = list_length(set->links);
+
+	wanted.row = row_name(texts_of(rel, set->key_columns, values, nulls), texts_of(rel, set->columns, values, nulls));
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (compare_links(list_nth_cell(set->links, middle), &key) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (; low < list_length(set->links); low++)
+	{
+		DgLink	   *link = list_nth(set->links, low);
+
+		if (strcmp(link->row, wanted.row) != 0)
+			break;
+		if (!link->waiting || deletion <= link->waiting_since)
+			return link;
+	}
+	return NULL;
+}
