@@ -86,6 +86,7 @@ RESET allow_system_table_mods;
 RESET session_replication_role;
 \c -
 SELECT object, ok, detail FROM deletion_guard.verify() WHERE check_name = 'guarded schemas';
+INSERT INTO app_2.item VALUES (1, 1);
 DROP SCHEMA app_2 CASCADE; -- fails
 SELECT * FROM deletion_guard.guard_schema('store', 'tenant_id') ORDER BY 1;
 TABLE deletion_guard.guarded_schema;

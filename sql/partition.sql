@@ -74,6 +74,7 @@ CREATE TABLE brief (id int);
 SELECT deletion_guard.guard_table('brief');
 INSERT INTO brief VALUES (1);
 DELETE FROM brief;
+INSERT INTO brief VALUES (2);
 DROP TABLE brief;  -- fails
 BEGIN;
 SET LOCAL deletion_guard.ddl = allow;

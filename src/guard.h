@@ -124,6 +124,7 @@ typedef struct DgNesting
 	Oid			role;
 	EState	   *firing;			/* of the query whose triggers fire, or NULL */
 	List	   *by_row;
+	bool		drops_tables;
 } DgNesting;
 
 extern void dg_statement_init(void);
@@ -136,6 +137,8 @@ extern void dg_statement_set_role(Oid role);
 extern void dg_statement_set_firing(EState *estate, List *by_row);
 extern EState *dg_statement_firing(void);
 extern bool dg_statement_by_row(Oid root);
+extern void dg_statement_set_utility(const Node *parsetree);
+extern bool dg_statement_drops_tables(void);
 extern void dg_statement_leave(DgNesting saved);
 extern uint64 dg_statement_serial(void);
 extern bool dg_statement_unseen(void);

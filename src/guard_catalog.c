@@ -354,8 +354,8 @@ dg_guard_changed(Oid relid)
 }
 
 /*
- * A guarded table is being dropped, as deletion_guard.ddl allows: takes it
- * out of the registries. Its bins keep the name it had last, so that a table
+ * A guarded table is being dropped, or a partition of one, since it is empty or
+ * deletion_guard.ddl allows it: takes it out of the registries. Its bins keep the name it had last, so that a table
  * that takes its place can take them over.
  */
 void
@@ -374,6 +374,8 @@ dg_guard_dropped(Oid relid)
 	dg_ledger_append("drop_table",
 					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
 	SPI_finish();
+	if (dg_guard_lookup(relid)->root != relid)
+		return;
 	dg_own_delete_by_oid(DG_OWN(guard), Anum_guard_relation, relid);
 	dg_guard_changed(relid);
 	if (dg_tenant_table()->relid == relid)

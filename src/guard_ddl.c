@@ -43,6 +43,7 @@ dg_ddl_start(PG_FUNCTION_ARGS)
 {
 	EventTriggerData *data = event_trigger_data(fcinfo);
 
+	dg_statement_set_utility(data->parsetree);
 	if (dg_on_duty() && !dg_acting())
 		dg_guard_check_utility(data->parsetree);
 	return PointerGetDatum(NULL);

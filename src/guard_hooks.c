@@ -209,6 +209,7 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 		dg_guard_check_utility(pstmt->utilityStmt);
 	saved = dg_statement_enter();
 	dg_statement_set_role(InvalidOid);
+	dg_statement_set_utility(pstmt->utilityStmt);
 	acting = dg_acting_enter();
 	if (part)
 		dg_acting_leave(acting);

@@ -25,11 +25,15 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_event_trigger.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "tables.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -46,8 +50,9 @@
 static char *
 way_out(Oid relid)
 {
-	return psprintf("To give up the protection, call deletion_guard.unguard_table(%s) first; that is recorded.",
-					quote_literal_cstr(dg_relation_name(dg_guard_lookup(relid)->root)));
+	return psprintf("To give up the protection, call deletion_guard.unguard_table(%s%s) first; that is recorded.",
+					quote_literal_cstr(dg_relation_name(dg_guard_lookup(relid)->root)),
+					dg_locked ? ", tokens" : "");
 }
 
 /*
@@ -71,22 +76,57 @@ refuse(Oid relid, const char *what, const char *detail, const char *hint)
 }
 
 /*
- * A table is to be dropped, or a partition detached. What has gone to the bin
- * is safe, so emptying it first is a way out, too.
+ * A table with rows is to be dropped, or a partition with rows detached. What
+ * has gone to the bin is safe, so emptying it first is a way out, too.
  */
 static void
 refuse_departure(Oid relid, const char *what)
 {
 	refuse(relid, what, DETAIL_ROWS,
-		   !get_rel_relispartition(relid) || dg_locked ? NULL :
-		   psprintf("TRUNCATE %s first: that keeps its rows in the bin. Then a superuser may set deletion_guard.ddl to \"allow\", which is logged, and repeat the command.",
-					dg_relation_name(relid)));
+		   psprintf("Delete the rows first, which keeps them in the recycle bin: an empty table may go. %s",
+					way_out(relid)));
 }
 
 static void
 refuse_drop(Oid relid)
 {
 	refuse_departure(relid, psprintf("drop table \"%s\"", get_rel_name(relid)));
+}
+
+/*
+ * Does any row live in the table, or in a partition of it?
+ */
+static bool
+has_live_rows(Oid relid)
+{
+	ListCell   *lc;
+
+	if (get_rel_relkind(relid) == RELKIND_RELATION)
+		return dg_store_has_rows(relid);
+	foreach(lc, find_inheritance_children(relid, AccessShareLock))
+	{
+		if (has_live_rows(lfirst_oid(lc)))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * May the table be dropped, which is about to happen? With a table in which no
+ * row lives nothing is lost: what was deleted from it is in the bin. Nobody can
+ * put a row there any more, by the lock that DROP takes; without that lock, it
+ * may not. A partitioned table has no rows, and its partitions are asked about
+ * one by one.
+ */
+static bool
+may_go(Oid relid)
+{
+	Relation	rel = table_open(relid, NoLock);
+	bool		locked = CheckRelationLockedByMe(rel, AccessExclusiveLock, false);
+	bool		partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+
+	table_close(rel, NoLock);
+	return locked && (partitioned || !dg_store_has_rows(relid));
 }
 
 static bool
@@ -234,9 +274,9 @@ check_relation(Oid relid, int subid, bool dropping)
 				   DETAIL_VALUES,
 				   psprintf("Call deletion_guard.unguard_table(%s), which is recorded, drop the column, and guard the table again.",
 							quote_literal_cstr(dg_relation_name(dg_guard_lookup(relid)->root))));
-		else
+		else if (!may_go(relid))
 			refuse_drop(relid);
-		if (subid == 0 && dg_guard_lookup(relid)->root == relid)
+		if (subid == 0)
 			dg_guard_dropped(relid);
 	}
 	if (dropping && subid == 0 && table == NULL)
@@ -303,6 +343,12 @@ check_trigger(Oid trigid, bool dropping)
 
 	if (!OidIsValid(relid))
 		return;
+	if (!dg_is_store(relid) && dropping && dg_statement_drops_tables())
+	{
+		if (!dg_ddl_allowed() && !may_go(relid))
+			refuse_drop(relid);
+		return;
+	}
 	if (!dg_is_store(relid))
 	{
 		refuse(relid, psprintf("%s trigger \"%s\" of table \"%s\"", dropping ? "drop" : "change", name,
@@ -381,53 +427,35 @@ dg_guard_check_alter(Oid classid, Oid objid, bool created)
  * ----------------------------------------------------------------------
  */
 
+/*
+ * May the current user look whether the table has rows, as he could drop it?
+ */
+static bool
+may_drop(Oid relid)
+{
+	return dg_class_ownercheck(relid, GetUserId()) ||
+		dg_namespace_ownercheck(get_rel_namespace(relid), GetUserId());
+}
+
+/*
+ * DROP TABLE, before it waits for everybody who uses the table. What decides is
+ * may_go().
+ */
 static void
 check_drop_table(DropStmt *stmt)
 {
 	ListCell   *lc;
 
-	if (stmt->removeType != OBJECT_TABLE)
+	if (stmt->removeType != OBJECT_TABLE || dg_ddl_allowed())
 		return;
 	foreach(lc, stmt->objects)
 	{
 		RangeVar   *rv = makeRangeVarFromNameList(lfirst(lc));
 		Oid			relid = RangeVarGetRelid(rv, AccessShareLock, true);
 
-		if (OidIsValid(relid) && is_guarded(relid) && !dg_ddl_allowed())
+		if (OidIsValid(relid) && is_guarded(relid) && (!may_drop(relid) || has_live_rows(relid)))
 			refuse_drop(relid);
 	}
-}
-
-/*
- * DROP SCHEMA ... CASCADE, so that the refusal names a table and no trigger.
- */
-static void
-check_drop_schema(DropStmt *stmt)
-{
-	Relation	registry;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	if (stmt->removeType != OBJECT_SCHEMA || stmt->behavior != DROP_CASCADE || dg_ddl_allowed())
-		return;
-	registry = table_open(dg_objects()->guard, AccessShareLock);
-	scan = systable_beginscan(registry, InvalidOid, false, NULL, 0, NULL);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		bool		isnull;
-		Oid			relid = DatumGetObjectId(heap_getattr(tuple, Anum_guard_relation,
-														  RelationGetDescr(registry), &isnull));
-		char	   *schema = get_namespace_name(get_rel_namespace(relid));
-		ListCell   *lc;
-
-		foreach(lc, stmt->objects)
-		{
-			if (schema != NULL && strcmp(schema, strVal(lfirst(lc))) == 0)
-				refuse_drop(relid);
-		}
-	}
-	systable_endscan(scan);
-	table_close(registry, AccessShareLock);
 }
 
 static void
@@ -447,8 +475,10 @@ check_alter_command(AlterTableStmt *stmt, AlterTableCmd *cmd)
 	switch (cmd->subtype)
 	{
 		case AT_DetachPartition:
-			partition = RangeVarGetRelid(((PartitionCmd *) cmd->def)->name, NoLock, true);
-			if (OidIsValid(partition) && is_guarded(partition))
+			/* a row that comes in meanwhile stays, and the table is guarded by itself from then on */
+			partition = RangeVarGetRelid(((PartitionCmd *) cmd->def)->name, AccessShareLock, true);
+			if (OidIsValid(partition) && is_guarded(partition) &&
+				(!dg_class_ownercheck(relid, GetUserId()) || has_live_rows(partition)))
 				refuse_departure(partition,
 								 psprintf("detach partition \"%s\" from table \"%s\"", get_rel_name(partition), name));
 			break;
@@ -555,10 +585,7 @@ dg_guard_check_utility(Node *parsetree)
 	}
 	dg_store_check_utility(parsetree);
 	if (IsA(parsetree, DropStmt))
-	{
 		check_drop_table((DropStmt *) parsetree);
-		check_drop_schema((DropStmt *) parsetree);
-	}
 	else if (IsA(parsetree, AlterTableStmt))
 		check_alter_table((AlterTableStmt *) parsetree);
 	else if (IsA(parsetree, CreateTrigStmt))

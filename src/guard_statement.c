@@ -29,7 +29,7 @@
 #include "tcop/pquery.h"
 #include "utils/portal.h"
 
-static DgNesting nesting = {0, InvalidOid, NULL, NIL};
+static DgNesting nesting = {0, InvalidOid, NULL, NIL, false};
 static uint64 serial = 0;
 static TimestampTz loaded_during = 0;	/* start of the message that loaded us */
 static const void *top_query = NULL;	/* of the present serial, if it is a query */
@@ -116,6 +116,7 @@ dg_statement_enter(void)
 	nesting.depth++;
 	nesting.firing = NULL;
 	nesting.by_row = NIL;
+	nesting.drops_tables = false;
 	return saved;
 }
 
@@ -154,6 +155,26 @@ bool
 dg_statement_by_row(Oid root)
 {
 	return list_member_oid(nesting.by_row, root);
+}
+
+/*
+ * From here to dg_statement_leave() this command runs.
+ */
+void
+dg_statement_set_utility(const Node *parsetree)
+{
+	nesting.drops_tables = IsA(parsetree, DropOwnedStmt) ||
+		(IsA(parsetree, DropStmt) && ((const DropStmt *) parsetree)->removeType != OBJECT_TRIGGER);
+}
+
+/*
+ * Is the present command one by which a trigger of ours goes only because its
+ * table goes too? Not DROP TRIGGER, nor anything that alters a table.
+ */
+bool
+dg_statement_drops_tables(void)
+{
+	return nesting.drops_tables;
 }
 
 void
