@@ -8,6 +8,7 @@
 #include "deletion_guard.h"
 
 #include "lib/stringinfo.h"
+#include "utils/jsonb.h"
 
 #define DG_DIGEST_SIZE		32	/* SHA-256 */
 
@@ -20,6 +21,7 @@ extern void dg_put_text(StringInfo buf, const char *value);
 extern void dg_put_utf8(StringInfo buf, const char *value);
 extern void dg_put_int64(StringInfo buf, int64 value);
 extern char *dg_json_string(const char *value);
+extern char *dg_json_member(Jsonb *object, const char *name);
 
 /* ledger.c */
 extern void dg_ledger_init(void);
@@ -30,7 +32,7 @@ extern bool dg_ledger_entry(int64 id, char **event, char **details, char **hash)
 extern TimestampTz dg_ledger_clock(void);
 extern bool dg_ledger_is_live(void);
 
-/* ledger.c, for ledger_verify.c */
+/* ledger.c, for who reads the ledger */
 typedef struct DgLedgerEntry
 {
 	int64		id;
@@ -45,5 +47,25 @@ typedef struct DgLedgerEntry
 extern Relation dg_ledger_open(LOCKMODE lockmode, Oid *pkey);
 extern bool dg_ledger_read(HeapTuple tuple, TupleDesc desc, DgLedgerEntry *entry);
 extern void dg_ledger_hash(const DgLedgerEntry *entry, uint8 *hash);
+
+/* ledger_verify.c */
+
+/* Where a walk along the chain has got to. */
+typedef struct DgLedgerWalk
+{
+	int64		entries;
+	int64		id;				/* of the last entry */
+	TimestampTz at;
+	uint8		hash[DG_DIGEST_SIZE];
+	int			problems;
+	StringInfoData text;		/* the first of them */
+} DgLedgerWalk;
+
+typedef void (*DgLedgerVisit) (const DgLedgerEntry *entry, void *arg);
+
+extern void dg_ledger_walk(DgLedgerWalk *walk, int64 head_entry, const char *head_hash, DgLedgerVisit visit, void *arg);
+extern void dg_ledger_add_problem(DgLedgerWalk *walk, const char *fmt,...) pg_attribute_printf(2, 3);
+extern void dg_ledger_add_missing(DgLedgerWalk *walk, int64 first, int64 last, const char *where);
+extern char *dg_ledger_problems(DgLedgerWalk *walk);
 
 #endif							/* DG_LEDGER_H */

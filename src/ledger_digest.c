@@ -11,7 +11,9 @@
 #include "common/cryptohash.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/json.h"
+#include "utils/numeric.h"
 
 /*
  * SHA-256 of some bytes; DG_DIGEST_SIZE bytes of result.
@@ -105,4 +107,23 @@ dg_json_string(const char *value)
 	initStringInfo(&buf);
 	escape_json(&buf, value);
 	return buf.data;
+}
+
+/*
+ * A member of a JSON object, as text, palloc'd; NULL if it is not there, or is
+ * no string and no number.
+ */
+char *
+dg_json_member(Jsonb *object, const char *name)
+{
+	JsonbValue	value;
+
+	if (!JB_ROOT_IS_OBJECT(object) ||
+		getKeyJsonValueFromContainer(&object->root, name, strlen(name), &value) == NULL)
+		return NULL;
+	if (value.type == jbvString)
+		return pnstrdup(value.val.string.val, value.val.string.len);
+	if (value.type == jbvNumeric)
+		return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
+	return NULL;
 }

@@ -290,6 +290,31 @@ fail_to_serialize(void)
 }
 
 /*
+ * Locks a row, waiting for whoever has changed it, and gets its newest version;
+ * false if it is gone.
+ */
+static bool
+lock_row(Relation rel, ItemPointer tid, Snapshot snapshot, TupleTableSlot *slot)
+{
+	uint8		flags = IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
+	TM_FailureData failure;
+	TM_Result	result;
+
+	result = table_tuple_lock(rel, tid, snapshot, slot, GetCurrentCommandId(false), LockTupleExclusive,
+							  LockWaitBlock, flags, &failure);
+	if (result == TM_Deleted && !IsolationUsesXactSnapshot())
+		return false;
+	if (result == TM_Deleted || result == TM_Updated)
+		fail_to_serialize();
+	if (result != TM_Ok)
+		elog(ERROR, "could not lock a row of \"%s\": result %d", RelationGetRelationName(rel), result);
+	/* it may have been changed after this transaction's snapshot, and before the scan's */
+	if (IsolationUsesXactSnapshot() && !table_tuple_satisfies_snapshot(rel, slot, GetTransactionSnapshot()))
+		fail_to_serialize();
+	return true;
+}
+
+/*
  * Locks the present row, waiting for whoever has changed it, and turns to its
  * newest version, which the caller looks at again. False if it is gone. Each row
  * once in a scan.
@@ -297,24 +322,10 @@ fail_to_serialize(void)
 bool
 dg_own_lock(DgOwnScan *scan)
 {
-	uint8		flags = IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
-	TM_FailureData failure;
-	TM_Result	result;
-
 	if (scan->slot == NULL)
 		scan->slot = table_slot_create(scan->rel, NULL);
-	result = table_tuple_lock(scan->rel, &scan->tuple->t_self, scan->snapshot, scan->slot,
-							  GetCurrentCommandId(false), LockTupleExclusive, LockWaitBlock, flags, &failure);
-	if (result == TM_Deleted && !IsolationUsesXactSnapshot())
+	if (!lock_row(scan->rel, &scan->tuple->t_self, scan->snapshot, scan->slot))
 		return false;
-	if (result == TM_Deleted || result == TM_Updated)
-		fail_to_serialize();
-	if (result != TM_Ok)
-		elog(ERROR, "could not lock a row of \"%s\": result %d", RelationGetRelationName(scan->rel), result);
-	/* it may have been changed after this transaction's snapshot, and before the scan's */
-	if (IsolationUsesXactSnapshot() &&
-		!table_tuple_satisfies_snapshot(scan->rel, scan->slot, GetTransactionSnapshot()))
-		fail_to_serialize();
 	scan->tuple = ExecFetchSlotHeapTuple(scan->slot, false, NULL);
 	return true;
 }
@@ -366,6 +377,25 @@ void
 dg_own_delete(DgOwnScan *scan)
 {
 	CatalogTupleDelete(scan->rel, &scan->slot->tts_tid);
+}
+
+/*
+ * Deletes a row that a scan has seen at this address, if it is still there.
+ */
+void
+dg_own_delete_at(DgOwnTable table, ItemPointer tid)
+{
+	Relation	rel = open_table(table, RowExclusiveLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	Snapshot	snapshot;
+
+	CommandCounterIncrement();
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	if (lock_row(rel, tid, snapshot, slot))
+		CatalogTupleDelete(rel, &slot->tts_tid);
+	UnregisterSnapshot(snapshot);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
 }
 
 /*

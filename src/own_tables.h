@@ -72,6 +72,7 @@ extern void dg_own_set(DgOwnScan *scan, AttrNumber attnum, Datum value);
 extern void dg_own_set_null(DgOwnScan *scan, AttrNumber attnum);
 extern void dg_own_update(DgOwnScan *scan);
 extern void dg_own_delete(DgOwnScan *scan);
+extern void dg_own_delete_at(DgOwnTable table, ItemPointer tid);
 
 extern void dg_own_insert(DgOwnTable table, Datum *values, bool *nulls);
 extern int64 dg_own_next_id(Oid sequence);

@@ -14,7 +14,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
-#include "utils/numeric.h"
 
 PG_FUNCTION_INFO_V1(dg_purge_certificate);
 PG_FUNCTION_INFO_V1(dg_verify_certificate);
@@ -79,19 +78,9 @@ dg_purge_certificate(PG_FUNCTION_ARGS)
 static int64
 certified_purge(Jsonb *certificate)
 {
-	JsonbValue	value;
-	char	   *digits;
+	char	   *digits = dg_json_member(certificate, "purge");
 
-	if (!JB_ROOT_IS_OBJECT(certificate) ||
-		getKeyJsonValueFromContainer(&certificate->root, "purge", strlen("purge"), &value) == NULL)
-		return 0;
-	if (value.type == jbvNumeric)
-		digits = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
-	else if (value.type == jbvString)
-		digits = pnstrdup(value.val.string.val, value.val.string.len);
-	else
-		return 0;
-	if (digits[0] == '0' || strlen(digits) > 18 || strspn(digits, "0123456789") != strlen(digits))
+	if (digits == NULL || digits[0] == '0' || digits[0] == '\0' || strlen(digits) > 18 || strspn(digits, "0123456789") != strlen(digits))
 		return 0;
 	return strtoll(digits, NULL, 10);
 }

@@ -13,13 +13,18 @@
  */
 #include "purge.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "bin.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -33,14 +38,20 @@ typedef struct Link
 	bool		gone;
 } Link;
 
+/* A foreign key that links were lost of. */
+typedef struct LinkKey
+{
+	Oid			relation;
+	List	   *columns;		/* names */
+} LinkKey;
+
 /* What to look for in rows of one bin table, by the same columns. */
 typedef struct Probe
 {
 	bool		of_deletion;	/* the deletion's number is part of the text */
-	Datum		relation;		/* of the links */
-	Datum		columns;		/* of the links, name[] */
+	LinkKey		key;			/* of the links: foreign key, or the primary key */
 	int			nattrs;
-	AttrNumber *attnums;		/* in the bin table; null: not in the one at hand */
+	AttrNumber *attnums;		/* in the bin table; NULL: it does not have them all */
 	HTAB	   *links;			/* of LinkEntry */
 } Probe;
 
@@ -52,33 +63,110 @@ typedef struct LinkEntry
 
 struct DgPurgeLinks
 {
-	Datum		deletions;		/* of the plan, int8[] */
-	Oid			bin_table;		/* at hand */
-	FmgrInfo   *output;			/* by attribute number - 1 */
+	int64	   *deletions;		/* of the plan */
+	int			ndeletions;
+	List	   *keys;			/* of LinkKey: those that they have lost links of */
+	FmgrInfo   *output;			/* of the bin table at hand, by attribute number - 1 */
 	List	   *probes;			/* for it */
-	List	   *gone;			/* of Link */
+	List	   *gone;			/* addresses of links */
 	StringInfoData buf;
 	MemoryContext context;
 	MemoryContext bin_context;	/* for what is known of the bin table at hand */
 };
 
+/* ----------------------------------------------------------------------
+ * Links
+ * ----------------------------------------------------------------------
+ */
+
+static List *
+names_of_column(const DgOwnScan *scan, AttrNumber attnum)
+{
+	bool		isnull;
+	Datum		array = dg_own_datum(scan, attnum, &isnull);
+	Datum	   *elems;
+	int			nelems;
+	List	   *names = NIL;
+
+	deconstruct_array(DatumGetArrayTypeP(array), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &elems, NULL, &nelems);
+	for (int i = 0; i < nelems; i++)
+		names = lappend(names, pstrdup(NameStr(*DatumGetName(elems[i]))));
+	return names;
+}
+
+static bool
+is_key(const LinkKey *key, Oid relation, List *columns)
+{
+	ListCell   *a;
+	ListCell   *b;
+
+	if (key->relation != relation || list_length(key->columns) != list_length(columns))
+		return false;
+	forboth(a, key->columns, b, columns)
+	{
+		if (strcmp(lfirst(a), lfirst(b)) != 0)
+			return false;
+	}
+	return true;
+}
+
+static DgOwnScan *
+links_of_deletion(int64 deletion, LOCKMODE lockmode)
+{
+	ScanKeyData keys[] = {dg_own_key_int8(Anum_deletion_link_deletion_id, deletion)};
+
+	return dg_own_scan(DG_OWN_BY(deletion_link, deletion_link_deletion_idx), lockmode, lengthof(keys), keys);
+}
+
 /*
- * Prepares for the rows that the plan covers. The caller is connected to SPI.
+ * Takes note of the foreign key that the scan's link is of.
+ */
+static void
+note_key(DgPurgeLinks *links, const DgOwnScan *scan)
+{
+	Oid			relation = (Oid) dg_own_int64(scan, Anum_deletion_link_relation);
+	List	   *columns = names_of_column(scan, Anum_deletion_link_columns);
+	ListCell   *lc;
+	LinkKey    *key;
+
+	foreach(lc, links->keys)
+	{
+		if (is_key(lfirst(lc), relation, columns))
+		{
+			list_free_deep(columns);
+			return;
+		}
+	}
+	key = palloc(sizeof(LinkKey));
+	key->relation = relation;
+	key->columns = columns;
+	links->keys = lappend(links->keys, key);
+}
+
+/*
+ * Prepares for the rows that the plan covers.
  */
 DgPurgeLinks *
 dg_purge_links_begin(const DgPlan *plan)
 {
 	DgPurgeLinks *links = palloc0(sizeof(DgPurgeLinks));
-	Datum	   *deletions = palloc(sizeof(Datum) * Max(plan->nparts, 1));
-	int			n = 0;
 
+	links->deletions = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * Max(plan->nparts, 1));
 	for (int i = 0; i < plan->nparts; i++)
 	{
-		if (n == 0 || DatumGetInt64(deletions[n - 1]) != plan->parts[i].deletion)
-			deletions[n++] = Int64GetDatum(plan->parts[i].deletion);
+		int			n = links->ndeletions;
+
+		if (n == 0 || links->deletions[n - 1] != plan->parts[i].deletion)
+			links->deletions[links->ndeletions++] = plan->parts[i].deletion;
 	}
-	links->deletions = PointerGetDatum(construct_array(deletions, n, INT8OID, sizeof(int64),
-													   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	for (int i = 0; i < links->ndeletions; i++)
+	{
+		DgOwnScan  *scan = links_of_deletion(links->deletions[i], AccessShareLock);
+
+		while (dg_own_next(scan))
+			note_key(links, scan);
+		dg_own_end(scan);
+	}
 	links->context = CurrentMemoryContext;
 	links->bin_context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard purge links",
 											   ALLOCSET_DEFAULT_SIZES);
@@ -91,26 +179,14 @@ dg_purge_links_begin(const DgPlan *plan)
  * ----------------------------------------------------------------------
  */
 
-static void
-add_link(Probe *probe, ItemPointer tid, const char *values)
-{
-	uint64		hash = hash_bytes_extended((const unsigned char *) values, strlen(values), 0);
-	bool		found;
-	LinkEntry  *entry = hash_search(probe->links, &hash, HASH_ENTER, &found);
-	Link	   *link = palloc(sizeof(Link));
-
-	link->tid = *tid;
-	link->values = values;
-	link->gone = false;
-	entry->links = lappend(found ? entry->links : NIL, link);
-}
-
 /*
  * The canonical text of a link's values.
  */
 static char *
-link_text(bool of_deletion, int64 deletion, Datum values)
+link_text(const DgOwnScan *scan, bool of_deletion, AttrNumber attnum)
 {
+	bool		isnull;
+	Datum		values = dg_own_datum(scan, attnum, &isnull);
 	Datum	   *elems;
 	bool	   *nulls;
 	int			nelems;
@@ -118,7 +194,7 @@ link_text(bool of_deletion, int64 deletion, Datum values)
 
 	initStringInfo(&buf);
 	if (of_deletion)
-		dg_put_int64(&buf, deletion);
+		dg_put_int64(&buf, dg_own_int64(scan, Anum_deletion_link_deletion_id));
 	deconstruct_array(DatumGetArrayTypeP(values), TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, &nelems);
 	for (int i = 0; i < nelems; i++)
 		dg_put_text(&buf, nulls[i] ? NULL : TextDatumGetCString(elems[i]));
@@ -126,95 +202,212 @@ link_text(bool of_deletion, int64 deletion, Datum values)
 }
 
 /*
- * Loads the links of a probe: those of the plan's deletions by what they led to,
- * or all of a table by the row that they are of.
+ * Adds the scan's link to those that the probe looks for, by the values in one
+ * of the link's columns.
  */
 static void
-load_links(DgPurgeLinks *links, Probe *probe)
+add_link(Probe *probe, const DgOwnScan *scan, AttrNumber attnum)
 {
-	Oid			types[] = {INT8ARRAYOID, OIDOID, NAMEARRAYOID};
-	Datum		values[] = {links->deletions, probe->relation, probe->columns};
-	HASHCTL		ctl = {.keysize = sizeof(uint64), .entrysize = sizeof(LinkEntry), .hcxt = links->bin_context};
-	int			found;
-	bool		isnull;
+	char	   *values = link_text(scan, probe->of_deletion, attnum);
+	uint64		hash = hash_bytes_extended((const unsigned char *) values, strlen(values), 0);
+	bool		found;
+	LinkEntry  *entry = hash_search(probe->links, &hash, HASH_ENTER, &found);
+	Link	   *link = palloc(sizeof(Link));
 
-	probe->links = hash_create("deletion_guard purge links", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	found = dg_spi_select(probe->of_deletion ?
-						  "SELECT ctid, deletion_id, before FROM deletion_guard.deletion_link"
-						  " WHERE deletion_id = ANY ($1) AND relation = $2 AND columns = $3" :
-						  "SELECT ctid, deletion_id, key_values FROM deletion_guard.deletion_link"
-						  " WHERE relation = $2 AND key_columns = $3", 3, types, values, NULL);
-	for (int i = 0; i < found; i++)
-		add_link(probe, (ItemPointer) DatumGetPointer(dg_row_datum(i, 1, &isnull)),
-				 link_text(probe->of_deletion, dg_row_int64(i, 2, NULL), dg_row_datum(i, 3, &isnull)));
-	SPI_freetuptable(SPI_tuptable);
+	link->tid = scan->tuple->t_self;
+	link->values = values;
+	link->gone = false;
+	entry->links = lappend(found ? entry->links : NIL, link);
 }
 
 /*
- * A probe for columns of these names in the bin table, which has them or had;
- * with as many links as there are.
+ * Which columns of the bin table have these names; NULL if it does not have them
+ * all.
  */
-static void
-add_probe(DgPurgeLinks *links, Relation bin, bool of_deletion, Datum relation, Datum link_columns, Datum bin_columns)
+static AttrNumber *
+attnums_by_name(TupleDesc desc, List *names)
 {
-	TupleDesc	desc = RelationGetDescr(bin);
-	Probe	   *probe = palloc0(sizeof(Probe));
-	Datum	   *names;
+	AttrNumber *attnums = palloc0(sizeof(AttrNumber) * (list_length(names) + 1));
+	ListCell   *lc;
 
-	deconstruct_array(DatumGetArrayTypeP(bin_columns), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
-					  &names, NULL, &probe->nattrs);
-	probe->attnums = palloc0(sizeof(AttrNumber) * (probe->nattrs + 1));
-	for (int i = 0; i < probe->nattrs; i++)
+	foreach(lc, names)
 	{
-		for (int j = DG_BIN_COLUMNS; j < desc->natts; j++)
-		{
-			Form_pg_attribute att = TupleDescAttr(desc, j);
+		AttrNumber *attnum = &attnums[foreach_current_index(lc)];
 
-			if (!att->attisdropped && namestrcmp(&att->attname, NameStr(*DatumGetName(names[i]))) == 0)
-				probe->attnums[i] = j + 1;
+		for (int i = DG_BIN_COLUMNS; i < desc->natts; i++)
+		{
+			Form_pg_attribute att = TupleDescAttr(desc, i);
+
+			if (!att->attisdropped && namestrcmp(&att->attname, lfirst(lc)) == 0)
+				*attnum = i + 1;
 		}
-		if (probe->attnums[i] == InvalidAttrNumber)
-			return;
+		if (*attnum == InvalidAttrNumber)
+			return NULL;
 	}
-	probe->of_deletion = of_deletion;
-	probe->relation = relation;
-	probe->columns = link_columns;
-	links->probes = lappend(links->probes, probe);
+	return attnums;
 }
 
 /*
- * Foreign keys that refer to the table, and have links of the plan's deletions:
- * the links' table, their columns and the columns referred to. A key of a
- * partition, or to one, stands for the table as a whole.
+ * Adds a probe for columns of these names in the bin table, which has them or
+ * had.
  */
-#define KEYS_TO_TABLE \
-	"SELECT DISTINCT l.relation::oid, l.columns," \
-	" (SELECT array_agg(a.attname ORDER BY k.n) FROM unnest(c.confkey) WITH ORDINALITY AS k (attnum, n)" \
-	"   JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.attnum)" \
-	" FROM deletion_guard.deletion_link l" \
-	" JOIN pg_constraint c ON c.contype = 'f'" \
-	"  AND c.conrelid IN (SELECT l.relation::oid UNION ALL SELECT relid::oid FROM pg_partition_tree(l.relation))" \
-	"  AND c.confrelid IN (SELECT $2 UNION ALL SELECT relid::oid FROM pg_partition_tree($2::regclass))" \
-	"  AND l.columns = (SELECT array_agg(a.attname ORDER BY k.n) FROM unnest(c.conkey) WITH ORDINALITY AS k (attnum, n)" \
-	"   JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.attnum)" \
-	" WHERE l.deletion_id = ANY ($1)"
-
-/* Links that are of rows of the table. */
-#define LINKS_OF_TABLE \
-	"SELECT DISTINCT relation::oid, key_columns, key_columns FROM deletion_guard.deletion_link WHERE relation = $2"
-
-static void
-add_probes(DgPurgeLinks *links, Relation bin, Oid relation, bool of_deletion)
+static Probe *
+add_probe(DgPurgeLinks *links, Relation bin, bool of_deletion, LinkKey key, List *bin_columns)
 {
-	Oid			types[] = {INT8ARRAYOID, OIDOID};
-	Datum		values[] = {links->deletions, ObjectIdGetDatum(relation)};
-	int			found = dg_spi_select(of_deletion ? KEYS_TO_TABLE : LINKS_OF_TABLE, 2, types, values, NULL);
-	bool		isnull;
+	HASHCTL		ctl = {.keysize = sizeof(uint64), .entrysize = sizeof(LinkEntry), .hcxt = links->bin_context};
+	Probe	   *probe = palloc0(sizeof(Probe));
 
-	for (int i = 0; i < found; i++)
-		add_probe(links, bin, of_deletion, dg_row_datum(i, 1, &isnull),
-				  dg_row_result(links->bin_context, dg_row_datum(i, 2, &isnull), NAMEARRAYOID),
-				  dg_row_datum(i, 3, &isnull));
+	probe->of_deletion = of_deletion;
+	probe->key = key;
+	probe->nattrs = list_length(bin_columns);
+	probe->attnums = attnums_by_name(RelationGetDescr(bin), bin_columns);
+	probe->links = hash_create("deletion_guard purge links", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	links->probes = lappend(links->probes, probe);
+	return probe;
+}
+
+/*
+ * The table and, if it has any, its partitions.
+ */
+static List *
+with_partitions(Oid relid)
+{
+	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
+		return find_all_inheritors(relid, NoLock, NULL);
+	return list_make1_oid(relid);
+}
+
+static List *
+column_names(Oid relid, const AttrNumber *attnums, int n)
+{
+	List	   *names = NIL;
+
+	for (int i = 0; i < n; i++)
+	{
+		char	   *name = get_attname(relid, attnums[i], true);
+
+		names = lappend(names, name != NULL ? name : pstrdup(""));
+	}
+	return names;
+}
+
+/*
+ * Adds a probe if the constraint is a foreign key of the key's columns that
+ * refers to one of the tables.
+ */
+static void
+probe_constraint(DgPurgeLinks *links, Relation bin, HeapTuple constraint, const LinkKey *key, List *referred)
+{
+	Form_pg_constraint form = (Form_pg_constraint) GETSTRUCT(constraint);
+	AttrNumber	referring_columns[INDEX_MAX_KEYS];
+	AttrNumber	referred_columns[INDEX_MAX_KEYS];
+	int			n;
+
+	if (form->contype != CONSTRAINT_FOREIGN || !list_member_oid(referred, form->confrelid))
+		return;
+	DeconstructFkConstraintRow(constraint, &n, referring_columns, referred_columns, NULL, NULL, NULL, NULL, NULL);
+	if (is_key(key, key->relation, column_names(form->conrelid, referring_columns, n)))
+		(void) add_probe(links, bin, true, *key, column_names(form->confrelid, referred_columns, n));
+}
+
+/*
+ * Adds probes for foreign keys of one table, of the key's columns, to others.
+ */
+static void
+probe_keys_of(DgPurgeLinks *links, Relation bin, Oid relid, const LinkKey *key, List *referred)
+{
+	Relation	rel = table_open(ConstraintRelationId, AccessShareLock);
+	ScanKeyData scankey;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&scankey, Anum_pg_constraint_conrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, ConstraintRelidTypidNameIndexId, true, NULL, 1, &scankey);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		probe_constraint(links, bin, tuple, key, referred);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+/*
+ * Adds probes for links that led to the table, by the foreign keys that refer to
+ * it now. A key of a partition, or to one, stands for the table as a whole.
+ */
+static void
+probe_links_to(DgPurgeLinks *links, Relation bin, Oid relation)
+{
+	List	   *referred = with_partitions(relation);
+	ListCell   *lc;
+
+	foreach(lc, links->keys)
+	{
+		LinkKey    *key = lfirst(lc);
+		ListCell   *lc2;
+
+		foreach(lc2, with_partitions(key->relation))
+			probe_keys_of(links, bin, lfirst_oid(lc2), key, referred);
+	}
+	for (int i = 0; links->probes != NIL && i < links->ndeletions; i++)
+	{
+		DgOwnScan  *scan = links_of_deletion(links->deletions[i], AccessShareLock);
+
+		while (dg_own_next(scan))
+		{
+			Oid			of = (Oid) dg_own_int64(scan, Anum_deletion_link_relation);
+			List	   *columns = names_of_column(scan, Anum_deletion_link_columns);
+
+			foreach(lc, links->probes)
+			{
+				Probe	   *probe = lfirst(lc);
+
+				if (probe->attnums != NULL && is_key(&probe->key, of, columns))
+					add_link(probe, scan, Anum_deletion_link_before);
+			}
+			list_free_deep(columns);
+		}
+		dg_own_end(scan);
+	}
+}
+
+/*
+ * The probe for rows of the table itself by these columns.
+ */
+static Probe *
+probe_of_row(DgPurgeLinks *links, Relation bin, Oid relation, List *columns)
+{
+	ListCell   *lc;
+
+	foreach(lc, links->probes)
+	{
+		Probe	   *probe = lfirst(lc);
+
+		if (!probe->of_deletion && is_key(&probe->key, relation, columns))
+		{
+			list_free_deep(columns);
+			return probe;
+		}
+	}
+	return add_probe(links, bin, false, (LinkKey) {relation, columns}, columns);
+}
+
+/*
+ * Adds probes for links that are of rows of the table.
+ */
+static void
+probe_links_of(DgPurgeLinks *links, Relation bin, Oid relation)
+{
+	ScanKeyData keys[] = {dg_own_key_oid(Anum_deletion_link_relation, relation)};
+	DgOwnScan  *scan = dg_own_scan(DG_OWN_BY(deletion_link, deletion_link_waiting_idx), AccessShareLock,
+								   lengthof(keys), keys);
+
+	while (dg_own_next(scan))
+	{
+		Probe	   *probe = probe_of_row(links, bin, relation, names_of_column(scan, Anum_deletion_link_key_columns));
+
+		if (probe->attnums != NULL)
+			add_link(probe, scan, Anum_deletion_link_key_values);
+	}
+	dg_own_end(scan);
 }
 
 /*
@@ -225,7 +418,6 @@ dg_purge_links_open(DgPurgeLinks *links, const DgPlanPart *part)
 {
 	MemoryContext old;
 	Relation	bin;
-	ListCell   *lc;
 
 	MemoryContextReset(links->bin_context);
 	links->probes = NIL;
@@ -233,22 +425,9 @@ dg_purge_links_open(DgPurgeLinks *links, const DgPlanPart *part)
 		return;
 	old = MemoryContextSwitchTo(links->bin_context);
 	bin = table_open(part->bin_table, AccessShareLock);
-	add_probes(links, bin, part->relation, true);
-	add_probes(links, bin, part->relation, false);
-	foreach(lc, links->probes)
-		load_links(links, lfirst(lc));
-	links->output = palloc0(sizeof(FmgrInfo) * RelationGetNumberOfAttributes(bin));
-	for (int i = DG_BIN_COLUMNS; i < RelationGetNumberOfAttributes(bin); i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(bin), i);
-		Oid			output;
-		bool		varlena;
-
-		if (att->attisdropped)
-			continue;
-		getTypeOutputInfo(att->atttypid, &output, &varlena);
-		fmgr_info(output, &links->output[i]);
-	}
+	probe_links_to(links, bin, part->relation);
+	probe_links_of(links, bin, part->relation);
+	links->output = dg_output_functions(RelationGetDescr(bin), DG_BIN_COLUMNS);
 	table_close(bin, NoLock);
 	MemoryContextSwitchTo(old);
 }
@@ -267,12 +446,7 @@ row_text(DgPurgeLinks *links, const Probe *probe, TupleTableSlot *slot)
 	if (probe->of_deletion)
 		dg_put_int64(&links->buf, DatumGetInt64(slot_getattr(slot, Anum_bin_deletion, &isnull)));
 	for (int i = 0; i < probe->nattrs; i++)
-	{
-		Datum		value = slot_getattr(slot, probe->attnums[i], &isnull);
-
-		dg_put_text(&links->buf,
-					isnull ? NULL : OutputFunctionCall(&links->output[probe->attnums[i] - 1], value));
-	}
+		dg_put_value(&links->buf, slot, probe->attnums[i], links->output);
 	return links->buf.data;
 }
 
@@ -306,13 +480,46 @@ dg_purge_links_row(DgPurgeLinks *links, TupleTableSlot *slot)
 	foreach(lc, links->probes)
 	{
 		Probe	   *probe = lfirst(lc);
-		const char *values = row_text(links, probe, slot);
-		uint64		hash = hash_bytes_extended((const unsigned char *) values, strlen(values), 0);
-		LinkEntry  *entry = hash_search(probe->links, &hash, HASH_FIND, NULL);
+		const char *values;
+		uint64		hash;
+		LinkEntry  *entry;
 
+		if (probe->attnums == NULL || hash_get_num_entries(probe->links) == 0)
+			continue;
+		values = row_text(links, probe, slot);
+		hash = hash_bytes_extended((const unsigned char *) values, strlen(values), 0);
+		entry = hash_search(probe->links, &hash, HASH_FIND, NULL);
 		if (entry != NULL)
 			take_links(links, entry, values);
 	}
+}
+
+/* ----------------------------------------------------------------------
+ * Removing
+ * ----------------------------------------------------------------------
+ */
+
+static int
+compare_addresses(const ListCell *a, const ListCell *b)
+{
+	return ItemPointerCompare(lfirst(a), lfirst(b));
+}
+
+/*
+ * Is anything of the deletion left in the bin?
+ */
+static bool
+is_left_in_bin(int64 deletion)
+{
+	ScanKeyData keys[] = {dg_own_key_int8(Anum_deletion_part_deletion_id, deletion)};
+	DgOwnScan  *scan = dg_own_scan(DG_OWN(deletion_part), AccessShareLock, lengthof(keys), keys);
+	bool		left = false;
+
+	while (!left && dg_own_next(scan))
+		left = dg_own_int64(scan, Anum_deletion_part_rows) >
+			dg_own_int64(scan, Anum_deletion_part_restored) + dg_own_int64(scan, Anum_deletion_part_purged);
+	dg_own_end(scan);
+	return left;
 }
 
 /*
@@ -322,20 +529,30 @@ dg_purge_links_row(DgPurgeLinks *links, TupleTableSlot *slot)
 void
 dg_purge_links_end(DgPurgeLinks *links)
 {
-	Oid			types[] = {TIDARRAYOID, INT8ARRAYOID};
-	Datum		values[2];
-	Datum	   *tids = palloc(sizeof(Datum) * Max(list_length(links->gone), 1));
-	int			n = 0;
+	ItemPointer last = NULL;
 	ListCell   *lc;
 
+	list_sort(links->gone, compare_addresses);
 	foreach(lc, links->gone)
-		tids[n++] = PointerGetDatum(lfirst(lc));
-	values[0] = PointerGetDatum(construct_array(tids, n, TIDOID, sizeof(ItemPointerData), false, TYPALIGN_SHORT));
-	values[1] = links->deletions;
-	dg_spi_execute("DELETE FROM deletion_guard.deletion_link WHERE ctid = ANY ($1)", 1, types, values, NULL);
-	dg_spi_execute("DELETE FROM deletion_guard.deletion_link WHERE deletion_id = ANY ($1)"
-				   " AND deletion_id NOT IN (SELECT p.deletion_id FROM deletion_guard.deletion_part p"
-				   "  WHERE p.deletion_id = ANY ($1) AND p.rows > p.restored + p.purged)",
-				   1, types + 1, values + 1, NULL);
+	{
+		/* two probes may have found it */
+		if (last == NULL || !ItemPointerEquals(last, lfirst(lc)))
+			dg_own_delete_at(DG_OWN_ALL(deletion_link), lfirst(lc));
+		last = lfirst(lc);
+	}
+	for (int i = 0; links->keys != NIL && i < links->ndeletions; i++)
+	{
+		DgOwnScan  *scan;
+
+		if (is_left_in_bin(links->deletions[i]))
+			continue;
+		scan = links_of_deletion(links->deletions[i], RowExclusiveLock);
+		while (dg_own_next(scan))
+		{
+			if (dg_own_lock(scan))
+				dg_own_delete(scan);
+		}
+		dg_own_end(scan);
+	}
 	MemoryContextDelete(links->bin_context);
 }

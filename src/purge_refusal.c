@@ -13,11 +13,12 @@
  */
 #include "purge.h"
 
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
+#include "access/xact.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
 
 /* Refusals of this session that the log already has. */
 #define REMEMBERED_REFUSALS 32
@@ -210,33 +211,76 @@ log_refusal(const DgRefusal *refusal, const char *act)
 }
 
 /*
+ * Adds a refusal that the table does not have yet.
+ */
+static void
+insert_refusal(Jsonb *details, const char *authority, TimestampTz now)
+{
+	Datum		values[Natts_refusal] = {0};
+	bool		nulls[Natts_refusal] = {false};
+
+	values[Anum_refusal_act - 1] = CStringGetTextDatum(dg_json_member(details, "act"));
+	values[Anum_refusal_reason - 1] = CStringGetTextDatum(dg_json_member(details, "reason"));
+	values[Anum_refusal_request_id - 1] = Int64GetDatum(strtoll(dg_json_member(details, "request"), NULL, 10));
+	values[Anum_refusal_authority - 1] = CStringGetTextDatum(authority);
+	values[Anum_refusal_first_at - 1] = TimestampTzGetDatum(now);
+	values[Anum_refusal_last_at - 1] = TimestampTzGetDatum(now);
+	values[Anum_refusal_last_by - 1] = CStringGetTextDatum(dg_session_role());
+	values[Anum_refusal_count - 1] = Int64GetDatum(strtoll(dg_json_member(details, "count"), NULL, 10));
+	values[Anum_refusal_recorded_at - 1] = TimestampTzGetDatum(now);
+	dg_own_insert(DG_OWN(refusal), values, nulls);
+}
+
+/*
+ * Counts a refusal that is in the table. Is it to be recorded again?
+ */
+static bool
+count_refusal(DgOwnScan *scan, Jsonb *details, TimestampTz now)
+{
+	bool		record = dg_own_isnull(scan, Anum_refusal_recorded_at) ||
+		dg_own_time(scan, Anum_refusal_recorded_at) <= now - USECS_PER_DAY;
+
+	dg_own_set(scan, Anum_refusal_last_at, TimestampTzGetDatum(now));
+	dg_own_set(scan, Anum_refusal_last_by, CStringGetTextDatum(dg_session_role()));
+	dg_own_set(scan, Anum_refusal_count, Int64GetDatum(dg_own_int64(scan, Anum_refusal_count) +
+													   strtoll(dg_json_member(details, "count"), NULL, 10)));
+	if (record)
+		dg_own_set(scan, Anum_refusal_recorded_at, TimestampTzGetDatum(now));
+	dg_own_update(scan);
+	return record;
+}
+
+/*
  * Counts a refusal, and has the ledger tell of it if it has not today. The
  * details are those of log_refusal(). Runs in a process and a transaction of
- * its own.
+ * its own; those of one kind of refusal come one after the other.
  */
 void
-dg_refusal_record(const char *details)
+dg_refusal_record(const char *text)
 {
-	Oid			types[] = {TEXTOID, TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(details), CStringGetTextDatum(dg_session_role())};
+	Jsonb	   *details = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+	char	   *authority = dg_json_member(details, "authority");
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	DgOwnScan  *scan;
+	bool		record = true;
 
-	SPI_connect();
-	dg_spi_execute("INSERT INTO deletion_guard.refusal AS r"
-				   " (act, reason, request_id, authority, first_at, last_at, last_by, count)"
-				   " SELECT d->>'act', d->>'reason', (d->>'request')::bigint, coalesce(d->>'authority', ''),"
-				   "  now(), now(), $2, (d->>'count')::bigint"
-				   " FROM (SELECT $1::jsonb AS d) x"
-				   " ON CONFLICT (act, reason, request_id, authority) DO UPDATE"
-				   "  SET last_at = now(), last_by = EXCLUDED.last_by, count = r.count + EXCLUDED.count",
-				   2, types, values, NULL);
-	dg_spi_execute("UPDATE deletion_guard.refusal SET recorded_at = now() FROM (SELECT $1::jsonb AS d) x"
-				   " WHERE act = d->>'act' AND reason = d->>'reason' AND request_id = (d->>'request')::bigint"
-				   " AND authority = coalesce(d->>'authority', '')"
-				   " AND (recorded_at IS NULL OR recorded_at <= now() - interval '1 day')",
-				   1, types, values, NULL);
-	if (SPI_processed > 0)
-		dg_ledger_append(DG_EVENT_REFUSAL, details);
-	SPI_finish();
+	authority = authority != NULL ? authority : "";
+	dg_lock_object(dg_objects()->refusal, 0, ExclusiveLock);
+	scan = dg_own_find(DG_OWN(refusal), RowExclusiveLock, 4,
+					   (ScanKeyData[]) {dg_own_key_text(Anum_refusal_act, dg_json_member(details, "act")),
+						   dg_own_key_text(Anum_refusal_reason, dg_json_member(details, "reason")),
+						   dg_own_key_int8(Anum_refusal_request_id, strtoll(dg_json_member(details, "request"), NULL, 10)),
+						   dg_own_key_text(Anum_refusal_authority, authority)});
+	if (scan == NULL)
+		insert_refusal(details, authority, now);
+	else
+	{
+		if (dg_own_lock(scan))
+			record = count_refusal(scan, details, now);
+		dg_own_end(scan);
+	}
+	if (record)
+		dg_ledger_append(DG_EVENT_REFUSAL, text);
 }
 
 /*
