@@ -226,6 +226,18 @@ extern void dg_hide_tokens_in_activity(void);
 extern bool dg_scrub_page(Relation rel, BlockNumber block, BufferAccessStrategy strategy,
 						  TransactionId oldest, int64 *kept);
 
+/* purge_scrub_command.c */
+extern void dg_scrub_begin(void);
+extern void dg_scrub_commit(void);
+extern char *dg_scrub_run(const char *sql);
+extern char *dg_scrub_try(void (*work) (const void *arg), const void *arg);
+
+/* purge_scrub_index.c */
+extern void dg_scrub_index_init(void);
+extern void dg_scrub_clear(void);
+extern char *dg_scrub_indexes(Oid relid);
+extern char *dg_scrub_skipped_indexes(Oid relid);
+
 /* purge_certificate.c */
 extern Datum dg_certificate(int64 purge);
 

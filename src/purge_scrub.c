@@ -10,7 +10,7 @@
  * guarded table, each table of the bin and each of the extension's own:
  *
  *		VACUUM and ANALYZE; statistics of an empty table are removed
- *		REINDEX CONCURRENTLY
+ *		REINDEX CONCURRENTLY of each index (purge_scrub_index.c)
  *		free space of the table's and its TOAST table's pages overwritten with
  *		zeros, and the pages written to the WAL as a whole, so that standbys and
  *		crash recovery get the zeros too
@@ -38,12 +38,10 @@
 #include "catalog/heap.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
-#include "commands/defrem.h"
 #include "commands/vacuum.h"
 #include "executor/spi.h"
 #include "guard.h"
 #include "miscadmin.h"
-#include "parser/parser.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "storage/latch.h"
@@ -92,6 +90,7 @@ typedef struct ScrubTask
 	int			step;
 	char		phase[16];
 	ScrubResult result;			/* so far */
+	char		problem[256];	/* empty: none */
 } ScrubTask;
 
 /* The process's pace. */
@@ -119,6 +118,46 @@ start_worker(double delay, int limit)
 	strlcpy(worker.bgw_type, "deletion_guard scrub", sizeof(worker.bgw_type));
 	memcpy(worker.bgw_extra, &start, sizeof(start));
 	return RegisterDynamicBackgroundWorker(&worker, NULL);
+}
+
+/*
+ * What one process that scrubs holds, and a session that asks for one until it
+ * commits. Locks that a session keeps are released at its end only if they are of
+ * the kind that users take; 3 tells it from theirs.
+ */
+static LOCKTAG
+scrub_lock(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, dg_objects()->schema, 0, 3);
+	return tag;
+}
+
+static int64
+unfinished(void)
+{
+	dg_spi_select("SELECT count(*) FROM deletion_guard.scrub_progress WHERE ended_at IS NULL", 0, NULL, NULL, NULL);
+	return dg_row_int64(0, 1, NULL);
+}
+
+/*
+ * Fails while a process is at work, which would count a table as done that it has
+ * passed already. One that has nothing more to do is about to end.
+ */
+static void
+require_no_scrub(void)
+{
+	LOCKTAG		tag = scrub_lock();
+
+	if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
+		return;
+	if (unfinished() > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("tables are being scrubbed already"),
+				 errhint("The table deletion_guard.scrub_progress shows how far that is. Call scrub() again when it has ended.")));
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
 /*
@@ -167,10 +206,10 @@ dg_scrub(PG_FUNCTION_ARGS)
 				 errmsg("cost_limit must be from 1 to %d", MAX_COST_LIMIT)));
 	SPI_connect();
 	dg_require_extension_owner("scrub");
+	require_no_scrub();
 	if (!resume)
 		queue_tables(PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0), PG_ARGISNULL(0));
-	dg_spi_select("SELECT count(*) FROM deletion_guard.scrub_progress WHERE ended_at IS NULL", 0, NULL, NULL, NULL);
-	queued = dg_row_int64(0, 1, NULL);
+	queued = unfinished();
 	SPI_finish();
 	if (!start_worker(delay, limit))
 		ereport(ERROR,
@@ -249,48 +288,6 @@ clean_slice(Oid relid, BlockNumber first, BlockNumber end, ScrubResult *result)
  * ----------------------------------------------------------------------
  */
 
-static void
-begin(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-static void
-commit(void)
-{
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-}
-
-/*
- * Runs a command that wants no transaction around it.
- */
-static void
-run(const char *sql)
-{
-	ParseState *pstate;
-	Node	   *stmt;
-
-	SetCurrentStatementStartTimestamp();
-	pgstat_report_activity(STATE_RUNNING, sql);
-	StartTransactionCommand();
-	MemoryContextSwitchTo(PortalContext);
-	pstate = make_parsestate(NULL);
-	pstate->p_sourcetext = sql;
-	stmt = castNode(RawStmt, linitial(raw_parser(sql, RAW_PARSE_DEFAULT)))->stmt;
-	PushActiveSnapshot(GetTransactionSnapshot());
-	if (IsA(stmt, VacuumStmt))
-		ExecVacuum(pstate, (VacuumStmt *) stmt, true);
-	else
-		ExecReindex(pstate, (ReindexStmt *) stmt, true);
-	if (ActiveSnapshotSet())
-		PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextReset(PortalContext);
-}
-
 /*
  * Who keeps dead versions from being removed; palloc'd.
  */
@@ -308,33 +305,19 @@ who_holds_back(void)
 }
 
 /*
- * Indexes that a REINDEX which was stopped has left behind, or that it skips;
- * palloc'd, NULL if there are none.
- */
-static char *
-invalid_indexes(Oid relid)
-{
-	Oid			types[] = {OIDOID};
-	Datum		values[] = {ObjectIdGetDatum(relid)};
-
-	if (dg_spi_select("SELECT string_agg(i.indexrelid::regclass::text, ', ' ORDER BY i.indexrelid) FROM pg_index i"
-					  " WHERE i.indrelid IN (SELECT $1 UNION ALL SELECT reltoastrelid FROM pg_class WHERE oid = $1)"
-					  " AND NOT i.indisvalid", 1, types, values, NULL) == 0)
-		return NULL;
-	return dg_row_text(0, 1);
-}
-
-/*
  * What is left to be done by hand, or later; palloc'd, NULL for nothing.
  */
 static char *
-problem_of(Oid relid, const ScrubResult *result)
+problem_of(const ScrubTask *task)
 {
+	const ScrubResult *result = &task->result;
 	char	   *who;
-	char	   *invalid = invalid_indexes(relid);
+	char	   *skipped = dg_scrub_skipped_indexes(task->relid);
 
-	if (invalid != NULL)
-		return psprintf("invalid indexes were not rebuilt: %s; drop them and scrub again", invalid);
+	if (task->problem[0] != '\0')
+		return pstrdup(task->problem);
+	if (skipped != NULL)
+		return psprintf("indexes that are invalid, or of exclusion constraints, were not rebuilt: %s; REINDEX or drop them", skipped);
 	if (result->kept == 0)
 		return NULL;
 	who = who_holds_back();
@@ -357,8 +340,8 @@ report(const ScrubTask *task)
 	char	   *problem = NULL;
 
 	SPI_connect();
-	if (strcmp(task->phase, "done") == 0)
-		problem = problem_of(task->relid, result);
+	if (strcmp(task->phase, "done") == 0 || task->problem[0] != '\0')
+		problem = problem_of(task);
 	if (problem != NULL)
 	{
 		nulls[6] = ' ';
@@ -375,9 +358,9 @@ static void
 enter_phase(ScrubTask *task, const char *phase)
 {
 	strlcpy(task->phase, phase, sizeof(task->phase));
-	begin();
+	dg_scrub_begin();
 	report(task);
-	commit();
+	dg_scrub_commit();
 }
 
 /*
@@ -409,9 +392,9 @@ clean_next(ScrubTask *task, Oid toast, BlockNumber own)
 	clean_slice(result->pages < own ? task->relid : toast, first, end, result);
 	CommitTransactionCommand();
 	result->pages += end - first;
-	begin();
+	dg_scrub_begin();
 	report(task);
-	commit();
+	dg_scrub_commit();
 	return true;
 }
 
@@ -422,7 +405,7 @@ clean_table(ScrubTask *task)
 	BlockNumber own;
 	Relation	rel;
 
-	begin();
+	dg_scrub_begin();
 	forget_statistics(task->relid);
 	rel = try_relation_open(task->relid, AccessShareLock);
 	if (rel != NULL)
@@ -432,7 +415,7 @@ clean_table(ScrubTask *task)
 	}
 	own = pages_of(task->relid);
 	task->result.total = (int64) own + pages_of(toast);
-	commit();
+	dg_scrub_commit();
 
 	while (clean_next(task, toast, own))
 		;
@@ -448,11 +431,11 @@ table_name(Oid relid, char *relkind)
 {
 	char	   *name = NULL;
 
-	begin();
+	dg_scrub_begin();
 	*relkind = get_rel_relkind(relid);
 	if (*relkind != '\0')
 		name = MemoryContextStrdup(TopMemoryContext, dg_relation_name(relid));
-	commit();
+	dg_scrub_commit();
 	return name;
 }
 
@@ -460,6 +443,7 @@ static void
 vacuum_table(ScrubTask *task, const char *name, char relkind)
 {
 	char		sql[1024];
+	char	   *problem;
 
 	enter_phase(task, "vacuum");
 	if (task->step > 1)
@@ -468,19 +452,22 @@ vacuum_table(ScrubTask *task, const char *name, char relkind)
 		snprintf(sql, sizeof(sql), "ANALYZE %s", name);
 	else
 		snprintf(sql, sizeof(sql), "VACUUM (ANALYZE, INDEX_CLEANUP ON, DISABLE_PAGE_SKIPPING) %s", name);
-	run(sql);
+	problem = dg_scrub_run(sql);
+	if (problem != NULL)
+		snprintf(task->problem, sizeof(task->problem), "it was not vacuumed: %s; scrub again", problem);
 }
 
 static void
-reindex_table(ScrubTask *task, const char *name, char relkind)
+reindex_table(ScrubTask *task, char relkind)
 {
-	char		sql[1024];
+	char	   *problem;
 
 	if (task->step > 1 || relkind != RELKIND_RELATION)
 		return;
 	enter_phase(task, "reindex");
-	snprintf(sql, sizeof(sql), "REINDEX (CONCURRENTLY) TABLE %s", name);
-	run(sql);
+	problem = dg_scrub_indexes(task->relid);
+	if (problem != NULL && task->problem[0] == '\0')
+		snprintf(task->problem, sizeof(task->problem), "indexes were not rebuilt: %s; scrub again", problem);
 }
 
 /*
@@ -497,7 +484,7 @@ scrub_table(ScrubTask *task)
 		if (name != NULL && strcmp(task->phase, "reindex") != 0)
 			vacuum_table(task, name, relkind);
 		if (name != NULL)
-			reindex_table(task, name, relkind);
+			reindex_table(task, relkind);
 		enter_phase(task, "clean");
 	}
 	clean_table(task);
@@ -512,10 +499,10 @@ next_task(ScrubTask *task)
 	bool		found;
 
 	memset(task, 0, sizeof(*task));
-	begin();
+	dg_scrub_begin();
 	SPI_connect();
 	found = dg_installed() &&
-		dg_spi_select("SELECT relation::oid, step, phase, pages, cleaned, kept FROM deletion_guard.scrub_progress"
+		dg_spi_select("SELECT relation::oid, step, phase, pages, cleaned, kept, coalesce(problem, '') FROM deletion_guard.scrub_progress"
 					  " WHERE ended_at IS NULL ORDER BY step, started_at NULLS FIRST, relation LIMIT 1",
 					  0, NULL, NULL, NULL) > 0;
 	if (found)
@@ -526,9 +513,10 @@ next_task(ScrubTask *task)
 		task->result.pages = dg_row_int64(0, 4, NULL);
 		task->result.cleaned = dg_row_int64(0, 5, NULL);
 		task->result.kept = dg_row_int64(0, 6, NULL);
+		strlcpy(task->problem, dg_row_text(0, 7), sizeof(task->problem));
 	}
 	SPI_finish();
-	commit();
+	dg_scrub_commit();
 	return found;
 }
 
@@ -552,9 +540,8 @@ set_pace(const ScrubStart *start)
 }
 
 /*
- * One process at a time: whoever comes second does what the first leaves. Locks
- * that a session keeps are released at its end only if they are of the kind
- * that users take; 3 tells it from theirs.
+ * One process at a time: whoever comes second waits, and does what is on the list
+ * then. It waits without a snapshot, for which the first one's REINDEX would wait.
  */
 static bool
 lock_scrub(void)
@@ -562,15 +549,17 @@ lock_scrub(void)
 	LOCKTAG		tag;
 	bool		installed;
 
-	begin();
+	dg_scrub_begin();
 	installed = dg_installed();
 	if (installed)
-	{
-		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, dg_objects()->schema, 0, 3);
-		(void) LockAcquire(&tag, ExclusiveLock, true, false);
-	}
-	commit();
-	return installed;
+		tag = scrub_lock();
+	dg_scrub_commit();
+	if (!installed)
+		return false;
+	StartTransactionCommand();
+	(void) LockAcquire(&tag, ExclusiveLock, true, false);
+	CommitTransactionCommand();
+	return true;
 }
 
 void
@@ -591,6 +580,8 @@ dg_scrub_main(Datum arg)
 	if (!lock_scrub())
 		return;
 	set_pace(&start);
+	dg_scrub_index_init();
+	dg_scrub_clear();
 	while (next_task(&task))
 		scrub_table(&task);
 }

@@ -587,6 +587,12 @@ AS $$
 		END AS problem) v
 
 	UNION ALL
+	SELECT 'scrub', r.index::text, false,
+		format('invalid: a scrub of %s was stopped. Every write keeps it up. The next deletion_guard.scrub() removes it; with resume => true it also goes on.', r.relation)
+	FROM deletion_guard.scrub_remains() r
+	WHERE NOT EXISTS (SELECT FROM pg_stat_progress_create_index s, pg_index i WHERE i.indexrelid = r.index AND s.relid = i.indrelid)
+
+	UNION ALL
 	SELECT 'publications', format('%I: %s', p.pubname, x.what), false,
 		'deleted rows leave this server. Publish the tables by name, without those of deletion_guard.'
 	FROM pg_publication p
@@ -614,7 +620,7 @@ AS $$
 		FROM unnest('{preload,server version,hooks,event triggers,settings,stored settings,setting privileges,extension,functions,ceilings,retention,'
 					'lock,authorities,ledger,drills,archives,guarded tables,guarded schemas,tenant table,tenant sources,guard triggers,storage,'
 					'inheritance children,unguarded tables,cascades,large objects,bins,store triggers,store ownership,store privileges,'
-					'function privileges,default privileges,publications}'::text[])
+					'function privileges,default privileges,scrub,publications}'::text[])
 			WITH ORDINALITY AS c (name, place))
 	SELECT r.check_name, r.object, r.ok, r.detail
 	FROM (
