@@ -92,7 +92,7 @@ WHERE tenant IS NOT NULL ORDER BY relation::text, tenant;
 SELECT tableoid::regclass, count(*) FROM event GROUP BY 1 ORDER BY 1;
 TABLE events EXCEPT TABLE before ORDER BY 1, 2;
 TABLE before EXCEPT TABLE events ORDER BY 1, 2;
--- What the root had elsewhere is mapped to it.
+-- What the root had elsewhere is the root's, as the archive says; a mapping may say so too.
 SELECT lower(problem) FROM deletion_guard.rehydrate('1', :'archive', relations => '{detail}', dry_run => true) WHERE tenant IS NULL AND problem ~ 'event' ORDER BY 1;
 DELETE FROM detail; DELETE FROM event;
 SELECT relation, tenant, found, restored FROM deletion_guard.rehydrate('{3,1,2}'::text[], :'archive', relations => '{event,detail}',

@@ -47,7 +47,7 @@ WHERE tenant IS NOT NULL ORDER BY relation::text;
 SELECT relation, count(*) FROM (TABLE before EXCEPT TABLE everything) gone GROUP BY 1 ORDER BY 1;
 -- The comparison knows that they are missing on purpose; rows that came again are live.
 SELECT * FROM deletion_guard.compare_tenant('1', :'archive') ORDER BY relation::text;
-SELECT tenant, matches, problem FROM deletion_guard.drill(:'archive', '{1}');
+SELECT tenant, matches, problem FROM deletion_guard.drill(:'archive', '{1}', left_out => 'report');
 BEGIN;
 INSERT INTO comment (id, issue_id, body) VALUES (1, 4, 'the key of a purged row');
 SELECT relation, only_in_archive, only_live, different, purged FROM deletion_guard.compare_tenant('1', :'archive') WHERE relation = 'comment'::regclass;

@@ -246,6 +246,7 @@ dg_archive_close(DgArchive **link)
 	free(archive->blocks);
 	free(archive->ids);
 	free(archive->shapes);
+	free(archive->parents);
 	free(archive->sequences);
 	free(archive->members);
 	free(archive->path);

@@ -119,6 +119,16 @@ typedef struct DgArchiveTable
 	const char *const *types;	/* SQL text, entries may be NULL */
 } DgArchiveTable;
 
+/* What a definition says a table is a partition of, or inherits from. */
+typedef struct DgArchiveParent
+{
+	const char *schema;			/* of the table */
+	const char *name;
+	const char *parent_schema;
+	const char *parent_name;
+	bool		partition;		/* else it inherits, from this table only */
+} DgArchiveParent;
+
 typedef struct DgArchiveSequence
 {
 	const char *schema;
@@ -178,6 +188,10 @@ extern const DgArchiveTable *dg_archive_table(const DgArchive *archive, int inde
 extern int	dg_archive_sequence_count(const DgArchive *archive);
 extern const DgArchiveSequence *dg_archive_sequence(const DgArchive *archive, int index);
 extern bool dg_archive_has_isal(void);
+
+/* archive_defn.c */
+extern const DgArchiveParent *dg_archive_parent(const DgArchive *archive, const char *schema,
+												const char *name);
 
 /* archive_custom.c */
 extern bool dg_archive_measure(DgArchive *archive, DgArchiveError *err);

@@ -19,6 +19,7 @@ set_mark(const DgArchive *archive, DgArchiveMark *mark)
 	mark->info = archive->info;
 	mark->entry_count = archive->entry_count;
 	mark->shape_count = archive->shape_count;
+	mark->parent_count = archive->parent_count;
 	mark->sequence_count = archive->sequence_count;
 }
 
@@ -28,6 +29,7 @@ return_to_mark(DgArchive *archive, const DgArchiveMark *mark)
 	archive->info = mark->info;
 	archive->entry_count = mark->entry_count;
 	archive->shape_count = mark->shape_count;
+	archive->parent_count = mark->parent_count;
 	archive->sequence_count = mark->sequence_count;
 }
 

@@ -1,6 +1,7 @@
 /*
  * archive_defn.c
- *		What the definitions in an archive say: the columns of CREATE TABLE.
+ *		What the definitions in an archive say: the columns of CREATE TABLE,
+ *		and what a table is a partition of.
  *
  * The columns are needed for INSERT statements without a column list, and
  * their types tell what a table looked like when it was dumped.  A definition
@@ -257,6 +258,92 @@ dg_archive_defn_table(DgArchive *archive, const char *schema, const char *name,
 	return true;
 }
 
+static bool
+add_parent(DgArchive *archive, const DgArchiveParent *parent, DgArchiveError *err)
+{
+	if (!dg_archive_grow(&archive->parents, &archive->parent_cap,
+						 archive->parent_count + 1, sizeof(*parent)))
+		return dg_archive_no_memory(err);
+	archive->parents[archive->parent_count++] = *parent;
+	return true;
+}
+
+/*
+ * ALTER TABLE ONLY s.root ATTACH PARTITION s.t ..., or
+ * CREATE TABLE s.t PARTITION OF s.root ...
+ */
+static bool
+parse_partition(DgArchive *archive, DgArchiveText *text, DgArchiveParent *parent)
+{
+	if (dg_archive_text_word(text, "ALTER"))
+	{
+		if (!dg_archive_text_word(text, "TABLE"))
+			return false;
+		(void) dg_archive_text_word(text, "ONLY");
+		return dg_archive_text_qualified(text, &archive->arena, &parent->parent_schema, &parent->parent_name) &&
+			dg_archive_text_word(text, "ATTACH") && dg_archive_text_word(text, "PARTITION") &&
+			dg_archive_text_qualified(text, &archive->arena, &parent->schema, &parent->name);
+	}
+	if (!dg_archive_text_word(text, "CREATE"))
+		return false;
+	(void) dg_archive_text_word(text, "UNLOGGED");
+	return dg_archive_text_word(text, "TABLE") &&
+		dg_archive_text_qualified(text, &archive->arena, &parent->schema, &parent->name) &&
+		dg_archive_text_word(text, "PARTITION") && dg_archive_text_word(text, "OF") &&
+		dg_archive_text_qualified(text, &archive->arena, &parent->parent_schema, &parent->parent_name);
+}
+
+/*
+ * Records what statements say of partitions. pg_dump 13 and older attaches a
+ * table in the statements that make it.
+ */
+bool
+dg_archive_defn_parents(DgArchive *archive, const char *defn, size_t len, DgArchiveError *err)
+{
+	DgArchiveText text;
+
+	dg_archive_text_init(&text, defn, len, archive->info.std_strings);
+	while (text.p < text.end)
+	{
+		DgArchiveText statement = text;
+		DgArchiveParent parent = {.partition = true};
+
+		if (parse_partition(archive, &statement, &parent) && !add_parent(archive, &parent, err))
+			return false;
+		while (!dg_archive_text_char(&text, ';'))
+		{
+			if (!dg_archive_text_skip_token(&text))
+				return true;
+		}
+		dg_archive_text_space(&text);
+	}
+	return true;
+}
+
+static int
+compare_parents(const void *a, const void *b)
+{
+	const DgArchiveParent *x = a;
+	const DgArchiveParent *y = b;
+	int			c = strcmp(x->schema, y->schema);
+
+	return c != 0 ? c : strcmp(x->name, y->name);
+}
+
+/*
+ * What a table was a partition of, or inherited from, or NULL; once
+ * dg_archive_defn_resolve() has run.
+ */
+const DgArchiveParent *
+dg_archive_parent(const DgArchive *archive, const char *schema, const char *name)
+{
+	DgArchiveParent key = {schema, name};
+
+	if (archive->parent_count == 0)
+		return NULL;
+	return bsearch(&key, archive->parents, archive->parent_count, sizeof(key), compare_parents);
+}
+
 static int
 compare_shapes(const void *a, const void *b)
 {
@@ -364,6 +451,20 @@ dg_archive_defn_resolve(DgArchive *archive, DgArchiveError *err)
 {
 	size_t		i;
 
+	for (i = 0; i < archive->shape_count; i++)
+	{
+		const DgArchiveShape *shape = &archive->shapes[i];
+		DgArchiveParent parent = {shape->schema, shape->name};
+
+		if (shape->parent_count != 1)
+			continue;
+		parent.parent_schema = shape->parent_schemas[0];
+		parent.parent_name = shape->parent_names[0];
+		if (!add_parent(archive, &parent, err))
+			return false;
+	}
+	if (archive->parent_count > 0)
+		qsort(archive->parents, archive->parent_count, sizeof(*archive->parents), compare_parents);
 	if (archive->shape_count == 0)
 		return true;
 	qsort(archive->shapes, archive->shape_count, sizeof(*archive->shapes),

@@ -15,7 +15,7 @@
 bool
 dg_archive_too_many(const DgArchive *archive)
 {
-	return archive->entry_count + archive->shape_count + archive->sequence_count +
+	return archive->entry_count + archive->shape_count + archive->parent_count + archive->sequence_count +
 		archive->block_count > DG_ARCHIVE_MAX_OBJECTS;
 }
 

@@ -254,6 +254,8 @@ typedef struct DgArchiveShape
 extern bool dg_archive_defn_table(DgArchive *archive, const char *schema,
 								  const char *name, const char *defn, size_t len,
 								  bool with_oids, DgArchiveError *err);
+extern bool dg_archive_defn_parents(DgArchive *archive, const char *defn, size_t len,
+									DgArchiveError *err);
 extern bool dg_archive_defn_resolve(DgArchive *archive, DgArchiveError *err);
 extern const DgArchiveShape *dg_archive_defn_find(DgArchive *archive,
 												  const char *schema,
@@ -337,6 +339,9 @@ struct DgArchive
 	DgArchiveShape *shapes;		/* sorted by name once all are known */
 	size_t		shape_count;
 	size_t		shape_cap;
+	DgArchiveParent *parents;	/* likewise */
+	size_t		parent_count;
+	size_t		parent_cap;
 	DgArchiveSequence *sequences;
 	size_t		sequence_count;
 	size_t		sequence_cap;
@@ -388,6 +393,7 @@ typedef struct DgArchiveMark
 	DgArchiveInfo info;
 	size_t		entry_count;
 	size_t		shape_count;
+	size_t		parent_count;
 	size_t		sequence_count;
 } DgArchiveMark;
 

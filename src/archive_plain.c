@@ -440,9 +440,12 @@ handle_statement(PlainReader *reader, DgArchiveError *err)
 		return handle_copy(reader, err);
 	if (text->cut)
 		return true;
+	if (dg_archive_text_is_word(&t, "ALTER"))
+		return dg_archive_defn_parents(archive, text->data, text->len, err);
 	if (dg_archive_text_is_word(&t, "CREATE"))
 		return dg_archive_defn_table(archive, NULL, NULL, text->data, text->len,
-									 false, err);
+									 false, err) &&
+			dg_archive_defn_parents(archive, text->data, text->len, err);
 	if (begins_with(t.p, t.end, "SELECT pg_catalog.lo_"))
 		archive->info.large_objects = true;
 	if (dg_archive_text_is_word(&t, "SELECT"))

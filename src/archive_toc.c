@@ -25,7 +25,7 @@ enum
 
 typedef enum EntryKind
 {
-	KIND_OTHER, KIND_TABLE, KIND_TABLE_DATA, KIND_SEQUENCE_SET,
+	KIND_OTHER, KIND_TABLE, KIND_ATTACH, KIND_TABLE_DATA, KIND_SEQUENCE_SET,
 	KIND_ENCODING, KIND_STDSTRINGS, KIND_LARGE_OBJECTS
 } EntryKind;
 
@@ -133,7 +133,7 @@ entry_kind(const DgArchiveBuffer *desc)
 		const char *name;
 		EntryKind	kind;
 	}			kinds[] = {
-		{"TABLE", KIND_TABLE}, {"FOREIGN TABLE", KIND_TABLE},
+		{"TABLE", KIND_TABLE}, {"FOREIGN TABLE", KIND_TABLE}, {"TABLE ATTACH", KIND_ATTACH},
 		{"TABLE DATA", KIND_TABLE_DATA}, {"SEQUENCE SET", KIND_SEQUENCE_SET},
 		{"ENCODING", KIND_ENCODING}, {"STDSTRINGS", KIND_STDSTRINGS},
 		{"BLOBS", KIND_LARGE_OBJECTS}
@@ -334,6 +334,8 @@ apply_entry(DgArchive *archive, DgArchiveStream *s, const TocEntry *toc,
 		case KIND_ENCODING:
 		case KIND_STDSTRINGS:
 			return apply_setting(archive, s, toc->kind, err);
+		case KIND_ATTACH:
+			return b[DEFN].cut || dg_archive_defn_parents(archive, b[DEFN].data, b[DEFN].len, err);
 		case KIND_LARGE_OBJECTS:
 			archive->info.large_objects = true;
 			return true;
@@ -346,7 +348,9 @@ apply_entry(DgArchive *archive, DgArchiveStream *s, const TocEntry *toc,
 			if (toc->kind == KIND_TABLE)
 				return dg_archive_defn_table(archive, schema, name, b[DEFN].data,
 											 b[DEFN].cut ? 0 : b[DEFN].len,
-											 toc->with_oids, err);
+											 toc->with_oids, err) &&
+					dg_archive_defn_parents(archive, b[DEFN].data,
+											b[DEFN].cut ? 0 : b[DEFN].len, err);
 			return dg_archive_sequence_add(archive, schema, name, b[DEFN].data,
 										   b[DEFN].len, err);
 		default:

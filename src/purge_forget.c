@@ -312,7 +312,7 @@ forget_key(const char *tenant, char *pseudonym)
 	rename_in_requests(tenant, pseudonym);
 	for_each_part(tenant, RowExclusiveLock, rename_part, pseudonym);
 	rename_in_table(DG_OWN_ALL(hold), Anum_hold_tenant, 0, tenant, pseudonym);
-	rename_in_table(DG_OWN_ALL(rehydration_record), Anum_rehydration_record_tenant, 0, tenant, pseudonym);
+	rename_in_table(DG_OWN_ALL(rehydration_record), Anum_rehydration_record_tenant, Anum_rehydration_record_problem, tenant, pseudonym);
 	rename_in_table(DG_OWN_ALL(drill_result), Anum_drill_result_tenant, Anum_drill_result_problem, tenant, pseudonym);
 }
 

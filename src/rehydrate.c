@@ -69,8 +69,8 @@ add_problem(StringInfo buf, const char *one, const char *many, int64 rows)
 /*
  * What a person should know about some rows, palloc'd; NULL if nothing.
  */
-static char *
-problem_of(const DgDestination *destination, const DgCount *count)
+char *
+dg_rows_problem(const DgDestination *destination, const DgCount *count)
 {
 	StringInfoData buf;
 
@@ -99,10 +99,13 @@ put_destination(ReturnSetInfo *rsinfo, const DgRestore *call, const DgDestinatio
 
 		if (count->found > 0)
 			put_line(rsinfo, relid, destination->shared ? NULL : call->plan->tenants->keys[i],
-					 count, problem_of(destination, count));
+					 count, dg_rows_problem(destination, count));
 	}
 }
 
+/*
+ * Did rows of a table come back, as tenants' or as shared ones?
+ */
 static bool
 is_destination(const DgRestore *call, Oid relid)
 {
@@ -116,33 +119,41 @@ is_destination(const DgRestore *call, Oid relid)
 	return false;
 }
 
+/*
+ * Puts the report of a call. Shared tables that were left alone are no news for
+ * each tenant of a run.
+ */
 static void
-put_report(ReturnSetInfo *rsinfo, const DgRestore *call)
+put_report(ReturnSetInfo *rsinfo, const DgRestore *call, bool with_shared)
 {
 	ListCell   *lc;
 
 	if (call->failure != NULL)
-	{
 		put_line(rsinfo, InvalidOid, NULL, NULL, call->failure);
-		return;
-	}
-	foreach(lc, call->destinations)
-		put_destination(rsinfo, call, lfirst(lc));
-	foreach(lc, call->plan->passes)
+	else
 	{
-		const DgPass *pass = lfirst(lc);
-		char	   *orphans = dg_rehydrate_orphans(pass);
-
-		if (orphans != NULL)
-			put_line(rsinfo, pass->source->target, NULL, NULL, orphans);
+		foreach(lc, call->destinations)
+			put_destination(rsinfo, call, lfirst(lc));
 	}
-	foreach(lc, call->plan->left_alone)
+	foreach(lc, dg_rehydrate_account(call->plan))
 	{
-		DgLeftAlone *left = lfirst(lc);
+		DgLeftOut  *left = lfirst(lc);
 
-		if (!OidIsValid(left->relid) || !is_destination(call, left->relid))
+		if (left->kind != DG_LEFT_SHARED || (with_shared && !is_destination(call, left->relid)))
 			put_line(rsinfo, left->relid, NULL, NULL, left->problem);
 	}
+}
+
+/*
+ * Puts the problems that the run had with tenants that it is done with.
+ */
+static void
+put_done(ReturnSetInfo *rsinfo, List *problems)
+{
+	ListCell   *lc;
+
+	foreach(lc, problems)
+		put_line(rsinfo, InvalidOid, linitial(lfirst(lc)), NULL, lsecond(lfirst(lc)));
 }
 
 static void
@@ -172,6 +183,20 @@ dg_require_argument(FunctionCallInfo fcinfo, int n, const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("%s must not be null", name)));
+}
+
+/*
+ * Reads the argument left_out: is what is left out to be reported, instead of an
+ * error?
+ */
+bool
+dg_report_left_out(const char *left_out)
+{
+	if (strcmp(left_out, "report") != 0 && strcmp(left_out, "error") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("left_out must be error or report, not \"%s\"", left_out)));
+	return strcmp(left_out, "report") == 0;
 }
 
 static List *
@@ -207,12 +232,14 @@ read_arguments(FunctionCallInfo fcinfo, DgRestore *call)
 	dg_require_argument(fcinfo, 5, "dry_run");
 	dg_require_argument(fcinfo, 6, "with_referenced");
 	dg_require_argument(fcinfo, 8, "fire_triggers");
+	dg_require_argument(fcinfo, 9, "left_out");
 	call->on_conflict = dg_rows_on_conflict(text_to_cstring(PG_GETARG_TEXT_PP(3)));
 	if (!PG_ARGISNULL(4))
 		call->into_schema = pstrdup(NameStr(*PG_GETARG_NAME(4)));
 	call->dry_run = PG_GETARG_BOOL(5);
 	call->with_referenced = PG_GETARG_BOOL(6);
 	call->fire_triggers = PG_GETARG_BOOL(8);
+	call->report = dg_report_left_out(text_to_cstring(PG_GETARG_TEXT_PP(9)));
 	if (call->into_schema != NULL && call->with_referenced)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -247,7 +274,7 @@ perform(FunctionCallInfo fcinfo, DgRestore *call)
 		dg_restore_run(call);
 		append_to_ledger(call);
 	}
-	put_report((ReturnSetInfo *) fcinfo->resultinfo, call);
+	put_report((ReturnSetInfo *) fcinfo->resultinfo, call, true);
 	dg_rehydrate_close(call->archive);
 }
 
@@ -265,7 +292,7 @@ rehydrate(FunctionCallInfo fcinfo, DgTenants *tenants)
 	read_arguments(fcinfo, &call);
 	InitMaterializedSRF(fcinfo, 0);
 	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, mapping);
+	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, mapping, call.report);
 	lock_tenants(&call, tenants);
 	perform(fcinfo, &call);
 	return (Datum) 0;
@@ -274,7 +301,7 @@ rehydrate(FunctionCallInfo fcinfo, DgTenants *tenants)
 /*
  * rehydrate(tenant text, archive text, relations regclass[], on_conflict text,
  *			 into_schema name, dry_run boolean, with_referenced boolean,
- *			 mapping jsonb, fire_triggers boolean)
+ *			 mapping jsonb, fire_triggers boolean, left_out text)
  */
 Datum
 dg_rehydrate(PG_FUNCTION_ARGS)
@@ -299,7 +326,7 @@ dg_rehydrate_tenants(PG_FUNCTION_ARGS)
 /*
  * rehydrate_once(run text, tenants text[], archive text, relations regclass[],
  *				  on_conflict text, with_referenced boolean, mapping jsonb,
- *				  fire_triggers boolean)
+ *				  fire_triggers boolean, left_out text)
  */
 Datum
 dg_rehydrate_once(PG_FUNCTION_ARGS)
@@ -316,26 +343,28 @@ dg_rehydrate_once(PG_FUNCTION_ARGS)
 	dg_require_argument(fcinfo, 4, "on_conflict");
 	dg_require_argument(fcinfo, 5, "with_referenced");
 	dg_require_argument(fcinfo, 7, "fire_triggers");
+	dg_require_argument(fcinfo, 8, "left_out");
 	run = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	tenants = dg_tenants_of_array(PG_GETARG_ARRAYTYPE_P(1));
 	call.on_conflict = dg_rows_on_conflict(text_to_cstring(PG_GETARG_TEXT_PP(4)));
 	call.with_referenced = PG_GETARG_BOOL(5);
 	call.fire_triggers = PG_GETARG_BOOL(7);
+	call.report = dg_report_left_out(text_to_cstring(PG_GETARG_TEXT_PP(8)));
 	call.context = CurrentMemoryContext;
 	InitMaterializedSRF(fcinfo, 0);
 	lock_tenants(&call, tenants);
 	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(2)));
-	dg_run_leave_out(run, tenants);
+	put_done((ReturnSetInfo *) fcinfo->resultinfo, dg_run_leave_out(run, tenants));
 	if (tenants->n == 0)
 	{
 		dg_rehydrate_close(call.archive);
 		return (Datum) 0;
 	}
-	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, mapping);
+	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, mapping, call.report);
 	dg_restore_run(&call);
 	append_to_ledger(&call);
 	dg_run_note(run, &call);
-	put_report((ReturnSetInfo *) fcinfo->resultinfo, &call);
+	put_report((ReturnSetInfo *) fcinfo->resultinfo, &call, false);
 	dg_rehydrate_close(call.archive);
 	return (Datum) 0;
 }

@@ -5,9 +5,11 @@
  * How a call goes:
  *
  *	rehydrate_archive	opens the file for the caller
+ *	rehydrate_place		the live table that an archive's table is now
  *	rehydrate_plan		which of its tables hold tenants' rows, where these
  *						go, and how their tenant is told
  *	rehydrate_passes	in which order the tables have to be read for that
+ *	rehydrate_account	what the call leaves out, for every function's report
  *	rehydrate_finder	tells a row's tenant: by a column, or by a path of
  *						foreign keys whose parents were read before
  *	rehydrate_keymap	keys to tenants, in as many rows as there are, in a
@@ -52,7 +54,7 @@ extern void dg_rehydrate_close(DgRehydrateArchive *archive);
 pg_noreturn extern void dg_rehydrate_fail(const DgRehydrateArchive *archive, const DgArchiveError *error);
 extern char *dg_rehydrate_text(const DgRehydrateArchive *archive, const char *text);
 extern char *dg_rehydrate_table_name(const DgRehydrateArchive *archive, const DgArchiveTable *table);
-extern Oid	dg_rehydrate_live_table(const DgRehydrateArchive *archive, const DgArchiveTable *table);
+extern Oid	dg_rehydrate_live_name(const DgRehydrateArchive *archive, const char *schema, const char *name);
 
 /* rehydrate_keytable.c */
 
@@ -212,6 +214,20 @@ extern DgTableMapping *dg_mapping_find(List *mapping, const char *name);
 extern const char *dg_mapping_column(DgTableMapping *table, const char *name);
 extern void dg_mapping_check_used(List *mapping);
 
+/* rehydrate_place.c */
+typedef struct DgPlace
+{
+	Oid			relid;			/* InvalidOid: not known */
+	bool		inherited;		/* relid is what the table inherited from */
+	bool		mapped;			/* the caller has said so */
+	DgTableMapping *mapping;	/* of the columns, or NULL */
+} DgPlace;
+
+extern bool dg_tenant_source(Oid relid, Oid *root, List **path);
+extern char *dg_tenant_source_text(Oid relid);
+extern DgPlace dg_rehydrate_place(const DgRehydrateArchive *archive, const DgArchiveTable *table,
+								  List *mappings);
+
 /* rehydrate_plan.c */
 
 typedef struct DgSourceTypes DgSourceTypes;
@@ -226,6 +242,9 @@ typedef struct DgSource
 	List	   *covers;			/* OIDs: relid and all tables it is a partition of */
 	DgFinder   *finder;			/* tells the tenant of its rows, NULL: nothing does */
 	bool		wanted;			/* its rows are, not just its keys */
+	bool		inherited;		/* the table is gone, relid is what it inherited from: */
+	bool		counted;		/* so the tenants' rows are counted only */
+	int64		left_rows;		/* of which there were so many */
 	bool		known;			/* the archive tells its columns */
 	int			nfields;		/* of a row */
 	int			ncolumns;		/* of them that are not left out */
@@ -246,12 +265,22 @@ typedef struct DgPass
 	char	   *orphan;			/* the first one's key, for messages */
 } DgPass;
 
-/* Something of the archive or the database that a call left alone. */
-typedef struct DgLeftAlone
+/* Why something of the archive is left out (rehydrate_account.c). */
+typedef enum DgLeftKind
+{
+	DG_LEFT_CHOSEN,
+	DG_LEFT_SHARED,
+	DG_LEFT_ABSENT,
+	DG_LEFT_UNKNOWN,
+	DG_LEFT_CERTAIN
+} DgLeftKind;
+
+typedef struct DgLeftOut
 {
 	Oid			relid;			/* InvalidOid: there is no such table */
+	DgLeftKind	kind;
 	char	   *problem;
-} DgLeftAlone;
+} DgLeftOut;
 
 typedef struct DgRehydratePlan
 {
@@ -260,17 +289,32 @@ typedef struct DgRehydratePlan
 	List	   *finders;		/* of DgFinder */
 	List	   *passes;			/* of DgPass, in order */
 	List	   *targets;		/* OIDs of the tables whose rows are wanted */
-	List	   *left_alone;		/* of DgLeftAlone */
+	List	   *left_out;		/* of DgLeftOut, as known before reading */
+	List	   *absent;			/* OIDs of tenants' tables that the archive lacks */
+	List	   *emptied;		/* of tables that it has without rows and columns */
 	bool		chosen;			/* the caller has said which tables */
+	bool		report;			/* what is left out is no error */
 } DgRehydratePlan;
 
 extern DgRehydratePlan *dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants,
-										  List *relations, List *mapping);
+										  List *relations, List *mapping, bool report);
 extern List *dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid);
 extern bool dg_source_find_columns(const DgSource *source, int ncolumns, const char **columns,
 								   int *fields);
 extern bool dg_source_has_columns(const DgSource *source, int ncolumns, const char **columns);
-extern char *dg_tenant_source_text(Oid relid);
+
+/* rehydrate_account.c */
+#define DG_ABSENT_TEXT	"the archive does not have this table, which holds tenants' rows here"
+
+extern void dg_account_leave(DgRehydratePlan *plan, Oid relid, DgLeftKind kind, char *problem);
+extern bool dg_rehydrate_has_rows(DgRehydrateArchive *archive, int index);
+extern void dg_account_tables(DgRehydrateArchive *archive, DgRehydratePlan *plan);
+extern List *dg_rehydrate_account(const DgRehydratePlan *plan);
+extern void dg_account_check(const DgRehydratePlan *plan);
+extern void dg_account_refuse_orphans(const DgRehydratePlan *plan);
+extern void dg_account_append(StringInfo buf, Oid relid, const char *problem);
+extern bool dg_account_has_column(const DgRehydratePlan *plan, Oid target, const char *name);
+extern char *dg_account_columns(const DgRehydratePlan *plan, Relation rel);
 
 /* rehydrate_passes.c */
 extern void dg_plan_passes(DgRehydratePlan *plan);
@@ -291,8 +335,6 @@ typedef void (*DgRowSink) (void *arg, DgSource *source, int tenant, Datum *value
 extern void dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan,
 							  DgRowSink sink, void *arg);
 
-extern char *dg_rehydrate_orphans(const DgPass *pass);
-extern void dg_rehydrate_warn_orphans(const DgRehydratePlan *plan);
 extern void dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass,
 								   DgRowSink sink, void *arg);
 
@@ -347,7 +389,8 @@ typedef struct DgDestination
 	int64		restored;
 	struct DgPurgeSubtract *subtract;	/* knows rows that were purged */
 	int64		purge;			/* the last one that a row was of */
-	int64		differences;	/* dg_compare_copies(): rows unlike the archive's */
+	int64		differences;	/* dg_compare_copies(): rows unlike the archive's, */
+	char	   *uncompared;		/* and columns that could not be compared, or NULL */
 } DgDestination;
 
 typedef struct DgRestore
@@ -357,6 +400,7 @@ typedef struct DgRestore
 	bool		any_name;		/* of tables in it will do */
 	bool		dry_run;
 	bool		with_referenced;
+	bool		report;			/* what is left out is no error */
 	bool		fire_triggers;
 	MemoryContext context;		/* of the plan and the counts */
 	DgRehydrateArchive *archive;
@@ -397,10 +441,12 @@ extern int	dg_rowsort_compare(const DgHashedRow *a, const DgHashedRow *b);
 extern void dg_compare_copies(DgRestore *call);
 
 /* rehydrate_run.c */
-extern void dg_run_leave_out(const char *run, DgTenants *tenants);
+extern List *dg_run_leave_out(const char *run, DgTenants *tenants);
 extern void dg_run_note(const char *run, const DgRestore *call);
 
 /* rehydrate.c */
+extern char *dg_rows_problem(const DgDestination *destination, const DgCount *count);
+extern bool dg_report_left_out(const char *left_out);
 extern void dg_require_argument(FunctionCallInfo fcinfo, int n, const char *name);
 
 /* rehydrate_schema.c */

@@ -225,8 +225,11 @@ dg_rehydrate_table_name(const DgRehydrateArchive *archive, const DgArchiveTable 
 									  dg_rehydrate_text(archive, table->name));
 }
 
-static Oid
-live_table(const DgRehydrateArchive *archive, const char *schema, const char *name)
+/*
+ * The live table of a name of the archive's, or InvalidOid.
+ */
+Oid
+dg_rehydrate_live_name(const DgRehydrateArchive *archive, const char *schema, const char *name)
 {
 	Oid			namespace = get_namespace_oid(dg_rehydrate_text(archive, schema), true);
 	Oid			relid;
@@ -237,19 +240,6 @@ live_table(const DgRehydrateArchive *archive, const char *schema, const char *na
 	relid = get_relname_relid(dg_rehydrate_text(archive, name), namespace);
 	relkind = OidIsValid(relid) ? get_rel_relkind(relid) : '\0';
 	return relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE ? relid : InvalidOid;
-}
-
-/*
- * The live table of the same name, or InvalidOid.
- */
-Oid
-dg_rehydrate_live_table(const DgRehydrateArchive *archive, const DgArchiveTable *table)
-{
-	Oid			relid = live_table(archive, table->schema, table->name);
-
-	if (!OidIsValid(relid))
-		relid = live_table(archive, table->target_schema, table->target_name);
-	return relid;
 }
 
 /* ----------------------------------------------------------------------
@@ -287,7 +277,8 @@ put_table(ReturnSetInfo *rsinfo, const DgRehydrateArchive *archive, const DgArch
 {
 	Datum		values[7] = {0};
 	bool		nulls[7] = {false};
-	Oid			relid = dg_rehydrate_live_table(archive, table);
+	DgPlace		place = dg_rehydrate_place(archive, table, NIL);
+	Oid			relid = place.inherited ? InvalidOid : place.relid;
 	char	   *source = OidIsValid(relid) ? dg_tenant_source_text(relid) : NULL;
 
 	values[0] = CStringGetTextDatum(dg_rehydrate_table_name(archive, table));

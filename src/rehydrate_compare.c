@@ -40,7 +40,7 @@ PG_FUNCTION_INFO_V1(dg_compare_tenants);
 /* How a column is hashed. */
 typedef struct Column
 {
-	bool		compared;		/* the archive has it too */
+	bool		compared;		/* all of the archive's rows have it too */
 	bool		in_key;
 	FmgrInfo	output;
 	FmgrInfo	hash;			/* by the type's equality; unset: by its text */
@@ -57,10 +57,12 @@ typedef struct Table
 	int			natts;
 	Column	   *columns;
 	bool		has_key;
+	bool		absent;			/* from the archive */
 	EState	   *estate;			/* for the map's expressions */
 	TupleTableSlot *slot;		/* a row of the archive, as a live one */
 	DgRowSort  *archive_rows;
 	DgPurgeSubtract *subtract;	/* knows rows that were purged */
+	char	   *problem;		/* columns that are not compared, or NULL */
 	int64	   *only_in_archive;	/* by tenant, like the rest */
 	int64	   *only_live;
 	int64	   *different;
@@ -95,17 +97,6 @@ typedef struct Compare
  * ----------------------------------------------------------------------
  */
 
-static bool
-source_has(const DgSource *source, const char *name)
-{
-	for (int i = 0; i < source->ncolumns; i++)
-	{
-		if (strcmp(source->columns[i].name, name) == 0)
-			return true;
-	}
-	return false;
-}
-
 /*
  * Marks the columns of the primary key, unless the archive lacks one of them.
  */
@@ -130,7 +121,7 @@ find_key(Table *table)
 }
 
 static void
-describe_columns(Table *table, const DgSource *source)
+describe_columns(Table *table, const DgRehydratePlan *plan)
 {
 	TupleDesc	desc = RelationGetDescr(table->rel);
 
@@ -143,7 +134,8 @@ describe_columns(Table *table, const DgSource *source)
 		Oid			output;
 		bool		varlena;
 
-		if (att->attisdropped || att->attgenerated != '\0' || !source_has(source, NameStr(att->attname)))
+		if (att->attisdropped || att->attgenerated != '\0' ||
+			!dg_account_has_column(plan, table->relid, NameStr(att->attname)))
 			continue;
 		column->compared = true;
 		column->collation = att->attcollation;
@@ -156,25 +148,18 @@ describe_columns(Table *table, const DgSource *source)
 }
 
 static Table *
-table_of(Compare *compare, DgSource *source)
+add_table(Compare *compare, Oid relid, DgFinder *finder)
 {
 	int			ntenants = compare->plan->tenants->n;
-	Table	   *table;
-	ListCell   *lc;
+	Table	   *table = palloc0(sizeof(Table));
 
-	foreach(lc, compare->tables)
-	{
-		table = lfirst(lc);
-		if (table->relid == source->target)
-			return table;
-	}
-	table = palloc0(sizeof(Table));
-	table->relid = source->target;
-	table->rel = table_open(source->target, AccessShareLock);
-	table->finder = source->finder;
+	table->relid = relid;
+	table->rel = table_open(relid, AccessShareLock);
+	table->finder = finder;
 	table->natts = RelationGetDescr(table->rel)->natts;
-	describe_columns(table, source);
+	describe_columns(table, compare->plan);
 	find_key(table);
+	table->problem = dg_account_columns(compare->plan, table->rel);
 	table->subtract = dg_purge_subtract_begin(table->relid, RelationGetDescr(table->rel),
 											  compare->plan->tenants->exact ?
 											  dg_tenant_list(compare->plan->tenants) : NIL);
@@ -189,6 +174,45 @@ table_of(Compare *compare, DgSource *source)
 	table->live = palloc0(sizeof(int64) * ntenants);
 	compare->tables = lappend(compare->tables, table);
 	return table;
+}
+
+static Table *
+table_of(Compare *compare, DgSource *source)
+{
+	ListCell   *lc;
+
+	foreach(lc, compare->tables)
+	{
+		Table	   *table = lfirst(lc);
+
+		if (table->relid == source->target)
+			return table;
+	}
+	return add_table(compare, source->target, source->finder);
+}
+
+/*
+ * Adds the tables that the archive does not have, with the live rows that the
+ * tenants have in them.
+ */
+static void
+add_absent_tables(Compare *compare)
+{
+	ListCell   *lc;
+
+	foreach(lc, compare->plan->absent)
+	{
+		Oid			root;
+		List	   *path;
+
+		Table	   *table;
+
+		if (!dg_tenant_source(lfirst_oid(lc), &root, &path))
+			continue;
+		table = add_table(compare, root, dg_finder_get(&compare->plan->finders, root, path, compare->plan->tenants));
+		table->absent = true;
+		table->problem = DG_ABSENT_TEXT;
+	}
 }
 
 /*
@@ -434,10 +458,12 @@ put_differences(ReturnSetInfo *rsinfo, const Compare *compare, const Table *tabl
 {
 	for (int i = 0; i < compare->plan->tenants->n; i++)
 	{
-		Datum		values[8];
-		bool		nulls[8] = {false};
+		Datum		values[9];
+		bool		nulls[9] = {false};
 		int			n = 0;
 
+		if (table->absent && table->live[i] == 0)
+			continue;
 		values[n++] = ObjectIdGetDatum(table->relid);
 		if (with_tenant)
 			values[n++] = CStringGetTextDatum(compare->plan->tenants->keys[i]);
@@ -447,6 +473,33 @@ put_differences(ReturnSetInfo *rsinfo, const Compare *compare, const Table *tabl
 		values[n++] = Int64GetDatum(table->only_live[i]);
 		values[n++] = Int64GetDatum(table->different[i]);
 		values[n++] = Int64GetDatum(table->purged[i]);
+		nulls[n] = (table->problem == NULL);
+		values[n++] = table->problem == NULL ? (Datum) 0 : CStringGetTextDatum(table->problem);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+}
+
+/*
+ * Puts what was not compared.
+ */
+static void
+put_left_out(ReturnSetInfo *rsinfo, const DgRehydratePlan *plan, bool with_tenant)
+{
+	ListCell   *lc;
+
+	foreach(lc, dg_rehydrate_account(plan))
+	{
+		DgLeftOut  *left = lfirst(lc);
+		Datum		values[9] = {0};
+		bool		nulls[9] = {true, true, true, true, true, true, true, true, true};
+		int			problem = with_tenant ? 8 : 7;
+
+		if (left->kind == DG_LEFT_ABSENT)
+			continue;			/* it has a line of its own */
+		nulls[0] = !OidIsValid(left->relid);
+		values[0] = ObjectIdGetDatum(left->relid);
+		nulls[problem] = false;
+		values[problem] = CStringGetTextDatum(left->problem);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 }
@@ -494,16 +547,17 @@ compare_tenants(FunctionCallInfo fcinfo, DgTenants *tenants, bool with_tenant)
 	dg_require_argument(fcinfo, 1, "archive");
 	InitMaterializedSRF(fcinfo, 0);
 	compare.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	compare.plan = dg_rehydrate_plan(compare.archive, tenants, NIL, mapping);
+	compare.plan = dg_rehydrate_plan(compare.archive, tenants, NIL, mapping, true);
 	level = dg_rehydrate_settings();
 	begin_compare(&compare);
+	add_absent_tables(&compare);
 	dg_rehydrate_read(compare.archive, compare.plan, take_archive_row, &compare);
-	dg_rehydrate_warn_orphans(compare.plan);
 	foreach(lc, compare.tables)
 	{
 		count_differences(&compare, lfirst(lc));
 		put_differences((ReturnSetInfo *) fcinfo->resultinfo, &compare, lfirst(lc), with_tenant);
 	}
+	put_left_out((ReturnSetInfo *) fcinfo->resultinfo, compare.plan, with_tenant);
 	end_compare(&compare);
 	AtEOXact_GUC(true, level);
 	dg_rehydrate_close(compare.archive);
@@ -537,6 +591,7 @@ dg_compare_copies(DgRestore *call)
 				continue;
 			table->copy = destination->written;
 			count_differences(&compare, table);
+			destination->uncompared = table->problem;
 			destination->differences = table->only_in_archive[0] + table->only_live[0] + table->different[0];
 		}
 	}

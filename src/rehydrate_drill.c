@@ -5,8 +5,9 @@
  * Each tenant is restored into a schema made for it, within a subtransaction
  * that is rolled back; nothing live is touched, and nothing is left but the
  * result, which is kept in drill_result. A tenant's rows match if the restored
- * ones are those of the archive, less what was purged, and if every row that
- * they refer to is either among them or live.
+ * ones are those of the archive, less what was purged, if every row that they
+ * refer to is either among them or live, and if nothing was left out that may be
+ * the tenant's: unless the caller says that this is only to be reported.
  *
  * The time is that of the restore alone, from the first byte read.
  */
@@ -34,11 +35,33 @@ typedef struct Drill
 	DgRehydrateArchive *archive;
 	MemoryContext context;
 	char	   *tenant;
+	bool		report;			/* what is left out does not make it fail */
 	DgRestore	call;
 	int64		rows;
 	double		seconds;
-	char	   *problem;
+	bool		matches;
+	StringInfoData problem;
 } Drill;
+
+/*
+ * The rehearsal has not come out as it should.
+ */
+static void
+fail(Drill *drill, Oid relid, const char *problem)
+{
+	dg_account_append(&drill->problem, relid, problem);
+	drill->matches = false;
+}
+
+/*
+ * Something was left out.
+ */
+static void
+tell(Drill *drill, Oid relid, const char *problem)
+{
+	dg_account_append(&drill->problem, relid, problem);
+	drill->matches &= drill->report;
+}
 
 /* ----------------------------------------------------------------------
  * Which tenants
@@ -251,10 +274,11 @@ check_references(Drill *drill, const DgDestination *destination)
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
 		int64		orphans = count_orphans(drill, fkey, destination->written);
 
-		if (orphans > 0 && drill->problem == NULL)
-			drill->problem = psprintf("%lld rows of %s refer to rows of %s that are neither in the archive, as this tenant's, nor live",
-									  (long long) orphans, dg_relation_name(destination->relid),
-									  dg_relation_name(fkey->confrelid));
+		if (orphans > 0)
+			fail(drill, InvalidOid,
+				 psprintf("%lld rows of %s refer to rows of %s that are neither in the archive, as this tenant's, nor live",
+						  (long long) orphans, dg_relation_name(destination->relid),
+						  dg_relation_name(fkey->confrelid)));
 	}
 }
 
@@ -268,10 +292,56 @@ check_contents(Drill *drill)
 	{
 		DgDestination *destination = lfirst(lc);
 
-		if (destination->differences > 0 && drill->problem == NULL)
-			drill->problem = psprintf("%lld rows of %s differ from those of the archive",
-									  (long long) destination->differences, dg_relation_name(destination->relid));
+		if (destination->differences > 0)
+			fail(drill, InvalidOid, psprintf("%lld rows of %s differ from those of the archive",
+											 (long long) destination->differences,
+											 dg_relation_name(destination->relid)));
+		if (destination->uncompared != NULL)
+			tell(drill, destination->relid, destination->uncompared);
 		check_references(drill, destination);
+	}
+}
+
+static void
+count_live_row(void *rows, HeapTuple tuple, TupleDesc desc, int tenant)
+{
+	(*(int64 *) rows)++;
+}
+
+/*
+ * Rows that the tenant has here in a table that the archive does not have.
+ */
+static int64
+count_absent_rows(Drill *drill, Oid relid)
+{
+	DgRehydratePlan *plan = drill->call.plan;
+	int64		rows = 0;
+	Oid			root;
+	List	   *path;
+
+	if (dg_tenant_source(relid, &root, &path))
+		dg_finder_live_rows(dg_finder_get(&plan->finders, root, path, plan->tenants), &plan->finders,
+							plan->tenants, "1", count_live_row, &rows);
+	return rows;
+}
+
+/*
+ * Looks at what was left out. Shared tables are looked after by the foreign keys
+ * that lead to them.
+ */
+static void
+check_account(Drill *drill)
+{
+	ListCell   *lc;
+
+	foreach(lc, dg_rehydrate_account(drill->call.plan))
+	{
+		DgLeftOut  *left = lfirst(lc);
+
+		if (left->kind == DG_LEFT_SHARED ||
+			(left->kind == DG_LEFT_ABSENT && count_absent_rows(drill, left->relid) == 0))
+			continue;
+		tell(drill, left->relid, left->problem);
 	}
 }
 
@@ -290,8 +360,9 @@ rehearse(Drill *drill)
 	drill->call.on_conflict = DG_ON_CONFLICT_ERROR;
 	drill->call.into_schema = psprintf("deletion_guard_drill_%d", MyProcPid);
 	drill->call.any_name = true;
+	drill->call.report = true;
 	INSTR_TIME_SET_CURRENT(start);
-	drill->call.plan = dg_rehydrate_plan(drill->archive, dg_tenants_make(1, &drill->tenant), NIL, NIL);
+	drill->call.plan = dg_rehydrate_plan(drill->archive, dg_tenants_make(1, &drill->tenant), NIL, NIL, true);
 	dg_restore_run(&drill->call);
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, start);
@@ -301,6 +372,7 @@ rehearse(Drill *drill)
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	check_contents(drill);
+	check_account(drill);
 	PopActiveSnapshot();
 }
 
@@ -322,36 +394,33 @@ try_rehearsal(Drill *drill)
 	if (error != NULL)
 	{
 		dg_rehydrate_abandon(drill->archive);
-		drill->problem = error->detail == NULL ? error->message :
-			psprintf("%s: %s", error->message, error->detail);
+		fail(drill, InvalidOid, error->detail == NULL ? error->message :
+			 psprintf("%s: %s", error->message, error->detail));
 	}
 	MemoryContextSwitchTo(old);
 }
 
 /* ----------------------------------------------------------------------
- * drill(archive text, tenants text[], sample integer)
+ * drill(archive text, tenants text[], sample integer, left_out text)
  * ----------------------------------------------------------------------
  */
 
 static void
 keep_result(const Drill *drill)
 {
-	Oid			types[] = {TEXTOID, TEXTOID, INT8OID, FLOAT8OID, TEXTOID};
-	Datum		values[5] = {0};
-	char		nulls[6] = "     ";
+	Oid			types[] = {TEXTOID, TEXTOID, INT8OID, FLOAT8OID, BOOLOID, TEXTOID};
+	Datum		values[6] = {0};
 
 	values[0] = CStringGetTextDatum(drill->archive->path);
 	values[1] = CStringGetTextDatum(drill->tenant);
 	values[2] = Int64GetDatum(drill->rows);
 	values[3] = Float8GetDatum(drill->seconds);
-	if (drill->problem != NULL)
-		values[4] = CStringGetTextDatum(drill->problem);
-	else
-		nulls[4] = 'n';
+	values[4] = BoolGetDatum(drill->matches);
+	values[5] = CStringGetTextDatum(drill->problem.data);
 	SPI_connect();
 	dg_spi_execute("INSERT INTO deletion_guard.drill_result (archive, drilled_at, tenant, rows, seconds, matches, problem)"
 				   " VALUES ($1, pg_catalog.clock_timestamp(), $2, $3, pg_catalog.round($4::pg_catalog.numeric, 3),"
-				   " $5 IS NULL, $5)", 5, types, values, nulls);
+				   " $5, nullif($6, ''))", 6, types, values, NULL);
 	SPI_finish();
 }
 
@@ -365,10 +434,9 @@ put_result(ReturnSetInfo *rsinfo, const Drill *drill)
 	values[1] = Int64GetDatum(drill->rows);
 	values[2] = DirectFunctionCall3(numeric_in, CStringGetDatum(psprintf("%.3f", drill->seconds)),
 									ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
-	values[3] = BoolGetDatum(drill->problem == NULL);
-	nulls[4] = (drill->problem == NULL);
-	if (!nulls[4])
-		values[4] = CStringGetTextDatum(drill->problem);
+	values[3] = BoolGetDatum(drill->matches);
+	nulls[4] = (drill->problem.len == 0);
+	values[4] = CStringGetTextDatum(drill->problem.data);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
@@ -377,9 +445,12 @@ dg_drill(PG_FUNCTION_ARGS)
 {
 	DgRehydrateArchive *archive;
 	DgTenants  *tenants;
+	bool		report;
 
 	dg_require_argument(fcinfo, 0, "archive");
 	dg_require_argument(fcinfo, 2, "sample");
+	dg_require_argument(fcinfo, 3, "left_out");
+	report = dg_report_left_out(text_to_cstring(PG_GETARG_TEXT_PP(3)));
 	InitMaterializedSRF(fcinfo, 0);
 	archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	tenants = PG_ARGISNULL(1) ? sample_tenants(archive, PG_GETARG_INT32(2)) :
@@ -388,8 +459,9 @@ dg_drill(PG_FUNCTION_ARGS)
 	{
 		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard drill",
 													  ALLOCSET_DEFAULT_SIZES);
-		Drill		drill = {archive, context, tenants->keys[i]};
+		Drill		drill = {archive, context, tenants->keys[i], report, .matches = true};
 
+		initStringInfo(&drill.problem);
 		try_rehearsal(&drill);
 		keep_result(&drill);
 		put_result((ReturnSetInfo *) fcinfo->resultinfo, &drill);

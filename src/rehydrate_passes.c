@@ -39,7 +39,7 @@ mark_needed(DgRehydratePlan *plan)
 	{
 		DgSource   *source = lfirst(lc);
 
-		if (!source->wanted)
+		if (!source->wanted && !source->counted)
 			continue;
 		for (DgFinder *finder = source->finder; finder != NULL; finder = finder->parent)
 			finder->needed = true;
@@ -86,7 +86,7 @@ serves(const DgSource *source, const DgFinder *finder)
 static void
 add_pass(DgRehydratePlan *plan, DgSource *source, DgFinder *finder)
 {
-	bool		emit = source->wanted && source->finder == finder;
+	bool		emit = (source->wanted || source->counted) && source->finder == finder;
 	DgPass	   *pass;
 
 	if (!emit && !(is_awaited(finder) && serves(source, finder)))

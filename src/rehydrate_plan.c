@@ -2,10 +2,9 @@
  * rehydrate_plan.c
  *		Which tables of an archive hold tenants' rows, and where these go.
  *
- * A table of the archive belongs to the live table of the same name, and its
- * rows go to that table or, if it is a partition, to the root that is guarded.
- * What is guarded decides whether it holds rows of tenants, and how a row's
- * tenant is told.
+ * A table of the archive belongs to a live one (rehydrate_place.c), and its rows
+ * go to that or, if it is a partition, to the root that is guarded. What is not
+ * read is accounted for (rehydrate_account.c).
  *
  * In which order they are read is rehydrate_passes.c's.
  */
@@ -22,61 +21,9 @@
 #include "utils/lsyscache.h"
 
 /* ----------------------------------------------------------------------
- * Live tables
- * ----------------------------------------------------------------------
- */
-
-/*
- * How the tenant of a table's rows is told: false if it is not. *root is the
- * table that was enrolled.
- */
-static bool
-tenant_source(Oid relid, Oid *root, List **path)
-{
-	DgGuard    *guard = dg_guard_lookup(relid);
-
-	*path = NIL;
-	*root = guard->guarded ? guard->root : relid;
-	if (dg_tenant_table()->relid == *root)
-		return true;
-	if (!guard->guarded)
-		return false;
-	*path = list_copy(guard->tenant_path);
-	return guard->has_tenant_column || guard->tenant_path != NIL;
-}
-
-/*
- * The same as a person reads it, palloc'd; NULL if nothing tells it.
- */
-char *
-dg_tenant_source_text(Oid relid)
-{
-	const DgTenantTable *tenants = dg_tenant_table();
-	Oid			root;
-	List	   *path;
-
-	if (!tenant_source(relid, &root, &path))
-		return NULL;
-	if (path != NIL)
-		return dg_guard_path_text(path);
-	return psprintf("column %s", quote_identifier(tenants->relid == root ? NameStr(tenants->key_column) :
-												  NameStr(dg_guard_lookup(relid)->tenant_column)));
-}
-
-/* ----------------------------------------------------------------------
  * Tables of the archive
  * ----------------------------------------------------------------------
  */
-
-static void
-leave_alone(DgRehydratePlan *plan, Oid relid, char *problem)
-{
-	DgLeftAlone *left = palloc0(sizeof(DgLeftAlone));
-
-	left->relid = relid;
-	left->problem = problem;
-	plan->left_alone = lappend(plan->left_alone, left);
-}
 
 /*
  * Is the table one of this extension, dumped along with the database?
@@ -92,18 +39,24 @@ is_ours(const DgArchiveTable *table)
  * Learns the columns of a source's rows, under the names they have now.
  */
 static void
-set_columns(DgRehydrateArchive *archive, DgSource *source, const DgArchiveTable *table,
-			DgTableMapping *mapping)
+set_columns(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source,
+			const DgArchiveTable *table, DgTableMapping *mapping)
 {
 	source->nfields = table->column_count;
 	source->columns = palloc0(sizeof(DgSourceColumn) * (source->nfields + 1));
 	source->fields = palloc0(sizeof(int) * (source->nfields + 1));
 	for (int i = 0; i < source->nfields; i++)
 	{
-		const char *name = dg_mapping_column(mapping, dg_rehydrate_text(archive, table->columns[i]));
+		char	   *archived = dg_rehydrate_text(archive, table->columns[i]);
+		const char *name = dg_mapping_column(mapping, archived);
 
 		if (name == NULL)
+		{
+			dg_account_leave(plan, source->relid, DG_LEFT_CHOSEN,
+							 psprintf("column \"%s\" of the archive's table %s was left out, as mapping says",
+									  archived, source->name));
 			continue;
+		}
 		source->columns[source->ncolumns].name = name;
 		source->columns[source->ncolumns].typmod = -1;
 		source->fields[source->ncolumns++] = i;
@@ -168,25 +121,6 @@ complete_columns(DgRehydrateArchive *archive, const DgArchiveTable *table, int i
 }
 
 /*
- * The live table that a table of the archive belongs to.
- */
-static Oid
-live_table(DgRehydrateArchive *archive, const DgArchiveTable *table, const DgTableMapping *mapping)
-{
-	char		relkind;
-
-	if (mapping == NULL || !OidIsValid(mapping->relation))
-		return dg_rehydrate_live_table(archive, table);
-	relkind = get_rel_relkind(mapping->relation);
-	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a table", get_rel_name(mapping->relation)),
-				 errdetail("The archive's table %s is mapped to it.", mapping->name)));
-	return mapping->relation;
-}
-
-/*
  * A source for one table of the archive; NULL if no live table is meant.
  */
 static DgSource *
@@ -194,27 +128,34 @@ make_source(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, List 
 {
 	const DgArchiveTable *table = dg_archive_table(archive->archive, index);
 	char	   *name = dg_rehydrate_table_name(archive, table);
-	DgTableMapping *mapping = dg_mapping_find(mappings, name);
-	Oid			relid = live_table(archive, table, mapping);
+	DgPlace		place = dg_rehydrate_place(archive, table, mappings);
 	DgSource   *source;
 	bool		empty;
 
-	if (!OidIsValid(relid))
+	if (!OidIsValid(place.relid))
 	{
-		leave_alone(plan, InvalidOid,
-					psprintf("the archive has a table %s, which does not exist here; its rows were not looked at (mapping can say which table they are of now)",
-							 name));
+		if (dg_rehydrate_has_rows(archive, index))
+			dg_account_leave(plan, InvalidOid, DG_LEFT_UNKNOWN,
+							 psprintf("the archive has a table %s, which does not exist here; its rows were not looked at (mapping can say which table they are of now)",
+									  name));
 		return NULL;
 	}
 	source = palloc0(sizeof(DgSource));
 	source->known = complete_columns(archive, table, index, &empty);
 	if (empty)
+	{
+		plan->emptied = lappend_oid(plan->emptied, dg_guard_lookup(place.relid)->root);
 		return NULL;
+	}
 	source->index = index;
 	source->name = name;
-	source->relid = relid;
-	source->covers = lcons_oid(relid, get_rel_relispartition(relid) ? get_partition_ancestors(relid) : NIL);
-	set_columns(archive, source, table, mapping);
+	source->relid = place.relid;
+	source->inherited = place.inherited;
+	/* no foreign key leads to rows of a table that inherits */
+	if (!place.inherited)
+		source->covers = lcons_oid(place.relid, get_rel_relispartition(place.relid) ?
+								   get_partition_ancestors(place.relid) : NIL);
+	set_columns(archive, plan, source, table, place.mapping);
 	return source;
 }
 
@@ -226,13 +167,8 @@ plan_source(DgRehydratePlan *plan, DgSource *source)
 {
 	List	   *path;
 
-	if (!tenant_source(source->relid, &source->target, &path))
-	{
-		leave_alone(plan, source->target, dg_guard_lookup(source->relid)->guarded ?
-					"nothing tells which tenant its rows belong to; left alone" :
-					"not guarded; left alone");
+	if (!dg_tenant_source(source->relid, &source->target, &path))
 		return;
-	}
 	LockRelationOid(source->target, AccessShareLock);
 	if (get_rel_name(source->target) == NULL)
 		ereport(ERROR,
@@ -279,7 +215,7 @@ named_roots(const DgRehydrateArchive *archive, const DgRehydratePlan *plan, List
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_TABLE),
 					 errmsg("relation with OID %u does not exist", lfirst_oid(lc))));
-		if (!tenant_source(lfirst_oid(lc), &root, &path))
+		if (!dg_tenant_source(lfirst_oid(lc), &root, &path))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("cannot tell tenants of \"%s\": it is not guarded with a tenant column or path",
@@ -296,10 +232,20 @@ named_roots(const DgRehydrateArchive *archive, const DgRehydratePlan *plan, List
 }
 
 /*
+ * Does the source have the columns that tell its rows' tenants?
+ */
+static bool
+tells_tenants(const DgSource *source)
+{
+	return source->known &&
+		dg_source_has_columns(source, source->finder->ncolumns, source->finder->columns);
+}
+
+/*
  * Only the caller may decide to leave out a table that holds tenants' rows.
  */
 static void
-check_tenant_known(const DgSource *source)
+refuse_untold(const DgSource *source)
 {
 	const DgFinder *finder = source->finder;
 
@@ -308,7 +254,7 @@ check_tenant_known(const DgSource *source)
 				(errcode(DG_ERRCODE_ARCHIVE_UNSUPPORTED),
 				 errmsg("the archive does not tell the columns of table %s", source->name),
 				 errdetail("Its rows are INSERT statements without column lists, and it has no table definitions."),
-				 errhint("Dump with table definitions, or with --column-inserts. To do without the table, name others in relations.")));
+				 errhint("Dump with table definitions, or with --column-inserts. To do without the table, name others in relations, or say left_out => 'report'.")));
 	for (int i = 0; i < finder->ncolumns; i++)
 	{
 		if (!dg_source_has_columns(source, 1, &finder->columns[i]))
@@ -317,7 +263,7 @@ check_tenant_known(const DgSource *source)
 					 errmsg("cannot tell tenants of the archive's table %s: it has no column \"%s\"",
 							source->name, finder->columns[i]),
 					 errdetail("The live table \"%s\" is guarded by that column.", get_rel_name(source->target)),
-					 errhint("If the column had another name, say so with mapping. To do without the table, name the others in relations.")));
+					 errhint("If the column had another name, say so with mapping. To do without the table, name the others in relations, or say left_out => 'report'.")));
 	}
 }
 
@@ -334,6 +280,32 @@ of_database(const DgRehydrateArchive *archive)
 	return psprintf("; it is of database \"%s\"", database);
 }
 
+/*
+ * Is a source to be read for its rows? If not, that is accounted for.
+ */
+static bool
+is_wanted(DgRehydratePlan *plan, DgSource *source, List *roots)
+{
+	if (source->finder == NULL)
+		return false;
+	if (plan->chosen && !list_member_oid(roots, source->target))
+	{
+		dg_account_leave(plan, source->target, DG_LEFT_CHOSEN, "not among relations; left out");
+		return false;
+	}
+	if (!tells_tenants(source))
+	{
+		if (!plan->report && !source->inherited)
+			refuse_untold(source);
+		dg_account_leave(plan, source->target, DG_LEFT_UNKNOWN,
+						 psprintf("the archive's table %s does not have the columns that tell its rows' tenants; left out",
+								  source->name));
+		return false;
+	}
+	source->counted = source->inherited;
+	return !source->counted;
+}
+
 static void
 choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relations)
 {
@@ -344,11 +316,9 @@ choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relatio
 	{
 		DgSource   *source = lfirst(lc);
 
-		source->wanted = source->finder != NULL &&
-			(relations == NIL || list_member_oid(roots, source->target));
-		if (!source->wanted)
+		if (!is_wanted(plan, source, roots))
 			continue;
-		check_tenant_known(source);
+		source->wanted = true;
 		dg_source_set_objects(archive, source);
 		plan->targets = list_append_unique_oid(plan->targets, source->target);
 	}
@@ -409,16 +379,19 @@ tell_database(const DgRehydrateArchive *archive)
 
 /*
  * Plans a call. relations is a list of OIDs, NIL for all; mapping one of
- * DgTableMapping. The plan is in the current memory context.
+ * DgTableMapping. What is left out is an error if that can be told, unless it is
+ * to be reported. The plan is in the current memory context.
  */
 DgRehydratePlan *
-dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants, List *relations, List *mapping)
+dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants, List *relations, List *mapping,
+				  bool report)
 {
 	DgRehydratePlan *plan = palloc0(sizeof(DgRehydratePlan));
 	ListCell   *lc;
 
 	plan->tenants = tenants;
 	plan->chosen = (relations != NIL);
+	plan->report = report;
 	tell_database(archive);
 	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
 	{
@@ -432,6 +405,7 @@ dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants, List *relatio
 	foreach(lc, plan->sources)
 		plan_source(plan, lfirst(lc));
 	choose_sources(archive, plan, relations);
+	dg_account_tables(archive, plan);
 	dg_plan_passes(plan);
 	return plan;
 }

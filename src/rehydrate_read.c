@@ -347,7 +347,9 @@ read_rows(Reading *reading, DgRowSink sink, void *arg)
 		tenant = tenant_of_row(reading, &row);
 		if (tenant >= 0 || (reading->pass->finder->overrides && tenant != DG_KEY_ELSEWHERE))
 			feed_row(reading, &row, tenant);
-		if (tenant >= 0 && reading->pass->emit)
+		if (tenant >= 0 && reading->pass->source->counted)
+			reading->pass->source->left_rows++;
+		else if (tenant >= 0 && reading->pass->emit)
 		{
 			split_row(reading, &row);
 			dg_rehydrate_progress_kept(reading->archive);
@@ -428,6 +430,8 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 
 		pass->orphans = 0;
 		if (pass->source != NULL)
+			pass->source->left_rows = 0;
+		if (pass->source != NULL)
 			read_parts(archive, pass, sink, arg);
 		else
 		{
@@ -441,42 +445,6 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 
 		if (finder->parent != NULL)
 			dg_keymap_clear(finder->keys);
-	}
-}
-
-/*
- * What a person should know about a pass's orphans, palloc'd; NULL if there are
- * none.
- */
-char *
-dg_rehydrate_orphans(const DgPass *pass)
-{
-	if (pass->orphans == 0)
-		return NULL;
-	return psprintf(ngettext("%lld row of the archive's table %s was left out, as nothing tells whose it is: it refers to a row of \"%s\", %s, that the archive does not have and that is gone here, or has no tenant any more",
-							 "%lld rows of the archive's table %s were left out, as nothing tells whose they are: they refer to rows of \"%s\", %s for one, that the archive does not have and that are gone here, or have no tenant any more",
-							 (unsigned long) pass->orphans),
-					(long long) pass->orphans, pass->source->name,
-					get_rel_name(pass->finder->parent->relid), pass->orphan);
-}
-
-/*
- * Says so, for all of a plan's passes.
- */
-void
-dg_rehydrate_warn_orphans(const DgRehydratePlan *plan)
-{
-	ListCell   *lc;
-
-	foreach(lc, plan->passes)
-	{
-		char	   *orphans = dg_rehydrate_orphans(lfirst(lc));
-
-		if (orphans != NULL)
-			ereport(WARNING,
-					(errmsg("%s", orphans),
-					 errhint("Use an archive that has \"%s\" as well; if it has another name there, say so with mapping.",
-							 get_rel_name(((DgPass *) lfirst(lc))->finder->parent->relid))));
 	}
 }
 

@@ -113,7 +113,7 @@ open_targets(DgRestore *call)
 	{
 		DgPass	   *pass = lfirst(lc);
 
-		if (pass->emit)
+		if (pass->emit && pass->source->wanted)
 			open_target(call, pass->source);
 	}
 }
@@ -301,38 +301,15 @@ all_found(const DgRestore *call)
 }
 
 /*
- * Rows that may belong to the tenants are not left out, unless the caller has
- * chosen the tables, and so takes what can be had of them.
+ * What was not restored is an error, or in the account.
  */
 static void
-check_orphans(const DgRestore *call)
+check_left_out(const DgRestore *call)
 {
-	ListCell   *lc;
-
-	if (call->plan->chosen && all_found(call))
-	{
-		dg_rehydrate_warn_orphans(call->plan);
-		return;
-	}
-	foreach(lc, call->plan->passes)
-	{
-		DgPass	   *pass = lfirst(lc);
-		const char *parent;
-
-		if (pass->orphans == 0)
-			continue;
-		parent = get_rel_name(pass->finder->parent->relid);
-		ereport(ERROR,
-				(errcode(DG_ERRCODE_CANNOT_RESTORE),
-				 errmsg_plural("cannot tell whose %lld row of the archive's table %s is",
-							   "cannot tell whose %lld rows of the archive's table %s are",
-							   (unsigned long) pass->orphans, (long long) pass->orphans, pass->source->name),
-				 errdetail_plural("It refers to a row of \"%s\", %s, that the archive does not have and that is gone here, or has no tenant any more.",
-								  "They refer to rows of \"%s\", %s for one, that the archive does not have and that are gone here, or have no tenant any more.",
-								  (unsigned long) pass->orphans, parent, pass->orphan),
-				 errhint("Nothing was restored. Take an archive that has \"%s\" as well (if it has another name there, say so with mapping), or bring its rows back first, with undelete_tenant() or out of another archive. To restore only what is known to be the tenants', name the tables in relations.",
-						 parent)));
-	}
+	if (!all_found(call))
+		dg_account_refuse_orphans(call->plan);
+	dg_account_check(call->plan);
+	check_all_found(call);
 }
 
 static void
@@ -383,8 +360,7 @@ restore(DgRestore *call, bool expect_no_conflict)
 	open_targets(call);
 	dg_rehydrate_progress_begin(call->archive, call->plan);
 	dg_rehydrate_read(call->archive, call->plan, write_row, call);
-	check_orphans(call);
-	check_all_found(call);
+	check_left_out(call);
 	if (call->with_referenced)
 		write_referenced_rows(call);
 	dg_rehydrate_progress_checking(call->archive);

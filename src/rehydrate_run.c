@@ -14,43 +14,90 @@
 #include "utils/builtins.h"
 
 /*
- * Takes away those tenants that the run is done with.
+ * Takes away those tenants that the run is done with; the problems that it had
+ * with them are in the list returned, as "tenant: problem".
  */
-void
+List *
 dg_run_leave_out(const char *run, DgTenants *tenants)
 {
 	Oid			types[] = {TEXTOID, TEXTOID};
+	MemoryContext context = CurrentMemoryContext;
+	List	   *problems = NIL;
 	int			left = 0;
 
 	SPI_connect();
 	for (int i = 0; i < tenants->n; i++)
 	{
 		Datum		values[] = {CStringGetTextDatum(run), CStringGetTextDatum(tenants->keys[i])};
+		char	   *problem;
 
-		dg_spi_execute("SELECT FROM deletion_guard.rehydration_record WHERE run = $1 AND tenant = $2",
+		dg_spi_execute("SELECT problem FROM deletion_guard.rehydration_record WHERE run = $1 AND tenant = $2",
 					   2, types, values, NULL);
 		if (SPI_processed == 0)
+		{
 			tenants->keys[left++] = tenants->keys[i];
+			continue;
+		}
+		problem = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+		if (problem != NULL)
+		{
+			MemoryContext old = MemoryContextSwitchTo(context);
+
+			problems = lappend(problems, list_make2(pstrdup(tenants->keys[i]), pstrdup(problem)));
+			MemoryContextSwitchTo(old);
+		}
 		SPI_freetuptable(SPI_tuptable);
 	}
 	SPI_finish();
 	tenants->n = left;
+	return problems;
 }
 
 /*
- * Records what a call has restored.
+ * What a call has left out of a tenant's rows, or may have, palloc'd; NULL if
+ * nothing.
+ */
+static char *
+problem_of_tenant(const DgRestore *call, int tenant)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, call->destinations)
+	{
+		DgDestination *destination = lfirst(lc);
+		char	   *problem = destination->shared ? NULL :
+			dg_rows_problem(destination, &destination->counts[tenant]);
+
+		if (problem != NULL)
+			dg_account_append(&buf, destination->relid, problem);
+	}
+	foreach(lc, dg_rehydrate_account(call->plan))
+	{
+		DgLeftOut  *left = lfirst(lc);
+
+		if (left->kind != DG_LEFT_SHARED)
+			dg_account_append(&buf, left->relid, left->problem);
+	}
+	return buf.len > 0 ? buf.data : NULL;
+}
+
+/*
+ * Records what a call has restored, and what not.
  */
 void
 dg_run_note(const char *run, const DgRestore *call)
 {
-	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, INT8OID};
-	Datum		values[4];
+	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID};
+	Datum		values[5];
 
 	values[0] = CStringGetTextDatum(run);
 	values[2] = CStringGetTextDatum(call->archive->path);
 	SPI_connect();
 	for (int i = 0; i < call->plan->tenants->n; i++)
 	{
+		char	   *problem = problem_of_tenant(call, i);
 		int64		rows = 0;
 		ListCell   *lc;
 
@@ -63,8 +110,10 @@ dg_run_note(const char *run, const DgRestore *call)
 		}
 		values[1] = CStringGetTextDatum(call->plan->tenants->keys[i]);
 		values[3] = Int64GetDatum(rows);
-		dg_spi_execute("INSERT INTO deletion_guard.rehydration_record (run, tenant, archive, rows, finished_at)"
-					   " VALUES ($1, $2, $3, $4, pg_catalog.clock_timestamp())", 4, types, values, NULL);
+		values[4] = problem == NULL ? (Datum) 0 : CStringGetTextDatum(problem);
+		dg_spi_execute("INSERT INTO deletion_guard.rehydration_record (run, tenant, archive, rows, finished_at, problem)"
+					   " VALUES ($1, $2, $3, $4, pg_catalog.clock_timestamp(), $5)", 5, types, values,
+					   problem == NULL ? "    n" : NULL);
 	}
 	SPI_finish();
 }

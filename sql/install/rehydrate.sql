@@ -13,6 +13,7 @@ CREATE TABLE deletion_guard.rehydration_record
 	archive text NOT NULL,
 	rows bigint NOT NULL,
 	finished_at timestamptz NOT NULL,
+	problem text,
 	PRIMARY KEY (run, tenant)
 );
 COMMENT ON TABLE deletion_guard.rehydration_record IS
@@ -56,40 +57,42 @@ COMMENT ON FUNCTION deletion_guard.archive_inflater IS
 CREATE FUNCTION deletion_guard.rehydrate(tenant text, archive text, relations regclass[] = NULL,
 		on_conflict text = 'error', into_schema name = NULL, dry_run boolean = false,
 		with_referenced boolean = false, mapping jsonb = NULL, fire_triggers boolean = false,
-		OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
+		left_out text = 'error', OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
 		OUT identical bigint, OUT skipped bigint, OUT problem text) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_rehydrate';
-REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean) TO pg_read_server_files;
-COMMENT ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean) IS
-	'restores a tenant''s rows from an archive of pg_dump on the server, less those that were purged: all of them, or an error and nothing. relations: from these tables only. Rows whose tenant cannot be told, as their parents are neither in the archive nor live, are then left out and counted in problem; without relations they make the call fail. on_conflict, dry_run: as for undelete(). into_schema: into copies of the tables in a new schema, which belong to the caller or, for a superuser, to the tables'' owners. with_referenced: also rows of untenanted tables that they refer to and that are missing. mapping: {"old table": "new table"} or {"old table": {"relation": "new", "columns": {"old": "new", "gone": null}}}. fire_triggers: row triggers of the application fire, except those with transition tables; statement triggers never do. Large objects do not come back; problem counts references to them that lead nowhere: restore the archive elsewhere, and bring the objects over with lo_export() and lo_import(file, oid). Takes membership in pg_read_server_files and INSERT on the tables, UPDATE to replace rows. ROW EXCLUSIVE lock on the tables; excludes undelete, rehydrate and purge of the tenant until the transaction ends, and with_referenced purges of rows without a tenant. Fails with TG04x for the archive, otherwise as undelete()';
+REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean, text) TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean, text) IS
+	'restores a tenant''s rows from an archive of pg_dump on the server, less those that were purged: all of them, or an error and nothing. relations: from these tables only. Rows of the tenants that the archive has and that have no place here, and rows whose tenant cannot be told, as their parents are neither in the archive nor live, make the call fail; with relations, or left_out => ''report'', they are left out and counted in problem. Tables of the archive of which nothing tells whose rows they have get a line each, and so do tables of tenants that it lacks. Rows of partitions that are gone go to the table that the archive says they were partitions of. on_conflict, dry_run: as for undelete(). into_schema: into copies of the tables in a new schema, which belong to the caller or, for a superuser, to the tables'' owners. with_referenced: also rows of untenanted tables that they refer to and that are missing. mapping: {"old table": "new table"} or {"old table": {"relation": "new", "columns": {"old": "new", "gone": null}}}. fire_triggers: row triggers of the application fire, except those with transition tables; statement triggers never do. Large objects do not come back; problem counts references to them that lead nowhere: restore the archive elsewhere, and bring the objects over with lo_export() and lo_import(file, oid). Takes membership in pg_read_server_files and INSERT on the tables, UPDATE to replace rows. ROW EXCLUSIVE lock on the tables; excludes undelete, rehydrate and purge of the tenant until the transaction ends, and with_referenced purges of rows without a tenant. Fails with TG04x for the archive, otherwise as undelete()';
 
 CREATE FUNCTION deletion_guard.rehydrate(tenants text[], archive text, relations regclass[] = NULL,
 		on_conflict text = 'error', into_schema name = NULL, dry_run boolean = false,
 		with_referenced boolean = false, mapping jsonb = NULL, fire_triggers boolean = false,
-		OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
+		left_out text = 'error', OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
 		OUT identical bigint, OUT skipped bigint, OUT problem text) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_rehydrate_tenants';
-REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb, boolean) TO pg_read_server_files;
-COMMENT ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb, boolean) IS
+REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb, boolean, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb, boolean, text) TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb, boolean, text) IS
 	'rehydrate() for several tenants in one pass over the archive: all of them or none';
 
 CREATE FUNCTION deletion_guard.compare_tenant(tenant text, archive text, mapping jsonb = NULL,
 		OUT relation regclass, OUT archive_rows bigint, OUT live_rows bigint,
-		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint, OUT purged bigint) RETURNS SETOF record
+		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint, OUT purged bigint,
+		OUT problem text) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_compare_tenant';
 REVOKE EXECUTE ON FUNCTION deletion_guard.compare_tenant FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.compare_tenant TO pg_read_server_files;
 COMMENT ON FUNCTION deletion_guard.compare_tenant IS
-	'compares a tenant''s rows in an archive of pg_dump on the server with the live ones, by primary key and content: counts by table; rows that are gone because they were purged count as purged; a warning counts rows whose tenant cannot be told. Takes membership in pg_read_server_files and SELECT on the tables; row security applies. ACCESS SHARE lock on them';
+	'compares a tenant''s rows in an archive of pg_dump on the server with the live ones, by primary key and content: counts by table; rows that are gone because they were purged count as purged; problem names columns that are not compared as only one side has them, and tables and rows of the archive that were not compared, in lines without counts. Takes membership in pg_read_server_files and SELECT on the tables; row security applies. ACCESS SHARE lock on them';
 
 CREATE FUNCTION deletion_guard.compare_tenants(tenants text[], archive text, mapping jsonb = NULL,
 		OUT relation regclass, OUT tenant text, OUT archive_rows bigint, OUT live_rows bigint,
-		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint, OUT purged bigint) RETURNS SETOF record
+		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint, OUT purged bigint,
+		OUT problem text) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_compare_tenants';
 REVOKE EXECUTE ON FUNCTION deletion_guard.compare_tenants FROM PUBLIC;
@@ -132,7 +135,7 @@ COMMENT ON COLUMN deletion_guard.rehydration_progress.started_at IS 'when it beg
 
 CREATE FUNCTION deletion_guard.rehydrate_once(run text, tenants text[], archive text,
 		relations regclass[] = NULL, on_conflict text = 'error', with_referenced boolean = false,
-		mapping jsonb = NULL, fire_triggers boolean = false,
+		mapping jsonb = NULL, fire_triggers boolean = false, left_out text = 'error',
 		OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
 		OUT identical bigint, OUT skipped bigint, OUT problem text) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -148,13 +151,14 @@ COMMENT ON FUNCTION deletion_guard.rehydrate_once IS
  */
 CREATE PROCEDURE deletion_guard.rehydrate_each(tenants text[], archive text, run text,
 		relations regclass[] = NULL, on_conflict text = 'error', with_referenced boolean = false,
-		mapping jsonb = NULL, fire_triggers boolean = false, tenants_at_once integer = 1)
+		mapping jsonb = NULL, fire_triggers boolean = false, tenants_at_once integer = 1,
+		left_out text = 'error', INOUT restored bigint = NULL, INOUT problem text = NULL)
 	LANGUAGE plpgsql
 	AS $$
 DECLARE
 	portion text[];
 	rows bigint;
-	problems bigint;
+	problems text;
 BEGIN
 	IF tenants IS NULL OR archive IS NULL OR run IS NULL OR tenants_at_once IS NULL THEN
 		RAISE null_value_not_allowed USING MESSAGE = 'tenants, archive, run and tenants_at_once must not be null';
@@ -162,16 +166,24 @@ BEGIN
 	IF tenants_at_once < 1 THEN
 		RAISE invalid_parameter_value USING MESSAGE = 'tenants_at_once must be 1 at least';
 	END IF;
+	restored := 0;
+	problem := NULL;
 	FOR i IN 1 .. coalesce(pg_catalog.array_length(tenants, 1), 0) BY tenants_at_once LOOP
 		portion := tenants[i : i + tenants_at_once - 1];
-		SELECT pg_catalog.sum(r.restored), pg_catalog.count(r.problem) FILTER (WHERE r.tenant IS NOT NULL)
+		SELECT pg_catalog.sum(r.restored),
+				pg_catalog.string_agg(pg_catalog.concat_ws(': ', r.tenant, r.relation, r.problem), '; ')
+				FILTER (WHERE r.problem IS NOT NULL AND (r.tenant IS NOT NULL OR r.found IS NULL))
 			INTO rows, problems
 			FROM deletion_guard.rehydrate_once(run, portion, archive, relations, on_conflict, with_referenced, mapping,
-				fire_triggers) r;
+				fire_triggers, left_out) r;
 		COMMIT;
+		restored := restored + coalesce(rows, 0);
+		IF problems IS NOT NULL AND pg_catalog.strpos(coalesce(problem, ''), problems) = 0 THEN
+			problem := pg_catalog.concat_ws('; ', problem, problems);
+		END IF;
 		IF rows IS NOT NULL THEN
 			RAISE NOTICE 'rehydrated %: % rows%', pg_catalog.array_to_string(portion, ', '), rows,
-				CASE WHEN problems > 0 THEN pg_catalog.format(', %s tables with problems', problems) ELSE '' END;
+				CASE WHEN problems IS NOT NULL THEN ', with problems' ELSE '' END;
 		END IF;
 	END LOOP;
 END
@@ -179,14 +191,15 @@ $$;
 REVOKE EXECUTE ON PROCEDURE deletion_guard.rehydrate_each FROM PUBLIC;
 GRANT EXECUTE ON PROCEDURE deletion_guard.rehydrate_each TO pg_read_server_files;
 COMMENT ON PROCEDURE deletion_guard.rehydrate_each IS
-	'rehydrates tenants, tenants_at_once of them in each transaction, which is committed; called again with the same run it goes on with those that are left. Cannot run in a transaction block; otherwise as rehydrate()';
+	'rehydrates tenants, tenants_at_once of them in each transaction, which is committed; called again with the same run it goes on with those that are left. Returns how many rows this call has restored, and the problems, which rehydration_record keeps for each tenant. Cannot run in a transaction block; otherwise as rehydrate()';
 
 CREATE FUNCTION deletion_guard.drill(archive text, tenants text[] = NULL, sample integer = 5,
+		left_out text = 'error',
 		OUT tenant text, OUT rows bigint, OUT seconds numeric, OUT matches boolean, OUT problem text) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_drill';
 REVOKE EXECUTE ON FUNCTION deletion_guard.drill FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.drill TO pg_read_server_files;
 COMMENT ON FUNCTION deletion_guard.drill IS
-	'rehearses rehydrating these tenants, or a random sample of those in the archive: restores each into a new schema and rolls that back. Returns, and keeps in drill_result, how many rows, in how many seconds, and whether they match the archive. Takes membership in pg_read_server_files, CREATE on the database and SELECT on the tables';
+	'rehearses rehydrating these tenants, or a random sample of those in the archive: restores each into a new schema and rolls that back. Returns, and keeps in drill_result, how many rows, in how many seconds, and whether they match the archive. They do not if a row or a column of the archive could not be restored or compared, or may be the tenant''s and was left out: problem says which; with left_out => ''report'' it says so only. Takes membership in pg_read_server_files, CREATE on the database and SELECT on the tables';
 

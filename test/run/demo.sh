@@ -262,7 +262,7 @@ say 'archive against live tables, for the tenants of the list:'
 sql -F ' ' > "$WORK/comparison" <<END
 SELECT '     ', rpad(relation::text, 10), lpad(sum(archive_rows)::text, 8), 'in the archive', lpad(sum(live_rows)::text, 8), 'live',
 	sum(only_in_archive), 'missing', sum(only_live), 'extra', sum(different), 'different'
-FROM deletion_guard.compare_tenants('{$wrong}', '$ARCHIVE')
+FROM deletion_guard.compare_tenants('{$wrong}', '$ARCHIVE') WHERE archive_rows IS NOT NULL
 GROUP BY relation ORDER BY relation::text
 END
 cat "$WORK/comparison"

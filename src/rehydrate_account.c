@@ -1,0 +1,385 @@
+/*
+ * rehydrate_account.c
+ *		What a call leaves out of what an archive has of its tenants, and why.
+ *
+ * There is one account for each call, and every function's report is made from it:
+ * rehydrate(), its dry run and its runs, compare_tenants(), drill(). Whoever
+ * plans or reads puts down here what is not restored or compared, or cannot be:
+ *
+ *	chosen	by the caller: relations, mapping
+ *	shared	a table of no tenant's rows that tenants' tables refer to: foreign
+ *			keys say what of it is missing, with_referenced brings it
+ *	absent	a table that holds tenants' rows here, which the archive does not have
+ *	unknown	nothing tells whether the rows are of the tenants
+ *	certain	rows of the tenants
+ *
+ * Rows that certainly are, or may be, of the tenants, and that were read, fail a
+ * call, unless the caller wants them reported. A table whose rows nothing tells
+ * anything about is reported.
+ */
+#include "rehydrate.h"
+#include "guard.h"
+
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+/* ----------------------------------------------------------------------
+ * Putting down
+ * ----------------------------------------------------------------------
+ */
+
+static List *
+add_line(List *account, Oid relid, DgLeftKind kind, char *problem)
+{
+	DgLeftOut  *left;
+	ListCell   *lc;
+
+	foreach(lc, account)
+	{
+		left = lfirst(lc);
+		if (left->relid == relid && strcmp(left->problem, problem) == 0)
+			return account;
+	}
+	left = palloc0(sizeof(DgLeftOut));
+	left->relid = relid;
+	left->kind = kind;
+	left->problem = problem;
+	return lappend(account, left);
+}
+
+/*
+ * Puts down what is known to be left out before anything is read: of a live
+ * table or, where there is none, InvalidOid.
+ */
+void
+dg_account_leave(DgRehydratePlan *plan, Oid relid, DgLeftKind kind, char *problem)
+{
+	plan->left_out = add_line(plan->left_out, relid, kind, problem);
+}
+
+/*
+ * Does a table of the archive have rows? One that cannot be read may.
+ */
+bool
+dg_rehydrate_has_rows(DgRehydrateArchive *archive, int index)
+{
+	DgArchiveError error;
+	DgArchiveRow row;
+	int			rc;
+
+	archive->rows = dg_archive_rows_open(archive->archive, index, &error);
+	if (archive->rows == NULL)
+		return true;
+	rc = dg_archive_rows_next(archive->rows, &row, &error);
+	dg_archive_rows_close(&archive->rows);
+	return rc != 0;
+}
+
+/*
+ * The tables that some tables refer to, and those that these do, until there are
+ * no more, behind those given.
+ */
+static List *
+with_referenced_tables(List *tables)
+{
+	List	   *all = list_copy(tables);
+
+	for (int i = 0; i < list_length(all); i++)
+	{
+		Relation	rel = table_open(list_nth_oid(all, i), AccessShareLock);
+		ListCell   *lc;
+
+		foreach(lc, dg_foreign_keys(rel))
+			all = list_append_unique_oid(all, ((ForeignKeyCacheInfo *) lfirst(lc))->confrelid);
+		table_close(rel, NoLock);
+	}
+	return all;
+}
+
+static bool
+is_referenced(const DgSource *source, const List *referenced)
+{
+	ListCell   *lc;
+
+	foreach(lc, source->covers)
+	{
+		if (list_member_oid(referenced, lfirst_oid(lc)))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Puts down the tables of which nothing tells whose rows they have.
+ */
+static void
+leave_untold(DgRehydrateArchive *archive, DgRehydratePlan *plan)
+{
+	List	   *referenced = with_referenced_tables(plan->targets);
+	ListCell   *lc;
+
+	foreach(lc, plan->sources)
+	{
+		DgSource   *source = lfirst(lc);
+
+		if (source->finder == NULL && dg_rehydrate_has_rows(archive, source->index))
+			dg_account_leave(plan, source->target,
+							 is_referenced(source, referenced) ? DG_LEFT_SHARED : DG_LEFT_UNKNOWN,
+							 dg_guard_lookup(source->relid)->guarded ?
+							 "nothing tells which tenant its rows belong to; left alone" :
+							 "not guarded; left alone");
+	}
+}
+
+/*
+ * Finds the live tables that hold tenants' rows and are not in the archive.
+ */
+static void
+find_absent(DgRehydratePlan *plan)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *present = NIL;
+	List	   *guarded;
+	ListCell   *lc;
+
+	foreach(lc, plan->sources)
+	{
+		DgSource   *source = lfirst(lc);
+
+		if (!source->inherited)
+			present = list_append_unique_oid(present, source->target);
+	}
+	SPI_connect();
+	dg_spi_select("SELECT relation::oid FROM ONLY deletion_guard.guard"
+				  " WHERE tenant_column IS NOT NULL OR tenant_path IS NOT NULL"
+				  " ORDER BY relation::text", 0, NULL, NULL, NULL);
+	guarded = dg_row_oids(1);
+	MemoryContextSwitchTo(context);
+	plan->absent = list_difference_oid(guarded, list_concat_unique_oid(present, plan->emptied));
+	SPI_finish();
+}
+
+/*
+ * Puts down what can be told from the tables alone. The sources are chosen.
+ */
+void
+dg_account_tables(DgRehydrateArchive *archive, DgRehydratePlan *plan)
+{
+	ListCell   *lc;
+
+	leave_untold(archive, plan);
+	if (plan->chosen)
+		return;
+	find_absent(plan);
+	foreach(lc, plan->absent)
+		dg_account_leave(plan, lfirst_oid(lc), DG_LEFT_ABSENT, DG_ABSENT_TEXT);
+}
+
+/* ----------------------------------------------------------------------
+ * The account
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * What a person should know about a pass's orphans, palloc'd.
+ */
+static char *
+orphans_text(const DgPass *pass)
+{
+	return psprintf(ngettext("%lld row of the archive's table %s was left out, as nothing tells whose it is: it refers to a row of \"%s\", %s, that the archive does not have and that is gone here, or has no tenant any more",
+							 "%lld rows of the archive's table %s were left out, as nothing tells whose they are: they refer to rows of \"%s\", %s for one, that the archive does not have and that are gone here, or have no tenant any more",
+							 (unsigned long) pass->orphans),
+					(long long) pass->orphans, pass->source->name,
+					get_rel_name(pass->finder->parent->relid), pass->orphan);
+}
+
+static char *
+counted_text(const DgSource *source)
+{
+	return psprintf(ngettext("%lld row of the tenants in the archive's table %s was left out: the table, which inherited from \"%s\", does not exist here",
+							 "%lld rows of the tenants in the archive's table %s were left out: the table, which inherited from \"%s\", does not exist here",
+							 (unsigned long) source->left_rows),
+					(long long) source->left_rows, source->name, get_rel_name(source->relid));
+}
+
+/*
+ * All that a call has left out: a list of DgLeftOut. The archive has been read, or
+ * nothing of it.
+ */
+List *
+dg_rehydrate_account(const DgRehydratePlan *plan)
+{
+	List	   *account = NIL;
+	ListCell   *lc;
+
+	foreach(lc, plan->passes)
+	{
+		DgPass	   *pass = lfirst(lc);
+
+		if (pass->orphans > 0)
+			account = add_line(account, pass->source->target, DG_LEFT_UNKNOWN, orphans_text(pass));
+		if (pass->source != NULL && pass->source->counted && pass->source->left_rows > 0)
+			account = add_line(account, InvalidOid, DG_LEFT_CERTAIN, counted_text(pass->source));
+	}
+	return list_concat(account, plan->left_out);
+}
+
+static void
+refuse_orphans(const DgPass *pass)
+{
+	const char *parent = get_rel_name(pass->finder->parent->relid);
+
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_CANNOT_RESTORE),
+			 errmsg_plural("cannot tell whose %lld row of the archive's table %s is",
+						   "cannot tell whose %lld rows of the archive's table %s are",
+						   (unsigned long) pass->orphans, (long long) pass->orphans, pass->source->name),
+			 errdetail_plural("It refers to a row of \"%s\", %s, that the archive does not have and that is gone here, or has no tenant any more.",
+							  "They refer to rows of \"%s\", %s for one, that the archive does not have and that are gone here, or have no tenant any more.",
+							  (unsigned long) pass->orphans, parent, pass->orphan),
+			 errhint("Nothing was restored. Take an archive that has \"%s\" as well (if it has another name there, say so with mapping), or bring its rows back first, with undelete_tenant() or out of another archive. To restore only what is known to be the tenants', say left_out => 'report', or name the tables in relations.",
+					 parent)));
+}
+
+static void
+refuse_counted(const DgSource *source)
+{
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_CANNOT_RESTORE),
+			 errmsg_plural("%lld row of the tenants in the archive's table %s has no place here",
+						   "%lld rows of the tenants in the archive's table %s have no place here",
+						   (unsigned long) source->left_rows, (long long) source->left_rows, source->name),
+			 errdetail("The table inherited from \"%s\" and does not exist any more.", get_rel_name(source->relid)),
+			 errhint("Nothing was restored. Say with mapping which table the rows are of now, or leave them out with left_out => 'report'.")));
+}
+
+/*
+ * Rows that are, or may be, the tenants' are not left out, unless the caller wants
+ * that, or has chosen the tables, and so takes what can be had of them: then
+ * they are reported.
+ */
+void
+dg_account_check(const DgRehydratePlan *plan)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->passes)
+	{
+		DgPass	   *pass = lfirst(lc);
+
+		if (pass->orphans > 0 && !plan->chosen && !plan->report)
+			refuse_orphans(pass);
+		if (pass->source != NULL && pass->source->counted && pass->source->left_rows > 0 && !plan->report)
+			refuse_counted(pass->source);
+	}
+}
+
+/*
+ * Fails because of orphans, if there are any: they may be the rows of a tenant who
+ * has no others.
+ */
+void
+dg_account_refuse_orphans(const DgRehydratePlan *plan)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->passes)
+	{
+		if (((DgPass *) lfirst(lc))->orphans > 0)
+			refuse_orphans(lfirst(lc));
+	}
+}
+
+/*
+ * "table: problem": a line as part of a longer text.
+ */
+void
+dg_account_append(StringInfo buf, Oid relid, const char *problem)
+{
+	if (buf->len > 0)
+		appendStringInfoString(buf, "; ");
+	if (OidIsValid(relid))
+		appendStringInfo(buf, "%s: ", dg_relation_name(relid));
+	appendStringInfoString(buf, problem);
+}
+
+/* ----------------------------------------------------------------------
+ * Columns
+ * ----------------------------------------------------------------------
+ */
+
+static bool
+has_column(const DgSource *source, const char *name)
+{
+	return dg_source_has_columns(source, 1, &name);
+}
+
+/*
+ * Do all sources of a table's rows have a column?
+ */
+bool
+dg_account_has_column(const DgRehydratePlan *plan, Oid target, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->sources)
+	{
+		DgSource   *source = lfirst(lc);
+
+		if (source->wanted && source->target == target && !has_column(source, name))
+			return false;
+	}
+	return true;
+}
+
+static void
+add_column(StringInfo buf, const char *name, const char *why)
+{
+	char	   *text = psprintf("column \"%s\" %s", name, why);
+
+	if (strstr(buf->data, text) == NULL)
+		appendStringInfo(buf, "%s%s", buf->len > 0 ? "; " : "", text);
+}
+
+/*
+ * The columns that a comparison of a table cannot compare, as a person reads it,
+ * palloc'd; NULL if there are none.
+ */
+char *
+dg_account_columns(const DgRehydratePlan *plan, Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, plan->sources)
+	{
+		DgSource   *source = lfirst(lc);
+
+		if (!source->wanted || source->target != RelationGetRelid(rel))
+			continue;
+		for (int i = 0; i < source->ncolumns; i++)
+		{
+			AttrNumber	attnum = get_attnum(source->target, source->columns[i].name);
+
+			if (attnum == InvalidAttrNumber)
+				add_column(&buf, source->columns[i].name, "is in the archive only, and not compared");
+			else if (attnum > 0 && TupleDescAttr(desc, attnum - 1)->attgenerated != '\0')
+				add_column(&buf, source->columns[i].name, "is generated here, and not compared");
+		}
+	}
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped && att->attgenerated == '\0' &&
+			!dg_account_has_column(plan, RelationGetRelid(rel), NameStr(att->attname)))
+			add_column(&buf, NameStr(att->attname), "is not in the archive, and not compared");
+	}
+	return buf.len > 0 ? buf.data : NULL;
+}
