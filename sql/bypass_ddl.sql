@@ -245,7 +245,7 @@ UPDATE pg_proc SET prosrc = 'dg_ddl_start' WHERE proname = 'capture_statement'; 
 DELETE FROM pg_event_trigger; -- fails
 DELETE FROM pg_extension WHERE extname = 'deletion_guard'; -- fails
 UPDATE pg_namespace SET nspname = 'elsewhere' WHERE nspname = 'deletion_guard'; -- fails
--- out of reach: other catalogs; with allow_system_table_mods all of them, while the bin is empty; pg_surgery; single-user mode without the library
+-- out of reach: pg_surgery; single-user mode without the library
 
 -- Still there.
 SELECT count(*) FROM issue;

@@ -67,18 +67,18 @@ DELETE FROM issue WHERE id = 4;
 SELECT count(*) FROM deletion_guard.deleted_rows(NULL::issue);
 ROLLBACK;
 
--- While the bin is empty, whoever means it may write catalogs. Rows do not go
--- into a bin that is not as it was made.
-SET allow_system_table_mods = on;
+-- Before the library is loaded, whoever means it may write catalogs. Rows do not
+-- go into a bin that is not as it was made.
+\c -
 BEGIN;
 UPDATE pg_class SET relnamespace = 'public'::regnamespace WHERE relname = 'bin_3_issue';
 DELETE FROM issue WHERE id = 4;
 SELECT count(*) FROM public.bin_3_issue;
 SELECT count(*) FROM deletion_guard.deleted_rows(NULL::issue);
 ROLLBACK;
-RESET allow_system_table_mods;
 
--- While it holds rows, nobody writes the catalogs that say what is a bin.
+-- Else nobody writes catalogs.
+SET client_min_messages = warning;
 DELETE FROM issue WHERE id = 4;
 SET allow_system_table_mods = on;
 SET deletion_guard.ddl = allow;
@@ -92,12 +92,13 @@ UPDATE pg_attribute SET attisdropped = true WHERE attrelid = 'deletion_guard_bin
 DELETE FROM pg_inherits; -- fails
 DELETE FROM pg_trigger; -- fails
 -- No longer a member of the extension, but not to be dropped.
+\c -
+SET client_min_messages = warning;
 BEGIN;
 DELETE FROM pg_depend WHERE objid = (SELECT oid FROM pg_event_trigger WHERE evtname = 'deletion_guard_ddl_start') AND deptype = 'e';
+LOAD 'deletion_guard';
 DROP EVENT TRIGGER deletion_guard_ddl_start; -- fails
 ROLLBACK;
-RESET deletion_guard.ddl;
-RESET allow_system_table_mods;
 SELECT count(*) FROM deletion_guard.deleted_rows(NULL::issue);
 
 \c :maintenance_db

@@ -114,9 +114,11 @@ SELECT * FROM deletion_guard.undelete(:deletion);
 -- A library that knows a table which the extension in the database has not got,
 -- as after a new package was installed: nothing is deleted, and nothing dropped,
 -- until the extension is updated.
+-- Catalogs can be written by hand before the library is loaded only.
 SELECT bin_table::text AS bin FROM deletion_guard.bin ORDER BY bin_id LIMIT 1 \gset
+\c -
+SET client_min_messages = warning;
 BEGIN;
-SET LOCAL allow_system_table_mods = on;
 UPDATE pg_class SET relname = 'unknown' WHERE oid = 'deletion_guard.tenant_wipe'::regclass;
 SAVEPOINT s;
 \set VERBOSITY default
@@ -142,14 +144,15 @@ ROLLBACK;
 
 -- Nor is anything deleted where a table has other columns than the library knows: before that
 -- update, or after it, in a session that began before.
+\c -
 BEGIN;
-SET LOCAL allow_system_table_mods = on;
 DELETE FROM pg_attribute WHERE attrelid = 'deletion_guard.deletion_part'::regclass AND attname = 'purge_not_before';
 DELETE FROM pg_constraint WHERE conrelid = 'deletion_guard.deletion_part'::regclass AND contype IN ('c', 'n');
 UPDATE pg_class SET relnatts = relnatts - 1, relchecks = 0 WHERE oid = 'deletion_guard.deletion_part'::regclass;
 \set VERBOSITY default
 DELETE FROM issue;  -- fails
 ROLLBACK;
+SET client_min_messages = warning;
 
 -- And away with it
 DELETE FROM issue WHERE tenant_id = 1;
@@ -190,7 +193,7 @@ DELETE FROM issue WHERE id = 1;
 DO $$ BEGIN
 	REASSIGN OWNED BY regress_dg_leaving TO regress_dg_nobody;
 EXCEPTION WHEN OTHERS THEN
-	RAISE WARNING '% %', SQLSTATE, regexp_replace(SQLERRM, '(function|event trigger) .*', 'something');
+	RAISE WARNING '% %', SQLSTATE, regexp_replace(SQLERRM, '(schema|function|event trigger|") .*', 'something');
 END $$;
 ALTER FUNCTION deletion_guard.protect() OWNER TO regress_dg_nobody; -- fails
 -- Who made it is no superuser any more: verify() says so, and whatever else it says.

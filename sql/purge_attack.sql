@@ -124,7 +124,7 @@ DELETE FROM pg_constraint WHERE conrelid = 'deletion_guard.used_token'::regclass
 INSERT INTO pg_inherits VALUES ('claims'::regclass, 'deletion_guard.deletion_part'::regclass, 1, false);  -- fails
 UPDATE pg_operator SET oprcode = 'textne' WHERE oid = '=(text,text)'::regoperator;  -- fails
 UPDATE pg_type SET typoutput = 'textout' WHERE typname = 'int4';  -- fails
-UPDATE pg_database SET datconnlimit = -1 WHERE datname = current_database();
+UPDATE pg_database SET datconnlimit = -1 WHERE datname = current_database();  -- fails
 
 -- What the configuration asks for cannot be lowered in a session.
 ALTER DATABASE regress_dg_purge_attack SET deletion_guard.approvals = 2;

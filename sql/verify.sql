@@ -57,42 +57,38 @@ SELECT check_name, CASE WHEN check_name NOT IN ('extension', 'functions', 'archi
 FROM deletion_guard.verify() WHERE ok AND check_name <> 'preload';
 
 -- A superuser who means to get past it has to leave traces. What the guard
--- refuses to do is done here to the catalogs, which takes an empty bin too.
+-- refuses to do is done here to the catalogs, before the library is loaded.
 SELECT sum(restored) FROM deletion_guard.undelete_tenants('{1,2}');
-SET allow_system_table_mods = on;
+\c -
 BEGIN;
-SET LOCAL deletion_guard.ddl = allow;  -- else catalogs are not written by hand
 UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'tag'::regclass AND tgname = 'deletion_guard_capture';
 UPDATE pg_trigger SET tgenabled = 'O' WHERE tgrelid = 'event_1'::regclass AND tgname = 'deletion_guard_capture_row';
 UPDATE pg_trigger SET tgenabled = 'R' WHERE tgrelid = 'machine'::regclass AND tgname = 'deletion_guard_capture_row';
 UPDATE pg_trigger SET tgname = 'away' WHERE tgrelid = 'event_2'::regclass AND tgname = 'deletion_guard_truncate';
 UPDATE pg_trigger SET tgfoid = 'deletion_guard.capture_row'::regproc WHERE tgrelid = 'issue'::regclass AND tgname = 'deletion_guard_capture';
-SET LOCAL deletion_guard.ddl = refuse;
 TABLE problem;
 ROLLBACK;
+\c -
 BEGIN;
-SET LOCAL deletion_guard.ddl = allow;  -- else catalogs are not written by hand
 UPDATE pg_event_trigger SET evtenabled = 'O' WHERE evtname = 'deletion_guard_ddl_start';
 UPDATE pg_event_trigger SET evtname = 'away' WHERE evtname = 'deletion_guard_ddl_end';
 UPDATE pg_proc SET prosrc = 'dg_verify' WHERE oid = 'deletion_guard.protect'::regproc;
 UPDATE pg_proc SET probin = 'somewhere' WHERE oid = 'deletion_guard.capture_row'::regproc;
 UPDATE pg_proc SET proowner = 'regress_dg_verify_app'::regrole WHERE oid = 'deletion_guard.capture_truncate'::regproc;
 DELETE FROM pg_depend WHERE objid = 'deletion_guard.capture_statement'::regproc AND deptype = 'e';
-SET LOCAL deletion_guard.ddl = refuse;
 TABLE problem;
 ROLLBACK;
+CREATE TRIGGER spy BEFORE UPDATE ON country FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+\c -
 BEGIN;
-SET LOCAL deletion_guard.ddl = allow;  -- else catalogs are not written by hand
 UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'deletion_guard.ledger'::regclass AND tgname = 'deletion_guard_protect';
 UPDATE pg_trigger SET tgname = 'away' WHERE tgrelid = 'deletion_guard_bin.bin_1_tag'::regclass AND tgname = 'deletion_guard_protect_row';
-CREATE TRIGGER spy BEFORE UPDATE ON country FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
 UPDATE pg_trigger SET tgrelid = 'deletion_guard.deletion_part'::regclass WHERE tgname = 'spy';
 UPDATE pg_class SET relowner = 'regress_dg_verify_app'::regrole
 	WHERE oid IN ('deletion_guard.hold'::regclass, 'deletion_guard.status'::regclass, 'deletion_guard_bin.bin_1_tag'::regclass);
 UPDATE pg_namespace SET nspowner = 'regress_dg_verify_app'::regrole WHERE nspname = 'deletion_guard_bin';
 UPDATE pg_proc SET proowner = 'regress_dg_verify_app'::regrole WHERE oid = 'deletion_guard.purge_plan'::regproc;
 UPDATE pg_class SET relforcerowsecurity = true WHERE oid = 'deletion_guard.authority'::regclass;
-SET LOCAL deletion_guard.ddl = refuse;
 TABLE problem;
 -- What it advises can be done, and helps; nothing else can be.
 SELECT substring(detail FROM '(ALTER (TABLE|FUNCTION|SCHEMA) \S+ (ENABLE|NO FORCE|OWNER TO) .*)\.$') FROM problem \gexec
@@ -108,7 +104,8 @@ ALTER SCHEMA deletion_guard_bin OWNER TO regress_dg_verify_app; -- fails
 ROLLBACK TO s;
 ALTER TABLE deletion_guard.hold OWNER TO CURRENT_USER, FORCE ROW LEVEL SECURITY; -- fails
 ROLLBACK;
-RESET allow_system_table_mods;
+DROP TRIGGER spy ON country;
+SET client_min_messages = warning;
 DELETE FROM tag;
 DELETE FROM tenant WHERE id = 2;
 

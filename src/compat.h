@@ -120,11 +120,12 @@ typedef bool DgUpdateIndexes;
 #if PG_VERSION_NUM >= 160000
 #include "parser/parse_relation.h"
 typedef RTEPermissionInfo DgPermissions;
-#define dg_permissions(stmt, rte) \
-	((rte)->perminfoindex == 0 ? NULL : getRTEPermissionInfo((stmt)->permInfos, rte))
+#define DG_CHECK_PERMS_PARAMS List *rtable, List *permissions, bool ereport_on_violation
+#define DG_CHECK_PERMS_ARGS rtable, permissions, ereport_on_violation
 #else
 typedef RangeTblEntry DgPermissions;
-#define dg_permissions(stmt, rte) (rte)
+#define DG_CHECK_PERMS_PARAMS List *permissions, bool ereport_on_violation
+#define DG_CHECK_PERMS_ARGS permissions, ereport_on_violation
 #endif
 
 /* 16: permission checks of objects became generic */
@@ -227,6 +228,11 @@ dg_members(const Bitmapset *set)
 #define DG_PLANNER_ARGS query, queryString, cursorOptions, params
 #define dg_plan_query(query, sql) pg_plan_query(query, sql, 0, NULL)
 #define dg_result_relations(stmt) ((stmt)->resultRelations)
+#endif
+
+/* 19: CLUSTER is a kind of REPACK */
+#if PG_VERSION_NUM >= 190000
+#define T_ClusterStmt T_RepackStmt
 #endif
 
 /* 19: the WAL of sequences has a header of its own */

@@ -89,6 +89,7 @@ typedef struct DgObjects
 	Oid			installation;
 } DgObjects;
 
+extern bool dg_present(void);
 extern bool dg_installed(void);
 extern bool dg_installing(void);
 extern const DgObjects *dg_objects(void);

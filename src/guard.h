@@ -7,6 +7,7 @@
 
 #include "deletion_guard.h"
 
+#include "catalog/objectaccess.h"
 #include "executor/execdesc.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
@@ -183,8 +184,33 @@ extern DgTrail *dg_trail_take(Oid relid);
 extern HeapTuple dg_guard_copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid,
 									  Snapshot snapshot);
 extern void dg_guard_check_drop(Oid classid, Oid objid, int subid);
-extern void dg_guard_check_alter(Oid classid, Oid objid, bool created);
+extern void dg_guard_check_trigger(Oid trigid, bool created);
+extern void dg_guard_check_detach(Oid child, Oid parent);
 extern void dg_guard_check_utility(Node *parsetree);
+
+/* guard_access.c */
+
+/* What kind of utility command runs, as far as that matters. */
+typedef enum DgCommand
+{
+	DG_COMMAND_OTHER,			/* or none */
+	DG_COMMAND_MAINTENANCE,		/* concerns storage only */
+	DG_COMMAND_RESTORE,			/* what pg_restore does to a table that it has made */
+	DG_COMMAND_CREATE,			/* makes a table */
+	DG_COMMAND_COPY
+} DgCommand;
+
+extern DgCommand dg_command(void);
+extern DgCommand dg_command_enter(Node *parsetree);
+extern void dg_command_leave(DgCommand saved);
+extern void dg_access_check(ObjectAccessType access, Oid classid, Oid objid, int subid, void *arg);
+extern bool dg_access_judges_after(Node *parsetree);
+extern void dg_access_check_after(Node *parsetree);
+
+/* guard_builtin.c */
+extern void dg_builtin_check_permissions(List *permissions);
+extern void dg_builtin_check_truncate(Oid relid);
+extern void dg_builtin_check_object(ObjectAccessType access, Oid classid, Oid objid, Oid relid);
 
 /* guard_store.c */
 extern bool dg_store_has_rows(Oid relid);
@@ -193,12 +219,14 @@ extern bool dg_store_at_stake(void);
 extern void dg_store_allow_drop(void);
 extern bool dg_store_drop_allowed(void);
 pg_noreturn extern void dg_store_refuse_drop(const char *what);
-extern void dg_store_check_drop(Oid classid, Oid objid);
-extern void dg_store_check_alter(Oid classid, Oid objid);
+pg_noreturn extern void dg_store_refuse(const char *what, const char *name);
+extern DgCommand dg_store_command(Node *parsetree);
 extern void dg_store_check_utility(Node *parsetree);
 
 /* guard_protect.c */
 extern bool dg_is_store(Oid relid);
 extern void dg_protect_check_query(PlannedStmt *stmt);
+extern void dg_protect_check_permissions(List *permissions);
+extern void dg_protect_check_truncate(Oid relid);
 
 #endif							/* DG_GUARD_H */

@@ -46,6 +46,9 @@ dg_ddl_start(PG_FUNCTION_ARGS)
 	dg_statement_set_utility(data->parsetree);
 	if (dg_on_duty() && !dg_acting())
 		dg_guard_check_utility(data->parsetree);
+	/* the hook has not seen the command that loaded the library */
+	if (dg_on_duty())
+		(void) dg_command_enter(data->parsetree);
 	return PointerGetDatum(NULL);
 }
 
@@ -437,6 +440,8 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 	/* what the extension does itself needs no following; nor is there anything to follow yet */
 	if (!dg_on_duty() || dg_acting() || !dg_installed())
 		return PointerGetDatum(NULL);
+	if (dg_access_judges_after(data->parsetree))
+		dg_access_check_after(data->parsetree);
 
 	/* a dump brings its own */
 	if (dg_restoring && superuser())

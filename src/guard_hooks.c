@@ -1,7 +1,8 @@
 /*
  * guard_hooks.c
  *		The server's hooks. This file only dispatches; the decisions are in
- *		guard_statement.c, guard_protect.c, guard_object.c and limit_wipe.c.
+ *		guard_statement.c, guard_protect.c, guard_builtin.c, guard_access.c,
+ *		guard_object.c and limit_wipe.c.
  *
  * Every hook calls the one that was there before, exactly once, also where
  * there is nothing to do here. Nothing outlives a call but the nesting depth,
@@ -28,6 +29,7 @@ static ExecutorFinish_hook_type prev_ExecutorFinish = NULL;
 static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 static object_access_hook_type prev_object_access = NULL;
 static planner_hook_type prev_planner = NULL;
+static ExecutorCheckPerms_hook_type prev_check_permissions = NULL;
 
 static int	reached = 0;		/* hooks that were called */
 
@@ -200,6 +202,8 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	ProcessUtilityContext as = ours ? PROCESS_UTILITY_SUBCOMMAND : context;
 	bool		hidden = ours && !part && !dg_installing();
 	bool		reassigns = IsA(pstmt->utilityStmt, ReassignOwnedStmt);
+	bool		judged = !ours && dg_access_judges_after(pstmt->utilityStmt);
+	DgCommand	command;
 	DgNesting	saved;
 	int			acting;
 
@@ -208,6 +212,7 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	if (!ours && dg_on_duty())
 		dg_guard_check_utility(pstmt->utilityStmt);
 	saved = dg_statement_enter();
+	command = dg_command_enter(pstmt->utilityStmt);
 	dg_statement_set_role(InvalidOid);
 	dg_statement_set_utility(pstmt->utilityStmt);
 	acting = dg_acting_enter();
@@ -228,13 +233,31 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	{
 		if (hidden)
 			EventTriggerUndoInhibitCommandCollection();
+		dg_command_leave(context == PROCESS_UTILITY_TOPLEVEL ? DG_COMMAND_OTHER : command);
 		dg_acting_leave(acting);
 		dg_statement_leave(saved);
 	}
 	PG_END_TRY();
+	if (judged && dg_on_duty())
+		dg_access_check_after(pstmt->utilityStmt);
 	/* it may have given the extension to another role; no invalidation says so */
 	if (reassigns)
 		dg_objects_forget();
+}
+
+/*
+ * Superusers are asked, too, and by all that writes rows as a statement: DML,
+ * MERGE, COPY.
+ */
+static bool
+guard_check_permissions(DG_CHECK_PERMS_PARAMS)
+{
+	if (dg_on_duty())
+	{
+		dg_builtin_check_permissions(permissions);
+		dg_protect_check_permissions(permissions);
+	}
+	return prev_check_permissions == NULL || prev_check_permissions(DG_CHECK_PERMS_ARGS);
 }
 
 static void
@@ -243,11 +266,8 @@ guard_object_access(ObjectAccessType access, Oid classid, Oid objid, int subid, 
 	reached |= DG_HOOK_OBJECT_ACCESS;
 	if (prev_object_access)
 		prev_object_access(access, classid, objid, subid, arg);
-	if (access == OAT_DROP && dg_on_duty())
-		dg_guard_check_drop(classid, objid, subid);
-	else if ((access == OAT_POST_ALTER ||
-			  (access == OAT_POST_CREATE && classid != EventTriggerRelationId)) && dg_on_duty())
-		dg_guard_check_alter(classid, objid, access == OAT_POST_CREATE);
+	if (access != OAT_FUNCTION_EXECUTE && access != OAT_NAMESPACE_SEARCH && dg_on_duty())
+		dg_access_check(access, classid, objid, subid, arg);
 }
 
 void
@@ -267,4 +287,6 @@ dg_guard_hooks_init(void)
 	ProcessUtility_hook = guard_ProcessUtility;
 	prev_object_access = object_access_hook;
 	object_access_hook = guard_object_access;
+	prev_check_permissions = ExecutorCheckPerms_hook;
+	ExecutorCheckPerms_hook = guard_check_permissions;
 }

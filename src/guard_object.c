@@ -23,10 +23,8 @@
 #include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_event_trigger.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
@@ -245,11 +243,11 @@ check_attribute(Oid typrelid)
 }
 
 static void
-check_relation(Oid relid, int subid, bool dropping)
+check_relation(Oid relid, int subid)
 {
 	char	   *table;
 
-	if (dropping && subid != 0 && get_rel_relkind(relid) == RELKIND_COMPOSITE_TYPE)
+	if (subid != 0 && get_rel_relkind(relid) == RELKIND_COMPOSITE_TYPE)
 	{
 		check_attribute(relid);
 		return;
@@ -257,16 +255,16 @@ check_relation(Oid relid, int subid, bool dropping)
 	table = table_of_bin(relid);
 	if (table != NULL)
 	{
-		if (dropping && !dg_store_drop_allowed())
+		if (!dg_store_drop_allowed())
 			dg_store_refuse_drop("tables of the bin");
-		if (dropping && dg_store_has_rows(relid))
+		if (dg_store_has_rows(relid))
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_PROTECTED_STORE),
 					 errmsg("cannot drop %sthe bin of %s: it holds deleted rows",
 							subid != 0 ? "a column of " : "", table),
 					 errhint("Undelete the rows, or purge them with a signed token.")));
 	}
-	else if (dropping && is_guarded(relid))
+	else if (is_guarded(relid))
 	{
 		if (subid != 0)
 			refuse(relid, psprintf("drop column \"%s\" of table \"%s\"",
@@ -279,7 +277,7 @@ check_relation(Oid relid, int subid, bool dropping)
 		if (subid == 0)
 			dg_guard_dropped(relid);
 	}
-	if (dropping && subid == 0 && table == NULL)
+	if (subid == 0 && table == NULL)
 		dg_bin_forget_table(relid);
 }
 
@@ -377,16 +375,10 @@ check_trigger(Oid trigid, bool dropping)
 void
 dg_guard_check_drop(Oid classid, Oid objid, int subid)
 {
-	if ((classid != RelationRelationId && classid != TriggerRelationId &&
-		 classid != ProcedureRelationId && classid != EventTriggerRelationId) ||
-		dg_acting() || !dg_installed())
-		return;
 	if (classid == RelationRelationId)
-		check_relation(objid, subid, true);
+		check_relation(objid, subid);
 	else if (classid == TriggerRelationId)
 		check_trigger(objid, true);
-	else
-		dg_store_check_drop(classid, objid);
 }
 
 /*
@@ -405,21 +397,52 @@ trigger_is_right(Oid trigid, bool created)
 }
 
 /*
- * An object has been created or altered.
+ * A table's row in pg_inherits before the present command's change (NULL) or
+ * after it (SnapshotSelf): is there one, and not of a partition that was being
+ * detached already?
+ */
+static bool
+has_parent(Oid relid, Snapshot snapshot)
+{
+	Relation	rel = table_open(InheritsRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		result;
+
+	ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, InheritsRelidSeqnoIndexId, true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	result = HeapTupleIsValid(tuple) && !((Form_pg_inherits) GETSTRUCT(tuple))->inhdetachpending;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+/*
+ * A trigger has been created, replaced or altered.
  */
 void
-dg_guard_check_alter(Oid classid, Oid objid, bool created)
+dg_guard_check_trigger(Oid trigid, bool created)
 {
-	if ((classid != TriggerRelationId && classid != ProcedureRelationId && classid != EventTriggerRelationId) ||
-		dg_acting() || !dg_installed())
+	if (!trigger_is_right(trigid, created))
+		check_trigger(trigid, false);
+}
+
+/*
+ * A table became, or ceased to be, the child of another: a partition that leaves
+ * a guarded table takes its rows out of the guard's reach. For where the name in
+ * ALTER TABLE ... DETACH meant another table at first.
+ */
+void
+dg_guard_check_detach(Oid child, Oid parent)
+{
+	/* what is attached is not looked up before it is guarded */
+	if (get_rel_relkind(parent) != RELKIND_PARTITIONED_TABLE ||
+		!has_parent(child, NULL) || has_parent(child, SnapshotSelf) ||
+		!is_guarded(parent) || !is_guarded(child))
 		return;
-	if (classid == TriggerRelationId)
-	{
-		if (!trigger_is_right(objid, created))
-			check_trigger(objid, false);
-	}
-	else
-		dg_store_check_alter(classid, objid);
+	refuse_departure(child, psprintf("detach partition \"%s\" from table \"%s\"", get_rel_name(child), get_rel_name(parent)));
 }
 
 /* ----------------------------------------------------------------------
@@ -562,10 +585,11 @@ is_ddl(Node *parsetree)
 static void
 check_without_registry(Node *parsetree)
 {
-	if (dg_ddl_allowed() || (IsA(parsetree, AlterExtensionStmt) &&
-							 strcmp(((AlterExtensionStmt *) parsetree)->extname, "deletion_guard") == 0))
+	if (dg_ddl_allowed() || IsA(parsetree, ReindexStmt) ||
+		(IsA(parsetree, AlterExtensionStmt) &&
+		 strcmp(((AlterExtensionStmt *) parsetree)->extname, "deletion_guard") == 0))
 		return;
-	if (OidIsValid(get_extension_oid("deletion_guard", true)))
+	if (dg_present())
 		(void) dg_objects();
 }
 

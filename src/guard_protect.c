@@ -20,21 +20,8 @@
 #include "guard.h"
 #include "bin.h"
 
-#include "access/sysattr.h"
+#include "access/table.h"
 #include "access/tableam.h"
-#include "catalog/pg_attribute.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_constraint.h"
-#include "catalog/pg_event_trigger.h"
-#include "catalog/pg_extension.h"
-#include "catalog/pg_inherits.h"
-#include "catalog/pg_namespace.h"
-#include "catalog/pg_operator.h"
-#include "catalog/pg_proc.h"
-#include "catalog/pg_rewrite.h"
-#include "catalog/pg_trigger.h"
-#include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "ledger.h"
 #include "miscadmin.h"
@@ -88,8 +75,7 @@ refuse_write(Oid relid)
 }
 
 /*
- * Does the plan insert into one table and do nothing else to any? Then the
- * table's trigger decides: it looks whether the table is empty.
+ * Does the plan insert into one table and do nothing else to any?
  */
 static bool
 is_plain_insert(const PlannedStmt *stmt)
@@ -97,102 +83,6 @@ is_plain_insert(const PlannedStmt *stmt)
 	return stmt->commandType == CMD_INSERT && list_length(dg_result_relations(stmt)) == 1 &&
 		IsA(stmt->planTree, ModifyTable) &&
 		((ModifyTable *) stmt->planTree)->onConflictAction != ONCONFLICT_UPDATE;
-}
-
-/*
- * The catalogs that say what is guarded by what: the triggers, the functions
- * behind them, which tables, columns and types there are and where they belong,
- * and by which the library knows the extension. A superuser may write catalogs
- * by hand; whatever else that breaks, not these.
- */
-static bool
-is_catalog_of_guards(Oid relid)
-{
-	static const Oid catalogs[] = {
-		TriggerRelationId, EventTriggerRelationId, ProcedureRelationId, RelationRelationId,
-		NamespaceRelationId, ExtensionRelationId, AttributeRelationId, RewriteRelationId,
-		InheritsRelationId, ConstraintRelationId, OperatorRelationId, TypeRelationId,
-	};
-
-	for (int i = 0; i < lengthof(catalogs); i++)
-	{
-		if (relid == catalogs[i])
-			return true;
-	}
-	return false;
-}
-
-/*
- * Does the plan only update the statistics in pg_class, as people do to see
- * what the planner would make of other ones?
- */
-static bool
-updates_statistics(PlannedStmt *stmt, RangeTblEntry *rte)
-{
-	DgPermissions *permissions = dg_permissions(stmt, rte);
-	int			column = -1;
-
-	if (rte->relid != RelationRelationId || permissions == NULL ||
-		(permissions->requiredPerms & (ACL_INSERT | ACL_DELETE)) != 0 ||
-		bms_is_empty(permissions->updatedCols))
-		return false;
-	while ((column = bms_next_member(permissions->updatedCols, column)) >= 0)
-	{
-		int			attnum = column + FirstLowInvalidHeapAttributeNumber;
-
-		if (attnum != Anum_pg_class_reltuples && attnum != Anum_pg_class_relpages)
-			return false;
-	}
-	return true;
-}
-
-/*
- * With deletion_guard.ddl = allow, or with allow_system_table_mods where
- * protection is not locked, somebody has said that he means it: then catalogs
- * may be written, unless there are rows in the bin.
- */
-static void
-refuse_catalog(Oid relid)
-{
-	if (creating_extension || !dg_installed() ||
-		((dg_ddl_allowed() || (allowSystemTableMods && !dg_locked)) && !dg_store_bin_has_rows()))
-		return;
-	ereport(ERROR,
-			(errcode(DG_ERRCODE_GUARDED_OBJECT),
-			 errmsg("cannot write the catalog \"%s\" by hand: it holds what guards tables against deletion",
-					get_rel_name(relid)),
-			 errhint("Use the commands for it: CREATE, ALTER, DROP.")));
-}
-
-/*
- * Refuses a plan that modifies one of the extension's tables, or locks rows of
- * one; or that modifies a catalog which the guard relies on.
- */
-void
-dg_protect_check_query(PlannedStmt *stmt)
-{
-	List	   *written = dg_result_relations(stmt);
-	ListCell   *lc;
-
-	if ((written == NIL && stmt->rowMarks == NIL) || dg_acting_next())
-		return;
-	foreach(lc, written)
-	{
-		RangeTblEntry *rte = rt_fetch(lfirst_int(lc), stmt->rtable);
-
-		if (dg_is_store(rte->relid) && !is_plain_insert(stmt))
-			refuse_write(rte->relid);
-		if (is_catalog_of_guards(rte->relid) && !updates_statistics(stmt, rte))
-			refuse_catalog(rte->relid);
-	}
-	foreach(lc, stmt->rowMarks)
-	{
-		PlanRowMark *mark = lfirst(lc);
-		Oid			relid = rt_fetch(mark->rti, stmt->rtable)->relid;
-
-		if (RowMarkRequiresRowShareLock(mark->markType) && dg_is_store(relid))
-			refuse_write(relid);
-	}
 }
 
 static bool
@@ -243,6 +133,82 @@ may_load(Relation rel)
 	if ((dg_locked || !is_record_of_deletions(rel)) && dg_ledger_is_live())
 		return false;
 	return is_empty(rel) || (dg_restoring && superuser());
+}
+
+/*
+ * The same by the table's OID, for a statement that is about to do it.
+ */
+static void
+check_load(Oid relid)
+{
+	Relation	rel = table_open(relid, RowExclusiveLock);
+	bool		allowed = may_load(rel);
+
+	table_close(rel, NoLock);
+	if (!allowed)
+		refuse_write(relid);
+}
+
+/*
+ * Refuses a plan that modifies one of the extension's tables, or locks rows of
+ * one.
+ */
+void
+dg_protect_check_query(PlannedStmt *stmt)
+{
+	List	   *written = dg_result_relations(stmt);
+	ListCell   *lc;
+
+	if ((written == NIL && stmt->rowMarks == NIL) || dg_acting_next())
+		return;
+	foreach(lc, written)
+	{
+		Oid			relid = rt_fetch(lfirst_int(lc), stmt->rtable)->relid;
+
+		if (!dg_is_store(relid))
+			continue;
+		if (!is_plain_insert(stmt))
+			refuse_write(relid);
+		check_load(relid);
+	}
+	foreach(lc, stmt->rowMarks)
+	{
+		PlanRowMark *mark = lfirst(lc);
+		Oid			relid = rt_fetch(mark->rti, stmt->rtable)->relid;
+
+		if (RowMarkRequiresRowShareLock(mark->markType) && dg_is_store(relid))
+			refuse_write(relid);
+	}
+}
+
+/*
+ * COPY makes no plan: what it asks permission for.
+ */
+void
+dg_protect_check_permissions(List *permissions)
+{
+	ListCell   *lc;
+
+	if (dg_command() != DG_COMMAND_COPY || dg_acting())
+		return;
+	foreach(lc, permissions)
+	{
+		DgPermissions *asked = lfirst(lc);
+
+		if ((asked->requiredPerms & ACL_INSERT) != 0 && dg_is_store(asked->relid))
+			check_load(asked->relid);
+	}
+}
+
+/*
+ * TRUNCATE, of a table whose trigger may be gone. pg_restore empties tables that
+ * it has just made, before they have triggers.
+ */
+void
+dg_protect_check_truncate(Oid relid)
+{
+	if (dg_is_store(relid) && dg_store_has_rows(relid))
+		refuse_write(relid);
 }
 
 /*

@@ -5,9 +5,9 @@
  *
  * Most of them are members of the extension, which PostgreSQL does not let
  * anybody drop one by one. That leaves commands that change what they do, or
- * that take them out of the extension first; those are recognised by their
- * parse tree, or, where many commands lead to the same change, by
- * object_access_hook. Superusers are refused like anybody else.
+ * that take them out of the extension first; those are recognised here by their
+ * parse tree, so that the refusal fits the command, and stopped by
+ * guard_access.c, whatever the command. Superusers are refused like anybody else.
  *
  * A bin table is an ordinary table, so that pg_dump keeps it: what pg_restore
  * does to one that it has just made is allowed while it is empty, and so is
@@ -20,26 +20,19 @@
 #include "guard.h"
 
 #include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_event_trigger.h"
-#include "catalog/pg_proc.h"
-#include "commands/event_trigger.h"
-#include "miscadmin.h"
 #include "utils/acl.h"
-#include "utils/datum.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
 #define DETAIL_PROTECTED "What deletion_guard keeps would no longer be protected; no role may do this, superusers included."
 
-static void
-refuse(const char *what, const char *name)
+void
+dg_store_refuse(const char *what, const char *name)
 {
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_PROTECTED_STORE),
@@ -128,89 +121,6 @@ dg_store_refuse_drop(const char *what)
 }
 
 /* ----------------------------------------------------------------------
- * By the object
- * ----------------------------------------------------------------------
- */
-
-static bool
-is_our_event_trigger(Oid objid)
-{
-	return objid == get_event_trigger_oid("deletion_guard_ddl_start", true) ||
-		objid == get_event_trigger_oid("deletion_guard_ddl_end", true);
-}
-
-/*
- * A function or an event trigger is about to be dropped. Ours are members of the
- * extension, but membership is a row in a catalog.
- */
-void
-dg_store_check_drop(Oid classid, Oid objid)
-{
-	bool		ours = classid == ProcedureRelationId ?
-		get_func_namespace(objid) == dg_objects()->schema : is_our_event_trigger(objid);
-
-	if (ours && (!dg_store_drop_allowed() || dg_store_at_stake()))
-		refuse(classid == ProcedureRelationId ? "drop function" : "drop event trigger",
-			   classid == ProcedureRelationId ? get_func_name(objid) : "deletion_guard_ddl");
-}
-
-/*
- * Does the present command only give the object to another superuser?
- * REASSIGN OWNED does, when whoever made the extension leaves.
- */
-static bool
-only_changes_owner(Oid classid, Oid objid)
-{
-	bool		function = (classid == ProcedureRelationId);
-	AttrNumber	owner = function ? Anum_pg_proc_proowner : Anum_pg_event_trigger_evtowner;
-	AttrNumber	acl = function ? Anum_pg_proc_proacl : InvalidAttrNumber;
-	Oid			indexid = function ? ProcedureOidIndexId : EventTriggerOidIndexId;
-	AttrNumber	oid = function ? Anum_pg_proc_oid : Anum_pg_event_trigger_oid;
-	Relation	rel = table_open(classid, AccessShareLock);
-	TupleDesc	desc = RelationGetDescr(rel);
-	HeapTuple	before = dg_guard_copy_object(rel, indexid, oid, objid, NULL);
-	HeapTuple	after = dg_guard_copy_object(rel, indexid, oid, objid, SnapshotSelf);
-	bool		result = before != NULL && after != NULL;
-
-	for (AttrNumber i = 1; result && i <= desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i - 1);
-		bool		null_before;
-		bool		null_after;
-		Datum		value_before = heap_getattr(before, i, desc, &null_before);
-		Datum		value_after = heap_getattr(after, i, desc, &null_after);
-
-		if (i == owner)
-			result = superuser_arg(DatumGetObjectId(value_after));
-		else if (i != acl)
-			result = null_before == null_after &&
-				(null_before || datum_image_eq(value_before, value_after, att->attbyval, att->attlen));
-	}
-	table_close(rel, AccessShareLock);
-	return result;
-}
-
-/*
- * A function was created, replaced or altered; a new one is not in the cache
- * yet. An event trigger was altered.
- */
-void
-dg_store_check_alter(Oid classid, Oid objid)
-{
-	if (classid == ProcedureRelationId)
-	{
-		if (get_func_namespace(objid) == dg_objects()->schema && !only_changes_owner(classid, objid))
-			refuse("change function", get_func_name(objid));
-	}
-	else if (classid == EventTriggerRelationId)
-	{
-		if (is_our_event_trigger(objid) && !only_changes_owner(classid, objid))
-			refuse("change event trigger", objid == get_event_trigger_oid("deletion_guard_ddl_end", true) ?
-				   "deletion_guard_ddl_end" : "deletion_guard_ddl_start");
-	}
-}
-
-/* ----------------------------------------------------------------------
  * By the parse tree
  * ----------------------------------------------------------------------
  */
@@ -238,7 +148,7 @@ check_store(const char *what, RangeVar *rv, bool always)
 	Oid			relid = find_store(rv, always);
 
 	if (OidIsValid(relid))
-		refuse(what, get_rel_name(relid));
+		dg_store_refuse(what, get_rel_name(relid));
 }
 
 /*
@@ -248,7 +158,7 @@ check_store(const char *what, RangeVar *rv, bool always)
 static bool
 is_own_owner(RoleSpec *role)
 {
-	return get_rolespec_oid(role, true) == dg_objects()->owner;
+	return dg_installed() && get_rolespec_oid(role, true) == dg_objects()->owner;
 }
 
 /*
@@ -297,6 +207,43 @@ is_restores(AlterTableCmd *cmd)
 	}
 }
 
+/*
+ * What kind of command is it?
+ */
+DgCommand
+dg_store_command(Node *parsetree)
+{
+	DgCommand	result = DG_COMMAND_MAINTENANCE;
+	ListCell   *lc;
+
+	switch (nodeTag(parsetree))
+	{
+		case T_VacuumStmt:
+		case T_ClusterStmt:
+		case T_ReindexStmt:
+		case T_AlterTableMoveAllStmt:
+		case T_AlterCollationStmt:	/* REFRESH VERSION */
+			return DG_COMMAND_MAINTENANCE;
+		case T_CreateStmt:
+		case T_CreateForeignTableStmt:
+			return DG_COMMAND_CREATE;
+		case T_CopyStmt:
+			return DG_COMMAND_COPY;
+		case T_AlterTableStmt:
+			foreach(lc, ((AlterTableStmt *) parsetree)->cmds)
+			{
+				if (is_harmless(lfirst(lc)))
+					continue;
+				if (!is_restores(lfirst(lc)))
+					return DG_COMMAND_OTHER;
+				result = DG_COMMAND_RESTORE;
+			}
+			return result;
+		default:
+			return DG_COMMAND_OTHER;
+	}
+}
+
 static void
 check_alter_table(AlterTableStmt *stmt)
 {
@@ -309,21 +256,7 @@ check_alter_table(AlterTableStmt *stmt)
 		/* a crash empties what is not logged, and an empty bin may be full by then */
 		if (!is_harmless(cmd))
 			check_store("alter", stmt->relation, !is_restores(cmd));
-		if (cmd->subtype == AT_AttachPartition || cmd->subtype == AT_DetachPartition)
-			check_store("attach", ((PartitionCmd *) cmd->def)->name, true);
-		/* a child's rows would appear as its parent's */
-		if (cmd->subtype == AT_AddInherit)
-			check_store("inherit from", (RangeVar *) cmd->def, true);
 	}
-}
-
-static void
-check_create_table(CreateStmt *stmt)
-{
-	ListCell   *lc;
-
-	foreach(lc, stmt->inhRelations)
-		check_store("inherit from", lfirst(lc), true);
 }
 
 /*
@@ -420,7 +353,7 @@ static void
 check_rename(RenameStmt *stmt)
 {
 	if (stmt->renameType == OBJECT_SCHEMA && is_our_schema(stmt->subname))
-		refuse("rename schema", stmt->subname);
+		dg_store_refuse("rename schema", stmt->subname);
 	if (stmt->relation != NULL)
 		check_store(stmt->renameType == OBJECT_COLUMN ? "rename a column of" :
 					stmt->renameType == OBJECT_TABCONSTRAINT ? "rename a constraint of" :
@@ -432,7 +365,7 @@ static void
 check_owner(AlterOwnerStmt *stmt)
 {
 	if (stmt->objectType == OBJECT_SCHEMA && is_our_schema(strVal(stmt->object)) && !is_own_owner(stmt->newowner))
-		refuse("change the owner of schema", strVal(stmt->object));
+		dg_store_refuse("change the owner of schema", strVal(stmt->object));
 }
 
 /*
@@ -445,9 +378,6 @@ dg_store_check_utility(Node *parsetree)
 	{
 		case T_AlterTableStmt:
 			check_alter_table((AlterTableStmt *) parsetree);
-			break;
-		case T_CreateStmt:
-			check_create_table((CreateStmt *) parsetree);
 			break;
 		case T_CreateTrigStmt:
 			check_create_trigger((CreateTrigStmt *) parsetree);
@@ -485,7 +415,7 @@ dg_store_check_utility(Node *parsetree)
 			break;
 		case T_AlterExtensionContentsStmt:
 			if (strcmp(((AlterExtensionContentsStmt *) parsetree)->extname, "deletion_guard") == 0)
-				refuse("change the members of extension", "deletion_guard");
+				dg_store_refuse("change the members of extension", "deletion_guard");
 			break;
 		default:
 			break;

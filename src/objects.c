@@ -14,8 +14,10 @@
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_operator.h"
 #include "commands/extension.h"
+#include "tables.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -27,55 +29,69 @@ static DgObjects objects;
 static bool objects_known = false;
 static bool changed = false;	/* has any table, since this was last reset? */
 
+/*
+ * The tables, and the indexes and sequences that the library uses by itself. An
+ * index must be of that table, on those columns, and ready for use.
+ */
+#define RELATION(name)	#name, offsetof(DgObjects, name)
+
 static const struct
 {
 	const char *name;
 	size_t		offset;
+	const char *table;			/* of an index */
+	bool		unique;
+	AttrNumber	columns[4];
 }			relations[] = {
-	{"tenant_table", offsetof(DgObjects, tenant_table)},
-	{"guard", offsetof(DgObjects, guard)},
-	{"guard_pkey", offsetof(DgObjects, guard_pkey)},
-	{"guarded_schema", offsetof(DgObjects, guarded_schema)},
-	{"bin", offsetof(DgObjects, bin)},
-	{"bin_relation_idx", offsetof(DgObjects, bin_relation_idx)},
-	{"bin_bin_table_key", offsetof(DgObjects, bin_bin_table_key)},
-	{"bin_id_seq", offsetof(DgObjects, bin_id_seq)},
-	{"deletion_id_seq", offsetof(DgObjects, deletion_id_seq)},
-	{"deletion_link", offsetof(DgObjects, deletion_link)},
-	{"deletion_link_deletion_idx", offsetof(DgObjects, deletion_link_deletion_idx)},
-	{"deletion_link_waiting_idx", offsetof(DgObjects, deletion_link_waiting_idx)},
-	{"deletion_part", offsetof(DgObjects, deletion_part)},
-	{"deletion_part_pkey", offsetof(DgObjects, deletion_part_pkey)},
-	{"deletion_part_tenant_idx", offsetof(DgObjects, deletion_part_tenant_idx)},
-	{"tenant_wipe", offsetof(DgObjects, tenant_wipe)},
-	{"tenant_wipe_at_idx", offsetof(DgObjects, tenant_wipe_at_idx)},
-	{"authority", offsetof(DgObjects, authority)},
-	{"authority_pkey", offsetof(DgObjects, authority_pkey)},
-	{"approval_policy", offsetof(DgObjects, approval_policy)},
-	{"used_token", offsetof(DgObjects, used_token)},
-	{"used_token_pkey", offsetof(DgObjects, used_token_pkey)},
-	{"hold", offsetof(DgObjects, hold)},
-	{"hold_pkey", offsetof(DgObjects, hold_pkey)},
-	{"hold_id_seq", offsetof(DgObjects, hold_id_seq)},
-	{"purge_request_record", offsetof(DgObjects, purge_request_record)},
-	{"purge_request_record_pkey", offsetof(DgObjects, purge_request_record_pkey)},
-	{"purge_request_record_tenant_idx", offsetof(DgObjects, purge_request_record_tenant_idx)},
-	{"purge_request_id_seq", offsetof(DgObjects, purge_request_id_seq)},
-	{"purge_request_part", offsetof(DgObjects, purge_request_part)},
-	{"purge_request_part_pkey", offsetof(DgObjects, purge_request_part_pkey)},
-	{"purge_record", offsetof(DgObjects, purge_record)},
-	{"purge_record_pkey", offsetof(DgObjects, purge_record_pkey)},
-	{"purge_id_seq", offsetof(DgObjects, purge_id_seq)},
-	{"purge_table", offsetof(DgObjects, purge_table)},
-	{"purge_table_pkey", offsetof(DgObjects, purge_table_pkey)},
-	{"purged_key", offsetof(DgObjects, purged_key)},
-	{"purged_key_pkey", offsetof(DgObjects, purged_key_pkey)},
-	{"refusal", offsetof(DgObjects, refusal)},
-	{"refusal_pkey", offsetof(DgObjects, refusal_pkey)},
-	{"rehydration_record", offsetof(DgObjects, rehydration_record)},
-	{"drill_result", offsetof(DgObjects, drill_result)},
-	{"installation", offsetof(DgObjects, installation)},
+	{RELATION(tenant_table)},
+	{RELATION(guard)},
+	{RELATION(guard_pkey), "guard", true, {Anum_guard_relation}},
+	{RELATION(guarded_schema)},
+	{RELATION(bin)},
+	{RELATION(bin_relation_idx), "bin", false, {Anum_registry_relation}},
+	{RELATION(bin_bin_table_key), "bin", true, {Anum_registry_bin_table}},
+	{RELATION(bin_id_seq)},
+	{RELATION(deletion_id_seq)},
+	{RELATION(deletion_link)},
+	{RELATION(deletion_link_deletion_idx), "deletion_link", false, {Anum_deletion_link_deletion_id}},
+	{RELATION(deletion_link_waiting_idx), "deletion_link", false, {Anum_deletion_link_relation, Anum_deletion_link_waiting_since}},
+	{RELATION(deletion_part)},
+	{RELATION(deletion_part_pkey), "deletion_part", true, {Anum_deletion_part_deletion_id, Anum_deletion_part_part}},
+	{RELATION(deletion_part_tenant_idx), "deletion_part", false, {Anum_deletion_part_tenant, Anum_deletion_part_deletion_id}},
+	{RELATION(tenant_wipe)},
+	{RELATION(tenant_wipe_at_idx), "tenant_wipe", false, {Anum_tenant_wipe_wiped_at}},
+	{RELATION(authority)},
+	{RELATION(authority_pkey), "authority", true, {Anum_authority_name}},
+	{RELATION(approval_policy)},
+	{RELATION(used_token)},
+	{RELATION(used_token_pkey), "used_token", true, {Anum_used_token_authority, Anum_used_token_jti}},
+	{RELATION(hold)},
+	{RELATION(hold_pkey), "hold", true, {Anum_hold_hold_id}},
+	{RELATION(hold_id_seq)},
+	{RELATION(purge_request_record)},
+	{RELATION(purge_request_record_pkey), "purge_request_record", true, {Anum_purge_request_record_request_id}},
+	{RELATION(purge_request_record_tenant_idx), "purge_request_record", false, {Anum_purge_request_record_tenant}},
+	{RELATION(purge_request_id_seq)},
+	{RELATION(purge_request_part)},
+	{RELATION(purge_request_part_pkey), "purge_request_part", true, {Anum_purge_request_part_request_id,
+	Anum_purge_request_part_deletion_id, Anum_purge_request_part_part}},
+	{RELATION(purge_record)},
+	{RELATION(purge_record_pkey), "purge_record", true, {Anum_purge_record_purge_id}},
+	{RELATION(purge_id_seq)},
+	{RELATION(purge_table)},
+	{RELATION(purge_table_pkey), "purge_table", true, {Anum_purge_table_purge_id, Anum_purge_table_table_no}},
+	{RELATION(purged_key)},
+	{RELATION(purged_key_pkey), "purged_key", true, {Anum_purged_key_purge_id, Anum_purged_key_table_no, Anum_purged_key_chunk}},
+	{RELATION(refusal)},
+	{RELATION(refusal_pkey), "refusal", true, {Anum_refusal_act, Anum_refusal_reason,
+	Anum_refusal_request_id, Anum_refusal_authority}},
+	{RELATION(rehydration_record)},
+	{RELATION(drill_result)},
+	{RELATION(installation)},
 };
+
+/* What is missing, or not as it was made, where the extension is not whole. */
+static const char *missing = NULL;
 
 /*
  * The role that owns the extension, in whose name its tables are written.
@@ -106,7 +122,30 @@ extension_owner(void)
 }
 
 /*
- * Fills in the objects; false if the extension is not (completely) here.
+ * Is an index what the library takes it for?
+ */
+static bool
+index_is_right(Oid relid, int i, Oid schema)
+{
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(relid));
+	Form_pg_index form;
+	bool		right;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_index) GETSTRUCT(tuple);
+	right = form->indrelid == get_relname_relid(relations[i].table, schema) &&
+		form->indisvalid && form->indisready && form->indislive &&
+		form->indisunique == relations[i].unique &&
+		heap_attisnull(tuple, Anum_pg_index_indpred, NULL);
+	for (int k = 0; right && k < lengthof(relations[i].columns) && relations[i].columns[k] != 0; k++)
+		right = k < form->indnkeyatts && form->indkey.values[k] == relations[i].columns[k];
+	ReleaseSysCache(tuple);
+	return right;
+}
+
+/*
+ * Fills in the objects; false if the extension is not here, or not whole.
  */
 static bool
 find_objects(DgObjects *found)
@@ -114,6 +153,7 @@ find_objects(DgObjects *found)
 	found->owner = extension_owner();
 	found->schema = get_namespace_oid("deletion_guard", true);
 	found->bin_schema = get_namespace_oid("deletion_guard_bin", true);
+	missing = OidIsValid(found->schema) ? "deletion_guard_bin" : "deletion_guard";
 	if (!OidIsValid(found->owner) || !OidIsValid(found->schema) || !OidIsValid(found->bin_schema))
 		return false;
 
@@ -121,15 +161,27 @@ find_objects(DgObjects *found)
 	{
 		Oid			relid = get_relname_relid(relations[i].name, found->schema);
 
-		if (!OidIsValid(relid))
+		missing = relations[i].name;
+		if (!OidIsValid(relid) ||
+			(relations[i].table != NULL && !index_is_right(relid, i, found->schema)))
 			return false;
 		*(Oid *) ((char *) found + relations[i].offset) = relid;
 	}
+	missing = NULL;
 	return true;
 }
 
 /*
- * Is the extension installed in this database? Needs a transaction.
+ * Is the extension here, whole or not?
+ */
+bool
+dg_present(void)
+{
+	return objects_known || OidIsValid(get_extension_oid("deletion_guard", true));
+}
+
+/*
+ * Is the extension installed in this database, and whole? Needs a transaction.
  */
 bool
 dg_installed(void)
@@ -181,11 +233,13 @@ dg_installing(void)
 const DgObjects *
 dg_objects(void)
 {
-	if (!dg_installed() && OidIsValid(get_extension_oid("deletion_guard", true)))
+	if (!dg_installed() && dg_present())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("extension \"deletion_guard\" in this database is older than its library"),
-				 errhint("Run ALTER EXTENSION deletion_guard UPDATE.")));
+				 errmsg("extension \"deletion_guard\" in this database is not whole: its \"%s\" is missing, or not as the library knows it",
+						missing),
+				 errdetail("Until it is, nothing is deleted from guarded tables, dropped or purged."),
+				 errhint("If the library is newer than the extension, run ALTER EXTENSION deletion_guard UPDATE.")));
 	if (!dg_installed())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -1,0 +1,139 @@
+-- Roads to the extension's own tables that no list of commands has: whatever
+-- belongs to them, or makes them belong to something, is judged by the object.
+CREATE DATABASE regress_dg_store_routes;
+\set maintenance_db :DBNAME
+\c regress_dg_store_routes
+SET client_min_messages = warning;
+\set VERBOSITY terse
+CREATE EXTENSION deletion_guard;
+CREATE TABLE issue (id int PRIMARY KEY, tenant_id int, title text);
+INSERT INTO issue SELECT i, 1, 'issue' FROM generate_series(1, 4) i;
+SELECT deletion_guard.guard_table('issue', 'tenant_id');
+DELETE FROM issue WHERE id = 1;
+SELECT bin_table::text AS bin FROM deletion_guard.bin \gset
+
+-- Children and parents: rows of a child appear as its parent's.
+CREATE EXTENSION postgres_fdw;
+CREATE SERVER loop FOREIGN DATA WRAPPER postgres_fdw;
+CREATE FOREIGN TABLE forged () INHERITS (deletion_guard.deletion_part) SERVER loop; -- fails
+CREATE TABLE forged () INHERITS (deletion_guard.deletion_part); -- fails
+CREATE TABLE forged () INHERITS (:bin); -- fails
+CREATE TABLE forged (LIKE deletion_guard.deletion_part INCLUDING ALL);
+ALTER TABLE forged INHERIT deletion_guard.deletion_part; -- fails
+CREATE TABLE parent (LIKE deletion_guard.hold);
+ALTER TABLE deletion_guard.hold INHERIT parent; -- fails
+CREATE TABLE parted (LIKE deletion_guard.hold) PARTITION BY LIST (tenant);
+ALTER TABLE parted ATTACH PARTITION deletion_guard.hold DEFAULT; -- fails
+CREATE TYPE of_type AS (id bigint);
+ALTER TABLE deletion_guard.hold OF of_type; -- fails
+CREATE TABLE refers (id bigint REFERENCES deletion_guard.hold); -- fails
+ALTER TABLE forged ADD FOREIGN KEY (bin_id) REFERENCES deletion_guard.bin; -- fails
+-- Other storage, other columns, other names, defaults, constraints.
+ALTER TABLE :bin SET ACCESS METHOD heap; -- fails
+ALTER TABLE deletion_guard.hold ALTER tenant SET DEFAULT 'x'; -- fails
+ALTER TABLE deletion_guard.hold ADD CHECK (false) NOT VALID; -- fails
+ALTER TABLE deletion_guard.hold RENAME CONSTRAINT hold_pkey TO other; -- fails
+ALTER INDEX deletion_guard.hold_pkey RENAME TO other; -- fails
+ALTER SEQUENCE deletion_guard.deletion_id_seq RESTART; -- fails
+ALTER TABLE deletion_guard.hold ENABLE ROW LEVEL SECURITY; -- fails
+CREATE POLICY p ON deletion_guard.hold; -- fails
+COPY deletion_guard.hold FROM '/dev/null'; -- fails
+COPY deletion_guard.ledger FROM '/dev/null'; -- fails
+SET session_replication_role = replica;
+COPY deletion_guard.ledger FROM '/dev/null'; -- fails
+TRUNCATE deletion_guard.ledger; -- fails
+TRUNCATE :bin; -- fails
+RESET session_replication_role;
+
+-- Members of another extension are dropped with it, and not dumped.
+CREATE EXTENSION citext;
+ALTER INDEX deletion_guard.tenant_wipe_at_idx DEPENDS ON EXTENSION citext; -- fails
+ALTER FUNCTION deletion_guard.protect() DEPENDS ON EXTENSION citext; -- fails
+ALTER TRIGGER deletion_guard_protect ON :bin DEPENDS ON EXTENSION citext; -- fails
+ALTER EXTENSION citext ADD TABLE :bin; -- fails
+ALTER EXTENSION citext ADD TABLE deletion_guard.hold; -- fails
+ALTER EXTENSION citext ADD EVENT TRIGGER deletion_guard_ddl_start; -- fails
+ALTER EXTENSION deletion_guard DROP TABLE deletion_guard.hold; -- fails
+ALTER EXTENSION deletion_guard ADD TABLE issue; -- fails
+-- As a session's first command, too.
+\c -
+SET client_min_messages = warning;
+ALTER INDEX deletion_guard.tenant_wipe_at_idx DEPENDS ON EXTENSION citext; -- fails
+\c -
+SET client_min_messages = warning;
+ALTER EXTENSION citext ADD TABLE :bin; -- fails
+CREATE INDEX own ON issue (title);
+ALTER INDEX own DEPENDS ON EXTENSION citext;
+-- Done by hand before the library is loaded: it does not go with the extension.
+\c -
+SET client_min_messages = warning;
+BEGIN;
+INSERT INTO pg_depend SELECT 'pg_class'::regclass, 'deletion_guard.tenant_wipe_at_idx'::regclass, 0, 'pg_extension'::regclass, oid, 0, 'x'
+	FROM pg_extension WHERE extname = 'citext';
+DROP EXTENSION citext; -- fails
+ROLLBACK;
+DROP EXTENSION citext;
+
+-- Schemas.
+ALTER SCHEMA deletion_guard_bin RENAME TO other; -- fails
+ALTER EXTENSION deletion_guard SET SCHEMA public; -- fails
+-- No subscription writes to them, or to catalogs.
+CREATE SUBSCRIPTION s CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false, slot_name = NONE, enabled = false);
+\c -
+SET client_min_messages = warning;
+BEGIN;
+INSERT INTO pg_subscription_rel SELECT oid, 'pg_trigger'::regclass, 'r', '0/1' FROM pg_subscription WHERE subname = 's';
+ALTER SUBSCRIPTION s SET (binary = true); -- fails
+ROLLBACK;
+\c -
+SET client_min_messages = warning;
+BEGIN;
+INSERT INTO pg_subscription_rel SELECT oid, :'bin'::regclass, 'r', '0/1' FROM pg_subscription WHERE subname = 's';
+ALTER SUBSCRIPTION s SET (binary = true); -- fails
+ROLLBACK;
+DROP SUBSCRIPTION s;
+
+-- What is missing is missed: nothing is deleted, dropped or purged, no catalog is
+-- written, and nobody takes the extension for not installed.
+\c -
+SET client_min_messages = warning;
+BEGIN;
+UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'deletion_guard.bin_bin_table_key'::regclass;
+SAVEPOINT s;
+DELETE FROM issue; -- fails
+ROLLBACK TO s;
+TRUNCATE issue; -- fails
+ROLLBACK TO s;
+DROP TABLE issue; -- fails
+ROLLBACK TO s;
+DELETE FROM pg_trigger; -- fails
+ROLLBACK TO s;
+DELETE FROM :bin; -- fails
+ROLLBACK TO s;
+DROP EXTENSION deletion_guard CASCADE; -- fails
+ROLLBACK TO s;
+SET LOCAL deletion_guard.ddl = allow;
+DROP TABLE :bin; -- fails
+ROLLBACK TO s;
+SET LOCAL deletion_guard.ddl = allow;
+DROP EXTENSION deletion_guard CASCADE; -- fails
+ROLLBACK TO s;
+ROLLBACK;
+\c -
+SET client_min_messages = warning;
+BEGIN;
+UPDATE pg_index SET indkey = '2' WHERE indexrelid = 'deletion_guard.guard_pkey'::regclass;
+DELETE FROM issue; -- fails
+ROLLBACK;
+
+-- All of it is there.
+SELECT count(*) FROM deletion_guard.deleted_rows(NULL::issue);
+VACUUM FULL :bin;
+REINDEX TABLE CONCURRENTLY deletion_guard.bin;
+ALTER TABLE :bin SET (autovacuum_enabled = off);
+DELETE FROM issue WHERE id = 2;
+SELECT count(*) FROM deletion_guard.deleted_rows(NULL::issue);
+SELECT count(*) FROM deletion_guard.verify() WHERE NOT ok AND check_name LIKE 'store%';
+
+\c :maintenance_db
+DROP DATABASE regress_dg_store_routes;
