@@ -191,15 +191,17 @@ typedef struct DgReport
 	Oid			orphan;			/* bin table, where the relation is gone */
 	char	   *relation_name;
 	char	   *tenant;
+	int			tag;			/* its place in the list */
 	int64		restored;
 	int64		identical;
 	int64		skipped;
+	int64		orphaned;		/* of the skipped: what they refer to is nowhere */
+	char	   *note;			/* or NULL */
 } DgReport;
 
 typedef struct DgUndelete
 {
-	DgOnConflict on_conflict;
-	bool		dry_run;
+	DgRowsOptions options;
 	MemoryContext context;		/* of the parts and the report */
 	List	   *parts;
 	List	   *reports;
@@ -212,7 +214,7 @@ typedef struct DgUndelete
 extern bool dg_table_is_gone(Oid relid);
 
 /* bin_restore.c */
-extern void dg_restore_parts(DgUndelete *call, bool expect_no_conflict);
+extern void dg_restore_parts(void *call);
 
 /* bin_tenant.c */
 typedef struct DgTenantResolver DgTenantResolver;

@@ -160,6 +160,7 @@ find_parents(DgLinkSet *set, DgRowsTarget *target)
 							get_atttype(fkey->confrelid, fkey->confkey[i]), fkey->conpfeqop[i],
 							psprintf("l.b%d", i + 1), type);
 	}
+	dg_tupdesc_finalize(rows->desc);
 	foreach(lc, set->links)
 	{
 		DgLink	   *link = lfirst(lc);
@@ -286,6 +287,7 @@ find_rows(DgLinkSet *set, DgRowsTarget *target)
 	append_columns(&sql, rows, rel, set->columns, false, &column);
 	appendStringInfoString(&sql, " FOR NO KEY UPDATE OF r");
 	table_close(rel, NoLock);
+	dg_tupdesc_finalize(rows->desc);
 	foreach(lc, set->links)
 	{
 		DgLink	   *link = lfirst(lc);
@@ -446,10 +448,13 @@ static DgRowsTarget *
 open_target(DgRowsWriter *writer, DgLinkSet *set)
 {
 	Relation	rel = table_open(set->relation, RowExclusiveLock);
+	DgRowsTarget *target;
 
 	dg_rows_require_update(rel);
 	table_close(rel, NoLock);
-	return dg_rows_writer_target(writer, set->relation, NULL, 0);
+	target = dg_rows_writer_target(writer, set->relation, NULL, 0);
+	dg_rows_writer_tag(target, -1);
+	return target;
 }
 
 /*

@@ -74,6 +74,7 @@ report_for(DgUndelete *call, DgSavedPart *part)
 	report->orphan = entry->key.orphan;
 	report->relation_name = part->relation_name;
 	report->tenant = part->tenant;
+	report->tag = list_length(call->reports);
 	entry->reports = lappend(entry->reports, report);
 	call->reports = lappend(call->reports, report);
 	MemoryContextSwitchTo(old);
@@ -174,11 +175,13 @@ restore_group(DgUndelete *call, DgRowsTarget *target, ListCell *cells, int n)
 		part->seen++;
 		slot_getallattrs(slot);
 		dg_rows_writer_tenant(target, part->tenant);
+		dg_rows_writer_tag(target, part->report->tag);
 		outcome = dg_rows_writer_put(target, slot->tts_values + DG_BIN_COLUMNS,
 									 slot->tts_isnull + DG_BIN_COLUMNS);
-		if (outcome == DG_ROW_SKIPPED || outcome == DG_ROW_CONFLICT)
+		if (outcome == DG_ROW_SKIPPED || outcome == DG_ROW_CONFLICT || outcome == DG_ROW_ORPHANED)
 		{
 			part->report->skipped++;
+			part->report->orphaned += outcome == DG_ROW_ORPHANED;
 			continue;
 		}
 		if (outcome == DG_ROW_RESTORED)
@@ -201,7 +204,7 @@ leave_group(DgUndelete *call, ListCell *cells, int n)
 	{
 		DgSavedPart *part = lfirst(&cells[i]);
 
-		if (call->on_conflict != DG_ON_CONFLICT_SKIP)
+		if (call->options.on_conflict != DG_ON_CONFLICT_SKIP)
 			refuse_orphan(part);
 		report_for(call, part)->skipped += part->rows;
 	}
@@ -313,21 +316,14 @@ restore_links(DgUndelete *call, DgRowsWriter *writer)
 }
 
 /*
- * Restores all parts of a call, and fails if that cannot be. With
- * expect_no_conflict it fails with the server's own unique violation if there
- * is a conflict; see DgRowsOptions.
+ * Restores all parts of a call (DgUndelete) by its options, and fails if that
+ * cannot be.
  */
 void
-dg_restore_parts(DgUndelete *call, bool expect_no_conflict)
+dg_restore_parts(void *arg)
 {
-	DgRowsOptions options = {
-		.on_conflict = call->on_conflict,
-		.displace = dg_bin_capture_row,
-		.expect_no_conflict = expect_no_conflict,
-		.dry_run = call->dry_run,
-		.hint = "Nothing was restored. Restore the rows referred to together with these: if they were deleted by another statement, deletion_guard.undelete_tenant() brings back both.",
-	};
-	DgRowsWriter *writer = dg_rows_writer_begin(&options);
+	DgUndelete *call = arg;
+	DgRowsWriter *writer = dg_rows_writer_begin(&call->options);
 	List	   *bins = NIL;
 	List	   *targets = NIL;
 	List	   *restored = NIL;

@@ -26,6 +26,18 @@
 PG_FUNCTION_INFO_V1(dg_undelete);
 PG_FUNCTION_INFO_V1(dg_undelete_tenant);
 PG_FUNCTION_INFO_V1(dg_undelete_tenants);
+PG_FUNCTION_INFO_V1(dg_undelete_transaction);
+
+/* What a call is for. */
+typedef struct Selection
+{
+	const char *condition;		/* on deletion_part p */
+	int			nargs;
+	Oid		   *types;
+	Datum	   *values;
+	List	   *tenants;		/* that the call names; NIL: of whom it concerns */
+	const char *what;
+} Selection;
 
 /*
  * Is there no table of this OID any more, that rows could go to?
@@ -69,7 +81,7 @@ read_part(uint64 row)
  * first with skip, which keeps the first, and last with replace.
  */
 static List *
-read_parts(DgUndelete *call, const char *condition, int nargs, Oid *types, Datum *values)
+read_parts(DgUndelete *call, const Selection *selection)
 {
 	List	   *parts = NIL;
 	MemoryContext old;
@@ -80,9 +92,9 @@ read_parts(DgUndelete *call, const char *condition, int nargs, Oid *types, Datum
 							" FROM deletion_guard.deletion_part p"
 							" JOIN deletion_guard.bin b USING (bin_id)"
 							" WHERE p.rows > p.restored + p.purged AND %s"
-							" ORDER BY p.deletion_id %s, p.bin_id, p.part", condition,
-							call->on_conflict == DG_ON_CONFLICT_SKIP ? "DESC" : "ASC"),
-				   nargs, types, values, NULL);
+							" ORDER BY p.deletion_id %s, p.bin_id, p.part", selection->condition,
+							call->options.on_conflict == DG_ON_CONFLICT_SKIP ? "DESC" : "ASC"),
+				   selection->nargs, selection->types, selection->values, NULL);
 	old = MemoryContextSwitchTo(call->context);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		parts = lappend(parts, read_part(i));
@@ -154,8 +166,9 @@ describe_failure(ErrorData *error)
  * Forgets what a first try has counted.
  */
 static void
-start_over(DgUndelete *call)
+start_over(void *arg)
 {
+	DgUndelete *call = arg;
 	ListCell   *lc;
 
 	call->reports = NIL;
@@ -169,48 +182,31 @@ start_over(DgUndelete *call)
 	}
 }
 
-static void
-expect_no_conflict(void *call)
-{
-	dg_restore_parts(call, true);
-}
-
 /*
- * Restores in the hope that no live row has the key of a saved one, as is
- * usual: then no index need be asked before each row. False if one had; then
- * nothing was done.
+ * Restores by the options in force.
  */
-static bool
-restore_parts_hopefully(DgUndelete *call)
-{
-	ErrorData  *error = dg_try(expect_no_conflict, call, true);
-
-	if (error == NULL)
-		return true;
-	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION &&
-		error->sqlerrcode != ERRCODE_EXCLUSION_VIOLATION)
-		ReThrowError(error);
-	start_over(call);
-	return false;
-}
-
 static void
-expect_conflicts(void *call)
+restore(void *arg)
 {
-	dg_restore_parts(call, false);
+	DgUndelete *call = arg;
+
+	if (call->options.expect_no_conflict)
+		dg_restore_parts(call);
+	else
+		dg_parts_during(dg_restore_parts, call);
 }
 
 /*
- * Restores all of it or fails.
+ * Restores all of it or fails. Whoever wants something done about conflicts
+ * expects some.
  */
 static void
 restore_all(void *arg)
 {
 	DgUndelete *call = arg;
+	DgRowsWork	work = {.work = restore,.start_over = start_over,.arg = call,.options = &call->options};
 
-	/* whoever wants something done about conflicts expects some */
-	if (call->on_conflict != DG_ON_CONFLICT_ERROR || !restore_parts_hopefully(call))
-		dg_parts_during(expect_conflicts, call);
+	dg_rows_try(&work, call->options.on_conflict == DG_ON_CONFLICT_ERROR);
 }
 
 /*
@@ -269,16 +265,55 @@ warn_of_absent(DgUndelete *call, List *tenants)
  * ----------------------------------------------------------------------
  */
 
-static char *
-describe_skipped(DgReport *report)
+static void
+append_problem(StringInfo buf, const char *problem)
 {
+	if (problem != NULL)
+		appendStringInfo(buf, "%s%s", buf->len > 0 ? "; " : "", problem);
+}
+
+/*
+ * What a person should know of some rows; NULL if nothing.
+ */
+static char *
+describe_problem(DgReport *report)
+{
+	int64		taken = report->skipped - report->orphaned;
+	StringInfoData buf;
+
 	if (OidIsValid(report->orphan))
 		return psprintf(ngettext("table %s does not exist any more: %lld row stays in %s",
 								 "table %s does not exist any more: %lld rows stay in %s", report->skipped),
 						report->relation_name, (long long) report->skipped, dg_relation_name(report->orphan));
-	return psprintf(ngettext("%lld row stays in the bin: a different live row has its key",
-							 "%lld rows stay in the bin: different live rows have their keys", report->skipped),
-					(long long) report->skipped);
+	initStringInfo(&buf);
+	if (taken > 0)
+		append_problem(&buf, psprintf(ngettext("%lld row stays in the bin: a different live row has its key",
+											   "%lld rows stay in the bin: different live rows have their keys", taken),
+									  (long long) taken));
+	if (report->orphaned > 0)
+		append_problem(&buf, psprintf(ngettext("%lld row stays in the bin: what it refers to does not exist",
+											   "%lld rows stay in the bin: what they refer to does not exist", report->orphaned),
+									  (long long) report->orphaned));
+	append_problem(&buf, report->note);
+	return buf.len > 0 ? buf.data : NULL;
+}
+
+/*
+ * Keeps a word about rows of a line of the report.
+ */
+static void
+tell(void *arg, Oid relid, int tag, const char *problem)
+{
+	DgUndelete *call = arg;
+	DgReport   *report;
+	MemoryContext old;
+
+	if (tag < 0)
+		return;					/* a row that got a link back: what that leads to is there */
+	report = list_nth(call->reports, tag);
+	old = MemoryContextSwitchTo(call->context);
+	report->note = report->note == NULL ? pstrdup(problem) : psprintf("%s; %s", report->note, problem);
+	MemoryContextSwitchTo(old);
 }
 
 static void
@@ -286,6 +321,7 @@ put_report(ReturnSetInfo *rsinfo, DgReport *report)
 {
 	Datum		values[6];
 	bool		nulls[6] = {false};
+	char	   *problem = describe_problem(report);
 
 	values[0] = ObjectIdGetDatum(report->relation);
 	nulls[0] = OidIsValid(report->orphan);
@@ -295,9 +331,9 @@ put_report(ReturnSetInfo *rsinfo, DgReport *report)
 	values[2] = Int64GetDatum(report->restored);
 	values[3] = Int64GetDatum(report->identical);
 	values[4] = Int64GetDatum(report->skipped);
-	nulls[5] = (report->skipped == 0);
-	if (!nulls[5])
-		values[5] = CStringGetTextDatum(describe_skipped(report));
+	nulls[5] = (problem == NULL);
+	if (problem != NULL)
+		values[5] = CStringGetTextDatum(problem);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
@@ -322,36 +358,60 @@ first_deletion(DgUndelete *call)
 	return first;
 }
 
-/*
- * Restores what a condition selects, of these tenants, or of whom it concerns
- * if they are NIL; the body of all three functions.
- */
-static Datum
-undelete(FunctionCallInfo fcinfo, const char *condition, int nargs, Oid *types, Datum *values,
-		 List *tenants, const char *on_conflict, bool dry_run, const char *what)
+static void
+set_options(DgUndelete *call, FunctionCallInfo fcinfo, int n)
 {
-	DgUndelete	call = {0};
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	DgRowsOptions *options = &call->options;
+
+	options->on_conflict = dg_rows_on_conflict(text_to_cstring(PG_GETARG_TEXT_PP(n)));
+	options->dry_run = PG_GETARG_BOOL(n + 1);
+	options->displace = dg_bin_capture_row;
+	options->hint = "Nothing was restored. If the rows referred to are in the bin, restore them together with these: undelete_transaction() brings back what one transaction deleted, undelete_tenant() all that a tenant lost. If they are gone for good, on_conflict => 'skip' leaves rows that refer to them in the bin, and the others come back.";
+	if (options->on_conflict == DG_ON_CONFLICT_SKIP)
+		options->missing = dg_rows_missing_make();
+	options->tell = tell;
+	options->tell_arg = call;
+}
+
+static void
+put_reports(ReturnSetInfo *rsinfo, DgUndelete *call)
+{
 	ListCell   *lc;
 
-	call.on_conflict = dg_rows_on_conflict(on_conflict);
-	call.dry_run = dry_run;
+	if (call->failure != NULL)
+	{
+		put_failure(rsinfo, call->failure);
+		return;
+	}
+	foreach(lc, call->reports)
+		put_report(rsinfo, lfirst(lc));
+}
+
+/*
+ * Restores what is selected; the body of all four functions, whose arguments from
+ * n on are on_conflict and dry_run.
+ */
+static Datum
+undelete(FunctionCallInfo fcinfo, const Selection *selection, int n)
+{
+	DgUndelete	call = {0};
+
 	call.context = CurrentMemoryContext;
+	set_options(&call, fcinfo, n);
 	InitMaterializedSRF(fcinfo, 0);
 
-	dg_lock_tenants(tenants != NIL ? list_copy(tenants) :
-					tenants_of_parts(read_parts(&call, condition, nargs, types, values)));
+	dg_lock_tenants(selection->tenants != NIL ? list_copy(selection->tenants) :
+					tenants_of_parts(read_parts(&call, selection)));
 	/* now what others have left meanwhile */
-	call.parts = read_parts(&call, condition, nargs, types, values);
+	call.parts = read_parts(&call, selection);
 	if (call.parts == NIL)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_NOTHING_TO_RESTORE),
-				 errmsg("nothing of %s is in the bin", what),
+				 errmsg("nothing of %s is in the bin", selection->what),
 				 errhint("The views deletion_guard.deletion and deletion_detail say what was deleted, and what became of it.")));
 
-	warn_of_absent(&call, tenants);
-
-	if (dry_run)
+	warn_of_absent(&call, selection->tenants);
+	if (call.options.dry_run)
 		restore_parts_dry(&call);
 	else
 	{
@@ -360,15 +420,19 @@ undelete(FunctionCallInfo fcinfo, const char *condition, int nargs, Oid *types, 
 											  (long long) first_deletion(&call),
 											  (long long) call.rows, (long long) call.links));
 	}
-
-	if (call.failure != NULL)
-		put_failure(rsinfo, call.failure);
-	else
-	{
-		foreach(lc, call.reports)
-			put_report(rsinfo, lfirst(lc));
-	}
+	put_reports((ReturnSetInfo *) fcinfo->resultinfo, &call);
 	return (Datum) 0;
+}
+
+static Datum
+undelete_deletions(FunctionCallInfo fcinfo, const char *condition, const char *what)
+{
+	Oid			types[] = {INT8OID};
+	Datum		values[] = {PG_GETARG_DATUM(0)};
+	Selection	selection = {condition, 1, types, values, NIL,
+	psprintf("%s %lld", what, (long long) PG_GETARG_INT64(0))};
+
+	return undelete(fcinfo, &selection, 1);
 }
 
 /*
@@ -377,12 +441,24 @@ undelete(FunctionCallInfo fcinfo, const char *condition, int nargs, Oid *types, 
 Datum
 dg_undelete(PG_FUNCTION_ARGS)
 {
-	Oid			types[] = {INT8OID};
-	Datum		values[] = {PG_GETARG_DATUM(0)};
+	return undelete_deletions(fcinfo, "p.deletion_id = $1", "deletion");
+}
 
-	return undelete(fcinfo, "p.deletion_id = $1", 1, types, values, NIL,
-					text_to_cstring(PG_GETARG_TEXT_PP(1)), PG_GETARG_BOOL(2),
-					psprintf("deletion %lld", (long long) PG_GETARG_INT64(0)));
+/*
+ * undelete_transaction(deletion_id bigint, on_conflict text, dry_run boolean)
+ *
+ * A number of a transaction may come again in a database that was restored from a
+ * dump; hardly for the same role and client.
+ */
+Datum
+dg_undelete_transaction(PG_FUNCTION_ARGS)
+{
+	return undelete_deletions(fcinfo,
+							  "p.deletion_id IN (SELECT o.deletion_id FROM deletion_guard.deletion_part d"
+							  " JOIN deletion_guard.deletion_part o ON o.xid = d.xid AND o.session_role = d.session_role"
+							  "  AND o.client_addr IS NOT DISTINCT FROM d.client_addr"
+							  " WHERE d.deletion_id = $1)",
+							  "the transaction of deletion");
 }
 
 static Datum
@@ -390,10 +466,10 @@ undelete_tenants(FunctionCallInfo fcinfo, Datum tenants, const char *what)
 {
 	Oid			types[] = {TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
 	Datum		values[] = {tenants, PG_GETARG_DATUM(1), PG_GETARG_DATUM(2)};
+	Selection	selection = {"p.tenant = ANY ($1) AND " DELETED_AT " BETWEEN $2 AND $3",
+	3, types, values, tenants_of_array(tenants), what};
 
-	return undelete(fcinfo, "p.tenant = ANY ($1) AND " DELETED_AT " BETWEEN $2 AND $3",
-					3, types, values, tenants_of_array(tenants),
-					text_to_cstring(PG_GETARG_TEXT_PP(3)), PG_GETARG_BOOL(4), what);
+	return undelete(fcinfo, &selection, 3);
 }
 
 /*

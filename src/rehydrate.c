@@ -77,11 +77,15 @@ dg_rows_problem(const DgDestination *destination, const DgCount *count)
 	initStringInfo(&buf);
 	add_problem(&buf, "row was not restored: a different live row has its key",
 				"rows were not restored: different live rows have their keys",
-				count->skipped - count->purged - count->suppressed);
+				count->skipped - count->purged - count->suppressed - count->orphaned);
+	add_problem(&buf, "row was not restored: what it refers to does not exist",
+				"rows were not restored: what they refer to does not exist", count->orphaned);
 	add_problem(&buf, psprintf("row was purged (purge %lld) and stays away", (long long) destination->purge),
 				psprintf("rows were purged (purge %lld) and stay away", (long long) destination->purge),
 				count->purged);
 	add_problem(&buf, "row was suppressed by a trigger", "rows were suppressed by triggers", count->suppressed);
+	if (count->note != NULL)
+		appendStringInfo(&buf, "%s%s", buf.len > 0 ? "; " : "", count->note);
 	dg_append_objects(&buf, &count->objects);
 	if (destination->shared && buf.len == 0)
 		appendStringInfoString(&buf, "rows that the tenants' rows refer to and that were gone");

@@ -374,8 +374,10 @@ typedef struct DgCount
 	int64		restored;
 	int64		identical;
 	int64		skipped;
-	int64		purged;			/* of the skipped: left out as purged, */
-	int64		suppressed;		/* and by triggers */
+	int64		purged;			/* of the skipped: as purged, */
+	int64		suppressed;		/* by triggers, */
+	int64		orphaned;		/* and as what they refer to is nowhere */
+	char	   *note;			/* or NULL */
 	DgObjectCount objects;
 } DgCount;
 
@@ -395,6 +397,7 @@ typedef struct DgDestination
 
 typedef struct DgRestore
 {
+	DgRowsOptions options;		/* what of them dg_restore_run() does not set */
 	DgOnConflict on_conflict;
 	char	   *into_schema;	/* or NULL */
 	bool		any_name;		/* of tables in it will do */

@@ -167,6 +167,10 @@ write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
 			count->suppressed++;
 			count->skipped++;
 			break;
+		case DG_ROW_ORPHANED:
+			count->orphaned++;
+			count->skipped++;
+			break;
 		case DG_ROW_SKIPPED:
 		case DG_ROW_CONFLICT:
 			count->skipped++;
@@ -334,21 +338,48 @@ check_counts(const DgRestore *call)
 	}
 }
 
+/*
+ * Keeps a word about a tenant's rows of a table.
+ */
 static void
-restore(DgRestore *call, bool expect_no_conflict)
+tell(void *arg, Oid relid, int tag, const char *problem)
+{
+	DgRestore  *call = arg;
+	ListCell   *lc;
+
+	foreach(lc, call->destinations)
+	{
+		DgDestination *destination = lfirst(lc);
+		DgCount	   *count = &destination->counts[tag];
+
+		if (destination->written == relid)
+			count->note = MemoryContextStrdup(call->context, count->note == NULL ? problem :
+											  psprintf("%s; %s", count->note, problem));
+	}
+}
+
+static void
+set_options(DgRestore *call)
+{
+	call->options = (DgRowsOptions) {
+		.on_conflict = call->on_conflict,
+		.displace = dg_bin_capture_row,
+		.dry_run = call->dry_run,
+		.fire_triggers = call->fire_triggers,
+		.missing = call->on_conflict == DG_ON_CONFLICT_SKIP ? dg_rows_missing_make() : NULL,
+		.tell = tell,
+		.tell_arg = call,
+		.hint = call->with_referenced ?
+		"Nothing was restored. The archive does not have these rows either, or they are of other tenants: rehydrate those too. With on_conflict => 'skip', rows without them are left out." :
+		"Nothing was restored. Rehydrate the tenants that these rows are of, or bring in rows of shared tables with with_referenced => true. With on_conflict => 'skip', rows without them are left out.",
+	};
+}
+
+static void
+restore(DgRestore *call)
 {
 	int			ntables = dg_archive_table_count(call->archive->archive);
 	int			level = dg_rehydrate_settings();
-	DgRowsOptions options = {
-		.on_conflict = call->on_conflict,
-		.displace = dg_bin_capture_row,
-		.expect_no_conflict = expect_no_conflict,
-		.dry_run = call->dry_run,
-		.fire_triggers = call->fire_triggers,
-		.hint = call->with_referenced ?
-		"Nothing was restored. The archive does not have these rows either, or they are of other tenants: rehydrate those too." :
-		"Nothing was restored. Rehydrate the tenants that these rows are of, or bring in rows of shared tables with with_referenced => true.",
-	};
 
 	call->targets = palloc0(sizeof(DgRowsTarget *) * ntables);
 	call->by_source = palloc0(sizeof(DgDestination *) * ntables);
@@ -356,7 +387,7 @@ restore(DgRestore *call, bool expect_no_conflict)
 		create_schema(call);
 	if (call->with_referenced)
 		call->references = dg_references_begin(call->archive, call->plan);
-	call->writer = dg_rows_writer_begin(&options);
+	call->writer = dg_rows_writer_begin(&call->options);
 	open_targets(call);
 	dg_rehydrate_progress_begin(call->archive, call->plan);
 	dg_rehydrate_read(call->archive, call->plan, write_row, call);
@@ -394,36 +425,33 @@ some_tenant_is_live(DgRestore *call)
 }
 
 static void
-expect_no_conflict(void *call)
+start_over(void *arg)
 {
-	restore(call, true);
-}
+	DgRestore  *call = arg;
 
-/*
- * Restores in the hope that no live row has the key of a row of the archive:
- * then no index need be asked before each row. False if one had; then nothing
- * was done.
- */
-static bool
-restore_hopefully(DgRestore *call)
-{
-	ErrorData  *error = dg_try(expect_no_conflict, call, true);
-
-	if (error == NULL)
-		return true;
 	dg_rehydrate_abandon(call->archive);
-	if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION &&
-		error->sqlerrcode != ERRCODE_EXCLUSION_VIOLATION)
-		ReThrowError(error);
 	call->destinations = NIL;
 	call->references = NULL;
-	return false;
 }
 
 static void
-expect_conflicts(void *call)
+restore_once(void *call)
 {
-	restore(call, false);
+	restore(call);
+}
+
+/*
+ * Restores by the options in force.
+ */
+static void
+restore_by_options(void *arg)
+{
+	DgRestore  *call = arg;
+
+	if (call->options.expect_no_conflict)
+		restore(call);
+	else
+		dg_parts_during(restore_once, call);
 }
 
 /*
@@ -433,11 +461,17 @@ expect_conflicts(void *call)
 void
 dg_restore_run(DgRestore *call)
 {
+	DgRowsWork	work = {.work = restore_by_options,.start_over = start_over,.arg = call,.options = &call->options};
+
+	set_options(call);
 	if (call->into_schema != NULL)
-		restore(call, true);
-	else if (call->on_conflict != DG_ON_CONFLICT_ERROR || some_tenant_is_live(call) ||
-			 !restore_hopefully(call))
-		dg_parts_during(expect_conflicts, call);
+	{
+		call->options.expect_no_conflict = true;
+		call->options.missing = NULL;
+		restore(call);
+	}
+	else
+		dg_rows_try(&work, call->on_conflict == DG_ON_CONFLICT_ERROR && !some_tenant_is_live(call));
 }
 
 static void

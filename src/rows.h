@@ -29,6 +29,7 @@ typedef enum DgRowOutcome
 	DG_ROW_IDENTICAL,			/* a live row has the same key and content */
 	DG_ROW_SKIPPED,				/* a different live row has the key */
 	DG_ROW_CONFLICT,			/* the same, and the whole call will fail */
+	DG_ROW_ORPHANED,			/* left out: a row that it refers to is not there */
 	DG_ROW_REFUSED,				/* by the caller's DgRowsRefuse */
 	DG_ROW_SUPPRESSED			/* by a trigger of the application */
 } DgRowOutcome;
@@ -79,7 +80,7 @@ extern ResultRelInfo *dg_rows_route(ModifyTableState *mtstate, TupleTableSlot **
 /* rows_trigger.c */
 typedef struct DgRowsAfter DgRowsAfter;
 
-extern TriggerDesc *dg_rows_triggers(TriggerDesc *all, List *handled, bool fire, bool now);
+extern TriggerDesc *dg_rows_triggers(TriggerDesc *all, Oid relid, List *handled, bool fire, bool now);
 extern DgRowsAfter *dg_rows_after_make(Relation rel, const DgRowsRole *role, bool now);
 extern void dg_rows_after_note(DgRowsAfter *after, ItemPointer tid);
 extern void dg_rows_after_fire(DgRowsAfter *after);
@@ -152,20 +153,39 @@ extern void dg_rows_update(ResultRelInfo *rri, EState *estate, const DgRowsRole 
 /* rows_keyset.c */
 typedef struct DgKeySet DgKeySet;
 
-extern DgKeySet *dg_keyset_make(MemoryContext parent, Relation rel, int nkeys, const AttrNumber *attnums);
+extern DgKeySet *dg_keyset_make(MemoryContext parent, TupleDesc desc, int nkeys, const AttrNumber *attnums);
 extern int	dg_keyset_read(DgKeySet *set, TupleTableSlot *slot);
 extern bool dg_keyset_add(DgKeySet *set);
+extern bool dg_keyset_has_of(DgKeySet *set, const DgKeySet *other);
+extern bool dg_keyset_add_of(DgKeySet *set, const DgKeySet *other);
 extern bool dg_keyset_is_full(DgKeySet *set);
 extern void dg_keyset_store(DgKeySet *set, DgKeySet *except, TupleTableSlot *slot,
 							Tuplestorestate **store);
 extern void dg_keyset_forget(DgKeySet *set);
 
+/* rows_missing.c */
+typedef struct DgRowsMissing DgRowsMissing;
+
+extern DgRowsMissing *dg_rows_missing_make(void);
+extern DgKeySet *dg_rows_missing_of(DgRowsMissing *missing, Oid conoid);
+extern DgKeySet *dg_rows_missing_add(DgRowsMissing *missing, Oid conoid, TupleDesc desc, int nkeys);
+extern void dg_rows_missing_note(DgRowsMissing *missing, DgKeySet *keys, SPITupleTable *found, uint64 n);
+extern void dg_rows_missing_refuse(const DgRowsMissing *missing);
+extern bool dg_rows_missing_grown(DgRowsMissing *missing);
+
 /* rows_fkey.c */
 typedef struct DgRowsForeignKeys DgRowsForeignKeys;
 
-extern DgRowsForeignKeys *dg_rows_fkeys_begin(const char *hint);
+/* told of rows that refer to none, as a key that is not valid allows */
+typedef void (*DgRowsTell) (void *arg, Oid relid, int tag, const char *problem);
+
+typedef struct DgRowsOptions DgRowsOptions;
+
+extern DgRowsForeignKeys *dg_rows_fkeys_begin(const DgRowsOptions *options);
 extern List *dg_rows_fkeys_add(DgRowsForeignKeys *fkeys, Relation rel);
-extern void dg_rows_fkeys_note(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slot);
+extern bool dg_rows_fkeys_is_orphan(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slot);
+extern void dg_rows_fkeys_leave_out(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slot);
+extern void dg_rows_fkeys_note(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slot, int tag);
 extern void dg_rows_fkeys_change(DgRowsForeignKeys *fkeys, Oid relid);
 extern void dg_rows_fkeys_check(DgRowsForeignKeys *fkeys);
 
@@ -187,7 +207,7 @@ typedef bool (*DgRowsDisplace) (Relation rel, TupleTableSlot *slot, const char *
 /* looks at a row, in the table's shape, before it is written; true: leave it out */
 typedef bool (*DgRowsRefuse) (void *arg, TupleTableSlot *slot);
 
-typedef struct DgRowsOptions
+struct DgRowsOptions
 {
 	DgOnConflict on_conflict;
 	DgRowsDisplace displace;	/* of on_conflict replace */
@@ -210,7 +230,29 @@ typedef struct DgRowsOptions
 
 	/* what to do where a row that is referred to does not exist */
 	const char *hint;
-} DgRowsOptions;
+
+	/*
+	 * Of on_conflict skip: keys that earlier tries found missing. Rows that refer
+	 * to them are left out.
+	 */
+	DgRowsMissing *missing;
+
+	DgRowsTell	tell;
+	void	   *tell_arg;
+};
+
+/* rows_try.c */
+
+/* Work that writes rows, and that may be tried again. */
+typedef struct DgRowsWork
+{
+	void		(*work) (void *arg);	/* by the present options */
+	void		(*start_over) (void *arg);
+	void	   *arg;
+	DgRowsOptions *options;
+} DgRowsWork;
+
+extern void dg_rows_try(DgRowsWork *work, bool optimistically);
 
 extern DgRowsWriter *dg_rows_writer_begin(const DgRowsOptions *options);
 extern DgRowsTarget *dg_rows_writer_target(DgRowsWriter *writer, Oid relid,

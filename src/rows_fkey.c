@@ -10,9 +10,15 @@
  * the server's own means: the row referred to must exist, and is locked FOR
  * KEY SHARE so that it cannot go before the commit. No key is left unchecked.
  *
- * The server's triggers go on checking what this does not handle: deferrable
- * keys, which may be checked at commit only, keys of partitioned tables and
- * over periods.
+ * A key that is NOT VALID may have been like that before: rows that refer to
+ * none come back as they were, and the caller is told of them. With on_conflict
+ * skip, rows that refer to a missing one are left out: as that shows at the end,
+ * the missing keys are noted and the call is tried again without their rows
+ * (rows_try.c), until no more are missing.
+ *
+ * The server's triggers go on checking what this does not handle: keys over
+ * periods, and deferrable keys, which may be checked at commit only, unless rows
+ * are to be left out or will be rolled back.
  *
  * Memory is bounded: keys beyond a limit go into a tuplestore, which spills to
  * disk, and then are looked up even if they were provided.
@@ -20,7 +26,9 @@
 #include "rows.h"
 
 #include "access/htup_details.h"
+#include "catalog/partition.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -37,11 +45,13 @@ typedef struct ForeignKey
 	ForeignKeyCacheInfo *info;
 	char	   *name;
 	bool		match_full;
+	bool		valid;
 	bool		changed;		/* rows were changed after they were noted */
+	DgKeySet   *missing;		/* that earlier tries found; NULL: none */
 	DgKeySet   *needed;			/* what written rows refer to */
 	DgKeySet   *provided;		/* what written rows of the other table offer; NULL: none */
 	Tuplestorestate *lookups;	/* what is left to look up, once there is some */
-	TupleDesc	desc;			/* k1, k2, ... */
+	TupleDesc	desc;			/* k1, k2, ..., and tag if it is not valid */
 	TupleTableSlot *slot;
 } ForeignKey;
 
@@ -50,7 +60,7 @@ struct DgRowsForeignKeys
 	MemoryContext context;
 	List	   *keys;			/* of ForeignKey */
 	List	   *tables;			/* of Relation, open for the whole call */
-	const char *hint;			/* what to do where a row is missing */
+	const DgRowsOptions *options;
 };
 
 /* ----------------------------------------------------------------------
@@ -58,13 +68,16 @@ struct DgRowsForeignKeys
  * ----------------------------------------------------------------------
  */
 
+/*
+ * The options must last as long.
+ */
 DgRowsForeignKeys *
-dg_rows_fkeys_begin(const char *hint)
+dg_rows_fkeys_begin(const DgRowsOptions *options)
 {
 	DgRowsForeignKeys *fkeys = palloc0(sizeof(DgRowsForeignKeys));
 
 	fkeys->context = CurrentMemoryContext;
-	fkeys->hint = hint;
+	fkeys->options = options;
 	return fkeys;
 }
 
@@ -73,7 +86,7 @@ dg_rows_fkeys_begin(const char *hint)
  * that name its partitions; they are not to be checked one by one.
  */
 static bool
-is_checkable(ForeignKeyCacheInfo *info, bool *match_full)
+is_checkable(const DgRowsOptions *options, ForeignKeyCacheInfo *info, bool *match_full, bool *valid)
 {
 	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(info->conoid));
 	Form_pg_constraint con;
@@ -83,24 +96,30 @@ is_checkable(ForeignKeyCacheInfo *info, bool *match_full)
 		elog(ERROR, "cache lookup failed for constraint %u", info->conoid);
 	con = (Form_pg_constraint) GETSTRUCT(tuple);
 	*match_full = (con->confmatchtype == FKCONSTR_MATCH_FULL);
-	result = !con->condeferrable && !OidIsValid(con->conparentid) && DG_CONSTRAINT_IS_PLAIN(con);
+	*valid = con->convalidated;
+	result = (!con->condeferrable || !*valid || options->dry_run || options->missing != NULL) &&
+		!OidIsValid(con->conparentid) && DG_CONSTRAINT_IS_PLAIN(con);
 	ReleaseSysCache(tuple);
 	return result;
 }
 
 static ForeignKey *
-make_foreign_key(Relation rel, ForeignKeyCacheInfo *info, bool match_full)
+make_foreign_key(DgRowsForeignKeys *fkeys, Relation rel, ForeignKeyCacheInfo *info, bool match_full, bool valid)
 {
 	ForeignKey *fkey = palloc0(sizeof(ForeignKey));
 
 	fkey->info = info;
 	fkey->name = get_constraint_name(info->conoid);
 	fkey->match_full = match_full;
-	fkey->needed = dg_keyset_make(CurrentMemoryContext, rel, info->nkeys, info->conkey);
-	fkey->desc = CreateTemplateTupleDesc(info->nkeys);
+	fkey->valid = valid;
+	fkey->missing = dg_rows_missing_of(fkeys->options->missing, info->conoid);
+	fkey->needed = dg_keyset_make(CurrentMemoryContext, RelationGetDescr(rel), info->nkeys, info->conkey);
+	fkey->desc = CreateTemplateTupleDesc(info->nkeys + !valid);
 	for (int i = 0; i < info->nkeys; i++)
 		TupleDescInitEntry(fkey->desc, i + 1, psprintf("k%d", i + 1),
 						   TupleDescAttr(RelationGetDescr(rel), info->conkey[i] - 1)->atttypid, -1, 0);
+	if (!valid)
+		TupleDescInitEntry(fkey->desc, info->nkeys + 1, "tag", INT4OID, -1, 0);
 	dg_tupdesc_finalize(fkey->desc);
 	fkey->slot = MakeSingleTupleTableSlot(fkey->desc, &TTSOpsVirtual);
 	return fkey;
@@ -121,7 +140,7 @@ provide_if_referenced(ForeignKey *fkey, Relation rel)
 			TupleDescAttr(fkey->desc, i)->atttypid)
 			return;
 	}
-	fkey->provided = dg_keyset_make(CurrentMemoryContext, rel, fkey->info->nkeys, fkey->info->confkey);
+	fkey->provided = dg_keyset_make(CurrentMemoryContext, RelationGetDescr(rel), fkey->info->nkeys, fkey->info->confkey);
 }
 
 /*
@@ -155,7 +174,6 @@ dg_rows_fkeys_add(DgRowsForeignKeys *fkeys, Relation rel)
 {
 	MemoryContext old = MemoryContextSwitchTo(fkeys->context);
 	List	   *handled = NIL;
-	List	   *infos = NIL;
 	ListCell   *lc;
 	ListCell   *lc2;
 
@@ -170,17 +188,16 @@ dg_rows_fkeys_add(DgRowsForeignKeys *fkeys, Relation rel)
 		if (((ForeignKey *) lfirst(lc))->provided == NULL)
 			provide_if_referenced(lfirst(lc), rel);
 	}
-	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE && !rel->rd_rel->relispartition)
-		infos = dg_foreign_keys(rel);
-	foreach(lc, infos)
+	foreach(lc, dg_foreign_keys(rel))
 	{
 		ForeignKeyCacheInfo *info = lfirst(lc);
 		ForeignKey *fkey;
 		bool		match_full;
+		bool		valid;
 
-		if (!is_checkable(info, &match_full))
+		if (!is_checkable(fkeys->options, info, &match_full, &valid))
 			continue;
-		fkey = make_foreign_key(rel, info, match_full);
+		fkey = make_foreign_key(fkeys, rel, info, match_full, valid);
 		foreach(lc2, fkeys->tables)
 		{
 			if (fkey->provided == NULL)
@@ -209,10 +226,93 @@ refuse_partial_key(ForeignKey *fkey)
 }
 
 /*
- * Takes note of a row that was written to a table.
+ * Does a row refer to one that is known to be missing?
+ */
+bool
+dg_rows_fkeys_is_orphan(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slot)
+{
+	ListCell   *lc;
+
+	foreach(lc, fkeys->options->missing == NULL ? NIL : fkeys->keys)
+	{
+		ForeignKey *fkey = lfirst(lc);
+
+		if (fkey->info->conrelid == relid && fkey->missing != NULL &&
+			dg_keyset_read(fkey->needed, slot) == 0 && dg_keyset_has_of(fkey->missing, fkey->needed))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A row that no live row has a key of is left out: so are those that refer to it.
  */
 void
-dg_rows_fkeys_note(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slot)
+dg_rows_fkeys_leave_out(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slot)
+{
+	ListCell   *lc;
+
+	foreach(lc, fkeys->keys)
+	{
+		ForeignKey *fkey = lfirst(lc);
+
+		if (fkey->info->confrelid != relid || !fkey->valid || fkey->provided == NULL ||
+			dg_keyset_read(fkey->provided, slot) > 0)
+			continue;
+		if (fkey->missing == NULL)
+			fkey->missing = dg_rows_missing_add(fkeys->options->missing, fkey->info->conoid, fkey->desc, fkey->info->nkeys);
+		(void) dg_keyset_add_of(fkey->missing, fkey->provided);
+	}
+}
+
+/*
+ * Takes note of a row under a key that is not valid: of every one, to be counted.
+ */
+static void
+note_unchecked(DgRowsForeignKeys *fkeys, ForeignKey *fkey, TupleTableSlot *slot, int tag)
+{
+	MemoryContext old = MemoryContextSwitchTo(fkeys->context);
+	TupleTableSlot *key = fkey->slot;
+
+	if (fkey->lookups == NULL)
+		fkey->lookups = tuplestore_begin_heap(false, false, work_mem);
+	ExecClearTuple(key);
+	for (int i = 0; i < fkey->info->nkeys; i++)
+		key->tts_values[i] = slot_getattr(slot, fkey->info->conkey[i], &key->tts_isnull[i]);
+	key->tts_values[fkey->info->nkeys] = Int32GetDatum(tag);
+	key->tts_isnull[fkey->info->nkeys] = false;
+	ExecStoreVirtualTuple(key);
+	tuplestore_puttupleslot(fkey->lookups, key);
+	ExecClearTuple(key);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+note_needed(DgRowsForeignKeys *fkeys, ForeignKey *fkey, TupleTableSlot *slot, int tag)
+{
+	int			nulls = dg_keyset_read(fkey->needed, slot);
+
+	if (nulls > 0 && nulls < fkey->info->nkeys && fkey->match_full && fkey->valid)
+		refuse_partial_key(fkey);
+	if (nulls > 0)
+		return;
+	if (!fkey->valid)
+		note_unchecked(fkeys, fkey, slot, tag);
+	else if (dg_keyset_add(fkey->needed) && dg_keyset_is_full(fkey->needed))
+	{
+		MemoryContext old = MemoryContextSwitchTo(fkeys->context);
+
+		dg_keyset_store(fkey->needed, fkey->provided, fkey->slot, &fkey->lookups);
+		dg_keyset_forget(fkey->needed);
+		MemoryContextSwitchTo(old);
+	}
+}
+
+/*
+ * Takes note of a row that was written to a table; the tag is told with it.
+ */
+void
+dg_rows_fkeys_note(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slot, int tag)
 {
 	ListCell   *lc;
 
@@ -221,20 +321,7 @@ dg_rows_fkeys_note(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slot)
 		ForeignKey *fkey = lfirst(lc);
 
 		if (fkey->info->conrelid == relid)
-		{
-			int			nulls = dg_keyset_read(fkey->needed, slot);
-
-			if (nulls > 0 && nulls < fkey->info->nkeys && fkey->match_full)
-				refuse_partial_key(fkey);
-			if (nulls == 0 && dg_keyset_add(fkey->needed) && dg_keyset_is_full(fkey->needed))
-			{
-				MemoryContext old = MemoryContextSwitchTo(fkeys->context);
-
-				dg_keyset_store(fkey->needed, fkey->provided, fkey->slot, &fkey->lookups);
-				dg_keyset_forget(fkey->needed);
-				MemoryContextSwitchTo(old);
-			}
-		}
+			note_needed(fkeys, fkey, slot, tag);
 		if (fkey->info->confrelid == relid && fkey->provided != NULL && !dg_keyset_is_full(fkey->provided) &&
 			dg_keyset_read(fkey->provided, slot) == 0)
 			(void) dg_keyset_add(fkey->provided);
@@ -264,14 +351,14 @@ dg_rows_fkeys_change(DgRowsForeignKeys *fkeys, Oid relid)
  */
 
 static char *
-lookup_query(ForeignKey *fkey)
+lookup_query(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 {
 	StringInfoData buf;
 	Oid			parent = fkey->info->confrelid;
 
 	initStringInfo(&buf);
-	appendStringInfo(&buf, "SELECT k.* FROM restored_keys k WHERE NOT EXISTS (SELECT 1 FROM %s p WHERE ",
-					 dg_own_rows(parent));
+	appendStringInfo(&buf, "SELECT %s FROM restored_keys k WHERE NOT EXISTS (SELECT 1 FROM %s p WHERE ",
+					 fkey->valid ? "k.*" : "k.tag, pg_catalog.count(*)", dg_own_rows(parent));
 	for (int i = 0; i < fkey->info->nkeys; i++)
 	{
 		char	   *column = psprintf("p.%s", quote_identifier(get_attname(parent, fkey->info->confkey[i], false)));
@@ -282,10 +369,15 @@ lookup_query(ForeignKey *fkey)
 								 fkey->info->conpfeqop[i], psprintf("k.k%d", i + 1),
 								 TupleDescAttr(fkey->desc, i)->atttypid);
 	}
+	if (!fkey->valid)
+	{
+		appendStringInfoString(&buf, ") GROUP BY k.tag");
+		return buf.data;
+	}
 	appendStringInfoString(&buf, " FOR KEY SHARE OF p) ORDER BY ");
 	for (int i = 0; i < fkey->info->nkeys; i++)
 		appendStringInfo(&buf, "%sk%d", i > 0 ? ", " : "", i + 1);
-	if (!fkey->changed)
+	if (!fkey->changed && fkeys->options->missing == NULL)
 		appendStringInfo(&buf, " LIMIT %d", NAMED_KEYS + 1);
 	return buf.data;
 }
@@ -322,7 +414,7 @@ describe_missing(ForeignKey *fkey)
  * drops keys that no row has, by another query.
  */
 static void
-drop_unused_keys(ForeignKey *fkey)
+drop_unused_keys(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 {
 	Oid			child = fkey->info->conrelid;
 	Tuplestorestate *missing = tuplestore_begin_heap(false, false, work_mem);
@@ -344,25 +436,75 @@ drop_unused_keys(ForeignKey *fkey)
 								 type, lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr,
 								 psprintf("k.k%d", i + 1), type);
 	}
-	appendStringInfo(&buf, ") ORDER BY k1 LIMIT %d", NAMED_KEYS + 1);
+	appendStringInfoString(&buf, ") ORDER BY k1");
+	if (fkeys->options->missing == NULL)
+		appendStringInfo(&buf, " LIMIT %d", NAMED_KEYS + 1);
 	dg_spi_execute_as_owner(child, buf.data, 0, NULL, NULL);
 }
 
+/*
+ * SPI's last result has the keys that are missing: the next try knows them.
+ */
 static void
-look_up(ForeignKey *fkey, const char *hint)
+keep_missing(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
+{
+	DgRowsMissing *missing = fkeys->options->missing;
+
+	if (fkey->missing == NULL)
+		fkey->missing = dg_rows_missing_add(missing, fkey->info->conoid, fkey->desc, fkey->info->nkeys);
+	dg_rows_missing_note(missing, fkey->missing, SPI_tuptable, SPI_processed);
+}
+
+static void
+refuse_missing(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+			 errmsg("cannot restore rows of \"%s\": rows of \"%s\" that they refer to do not exist",
+					get_rel_name(fkey->info->conrelid), get_rel_name(fkey->info->confrelid)),
+			 errdetail("Foreign key \"%s\" needs %s.", fkey->name, describe_missing(fkey)),
+			 errhint("%s", fkeys->options->hint)));
+}
+
+/*
+ * SPI's last result counts rows that refer to none, by tags.
+ */
+static void
+tell_of_orphans(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
+{
+	Oid			relid = fkey->info->conrelid;
+
+	/* a key of one partition is the table's business */
+	if (get_rel_relispartition(relid))
+		relid = llast_oid(get_partition_ancestors(relid));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		int64		rows = dg_row_int64(i, 2, NULL);
+
+		fkeys->options->tell(fkeys->options->tell_arg, relid, (int) dg_row_int64(i, 1, NULL),
+							 psprintf(ngettext("%lld row refers to a row of \"%s\" that does not exist, as before: foreign key \"%s\" is NOT VALID",
+											   "%lld rows refer to rows of \"%s\" that do not exist, as before: foreign key \"%s\" is NOT VALID", rows),
+									  (long long) rows, get_rel_name(fkey->info->confrelid), fkey->name));
+	}
+}
+
+static void
+look_up(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 {
 	SPI_connect();
 	dg_spi_register_rows("restored_keys", fkey->lookups, fkey->desc);
-	dg_spi_execute_as_owner(fkey->info->confrelid, lookup_query(fkey), 0, NULL, NULL);
-	if (SPI_processed > 0 && fkey->changed)
-		drop_unused_keys(fkey);
-	if (SPI_processed > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-				 errmsg("cannot restore rows of \"%s\": rows of \"%s\" that they refer to do not exist",
-						get_rel_name(fkey->info->conrelid), get_rel_name(fkey->info->confrelid)),
-				 errdetail("Foreign key \"%s\" needs %s.", fkey->name, describe_missing(fkey)),
-				 errhint("%s", hint)));
+	dg_spi_execute_as_owner(fkey->info->confrelid, lookup_query(fkeys, fkey), 0, NULL, NULL);
+	if (!fkey->valid)
+		tell_of_orphans(fkeys, fkey);
+	else
+	{
+		if (SPI_processed > 0 && fkey->changed)
+			drop_unused_keys(fkeys, fkey);
+		if (SPI_processed > 0 && fkeys->options->missing == NULL)
+			refuse_missing(fkeys, fkey);
+		if (SPI_processed > 0)
+			keep_missing(fkeys, fkey);
+	}
 	SPI_finish();
 }
 
@@ -383,9 +525,10 @@ dg_rows_fkeys_check(DgRowsForeignKeys *fkeys)
 		MemoryContextSwitchTo(old);
 		if (fkey->lookups != NULL)
 		{
-			look_up(fkey, fkeys->hint);
+			look_up(fkeys, fkey);
 			tuplestore_end(fkey->lookups);
 		}
 		ExecDropSingleTupleTableSlot(fkey->slot);
 	}
+	dg_rows_missing_refuse(fkeys->options->missing);
 }

@@ -102,7 +102,7 @@ struct DgKeySet
 };
 
 DgKeySet *
-dg_keyset_make(MemoryContext parent, Relation rel, int nkeys, const AttrNumber *attnums)
+dg_keyset_make(MemoryContext parent, TupleDesc desc, int nkeys, const AttrNumber *attnums)
 {
 	MemoryContext context = AllocSetContextCreate(parent, "deletion_guard keys", ALLOCSET_DEFAULT_SIZES);
 	DgKeySet	   *set = MemoryContextAllocZero(parent, sizeof(DgKeySet));
@@ -112,7 +112,7 @@ dg_keyset_make(MemoryContext parent, Relation rel, int nkeys, const AttrNumber *
 	set->nkeys = nkeys;
 	for (int i = 0; i < nkeys; i++)
 	{
-		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attnums[i] - 1);
+		Form_pg_attribute att = TupleDescAttr(desc, attnums[i] - 1);
 
 		set->attnums[i] = attnums[i];
 		set->len[i] = att->attlen;
@@ -218,16 +218,35 @@ dg_keyset_read(DgKeySet *set, TupleTableSlot *slot)
 bool
 dg_keyset_add(DgKeySet *set)
 {
+	return dg_keyset_add_of(set, set);
+}
+
+/*
+ * Is the key that another set has at hand, of columns of the same types, in this
+ * one?
+ */
+bool
+dg_keyset_has_of(DgKeySet *set, const DgKeySet *other)
+{
+	return keyset_lookup(set->keys, other->key) != NULL;
+}
+
+/*
+ * Adds such a key; true if it is a new one.
+ */
+bool
+dg_keyset_add_of(DgKeySet *set, const DgKeySet *other)
+{
 	bool		found;
-	KeyEntry   *entry = keyset_insert(set->keys, set->key, &found);
+	KeyEntry   *entry = keyset_insert(set->keys, other->key, &found);
 
 	if (found)
 		return false;
-	if (set->key.len == LONG_KEY)
+	if (other->key.len == LONG_KEY)
 	{
-		char	   *copy = MemoryContextAlloc(set->context, set->work_len);
+		char	   *copy = MemoryContextAlloc(set->context, other->work_len);
 
-		memcpy(copy, set->work, set->work_len);
+		memcpy(copy, other->work, other->work_len);
 		memcpy(entry->key.bytes, &copy, sizeof(copy));
 	}
 	set->full = MemoryContextMemAllocated(set->context, false) > MAX_KEYS_BYTES;

@@ -34,12 +34,13 @@ struct DgRowsAfter
  * its own table, only the referring side is handled otherwise.
  */
 static bool
-enforces_constraint(const Trigger *trigger, List *handled)
+enforces_constraint(const Trigger *trigger, Oid relid, List *handled)
 {
 	if (TRIGGER_FOR_DELETE(trigger->tgtype))
 		return false;
 	if (RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_FK)
-		return !list_member_oid(handled, trigger->tgconstraint);
+		return !list_member_oid(handled, trigger->tgconstraint) &&
+			!list_member_oid(handled, dg_constraint_of(trigger->tgconstraint, relid));
 	return RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_PK ||
 		trigger->tgfoid == F_UNIQUE_KEY_RECHECK;
 }
@@ -84,11 +85,12 @@ no_triggers(const TriggerDesc *all)
 /*
  * The triggers of a table that are to fire as rows are written: those that
  * enforce constraints on them, but for the foreign keys that are handled
- * otherwise, and with "fire" the application's BEFORE triggers. With "now" none is
+ * otherwise (constraints of the table relid, which this one may be a partition
+ * of), and with "fire" the application's BEFORE triggers. With "now" none is
  * deferred. NULL if there are none.
  */
 TriggerDesc *
-dg_rows_triggers(TriggerDesc *all, List *handled, bool fire, bool now)
+dg_rows_triggers(TriggerDesc *all, Oid relid, List *handled, bool fire, bool now)
 {
 	TriggerDesc *kept;
 
@@ -97,7 +99,7 @@ dg_rows_triggers(TriggerDesc *all, List *handled, bool fire, bool now)
 	kept = no_triggers(all);
 	for (int i = 0; i < all->numtriggers; i++)
 	{
-		if (enforces_constraint(&all->triggers[i], handled) ||
+		if (enforces_constraint(&all->triggers[i], relid, handled) ||
 			(fire && is_row_trigger(&all->triggers[i], true)))
 			add_trigger(kept, &all->triggers[i], now);
 	}

@@ -52,6 +52,7 @@ struct DgRowsTarget
 	Leaf	   *last;
 	DgRowsRefuse refuse;		/* or NULL */
 	void	   *refuse_arg;
+	TupleTableSlot *noted;		/* one that was routed, in the target's shape again */
 	DgRowsVerify *verify;		/* NULL: rows are not read back */
 	int			tag;			/* of the next row */
 	const char *tenant;			/* whose the next row is; NULL: nobody's */
@@ -77,7 +78,7 @@ dg_rows_writer_begin(const DgRowsOptions *options)
 
 	writer->options = *options;
 	writer->context = CurrentMemoryContext;
-	writer->fkeys = dg_rows_fkeys_begin(options->hint);
+	writer->fkeys = dg_rows_fkeys_begin(&writer->options);
 	writer->rechecks = dg_rows_rechecks_make();
 	initStringInfo(&writer->conflicts.described);
 	AfterTriggerBeginQuery();
@@ -108,6 +109,7 @@ dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 	target->sequences = dg_rows_sequences_find(target->rel);
 	target->handled = dg_rows_fkeys_add(writer->fkeys, target->rel);
 	target->slot = MakeSingleTupleTableSlot(RelationGetDescr(target->rel), &TTSOpsVirtual);
+	target->noted = MakeSingleTupleTableSlot(RelationGetDescr(target->rel), &TTSOpsVirtual);
 	ctl.keysize = sizeof(Oid);
 	ctl.entrysize = sizeof(Leaf);
 	ctl.hcxt = writer->context;
@@ -166,6 +168,12 @@ dg_rows_writer_tenant(DgRowsTarget *target, const char *tenant)
  * ----------------------------------------------------------------------
  */
 
+static bool
+is_routed(DgRowsTarget *target, const Leaf *leaf)
+{
+	return leaf->relid != RelationGetRelid(target->rel);
+}
+
 static void
 open_leaf(DgRowsTarget *target, Leaf *leaf, ResultRelInfo *rri)
 {
@@ -186,7 +194,10 @@ open_leaf(DgRowsTarget *target, Leaf *leaf, ResultRelInfo *rri)
 	leaf->existing = table_slot_create(rel, NULL);
 	if (options->fire_triggers)
 		leaf->after = dg_rows_after_make(rel, &leaf->role, options->dry_run);
-	rri->ri_TrigDesc = dg_rows_triggers(rri->ri_TrigDesc, target->handled, options->fire_triggers, options->dry_run);
+	if (is_routed(target, leaf))
+		target->handled = list_concat_unique_oid(target->handled, dg_rows_fkeys_add(writer->fkeys, rel));
+	rri->ri_TrigDesc = dg_rows_triggers(rri->ri_TrigDesc, RelationGetRelid(target->rel), target->handled,
+										options->fire_triggers, options->dry_run);
 	leaf->batch = dg_rows_batch_make(rri, target->estate, &leaf->role, leaf->arbiters, writer->rechecks, leaf->after);
 	MemoryContextSwitchTo(old);
 }
@@ -224,19 +235,50 @@ flush(DgRowsTarget *target, Leaf *leaf)
  */
 
 /*
- * Takes note of a written row for what is checked or done at the end. The row
- * as stored has its generated columns; one that was routed to a partition is
- * noted in the target's shape.
+ * A row as it is stored, with its generated columns, in the target's shape.
+ */
+static TupleTableSlot *
+in_target_shape(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored)
+{
+	TupleConversionMap *map = is_routed(target, leaf) ? ExecGetChildToRootMap(leaf->rri) : NULL;
+
+	return map == NULL ? stored : execute_attr_map_slot(map->attrMap, stored, target->noted);
+}
+
+/*
+ * Takes note of a written row for what is checked or done at the end. A
+ * partition may have foreign keys of its own.
  */
 static void
-note_written(DgRowsTarget *target, ResultRelInfo *rri, TupleTableSlot *stored)
+note_written(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored)
 {
-	bool		routed = rri->ri_RelationDesc != target->rel &&
-		RelationGetRelid(rri->ri_RelationDesc) != RelationGetRelid(target->rel);
+	DgRowsForeignKeys *fkeys = target->writer->fkeys;
 
 	dg_rows_sequences_note(target->sequences, target->slot);
-	dg_rows_fkeys_note(target->writer->fkeys, RelationGetRelid(target->rel),
-					   routed ? target->slot : stored);
+	dg_rows_fkeys_note(fkeys, RelationGetRelid(target->rel), in_target_shape(target, leaf, stored), target->tag);
+	if (is_routed(target, leaf))
+		dg_rows_fkeys_note(fkeys, leaf->relid, stored, target->tag);
+}
+
+/*
+ * Is a row, that no live row has a key of, to be left out as what it refers to is
+ * nowhere?
+ */
+static bool
+is_orphan(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored)
+{
+	DgRowsForeignKeys *fkeys = target->writer->fkeys;
+	Oid			relid = RelationGetRelid(target->rel);
+	TupleTableSlot *slot;
+
+	if (target->writer->options.missing == NULL)
+		return false;
+	slot = in_target_shape(target, leaf, stored);
+	if (!dg_rows_fkeys_is_orphan(fkeys, relid, slot) &&
+		!(is_routed(target, leaf) && dg_rows_fkeys_is_orphan(fkeys, leaf->relid, stored)))
+		return false;
+	dg_rows_fkeys_leave_out(fkeys, relid, slot);
+	return true;
 }
 
 /*
@@ -270,7 +312,7 @@ replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored, char **con
 	dg_rows_update(leaf->rri, target->estate, &leaf->role, target->writer->rechecks, &leaf->existing->tts_tid, stored);
 	if (target->verify != NULL)
 		dg_rows_verify_read(target->verify, rel, &stored->tts_tid, leaf->existing, target->tag);
-	note_written(target, leaf->rri, stored);
+	note_written(target, leaf, stored);
 	return true;
 }
 
@@ -322,9 +364,11 @@ store_row(DgRowsTarget *target, Leaf *leaf)
 	DgRowOutcome outcome = dg_rows_check_conflict(leaf->rri, target->estate, leaf->arbiters, stored,
 												  leaf->existing, &conflict);
 
+	if (outcome == DG_ROW_RESTORED && is_orphan(target, leaf, stored))
+		outcome = DG_ROW_ORPHANED;
 	if (outcome == DG_ROW_RESTORED)
 	{
-		note_written(target, leaf->rri, stored);
+		note_written(target, leaf, stored);
 		if (target->verify != NULL)
 			dg_rows_verify_written(target->verify, stored, target->tag);
 		dg_rows_batch_add(leaf->batch, target->tag);
@@ -471,7 +515,7 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 		dg_rows_check(target->mtstate, rri, stored);
 		dg_rows_fkeys_change(target->writer->fkeys, RelationGetRelid(target->rel));
 		dg_rows_update(rri, target->estate, &leaf->role, target->writer->rechecks, tid, stored);
-		note_written(target, rri, stored);
+		note_written(target, leaf, stored);
 		ExecClearTuple(stored);
 	}
 	dg_rows_as_caller(&target->role);
@@ -525,6 +569,7 @@ close_target(DgRowsTarget *target)
 	if (!target->writer->options.dry_run)
 		dg_rows_sequences_raise(target->sequences);
 	ExecDropSingleTupleTableSlot(target->slot);
+	ExecDropSingleTupleTableSlot(target->noted);
 	ExecutorFinish(target->query);
 	ExecutorEnd(target->query);
 	FreeQueryDesc(target->query);

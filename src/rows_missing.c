@@ -1,0 +1,120 @@
+/*
+ * rows_missing.c
+ *		Keys that rows refer to and that are nowhere, where such rows are to be
+ *		left out.
+ *
+ * Which these are shows when all rows have been written. So they are noted
+ * here, outside of the try that found them, and the call is tried again
+ * (rows_try.c): rows that refer to them are left out then, and of those that refer
+ * to these the keys are noted in turn.
+ */
+#include "rows.h"
+
+#include "executor/spi.h"
+
+/* Missing keys of one foreign key. */
+typedef struct MissingKeys
+{
+	Oid			conoid;
+	DgKeySet   *keys;
+} MissingKeys;
+
+struct DgRowsMissing
+{
+	MemoryContext context;
+	List	   *keys;			/* of MissingKeys */
+	bool		grown;			/* in the present try */
+};
+
+/*
+ * For all tries of one call, in the current memory context.
+ */
+DgRowsMissing *
+dg_rows_missing_make(void)
+{
+	DgRowsMissing *missing = palloc0(sizeof(DgRowsMissing));
+
+	missing->context = CurrentMemoryContext;
+	return missing;
+}
+
+/*
+ * Those of a foreign key; NULL if there are none, or missing is NULL.
+ */
+DgKeySet *
+dg_rows_missing_of(DgRowsMissing *missing, Oid conoid)
+{
+	ListCell   *lc;
+
+	foreach(lc, missing == NULL ? NIL : missing->keys)
+	{
+		MissingKeys *keys = lfirst(lc);
+
+		if (keys->conoid == conoid)
+			return keys->keys;
+	}
+	return NULL;
+}
+
+/*
+ * A set for a foreign key that has none yet; its keys are the first nkeys columns
+ * of desc.
+ */
+DgKeySet *
+dg_rows_missing_add(DgRowsMissing *missing, Oid conoid, TupleDesc desc, int nkeys)
+{
+	MemoryContext old = MemoryContextSwitchTo(missing->context);
+	MissingKeys *keys = palloc(sizeof(MissingKeys));
+	AttrNumber	attnums[INDEX_MAX_KEYS];
+
+	for (int i = 0; i < nkeys; i++)
+		attnums[i] = i + 1;
+	keys->conoid = conoid;
+	keys->keys = dg_keyset_make(missing->context, desc, nkeys, attnums);
+	missing->keys = lappend(missing->keys, keys);
+	MemoryContextSwitchTo(old);
+	return keys->keys;
+}
+
+/*
+ * Adds the keys that a query has found missing.
+ */
+void
+dg_rows_missing_note(DgRowsMissing *missing, DgKeySet *keys, SPITupleTable *found, uint64 n)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(found->tupdesc, &TTSOpsHeapTuple);
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		ExecStoreHeapTuple(found->vals[i], slot, false);
+		(void) dg_keyset_read(keys, slot);
+		if (dg_keyset_add(keys))
+			missing->grown = true;
+	}
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/*
+ * Ends the present try if it has found any.
+ */
+void
+dg_rows_missing_refuse(const DgRowsMissing *missing)
+{
+	if (missing != NULL && missing->grown)
+		ereport(ERROR,
+				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+				 errmsg_internal("rows that others refer to do not exist")));
+}
+
+/*
+ * Did it? Then there is another.
+ */
+bool
+dg_rows_missing_grown(DgRowsMissing *missing)
+{
+	bool		grown = missing != NULL && missing->grown;
+
+	if (grown)
+		missing->grown = false;
+	return grown;
+}
