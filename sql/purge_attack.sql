@@ -24,7 +24,7 @@ CREATE TABLE claims AS SELECT id, deletion_guard.request_purge(id::text, 'simila
 SELECT count(*) AS tried, count(*) FILTER (WHERE state = 'TG030') AS refused FROM claims a, claims b,
 	signing.sign(a.claims || jsonb_build_object('tenant_name', b.claims->'tenant_name')) t,
 	signing.refusal(format('SELECT deletion_guard.purge(%L)', t)) WHERE a.id <> b.id;
--- Keys that are padded, or that their type calls equal
+-- Keys that are padded, or that their type calls equal: one tenant, under the key that its row has
 CREATE TABLE padded (key char(6) PRIMARY KEY, name text);
 CREATE COLLATION deaf (provider = icu, locale = 'und-u-ks-level1', deterministic = false);
 CREATE TABLE deaf (key text COLLATE deaf PRIMARY KEY, name text);
@@ -35,14 +35,14 @@ DELETE FROM padded;
 DELETE FROM deaf;
 SELECT deletion_guard.set_tenant_table('padded', 'key', 'name');
 SELECT tenant, length(tenant) FROM deletion_guard.deletion_detail WHERE relation = 'padded'::regclass;
-SELECT deletion_guard.request_purge('a', 'not as the row has it');  -- fails
+SELECT deletion_guard.request_purge('a', 'not as the row has it')->'tenant' AS key;
 SELECT deletion_guard.request_purge('a     ', 'as the row has it')->'rows' AS rows;
 INSERT INTO padded VALUES ('a', 'Padded again');
 SELECT deletion_guard.request_purge('a     ', 'its live row')->'tenant_name' AS name;
 SELECT deletion_guard.set_tenant_table('deaf', 'key', 'name');
-SELECT deletion_guard.request_purge('JOSE', 'equal to the type only');  -- fails
+SELECT deletion_guard.request_purge('JOSE', 'equal to the type')->'tenant' AS key;
 INSERT INTO deaf VALUES ('JOSE', 'Live');
-SELECT deletion_guard.request_purge('Jose', 'the live one is another')->'tenant_name' AS name;
+SELECT deletion_guard.request_purge('Jose', 'it lives again')->'tenant_name' AS name;
 SELECT tenant, tenant_name FROM deletion_guard.deletion_detail WHERE tenant = 'Jose';
 SELECT deletion_guard.set_tenant_table('tenant', 'id', 'name', 'email');
 

@@ -78,7 +78,7 @@ INSERT INTO deletion_guard.ledger SELECT id + 100, at, event, role, details, pre
 INSERT INTO deletion_guard.installation VALUES (false, now());  -- fails
 DELETE FROM deletion_guard.installation;  -- fails
 UPDATE deletion_guard.deletion_record SET purge_not_before = now();  -- fails
-INSERT INTO deletion_guard.deletion_part SELECT * FROM deletion_guard.deletion_part ON CONFLICT (deletion_id, part) DO UPDATE SET purge_not_before = now();  -- fails
+INSERT INTO deletion_guard.deletion_part (deletion_id, part) SELECT deletion_id, part FROM deletion_guard.deletion_part ON CONFLICT (deletion_id, part) DO UPDATE SET purge_not_before = now();  -- fails
 DELETE FROM deletion_guard.guard;  -- fails
 DELETE FROM :bin;  -- fails
 BEGIN;
@@ -88,7 +88,9 @@ ROLLBACK;
 -- What a restore may still add to, and what is evidence. An INSERT of no rows tells.
 CREATE FUNCTION pg_temp.takes_rows(target regclass) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-	EXECUTE format('INSERT INTO %1$s OVERRIDING SYSTEM VALUE SELECT * FROM %1$s WHERE false', target);
+	EXECUTE format('INSERT INTO %1$s (%2$s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM %1$s WHERE false', target,
+		(SELECT string_agg(quote_ident(attname), ', ') FROM pg_attribute
+		 WHERE attrelid = target AND attnum > 0 AND NOT attisdropped AND attgenerated = ''));
 	RETURN true;
 EXCEPTION WHEN SQLSTATE 'TG004' THEN
 	RETURN false;

@@ -34,6 +34,9 @@ typedef struct DgCapture
 	AttrNumber *source;			/* for each of them: attribute number in desc */
 	bool		spliced;		/* all of desc's columns, in order, are in the bin */
 	AttrNumber	tenant_attnum;	/* 0: no tenant column */
+	Oid			root;			/* the table that was enrolled */
+	bool		plain;			/* other texts are other tenants */
+	bool		of_tenants;		/* these are rows of the tenant table */
 	AttrNumber	name_attnum;	/* of the tenant table's name column, or 0 */
 	AttrNumber	contact_attnum;
 	struct DgKeptPath *path;	/* private to bin_tenant.c */
@@ -62,6 +65,7 @@ extern void dg_deletion_init(void);
 extern DgDeletion dg_deletion_suspend(void);
 extern void dg_deletion_resume(DgDeletion saved);
 extern bool dg_deletion_exists(void);
+extern bool dg_deletion_has_parts(void);
 extern int64 dg_deletion_current(void);
 extern void dg_deletion_record(void);
 extern int32 dg_deletion_next_part(void);
@@ -78,7 +82,7 @@ typedef struct DgTotal
 	DgTextSet  *tenants;		/* in the order they came */
 } DgTotal;
 
-extern DgTotal *dg_total_begin(void);
+extern DgTotal *dg_total_begin(Oid relid);
 extern void dg_total_add(DgTotal *total, const char *tenant, int64 rows);
 extern void dg_total_add_deletion(DgTotal *total, int64 deletion);
 
@@ -115,9 +119,6 @@ extern void dg_trail_end(DgTrailWalk *walk);
 /* bin_capture.c */
 extern void dg_bin_capture_trail(Relation rel);
 extern bool dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *tenant);
-
-/* bin_label.c */
-extern bool dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value);
 
 /* bin_link.c */
 extern void dg_link_rename_column(Oid relid, const char *old, const char *new);
@@ -225,14 +226,37 @@ extern void dg_tenant_resolver_type(DgTenantResolver *resolver, int16 *len, bool
 extern char *dg_tenant_text(DgTenantResolver *resolver, Datum tenant);
 extern void dg_tenant_resolver_end(DgTenantResolver *resolver);
 
+/* bin_tenant_row.c */
+
+/* Of a tenant, as text; NULL for null. */
+typedef struct DgTenantRow
+{
+	char	   *tenant;			/* its key */
+	char	   *name;
+	char	   *contact;
+} DgTenantRow;
+
+/*
+ * A condition on parts p of deletion_part: that they are these tenants', by the
+ * parameters that dg_tenants_in_bin() makes.
+ */
+#define DG_OF_TENANTS(tenants, bins) \
+	"(p.tenant_hash = ANY (ARRAY(SELECT hashtextextended(s, 0) FROM unnest(" tenants ") s))" \
+	" AND EXISTS (SELECT FROM unnest(" tenants ", " bins ") s (tenant, bin_id)" \
+	" WHERE s.tenant = p.tenant AND s.bin_id IN (0, p.bin_id)))"
+
+extern List *dg_tenant_spellings(const char *tenant);
+extern bool dg_tenant_has_part(const char *tenant, int32 bin_id, const char *spelling);
+extern Datum dg_tenants_in_bin(List *tenants, Datum *bins);
+extern int	dg_tenant_live(const char *tenant, Snapshot snapshot, DgTenantRow *row);
+extern bool dg_tenant_deleted(const char *tenant, Snapshot snapshot, DgTenantRow *row);
+extern char *dg_tenant_spelling(const char *tenant);
+
 /* bin_part.c */
 
 /* The rows of one tenant in one capture. */
 typedef struct DgPart
 {
-	Datum		tenant;			/* hash key */
-	uint32		hash;
-	char		status;
 	int32		part;
 	int32		rows;
 	char	   *text;			/* the tenant's key, or NULL */

@@ -120,7 +120,7 @@ capture_put(CaptureState *state, TupleTableSlot *slot)
 static void
 report_limit(CaptureState *state)
 {
-	DgTotal    *total = dg_total_begin();
+	DgTotal    *total = dg_total_begin(InvalidOid);
 
 	dg_parts_add(total, state->parts);
 	dg_limit_report(&state->limit, state->deletion, total);
@@ -181,7 +181,7 @@ belongs_to_another(CaptureState *state, TupleTableSlot *slot, const char *tenant
 		return false;
 	other = dg_tenant_resolve(state->resolver, slot, &isnull);
 	return !isnull &&
-		(tenant == NULL || strcmp(dg_tenant_text(state->resolver, other), tenant) != 0);
+		(tenant == NULL || !dg_tenant_equal_in(state->guard->root, dg_tenant_text(state->resolver, other), tenant));
 }
 
 /*

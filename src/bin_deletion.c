@@ -135,6 +135,15 @@ dg_deletion_exists(void)
 }
 
 /*
+ * Has it come to any tenants before?
+ */
+bool
+dg_deletion_has_parts(void)
+{
+	return dg_deletion_exists() && current.parts > 0;
+}
+
+/*
  * Lets what follows be a deletion of its own, until dg_deletion_resume().
  */
 DgDeletion
@@ -208,9 +217,12 @@ dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenan
 	values[Anum_deletion_part_deletion_id - 1] = Int64GetDatum(deletion);
 	values[Anum_deletion_part_part - 1] = Int32GetDatum(part);
 	values[Anum_deletion_part_bin_id - 1] = Int32GetDatum(bin_id);
-	nulls[Anum_deletion_part_tenant - 1] = (tenant == NULL);
+	nulls[Anum_deletion_part_tenant - 1] = nulls[Anum_deletion_part_tenant_hash - 1] = (tenant == NULL);
 	if (tenant != NULL)
+	{
 		values[Anum_deletion_part_tenant - 1] = CStringGetTextDatum(tenant);
+		values[Anum_deletion_part_tenant_hash - 1] = UInt64GetDatum(dg_tenant_text_hash(tenant));
+	}
 	set_text(values, nulls, Anum_deletion_part_tenant_name, tenant_name);
 	set_text(values, nulls, Anum_deletion_part_contact, contact);
 	values[Anum_deletion_part_rows - 1] = Int64GetDatum(rows);

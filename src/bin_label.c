@@ -2,9 +2,8 @@
  * bin_label.c
  *		Names and contacts of tenants.
  *
- * They are looked up in the live tenant table or, for a tenant that was
- * deleted, in its latest deletion. They are not copied into the other parts
- * of a deletion, so that a purge has few places to clear.
+ * They are looked up in the tenant's row (bin_tenant_row.c), and not copied into
+ * the other parts of a deletion, so that a purge has few places to clear.
  */
 #include "bin.h"
 
@@ -23,199 +22,19 @@
 
 PG_FUNCTION_INFO_V1(dg_tenant_label);
 
-static const char *
-column_or_null(const NameData *column)
-{
-	return NameStr(*column)[0] == '\0' ? "NULL" :
-		psprintf("t.%s", quote_identifier(NameStr(*column)));
-}
-
-/*
- * The name and contact in the first row that SPI has, in the given context.
- * False if there is none.
- */
-static bool
-take_label(MemoryContext context, char **name, char **contact)
-{
-	MemoryContext old;
-	char	   *value;
-
-	if (SPI_processed == 0)
-		return false;
-	old = MemoryContextSwitchTo(context);
-	value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	*name = value != NULL ? MemoryContextStrdup(context, value) : NULL;
-	value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
-	*contact = value != NULL ? MemoryContextStrdup(context, value) : NULL;
-	MemoryContextSwitchTo(old);
-	return true;
-}
-
-typedef struct KeyText
-{
-	Oid			relid;
-	Oid			type;
-	const char *text;
-	Datum		value;
-} KeyText;
-
-static void
-input_key(void *arg)
-{
-	KeyText    *key = arg;
-	Relation	rel = table_open(key->relid, AccessShareLock);
-	Oid			input;
-	Oid			ioparam;
-	Oid			save_userid;
-	int			save_sec_context;
-
-	GetUserIdAndSecContext(&save_userid, &save_sec_context);
-	SetUserIdAndSecContext(rel->rd_rel->relowner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION);
-	getTypeInputInfo(key->type, &input, &ioparam);
-	key->value = OidInputFunctionCall(input, unconstify(char *, key->text), ioparam, -1);
-	SetUserIdAndSecContext(save_userid, save_sec_context);
-	table_close(rel, NoLock);
-}
-
-/*
- * Reads a tenant's key by the input function of a type or, of a domain, of
- * its base type. False if the function refuses it: then no tenant can have
- * this key. Input functions refuse by an error, hence the subtransaction; and
- * there may be domains inside the type, whose checks are code of the table's
- * owner.
- */
-bool
-dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value)
-{
-	KeyText		key = {relid, getBaseType(type), tenant};
-	ErrorData  *error = dg_try(input_key, &key, true);
-
-	*value = key.value;
-	if (error != NULL && ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION &&
-		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
-		ReThrowError(error);
-	return error == NULL;
-}
-
-/*
- * The query of a live tenant, $1 being its key and $2 the same as text; palloc'd.
- */
-static char *
-live_query(const DgTenantTable *tenants)
-{
-	const char *key = quote_identifier(NameStr(tenants->key_column));
-
-	return psprintf("SELECT %s, %s FROM %s t WHERE t.%s = $1 AND pg_catalog.concat(t.%s) COLLATE \"C\" = $2",
-					column_or_null(&tenants->name_column), column_or_null(&tenants->contact_column),
-					dg_relation_name(tenants->relid), key, key);
-}
-
-/*
- * A plan for this query and type of key, kept from call to call; NULL if there is
- * none. It is the caller's until put_plan(): code that runs with the query may
- * come here, too, and may have changed which is the tenant table.
- */
-static struct
-{
-	char	   *sql;
-	Oid			type;
-	SPIPlanPtr	plan;
-}			kept;
-
-static SPIPlanPtr
-take_plan(const char *sql, Oid type)
-{
-	SPIPlanPtr	plan = kept.plan;
-
-	kept.plan = NULL;
-	if (plan != NULL && (kept.type != type || strcmp(kept.sql, sql) != 0))
-	{
-		SPI_freeplan(plan);
-		plan = NULL;
-	}
-	return plan;
-}
-
-static void
-put_plan(SPIPlanPtr plan, const char *sql, Oid type)
-{
-	char	   *copy = MemoryContextStrdup(TopMemoryContext, sql);
-
-	if (kept.plan != NULL)
-		SPI_freeplan(kept.plan);
-	if (kept.sql != NULL)
-		pfree(kept.sql);
-	kept.sql = copy;
-	kept.type = type;
-	kept.plan = plan;
-}
-
-static bool
-live_label(const char *tenant, MemoryContext context, char **name, char **contact)
-{
-	const DgTenantTable *tenants = dg_tenant_table();
-	Oid			types[] = {InvalidOid, TEXTOID};
-	Datum		values[] = {(Datum) 0, CStringGetTextDatum(tenant)};
-	SPIPlanPtr	plan;
-	SPIPlanPtr	volatile kept_plan;
-	char	   *sql;
-	int			nestlevel;
-
-	if (!OidIsValid(tenants->relid) || get_rel_name(tenants->relid) == NULL)
-		return false;
-	types[0] = get_atttype(tenants->relid, get_attnum(tenants->relid, NameStr(tenants->key_column)));
-	if (!OidIsValid(types[0]) || !dg_tenant_read_key(tenants->relid, types[0], tenant, &values[0]))
-		return false;
-	types[0] = getBaseType(types[0]);
-	sql = live_query(tenants);
-	plan = kept_plan = take_plan(sql, types[0]);
-	nestlevel = dg_canonical_always(types[0]) ? 0 : dg_canonical_output_begin();
-	PG_TRY();
-	{
-		dg_spi_select_as_owner(tenants->relid, sql, 2, types, values, &plan, GetActiveSnapshot(), 1);
-		if (kept_plan == NULL && SPI_keepplan(plan) == 0)
-			kept_plan = plan;
-	}
-	PG_FINALLY();
-	{
-		if (kept_plan != NULL)
-			put_plan(kept_plan, sql, types[0]);
-	}
-	PG_END_TRY();
-	if (nestlevel != 0)
-		AtEOXact_GUC(true, nestlevel);
-	return take_label(context, name, contact);
-}
-
-static bool
-deleted_label(const char *tenant, MemoryContext context, char **name, char **contact)
-{
-	static SPIPlanPtr plan = NULL;
-	Oid			types[] = {TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(tenant)};
-
-	dg_spi_select_kept("SELECT p.tenant_name, p.contact FROM deletion_guard.deletion_part p"
-					   " JOIN deletion_guard.bin b USING (bin_id)"
-					   " JOIN deletion_guard.tenant_table t ON t.relation = b.relation"
-					   " WHERE p.tenant = $1 ORDER BY p.deletion_id DESC LIMIT 1",
-					   1, types, values, &plan, GetActiveSnapshot());
-	return take_label(context, name, contact);
-}
-
 /*
  * Name and contact of a tenant, palloc'd, or NULL.
  */
 static void
 find_label(const char *tenant, char **name, char **contact)
 {
-	MemoryContext context = CurrentMemoryContext;
+	Snapshot	snapshot = GetActiveSnapshot();
+	DgTenantRow row = {0};
 
-	*name = *contact = NULL;
-	SPI_connect();
-	if (!live_label(tenant, context, name, contact))
-		(void) deleted_label(tenant, context, name, contact);
-	SPI_finish();
+	if (dg_tenant_live(tenant, snapshot, &row) == 0)
+		(void) dg_tenant_deleted(tenant, snapshot, &row);
+	*name = row.name;
+	*contact = row.contact;
 }
 
 /* ----------------------------------------------------------------------

@@ -5,6 +5,11 @@
  *
  * A capture counts its rows into parts and writes these down when it ends.
  *
+ * A part is found by the bytes of the tenant column's value. Where other bytes
+ * may be the same tenant (guard_tenant.c), several of them lead to one part, under
+ * the spelling of the tenant table. A tenant that is not there goes by the
+ * spelling that the deletion came to first.
+ *
  * A row trigger captures one row at a time, and a part for each would take
  * more room than the rows. So these captures share parts, which stay open
  * until the query that fires the triggers ends. A logical replication worker
@@ -46,8 +51,16 @@ same_tenant(const TenantType *type, Datum a, Datum b)
 	return a == b || (!type->byval && datum_image_eq(a, b, false, type->len));
 }
 
+typedef struct TenantEntry
+{
+	Datum		tenant;			/* hash key */
+	uint32		hash;
+	char		status;
+	DgPart	   *part;
+} TenantEntry;
+
 #define SH_PREFIX tenants
-#define SH_ELEMENT_TYPE DgPart
+#define SH_ELEMENT_TYPE TenantEntry
 #define SH_KEY_TYPE Datum
 #define SH_KEY tenant
 #define SH_STORE_HASH
@@ -69,8 +82,17 @@ struct DgParts
 	AttrNumber	contact_attnum;
 	TenantType	type;
 	tenants_hash *tenants;		/* NULL: the table has no tenant source */
-	DgPart	   *last;			/* of the row before; tenants rarely alternate */
-	DgPart		no_tenant;		/* rows whose tenant is null, or that have none */
+	TenantEntry *last;			/* of the row before; tenants rarely alternate */
+	DgPart	   *no_tenant;		/* rows whose tenant is null, or that have none; NULL: no such rows */
+	DgPart	  **list;			/* all of them, in the order they came */
+	int			nparts;
+	int			size;
+	Oid			root;			/* the table that was enrolled */
+	bool		plain;			/* other texts are other tenants */
+	bool		of_tenants;		/* these are rows of the tenant table */
+	DgTextSet  *spellings;		/* if not plain, of the deletion so far; NULL: none yet */
+	DgPart	  **by_place;		/* of each of them, NULL: none in this capture */
+	int64		nplaces;
 
 	/* of parts that are kept open */
 	bool		shared;
@@ -98,6 +120,9 @@ create_parts(MemoryContext context, const DgCapture *plan, DgTenantResolver *res
 	parts->deletion = deletion;
 	parts->bin_id = plan->bin_id;
 	parts->filenode = filenode;
+	parts->root = plan->root;
+	parts->plain = plan->plain;
+	parts->of_tenants = plan->of_tenants;
 	parts->name_attnum = plan->name_attnum;
 	parts->contact_attnum = plan->contact_attnum;
 	if (resolver != NULL)
@@ -129,28 +154,122 @@ column_text(TupleTableSlot *slot, AttrNumber attnum)
 	return isnull ? NULL : dg_value_text(TupleDescAttr(slot->tts_tupleDescriptor, attnum - 1)->atttypid, value);
 }
 
-static void
-begin_part(DgParts *parts, DgPart *part, TupleTableSlot *slot)
+static DgPart *
+begin_part(DgParts *parts, TupleTableSlot *slot, char *text)
 {
+	DgPart	   *part = palloc(sizeof(DgPart));
+
+	if (parts->nparts == parts->size)
+	{
+		parts->size = Max(parts->size * 2, 4);
+		parts->list = parts->list == NULL ? palloc(sizeof(DgPart *) * parts->size) :
+			repalloc_huge(parts->list, sizeof(DgPart *) * parts->size);
+	}
+	parts->list[parts->nparts++] = part;
 	part->part = dg_deletion_next_part();
 	part->rows = 0;
-	part->text = NULL;
+	part->text = text;
 	part->blocks = palloc0(sizeof(DgBlocks));
 	part->blocks->context = parts->context;
 	part->name = column_text(slot, parts->name_attnum);
 	part->contact = column_text(slot, parts->contact_attnum);
+	return part;
+}
+
+/*
+ * How the tenant table spells a tenant's key, as the deleting statement sees it or
+ * as it is now; NULL if the tenant is not there. A cascade has deleted its row by
+ * now, and rows may wait for a deferred key longer than for this statement.
+ */
+static char *
+spelling_in_table(const char *text)
+{
+	DgTenantRow row;
+
+	if ((ActiveSnapshotSet() && dg_tenant_live(text, GetActiveSnapshot(), &row) > 0) ||
+		dg_tenant_live(text, GetLatestSnapshot(), &row) > 0)
+		return row.tenant;
+	return NULL;
+}
+
+/*
+ * The place in parts->spellings of the text that stands for a tenant in this
+ * deletion.
+ */
+static int64
+find_spelling(DgParts *parts, const char *text)
+{
+	const char *spelling = NULL;
+	int64		place;
+
+	if (parts->spellings == NULL)
+	{
+		DgTotal    *total = dg_total_begin(parts->root);
+
+		if (dg_deletion_has_parts())
+			dg_total_add_deletion(total, parts->deletion);
+		parts->spellings = total->tenants;
+	}
+	place = dg_textset_find(parts->spellings, text);
+	if (place >= 0)
+		return place;
+	if (!parts->of_tenants)
+		spelling = spelling_in_table(text);
+	(void) dg_textset_add(parts->spellings, spelling != NULL ? spelling : text);
+	return dg_textset_count(parts->spellings) - 1;
+}
+
+/*
+ * The part of a tenant, which may have come under another spelling before.
+ */
+static DgPart *
+part_of_spelling(DgParts *parts, TupleTableSlot *slot, const char *text)
+{
+	int64		place = find_spelling(parts, text);
+
+	if (place >= parts->nplaces)
+	{
+		int64		n = dg_textset_count(parts->spellings) * 2;
+
+		parts->by_place = parts->by_place == NULL ? palloc0(sizeof(DgPart *) * n) :
+			repalloc_huge(parts->by_place, sizeof(DgPart *) * n);
+		memset(parts->by_place + parts->nplaces, 0, sizeof(DgPart *) * (n - parts->nplaces));
+		parts->nplaces = n;
+	}
+	if (parts->by_place[place] == NULL)
+		parts->by_place[place] = begin_part(parts, slot, pstrdup(dg_textset_get(parts->spellings, place)));
+	return parts->by_place[place];
+}
+
+static TenantEntry *
+entry_of_tenant(DgParts *parts, DgTenantResolver *resolver, Datum tenant, TupleTableSlot *slot)
+{
+	TenantEntry *entry = tenants_lookup(parts->tenants, tenant);
+	char	   *text;
+	DgPart	   *part;
+	bool		found;
+
+	if (entry != NULL)
+		return entry;
+	text = dg_tenant_text(resolver, tenant);
+	part = parts->plain || dg_tenant_identity(parts->root) < 0 ? begin_part(parts, slot, text) :
+		part_of_spelling(parts, slot, text);
+	tenant = datumCopy(tenant, parts->type.byval, parts->type.len);
+	entry = tenants_insert(parts->tenants, tenant, &found);
+	entry->part = part;
+	return entry;
 }
 
 /*
  * The part that a row belongs to, and whether it is a new one. Valid until the
- * next call.
+ * parts end.
  */
 DgPart *
 dg_parts_of_row(DgParts *parts, DgTenantResolver *resolver, TupleTableSlot *slot, bool *created)
 {
+	int			before = parts->nparts;
 	Datum		tenant = (Datum) 0;
 	bool		isnull = true;
-	bool		found;
 	DgPart	   *part;
 	MemoryContext old;
 
@@ -158,87 +277,44 @@ dg_parts_of_row(DgParts *parts, DgTenantResolver *resolver, TupleTableSlot *slot
 	if (resolver != NULL)
 		tenant = dg_tenant_resolve(resolver, slot, &isnull);
 	if (!isnull && parts->last != NULL && same_tenant(&parts->type, parts->last->tenant, tenant))
-		return parts->last;
-	if (isnull && parts->no_tenant.part != 0)
-		return &parts->no_tenant;
+		return parts->last->part;
+	if (isnull && parts->no_tenant != NULL)
+		return parts->no_tenant;
 
 	old = MemoryContextSwitchTo(parts->context);
 	if (isnull)
-	{
-		part = &parts->no_tenant;
-		*created = true;
-		begin_part(parts, part, slot);
-	}
+		part = parts->no_tenant = begin_part(parts, slot, NULL);
 	else
 	{
-		part = tenants_insert(parts->tenants, tenant, &found);
-		if (!found)
-		{
-			part->tenant = datumCopy(tenant, parts->type.byval, parts->type.len);
-			*created = true;
-			begin_part(parts, part, slot);
-			part->text = dg_tenant_text(resolver, tenant);
-		}
-		parts->last = part;
+		parts->last = entry_of_tenant(parts, resolver, tenant, slot);
+		part = parts->last->part;
 	}
 	MemoryContextSwitchTo(old);
+	*created = parts->nparts > before;
 	return part;
-}
-
-static int
-compare_parts(const void *a, const void *b)
-{
-	return (*(DgPart *const *) a)->part - (*(DgPart *const *) b)->part;
-}
-
-/*
- * All parts, in the order they came; palloc'd.
- */
-static DgPart **
-list_parts(DgParts *parts, int *n)
-{
-	int			members = parts->tenants != NULL ? parts->tenants->members : 0;
-	DgPart	  **list = palloc(sizeof(DgPart *) * (members + 1));
-	tenants_iterator it;
-
-	*n = 0;
-	if (parts->no_tenant.part != 0)
-		list[(*n)++] = &parts->no_tenant;
-	if (members > 0)
-	{
-		DgPart	   *part;
-
-		tenants_start_iterate(parts->tenants, &it);
-		while ((part = tenants_iterate(parts->tenants, &it)) != NULL)
-			list[(*n)++] = part;
-	}
-	qsort(list, *n, sizeof(DgPart *), compare_parts);
-	return list;
 }
 
 static void
 write_parts(DgParts *parts)
 {
-	int			n;
-	DgPart	  **list = list_parts(parts, &n);
-
 	/* a purge changes the record: not where another tenant's rows are counted */
-	if (n > 1)
+	if (parts->nparts > 1)
 		dg_deletion_record();
-	for (int i = 0; i < n; i++)
-		dg_deletion_add_part(parts->deletion, list[i]->part, parts->bin_id, list[i]->text,
-							 list[i]->name, list[i]->contact, list[i]->rows,
-							 parts->filenode, dg_blocks_pack(list[i]->blocks));
+	for (int i = 0; i < parts->nparts; i++)
+	{
+		DgPart	   *part = parts->list[i];
+
+		dg_deletion_add_part(parts->deletion, part->part, parts->bin_id, part->text,
+							 part->name, part->contact, part->rows,
+							 parts->filenode, dg_blocks_pack(part->blocks));
+	}
 }
 
 static void
 add_to_total(DgTotal *total, DgParts *parts)
 {
-	int			n;
-	DgPart	  **list = list_parts(parts, &n);
-
-	for (int i = 0; i < n; i++)
-		dg_total_add(total, list[i]->text, list[i]->rows);
+	for (int i = 0; i < parts->nparts; i++)
+		dg_total_add(total, parts->list[i]->text, parts->list[i]->rows);
 }
 
 /*

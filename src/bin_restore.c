@@ -39,7 +39,7 @@ report_entry(DgUndelete *call, DgSavedPart *part)
 {
 	ReportKey	key = {.relation = part->relation,
 		.orphan = part->orphan ? part->bin_table : InvalidOid,
-	.tenant = part->tenant ? hash_bytes((unsigned char *) part->tenant, strlen(part->tenant)) : 0};
+	.tenant = part->tenant ? (uint32) dg_tenant_hash(part->tenant) : 0};
 	HASHCTL		ctl = {.keysize = sizeof(ReportKey),.entrysize = sizeof(ReportEntry),.hcxt = call->context};
 	ReportEntry *entry;
 	bool		found;
@@ -65,7 +65,7 @@ report_for(DgUndelete *call, DgSavedPart *part)
 	{
 		report = lfirst(lc);
 		if (report->tenant == part->tenant ||
-			(report->tenant && part->tenant && strcmp(report->tenant, part->tenant) == 0))
+			(report->tenant && part->tenant && dg_tenant_equal_in(part->relation, report->tenant, part->tenant)))
 			return report;
 	}
 	old = MemoryContextSwitchTo(call->context);

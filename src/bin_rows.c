@@ -80,7 +80,7 @@ rows_query(Relation rel, Relation bin)
 	}
 	return psprintf("SELECT r.%s%s FROM %s r JOIN deletion_guard.deletion_part p"
 					" ON p.deletion_id = r.%s AND p.part = r.%s"
-					" WHERE p.bin_id = $1 AND ($2 IS NULL OR p.tenant = $2)"
+					" WHERE p.bin_id = $1 AND ($2 IS NULL OR " DG_OF_TENANTS("$2", "$4") ")"
 					" AND ($3 IS NULL OR p.deletion_id = $3) ORDER BY r.%s, r.%s, r.%s",
 					deletion, columns.data, dg_relation_name(RelationGetRelid(bin)),
 					deletion, part, deletion, part, row);
@@ -266,9 +266,9 @@ Datum
 dg_deleted_rows(PG_FUNCTION_ARGS)
 {
 	Oid			relid = table_of_type(get_fn_expr_argtype(fcinfo->flinfo, 0));
-	Oid			types[] = {INT4OID, TEXTOID, INT8OID};
-	Datum		values[3];
-	char		nulls[3] = {' ', PG_ARGISNULL(1) ? 'n' : ' ', PG_ARGISNULL(2) ? 'n' : ' '};
+	Oid			types[] = {INT4OID, TEXTARRAYOID, INT8OID, INT4ARRAYOID};
+	Datum		values[4] = {0};
+	char		nulls[4] = {' ', PG_ARGISNULL(1) ? 'n' : ' ', PG_ARGISNULL(2) ? 'n' : ' ', PG_ARGISNULL(1) ? 'n' : ' '};
 	Relation	rel;
 	List	   *bins;
 	List	   *ids;
@@ -276,7 +276,8 @@ dg_deleted_rows(PG_FUNCTION_ARGS)
 
 	require_reading(relid);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	values[1] = PG_GETARG_DATUM(1);
+	if (!PG_ARGISNULL(1))
+		values[1] = dg_tenants_in_bin(list_make1(text_to_cstring(PG_GETARG_TEXT_PP(1))), &values[3]);
 	values[2] = PG_GETARG_DATUM(2);
 	rel = table_open(relid, AccessShareLock);
 	sets = lost_links(relid);
@@ -290,7 +291,7 @@ dg_deleted_rows(PG_FUNCTION_ARGS)
 		if (bin == NULL)
 			continue;
 		values[0] = Int32GetDatum(list_nth_int(ids, i));
-		dg_spi_execute(rows_query(rel, bin), 3, types, values, nulls);
+		dg_spi_execute(rows_query(rel, bin), 4, types, values, nulls);
 		put_rows((ReturnSetInfo *) fcinfo->resultinfo, rel, sets, RelationGetRelid(bin));
 		table_close(bin, NoLock);
 	}

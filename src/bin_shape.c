@@ -532,6 +532,7 @@ find_tenant_column(DgCapture *plan, DgGuard *guard, Relation rel)
 						RelationGetRelationName(rel), NameStr(guard->tenant_column)),
 				 errhint("Name the present one with deletion_guard.guard_table(%s, tenant_column => ...).",
 						 quote_literal_cstr(dg_relation_name(guard->root)))));
+	plan->plain = dg_tenant_is_plain(RelationGetRelid(rel), NameStr(guard->tenant_column));
 }
 
 static void
@@ -542,6 +543,7 @@ find_tenant_names(DgCapture *plan, DgGuard *guard, Relation rel)
 
 	if (tenants->relid != guard->root)
 		return;
+	plan->of_tenants = true;
 	plan->name_attnum = attnum_of(desc, NameStr(tenants->name_column));
 	plan->contact_attnum = attnum_of(desc, NameStr(tenants->contact_column));
 }
@@ -564,6 +566,7 @@ dg_bin_capture_plan(DgGuard *guard, Relation rel)
 	root = guard->root == guard->relid ? rel : table_open(guard->root, AccessShareLock);
 	old = MemoryContextSwitchTo(guard->context);
 	plan = palloc0(sizeof(DgCapture));
+	plan->root = guard->root;
 	plan->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
 	shape = has_columns_of(plan->desc, RelationGetDescr(root)) ? RelationGetDescr(root) : plan->desc;
 	map_columns(plan, shape, plan->desc);

@@ -14,12 +14,16 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+/*
+ * Nothing, of tenants who are the same if they are in rows of a guarded table;
+ * InvalidOid: of any.
+ */
 DgTotal *
-dg_total_begin(void)
+dg_total_begin(Oid relid)
 {
 	DgTotal    *total = palloc0(sizeof(DgTotal));
 
-	total->tenants = dg_textset_create(CurrentMemoryContext);
+	total->tenants = dg_textset_of_tenants(CurrentMemoryContext, relid);
 	return total;
 }
 

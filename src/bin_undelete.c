@@ -228,8 +228,8 @@ restore_parts_dry(DgUndelete *call)
 static void
 warn_of_absent(DgUndelete *call, List *tenants)
 {
-	DgTextSet  *present = dg_textset_create(CurrentMemoryContext);
-	DgTextSet  *absent = dg_textset_create(CurrentMemoryContext);
+	DgTextSet  *present = dg_textset_of_tenants(CurrentMemoryContext, InvalidOid);
+	DgTextSet  *absent = dg_textset_of_tenants(CurrentMemoryContext, InvalidOid);
 	StringInfoData names;
 	int64		n;
 	ListCell   *lc;
@@ -462,13 +462,15 @@ dg_undelete_transaction(PG_FUNCTION_ARGS)
 }
 
 static Datum
-undelete_tenants(FunctionCallInfo fcinfo, Datum tenants, const char *what)
+undelete_tenants(FunctionCallInfo fcinfo, Datum array, const char *what)
 {
-	Oid			types[] = {TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
-	Datum		values[] = {tenants, PG_GETARG_DATUM(1), PG_GETARG_DATUM(2)};
-	Selection	selection = {"p.tenant = ANY ($1) AND " DELETED_AT " BETWEEN $2 AND $3",
-	3, types, values, tenants_of_array(tenants), what};
+	List	   *tenants = tenants_of_array(array);
+	Oid			types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTARRAYOID, INT4ARRAYOID};
+	Datum		values[4] = {PG_GETARG_DATUM(1), PG_GETARG_DATUM(2)};
+	Selection	selection = {DG_OF_TENANTS("$3", "$4") " AND " DELETED_AT " BETWEEN $1 AND $2",
+	4, types, values, tenants, what};
 
+	values[2] = dg_tenants_in_bin(tenants, &values[3]);
 	return undelete(fcinfo, &selection, 3);
 }
 

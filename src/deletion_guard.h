@@ -37,7 +37,6 @@ typedef enum DgLimitAction
 extern void dg_define_settings(void);
 extern int64 dg_retention_seconds(void);
 extern bool dg_ddl_allowed(void);
-extern bool dg_publication_allowed(void);
 
 /* objects.c */
 typedef struct DgObjects
@@ -177,6 +176,8 @@ extern Datum dg_name_array(List *names);
 typedef struct DgTextSet DgTextSet;
 
 extern DgTextSet *dg_textset_create(MemoryContext context);
+extern DgTextSet *dg_textset_of_tenants(MemoryContext context, Oid relid);
+extern int64 dg_textset_find(DgTextSet *set, const char *text);
 extern bool dg_textset_has(DgTextSet *set, const char *text);
 extern bool dg_textset_add(DgTextSet *set, const char *text);
 extern void dg_textset_truncate(DgTextSet *set, int64 n);

@@ -96,9 +96,17 @@ extern void dg_guard_append_clause(StringInfo buf, const char *left, Oid left_ty
 extern DgPathStep *dg_guard_path_steps(Relation rel, List *path, int *nsteps);
 
 /* guard_tenant.c */
+extern bool dg_tenant_is_plain(Oid relid, const char *column);
+extern bool dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value);
+extern void dg_tenant_table_altered(Oid relid);
+extern bool dg_tenants_are_plain(void);
+extern uint64 dg_tenant_generation(void);
 extern bool dg_tenant_equal(const char *a, const char *b);
+extern bool dg_tenant_equal_in(Oid relid, const char *a, const char *b);
+extern int	dg_tenant_identity(Oid relid);
 extern uint64 dg_tenant_hash(const char *tenant);
-extern List *dg_tenant_spellings(const char *tenant);
+extern uint64 *dg_tenant_hashes(const char *tenant, int *n);
+extern uint64 dg_tenant_text_hash(const char *tenant);
 
 /* guard_trigger.c */
 extern void dg_guard_create_triggers(Oid relid);
@@ -222,10 +230,6 @@ pg_noreturn extern void dg_store_refuse_drop(const char *what);
 pg_noreturn extern void dg_store_refuse(const char *what, const char *name);
 extern DgCommand dg_store_command(Node *parsetree);
 extern void dg_store_check_utility(Node *parsetree);
-
-/* guard_publication.c */
-extern void dg_publication_check(const char *what);
-extern void dg_publication_follow(Node *parsetree);
 
 /* guard_protect.c */
 extern bool dg_is_store(Oid relid);

@@ -40,6 +40,7 @@ invalidate(Datum arg, Oid relid)
 	HASH_SEQ_STATUS status;
 	DgGuard    *guard;
 
+	dg_tenant_table_altered(relid);
 	if (OidIsValid(relid))
 	{
 		guard = hash_search(guards, &relid, HASH_FIND, NULL);
@@ -340,7 +341,8 @@ dg_guard_forget_all(void)
 }
 
 /*
- * Tells every session, at commit, that a table's registry row has changed.
+ * Tells every session, at commit, that a table's registry row has changed: by the
+ * registry itself, too, for those who look at all rows of it.
  */
 void
 dg_guard_changed(Oid relid)
@@ -351,6 +353,7 @@ dg_guard_changed(Oid relid)
 	foreach(lc, relids)
 		CacheInvalidateRelcacheByRelid(lfirst_oid(lc));
 	list_free(relids);
+	CacheInvalidateRelcacheByRelid(dg_objects()->guard);
 }
 
 /*

@@ -312,7 +312,6 @@ dg_set_tenant_table(PG_FUNCTION_ARGS)
 
 	rel = relation_open(PG_GETARG_OID(0), ShareUpdateExclusiveLock);
 	dg_guard_check_owner(rel);
-	dg_publication_check("name a tenant table");
 	(void) dg_guard_require(rel, ERROR);
 	for (int i = 1; i < 4; i++)
 	{
@@ -389,7 +388,6 @@ dg_guard_table(PG_FUNCTION_ARGS)
 
 	rel = relation_open(PG_GETARG_OID(0), ShareRowExclusiveLock);
 	dg_guard_check_owner(rel);
-	dg_publication_check("guard a table");
 	(void) dg_guard_require(rel, ERROR);
 	if (tenant_column != NULL)
 		require_column(rel, tenant_column);

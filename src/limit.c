@@ -245,7 +245,7 @@ dg_limit_tenant(DgLimit *limit, const char *tenant)
 														  "deletion_guard tenants",
 														  ALLOCSET_SMALL_SIZES);
 
-			state.tenants = dg_textset_create(context);
+			state.tenants = dg_textset_of_tenants(context, InvalidOid);
 			state.context = context;
 		}
 		if (dg_textset_add(state.tenants, tenant) && count_tenants() > dg_max_tenants)

@@ -76,7 +76,7 @@ at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parent
 static char *
 payload(const Announcement *announcement, bool prepared)
 {
-	DgTotal    *total = dg_total_begin();
+	DgTotal    *total = dg_total_begin(InvalidOid);
 	int			limit = 0;
 	int			exceeded = announcement->what & ~DG_ANNOUNCE_WIPE;
 	const char *ceiling = exceeded != 0 ?

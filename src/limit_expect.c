@@ -108,7 +108,7 @@ dg_expects_tenant(const char *tenant)
 											ALLOCSET_SMALL_SIZES);
 		parsed = NULL;
 		MemoryContextReset(context);
-		expected = dg_textset_create(context);
+		expected = dg_textset_of_tenants(context, InvalidOid);
 		(void) parse(dg_expect_tenants, expected);
 		parsed = MemoryContextStrdup(context, dg_expect_tenants);
 	}

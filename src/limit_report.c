@@ -11,12 +11,10 @@
 #include "bin.h"
 #include "limit.h"
 
-#include "catalog/pg_type.h"
 #include "ledger.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
@@ -90,64 +88,18 @@ may_read_names(const DgTenantTable *tenants)
 }
 
 /*
- * The name in the tenant table as the deleting statement sees it, palloc'd, or
- * NULL. By now the row may be gone, and not be in the bin yet. format() uses the
- * types' output functions, and not casts.
+ * A tenant's name, palloc'd, or NULL. The tenant table is asked as the deleting
+ * statement sees it: by now the row may be gone, and not be in the bin yet. An
+ * earlier part of the statement may have put it there.
  */
 static char *
-name_before(const DgTenantTable *tenants, const char *tenant, MemoryContext context)
+tenant_name(const char *tenant)
 {
-	Oid			types[] = {TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(tenant)};
-	char	   *name;
-	int			nestlevel;
+	DgTenantRow row = {0};
 
-	if (!ActiveSnapshotSet())
-		return NULL;
-	nestlevel = dg_canonical_output_begin();
-	dg_spi_select_as_owner(tenants->relid,
-						   psprintf("SELECT format('%%s', t.%s) FROM %s t WHERE format('%%s', t.%s) = $1",
-									quote_identifier(NameStr(tenants->name_column)),
-									dg_relation_name(tenants->relid),
-									quote_identifier(NameStr(tenants->key_column))),
-						   1, types, values, NULL, GetActiveSnapshot(), 1);
-	name = SPI_processed > 0 ? SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1) : NULL;
-	AtEOXact_GUC(true, nestlevel);
-	return name != NULL && *name != '\0' ? MemoryContextStrdup(context, name) : NULL;
-}
-
-/*
- * The name that the bin has, of a tenant that an earlier part of the statement
- * deleted; palloc'd, or NULL.
- */
-static char *
-name_in_bin(const char *tenant, MemoryContext context)
-{
-	Oid			types[] = {TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(tenant)};
-	char	   *value;
-
-	dg_spi_execute("SELECT p.tenant_name FROM deletion_guard.deletion_part p"
-				   " WHERE p.tenant = $1 AND p.tenant_name IS NOT NULL"
-				   " ORDER BY p.deletion_id DESC LIMIT 1", 1, types, values, NULL);
-	if (SPI_processed == 0)
-		return NULL;
-	value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	return MemoryContextStrdup(context, value);
-}
-
-static char *
-tenant_name(const DgTenantTable *tenants, const char *tenant)
-{
-	MemoryContext context = CurrentMemoryContext;
-	char	   *name;
-
-	SPI_connect();
-	name = name_before(tenants, tenant, context);
-	if (name == NULL)
-		name = name_in_bin(tenant, context);
-	SPI_finish();
-	return name;
+	if (!ActiveSnapshotSet() || dg_tenant_live(tenant, GetActiveSnapshot(), &row) == 0)
+		(void) dg_tenant_deleted(tenant, GetLatestSnapshot(), &row);
+	return row.name != NULL && row.name[0] != '\0' ? row.name : NULL;
 }
 
 /*
@@ -166,7 +118,7 @@ list_tenants(DgTextSet *set)
 	for (int64 i = 0; i < Min(n, SHOWN_TENANTS); i++)
 	{
 		const char *tenant = dg_textset_get(set, i);
-		char	   *name = named ? tenant_name(tenants, tenant) : NULL;
+		char	   *name = named ? tenant_name(tenant) : NULL;
 
 		appendStringInfo(&buf, "%s%s", i == 0 ? "" : i == n - 1 ? " and " : ", ", tenant);
 		if (name != NULL)
@@ -271,9 +223,11 @@ record_refusal(const DgLimit *limit, const DgTotal *total, const char *name, int
 void
 dg_limit_report(const DgLimit *limit, int64 deletion, DgTotal *capture)
 {
-	DgTotal    *total = dg_total_begin();
+	DgTotal    *total = dg_total_begin(InvalidOid);
 	int			most;
 	const char *name = dg_ceiling_name(limit->exceeded, &most);
+	char	   *message;
+	char	   *detail;
 	int			sqlstate = (limit->exceeded & DG_CEILING_EXPECTED) ?
 		DG_ERRCODE_UNEXPECTED_TENANT : DG_ERRCODE_LIMIT_EXCEEDED;
 
@@ -285,12 +239,15 @@ dg_limit_report(const DgLimit *limit, int64 deletion, DgTotal *capture)
 	dg_limit_add_known(total->tenants);
 	total->rows = Max(total->rows + capture->rows, limit->rows_before + limit->rows);
 
+	/* looking names up may fail, and try again: not within a report */
+	message = message_text(limit, total, name, most);
+	detail = detail_text(limit, total);
 	if (limit->stopped)
 		record_refusal(limit, total, name, most);
 	ereport(limit->stopped ? ERROR : WARNING,
 			(errcode(sqlstate),
-			 errmsg_internal("%s", message_text(limit, total, name, most)),
-			 errdetail_internal("%s", detail_text(limit, total)),
+			 errmsg_internal("%s", message),
+			 errdetail_internal("%s", detail),
 			 errdetail_log("table=%s tenants=" INT64_FORMAT " rows=" INT64_FORMAT,
 						   dg_relation_name(limit->root), dg_textset_count(total->tenants), total->rows),
 			 errhint("%s", hint_text(limit))));

@@ -100,9 +100,11 @@ dg_lock_tenants(List *tenants)
 	dg_lock_object(dg_objects()->tenant_table, InvalidOid, RowExclusiveLock);
 	foreach(lc, tenants)
 	{
-		uint64		hash = dg_tenant_hash(lfirst(lc));
+		int			n;
+		uint64	   *hashes = dg_tenant_hashes(lfirst(lc), &n);
 
-		locks = list_append_unique_oid(locks, Max((Oid) (hash ^ hash >> 32), 1));
+		for (int i = 0; i < n; i++)
+			locks = list_append_unique_oid(locks, Max((Oid) (hashes[i] ^ hashes[i] >> 32), 1));
 	}
 	list_sort(locks, list_oid_cmp);
 	foreach(lc, locks)

@@ -101,6 +101,7 @@ extern bool dg_tenant_is_live(const char *tenant);
 extern bool dg_tenant_is_known(const char *tenant);
 extern Datum dg_tenants_live(Datum tenants);
 extern char *dg_tenant_argument(FunctionCallInfo fcinfo, int arg);
+extern char *dg_tenant_claim(const char *tenant);
 
 /* purge_request.c */
 typedef struct DgRequest

@@ -8,6 +8,7 @@
  * due. purge() runs this under the tenant's lock, check_token() without.
  */
 #include "purge.h"
+#include "guard.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
@@ -63,7 +64,7 @@ check_tenant(const DgApproval *approval, const DgRequest *request, DgRefusal *re
 							  dg_token_act_name(dg_request_act(request)));
 	if (request->tenant == NULL)
 		return check_relations(approval, request, refusal);
-	if (strcmp(approval->tenant, request->tenant) != 0)
+	if (!dg_tenant_equal(approval->tenant, dg_tenant_claim(request->tenant)))
 		return dg_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "other_tenant", HINT_NEW_REQUEST,
 							  "the token names another tenant than request " INT64_FORMAT, request->id);
 	name = dg_tenant_name(request->tenant, refusal);

@@ -101,8 +101,12 @@ check_unused(List *approvals, DgRefusal *refusal)
 static void
 lock_tenant_of(const DgApproval *approval)
 {
+	const DgRequest *request = approval->tenant != NULL ? dg_request_find(approval->claims.request) : NULL;
+
 	if (approval->claims.act == DG_TOKEN_ACT_PURGE_BY_AGE)
 		dg_lock_all_tenants();
+	else if (request != NULL && request->tenant != NULL)
+		dg_lock_tenant(request->tenant);
 	else
 		dg_lock_tenant(approval->tenant != NULL ? approval->tenant : DG_NO_TENANT);
 }

@@ -11,6 +11,7 @@
  * Requests that are still open, and now cover nothing, are closed with it.
  */
 #include "purge.h"
+#include "bin.h"
 
 #include "access/xact.h"
 #include "guard.h"
@@ -114,13 +115,15 @@ for_each_part(const char *tenant, LOCKMODE lockmode, PartAction action, void *ar
 
 	foreach(lc, dg_tenant_spellings(tenant))
 	{
-		ScanKeyData keys[] = {dg_own_key_text(Anum_deletion_part_tenant, lfirst(lc))};
+		ScanKeyData keys[] = {dg_own_key_int8(Anum_deletion_part_tenant_hash, (int64) dg_tenant_text_hash(lfirst(lc)))};
 		DgOwnScan  *scan = dg_own_scan(DG_OWN_BY(deletion_part, deletion_part_tenant_idx), lockmode,
 									   lengthof(keys), keys);
 
 		while (dg_own_next(scan))
 		{
-			if (lockmode == AccessShareLock || dg_own_lock(scan))
+			if (strcmp(dg_own_text(scan, Anum_deletion_part_tenant), lfirst(lc)) == 0 &&
+				dg_tenant_has_part(tenant, dg_own_int64(scan, Anum_deletion_part_bin_id), lfirst(lc)) &&
+				(lockmode == AccessShareLock || dg_own_lock(scan)))
 				action(scan, arg);
 		}
 		dg_own_end(scan);
@@ -241,6 +244,7 @@ static void
 rename_part(DgOwnScan *scan, void *arg)
 {
 	dg_own_set(scan, Anum_deletion_part_tenant, CStringGetTextDatum((const char *) arg));
+	dg_own_set(scan, Anum_deletion_part_tenant_hash, UInt64GetDatum(dg_tenant_text_hash(arg)));
 	dg_own_update(scan);
 }
 

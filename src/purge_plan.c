@@ -24,6 +24,7 @@
  * the digest.
  */
 #include "purge.h"
+#include "bin.h"
 
 #include "catalog/pg_type.h"
 #include "guard.h"
@@ -55,7 +56,7 @@ typedef struct AgedTenant
 #define SH_KEY_TYPE const char *
 #define SH_KEY tenant
 #define SH_HASH_KEY(table, key) ((uint32) dg_tenant_hash(key))
-#define SH_EQUAL(table, a, b) dg_tenant_equal(a, b)
+#define SH_EQUAL(table, a, b) dg_tenant_equal_in(InvalidOid, a, b)
 #define SH_SCOPE static inline
 #define SH_DECLARE
 #define SH_DEFINE
@@ -214,12 +215,16 @@ find_parts_of_tenant(Planning *planning)
 
 	foreach(lc, dg_tenant_spellings(planning->request->tenant))
 	{
-		ScanKeyData keys[] = {dg_own_key_text(Anum_deletion_part_tenant, lfirst(lc))};
+		ScanKeyData keys[] = {dg_own_key_int8(Anum_deletion_part_tenant_hash, (int64) dg_tenant_text_hash(lfirst(lc)))};
 		DgOwnScan  *scan = dg_own_scan(DG_OWN_BY(deletion_part, deletion_part_tenant_idx), AccessShareLock,
 									   lengthof(keys), keys);
 
 		while (dg_own_next(scan))
-			add_part(planning, scan);
+		{
+			if (strcmp(dg_own_text(scan, Anum_deletion_part_tenant), lfirst(lc)) == 0 &&
+				dg_tenant_has_part(planning->request->tenant, dg_own_int64(scan, Anum_deletion_part_bin_id), lfirst(lc)))
+				add_part(planning, scan);
+		}
 		dg_own_end(scan);
 	}
 }

@@ -318,7 +318,7 @@ request_claims(const DgRequest *request, const DgPlan *plan)
 		appendStringInfo(&buf, ", \"relations\": %s", dg_json_string(dg_request_relations(request)));
 	else
 		appendStringInfo(&buf, ", \"tenant\": %s, \"tenant_name\": %s",
-						 dg_json_string(request->tenant), dg_json_string(request->tenant_name));
+						 dg_json_string(dg_tenant_claim(request->tenant)), dg_json_string(request->tenant_name));
 	if (request->by_age)
 		appendStringInfo(&buf, ", \"deleted_before\": %s, \"tenants\": %d",
 						 dg_json_string(dg_request_deleted_before(request)), plan->tenants);

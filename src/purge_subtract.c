@@ -12,6 +12,7 @@
  * known from the bin's registry.
  */
 #include "purge.h"
+#include "bin.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
@@ -279,6 +280,23 @@ load_digests(PurgedTable *table, List *tenants)
 }
 
 /*
+ * The tenants under all spellings that a purge may have known them by.
+ */
+static List *
+all_spellings(List *tenants)
+{
+	List	   *all = NIL;
+	ListCell   *lc;
+
+	foreach(lc, tenants)
+	{
+		all = list_concat(all, dg_tenant_spellings(lfirst(lc)));
+		all = lappend(all, dg_tenant_spelling(lfirst(lc)));
+	}
+	return all;
+}
+
+/*
  * Prepares to tell purged rows of a table. The rows will be given as slots of
  * the descriptor's columns, which have the table's names. "tenants" (char *)
  * are those whose rows will be asked for; NIL for any. The result is allocated
@@ -296,6 +314,7 @@ dg_purge_subtract_begin(Oid relid, TupleDesc desc, List *tenants)
 	subtract->output = dg_output_functions(desc, 0);
 	subtract->row_context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard purged row", ALLOCSET_SMALL_SIZES);
 	initStringInfo(&subtract->buf);
+	tenants = all_spellings(tenants);
 	find_purges(subtract, relid, tenants);
 	foreach(lc, subtract->tables)
 		load_digests(lfirst(lc), tenants);

@@ -1,31 +1,31 @@
 /*
  * textset.c
- *		A set of strings that remembers in which order they came.
+ *		A set of strings, or of tenants, that remembers in which order they came.
  *
- * A few strings are compared one by one; a hash table is made when there are
- * more, so that a set of one string costs next to nothing.
+ * Two spellings of one tenant are one member, as it was spelled first
+ * (guard_tenant.c). A few members are compared one by one; a hash table is made
+ * when there are more, so that a set of one costs next to nothing.
  */
 #include "deletion_guard.h"
 
-#include "common/hashfn.h"
+#include "guard.h"
 
 #define MAX_LINEAR 8
 
+/* Which texts may be the same member. */
 typedef struct TextEntry
 {
-	const char *text;			/* hash key */
-	uint32		hash;
+	uint64		key;			/* one of their hashes */
 	char		status;
+	List	   *places;			/* in DgTextSet.texts; may be of texts that were forgotten */
 } TextEntry;
 
 #define SH_PREFIX texts
 #define SH_ELEMENT_TYPE TextEntry
-#define SH_KEY_TYPE const char *
-#define SH_KEY text
-#define SH_STORE_HASH
-#define SH_GET_HASH(tb, a) a->hash
-#define SH_HASH_KEY(tb, key) hash_bytes((const unsigned char *) key, strlen(key))
-#define SH_EQUAL(tb, a, b) (strcmp(a, b) == 0)
+#define SH_KEY_TYPE uint64
+#define SH_KEY key
+#define SH_HASH_KEY(tb, key) ((uint32) (key) ^ (uint32) ((key) >> 32))
+#define SH_EQUAL(tb, a, b) ((a) == (b))
 #define SH_SCOPE static inline
 #define SH_DECLARE
 #define SH_DEFINE
@@ -34,14 +34,17 @@ typedef struct TextEntry
 struct DgTextSet
 {
 	MemoryContext context;
+	bool		tenants;		/* it is one of tenants */
+	Oid			relid;			/* whose rows say which tenants are the same; InvalidOid: any */
 	int64		ntexts;
 	int64		size;
 	char	  **texts;			/* in the order they came */
 	texts_hash *hash;			/* NULL: few enough without */
+	uint64		generation;		/* of tenants, that the hash was made in */
 };
 
 /*
- * An empty set that lives in a memory context.
+ * An empty set of strings that lives in a memory context.
  */
 DgTextSet *
 dg_textset_create(MemoryContext context)
@@ -54,37 +57,127 @@ dg_textset_create(MemoryContext context)
 	return set;
 }
 
-bool
-dg_textset_has(DgTextSet *set, const char *text)
+/*
+ * The same of tenants. Those that are one in rows of a guarded table are one
+ * member; InvalidOid: in rows of any.
+ */
+DgTextSet *
+dg_textset_of_tenants(MemoryContext context, Oid relid)
 {
-	if (set->hash != NULL)
-		return texts_lookup(set->hash, text) != NULL;
-	for (int64 i = 0; i < set->ntexts; i++)
+	DgTextSet  *set = dg_textset_create(context);
+
+	set->tenants = true;
+	set->relid = relid;
+	return set;
+}
+
+/*
+ * Numbers of which all texts of one member have one in common; palloc'd.
+ */
+static uint64 *
+hashes_of(const DgTextSet *set, const char *text, int *n)
+{
+	uint64	   *hash;
+
+	if (set->tenants)
+		return dg_tenant_hashes(text, n);
+	hash = palloc(sizeof(uint64));
+	*hash = dg_tenant_text_hash(text);
+	*n = 1;
+	return hash;
+}
+
+static bool
+is_member(const DgTextSet *set, int64 place, const char *text)
+{
+	if (!set->tenants)
+		return strcmp(set->texts[place], text) == 0;
+	return OidIsValid(set->relid) ? dg_tenant_equal_in(set->relid, set->texts[place], text) :
+		dg_tenant_equal(set->texts[place], text);
+}
+
+static void
+add_to_hash(DgTextSet *set, int64 place)
+{
+	MemoryContext old = MemoryContextSwitchTo(set->context);
+	int			n;
+	uint64	   *hashes = hashes_of(set, set->texts[place], &n);
+
+	for (int i = 0; i < n; i++)
 	{
-		if (strcmp(set->texts[i], text) == 0)
-			return true;
+		bool		found;
+		TextEntry  *entry = texts_insert(set->hash, hashes[i], &found);
+
+		entry->places = lappend_int(found ? entry->places : NIL, (int) place);
 	}
-	return false;
+	pfree(hashes);
+	MemoryContextSwitchTo(old);
 }
 
 static void
 make_hash(DgTextSet *set)
 {
-	bool		found;
-
+	if (set->hash != NULL)
+		texts_destroy(set->hash);
+	set->generation = set->tenants ? dg_tenant_generation() : 0;
 	set->hash = texts_create(set->context, 4 * MAX_LINEAR, NULL);
 	for (int64 i = 0; i < set->ntexts; i++)
-		(void) texts_insert(set->hash, set->texts[i], &found);
+		add_to_hash(set, i);
+}
+
+static int64
+look_up(DgTextSet *set, const char *text)
+{
+	int			n;
+	uint64	   *hashes;
+	int64		place = -1;
+
+	if (set->tenants && set->generation != dg_tenant_generation())
+		make_hash(set);
+	hashes = hashes_of(set, text, &n);
+	for (int i = 0; i < n && place < 0; i++)
+	{
+		TextEntry  *entry = texts_lookup(set->hash, hashes[i]);
+		ListCell   *lc;
+
+		foreach(lc, entry != NULL ? entry->places : NIL)
+		{
+			if (place < 0 && lfirst_int(lc) < set->ntexts && is_member(set, lfirst_int(lc), text))
+				place = lfirst_int(lc);
+		}
+	}
+	pfree(hashes);
+	return place;
 }
 
 /*
- * Adds a copy of a string; false if the set had it.
+ * As which number the member came, from 0; -1 if it did not.
+ */
+int64
+dg_textset_find(DgTextSet *set, const char *text)
+{
+	if (set->hash != NULL)
+		return look_up(set, text);
+	for (int64 i = 0; i < set->ntexts; i++)
+	{
+		if (is_member(set, i, text))
+			return i;
+	}
+	return -1;
+}
+
+bool
+dg_textset_has(DgTextSet *set, const char *text)
+{
+	return dg_textset_find(set, text) >= 0;
+}
+
+/*
+ * Adds a copy of a text; false if the set had the member.
  */
 bool
 dg_textset_add(DgTextSet *set, const char *text)
 {
-	bool		found;
-
 	if (dg_textset_has(set, text))
 		return false;
 	if (set->ntexts == set->size)
@@ -95,26 +188,21 @@ dg_textset_add(DgTextSet *set, const char *text)
 			make_hash(set);
 	}
 	set->texts[set->ntexts] = MemoryContextStrdup(set->context, text);
-	if (set->hash != NULL)
-		(void) texts_insert(set->hash, set->texts[set->ntexts], &found);
 	set->ntexts++;
+	if (set->hash != NULL)
+		add_to_hash(set, set->ntexts - 1);
 	return true;
 }
 
 /*
- * Forgets all but the first n strings.
+ * Forgets all but the first n members. May be called when the transaction has
+ * failed: hashes cannot be asked for then.
  */
 void
 dg_textset_truncate(DgTextSet *set, int64 n)
 {
 	while (set->ntexts > n)
-	{
-		char	   *text = set->texts[--set->ntexts];
-
-		if (set->hash != NULL)
-			(void) texts_delete(set->hash, text);
-		pfree(text);
-	}
+		pfree(set->texts[--set->ntexts]);
 }
 
 int64
@@ -124,7 +212,7 @@ dg_textset_count(DgTextSet *set)
 }
 
 /*
- * The string that came as number i, from 0.
+ * The member that came as number i, from 0.
  */
 const char *
 dg_textset_get(DgTextSet *set, int64 i)

@@ -25,7 +25,7 @@ CREATE TABLE deletion_guard.purge_request_record
 	closed_by text,
 	tenants bigint						-- of a request by age; NULL: any other
 );
-CREATE INDEX purge_request_record_tenant_idx ON deletion_guard.purge_request_record (tenant);
+CREATE INDEX purge_request_record_tenant_idx ON deletion_guard.purge_request_record USING hash (tenant); -- may be long
 CREATE SEQUENCE deletion_guard.purge_request_id_seq OWNED BY deletion_guard.purge_request_record.request_id;
 
 -- The plan as it was reviewed.
@@ -111,7 +111,8 @@ CREATE TABLE deletion_guard.hold
 	released_at timestamptz,
 	released_by text
 );
-CREATE INDEX hold_tenant_idx ON deletion_guard.hold (tenant);
+-- Keys may be too long for a B-tree.
+CREATE INDEX hold_tenant_idx ON deletion_guard.hold USING hash (tenant);
 CREATE SEQUENCE deletion_guard.hold_id_seq OWNED BY deletion_guard.hold.hold_id;
 
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purge_request_record', '');
@@ -200,7 +201,7 @@ CREATE VIEW deletion_guard.purge_request AS
 SELECT r.request_id, r.state, r.tenant, r.tenant_name, r.reason, r.requested_at, r.requested_by,
 	r.relations, r.deleted_before, r.rows, t.tables, t.deletions, t.due_at,
 	EXISTS (SELECT FROM deletion_guard.hold h
-			WHERE h.tenant = r.tenant AND h.released_at IS NULL) AS on_hold,
+			WHERE h.released_at IS NULL AND deletion_guard.same_tenant(h.tenant, r.tenant)) AS on_hold,
 	encode(r.digest, 'hex') AS digest, r.closed_at, r.closed_by,
 	(SELECT p.purge_id FROM deletion_guard.purge_record p WHERE p.request_id = r.request_id) AS purge_id,
 	r.tenants
@@ -223,7 +224,7 @@ AS $$
 SELECT d.relation, d.deletion_id, d.deleted_at, d.tenant_name, d.rows_reviewed, d.rows_now,
 	d.due_at, d.due,
 	EXISTS (SELECT FROM deletion_guard.purge_request_record r
-			JOIN deletion_guard.hold h ON h.tenant = r.tenant AND h.released_at IS NULL
+			JOIN deletion_guard.hold h ON h.released_at IS NULL AND deletion_guard.same_tenant(h.tenant, r.tenant)
 			WHERE r.request_id = $1)
 FROM deletion_guard.purge_request_detail d
 WHERE d.request_id = $1

@@ -48,6 +48,12 @@ CREATE TABLE deletion_guard.bin
 CREATE INDEX bin_relation_idx ON deletion_guard.bin (relation);
 CREATE SEQUENCE deletion_guard.bin_id_seq AS integer OWNED BY deletion_guard.bin.bin_id;
 
+CREATE FUNCTION deletion_guard.same_tenant(a text, b text) RETURNS boolean
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_same_tenant';
+COMMENT ON FUNCTION deletion_guard.same_tenant IS
+	'do two texts stand for one tenant? Yes if the type of the tenant table''s key says that they are equal (''Acme'' and ''acme'' where it is citext), or if a guarded table''s tenant column does that could not refer to the tenant table; otherwise only if they are the same text';
+
 -- One row for each deletion, bin table and tenant. The rows themselves carry
 -- (deletion, part, row) in the bin table; "rows" is what went in, of which
 -- "restored" and "purged" have left again. A bin table has no index: "blocks"
@@ -64,6 +70,7 @@ CREATE TABLE deletion_guard.deletion_part
 	part integer NOT NULL,
 	bin_id integer NOT NULL,
 	tenant text COLLATE "C",
+	tenant_hash bigint GENERATED ALWAYS AS (pg_catalog.hashtextextended(tenant, 0)) STORED,
 	tenant_name text,
 	contact text,
 	rows bigint NOT NULL,
@@ -84,7 +91,8 @@ CREATE TABLE deletion_guard.deletion_part
 	PRIMARY KEY (deletion_id, part),
 	CHECK (num_nonnulls(deleted_at, session_role, effective_role, xid, purge_not_before) IN (0, 5))
 );
-CREATE INDEX deletion_part_tenant_idx ON deletion_guard.deletion_part (tenant, deletion_id);
+-- By the hash: a tenant's key may be too long for an index.
+CREATE INDEX deletion_part_tenant_idx ON deletion_guard.deletion_part (tenant_hash, deletion_id);
 CREATE SEQUENCE deletion_guard.deletion_id_seq OWNED BY deletion_guard.deletion_part.deletion_id;
 
 -- Deletions: what one top-level statement removed.

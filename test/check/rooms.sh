@@ -30,6 +30,7 @@ declare -A may_know=(
 	[settings]='guard limit token'
 	[autonomous]='ledger purge'
 	[lock]='guard'
+	[textset]='guard'
 )
 everybodys=' deletion_guard.h own_tables.h tables.h compat.h errors.h varint.h '
 

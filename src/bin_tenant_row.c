@@ -1,0 +1,397 @@
+/*
+ * bin_tenant_row.c
+ *		A tenant's row: what the tenant is called, how its key is spelled, whom to
+ *		tell.
+ *
+ * The row of the tenant table decides; where the tenant was deleted, its latest
+ * deletion. A name that a deletion recorded stays with it until everything of the
+ * tenant has been purged.
+ *
+ * The key is compared as its type compares, so that an index serves. Where that
+ * leaves no choice of spelling (guard_tenant.c), the text must be the same, too:
+ * '007' is not the key 7.
+ */
+#include "bin.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "tables.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/*
+ * A column of the first row that SPI has, in the given context; NULL for null.
+ */
+static char *
+take_text(MemoryContext context, int column)
+{
+	char	   *value = dg_row_text(0, column);
+
+	return value != NULL ? MemoryContextStrdup(context, value) : NULL;
+}
+
+/* ----------------------------------------------------------------------
+ * The live row
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * A plan for this query and type of key, kept from call to call; NULL if there is
+ * none. It is the caller's until put_plan(): code that runs with the query may
+ * come here, too, and may have changed which is the tenant table.
+ */
+static struct
+{
+	char	   *sql;
+	Oid			type;
+	SPIPlanPtr	plan;
+}			kept;
+
+static SPIPlanPtr
+take_plan(const char *sql, Oid type)
+{
+	SPIPlanPtr	plan = kept.plan;
+
+	kept.plan = NULL;
+	if (plan != NULL && (kept.type != type || strcmp(kept.sql, sql) != 0))
+	{
+		SPI_freeplan(plan);
+		plan = NULL;
+	}
+	return plan;
+}
+
+static void
+put_plan(SPIPlanPtr plan, const char *sql, Oid type)
+{
+	char	   *copy = MemoryContextStrdup(TopMemoryContext, sql);
+
+	if (kept.plan != NULL)
+		SPI_freeplan(kept.plan);
+	if (kept.sql != NULL)
+		pfree(kept.sql);
+	kept.sql = copy;
+	kept.type = type;
+	kept.plan = plan;
+}
+
+static const char *
+column_or_null(const NameData *column)
+{
+	return NameStr(*column)[0] == '\0' ? "NULL" :
+		psprintf("t.%s", quote_identifier(NameStr(*column)));
+}
+
+/*
+ * Runs the query for the row with a key, of a type that is no domain.
+ */
+static void
+select_live(const DgTenantTable *tenants, Oid type, Datum key, Snapshot snapshot)
+{
+	char	   *sql = psprintf("SELECT t.%s, %s, %s FROM %s t WHERE t.%s %s $1",
+							   quote_identifier(NameStr(tenants->key_column)),
+							   column_or_null(&tenants->name_column), column_or_null(&tenants->contact_column),
+							   dg_relation_name(tenants->relid),
+							   quote_identifier(NameStr(tenants->key_column)), dg_equality_operator(type));
+	SPIPlanPtr	plan = take_plan(sql, type);
+	SPIPlanPtr	volatile kept_plan = plan;
+
+	PG_TRY();
+	{
+		dg_spi_select_as_owner(tenants->relid, sql, 1, &type, &key, &plan, snapshot, 2);
+		if (kept_plan == NULL && SPI_keepplan(plan) == 0)
+			kept_plan = plan;
+	}
+	PG_FINALLY();
+	{
+		if (kept_plan != NULL)
+			put_plan(kept_plan, sql, type);
+	}
+	PG_END_TRY();
+}
+
+/*
+ * Takes the row that SPI has in SPI_tuptable. False if it is that of another
+ * spelling, which is another tenant.
+ */
+static bool
+take_live(const char *tenant, MemoryContext context, DgTenantRow *row)
+{
+	int			nestlevel = dg_canonical_output_begin();
+	DgTenantRow found = {take_text(context, 1), take_text(context, 2), take_text(context, 3)};
+
+	AtEOXact_GUC(true, nestlevel);
+	if (!dg_tenant_equal_in(InvalidOid, found.tenant, tenant))
+		return false;
+	*row = found;
+	return true;
+}
+
+/*
+ * The tenant's row in the tenant table as a snapshot sees it, palloc'd. Returns
+ * how many there are, 2 for more; there should be one at most.
+ */
+int
+dg_tenant_live(const char *tenant, Snapshot snapshot, DgTenantRow *row)
+{
+	const DgTenantTable *tenants = dg_tenant_table();
+	MemoryContext context = CurrentMemoryContext;
+	Oid			relid = tenants->relid;
+	Oid			type;
+	Datum		key;
+	int			found = 0;
+
+	if (!OidIsValid(relid) || get_rel_name(relid) == NULL)
+		return 0;
+	type = getBaseType(get_atttype(relid, get_attnum(relid, NameStr(tenants->key_column))));
+	if (!OidIsValid(type) || !dg_tenant_read_key(relid, type, tenant, &key))
+		return 0;
+	SPI_connect();
+	select_live(tenants, type, key, snapshot);
+	if (SPI_processed > 0 && take_live(tenant, context, row))
+		found = (int) SPI_processed;
+	SPI_finish();
+	return found;
+}
+
+/* ----------------------------------------------------------------------
+ * How the bin spells a tenant
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * The first text in the index of deletion_part after those of a hash, which moves
+ * on; palloc'd, or NULL.
+ */
+static char *
+next_spelling(Relation registry, Relation index, Snapshot snapshot, int64 *hash)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *spelling = NULL;
+
+	ScanKeyInit(&key, Anum_deletion_part_tenant_hash, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(*hash));
+	scan = systable_beginscan_ordered(registry, index, snapshot, 1, &key);
+	tuple = systable_getnext_ordered(scan, ForwardScanDirection);
+	if (HeapTupleIsValid(tuple))
+	{
+		TupleDesc	desc = RelationGetDescr(registry);
+		bool		isnull;
+
+		*hash = DatumGetInt64(heap_getattr(tuple, Anum_deletion_part_tenant_hash, desc, &isnull));
+		spelling = TextDatumGetCString(heap_getattr(tuple, Anum_deletion_part_tenant, desc, &isnull));
+	}
+	systable_endscan_ordered(scan);
+	return spelling;
+}
+
+/*
+ * All texts (char *) by which the bin may know this tenant, palloc'd; the one that
+ * was given comes first. dg_tenant_has_part() says if a part of that text is really this
+ * tenant's.
+ */
+List *
+dg_tenant_spellings(const char *tenant)
+{
+	List	   *spellings = list_make1(pstrdup(tenant));
+	Relation	registry;
+	Relation	index;
+	Snapshot	snapshot;
+	int64		hash = PG_INT64_MIN;
+	char	   *next;
+
+	if (dg_tenants_are_plain())
+		return spellings;
+	registry = table_open(dg_objects()->deletion_part, AccessShareLock);
+	index = index_open(dg_objects()->deletion_part_tenant_idx, AccessShareLock);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	while ((next = next_spelling(registry, index, snapshot, &hash)) != NULL)
+	{
+		if (strcmp(next, tenant) != 0 && dg_tenant_equal(next, tenant))
+			spellings = lappend(spellings, next);
+		else
+			pfree(next);
+	}
+	UnregisterSnapshot(snapshot);
+	index_close(index, AccessShareLock);
+	table_close(registry, AccessShareLock);
+	return spellings;
+}
+
+/*
+ * Is a part in a bin, with one of the tenant's spellings, the tenant's?
+ */
+bool
+dg_tenant_has_part(const char *tenant, int32 bin_id, const char *spelling)
+{
+	Relation	registry;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		isnull;
+	bool		result;
+
+	if (strcmp(spelling, tenant) == 0)
+		return true;
+	registry = table_open(dg_objects()->bin, AccessShareLock);
+	ScanKeyInit(&key, Anum_registry_bin_id, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(bin_id));
+	scan = systable_beginscan(registry, InvalidOid, false, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	result = HeapTupleIsValid(tuple) &&
+		dg_tenant_equal_in(DatumGetObjectId(heap_getattr(tuple, Anum_registry_relation, RelationGetDescr(registry), &isnull)),
+						   spelling, tenant);
+	systable_endscan(scan);
+	table_close(registry, AccessShareLock);
+	return result;
+}
+
+/* The parameters of DG_OF_TENANTS() in the making. */
+typedef struct SpelledParts
+{
+	List	   *texts;			/* as Datum of text, */
+	List	   *bins;			/* and the bin that the text counts in; 0: any */
+} SpelledParts;
+
+static void
+add_spelling(SpelledParts *parts, const char *text, int bin_id)
+{
+	parts->texts = lappend(parts->texts, DatumGetPointer(CStringGetTextDatum(text)));
+	parts->bins = lappend_int(parts->bins, bin_id);
+}
+
+/*
+ * Adds a spelling of a tenant for the bins of those tables in which it is one.
+ */
+static void
+add_where_equal(SpelledParts *parts, const char *spelling, const char *tenant)
+{
+	Relation	registry = table_open(dg_objects()->bin, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(registry);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SysScanDesc scan = systable_beginscan(registry, InvalidOid, false, snapshot, 0, NULL);
+	HeapTuple	tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Oid			relation = DatumGetObjectId(heap_getattr(tuple, Anum_registry_relation, desc, &isnull));
+
+		if (dg_tenant_equal_in(relation, spelling, tenant))
+			add_spelling(parts, spelling, DatumGetInt32(heap_getattr(tuple, Anum_registry_bin_id, desc, &isnull)));
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(registry, AccessShareLock);
+}
+
+/*
+ * The tenants (char *) as the two parameters of DG_OF_TENANTS(): texts as text[], and
+ * for each the bin that it counts in, as int[].
+ */
+Datum
+dg_tenants_in_bin(List *tenants, Datum *bins)
+{
+	SpelledParts parts = {0};
+	Datum	   *texts;
+	Datum	   *ids;
+	int			n;
+	ListCell   *lc;
+
+	foreach(lc, tenants)
+	{
+		List	   *spellings = dg_tenant_spellings(lfirst(lc));
+
+		add_spelling(&parts, lfirst(lc), 0);
+		for (int i = 1; i < list_length(spellings); i++)
+			add_where_equal(&parts, list_nth(spellings, i), lfirst(lc));
+	}
+	n = list_length(parts.texts);
+	texts = palloc(sizeof(Datum) * Max(n, 1));
+	ids = palloc(sizeof(Datum) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		texts[i] = PointerGetDatum(list_nth(parts.texts, i));
+		ids[i] = Int32GetDatum(list_nth_int(parts.bins, i));
+	}
+	*bins = PointerGetDatum(construct_array(ids, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+	return PointerGetDatum(construct_array(texts, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* ----------------------------------------------------------------------
+ * The deleted row
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * Looks for the latest deletion of a tenant's row under one spelling. Where
+ * nothing is left of it, it counts only if it recorded a name.
+ */
+static void
+find_deleted(char *tenant, Snapshot snapshot, MemoryContext context, int64 *latest, DgTenantRow *row)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {INT8OID, TEXTOID, OIDOID};
+	Datum		values[] = {UInt64GetDatum(dg_tenant_text_hash(tenant)), CStringGetTextDatum(tenant),
+	ObjectIdGetDatum(dg_tenant_table()->relid)};
+	int			found = dg_spi_select_kept("SELECT p.tenant_name, p.contact, p.deletion_id"
+										   " FROM deletion_guard.deletion_part p"
+										   " JOIN deletion_guard.bin b ON b.bin_id = p.bin_id"
+										   " WHERE p.tenant_hash = $1 AND p.tenant = $2 AND (p.tenant_name IS NOT NULL"
+										   "  OR p.contact IS NOT NULL"
+										   "  OR b.relation = $3 AND p.rows > p.restored + p.purged)"
+										   " ORDER BY p.deletion_id DESC, p.part DESC LIMIT 1",
+										   3, types, values, &plan, snapshot);
+
+	if (found == 0 || dg_row_int64(0, 3, NULL) <= *latest)
+		return;
+	*latest = dg_row_int64(0, 3, NULL);
+	row->tenant = MemoryContextStrdup(context, tenant);
+	row->name = take_text(context, 1);
+	row->contact = take_text(context, 2);
+}
+
+/*
+ * What the latest deletion of the tenant's row recorded, palloc'd; false if there
+ * is none.
+ */
+bool
+dg_tenant_deleted(const char *tenant, Snapshot snapshot, DgTenantRow *row)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int64		latest = 0;
+	ListCell   *lc;
+
+	SPI_connect();
+	foreach(lc, dg_tenant_spellings(tenant))
+	{
+		if (dg_tenant_equal_in(InvalidOid, lfirst(lc), tenant))
+			find_deleted(lfirst(lc), snapshot, context, &latest, row);
+	}
+	SPI_finish();
+	return latest > 0;
+}
+
+/*
+ * The tenant's key as the tenant table has it or, where that does not, as the
+ * latest deletion of its row had it; palloc'd. Else as it was given.
+ */
+char *
+dg_tenant_spelling(const char *tenant)
+{
+	DgTenantRow row;
+
+	if (dg_tenants_are_plain() ||
+		(dg_tenant_live(tenant, GetLatestSnapshot(), &row) == 0 &&
+		 !dg_tenant_deleted(tenant, GetLatestSnapshot(), &row)))
+		return pstrdup(tenant);
+	return row.tenant;
+}
