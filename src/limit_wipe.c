@@ -18,17 +18,13 @@
 #include "guard.h"
 #include "limit.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/table.h"
-#include "access/xact.h"
 #include "executor/executor.h"
 #include "parser/parsetree.h"
 #include "own_tables.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 /*
@@ -39,28 +35,16 @@
 static int64
 count_wipes(void)
 {
-	Relation	rel = table_open(dg_objects()->tenant_wipe, AccessShareLock);
-	TimestampTz since = GetCurrentTimestamp() - USECS_PER_HOUR;
-	int64		wiped = 0;
-	Snapshot	snapshot;
 	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
+	DgOwnScan  *scan;
+	int64		wiped = 0;
 
-	CommandCounterIncrement();
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	ScanKeyInit(&key, Anum_tenant_wipe_wiped_at, BTGreaterStrategyNumber, F_TIMESTAMPTZ_GT,
-				TimestampTzGetDatum(since));
-	scan = systable_beginscan(rel, dg_objects()->tenant_wipe_at_idx, true, snapshot, 1, &key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		bool		isnull;
-
-		wiped += DatumGetInt64(heap_getattr(tuple, Anum_tenant_wipe_rows, RelationGetDescr(rel), &isnull));
-	}
-	systable_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	table_close(rel, AccessShareLock);
+				TimestampTzGetDatum(GetCurrentTimestamp() - USECS_PER_HOUR));
+	scan = dg_own_scan(DG_OWN_BY(tenant_wipe, tenant_wipe_at_idx), AccessShareLock, 1, &key);
+	while (dg_own_next(scan))
+		wiped += dg_own_int64(scan, Anum_tenant_wipe_rows);
+	dg_own_end(scan);
 	return wiped;
 }
 

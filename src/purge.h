@@ -21,7 +21,7 @@
 #include "utils/relcache.h"
 #include "utils/timestamp.h"
 
-/* purge_store.c */
+/* purge_common.c */
 extern char *dg_session_role(void);
 extern void dg_require_extension_owner(const char *act);
 extern text *dg_required_text(FunctionCallInfo fcinfo, int arg, const char *name);

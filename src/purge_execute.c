@@ -421,7 +421,8 @@ remove_rows(Purge *purge)
 static DgOwnScan *
 find_record(int64 id, LOCKMODE lockmode)
 {
-	return dg_own_find(DG_OWN(purge_record), lockmode, 1, (ScanKeyData[]) {dg_own_key_int8(Anum_purge_record_purge_id, id)});
+	return dg_own_find(DG_OWN(purge_record), lockmode, 1,
+					   (ScanKeyData[]) {dg_own_key_int8(Anum_purge_record_purge_id, id)});
 }
 
 /*

@@ -264,7 +264,8 @@ rename_in_requests(const char *tenant, const char *pseudonym)
 		if (strcmp(dg_own_text(scan, Anum_purge_request_record_state), "open") == 0)
 		{
 			dg_own_set(scan, Anum_purge_request_record_state, CStringGetTextDatum("withdrawn"));
-			dg_own_set(scan, Anum_purge_request_record_closed_at, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
+			dg_own_set(scan, Anum_purge_request_record_closed_at,
+					   TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
 			dg_own_set(scan, Anum_purge_request_record_closed_by, CStringGetTextDatum(pseudonym));
 		}
 		dg_own_update(scan);

@@ -1,6 +1,7 @@
 /*
- * purge_store.c
- *		Small things that every file of the room needs.
+ * purge_common.c
+ *		What several files of the room need: who acts, arguments, this database's name
+ *		in tokens.
  */
 #include "purge.h"
 
