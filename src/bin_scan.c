@@ -15,6 +15,7 @@
 #include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "catalog/pg_class.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/snapmgr.h"
@@ -43,6 +44,24 @@ compare_parts(const void *a, const void *b)
 }
 
 /*
+ * Opens a table of the bin. What the registry says is not enough: a superuser may
+ * have restored a row into it that names a live table.
+ */
+static Relation
+open_bin(Oid bin_table, LOCKMODE lockmode)
+{
+	Relation	rel = table_open(bin_table, lockmode);
+
+	if (RelationGetNamespace(rel) != dg_objects()->bin_schema || rel->rd_rel->relkind != RELKIND_RELATION)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_VERIFICATION_FAILED),
+				 errmsg("\"%s\" is not a table of the bin", RelationGetRelationName(rel)),
+				 errdetail("The table deletion_guard.bin says that it is."),
+				 errhint("Somebody has put rows into what deletion_guard keeps; look into it before anything else.")));
+	return rel;
+}
+
+/*
  * Begins to read parts of a deletion. lockmode is ROW EXCLUSIVE for rows that
  * will be removed, else ACCESS SHARE; it is held until the end of the
  * transaction.
@@ -53,7 +72,7 @@ dg_bin_scan_begin(Oid bin_table, LOCKMODE lockmode, int64 deletion,
 {
 	DgBinScan  *scan = palloc0(sizeof(DgBinScan));
 
-	scan->rel = table_open(bin_table, lockmode);
+	scan->rel = open_bin(bin_table, lockmode);
 	scan->deletion = deletion;
 	scan->nparts = nparts;
 	scan->parts = palloc(sizeof(int32) * nparts);
