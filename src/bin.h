@@ -121,6 +121,7 @@ extern void dg_bin_capture_trail(Relation rel);
 extern bool dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *tenant);
 
 /* bin_link.c */
+extern void dg_link_note_lost(Relation rel, TupleTableSlot *before, TupleTableSlot *after);
 extern void dg_link_rename_column(Oid relid, const char *old, const char *new);
 
 /* bin_lost.c */

@@ -41,6 +41,8 @@ typedef struct CaptureState
 	DgTenantResolver *resolver;
 	DgParts    *parts;
 	DgLimit		limit;
+	int64		kept;			/* rows */
+	bool		deleted;		/* by heap, which counts them */
 } CaptureState;
 
 /* ----------------------------------------------------------------------
@@ -48,13 +50,20 @@ typedef struct CaptureState
  * ----------------------------------------------------------------------
  */
 
+/* How rows leave the table. */
+typedef enum Departure
+{
+	DELETED,
+	EMPTIED,					/* by TRUNCATE: heap deletes no row */
+	REPLACED					/* they do not: ceilings do not count them */
+} Departure;
+
 /*
  * Begins to capture rows of rel. With by_row it is one row, which may share
- * its part with rows captured before. With "replaced" the row is not deleted
- * but replaced, and ceilings do not count it.
+ * its part with rows captured before.
  */
 static void
-capture_begin(CaptureState *state, Relation rel, bool by_row, bool replaced)
+capture_begin(CaptureState *state, Relation rel, bool by_row, Departure departure)
 {
 	DgGuard    *guard = dg_guard_lookup(RelationGetRelid(rel));
 
@@ -83,6 +92,7 @@ capture_begin(CaptureState *state, Relation rel, bool by_row, bool replaced)
 				 RelationGetRelationName(rel));
 	}
 	state->guard = guard;
+	state->deleted = departure == DELETED;
 	state->resolver = dg_tenant_resolver_begin(guard, state->plan, rel);
 	if (by_row)
 		state->parts = dg_parts_share(RelationGetRelid(rel), state->plan, state->resolver,
@@ -90,7 +100,7 @@ capture_begin(CaptureState *state, Relation rel, bool by_row, bool replaced)
 	else
 		state->parts = dg_parts_begin(state->plan, state->resolver, state->deletion,
 									  dg_bin_writer_file(state->writer));
-	dg_limit_begin(&state->limit, guard->root, replaced);
+	dg_limit_begin(&state->limit, guard->root, departure == REPLACED);
 }
 
 static void
@@ -111,6 +121,7 @@ capture_put(CaptureState *state, TupleTableSlot *slot)
 	if (++state->limit.rows > state->limit.free_rows && !dg_limit_row(&state->limit))
 		return;
 	dg_bin_writer_put(state->writer, slot, part->part, part->rows, part->blocks);
+	state->kept++;
 }
 
 /*
@@ -132,6 +143,8 @@ capture_end(CaptureState *state)
 	if (state->limit.exceeded != 0)
 		report_limit(state);
 	dg_bin_writer_end(state->writer);
+	if (state->deleted)
+		dg_balance_kept(state->guard->root, state->kept);
 	dg_parts_end(state->parts);
 	if (state->resolver != NULL)
 		dg_tenant_resolver_end(state->resolver);
@@ -142,14 +155,14 @@ capture_end(CaptureState *state)
  * Captures all rows that next() returns, until it returns NULL.
  */
 static void
-capture_rows(Relation rel, TupleTableSlot *(*next) (void *source), void *source)
+capture_rows(Relation rel, Departure departure, TupleTableSlot *(*next) (void *source), void *source)
 {
 	CaptureState state;
 	TupleTableSlot *slot = next(source);
 
 	if (slot == NULL)
 		return;
-	capture_begin(&state, rel, false, false);
+	capture_begin(&state, rel, false, departure);
 	for (; slot != NULL; slot = next(source))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -163,7 +176,7 @@ capture_row(Relation rel, TupleTableSlot *slot)
 {
 	CaptureState state;
 
-	capture_begin(&state, rel, true, false);
+	capture_begin(&state, rel, true, DELETED);
 	capture_put(&state, slot);
 	capture_end(&state);
 }
@@ -197,7 +210,7 @@ dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *tenant)
 	CaptureState state;
 	bool		stays;
 
-	capture_begin(&state, rel, true, true);
+	capture_begin(&state, rel, true, REPLACED);
 	stays = belongs_to_another(&state, slot, tenant);
 	if (!stays)
 		capture_put(&state, slot);
@@ -246,8 +259,28 @@ dg_bin_capture_trail(Relation rel)
 
 	if (walk == NULL)
 		return;
-	capture_rows(rel, next_of_trail, walk);
+	capture_rows(rel, DELETED, next_of_trail, walk);
 	dg_trail_end(walk);
+}
+
+/*
+ * Whoever deletes rows without a query, as replication of any kind does, may have
+ * no snapshot. Makes sure that there is one; returns whether it made it.
+ */
+static bool
+push_snapshot(void)
+{
+	if (ActiveSnapshotSet())
+		return false;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	return true;
+}
+
+static void
+pop_snapshot(bool pushed)
+{
+	if (pushed)
+		PopActiveSnapshot();
 }
 
 typedef struct StoredRows
@@ -265,6 +298,29 @@ next_stored(void *arg)
 }
 
 /*
+ * Has the row trigger captured the rows already, as it did not know the query that
+ * fires both triggers? That is so where our hooks were not called for the query,
+ * and session_replication_role is replica.
+ */
+static bool
+captured_by_row(TriggerData *trigdata)
+{
+	int64		rows;
+
+	if (dg_statement_fires(trigdata->tg_trigger))
+		return false;
+	rows = dg_balance_take_row_kept(dg_guard_lookup(RelationGetRelid(trigdata->tg_relation))->root);
+	if (rows != 0 && rows != tuplestore_tuple_count(trigdata->tg_oldtable))
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_CANNOT_CAPTURE),
+				 errmsg("cannot tell which rows of \"%s\" this statement deletes",
+						RelationGetRelationName(trigdata->tg_relation)),
+				 errdetail("deletion_guard was loaded after the statement had begun, and session_replication_role was changed meanwhile."),
+				 errhint("Repeat the statement. To avoid this, add deletion_guard to session_preload_libraries.")));
+	return rows != 0;
+}
+
+/*
  * AFTER DELETE, statement: captures the rows that queries have left a trail to,
  * and those in the transition table. Mostly one of the two is empty; after a
  * cascade there may be rows in both.
@@ -276,6 +332,7 @@ dg_capture_statement(PG_FUNCTION_ARGS)
 										 DG_TRIGGER_CAPTURE, "capture_statement");
 	Relation	rel = trigdata->tg_relation;
 	StoredRows	stored;
+	bool		pushed;
 
 	if (!TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event) || trigdata->tg_trigger->tgoldtable == NULL)
 		ereport(ERROR,
@@ -287,37 +344,33 @@ dg_capture_statement(PG_FUNCTION_ARGS)
 	if (dg_statement_unseen())
 		dg_merge_check_unseen(rel);
 
+	pushed = push_snapshot();
 	dg_bin_capture_trail(rel);
-	stored.rows = trigdata->tg_oldtable;
-	stored.slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsMinimalTuple);
-	tuplestore_rescan(stored.rows);
-	capture_rows(rel, next_stored, &stored);
-	ExecDropSingleTupleTableSlot(stored.slot);
+	if (!captured_by_row(trigdata))
+	{
+		stored.rows = trigdata->tg_oldtable;
+		stored.slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsMinimalTuple);
+		tuplestore_rescan(stored.rows);
+		capture_rows(rel, DELETED, next_stored, &stored);
+		ExecDropSingleTupleTableSlot(stored.slot);
+	}
+	pop_snapshot(pushed);
 	return PointerGetDatum(NULL);
 }
 
 /*
- * Does a logical replication worker delete the row itself? Only the error
- * context tells: if there is another one on top of the worker's, a statement
- * in a function that the worker called deletes it.
- */
-static bool
-applying(void)
-{
-	return IsLogicalWorker() && error_context_stack != NULL && error_context_stack->previous == NULL;
-}
-
-/*
  * Is a logical replication worker applying an UPDATE? Where that moves a row to
- * another partition, the worker deletes it and inserts it there, without the
- * mark that other sessions leave in it.
+ * another partition, the worker deletes it and inserts it there, without the mark
+ * that other sessions leave in it. Only the error context tells: if there is
+ * another one on top of the worker's, a statement in a function that the worker
+ * called deletes the row.
  */
 static bool
 applying_update(void)
 {
 	char	   *context;
 
-	if (!applying())
+	if (!IsLogicalWorker() || error_context_stack == NULL || error_context_stack->previous != NULL)
 		return false;
 	context = GetErrorContextStack();
 	return context != NULL && strstr(context, "UPDATE") != NULL && strstr(context, "DELETE") == NULL;
@@ -337,30 +390,46 @@ send_no_warnings(void)
 		SetConfigOption("client_min_messages", "error", PGC_USERSET, PGC_S_SESSION);
 }
 
+/*
+ * Has the row moved to another partition? Queries count such rows themselves
+ * (guard_move.c).
+ */
 static bool
 has_moved(TriggerData *trigdata)
 {
-	return ItemPointerIndicatesMovedPartitions(&trigdata->tg_trigtuple->t_data->t_ctid) ||
-		(trigdata->tg_relation->rd_rel->relispartition && applying_update());
+	if (ItemPointerIndicatesMovedPartitions(&trigdata->tg_trigtuple->t_data->t_ctid))
+		return true;
+	if (!trigdata->tg_relation->rd_rel->relispartition || !applying_update())
+		return false;
+	dg_balance_moved(dg_guard_lookup(RelationGetRelid(trigdata->tg_relation))->root);
+	return true;
 }
 
 /*
  * AFTER DELETE, row: captures one row, unless it has moved to another
- * partition. Where it is not set to do all the work, it leaves the rows that
- * statements delete to the statement trigger, which fires in each of them.
+ * partition. Where it is not set to do all the work, it leaves to the statement
+ * trigger what it knows that will fire; it has to know, not to guess.
  */
 Datum
 dg_capture_row(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE | TRIGGER_EVENT_ROW,
 										 DG_TRIGGER_CAPTURE_ROW, "capture_row");
+	Oid			root = dg_guard_lookup(RelationGetRelid(trigdata->tg_relation))->root;
+	bool		alone = trigdata->tg_trigger->tgenabled != TRIGGER_FIRES_ON_REPLICA || dg_statement_by_row(root);
+	bool		pushed;
 
-	if (trigdata->tg_trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA && !applying() &&
-		!dg_statement_by_row(dg_guard_lookup(RelationGetRelid(trigdata->tg_relation))->root))
+	if (!alone && dg_statement_fires(trigdata->tg_trigger))
 		return PointerGetDatum(NULL);
 	send_no_warnings();
+	pushed = push_snapshot();
 	if (!has_moved(trigdata))
+	{
 		capture_row(trigdata->tg_relation, trigdata->tg_trigslot);
+		if (!alone)
+			dg_balance_row_kept(root);
+	}
+	pop_snapshot(pushed);
 	return PointerGetDatum(NULL);
 }
 
@@ -391,18 +460,22 @@ dg_capture_truncate(PG_FUNCTION_ARGS)
 	Relation	rel = trigdata->tg_relation;
 	ScannedRows scanned;
 	Snapshot	snapshot;
+	bool		pushed;
 
 	/* the partitions of a partitioned table have triggers of their own */
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		return PointerGetDatum(NULL);
 
+	pushed = push_snapshot();
 	CommandCounterIncrement();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scanned.slot = table_slot_create(rel, NULL);
 	scanned.scan = dg_table_beginscan(rel, snapshot);
-	capture_rows(rel, next_scanned, &scanned);
+	capture_rows(rel, EMPTIED, next_scanned, &scanned);
 	table_endscan(scanned.scan);
 	ExecDropSingleTupleTableSlot(scanned.slot);
 	UnregisterSnapshot(snapshot);
+	pop_snapshot(pushed);
+	dg_empty_begin(rel);
 	return PointerGetDatum(NULL);
 }

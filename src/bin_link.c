@@ -169,14 +169,40 @@ action_on_delete(ForeignKeyCacheInfo *fkey)
 }
 
 /*
+ * A referential action has changed a row: notes the links that it has lost. Both
+ * slots have the shape of rel, which is a partition if the action has moved the
+ * row from there to another one; then no UPDATE trigger fires.
+ */
+void
+dg_link_note_lost(Relation rel, TupleTableSlot *before, TupleTableSlot *after)
+{
+	int			nestlevel;
+	ListCell   *lc;
+
+	/* an action of an UPDATE: nothing was deleted */
+	if (!dg_deletion_exists() && !dg_statement_may_delete())
+		return;
+	nestlevel = dg_canonical_output_begin();
+	foreach(lc, dg_foreign_keys(rel))
+	{
+		ForeignKeyCacheInfo *fkey = lfirst(lc);
+		char		action = action_on_delete(fkey);
+
+		if ((action == FKCONSTR_ACTION_SETNULL || action == FKCONSTR_ACTION_SETDEFAULT) &&
+			dg_guard_lookup(fkey->confrelid)->guarded &&
+			lost_link(rel, fkey, action, before, after))
+			note_link(rel, fkey, before, after);
+	}
+	AtEOXact_GUC(true, nestlevel);
+}
+
+/*
  * AFTER UPDATE, row, in a referential action.
  */
 Datum
 dg_capture_link(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	int			nestlevel;
-	ListCell   *lc;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) ||
 		!TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) || !TRIGGER_FIRED_AFTER(trigdata->tg_event) ||
@@ -185,22 +211,7 @@ dg_capture_link(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" was not called as the trigger it is for", "capture_link"),
 				 errhint("Let deletion_guard.guard_table() make the triggers.")));
-
-	/* an action of an UPDATE: nothing was deleted */
-	if (!dg_deletion_exists() && !dg_statement_may_delete())
-		return PointerGetDatum(NULL);
-	nestlevel = dg_canonical_output_begin();
-	foreach(lc, dg_foreign_keys(trigdata->tg_relation))
-	{
-		ForeignKeyCacheInfo *fkey = lfirst(lc);
-		char		action = action_on_delete(fkey);
-
-		if ((action == FKCONSTR_ACTION_SETNULL || action == FKCONSTR_ACTION_SETDEFAULT) &&
-			dg_guard_lookup(fkey->confrelid)->guarded &&
-			lost_link(trigdata->tg_relation, fkey, action, trigdata->tg_trigslot, trigdata->tg_newslot))
-			note_link(trigdata->tg_relation, fkey, trigdata->tg_trigslot, trigdata->tg_newslot);
-	}
-	AtEOXact_GUC(true, nestlevel);
+	dg_link_note_lost(trigdata->tg_relation, trigdata->tg_trigslot, trigdata->tg_newslot);
 	return PointerGetDatum(NULL);
 }
 

@@ -155,6 +155,15 @@ typedef RangeTblEntry DgPermissions;
 #define DG_RELFILENUMBER(rel) ((rel)->rd_node.relNode)
 #endif
 
+/* 16: a table's statistics of the transaction name it by another field */
+#if PG_VERSION_NUM >= 160000
+#define DG_COUNTED_RELID(counts) ((counts)->parent->id)
+#define DG_NEW_FILE_SUBID(rel) ((rel)->rd_firstRelfilelocatorSubid)
+#else
+#define DG_COUNTED_RELID(counts) ((counts)->parent->t_id)
+#define DG_NEW_FILE_SUBID(rel) ((rel)->rd_firstRelfilenodeSubid)
+#endif
+
 /* 16: rows that are inserted together make room for all of them at once */
 #define DG_EXTENDS_BY_PAGE (PG_VERSION_NUM < 160000)
 

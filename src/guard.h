@@ -14,6 +14,9 @@
 #include "nodes/plannodes.h"
 #include "utils/relcache.h"
 
+struct PgStat_SubXactStatus;
+struct PgStat_TableXactStatus;
+
 /* names of the guard triggers on a guarded table and on its partitions */
 #define DG_TRIGGER_CAPTURE		"deletion_guard_capture"
 #define DG_TRIGGER_CAPTURE_ROW	"deletion_guard_capture_row"
@@ -132,6 +135,7 @@ typedef struct DgNesting
 	int			depth;
 	Oid			role;
 	EState	   *firing;			/* of the query whose triggers fire, or NULL */
+	const TriggerDesc *fires;	/* triggers of a table of that query, found last */
 	List	   *by_row;
 	bool		drops_tables;
 } DgNesting;
@@ -145,6 +149,8 @@ extern DgNesting dg_statement_enter(void);
 extern void dg_statement_set_role(Oid role);
 extern void dg_statement_set_firing(EState *estate, List *by_row);
 extern EState *dg_statement_firing(void);
+extern bool dg_statement_fires(const Trigger *trigger);
+extern bool dg_statement_none(void);
 extern bool dg_statement_by_row(Oid root);
 extern void dg_statement_set_utility(const Node *parsetree);
 extern bool dg_statement_drops_tables(void);
@@ -184,9 +190,51 @@ typedef struct DgTrail
 } DgTrail;
 
 extern void dg_trail_prepare(QueryDesc *query);
+extern void dg_trail_add(Oid relid, EState *firing, Oid partition, CommandId cid, ItemPointer tid);
 extern void dg_trail_ran(QueryDesc *query);
 extern void dg_trail_finish(QueryDesc *query);
 extern DgTrail *dg_trail_take(Oid relid);
+
+/* guard_move.c */
+extern void dg_move_prepare(QueryDesc *query, bool certain);
+extern void dg_move_ran(QueryDesc *query);
+
+/* guard_balance.c */
+
+/* An INSERT ... ON CONFLICT into a guarded table, as it begins to run. */
+typedef struct DgUpsert
+{
+	Oid			root;			/* InvalidOid: it is none */
+	int64		deleted;		/* from the table, as the server has counted */
+	int64		written;
+	int64		expected;		/* deletions, by what was kept */
+	uint64		processed;
+} DgUpsert;
+
+extern struct PgStat_TableXactStatus *dg_balance_next(struct PgStat_SubXactStatus **level,
+													  struct PgStat_TableXactStatus *counts);
+extern int64 dg_balance_deleted(const struct PgStat_TableXactStatus *counts, int64 *written);
+extern void dg_balance_kept(Oid root, int64 rows);
+extern void dg_balance_row_kept(Oid root);
+extern int64 dg_balance_take_row_kept(Oid root);
+extern void dg_balance_moved(Oid root);
+extern void dg_balance_corrected(Oid root, int64 rows);
+extern void dg_balance_look(void);
+extern void dg_balance_leave(Oid root, List *relids);
+extern DgUpsert dg_balance_upsert_begin(QueryDesc *query);
+extern void dg_balance_upsert_end(const DgUpsert *upsert, QueryDesc *query);
+extern void dg_balance_check(Oid root);
+extern void dg_balance_init(void);
+
+/* guard_empty.c */
+extern void dg_empty_begin(Relation rel);
+extern void dg_empty_check(void);
+extern void dg_empty_excuse(Oid relid);
+extern void dg_empty_require(Oid relid);
+extern void dg_empty_init(void);
+
+/* guard_recount.c */
+extern bool dg_recount(Oid root, int64 *deleted, int64 *moved);
 
 /* guard_object.c */
 extern HeapTuple dg_guard_copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid,

@@ -45,7 +45,10 @@ dg_ddl_start(PG_FUNCTION_ARGS)
 
 	dg_statement_set_utility(data->parsetree);
 	if (dg_on_duty() && !dg_acting())
+	{
 		dg_guard_check_utility(data->parsetree);
+		dg_balance_look();
+	}
 	/* the hook has not seen the command that loaded the library */
 	if (dg_on_duty())
 		(void) dg_command_enter(data->parsetree);
@@ -465,5 +468,6 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 	if (IsA(data->parsetree, AlterTableStmt))
 		follow_departures((AlterTableStmt *) data->parsetree);
 	SPI_finish();
+	dg_balance_look();
 	return PointerGetDatum(NULL);
 }

@@ -17,6 +17,7 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
@@ -186,6 +187,7 @@ dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path)
 	List	   *relids = members_to_guard(relid);
 	ListCell   *lc;
 
+	dg_balance_look();
 	foreach(lc, relids)
 	{
 		Oid			member = lfirst_oid(lc);
@@ -209,6 +211,8 @@ dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path)
 		dg_guard_create_triggers(member);
 	}
 	list_free(relids);
+	CommandCounterIncrement();
+	dg_balance_look();
 }
 
 /*
@@ -453,9 +457,12 @@ dg_guard_remove(Oid relid)
 				 errmsg("table \"%s\" is not guarded", RelationGetRelationName(rel)),
 				 errhint("The view deletion_guard.guarded_table lists the tables that are.")));
 
+	dg_balance_check(relid);
+	dg_balance_look();
 	relids = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ?
 		find_all_inheritors(relid, AccessExclusiveLock, NULL) : list_make1_oid(relid);
 	table_close(rel, NoLock);
+	dg_balance_leave(relid, relids);
 
 	SPI_connect();
 	foreach(lc, relids)

@@ -120,6 +120,9 @@ guard_ExecutorStart(QueryDesc *query, int eflags)
 		standard_ExecutorStart(query, eflags);
 	if (query->operation == CMD_MERGE || query->estate->es_auxmodifytables != NIL)
 		dg_merge_prepare(query);
+	if (query->operation == CMD_UPDATE || query->operation == CMD_MERGE ||
+		query->estate->es_auxmodifytables != NIL)
+		dg_move_prepare(query, calls_are_certain());
 	else if (query->operation == CMD_DELETE && calls_are_certain())
 		dg_trail_prepare(query);
 }
@@ -128,11 +131,13 @@ static void
 guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 {
 	DgNesting	saved;
+	DgUpsert	upsert;
 	int			acting;
 
 	reached |= DG_HOOK_EXECUTOR_RUN;
 	dg_statement_run(query);
 	dg_statement_note_plan(query->plannedstmt);
+	upsert = dg_balance_upsert_begin(query);
 	saved = dg_statement_enter();
 	acting = dg_acting_enter();
 	PG_TRY();
@@ -142,6 +147,8 @@ guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 		else
 			standard_ExecutorRun(DG_EXECUTOR_RUN_ARGS);
 		dg_trail_ran(query);
+		dg_move_ran(query);
+		dg_balance_upsert_end(&upsert, query);
 	}
 	PG_FINALLY();
 	{
@@ -202,6 +209,7 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	ProcessUtilityContext as = ours ? PROCESS_UTILITY_SUBCOMMAND : context;
 	bool		hidden = ours && !part && !dg_installing();
 	bool		reassigns = IsA(pstmt->utilityStmt, ReassignOwnedStmt);
+	bool		truncates = IsA(pstmt->utilityStmt, TruncateStmt);
 	bool		judged = !ours && dg_access_judges_after(pstmt->utilityStmt);
 	DgCommand	command;
 	DgNesting	saved;
@@ -240,6 +248,8 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	PG_END_TRY();
 	if (judged && dg_on_duty())
 		dg_access_check_after(pstmt->utilityStmt);
+	if (truncates)
+		dg_empty_check();
 	/* it may have given the extension to another role; no invalidation says so */
 	if (reassigns)
 		dg_objects_forget();
@@ -274,6 +284,8 @@ void
 dg_guard_hooks_init(void)
 {
 	dg_statement_init();
+	dg_balance_init();
+	dg_empty_init();
 
 	prev_planner = planner_hook;
 	planner_hook = guard_planner;

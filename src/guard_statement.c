@@ -29,7 +29,7 @@
 #include "tcop/pquery.h"
 #include "utils/portal.h"
 
-static DgNesting nesting = {0, InvalidOid, NULL, NIL, false};
+static DgNesting nesting = {0, InvalidOid, NULL, NULL, NIL, false};
 static uint64 serial = 0;
 static TimestampTz loaded_during = 0;	/* start of the message that loaded us */
 static const void *top_query = NULL;	/* of the present serial, if it is a query */
@@ -115,6 +115,7 @@ dg_statement_enter(void)
 
 	nesting.depth++;
 	nesting.firing = NULL;
+	nesting.fires = NULL;
 	nesting.by_row = NIL;
 	nesting.drops_tables = false;
 	return saved;
@@ -139,6 +140,7 @@ void
 dg_statement_set_firing(EState *estate, List *by_row)
 {
 	nesting.firing = estate;
+	nesting.fires = NULL;
 	nesting.by_row = by_row;
 }
 
@@ -149,6 +151,56 @@ EState *
 dg_statement_firing(void)
 {
 	return nesting.firing;
+}
+
+static const TriggerDesc *
+triggers_with(List *rels, const Trigger *trigger)
+{
+	ListCell   *lc;
+
+	foreach(lc, rels)
+	{
+		const TriggerDesc *triggers = ((ResultRelInfo *) lfirst(lc))->ri_TrigDesc;
+
+		if (triggers != NULL && trigger >= triggers->triggers &&
+			trigger < triggers->triggers + triggers->numtriggers)
+			return triggers;
+	}
+	return NULL;
+}
+
+/*
+ * Does the query that is known to fire triggers now fire this one, which is what
+ * the server has called us with? Then it also fires those of the statement. If
+ * not, somebody deletes rows without a query, as replication does, or our hooks
+ * were not called for the query.
+ */
+bool
+dg_statement_fires(const Trigger *trigger)
+{
+	const EState *estate = nesting.firing;
+
+	if (estate == NULL)
+		return false;
+	if (nesting.fires == NULL || trigger < nesting.fires->triggers ||
+		trigger >= nesting.fires->triggers + nesting.fires->numtriggers)
+	{
+		nesting.fires = triggers_with(estate->es_opened_result_relations, trigger);
+		if (nesting.fires == NULL)
+			nesting.fires = triggers_with(estate->es_tuple_routing_result_relations, trigger);
+		if (nesting.fires == NULL)
+			nesting.fires = triggers_with(estate->es_trig_target_relations, trigger);
+	}
+	return nesting.fires != NULL;
+}
+
+/*
+ * Is no statement running, so that whoever works here works on rows?
+ */
+bool
+dg_statement_none(void)
+{
+	return nesting.depth == 0 && !dg_statement_unseen();
 }
 
 bool

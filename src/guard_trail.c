@@ -44,8 +44,7 @@ typedef struct TrailQuery
 	Oid			relid;			/* the target, or its root */
 	Oid			only;			/* table that all rows are of; invalid: the plan tells */
 	const EState *estate;
-	const EState *firing;
-	MemoryContext context;		/* of the trail */
+	EState	   *firing;
 	MemoryContextCallback callback;
 	struct TrailQuery *next;
 } TrailQuery;
@@ -89,14 +88,14 @@ find_trail(Oid relid, const EState *firing)
 }
 
 static DgTrail *
-begin_trail(TrailQuery *query)
+begin_trail(Oid relid, EState *firing)
 {
-	MemoryContext context = AllocSetContextCreate(query->context, "deletion_guard trail",
+	MemoryContext context = AllocSetContextCreate(firing->es_query_cxt, "deletion_guard trail",
 												  ALLOCSET_SMALL_SIZES);
 	DgTrail    *trail = MemoryContextAllocZero(context, sizeof(DgTrail));
 
-	trail->relid = query->relid;
-	trail->firing = query->firing;
+	trail->relid = relid;
+	trail->firing = firing;
 	trail->context = context;
 	trail->callback.func = forget_trail;
 	trail->callback.arg = trail;
@@ -107,11 +106,11 @@ begin_trail(TrailQuery *query)
 }
 
 static DgTrail *
-trail_of(TrailQuery *query)
+trail_of(Oid relid, EState *firing)
 {
-	DgTrail    *trail = find_trail(query->relid, query->firing);
+	DgTrail    *trail = find_trail(relid, firing);
 
-	return trail != NULL ? trail : begin_trail(query);
+	return trail != NULL ? trail : begin_trail(relid, firing);
 }
 
 static DgTidLog *
@@ -162,7 +161,7 @@ find_and_note(PlanState *plan)
 	if (!isnull && !OidIsValid(query->only))
 		relid = ExecGetJunkAttribute(slot, query->state->mt_resultOidAttno, &isnull);
 	if (!isnull)
-		dg_tidlog_add(log_of(trail_of(query), DatumGetObjectId(relid)), query->estate->es_output_cid,
+		dg_tidlog_add(log_of(trail_of(query->relid, query->firing), DatumGetObjectId(relid)), query->estate->es_output_cid,
 					  (ItemPointer) DatumGetPointer(address));
 	return slot;
 }
@@ -286,7 +285,6 @@ dg_trail_prepare(QueryDesc *query)
 		leaving->only = RelationGetRelid(state->resultRelInfo->ri_RelationDesc);
 	leaving->estate = query->estate;
 	leaving->firing = firing;
-	leaving->context = firing->es_query_cxt;
 	leaving->callback.func = forget_query;
 	leaving->callback.arg = leaving;
 	MemoryContextRegisterResetCallback(query->estate->es_query_cxt, &leaving->callback);
@@ -317,8 +315,22 @@ dg_trail_ran(QueryDesc *query)
 		leaving = leaving->next;
 	if (leaving == NULL || query->estate->es_processed == 0)
 		return;
-	trail = trail_of(leaving);
+	trail = trail_of(leaving->relid, leaving->firing);
 	trail->deleted += query->estate->es_processed;
+	trail->xid = GetCurrentTransactionIdIfAny();
+}
+
+/*
+ * A row of a partition was deleted, by the present transaction and this command,
+ * in the course of a query that is no DELETE: it goes on the trail in table relid.
+ */
+void
+dg_trail_add(Oid relid, EState *firing, Oid partition, CommandId cid, ItemPointer tid)
+{
+	DgTrail    *trail = trail_of(relid, firing);
+
+	dg_tidlog_add(log_of(trail, partition), cid, tid);
+	trail->deleted++;
 	trail->xid = GetCurrentTransactionIdIfAny();
 }
 

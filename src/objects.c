@@ -27,6 +27,7 @@
 
 static DgObjects objects;
 static bool objects_known = false;
+static bool objects_missing = false;	/* were they, when last looked for? */
 static bool changed = false;	/* has any table, since this was last reset? */
 
 /*
@@ -191,6 +192,9 @@ dg_installed(void)
 
 	if (objects_known)
 		return true;
+	/* nobody installs it without making tables */
+	if (objects_missing && !changed)
+		return false;
 	/*
 	 * What changes while they are being looked up may be among them. Where
 	 * something always changes (debug_discard_caches), finding the same twice
@@ -200,7 +204,8 @@ dg_installed(void)
 	{
 		before = found;
 		changed = false;
-		if (!find_objects(&found))
+		objects_missing = !find_objects(&found);
+		if (objects_missing)
 			return false;
 	} while (changed && memcmp(&found, &before, sizeof(DgObjects)) != 0);
 	objects = found;
@@ -255,6 +260,7 @@ void
 dg_objects_forget(void)
 {
 	objects_known = false;
+	changed = true;
 }
 
 static void

@@ -132,6 +132,12 @@ AS $$
 		  FROM (SELECT deletion_guard.unreached_hooks() AS hooks) u) h
 
 	UNION ALL
+	SELECT 'counting', NULL, v.ok,
+		CASE WHEN v.ok THEN 'PostgreSQL counts the rows that are deleted, and they are compared with those that are kept'
+			 ELSE 'track_counts is off: rows that are deleted without firing triggers go unnoticed, and guarded tables cannot be truncated. Set it on.' END
+	FROM (SELECT deletion_guard.server_setting('track_counts') = 'on' AND current_setting('track_counts') = 'on' AS ok) v
+
+	UNION ALL
 	SELECT 'event triggers', e.name, p.oid IS NOT NULL AND t.evtenabled = 'A',
 		CASE WHEN t.oid IS NULL THEN 'it does not exist. Reinstall the extension: DDL goes unseen in new sessions, and new tables are not guarded.'
 			 WHEN p.oid IS NULL THEN 'it calls another function. Reinstall the extension.'
@@ -617,7 +623,7 @@ AS $$
 		UNION ALL SELECT * FROM deletion_guard.verify_stores()),
 	listed AS (
 		SELECT c.name, c.place
-		FROM unnest('{preload,server version,hooks,event triggers,settings,stored settings,setting privileges,extension,functions,ceilings,retention,'
+		FROM unnest('{preload,server version,hooks,counting,event triggers,settings,stored settings,setting privileges,extension,functions,ceilings,retention,'
 					'lock,authorities,ledger,drills,archives,guarded tables,guarded schemas,tenant table,tenant sources,guard triggers,storage,'
 					'inheritance children,unguarded tables,cascades,large objects,bins,store triggers,store ownership,store privileges,'
 					'function privileges,default privileges,scrub,publications}'::text[])

@@ -1,0 +1,584 @@
+/*
+ * guard_balance.c
+ *		A double entry: what left guarded tables is what was kept.
+ *
+ * Triggers are how rows get into the bin, and there are ways to delete rows that
+ * fire none: heap can be called directly, as Apache AGE's DELETE does. But heap
+ * counts, in every route there is: each row that it deletes is in the server's
+ * own statistics of the transaction, which the server merges and undoes with
+ * subtransactions. When a transaction commits or is prepared, these counts are
+ * compared, for each enrolled table with its partitions, with what the triggers
+ * have captured. If they differ, the transaction fails.
+ *
+ * The other side of the account is kept here, for each enrolled table and each
+ * subtransaction: rows that were captured, rows that were moved to another
+ * partition (heap deletes them there, guard_move.c counts them), and
+ * corrections: for what was deleted before a table was enrolled or became a
+ * partition, for counts that a TRUNCATE sets to zero (guard_empty.c), and for
+ * rows that INSERT ... ON CONFLICT has put into the table and taken back at
+ * once, having lost a race; heap counts those as deleted too.
+ *
+ * Not all of that is always seen: the library may be loaded late, another one may
+ * keep calls from it, several queries may work at once. So a difference is looked
+ * into before it counts: guard_recount.c counts the rows that bear the
+ * transaction's marks.
+ *
+ * With track_counts off the server does not count, and nothing is compared;
+ * verify() says so. Only a superuser can turn it off.
+ */
+#include "guard.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "nodes/execnodes.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/pgstat_internal.h"
+#include "utils/rel.h"
+
+/* What one subtransaction did to one enrolled table. */
+typedef struct Account
+{
+	Oid			root;
+	SubTransactionId subid;
+	int64		kept;			/* rows */
+	int64		moved;
+	int64		corrected;
+	int64		by_row;			/* of those kept, see dg_balance_row_kept() */
+	int64		deleted;		/* as the server has counted, while accounts are compared */
+	struct Account *next;
+} Account;
+
+/* A table, and which account its deletions were last seen to belong to. */
+typedef struct Member
+{
+	Oid			relid;
+	Oid			root;			/* InvalidOid: none */
+	int64		deleted;
+	struct Member *next;
+} Member;
+
+static Account *accounts = NULL;	/* of the innermost subtransaction first */
+static Member *members = NULL;
+static bool uncounted = false;	/* has the server not counted all the time? */
+
+/* ----------------------------------------------------------------------
+ * The server's side
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * The counts of one more table, those of its innermost subtransaction; NULL at
+ * the end. Both are NULL to begin with.
+ */
+PgStat_TableXactStatus *
+dg_balance_next(PgStat_SubXactStatus **level, PgStat_TableXactStatus *counts)
+{
+	if (*level == NULL)
+	{
+		*level = pgstat_get_xact_stack_level(GetCurrentTransactionNestLevel());
+		counts = (*level)->first;
+	}
+	else
+		counts = counts->next;
+	for (;;)
+	{
+		while (counts != NULL && counts->parent->trans != counts)
+			counts = counts->next;
+		if (counts != NULL || (*level)->prev == NULL)
+			return counts;
+		*level = (*level)->prev;
+		counts = (*level)->first;
+	}
+}
+
+/*
+ * Rows that the transaction has deleted from a table and, if "written" is not
+ * NULL, rows that it has inserted or updated, all since it last emptied it.
+ */
+int64
+dg_balance_deleted(const PgStat_TableXactStatus *counts, int64 *written)
+{
+	int64		deleted = 0;
+
+	for (; counts != NULL; counts = counts->truncdropped ? NULL : counts->upper)
+	{
+		deleted += counts->tuples_deleted;
+		if (written != NULL)
+			*written += counts->tuples_inserted + counts->tuples_updated;
+	}
+	return deleted;
+}
+
+/*
+ * The enrolled table that a table belongs to, or InvalidOid.
+ */
+static Oid
+root_of(Oid relid)
+{
+	DgGuard    *guard;
+
+	if (relid < FirstNormalObjectId)
+		return InvalidOid;
+	guard = dg_guard_lookup(relid);
+	return guard->guarded ? guard->root : InvalidOid;
+}
+
+/*
+ * Rows that the transaction has deleted from an enrolled table and its
+ * partitions; as dg_balance_deleted().
+ */
+static int64
+deleted_of(Oid root, int64 *written)
+{
+	PgStat_SubXactStatus *level = NULL;
+	PgStat_TableXactStatus *counts = NULL;
+	int64		deleted = 0;
+
+	while ((counts = dg_balance_next(&level, counts)) != NULL)
+	{
+		if (root_of(DG_COUNTED_RELID(counts)) == root)
+			deleted += dg_balance_deleted(counts, written);
+	}
+	return deleted;
+}
+
+/* ----------------------------------------------------------------------
+ * Our side
+ * ----------------------------------------------------------------------
+ */
+
+static Account *
+account_of(Oid root)
+{
+	SubTransactionId subid = GetCurrentSubTransactionId();
+	Account    *account = accounts;
+
+	while (account != NULL && account->subid == subid)
+	{
+		if (account->root == root)
+			return account;
+		account = account->next;
+	}
+	account = MemoryContextAllocZero(TopTransactionContext, sizeof(Account));
+	account->root = root;
+	account->subid = subid;
+	account->next = accounts;
+	accounts = account;
+	return account;
+}
+
+/*
+ * All that is on an enrolled table's accounts.
+ */
+static Account
+sum_of(Oid root)
+{
+	Account		sum = {.root = root};
+
+	for (const Account *account = accounts; account != NULL; account = account->next)
+	{
+		if (account->root != root)
+			continue;
+		sum.kept += account->kept;
+		sum.moved += account->moved;
+		sum.corrected += account->corrected;
+		sum.by_row += account->by_row;
+	}
+	return sum;
+}
+
+static int64
+expected_of(Oid root)
+{
+	Account		sum = sum_of(root);
+
+	return sum.kept + sum.moved + sum.corrected;
+}
+
+/*
+ * Deleted rows of an enrolled table are in its bin.
+ */
+void
+dg_balance_kept(Oid root, int64 rows)
+{
+	if (!pgstat_track_counts)
+		uncounted = true;
+	account_of(root)->kept += rows;
+}
+
+/*
+ * One of these was put there by a row trigger that does not know whether the
+ * statement trigger of the same query will fire.
+ */
+void
+dg_balance_row_kept(Oid root)
+{
+	account_of(root)->by_row++;
+}
+
+/*
+ * How many rows were put there like that; begins anew.
+ */
+int64
+dg_balance_take_row_kept(Oid root)
+{
+	int64		rows = accounts == NULL ? 0 : sum_of(root).by_row;
+
+	if (rows != 0)
+		account_of(root)->by_row -= rows;
+	return rows;
+}
+
+/*
+ * A row has left a partition for another one.
+ */
+void
+dg_balance_moved(Oid root)
+{
+	if (!pgstat_track_counts)
+		uncounted = true;
+	account_of(root)->moved++;
+}
+
+/*
+ * The server's count has changed, by so many rows, without any being deleted.
+ */
+void
+dg_balance_corrected(Oid root, int64 rows)
+{
+	if (rows != 0)
+		account_of(root)->corrected += rows;
+}
+
+/* ----------------------------------------------------------------------
+ * Tables that join or leave
+ * ----------------------------------------------------------------------
+ */
+
+static Member *
+find_member(Oid relid)
+{
+	Member	   *member = members;
+
+	while (member != NULL && member->relid != relid)
+		member = member->next;
+	return member;
+}
+
+static Member *
+add_member(Oid relid, Oid root)
+{
+	Member	   *member = MemoryContextAllocZero(TopTransactionContext, sizeof(Member));
+
+	member->relid = relid;
+	member->root = root;
+	member->next = members;
+	members = member;
+	return member;
+}
+
+/*
+ * Looks at one table that rows were deleted from.
+ */
+static void
+look_at(const PgStat_TableXactStatus *counts)
+{
+	Oid			relid = DG_COUNTED_RELID(counts);
+	Oid			root = root_of(relid);
+	Member	   *member = find_member(relid);
+
+	if (member == NULL)
+		member = add_member(relid, root);
+	member->deleted = dg_balance_deleted(counts, NULL);
+	if (!OidIsValid(root) || root == member->root)
+		return;
+	if (OidIsValid(member->root))
+		dg_balance_corrected(member->root, -member->deleted);
+	dg_balance_corrected(root, member->deleted);
+	if (counts->truncdropped)
+		dg_empty_excuse(relid);
+	member->root = root;
+}
+
+/*
+ * Partitions that were dropped: the server has forgotten what was deleted from
+ * them.
+ */
+static void
+leave_dropped(void)
+{
+	for (Member *member = members; member != NULL; member = member->next)
+	{
+		if (OidIsValid(member->root) && get_rel_relkind(member->relid) == '\0')
+		{
+			dg_balance_corrected(member->root, -member->deleted);
+			member->root = InvalidOid;
+		}
+	}
+}
+
+/*
+ * Tables may be about to become guarded, partitions of others, or nothing any
+ * more; or they just have. Called before and after. What was deleted from a table
+ * that joins is nothing that had to be kept, and what was kept of one that leaves
+ * stays in the bin.
+ */
+void
+dg_balance_look(void)
+{
+	PgStat_SubXactStatus *level = NULL;
+	PgStat_TableXactStatus *counts = NULL;
+
+	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()) || !dg_installed())
+		return;
+	while ((counts = dg_balance_next(&level, counts)) != NULL)
+	{
+		if (DG_COUNTED_RELID(counts) >= FirstNormalObjectId &&
+			(counts->truncdropped || dg_balance_deleted(counts, NULL) > 0) &&
+			get_rel_relkind(DG_COUNTED_RELID(counts)) != '\0')
+			look_at(counts);
+	}
+	leave_dropped();
+}
+
+/*
+ * The guard of an enrolled table, with these partitions, is taken off. Until the
+ * end of the transaction they belong to it: if it is put on again, what was
+ * deleted in between is missed.
+ */
+void
+dg_balance_leave(Oid root, List *relids)
+{
+	ListCell   *lc;
+
+	foreach(lc, relids)
+	{
+		if (find_member(lfirst_oid(lc)) == NULL)
+			(void) add_member(lfirst_oid(lc), root);
+	}
+}
+
+/* ----------------------------------------------------------------------
+ * INSERT ... ON CONFLICT
+ * ----------------------------------------------------------------------
+ */
+
+static bool
+is_foreign(PlanState *plan, void *context)
+{
+	return IsA(plan, CustomScanState) || IsA(plan, ForeignScanState) || IsA(plan, FunctionScanState) ||
+		planstate_tree_walker(plan, is_foreign, context);
+}
+
+static Oid
+upsert_root(PlanState *plan)
+{
+	ModifyTableState *state = (ModifyTableState *) plan;
+
+	if (!IsA(plan, ModifyTableState) ||
+		((ModifyTable *) plan->plan)->onConflictAction == ONCONFLICT_NONE || !dg_installed())
+		return InvalidOid;
+	return root_of(RelationGetRelid(state->rootResultRelInfo->ri_RelationDesc));
+}
+
+/*
+ * A query is about to run, or to run on.
+ */
+DgUpsert
+dg_balance_upsert_begin(QueryDesc *query)
+{
+	DgUpsert	upsert = {InvalidOid};
+
+	if (query->operation != CMD_INSERT)
+		return upsert;
+	upsert.root = upsert_root(query->planstate);
+	if (OidIsValid(upsert.root))
+	{
+		upsert.expected = expected_of(upsert.root);
+		upsert.deleted = deleted_of(upsert.root, &upsert.written);
+		upsert.processed = query->estate->es_processed;
+	}
+	return upsert;
+}
+
+/*
+ * It has run. A row that it has put into the table and taken back counts once as
+ * inserted and once as deleted, and not among those that the query was about.
+ * Where that does not explain the difference, somebody else has a part in it.
+ */
+void
+dg_balance_upsert_end(const DgUpsert *upsert, QueryDesc *query)
+{
+	int64		written = -upsert->written;
+	int64		more;
+
+	if (!OidIsValid(upsert->root))
+		return;
+	more = deleted_of(upsert->root, &written) - upsert->deleted -
+		(expected_of(upsert->root) - upsert->expected);
+	if (more != 0 && more == written - (int64) (query->estate->es_processed - upsert->processed) &&
+		!is_foreign(query->planstate, NULL))
+		dg_balance_corrected(upsert->root, more);
+}
+
+/* ----------------------------------------------------------------------
+ * The comparison
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * Does the table itself say that all deleted rows were kept? Moves may have gone
+ * uncounted where a query was not seen.
+ */
+static bool
+is_explained(Oid root)
+{
+	Account		sum = sum_of(root);
+	int64		moved;
+	int64		deleted;
+
+	if (!dg_recount(root, &deleted, &moved))
+		return false;
+	return deleted + moved == sum.kept + sum.moved + sum.corrected ||
+		deleted == sum.kept + sum.corrected;
+}
+
+/*
+ * Fails if the server has counted another number of deleted rows than were kept.
+ */
+static void
+compare(Oid root, int64 deleted)
+{
+	int64		expected = expected_of(root);
+
+	if (deleted == expected || is_explained(root))
+		return;
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_CANNOT_CAPTURE),
+			 errmsg("cannot commit: " INT64_FORMAT " rows of \"%s\" were deleted, " INT64_FORMAT " of them were kept",
+					deleted, get_rel_name(root), expected),
+			 errdetail("PostgreSQL's own count of the rows that this transaction has deleted from the table differs from those that went to the recycle bin or to another partition."),
+			 errhint("Nothing is lost. Delete with DELETE: something has removed rows without firing triggers, as Cypher's DELETE in Apache AGE does.")));
+}
+
+/*
+ * Compares the accounts of one enrolled table, whose guard is to be taken off.
+ */
+void
+dg_balance_check(Oid root)
+{
+	dg_empty_check();
+	if (pgstat_track_counts && !uncounted)
+		compare(root, deleted_of(root, NULL));
+}
+
+/*
+ * Compares all accounts, of those tables too of which rows were kept and none
+ * deleted.
+ */
+static void
+check_all(void)
+{
+	PgStat_SubXactStatus *level = NULL;
+	PgStat_TableXactStatus *counts = NULL;
+
+	leave_dropped();
+	while ((counts = dg_balance_next(&level, counts)) != NULL)
+	{
+		Oid			root;
+
+		if ((counts->tuples_deleted == 0 && !counts->truncdropped) ||
+			DG_COUNTED_RELID(counts) < FirstNormalObjectId || !dg_installed())
+			continue;
+		root = root_of(DG_COUNTED_RELID(counts));
+		if (!OidIsValid(root))
+			continue;
+		account_of(root)->deleted += counts->tuples_deleted;
+		if (counts->truncdropped)
+			dg_empty_require(DG_COUNTED_RELID(counts));
+	}
+	for (Account *account = accounts; account != NULL; account = account->next)
+	{
+		if (dg_installed() && root_of(account->root) == account->root)
+			compare(account->root, account->deleted);
+	}
+}
+
+/* ----------------------------------------------------------------------
+ * Transactions
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * What a subtransaction did is its parent's from now on.
+ */
+static void
+pass_on(SubTransactionId subid, SubTransactionId parent)
+{
+	Account    *mine = accounts;
+
+	while (accounts != NULL && accounts->subid == subid)
+		accounts = accounts->next;
+	while (mine != NULL && mine->subid == subid)
+	{
+		Account    *next = mine->next;
+		Account    *other = accounts;
+
+		while (other != NULL && other->subid == parent && other->root != mine->root)
+			other = other->next;
+		if (other == NULL || other->subid != parent)
+		{
+			mine->subid = parent;
+			mine->next = accounts;
+			accounts = mine;
+		}
+		else
+		{
+			other->kept += mine->kept;
+			other->moved += mine->moved;
+			other->corrected += mine->corrected;
+			other->by_row += mine->by_row;
+			pfree(mine);
+		}
+		mine = next;
+	}
+}
+
+static void
+at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+{
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+		pass_on(mySubid, parentSubid);
+	else if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
+		while (accounts != NULL && accounts->subid == mySubid)
+			accounts = accounts->next;
+		members = NULL;
+	}
+}
+
+static void
+at_xact(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
+	{
+		if (!TransactionIdIsValid(GetTopTransactionIdIfAny()) || !dg_on_duty())
+			return;
+		dg_empty_check();
+		if (pgstat_track_counts && !uncounted)
+			check_all();
+		return;
+	}
+	accounts = NULL;
+	members = NULL;
+	uncounted = false;
+}
+
+void
+dg_balance_init(void)
+{
+	RegisterSubXactCallback(at_subxact, NULL);
+	RegisterXactCallback(at_xact, NULL);
+}

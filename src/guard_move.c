@@ -1,0 +1,361 @@
+/*
+ * guard_move.c
+ *		Rows that UPDATE or MERGE moves from one partition to another.
+ *
+ * The server moves a row by deleting it here and inserting it there. That is no
+ * deletion, and no UPDATE trigger fires. Three things follow. Heap has counted
+ * a deletion, which the double entry must know of (guard_balance.c). If a
+ * foreign key's ON DELETE SET NULL or SET DEFAULT has moved the row, its link is
+ * lost all the same (bin_link.c). And if a BEFORE INSERT trigger of the other
+ * partition returns NULL, the row is deleted and nowhere: then it has to be kept,
+ * and is put on the trail of the rows that the query has deleted (guard_trail.c).
+ *
+ * The executor's ModifyTable node asks its plan for one row after the other. We
+ * are asked in the plan's place: when the next row is wanted, or the query has
+ * run, what was done to the one before shows in the table. That costs a look at
+ * the server's count of deletions for each row, and a look at the row only where
+ * the count has changed.
+ *
+ * Whether a moved row has arrived is told by the count of insertions, if there is
+ * a trigger at all that might have kept it away. A trigger that inserts other
+ * rows instead has changed the row, which is not the guard's business.
+ */
+#include "bin.h"
+#include "guard.h"
+
+#include "access/heapam.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "executor/nodeModifyTable.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "storage/bufmgr.h"
+#include "utils/memutils.h"
+#include "utils/pgstat_internal.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/* A query that is watched. */
+typedef struct Watch
+{
+	ModifyTableState *state;
+	ExecProcNodeMtd find_row;	/* the plan's own */
+	EState	   *estate;
+	EState	   *firing;			/* of the query whose end fires the triggers; NULL: unknown */
+	int			routed;			/* partitions that were opened for rows moved there, and seen */
+	bool		filtered;		/* may a trigger keep rows away from a partition? */
+	int64		inserted;		/* into the target, when a row was last seen to be moved */
+	double		merged;			/* of those, by the query's own INSERT actions */
+
+	/* the row that the query works on */
+	ResultRelInfo *from;		/* NULL: none */
+	ItemPointerData tid;
+	int64		deleted;		/* from its table, before */
+
+	MemoryContextCallback callback;
+	struct Watch *next;
+} Watch;
+
+static Watch *watches = NULL;
+
+static void
+forget_watch(void *arg)
+{
+	Watch	  **watch = &watches;
+
+	while (*watch != NULL && *watch != arg)
+		watch = &(*watch)->next;
+	if (*watch != NULL)
+		*watch = (*watch)->next;
+}
+
+/*
+ * Rows deleted from a table in the present subtransaction.
+ */
+static int64
+count_deleted(Relation rel)
+{
+	PgStat_TableXactStatus *counts = pgstat_should_count_relation(rel) ? rel->pgstat_info->trans : NULL;
+
+	return counts != NULL && counts->nest_level == GetCurrentTransactionNestLevel() ? counts->tuples_deleted : 0;
+}
+
+static Oid
+target_of(Watch *watch)
+{
+	return RelationGetRelid(watch->state->rootResultRelInfo->ri_RelationDesc);
+}
+
+/*
+ * Rows inserted into the target and all that belongs with it.
+ */
+static int64
+count_inserted(Watch *watch)
+{
+	DgGuard    *target = dg_guard_lookup(target_of(watch));
+	PgStat_SubXactStatus *level = NULL;
+	PgStat_TableXactStatus *counts = NULL;
+	int64		inserted = 0;
+
+	while ((counts = dg_balance_next(&level, counts)) != NULL)
+	{
+		Oid			relid = DG_COUNTED_RELID(counts);
+
+		if (counts->tuples_inserted > 0 && relid >= FirstNormalObjectId &&
+			(target->guarded ? dg_guard_lookup(relid)->root == target->root :
+			 dg_partition_root(relid) == dg_partition_root(target->relid)))
+			inserted += counts->tuples_inserted;
+	}
+	return inserted;
+}
+
+/*
+ * Is there a trigger that might keep a moved row away from its new partition?
+ */
+static bool
+is_filtered(Watch *watch)
+{
+	List	   *routed = watch->estate->es_tuple_routing_result_relations;
+
+	for (; watch->routed < list_length(routed); watch->routed++)
+	{
+		ResultRelInfo *rel = list_nth(routed, watch->routed);
+
+		watch->filtered |= rel->ri_TrigDesc != NULL && rel->ri_TrigDesc->trig_insert_before_row;
+	}
+	return watch->filtered;
+}
+
+/*
+ * Has the row that was just deleted from one partition arrived in another?
+ */
+static bool
+has_arrived(Watch *watch)
+{
+	int64		inserted;
+	int64		more;
+
+	if (!is_filtered(watch))
+		return true;
+	inserted = count_inserted(watch);
+	more = inserted - watch->inserted - (int64) (watch->state->mt_merge_inserted - watch->merged);
+	watch->inserted = inserted;
+	watch->merged = watch->state->mt_merge_inserted;
+	return more > 0;
+}
+
+/*
+ * Looks for the version of the row that the query has moved, among those that
+ * other sessions have made of it since it was found. False if there is none.
+ */
+static bool
+find_moved(Watch *watch, TupleTableSlot *slot)
+{
+	ItemPointerData tid = watch->tid;
+
+	for (;;)
+	{
+		Buffer		buffer;
+		HeapTupleHeader row;
+		bool		deleted;
+		bool		moved;
+		bool		last;
+
+		if (!table_tuple_fetch_row_version(watch->from->ri_RelationDesc, &tid, SnapshotAny, slot))
+			return false;
+		buffer = ((BufferHeapTupleTableSlot *) slot)->buffer;
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		row = ((HeapTupleTableSlot *) slot)->tuple->t_data;
+		deleted = (row->t_infomask & HEAP_XMAX_INVALID) == 0 && !HEAP_XMAX_IS_LOCKED_ONLY(row->t_infomask);
+		moved = HeapTupleHeaderIndicatesMovedPartitions(row);
+		last = !deleted || moved || ItemPointerEquals(&tid, &row->t_ctid);
+		moved = moved && deleted && TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetUpdateXid(row)) &&
+			HeapTupleHeaderGetCmax(row) == watch->estate->es_output_cid;
+		if (!last)
+			tid = row->t_ctid;
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		if (moved || last)
+			return moved;
+	}
+}
+
+/*
+ * The row was deleted and is nowhere: it goes on the query's trail.
+ */
+static void
+keep_lost(Watch *watch, TupleTableSlot *slot)
+{
+	Relation	rel = watch->from->ri_RelationDesc;
+	Oid			target = target_of(watch);
+
+	if (watch->firing == NULL)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_CANNOT_CAPTURE),
+				 errmsg("cannot keep a row that was to be moved out of partition \"%s\"", RelationGetRelationName(rel)),
+				 errdetail("A trigger has kept it away from its new partition, so that it was deleted."),
+				 errhint("Let no BEFORE INSERT trigger of a partition return NULL for rows that are moved there.")));
+	if (!dg_guard_lookup(target)->guarded)
+		target = RelationGetRelid(rel);
+	dg_trail_add(target, watch->firing, RelationGetRelid(rel), watch->estate->es_output_cid, &slot->tts_tid);
+}
+
+/*
+ * Sees what the query has done to the row that it was given last.
+ */
+static void
+finish_row(Watch *watch)
+{
+	ResultRelInfo *from = watch->from;
+	DgGuard    *guard;
+	TupleTableSlot *slot;
+
+	if (from == NULL)
+		return;
+	if (count_deleted(from->ri_RelationDesc) == watch->deleted && from->ri_RelationDesc->pgstat_info != NULL)
+	{
+		watch->from = NULL;
+		return;
+	}
+	guard = dg_guard_lookup(RelationGetRelid(from->ri_RelationDesc));
+	slot = table_slot_create(from->ri_RelationDesc, NULL);
+	if (guard->guarded && find_moved(watch, slot))
+	{
+		if (!has_arrived(watch))
+			keep_lost(watch, slot);
+		else
+		{
+			dg_balance_moved(guard->root);
+			if (InNoForceRLSOperation())
+				dg_link_note_lost(from->ri_RelationDesc, slot, from->ri_newTupleSlot);
+		}
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	watch->from = NULL;
+}
+
+/*
+ * The query is given a row.
+ */
+static void
+begin_row(Watch *watch, TupleTableSlot *slot)
+{
+	ModifyTableState *state = watch->state;
+	ResultRelInfo *from = state->resultRelInfo;
+	bool		isnull;
+	Datum		address = ExecGetJunkAttribute(slot, from->ri_RowIdAttNo, &isnull);
+	Datum		relid;
+
+	if (isnull)
+		return;
+	watch->tid = *(ItemPointer) DatumGetPointer(address);
+	if (state->mt_nrels > 1)
+	{
+		relid = ExecGetJunkAttribute(slot, state->mt_resultOidAttno, &isnull);
+		if (isnull)
+			return;
+		from = ExecLookupResultRelByOid(state, DatumGetObjectId(relid), false, false);
+	}
+	watch->deleted = count_deleted(from->ri_RelationDesc);
+	watch->from = from;
+}
+
+/*
+ * In place of the plan's own function.
+ */
+static TupleTableSlot *
+find_and_watch(PlanState *plan)
+{
+	Watch	   *watch = watches;
+	TupleTableSlot *slot;
+
+	while (watch != NULL && outerPlanState(watch->state) != plan)
+		watch = watch->next;
+	if (watch == NULL)
+		elog(ERROR, "a query is not watched any more");
+	finish_row(watch);
+	slot = watch->find_row(plan);
+	if (!TupIsNull(slot))
+		begin_row(watch, slot);
+	return slot;
+}
+
+/*
+ * Can the query move rows out of guarded tables?
+ */
+static bool
+may_move(ModifyTableState *state)
+{
+	if ((state->operation != CMD_UPDATE && state->operation != CMD_MERGE) ||
+		state->rootResultRelInfo->ri_RelationDesc->rd_rel->relkind != RELKIND_PARTITIONED_TABLE ||
+		!dg_installed())
+		return false;
+	if (dg_guard_lookup(RelationGetRelid(state->rootResultRelInfo->ri_RelationDesc))->guarded)
+		return true;
+	for (int i = 0; i < state->mt_nrels; i++)
+	{
+		if (dg_guard_lookup(RelationGetRelid(state->resultRelInfo[i].ri_RelationDesc))->guarded)
+			return true;
+	}
+	return false;
+}
+
+static void
+watch(ModifyTableState *state, EState *firing)
+{
+	Watch	   *watch;
+
+	/* a query of a rule is in the list, too */
+	if (!may_move(state) || outerPlanState(state)->ExecProcNodeReal == find_and_watch)
+		return;
+	watch = MemoryContextAllocZero(state->ps.state->es_query_cxt, sizeof(Watch));
+	watch->state = state;
+	watch->find_row = outerPlanState(state)->ExecProcNodeReal;
+	watch->estate = state->ps.state;
+	watch->firing = firing;
+	watch->inserted = count_inserted(watch);
+	for (int i = 0; i < state->mt_nrels; i++)
+	{
+		TriggerDesc *triggers = state->resultRelInfo[i].ri_TrigDesc;
+
+		watch->filtered |= triggers != NULL && triggers->trig_insert_before_row;
+	}
+	watch->callback.func = forget_watch;
+	watch->callback.arg = watch;
+	MemoryContextRegisterResetCallback(watch->estate->es_query_cxt, &watch->callback);
+	watch->next = watches;
+	watches = watch;
+	ExecSetExecProcNode(outerPlanState(state), find_and_watch);
+}
+
+/*
+ * A query has been started. "certain" says whether we will be called when it has
+ * run and when it ends.
+ */
+void
+dg_move_prepare(QueryDesc *query, bool certain)
+{
+	bool		fires = !(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS);
+	EState	   *firing = !certain ? NULL : fires ? query->estate : dg_statement_firing();
+	ListCell   *lc;
+
+	if (query->estate->es_top_eflags & EXEC_FLAG_EXPLAIN_ONLY)
+		return;
+	if (IsA(query->planstate, ModifyTableState))
+		watch((ModifyTableState *) query->planstate, firing);
+	foreach(lc, query->estate->es_auxmodifytables)
+		watch(lfirst_node(ModifyTableState, lc), firing);
+}
+
+/*
+ * A query has run, or has run on.
+ */
+void
+dg_move_ran(QueryDesc *query)
+{
+	for (Watch *watch = watches; watch != NULL; watch = watch->next)
+	{
+		if (watch->estate == query->estate)
+			finish_row(watch);
+	}
+}
