@@ -216,6 +216,7 @@ typedef struct DgUndelete
 extern bool dg_table_is_gone(Oid relid);
 
 /* bin_restore.c */
+extern void dg_restore_settle(void *arg, const DgRow *row, DgRowOutcome outcome);
 extern void dg_restore_parts(void *call);
 
 /* bin_tenant.c */
@@ -313,6 +314,7 @@ extern DgBinScan *dg_bin_scan_begin(Oid bin_table, LOCKMODE lockmode, int64 dele
 extern TupleTableSlot *dg_bin_scan_next(DgBinScan *scan);
 extern int32 dg_bin_scan_part(DgBinScan *scan);
 extern void dg_bin_scan_delete(DgBinScan *scan);
+extern void dg_bin_delete_row(Oid bin_table, int64 address);
 extern void dg_bin_scan_end(DgBinScan *scan);
 
 typedef void (*DgBinRowCallback) (TupleTableSlot *slot, int32 part, void *arg);

@@ -147,9 +147,6 @@ find_parents(DgLinkSet *set, DgRowsTarget *target)
 	ListCell   *lc;
 
 	initStringInfo(&sql);
-	if (fkey != NULL)
-		appendStringInfo(&sql, "SELECT l.n FROM lost_links l WHERE EXISTS (SELECT 1 FROM %s p WHERE true",
-						 dg_relation_name(fkey->confrelid));
 	for (int i = 0; i < set->n; i++)
 	{
 		Oid			type = TupleDescAttr(RelationGetDescr(rel), set->attnums[i] - 1)->atttypid;
@@ -176,11 +173,14 @@ find_parents(DgLinkSet *set, DgRowsTarget *target)
 	table_close(rel, NoLock);
 	if (fkey == NULL)
 		return;
-	appendStringInfoChar(&sql, ')');
 	dg_spi_register_rows("lost_links", rows->store, rows->desc);
-	dg_spi_execute_as_owner(fkey->confrelid, sql.data, 0, NULL, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-		((DgLink *) list_nth(set->links, (int) dg_row_int64(row, 1, NULL)))->live = true;
+	foreach(lc, dg_rows_tables(fkey->confrelid))
+	{
+		dg_spi_execute_as_owner(lfirst_oid(lc), psprintf("SELECT l.n FROM lost_links l WHERE EXISTS (SELECT 1 FROM %s p WHERE true%s)",
+														 dg_own_rows(lfirst_oid(lc)), sql.data), 0, NULL, NULL);
+		for (uint64 row = 0; row < SPI_processed; row++)
+			((DgLink *) list_nth(set->links, (int) dg_row_int64(row, 1, NULL)))->live = true;
+	}
 }
 
 /*
@@ -261,51 +261,6 @@ static bool
 is_pending(const DgLink *link)
 {
 	return link->live && !link->restored && !link->stale;
-}
-
-/*
- * Asks where the rows are whose links can be put back, if nobody has given them
- * others since, and locks them: tableoid and ctid, by n. Links that name one row,
- * or rows that are the same, are asked about once, by the first.
- */
-static void
-find_rows(DgLinkSet *set, DgRowsTarget *target)
-{
-	Relation	rel = table_open(set->relation, RowExclusiveLock);
-	bool		keyed = is_keyed(rel, set->key_columns);
-	LinkRows   *rows = link_rows_begin(list_length(set->key_columns) + set->n);
-	const DgLink *last = NULL;
-	int			column = 1;
-	int			nestlevel = NewGUCNestLevel();
-	StringInfoData sql;
-	ListCell   *lc;
-
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT l.n, r.tableoid, r.ctid FROM lost_links l, %s r WHERE true",
-					 dg_relation_name(set->relation));
-	append_columns(&sql, rows, rel, set->key_columns, keyed, &column);
-	append_columns(&sql, rows, rel, set->columns, false, &column);
-	appendStringInfoString(&sql, " FOR NO KEY UPDATE OF r");
-	table_close(rel, NoLock);
-	dg_tupdesc_finalize(rows->desc);
-	foreach(lc, set->links)
-	{
-		DgLink	   *link = lfirst(lc);
-
-		if (!is_pending(link) || (last != NULL && strcmp(last->row, link->row) == 0))
-			continue;
-		put_link(rows, set, foreach_current_index(lc), keyed, target);
-		last = link;
-	}
-	/* no index knows the texts of rows, and no statistics how few there are */
-	if (!keyed)
-	{
-		(void) set_config_option("enable_nestloop", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-		(void) set_config_option("enable_mergejoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	}
-	dg_spi_register_rows("lost_links", rows->store, rows->desc);
-	dg_spi_execute_as_owner(set->relation, sql.data, 0, NULL, NULL);
-	AtEOXact_GUC(true, nestlevel);
 }
 
 /* ----------------------------------------------------------------------
@@ -389,7 +344,7 @@ restore_link(DgLinkSet *set, DgRowsTarget *target, DgLink *link, TakenRow *row)
 }
 
 /*
- * Puts links back into the rows that find_rows() has found, into each row one:
+ * Puts links back into the rows that a query has found, into each row one:
  * it is another version then. Returns how many.
  */
 static int64
@@ -418,6 +373,56 @@ restore_found(DgLinkSet *set, DgRowsTarget *target, HTAB *taken)
 }
 
 /*
+ * Asks where the rows are whose links can be put back, if nobody has given them
+ * others since, locks them, and puts the links back. Links that name one row, or
+ * rows that are the same, are asked about once, by the first. Returns how many
+ * were put back.
+ */
+static int64
+restore_rows(DgLinkSet *set, DgRowsTarget *target, HTAB *taken)
+{
+	Relation	rel = table_open(set->relation, RowExclusiveLock);
+	bool		keyed = is_keyed(rel, set->key_columns);
+	LinkRows   *rows = link_rows_begin(list_length(set->key_columns) + set->n);
+	const DgLink *last = NULL;
+	int			column = 1;
+	int			nestlevel = NewGUCNestLevel();
+	int64		restored = 0;
+	StringInfoData sql;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	append_columns(&sql, rows, rel, set->key_columns, keyed, &column);
+	append_columns(&sql, rows, rel, set->columns, false, &column);
+	table_close(rel, NoLock);
+	dg_tupdesc_finalize(rows->desc);
+	foreach(lc, set->links)
+	{
+		DgLink	   *link = lfirst(lc);
+
+		if (!is_pending(link) || (last != NULL && strcmp(last->row, link->row) == 0))
+			continue;
+		put_link(rows, set, foreach_current_index(lc), keyed, target);
+		last = link;
+	}
+	/* no index knows the texts of rows, and no statistics how few there are */
+	if (!keyed)
+	{
+		(void) set_config_option("enable_nestloop", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		(void) set_config_option("enable_mergejoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	}
+	dg_spi_register_rows("lost_links", rows->store, rows->desc);
+	foreach(lc, dg_rows_tables(set->relation))
+	{
+		dg_spi_execute_as_owner(lfirst_oid(lc), psprintf("SELECT l.n, r.tableoid, r.ctid FROM lost_links l, %s r WHERE true%s FOR NO KEY UPDATE OF r",
+														 dg_own_rows(lfirst_oid(lc)), sql.data), 0, NULL, NULL);
+		restored += restore_found(set, target, taken);
+	}
+	AtEOXact_GUC(true, nestlevel);
+	return restored;
+}
+
+/*
  * Tries the links of a set; returns how many were put back. Others whose parents
  * are live begin to wait.
  */
@@ -431,8 +436,7 @@ restore_set(DgLinkSet *set, DgRowsTarget *target, HTAB *taken)
 	find_parents(set, target);
 	SPI_finish();
 	SPI_connect();
-	find_rows(set, target);
-	restored = restore_found(set, target, taken);
+	restored = restore_rows(set, target, taken);
 	foreach(lc, set->links)
 	{
 		DgLink	   *link = lfirst(lc);
@@ -448,13 +452,10 @@ static DgRowsTarget *
 open_target(DgRowsWriter *writer, DgLinkSet *set)
 {
 	Relation	rel = table_open(set->relation, RowExclusiveLock);
-	DgRowsTarget *target;
 
 	dg_rows_require_update(rel);
 	table_close(rel, NoLock);
-	target = dg_rows_writer_target(writer, set->relation, NULL, 0);
-	dg_rows_writer_tag(target, -1);
-	return target;
+	return dg_rows_writer_target(writer, set->relation, NULL, 0);
 }
 
 /*

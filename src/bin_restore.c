@@ -11,7 +11,9 @@
  */
 #include "bin.h"
 
+#include "access/sysattr.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "storage/lmgr.h"
@@ -19,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/xid8.h"
 
 /* Lines of the report for one table; tenants are told apart by their names. */
 typedef struct ReportKey
@@ -148,50 +151,148 @@ compare_part_numbers(const void *key, const void *element)
 }
 
 /*
- * Restores the parts of one deletion that are in one bin table: n of them,
+ * Begins to read the parts of one deletion that are in one bin table: n of them,
  * the first of them at cells.
  */
+static DgBinScan *
+scan_group(ListCell *cells, int n)
+{
+	DgSavedPart *part = lfirst(&cells[0]);
+	int32	   *numbers = palloc(sizeof(int32) * n);
+
+	for (int i = 0; i < n; i++)
+		numbers[i] = ((DgSavedPart *) lfirst(&cells[i]))->part;
+	return dg_bin_scan_begin(part->bin_table, RowExclusiveLock, part->deletion, numbers, n);
+}
+
+/*
+ * Counts a row that was put; false if it stays in the bin.
+ */
+static bool
+count_row(DgSavedPart *part, DgRowOutcome outcome)
+{
+	DgReport   *report = part->report;
+
+	if (outcome == DG_ROW_SKIPPED || outcome == DG_ROW_CONFLICT || outcome == DG_ROW_ORPHANED)
+	{
+		report->skipped++;
+		report->orphaned += outcome == DG_ROW_ORPHANED;
+		return false;
+	}
+	if (outcome == DG_ROW_RESTORED)
+		report->restored++;
+	else
+		report->identical++;
+	part->left++;
+	return true;
+}
+
+/*
+ * What has become of a row that was to come later; a DgRowsSettle.
+ */
+void
+dg_restore_settle(void *arg, const DgRow *row, DgRowOutcome outcome)
+{
+	DgSavedPart *part = row->owner;
+
+	if (count_row(part, outcome))
+		dg_bin_delete_row(part->bin_table, row->address);
+}
+
 static void
 restore_group(DgUndelete *call, DgRowsTarget *target, ListCell *cells, int n)
 {
 	DgSavedPart *part = lfirst(&cells[0]);
-	int32	   *numbers = palloc(sizeof(int32) * n);
 	DgBinScan  *scan;
 	TupleTableSlot *slot;
 
 	for (int i = 0; i < n; i++)
-	{
-		numbers[i] = ((DgSavedPart *) lfirst(&cells[i]))->part;
 		((DgSavedPart *) lfirst(&cells[i]))->report = report_for(call, lfirst(&cells[i]));
-	}
-	scan = dg_bin_scan_begin(part->bin_table, RowExclusiveLock, part->deletion, numbers, n);
+	scan = scan_group(cells, n);
 	while ((slot = dg_bin_scan_next(scan)) != NULL)
 	{
 		int32		number = dg_bin_scan_part(scan);
 		DgRowOutcome outcome;
+		DgRow		row;
 
 		if (part->part != number)
 			part = lfirst((ListCell *) bsearch(&number, cells, n, sizeof(ListCell), compare_part_numbers));
 		part->seen++;
 		slot_getallattrs(slot);
-		dg_rows_writer_tenant(target, part->tenant);
-		dg_rows_writer_tag(target, part->report->tag);
-		outcome = dg_rows_writer_put(target, slot->tts_values + DG_BIN_COLUMNS,
-									 slot->tts_isnull + DG_BIN_COLUMNS);
-		if (outcome == DG_ROW_SKIPPED || outcome == DG_ROW_CONFLICT || outcome == DG_ROW_ORPHANED)
-		{
-			part->report->skipped++;
-			part->report->orphaned += outcome == DG_ROW_ORPHANED;
-			continue;
-		}
-		if (outcome == DG_ROW_RESTORED)
-			part->report->restored++;
-		else
-			part->report->identical++;
-		dg_bin_scan_delete(scan);
-		part->left++;
+		row = (DgRow) {slot->tts_values + DG_BIN_COLUMNS, slot->tts_isnull + DG_BIN_COLUMNS, part->tenant,
+			part->report->tag, part, DG_TID_ADDRESS(&slot->tts_tid)};
+		outcome = dg_rows_writer_put(target, &row);
+		if (outcome != DG_ROW_LATER && count_row(part, outcome))
+			dg_bin_scan_delete(scan);
 	}
 	dg_bin_scan_end(scan);
+}
+
+/* ----------------------------------------------------------------------
+ * Rows without a key
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * The number of the transaction that made a deletion.
+ */
+static TransactionId
+transaction_of(int64 deletion)
+{
+	Oid			types[] = {INT8OID};
+	Datum		values[] = {Int64GetDatum(deletion)};
+	TransactionId xid = InvalidTransactionId;
+	bool		isnull;
+
+	SPI_connect();
+	dg_spi_execute("SELECT xid FROM deletion_guard.deletion_part WHERE deletion_id = $1 AND xid IS NOT NULL",
+				   1, types, values, NULL);
+	if (SPI_processed > 0)
+		xid = XidFromFullTransactionId(DatumGetFullTransactionId(dg_row_datum(0, 1, &isnull)));
+	SPI_finish();
+	return xid;
+}
+
+/*
+ * Tells the writer which rows of a group it will get, and when they were deleted:
+ * their own transaction and command wrote them to the bin.
+ */
+static void
+expect_group(DgRowsTarget *target, ListCell *cells, int n)
+{
+	DgRowsMoment deleted = {.top = transaction_of(((DgSavedPart *) lfirst(&cells[0]))->deletion)};
+	DgBinScan  *scan = scan_group(cells, n);
+	TupleTableSlot *slot;
+	bool		isnull;
+
+	while ((slot = dg_bin_scan_next(scan)) != NULL)
+	{
+		slot_getallattrs(slot);
+		deleted.xid = DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
+		deleted.cid = DatumGetCommandId(slot_getsysattr(slot, MinCommandIdAttributeNumber, &isnull));
+		dg_rows_writer_expect(target, slot->tts_values + DG_BIN_COLUMNS, slot->tts_isnull + DG_BIN_COLUMNS, &deleted);
+	}
+	dg_bin_scan_end(scan);
+}
+
+/*
+ * Live rows that an undelete has brought back are not made again by somebody. It
+ * wrote them together with the counts of its parts.
+ */
+static void
+find_twins(DgRowsTwins *twins, Oid relid)
+{
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(relid)};
+	bool		isnull;
+
+	SPI_connect();
+	dg_spi_execute("SELECT DISTINCT p.xmin FROM deletion_guard.deletion_part p JOIN deletion_guard.bin b USING (bin_id)"
+				   " WHERE b.relation = $1 AND p.restored > 0", 1, types, values, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		dg_rows_twins_put_back(twins, DatumGetTransactionId(dg_row_datum(i, 1, &isnull)));
+	SPI_finish();
+	dg_rows_twins_find(twins);
 }
 
 /*
@@ -316,6 +417,53 @@ restore_links(DgUndelete *call, DgRowsWriter *writer)
 }
 
 /*
+ * How many parts, from that one on, are of one deletion and in one bin table.
+ */
+static int
+group_at(List *parts, int first)
+{
+	DgSavedPart *part = list_nth(parts, first);
+	int			n = 1;
+
+	while (first + n < list_length(parts))
+	{
+		DgSavedPart *next = list_nth(parts, first + n);
+
+		if (next->deletion != part->deletion || next->bin_id != part->bin_id)
+			break;
+		n++;
+	}
+	return n;
+}
+
+/*
+ * Looks for live rows like those of tables without a key that are to come back.
+ */
+static void
+expect_rows(DgUndelete *call, DgRowsWriter *writer, List **bins, List **targets)
+{
+	int			n;
+
+	for (int first = 0; first < list_length(call->parts); first += n)
+	{
+		DgSavedPart *part = list_nth(call->parts, first);
+		DgRowsTarget *target;
+
+		n = group_at(call->parts, first);
+		target = part->orphan ? NULL : target_of(writer, part, bins, targets);
+		if (target != NULL && dg_rows_writer_twins(target) != NULL)
+			expect_group(target, list_nth_cell(call->parts, first), n);
+	}
+	for (int i = 0; i < list_length(*targets); i++)
+	{
+		DgRowsTwins *twins = dg_rows_writer_twins(list_nth(*targets, i));
+
+		if (twins != NULL)
+			find_twins(twins, dg_rows_twins_table(twins));
+	}
+}
+
+/*
  * Restores all parts of a call (DgUndelete) by its options, and fails if that
  * cannot be.
  */
@@ -327,7 +475,7 @@ dg_restore_parts(void *arg)
 	List	   *bins = NIL;
 	List	   *targets = NIL;
 	List	   *restored = NIL;
-	int			first = 0;
+	int			n;
 	ListCell   *lc;
 
 	/* all tables first: the writer knows then which rows refer to which */
@@ -337,28 +485,21 @@ dg_restore_parts(void *arg)
 			(void) target_of(writer, lfirst(lc), &bins, &targets);
 	}
 
-	while (first < list_length(call->parts))
+	expect_rows(call, writer, &bins, &targets);
+	for (int first = 0; first < list_length(call->parts); first += n)
 	{
 		DgSavedPart *part = list_nth(call->parts, first);
-		int			n = 1;
+		ListCell   *cells = list_nth_cell(call->parts, first);
 
-		while (first + n < list_length(call->parts))
-		{
-			DgSavedPart *next = list_nth(call->parts, first + n);
-
-			if (next->deletion != part->deletion || next->bin_id != part->bin_id)
-				break;
-			n++;
-		}
+		n = group_at(call->parts, first);
 		if (part->orphan)
-			leave_group(call, list_nth_cell(call->parts, first), n);
+			leave_group(call, cells, n);
 		else
-			restore_group(call, target_of(writer, part, &bins, &targets),
-						  list_nth_cell(call->parts, first), n);
+			restore_group(call, target_of(writer, part, &bins, &targets), cells, n);
 		for (int i = 0; i < n && !part->orphan; i++)
 			restored = lappend(restored, list_nth(call->parts, first + i));
-		first += n;
 	}
+	dg_rows_writer_settle(writer);
 	account_for(call, restored);
 	restore_links(call, writer);
 	dg_rows_writer_end(writer);

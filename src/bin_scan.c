@@ -155,6 +155,20 @@ dg_bin_scan_delete(DgBinScan *scan)
 	simple_heap_delete(scan->rel, &scan->slot->tts_tid);
 }
 
+/*
+ * Removes the row at an address that was read before.
+ */
+void
+dg_bin_delete_row(Oid bin_table, int64 address)
+{
+	Relation	rel = table_open(bin_table, RowExclusiveLock);
+	ItemPointerData tid;
+
+	ItemPointerSet(&tid, DG_TID_BLOCK(address), DG_TID_OFFSET(address));
+	simple_heap_delete(rel, &tid);
+	table_close(rel, NoLock);
+}
+
 void
 dg_bin_scan_end(DgBinScan *scan)
 {

@@ -370,7 +370,8 @@ set_options(DgUndelete *call, FunctionCallInfo fcinfo, int n)
 	if (options->on_conflict == DG_ON_CONFLICT_SKIP)
 		options->missing = dg_rows_missing_make();
 	options->tell = tell;
-	options->tell_arg = call;
+	options->settle = dg_restore_settle;
+	options->arg = call;
 }
 
 static void

@@ -179,6 +179,15 @@ typedef RangeTblEntry DgPermissions;
 #define DG_CONSTRAINT_IS_PLAIN(con) true
 #endif
 
+/* 18: checks that are not enforced, and generated columns in them that are not stored */
+#if PG_VERSION_NUM >= 180000
+#define DG_CHECK_IS_ENFORCED(check) ((check)->ccenforced)
+#define dg_check_expression(node, rel) expand_generated_columns_in_expr(node, rel, 1)
+#else
+#define DG_CHECK_IS_ENFORCED(check) true
+#define dg_check_expression(node, rel) (node)
+#endif
+
 /* 18: a deferrable primary key is asked for explicitly */
 #if PG_VERSION_NUM >= 180000
 #define dg_primary_key_index(rel) RelationGetPrimaryKeyIndex(rel, false)

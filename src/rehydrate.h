@@ -191,6 +191,8 @@ extern void dg_finder_live_query(Oid relid, List **finders, const DgTenants *ten
 typedef void (*DgLiveSink) (void *arg, HeapTuple tuple, TupleDesc desc, int tenant);
 extern void dg_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants,
 								const char *select, DgLiveSink sink, void *arg);
+extern void dg_finder_live_twins(DgFinder *finder, List **finders, const DgTenants *tenants,
+								const char *select, DgLiveSink sink, void *arg);
 extern void dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants);
 
 /* rehydrate_mapping.c */

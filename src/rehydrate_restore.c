@@ -100,6 +100,26 @@ open_target(DgRestore *call, DgSource *source)
 	MemoryContextSwitchTo(old);
 }
 
+static void
+take_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
+{
+	dg_rows_twins_live(arg, tuple, desc);
+}
+
+/*
+ * Of a table without a key, the tenants' live rows: those of the archive that are
+ * the same are there already.
+ */
+static void
+find_twins(DgRestore *call, DgPass *pass)
+{
+	DgRowsTwins *twins = dg_rows_writer_twins(call->targets[pass->source->index]);
+
+	if (twins != NULL && pass->finder != NULL)
+		dg_finder_live_twins(pass->finder, &call->plan->finders, call->plan->tenants, dg_rows_twins_columns(twins),
+							 take_live_row, twins);
+}
+
 /*
  * All tables are opened before the first row is written: then the writer knows
  * which keys its own rows will provide.
@@ -113,8 +133,11 @@ open_targets(DgRestore *call)
 	{
 		DgPass	   *pass = lfirst(lc);
 
-		if (pass->emit && pass->source->wanted)
-			open_target(call, pass->source);
+		if (!pass->emit || !pass->source->wanted)
+			continue;
+		open_target(call, pass->source);
+		if (call->into_schema == NULL)
+			find_twins(call, pass);
 	}
 }
 
@@ -133,24 +156,15 @@ create_schema(DgRestore *call)
 }
 
 /*
- * Writes one row.
+ * Counts a row; a DgRowsSettle.
  */
 static void
-write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
+settle(void *arg, const DgRow *row, DgRowOutcome outcome)
 {
-	DgRestore  *call = arg;
-	DgDestination *destination = call->by_source[source->index];
-	DgCount	   *count = &destination->counts[tenant];
+	DgDestination *destination = row->owner;
+	DgCount	   *count = &destination->counts[row->tag];
 
-	if (call->references != NULL)
-		dg_references_note(call->references, source, values, nulls);
-	count->found++;
-	dg_source_count_objects(source, values, nulls, &count->objects);
-	dg_source_read_values(source, values, nulls);
-	dg_rows_writer_tag(call->targets[source->index], tenant);
-	dg_rows_writer_tenant(call->targets[source->index],
-						  destination->shared ? NULL : call->plan->tenants->keys[tenant]);
-	switch (dg_rows_writer_put(call->targets[source->index], values, nulls))
+	switch (outcome)
 	{
 		case DG_ROW_RESTORED:
 			count->restored++;
@@ -175,7 +189,32 @@ write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
 		case DG_ROW_CONFLICT:
 			count->skipped++;
 			break;
+		case DG_ROW_LATER:
+			break;
 	}
+}
+
+/*
+ * Writes one row.
+ */
+static void
+write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
+{
+	DgRestore  *call = arg;
+	DgDestination *destination = call->by_source[source->index];
+	DgCount	   *count = &destination->counts[tenant];
+	DgRow		row;
+	DgRowOutcome outcome;
+
+	if (call->references != NULL)
+		dg_references_note(call->references, source, values, nulls);
+	count->found++;
+	dg_source_count_objects(source, values, nulls, &count->objects);
+	dg_source_read_values(source, values, nulls);
+	row = (DgRow) {values, nulls, destination->shared ? NULL : call->plan->tenants->keys[tenant], tenant, destination};
+	outcome = dg_rows_writer_put(call->targets[source->index], &row);
+	if (outcome != DG_ROW_LATER)
+		settle(call, &row, outcome);
 }
 
 /*
@@ -368,7 +407,8 @@ set_options(DgRestore *call)
 		.fire_triggers = call->fire_triggers,
 		.missing = call->on_conflict == DG_ON_CONFLICT_SKIP ? dg_rows_missing_make() : NULL,
 		.tell = tell,
-		.tell_arg = call,
+		.settle = settle,
+		.arg = call,
 		.hint = call->with_referenced ?
 		"Nothing was restored. The archive does not have these rows either, or they are of other tenants: rehydrate those too. With on_conflict => 'skip', rows without them are left out." :
 		"Nothing was restored. Rehydrate the tenants that these rows are of, or bring in rows of shared tables with with_referenced => true. With on_conflict => 'skip', rows without them are left out.",
@@ -395,6 +435,7 @@ restore(DgRestore *call)
 	if (call->with_referenced)
 		write_referenced_rows(call);
 	dg_rehydrate_progress_checking(call->archive);
+	dg_rows_writer_settle(call->writer);
 	dg_rows_writer_end(call->writer);
 	check_counts(call);
 	if (!call->dry_run && call->into_schema == NULL)

@@ -31,8 +31,20 @@ typedef enum DgRowOutcome
 	DG_ROW_CONFLICT,			/* the same, and the whole call will fail */
 	DG_ROW_ORPHANED,			/* left out: a row that it refers to is not there */
 	DG_ROW_REFUSED,				/* by the caller's DgRowsRefuse */
-	DG_ROW_SUPPRESSED			/* by a trigger of the application */
+	DG_ROW_SUPPRESSED,			/* by a trigger of the application */
+	DG_ROW_LATER				/* not known yet: DgRowsOptions.settle says */
 } DgRowOutcome;
+
+/* A row that is to be written, by the source's columns. */
+typedef struct DgRow
+{
+	Datum	   *values;
+	bool	   *nulls;
+	const char *tenant;			/* whose it is, NULL: nobody's; lasts as long as the writer */
+	int			tag;			/* a small number under which it is counted and told of */
+	void	   *owner;			/* of the caller's, and where it has the row */
+	int64		address;
+} DgRow;
 
 /* A column as the source has it. */
 typedef struct DgSourceColumn
@@ -70,6 +82,7 @@ typedef struct DgRowsRole
 extern DgRowsRole dg_rows_role(Relation rel);
 extern DgRowsRole dg_rows_role_of(Oid owner);
 extern DgRowsRole dg_rows_role_of_tree(Relation rel);
+extern List *dg_rows_tables(Oid relid);
 extern void dg_rows_as_owner(const DgRowsRole *role);
 extern void dg_rows_as_caller(const DgRowsRole *role);
 
@@ -81,26 +94,30 @@ extern ResultRelInfo *dg_rows_route(ModifyTableState *mtstate, TupleTableSlot **
 typedef struct DgRowsAfter DgRowsAfter;
 
 extern TriggerDesc *dg_rows_triggers(TriggerDesc *all, Oid relid, List *handled, bool fire, bool now);
-extern DgRowsAfter *dg_rows_after_make(Relation rel, const DgRowsRole *role, bool now);
+extern DgRowsAfter *dg_rows_after_of(List **list, Relation rel, const DgRowsRole *role, bool now);
 extern void dg_rows_after_note(DgRowsAfter *after, ItemPointer tid);
 extern void dg_rows_after_fire(DgRowsAfter *after);
 
 /* rows_recheck.c */
 typedef struct DgRowsRechecks DgRowsRechecks;
 
-extern DgRowsRechecks *dg_rows_rechecks_make(void);
+extern DgRowsRechecks *dg_rows_rechecks_make(bool refuse);
 extern List *dg_rows_rechecks_note(DgRowsRechecks *rechecks, ResultRelInfo *rri, const DgRowsRole *role,
 								   List *indexes, ItemPointer tid);
 extern void dg_rows_rechecks_check(DgRowsRechecks *rechecks);
 
 /* rows_check.c */
-extern void dg_rows_check(ModifyTableState *mtstate, ResultRelInfo *rri, TupleTableSlot *slot);
+typedef struct DgRowsLooks DgRowsLooks;
+
+extern DgRowsLooks *dg_rows_looks_make(ResultRelInfo *rri, EState *estate);
+extern bool dg_rows_check(ModifyTableState *mtstate, ResultRelInfo *rri, TupleTableSlot *slot,
+						  DgRowsLooks *looks);
 
 /* rows_conflict.c */
-extern List *dg_rows_arbiters(ResultRelInfo *rri, bool deferrable);
+extern List *dg_rows_arbiters(ResultRelInfo *rri);
 extern DgRowOutcome dg_rows_check_conflict(ResultRelInfo *rri, EState *estate, List *arbiters,
 										   TupleTableSlot *slot, TupleTableSlot *existing,
-										   char **conflict);
+										   bool leave, char **conflict);
 extern DgOnConflict dg_rows_on_conflict(const char *name);
 
 /* Conflicts that fail a call. */
@@ -122,6 +139,7 @@ extern bool dg_rows_pending_add(DgRowsPending *pending, ResultRelInfo *rri, ESta
 extern void dg_rows_pending_reset(DgRowsPending *pending);
 
 /* rows_verify.c */
+extern void dg_rows_append_value(StringInfo row, Datum value, bool isnull, Form_pg_attribute att);
 typedef struct DgRowsVerify DgRowsVerify;
 
 extern DgRowsVerify *dg_rows_verify_make(void);
@@ -179,6 +197,10 @@ typedef struct DgRowsForeignKeys DgRowsForeignKeys;
 /* told of rows that refer to none, as a key that is not valid allows */
 typedef void (*DgRowsTell) (void *arg, Oid relid, int tag, const char *problem);
 
+
+/* told what has become of a row that was to come later; it has no values any more */
+typedef void (*DgRowsSettle) (void *arg, const DgRow *row, DgRowOutcome outcome);
+
 typedef struct DgRowsOptions DgRowsOptions;
 
 extern DgRowsForeignKeys *dg_rows_fkeys_begin(const DgRowsOptions *options);
@@ -196,6 +218,26 @@ extern DgRowsSequences *dg_rows_sequences_find(Relation rel);
 extern void dg_rows_sequences_note(DgRowsSequences *sequences, TupleTableSlot *slot);
 extern void dg_rows_sequences_raise(DgRowsSequences *sequences);
 extern void dg_rows_raise_sequence(Oid sequence, int64 value);
+
+/* rows_twin.c */
+typedef struct DgRowsTwins DgRowsTwins;
+
+/* When a row was written or deleted. */
+typedef struct DgRowsMoment
+{
+	TransactionId top;			/* or invalid: not known */
+	TransactionId xid;			/* the same, or a subtransaction */
+	CommandId	cid;
+} DgRowsMoment;
+
+extern DgRowsTwins *dg_rows_twins_make(Relation rel);
+extern Oid	dg_rows_twins_table(const DgRowsTwins *twins);
+extern char *dg_rows_twins_columns(DgRowsTwins *twins);
+extern void dg_rows_twins_live(DgRowsTwins *twins, HeapTuple tuple, TupleDesc desc);
+extern void dg_rows_twins_expect(DgRowsTwins *twins, TupleTableSlot *slot, const DgRowsMoment *deleted);
+extern void dg_rows_twins_put_back(DgRowsTwins *twins, TransactionId xid);
+extern void dg_rows_twins_find(DgRowsTwins *twins);
+extern bool dg_rows_twins_take(DgRowsTwins *twins, TupleTableSlot *slot);
 
 /* rows_writer.c */
 typedef struct DgRowsWriter DgRowsWriter;
@@ -238,7 +280,8 @@ struct DgRowsOptions
 	DgRowsMissing *missing;
 
 	DgRowsTell	tell;
-	void	   *tell_arg;
+	DgRowsSettle settle;
+	void	   *arg;			/* of both */
 };
 
 /* rows_try.c */
@@ -259,14 +302,19 @@ extern DgRowsTarget *dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 										   const DgSourceColumn *columns, int ncolumns);
 extern void dg_rows_writer_refuse(DgRowsTarget *target, DgRowsRefuse refuse, void *arg);
 extern void dg_rows_writer_verify(DgRowsTarget *target);
-extern void dg_rows_writer_tag(DgRowsTarget *target, int tag);
-extern void dg_rows_writer_tenant(DgRowsTarget *target, const char *tenant);
-extern DgRowOutcome dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls);
+extern DgRowOutcome dg_rows_writer_put(DgRowsTarget *target, const DgRow *row);
+extern DgRowsTwins *dg_rows_writer_twins(DgRowsTarget *target);
+extern void dg_rows_writer_expect(DgRowsTarget *target, Datum *values, bool *nulls, const DgRowsMoment *deleted);
 extern bool dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 								  const AttrNumber *attnums, const Datum *values,
 								  const bool *nulls, int n);
 extern Datum dg_rows_writer_read(DgRowsTarget *target, AttrNumber attnum, char *text);
 extern void dg_rows_writer_flush(DgRowsWriter *writer);
 extern void dg_rows_writer_end(DgRowsWriter *writer);
+
+/* rows_late.c */
+typedef struct DgRowsLate DgRowsLate;
+
+extern void dg_rows_writer_settle(DgRowsWriter *writer);
 
 #endif							/* DG_ROWS_H */

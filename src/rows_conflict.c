@@ -6,10 +6,10 @@
  * written; rows of transactions in progress are waited for. A live row with
  * the same content in every column is no conflict: the row is there already.
  *
- * Where a conflict is an error, deferrable constraints are left to the
- * server, which checks them at the end of the call or of the transaction, as
+ * Where a conflict is an error, conflicts by deferrable constraints are left to
+ * the server, which checks them at the end of the call or of the transaction, as
  * they are set: until then the caller may make room. Where rows are to be
- * skipped or replaced, they are asked like the others. The server's own
+ * skipped or replaced, they are like the others. The server's own
  * function refuses to, so the index is read here.
  */
 #include "rows.h"
@@ -48,11 +48,11 @@ dg_rows_on_conflict(const char *name)
 }
 
 /*
- * OIDs of the open indexes that can tell of a conflict, those of deferrable
- * constraints only if they are wanted. Makes them ready to be asked.
+ * OIDs of the open indexes that can tell of a conflict. Makes them ready to be
+ * asked.
  */
 List *
-dg_rows_arbiters(ResultRelInfo *rri, bool deferrable)
+dg_rows_arbiters(ResultRelInfo *rri)
 {
 	List	   *arbiters = NIL;
 
@@ -61,8 +61,7 @@ dg_rows_arbiters(ResultRelInfo *rri, bool deferrable)
 		Relation	index = rri->ri_IndexRelationDescs[i];
 		IndexInfo  *info = rri->ri_IndexRelationInfo[i];
 
-		if ((!info->ii_Unique && info->ii_ExclusionOps == NULL) ||
-			!(deferrable || index->rd_index->indimmediate))
+		if (!info->ii_Unique && info->ii_ExclusionOps == NULL)
 			continue;
 		if (info->ii_Unique && info->ii_UniqueOps == NULL && info->ii_ExclusionOps == NULL)
 			BuildSpeculativeIndexInfo(index, info);
@@ -264,11 +263,12 @@ has_conflict(ResultRelInfo *rri, EState *estate, Oid indexid, TupleTableSlot *sl
 /*
  * RESTORED if the row may be written; IDENTICAL or CONFLICT otherwise. On a
  * conflict, existing holds the live row and *conflict describes the key,
- * palloc'd in the current context.
+ * palloc'd in the current context. With "leave", the server will see to conflicts
+ * by deferrable constraints.
  */
 DgRowOutcome
 dg_rows_check_conflict(ResultRelInfo *rri, EState *estate, List *arbiters,
-					   TupleTableSlot *slot, TupleTableSlot *existing, char **conflict)
+					   TupleTableSlot *slot, TupleTableSlot *existing, bool leave, char **conflict)
 {
 	ListCell   *lc;
 
@@ -283,6 +283,8 @@ dg_rows_check_conflict(ResultRelInfo *rri, EState *estate, List *arbiters,
 			elog(ERROR, "row that conflicts in index %u is gone", indexid);
 		if (same_content(slot, existing))
 			return DG_ROW_IDENTICAL;
+		if (leave && !rri->ri_IndexRelationDescs[index_number(rri, indexid)]->rd_index->indimmediate)
+			continue;
 		*conflict = describe_conflict(rri, estate, indexid, slot, existing);
 		return DG_ROW_CONFLICT;
 	}

@@ -481,7 +481,7 @@ tell_of_orphans(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 	{
 		int64		rows = dg_row_int64(i, 2, NULL);
 
-		fkeys->options->tell(fkeys->options->tell_arg, relid, (int) dg_row_int64(i, 1, NULL),
+		fkeys->options->tell(fkeys->options->arg, relid, (int) dg_row_int64(i, 1, NULL),
 							 psprintf(ngettext("%lld row refers to a row of \"%s\" that does not exist, as before: foreign key \"%s\" is NOT VALID",
 											   "%lld rows refer to rows of \"%s\" that do not exist, as before: foreign key \"%s\" is NOT VALID", rows),
 									  (long long) rows, get_rel_name(fkey->info->confrelid), fkey->name));

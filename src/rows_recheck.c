@@ -13,6 +13,7 @@
  */
 #include "rows.h"
 
+#include "access/table.h"
 #include "access/tableam.h"
 #include "commands/trigger.h"
 #include "utils/builtins.h"
@@ -22,8 +23,8 @@
 
 typedef struct Recheck
 {
-	ResultRelInfo *rri;
-	const DgRowsRole *role;
+	Oid			relid;
+	DgRowsRole	role;
 	Oid			indexid;
 	ItemPointerData tid;
 } Recheck;
@@ -31,18 +32,21 @@ typedef struct Recheck
 struct DgRowsRechecks
 {
 	MemoryContext context;
+	bool		refuse;			/* a row that seems to conflict */
 	List	   *rechecks;
 };
 
 /*
- * In the current memory context.
+ * In the current memory context. With "refuse", a row that seems to conflict is an
+ * error at once: it was not expected.
  */
 DgRowsRechecks *
-dg_rows_rechecks_make(void)
+dg_rows_rechecks_make(bool refuse)
 {
 	DgRowsRechecks *rechecks = palloc0(sizeof(DgRowsRechecks));
 
 	rechecks->context = CurrentMemoryContext;
+	rechecks->refuse = refuse;
 	return rechecks;
 }
 
@@ -70,6 +74,10 @@ dg_rows_rechecks_note(DgRowsRechecks *rechecks, ResultRelInfo *rri, const DgRows
 	MemoryContext old = MemoryContextSwitchTo(rechecks->context);
 	ListCell   *lc;
 
+	if (rechecks->refuse)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg_internal("a row seems to conflict with another")));
 	foreach(lc, indexes)
 	{
 		Recheck    *recheck;
@@ -77,7 +85,7 @@ dg_rows_rechecks_note(DgRowsRechecks *rechecks, ResultRelInfo *rri, const DgRows
 		if (!has_code(rri, lfirst_oid(lc)))
 			continue;
 		recheck = palloc(sizeof(Recheck));
-		*recheck = (Recheck) {.rri = rri, .role = role, .indexid = lfirst_oid(lc), .tid = *tid};
+		*recheck = (Recheck) {RelationGetRelid(rri->ri_RelationDesc), *role, lfirst_oid(lc), *tid};
 		rechecks->rechecks = lappend(rechecks->rechecks, recheck);
 		indexes = foreach_delete_current(indexes, lc);
 	}
@@ -89,13 +97,13 @@ dg_rows_rechecks_note(DgRowsRechecks *rechecks, ResultRelInfo *rri, const DgRows
  * Lets the server's own trigger function check one row, if it is still there.
  */
 static void
-check_row(Recheck *recheck, TupleTableSlot *slot)
+check_row(Recheck *recheck, Relation rel, TupleTableSlot *slot)
 {
 	LOCAL_FCINFO(fcinfo, 0);
 	FmgrInfo	function;
 	Trigger		trigger = {.tgconstrindid = recheck->indexid};
 	TriggerData data = {.type = T_TriggerData,.tg_event = TRIGGER_EVENT_INSERT | TRIGGER_EVENT_ROW | TRIGGER_EVENT_AFTER,
-		.tg_relation = recheck->rri->ri_RelationDesc,.tg_trigslot = slot,.tg_trigger = &trigger};
+		.tg_relation = rel,.tg_trigslot = slot,.tg_trigger = &trigger};
 
 	fmgr_info(F_UNIQUE_KEY_RECHECK, &function);
 	InitFunctionCallInfoData(*fcinfo, &function, 0, InvalidOid, (Node *) &data, NULL);
@@ -113,12 +121,14 @@ dg_rows_rechecks_check(DgRowsRechecks *rechecks)
 	foreach(lc, rechecks->rechecks)
 	{
 		Recheck    *recheck = lfirst(lc);
-		TupleTableSlot *slot = table_slot_create(recheck->rri->ri_RelationDesc, NULL);
+		Relation	rel = table_open(recheck->relid, NoLock);
+		TupleTableSlot *slot = table_slot_create(rel, NULL);
 
-		dg_rows_as_owner(recheck->role);
-		if (table_tuple_fetch_row_version(recheck->rri->ri_RelationDesc, &recheck->tid, SnapshotAny, slot))
-			check_row(recheck, slot);
-		dg_rows_as_caller(recheck->role);
+		dg_rows_as_owner(&recheck->role);
+		if (table_tuple_fetch_row_version(rel, &recheck->tid, SnapshotAny, slot))
+			check_row(recheck, rel, slot);
+		dg_rows_as_caller(&recheck->role);
 		ExecDropSingleTupleTableSlot(slot);
+		table_close(rel, NoLock);
 	}
 }

@@ -13,6 +13,7 @@
  */
 #include "rows.h"
 
+#include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
@@ -23,8 +24,9 @@
 
 struct DgRowsAfter
 {
-	ResultRelInfo *rri;			/* with these triggers only */
-	const DgRowsRole *role;
+	Oid			relid;
+	TriggerDesc *triggers;		/* NULL: none */
+	DgRowsRole	role;
 	DgTidLog   *rows;
 };
 
@@ -106,16 +108,10 @@ dg_rows_triggers(TriggerDesc *all, Oid relid, List *handled, bool fire, bool now
 	return kept->numtriggers > 0 ? kept : NULL;
 }
 
-/*
- * The application's AFTER triggers of an open table, for the end of the call;
- * NULL if there are none. In the current memory context.
- */
-DgRowsAfter *
-dg_rows_after_make(Relation rel, const DgRowsRole *role, bool now)
+static TriggerDesc *
+after_triggers(TriggerDesc *all, bool now)
 {
-	TriggerDesc *all = rel->trigdesc;
 	TriggerDesc *kept;
-	DgRowsAfter *after;
 
 	if (all == NULL)
 		return NULL;
@@ -123,17 +119,38 @@ dg_rows_after_make(Relation rel, const DgRowsRole *role, bool now)
 	for (int i = 0; i < all->numtriggers; i++)
 	{
 		if (is_row_trigger(&all->triggers[i], false))
-			add_trigger(kept, &all->triggers[i], now || OidIsValid(role->owner));
+			add_trigger(kept, &all->triggers[i], now);
 	}
-	if (kept->numtriggers == 0)
-		return NULL;
+	return kept->numtriggers > 0 ? kept : NULL;
+}
+
+/*
+ * The application's AFTER triggers of a table, for the end of the call; NULL if
+ * there are none. They are made once, in the current memory context, and added
+ * to a list.
+ */
+DgRowsAfter *
+dg_rows_after_of(List **list, Relation rel, const DgRowsRole *role, bool now)
+{
+	MemoryContext old;
+	DgRowsAfter *after;
+	ListCell   *lc;
+
+	foreach(lc, *list)
+	{
+		after = lfirst(lc);
+		if (after->relid == RelationGetRelid(rel))
+			return after->triggers == NULL ? NULL : after;
+	}
+	old = MemoryContextSwitchTo(CurTransactionContext);
 	after = palloc0(sizeof(DgRowsAfter));
-	after->rri = makeNode(ResultRelInfo);
-	InitResultRelInfo(after->rri, rel, 0, NULL, 0);
-	after->rri->ri_TrigDesc = kept;
-	after->role = role;
+	after->relid = RelationGetRelid(rel);
+	after->triggers = after_triggers(rel->trigdesc, now || OidIsValid(role->owner));
+	after->role = *role;
 	after->rows = dg_tidlog_begin(CurrentMemoryContext);
-	return after;
+	*list = lappend(*list, after);
+	MemoryContextSwitchTo(old);
+	return after->triggers == NULL ? NULL : after;
 }
 
 /*
@@ -145,34 +162,50 @@ dg_rows_after_note(DgRowsAfter *after, ItemPointer tid)
 	dg_tidlog_add(after->rows, FirstCommandId, tid);
 }
 
-/*
- * Fires the triggers for all rows that were noted. They have been written.
- */
-void
-dg_rows_after_fire(DgRowsAfter *after)
+static void
+queue_events(DgRowsAfter *after, EState *estate, ResultRelInfo *rri)
 {
-	Relation	rel = after->rri->ri_RelationDesc;
-	EState	   *estate = CreateExecutorState();
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TupleTableSlot *slot = table_slot_create(rri->ri_RelationDesc, NULL);
 	DgTidEntry	entry;
 
-	dg_rows_as_owner(after->role);
-	AfterTriggerBeginQuery();
 	dg_tidlog_rewind(after->rows);
 	while (dg_tidlog_next(after->rows, &entry))
 	{
 		ItemPointerData tid;
 
 		ItemPointerSet(&tid, DG_TID_BLOCK(entry.address), DG_TID_OFFSET(entry.address));
-		if (table_tuple_fetch_row_version(rel, &tid, SnapshotAny, slot))
-			ExecARInsertTriggers(estate, after->rri, slot, NIL, NULL);
+		if (table_tuple_fetch_row_version(rri->ri_RelationDesc, &tid, SnapshotAny, slot))
+			ExecARInsertTriggers(estate, rri, slot, NIL, NULL);
 		ResetPerTupleExprContext(estate);
 	}
-	AfterTriggerEndQuery(estate);
-	dg_rows_as_caller(after->role);
-	dg_tidlog_end(after->rows);
 	ExecDropSingleTupleTableSlot(slot);
+}
+
+/*
+ * Fires the triggers for all rows that were noted. They have been written.
+ */
+void
+dg_rows_after_fire(DgRowsAfter *after)
+{
+	Relation	rel;
+	EState	   *estate;
+	ResultRelInfo *rri;
+
+	if (after->triggers == NULL)
+		return;
+	rel = table_open(after->relid, NoLock);
+	estate = CreateExecutorState();
+	rri = makeNode(ResultRelInfo);
+	InitResultRelInfo(rri, rel, 0, NULL, 0);
+	rri->ri_TrigDesc = after->triggers;
+	dg_rows_as_owner(&after->role);
+	AfterTriggerBeginQuery();
+	queue_events(after, estate, rri);
+	AfterTriggerEndQuery(estate);
+	dg_rows_as_caller(&after->role);
+	dg_tidlog_end(after->rows);
 	ExecCloseResultRelations(estate);
 	ExecResetTupleTable(estate->es_tupleTable, false);
 	FreeExecutorState(estate);
+	table_close(rel, NoLock);
 }

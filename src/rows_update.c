@@ -121,7 +121,7 @@ dg_rows_key_is_taken(ResultRelInfo *rri, EState *estate, List *arbiters, ItemPoi
 	foreach(lc, arbiters)
 	{
 		taken = dg_rows_check_conflict(rri, estate, list_make1_oid(lfirst_oid(lc)), slot, other,
-									   conflict) != DG_ROW_RESTORED &&
+									   false, conflict) != DG_ROW_RESTORED &&
 			!ItemPointerEquals(&other->tts_tid, tid);
 		if (taken)
 			break;

@@ -44,9 +44,15 @@ dg_rows_verify_make(void)
 	return verify;
 }
 
-static void
-append_value(StringInfo row, Datum value, Form_pg_attribute att)
+/*
+ * Appends a value's bytes, and whether it is null.
+ */
+void
+dg_rows_append_value(StringInfo row, Datum value, bool isnull, Form_pg_attribute att)
 {
+	appendStringInfoCharMacro(row, isnull ? 0 : 1);
+	if (isnull)
+		return;
 	if (att->attbyval)
 		appendBinaryStringInfo(row, (char *) &value, sizeof(Datum));
 	else if (att->attlen == -1)
@@ -77,9 +83,7 @@ hash_row(DgRowsVerify *verify, TupleTableSlot *slot)
 
 		if (att->attisdropped || att->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
 			continue;
-		appendStringInfoCharMacro(&verify->row, slot->tts_isnull[i] ? 0 : 1);
-		if (!slot->tts_isnull[i])
-			append_value(&verify->row, slot->tts_values[i], att);
+		dg_rows_append_value(&verify->row, slot->tts_values[i], slot->tts_isnull[i], att);
 	}
 	return hash_bytes_extended((unsigned char *) verify->row.data, verify->row.len, 0);
 }

@@ -13,7 +13,7 @@
  *
  * Locks: ROW EXCLUSIVE on the tables, row locks on what foreign keys refer to.
  */
-#include "rows.h"
+#include "rows_internal.h"
 
 #include "access/table.h"
 #include "access/tableam.h"
@@ -23,50 +23,6 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-
-/* One table that rows are really stored in: the target, or a partition of it. */
-typedef struct Leaf
-{
-	Oid			relid;			/* hash key */
-	ResultRelInfo *rri;
-	DgRowsRole	role;			/* as whom its code runs */
-	List	   *arbiters;
-	TupleTableSlot *existing;	/* for live rows */
-	DgRowsBatch *batch;
-	DgRowsAfter *after;			/* triggers of the application; NULL: none */
-} Leaf;
-
-struct DgRowsTarget
-{
-	DgRowsWriter *writer;
-	Relation	rel;
-	QueryDesc  *query;
-	ModifyTableState *mtstate;
-	EState	   *estate;
-	DgRowsRole	role;			/* as whom the table's code runs, and finds partitions */
-	DgRowsMap  *map;
-	DgRowsSequences *sequences;
-	List	   *handled;		/* foreign keys that are checked without triggers */
-	TupleTableSlot *slot;		/* a row in the target's shape */
-	HTAB	   *leaves;
-	Leaf	   *last;
-	DgRowsRefuse refuse;		/* or NULL */
-	void	   *refuse_arg;
-	TupleTableSlot *noted;		/* one that was routed, in the target's shape again */
-	DgRowsVerify *verify;		/* NULL: rows are not read back */
-	int			tag;			/* of the next row */
-	const char *tenant;			/* whose the next row is; NULL: nobody's */
-};
-
-struct DgRowsWriter
-{
-	DgRowsOptions options;
-	MemoryContext context;
-	List	   *targets;
-	DgRowsForeignKeys *fkeys;
-	DgRowsRechecks *rechecks;
-	DgRowsConflicts conflicts;
-};
 
 /*
  * Begins to write. The caller has an active snapshot.
@@ -79,7 +35,7 @@ dg_rows_writer_begin(const DgRowsOptions *options)
 	writer->options = *options;
 	writer->context = CurrentMemoryContext;
 	writer->fkeys = dg_rows_fkeys_begin(&writer->options);
-	writer->rechecks = dg_rows_rechecks_make();
+	writer->rechecks = dg_rows_rechecks_make(options->expect_no_conflict);
 	initStringInfo(&writer->conflicts.described);
 	AfterTriggerBeginQuery();
 	return writer;
@@ -95,26 +51,19 @@ dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 {
 	MemoryContext old = MemoryContextSwitchTo(writer->context);
 	DgRowsTarget *target = palloc0(sizeof(DgRowsTarget));
-	HASHCTL		ctl = {0};
 
 	target->writer = writer;
 	target->rel = table_open(relid, RowExclusiveLock);
 	target->role = dg_rows_role_of_tree(target->rel);
-	target->query = dg_rows_open_insert(target->rel, &target->role);
-	target->mtstate = (ModifyTableState *) target->query->planstate;
-	target->estate = target->query->estate;
+	dg_rows_open_target(target);
 	dg_rows_as_owner(&target->role);
 	target->map = dg_rows_map_make(target->rel, columns, ncolumns);
 	dg_rows_as_caller(&target->role);
 	target->sequences = dg_rows_sequences_find(target->rel);
 	target->handled = dg_rows_fkeys_add(writer->fkeys, target->rel);
 	target->slot = MakeSingleTupleTableSlot(RelationGetDescr(target->rel), &TTSOpsVirtual);
+	target->twins = dg_rows_twins_make(target->rel);
 	target->noted = MakeSingleTupleTableSlot(RelationGetDescr(target->rel), &TTSOpsVirtual);
-	ctl.keysize = sizeof(Oid);
-	ctl.entrysize = sizeof(Leaf);
-	ctl.hcxt = writer->context;
-	target->leaves = hash_create("deletion_guard leaves", 16, &ctl,
-								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	writer->targets = lappend(writer->targets, target);
 	MemoryContextSwitchTo(old);
 	return target;
@@ -143,88 +92,8 @@ dg_rows_writer_verify(DgRowsTarget *target)
 	MemoryContextSwitchTo(old);
 }
 
-/*
- * Rows put next are counted under this tag, a small number, when they are read
- * back.
- */
-void
-dg_rows_writer_tag(DgRowsTarget *target, int tag)
-{
-	target->tag = tag;
-}
-
-/*
- * Rows put next are of this tenant; NULL: of none. They replace no row that the
- * writer's displace() keeps from them. The text must last as long as they come.
- */
-void
-dg_rows_writer_tenant(DgRowsTarget *target, const char *tenant)
-{
-	target->tenant = tenant;
-}
-
-/* ----------------------------------------------------------------------
- * Leaves
- * ----------------------------------------------------------------------
- */
-
-static bool
-is_routed(DgRowsTarget *target, const Leaf *leaf)
-{
-	return leaf->relid != RelationGetRelid(target->rel);
-}
-
 static void
-open_leaf(DgRowsTarget *target, Leaf *leaf, ResultRelInfo *rri)
-{
-	DgRowsWriter *writer = target->writer;
-	const DgRowsOptions *options = &writer->options;
-	Relation	rel = rri->ri_RelationDesc;
-	MemoryContext old = MemoryContextSwitchTo(target->estate->es_query_cxt);
-
-	memset((char *) leaf + sizeof(Oid), 0, sizeof(Leaf) - sizeof(Oid));
-	leaf->rri = rri;
-	dg_rows_as_caller(&target->role);
-	leaf->role = dg_rows_role(rel);
-	dg_rows_as_owner(&leaf->role);
-	if (rel->rd_rel->relhasindex && rri->ri_IndexRelationDescs == NULL)
-		ExecOpenIndices(rri, false);
-	leaf->arbiters = options->expect_no_conflict ? NIL :
-		dg_rows_arbiters(rri, options->on_conflict != DG_ON_CONFLICT_ERROR);
-	leaf->existing = table_slot_create(rel, NULL);
-	if (options->fire_triggers)
-		leaf->after = dg_rows_after_make(rel, &leaf->role, options->dry_run);
-	if (is_routed(target, leaf))
-		target->handled = list_concat_unique_oid(target->handled, dg_rows_fkeys_add(writer->fkeys, rel));
-	rri->ri_TrigDesc = dg_rows_triggers(rri->ri_TrigDesc, RelationGetRelid(target->rel), target->handled,
-										options->fire_triggers, options->dry_run);
-	leaf->batch = dg_rows_batch_make(rri, target->estate, &leaf->role, leaf->arbiters, writer->rechecks, leaf->after);
-	MemoryContextSwitchTo(old);
-}
-
-/*
- * What is known of the table that rri stands for. From here on, its code may run.
- */
-static Leaf *
-leaf_of(DgRowsTarget *target, ResultRelInfo *rri)
-{
-	Oid			relid = RelationGetRelid(rri->ri_RelationDesc);
-	bool		found;
-	Leaf	   *leaf;
-
-	if (target->last == NULL || target->last->relid != relid)
-	{
-		leaf = hash_search(target->leaves, &relid, HASH_ENTER, &found);
-		if (!found)
-			open_leaf(target, leaf, rri);
-		target->last = leaf;
-	}
-	dg_rows_as_owner(&target->last->role);
-	return target->last;
-}
-
-static void
-flush(DgRowsTarget *target, Leaf *leaf)
+flush(DgRowsTarget *target, DgRowsLeaf *leaf)
 {
 	dg_rows_batch_write(leaf->batch, target->verify, leaf->existing);
 }
@@ -235,29 +104,18 @@ flush(DgRowsTarget *target, Leaf *leaf)
  */
 
 /*
- * A row as it is stored, with its generated columns, in the target's shape.
- */
-static TupleTableSlot *
-in_target_shape(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored)
-{
-	TupleConversionMap *map = is_routed(target, leaf) ? ExecGetChildToRootMap(leaf->rri) : NULL;
-
-	return map == NULL ? stored : execute_attr_map_slot(map->attrMap, stored, target->noted);
-}
-
-/*
  * Takes note of a written row for what is checked or done at the end. A
  * partition may have foreign keys of its own.
  */
 static void
-note_written(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored)
+note_written(DgRowsTarget *target, DgRowsLeaf *leaf, TupleTableSlot *stored)
 {
 	DgRowsForeignKeys *fkeys = target->writer->fkeys;
 
 	dg_rows_sequences_note(target->sequences, target->slot);
-	dg_rows_fkeys_note(fkeys, RelationGetRelid(target->rel), in_target_shape(target, leaf, stored), target->tag);
-	if (is_routed(target, leaf))
-		dg_rows_fkeys_note(fkeys, leaf->relid, stored, target->tag);
+	dg_rows_fkeys_note(fkeys, RelationGetRelid(target->rel), dg_rows_in_target_shape(target, leaf, stored), target->row.tag);
+	if (dg_rows_is_routed(target, leaf))
+		dg_rows_fkeys_note(fkeys, leaf->relid, stored, target->row.tag);
 }
 
 /*
@@ -265,7 +123,7 @@ note_written(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored)
  * nowhere?
  */
 static bool
-is_orphan(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored)
+is_orphan(DgRowsTarget *target, DgRowsLeaf *leaf, TupleTableSlot *stored)
 {
 	DgRowsForeignKeys *fkeys = target->writer->fkeys;
 	Oid			relid = RelationGetRelid(target->rel);
@@ -273,9 +131,9 @@ is_orphan(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored)
 
 	if (target->writer->options.missing == NULL)
 		return false;
-	slot = in_target_shape(target, leaf, stored);
+	slot = dg_rows_in_target_shape(target, leaf, stored);
 	if (!dg_rows_fkeys_is_orphan(fkeys, relid, slot) &&
-		!(is_routed(target, leaf) && dg_rows_fkeys_is_orphan(fkeys, leaf->relid, stored)))
+		!(dg_rows_is_routed(target, leaf) && dg_rows_fkeys_is_orphan(fkeys, leaf->relid, stored)))
 		return false;
 	dg_rows_fkeys_leave_out(fkeys, relid, slot);
 	return true;
@@ -289,7 +147,7 @@ is_orphan(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored)
  * the table.
  */
 static bool
-replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored, char **conflict)
+replace_row(DgRowsTarget *target, DgRowsLeaf *leaf, TupleTableSlot *stored, char **conflict)
 {
 	Relation	rel = leaf->rri->ri_RelationDesc;
 	bool		displaced;
@@ -300,7 +158,7 @@ replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored, char **con
 		return false;
 	dg_rows_as_caller(&leaf->role);
 	dg_rows_require_update(target->rel);
-	displaced = target->writer->options.displace(rel, leaf->existing, target->tenant);
+	displaced = target->writer->options.displace(rel, leaf->existing, target->row.tenant);
 	dg_rows_as_owner(&leaf->role);
 	if (!displaced)
 	{
@@ -308,61 +166,85 @@ replace_row(DgRowsTarget *target, Leaf *leaf, TupleTableSlot *stored, char **con
 		return false;
 	}
 	if (target->verify != NULL)
-		dg_rows_verify_written(target->verify, stored, target->tag);
+		dg_rows_verify_written(target->verify, stored, target->row.tag);
 	dg_rows_update(leaf->rri, target->estate, &leaf->role, target->writer->rechecks, &leaf->existing->tts_tid, stored);
 	if (target->verify != NULL)
-		dg_rows_verify_read(target->verify, rel, &stored->tts_tid, leaf->existing, target->tag);
+		dg_rows_verify_read(target->verify, rel, &stored->tts_tid, leaf->existing, target->row.tag);
 	note_written(target, leaf, stored);
 	return true;
 }
 
 static bool
-has_before_triggers(const Leaf *leaf)
+has_before_triggers(const DgRowsLeaf *leaf)
 {
 	return leaf->rri->ri_TrigDesc != NULL && leaf->rri->ri_TrigDesc->trig_insert_before_row;
 }
 
 /*
- * Brings a row into the shape of the table that it goes to, checked: it is in
- * the next slot of that table's batch. NULL if it is not to be written, for the
- * reason in *outcome.
+ * Brings the row in the target's slot into the shape of the table that it goes
+ * to, checked: it is in the next slot of that table's batch. NULL if it is not to
+ * be written, for the reason in *outcome.
  */
-static Leaf *
-prepare_row(DgRowsTarget *target, Datum *values, bool *nulls, DgRowOutcome *outcome)
+static DgRowsLeaf *
+place_row(DgRowsTarget *target, DgRowOutcome *outcome)
 {
+	DgRowsWriter *writer = target->writer;
 	TupleTableSlot *slot = target->slot;
 	TupleTableSlot *stored;
 	ResultRelInfo *rri;
-	Leaf	   *leaf;
+	DgRowsLeaf *leaf;
 
 	dg_rows_as_owner(&target->role);
-	dg_rows_map_apply(target->map, GetPerTupleExprContext(target->estate), values, nulls, slot);
-	*outcome = DG_ROW_REFUSED;
-	if (target->refuse != NULL && target->refuse(target->refuse_arg, slot))
-		return NULL;
 	rri = dg_rows_route(target->mtstate, &slot);
-	leaf = leaf_of(target, rri);
+	leaf = dg_rows_leaf_of(target, rri);
+	*outcome = DG_ROW_LATER;
+	if (leaf->looks != NULL && !writer->settling)
+		return NULL;
 	stored = dg_rows_batch_slot(leaf->batch);
 	ExecCopySlot(stored, slot);
 	*outcome = DG_ROW_SUPPRESSED;
 	if (has_before_triggers(leaf) && !ExecBRInsertTriggers(target->estate, rri, stored))
 		return NULL;
 	dg_rows_map_check_required(target->map, rri->ri_RelationDesc, stored);
-	dg_rows_check(target->mtstate, rri, stored);
-	dg_rows_map_check_generated(target->map, rri->ri_RelationDesc, stored);
-	return leaf;
+	if (dg_rows_check(target->mtstate, rri, stored, writer->insisting ? NULL : leaf->looks))
+	{
+		if (!writer->settling)
+			dg_rows_map_check_generated(target->map, rri->ri_RelationDesc, stored);
+		return leaf;
+	}
+	ExecClearTuple(stored);
+	*outcome = DG_ROW_LATER;
+	return NULL;
+}
+
+/*
+ * Loads the row at hand into the target's slot. False if it is not to be written,
+ * for the reason in *outcome.
+ */
+static bool
+load_row(DgRowsTarget *target, DgRowOutcome *outcome)
+{
+	dg_rows_as_owner(&target->role);
+	dg_rows_map_apply(target->map, GetPerTupleExprContext(target->estate),
+					  target->row.values, target->row.nulls, target->slot);
+	*outcome = DG_ROW_REFUSED;
+	if (target->refuse != NULL && target->refuse(target->refuse_arg, target->slot))
+		return false;
+	*outcome = DG_ROW_IDENTICAL;
+	return target->twins == NULL || !dg_rows_twins_take(target->twins, target->slot);
 }
 
 /*
  * Puts a prepared row into its batch, unless a live row has its key.
  */
 static DgRowOutcome
-store_row(DgRowsTarget *target, Leaf *leaf)
+store_row(DgRowsTarget *target, DgRowsLeaf *leaf)
 {
 	TupleTableSlot *stored = dg_rows_batch_slot(leaf->batch);
 	char	   *conflict = NULL;
 	DgRowOutcome outcome = dg_rows_check_conflict(leaf->rri, target->estate, leaf->arbiters, stored,
-												  leaf->existing, &conflict);
+												  leaf->existing,
+												  target->writer->options.on_conflict == DG_ON_CONFLICT_ERROR, &conflict);
 
 	if (outcome == DG_ROW_RESTORED && is_orphan(target, leaf, stored))
 		outcome = DG_ROW_ORPHANED;
@@ -370,8 +252,8 @@ store_row(DgRowsTarget *target, Leaf *leaf)
 	{
 		note_written(target, leaf, stored);
 		if (target->verify != NULL)
-			dg_rows_verify_written(target->verify, stored, target->tag);
-		dg_rows_batch_add(leaf->batch, target->tag);
+			dg_rows_verify_written(target->verify, stored, target->row.tag);
+		dg_rows_batch_add(leaf->batch, target->row.tag);
 		return outcome;
 	}
 	if (outcome == DG_ROW_CONFLICT)
@@ -388,22 +270,22 @@ store_row(DgRowsTarget *target, Leaf *leaf)
 }
 
 /*
- * Prepares a row, given by the source's columns, and stores it. *leaf is where
- * it goes, NULL if it is left out.
+ * Places the row in the target's slot and stores it. *leaf is where it goes, NULL
+ * if it is left out.
  */
 static DgRowOutcome
-put_row(DgRowsTarget *target, Datum *values, bool *nulls, Leaf **leaf)
+put_row(DgRowsTarget *target, DgRowsLeaf **leaf)
 {
 	DgRowOutcome outcome;
 
-	*leaf = prepare_row(target, values, nulls, &outcome);
+	*leaf = place_row(target, &outcome);
 	if (*leaf != NULL && dg_rows_batch_has_key((*leaf)->batch))
 	{
 		/* perhaps another version of a row in the batch: let that be found */
 		ExecClearTuple(dg_rows_batch_slot((*leaf)->batch));
 		dg_rows_as_caller(&target->role);
 		dg_rows_writer_flush(target->writer);
-		*leaf = prepare_row(target, values, nulls, &outcome);
+		*leaf = place_row(target, &outcome);
 		if (*leaf != NULL)
 			(void) dg_rows_batch_has_key((*leaf)->batch);
 	}
@@ -411,13 +293,32 @@ put_row(DgRowsTarget *target, Datum *values, bool *nulls, Leaf **leaf)
 }
 
 /*
- * Writes one row, given by the source's columns. With a conflict, and
- * on_conflict error, it goes on so that the end can name more of them.
+ * Writes the row that is in the target's slot; target->row says the rest of it.
  */
 DgRowOutcome
-dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
+dg_rows_put_loaded(DgRowsTarget *target)
 {
-	Leaf	   *leaf;
+	DgRowsLeaf *leaf;
+	DgRowOutcome outcome = put_row(target, &leaf);
+
+	dg_rows_as_caller(&target->role);
+	if (leaf != NULL && (dg_rows_batch_is_full(leaf->batch) || has_before_triggers(leaf)))
+	{
+		flush(target, leaf);
+		if (target->writer->options.fire_triggers)
+			CommandCounterIncrement();
+	}
+	return outcome;
+}
+
+/*
+ * Writes one row. With a conflict, and on_conflict error, it goes on so that the
+ * end can name more of them. Of a row that is to come LATER, the options' callback
+ * is told what has become of it.
+ */
+DgRowOutcome
+dg_rows_writer_put(DgRowsTarget *target, const DgRow *row)
+{
 	DgRowOutcome outcome;
 	ErrorContextCallback context = {.previous = error_context_stack,
 		.callback = dg_rows_map_context,
@@ -425,20 +326,48 @@ dg_rows_writer_put(DgRowsTarget *target, Datum *values, bool *nulls)
 	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(target->estate));
 
 	error_context_stack = &context;
-	outcome = put_row(target, values, nulls, &leaf);
+	target->row = *row;
+	if (load_row(target, &outcome))
+		outcome = dg_rows_put_loaded(target);
 	dg_rows_as_caller(&target->role);
+	if (outcome == DG_ROW_LATER)
+		dg_rows_late_add(target);
 	error_context_stack = context.previous;
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(target->estate);
-
-	if (leaf != NULL && (dg_rows_batch_is_full(leaf->batch) || has_before_triggers(leaf)))
-	{
-		flush(target, leaf);
-		if (target->writer->options.fire_triggers)
-			CommandCounterIncrement();
-	}
 	CHECK_FOR_INTERRUPTS();
 	return outcome;
+}
+
+/*
+ * Will rows of the target be told by their content, so that the caller should say
+ * which he is going to put, or which are live?
+ */
+DgRowsTwins *
+dg_rows_writer_twins(DgRowsTarget *target)
+{
+	return target->twins;
+}
+
+/*
+ * A row that is going to be put, and when it was deleted.
+ */
+void
+dg_rows_writer_expect(DgRowsTarget *target, Datum *values, bool *nulls, const DgRowsMoment *deleted)
+{
+	ErrorContextCallback context = {.previous = error_context_stack,
+		.callback = dg_rows_map_context,
+	.arg = target->map};
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(target->estate));
+
+	error_context_stack = &context;
+	dg_rows_as_owner(&target->role);
+	dg_rows_map_apply(target->map, GetPerTupleExprContext(target->estate), values, nulls, target->slot);
+	dg_rows_as_caller(&target->role);
+	error_context_stack = context.previous;
+	dg_rows_twins_expect(target->twins, target->slot, deleted);
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(target->estate);
 }
 
 /*
@@ -495,9 +424,10 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 	TupleTableSlot *slot = target->slot;
 	TupleTableSlot *stored;
 	ResultRelInfo *rri;
-	Leaf	   *leaf;
+	DgRowsLeaf	   *leaf;
 	bool		stays;
 
+	target->row.tag = -1;
 	load_live_row(target, relid, tid);
 	for (int i = 0; i < n; i++)
 	{
@@ -509,10 +439,10 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 	stays = RelationGetRelid(rri->ri_RelationDesc) == relid;
 	if (stays)
 	{
-		leaf = leaf_of(target, rri);
+		leaf = dg_rows_leaf_of(target, rri);
 		stored = dg_rows_batch_slot(leaf->batch);
 		ExecCopySlot(stored, slot);
-		dg_rows_check(target->mtstate, rri, stored);
+		(void) dg_rows_check(target->mtstate, rri, stored, NULL);
 		dg_rows_fkeys_change(target->writer->fkeys, RelationGetRelid(target->rel));
 		dg_rows_update(rri, target->estate, &leaf->role, target->writer->rechecks, tid, stored);
 		note_written(target, leaf, stored);
@@ -528,11 +458,11 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
  * ----------------------------------------------------------------------
  */
 
-static void
-flush_target(DgRowsTarget *target)
+void
+dg_rows_flush_target(DgRowsTarget *target)
 {
 	HASH_SEQ_STATUS status;
-	Leaf	   *leaf;
+	DgRowsLeaf	   *leaf;
 
 	hash_seq_init(&status, target->leaves);
 	while ((leaf = hash_seq_search(&status)) != NULL)
@@ -548,31 +478,20 @@ dg_rows_writer_flush(DgRowsWriter *writer)
 	ListCell   *lc;
 
 	foreach(lc, writer->targets)
-		flush_target(lfirst(lc));
+		dg_rows_flush_target(lfirst(lc));
 	CommandCounterIncrement();
 }
 
 static void
 close_target(DgRowsTarget *target)
 {
-	HASH_SEQ_STATUS status;
-	Leaf	   *leaf;
-
-	hash_seq_init(&status, target->leaves);
-	while ((leaf = hash_seq_search(&status)) != NULL)
-	{
-		dg_rows_batch_end(leaf->batch);
-		ExecDropSingleTupleTableSlot(leaf->existing);
-	}
 	if (target->verify != NULL)
 		dg_rows_verify_check(target->verify, RelationGetRelationName(target->rel));
 	if (!target->writer->options.dry_run)
 		dg_rows_sequences_raise(target->sequences);
+	dg_rows_close_target(target);
 	ExecDropSingleTupleTableSlot(target->slot);
 	ExecDropSingleTupleTableSlot(target->noted);
-	ExecutorFinish(target->query);
-	ExecutorEnd(target->query);
-	FreeQueryDesc(target->query);
 	table_close(target->rel, NoLock);
 }
 
@@ -586,28 +505,14 @@ end_context(void *arg)
 }
 
 static void
-fire_triggers_of(DgRowsTarget *target)
-{
-	HASH_SEQ_STATUS status;
-	Leaf	   *leaf;
-
-	hash_seq_init(&status, target->leaves);
-	while ((leaf = hash_seq_search(&status)) != NULL)
-	{
-		if (leaf->after != NULL)
-			dg_rows_after_fire(leaf->after);
-	}
-}
-
-static void
 fire_after_triggers(DgRowsWriter *writer, EState *estate)
 {
 	ErrorContextCallback context = {.previous = error_context_stack,.callback = end_context};
 	ListCell   *lc;
 
 	error_context_stack = &context;
-	foreach(lc, writer->targets)
-		fire_triggers_of(lfirst(lc));
+	foreach(lc, writer->after)
+		dg_rows_after_fire(lfirst(lc));
 	dg_rows_rechecks_check(writer->rechecks);
 	AfterTriggerEndQuery(estate);
 	error_context_stack = context.previous;
