@@ -21,6 +21,8 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
@@ -244,24 +246,38 @@ bin_table_name(Oid root, int32 bin_id)
 }
 
 /*
- * No query has conditions on these columns, and gathering statistics on them
- * would run code of whoever made their types (a range type's subtype_diff) as
- * the extension's owner, to whom the bin belongs.
+ * No query has conditions on the table's columns, and gathering statistics on them
+ * would run code of whoever made their types (a range type's subtype_diff) as the
+ * extension's owner. ALTER TABLE takes time that is quadratic in the columns.
  */
 static void
-keep_no_statistics(const char *qualified, TupleDesc desc)
+keep_no_statistics(Oid bin_table)
 {
-	StringInfoData buf;
+	Relation	rel = table_open(AttributeRelationId, RowExclusiveLock);
+	CatalogIndexState indexes = CatalogOpenIndexes(rel);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
 
-	initStringInfo(&buf);
-	for (int i = 0; i < desc->natts; i++)
+	ScanKeyInit(&keys[0], Anum_pg_attribute_attrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(bin_table));
+	ScanKeyInit(&keys[1], Anum_pg_attribute_attnum, BTGreaterStrategyNumber, F_INT2GT,
+				Int16GetDatum(DG_BIN_COLUMNS));
+	scan = systable_beginscan(rel, AttributeRelidNumIndexId, true, NULL, lengthof(keys), keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		if (keeps_column(TupleDescAttr(desc, i)))
-			appendStringInfo(&buf, "%s ALTER COLUMN %s SET STATISTICS 0", buf.len > 0 ? "," : "",
-							 quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
+		int			column = Anum_pg_attribute_attstattarget;
+		Datum		none = (Datum) 0;
+		bool		isnull = false;
+
+		CatalogTupleUpdateWithInfo(rel, &tuple->t_self,
+								   heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), 1, &column, &none, &isnull),
+								   indexes);
 	}
-	if (buf.len > 0)
-		dg_spi_execute(psprintf("ALTER TABLE %s%s", qualified, buf.data), 0, NULL, NULL, NULL);
+	systable_endscan(scan);
+	CatalogCloseIndexes(indexes);
+	table_close(rel, RowExclusiveLock);
+	CommandCounterIncrement();
 }
 
 static Oid
@@ -278,7 +294,7 @@ create_bin_table(Oid root, TupleDesc desc, const char *shape, int32 bin_id)
 							" %s integer NOT NULL%s%s) USING heap",
 							qualified, deletion, part, row, *shape ? ", " : "", shape),
 				   0, NULL, NULL, NULL);
-	keep_no_statistics(qualified, desc);
+	keep_no_statistics(get_relname_relid(name, dg_objects()->bin_schema));
 	dg_spi_execute(psprintf("REVOKE ALL ON %s FROM PUBLIC", qualified), 0, NULL, NULL, NULL);
 	/* as protect.sql does for the other tables */
 	dg_spi_execute(psprintf("CREATE TRIGGER " DG_TRIGGER_PROTECT
@@ -451,12 +467,16 @@ dg_bin_rename_column(Oid relid, const char *old, const char *new)
  * ----------------------------------------------------------------------
  */
 
+/*
+ * The column of this name; the search begins behind column "after", so that it
+ * takes one step where two tables have the same columns in the same order.
+ */
 static AttrNumber
-attnum_of(TupleDesc desc, const char *name)
+attnum_of(TupleDesc desc, const char *name, AttrNumber after)
 {
 	for (int i = 0; i < desc->natts; i++)
 	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
+		Form_pg_attribute att = TupleDescAttr(desc, (after + i) % desc->natts);
 
 		if (!att->attisdropped && namestrcmp(&att->attname, name) == 0)
 			return att->attnum;
@@ -473,14 +493,13 @@ static bool
 has_columns_of(TupleDesc rows, TupleDesc root)
 {
 	int			kept = 0;
+	AttrNumber	attnum = 0;
 
 	for (int i = 0; i < root->natts; i++)
 	{
-		AttrNumber	attnum;
-
 		if (!keeps_column(TupleDescAttr(root, i)))
 			continue;
-		attnum = attnum_of(rows, NameStr(TupleDescAttr(root, i)->attname));
+		attnum = attnum_of(rows, NameStr(TupleDescAttr(root, i)->attname), attnum);
 		if (attnum == InvalidAttrNumber || !keeps_column(TupleDescAttr(rows, attnum - 1)) ||
 			!same_column(TupleDescAttr(rows, attnum - 1), TupleDescAttr(root, i)))
 			return false;
@@ -506,9 +525,10 @@ map_columns(DgCapture *plan, TupleDesc shape, TupleDesc rows)
 	for (int i = 0; i < shape->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(shape, i);
+		AttrNumber	after = plan->nattrs > 0 ? plan->source[plan->nattrs - 1] : 0;
 
 		if (keeps_column(att))
-			plan->source[plan->nattrs++] = attnum_of(rows, NameStr(att->attname));
+			plan->source[plan->nattrs++] = attnum_of(rows, NameStr(att->attname), after);
 	}
 
 	plan->spliced = (plan->nattrs == rows->natts);
@@ -524,7 +544,7 @@ find_tenant_column(DgCapture *plan, DgGuard *guard, Relation rel)
 {
 	if (!guard->has_tenant_column)
 		return;
-	plan->tenant_attnum = attnum_of(RelationGetDescr(rel), NameStr(guard->tenant_column));
+	plan->tenant_attnum = attnum_of(RelationGetDescr(rel), NameStr(guard->tenant_column), 0);
 	if (plan->tenant_attnum == InvalidAttrNumber)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_CANNOT_CAPTURE),
@@ -544,8 +564,8 @@ find_tenant_names(DgCapture *plan, DgGuard *guard, Relation rel)
 	if (tenants->relid != guard->root)
 		return;
 	plan->of_tenants = true;
-	plan->name_attnum = attnum_of(desc, NameStr(tenants->name_column));
-	plan->contact_attnum = attnum_of(desc, NameStr(tenants->contact_column));
+	plan->name_attnum = attnum_of(desc, NameStr(tenants->name_column), 0);
+	plan->contact_attnum = attnum_of(desc, NameStr(tenants->contact_column), 0);
 }
 
 /*
