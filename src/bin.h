@@ -14,6 +14,7 @@
 #include "guard.h"
 #include "rows.h"
 
+#include "access/genam.h"
 #include "executor/tuptable.h"
 #include "utils/relcache.h"
 
@@ -107,7 +108,12 @@ typedef struct DgBlocks
 extern void dg_blocks_add(DgBlocks *blocks, BlockNumber block);
 extern bytea *dg_blocks_pack(const DgBlocks *blocks);
 extern HeapTuple dg_blocks_forget(HeapTuple part, TupleDesc desc);
+extern HeapTuple dg_part_scan(Relation registry, Snapshot snapshot, int64 deletion, int32 part, SysScanDesc *scan);
 extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts);
+
+/* bin_moved.c */
+extern void dg_moved_init(void);
+extern const DgBlocks *dg_moved_part(Relation bin, int64 deletion, int32 part);
 
 /* bin_trail.c */
 typedef struct DgTrailWalk DgTrailWalk;

@@ -11,22 +11,17 @@
  *
  * What does move rows (VACUUM FULL, CLUSTER, pg_repack, dump and restore)
  * gives the table another file. The file's number is kept with the ranges;
- * where it differs, the whole table is read once and the ranges of all of its
- * parts are written down anew. Another database may use the same number for a
- * file of its own, so a part that is restored from a dump loses both.
+ * where it differs, the rows are looked for (bin_moved.c). Another database may
+ * use the same number for a file of its own, so a part that is restored from a
+ * dump loses both.
  */
 #include "bin.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "access/tableam.h"
-#include "catalog/pg_type.h"
-#include "executor/executor.h"
-#include "miscadmin.h"
 #include "tables.h"
 #include "utils/fmgroids.h"
-#include "utils/hsearch.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "varint.h"
@@ -150,87 +145,6 @@ dg_blocks_forget(HeapTuple part, TupleDesc desc)
 }
 
 /* ----------------------------------------------------------------------
- * Finding rows that have moved
- * ----------------------------------------------------------------------
- */
-
-typedef struct PartKey
-{
-	int64		deletion;
-	int64		part;			/* wide, so that there is no padding */
-} PartKey;
-
-typedef struct FoundPart
-{
-	PartKey		key;
-	DgBlocks	blocks;
-} FoundPart;
-
-static HTAB *
-find_parts(Relation bin)
-{
-	HASHCTL		ctl = {.keysize = sizeof(PartKey), .entrysize = sizeof(FoundPart),
-	.hcxt = CurrentMemoryContext};
-	HTAB	   *found = hash_create("deletion_guard parts", 1024, &ctl,
-									HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TableScanDesc scan = dg_table_beginscan(bin, snapshot);
-	TupleTableSlot *slot = table_slot_create(bin, NULL);
-
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-	{
-		PartKey		key;
-		FoundPart  *part;
-		bool		known;
-
-		CHECK_FOR_INTERRUPTS();
-		slot_getsomeattrs(slot, DG_BIN_COLUMNS);
-		key.deletion = DatumGetInt64(slot->tts_values[Anum_bin_deletion - 1]);
-		key.part = DatumGetInt32(slot->tts_values[Anum_bin_part - 1]);
-		part = hash_search(found, &key, HASH_ENTER, &known);
-		if (!known)
-		{
-			memset(&part->blocks, 0, sizeof(DgBlocks));
-			part->blocks.context = CurrentMemoryContext;
-		}
-		dg_blocks_add(&part->blocks, ItemPointerGetBlockNumber(&slot->tts_tid));
-	}
-	ExecDropSingleTupleTableSlot(slot);
-	table_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	return found;
-}
-
-/*
- * Writes down where the rows of every part in a bin table are now.
- */
-static void
-relocate_parts(Relation bin)
-{
-	Oid			types[] = {OIDOID, BYTEAOID, INT8OID, INT4OID};
-	HTAB	   *found = find_parts(bin);
-	HASH_SEQ_STATUS status;
-	FoundPart  *part;
-
-	ereport(DEBUG1,
-			(errmsg_internal("looking for the rows of \"%s\" again, its file has changed",
-							 RelationGetRelationName(bin))));
-	SPI_connect();
-	hash_seq_init(&status, found);
-	while ((part = hash_seq_search(&status)) != NULL)
-	{
-		Datum		values[] = {ObjectIdGetDatum(DG_RELFILENUMBER(bin)),
-			PointerGetDatum(dg_blocks_pack(&part->blocks)),
-			Int64GetDatum(part->key.deletion), Int32GetDatum((int32) part->key.part)};
-
-		dg_spi_execute("UPDATE deletion_guard.deletion_part SET filenode = $1, blocks = $2"
-					   " WHERE deletion_id = $3 AND part = $4", 4, types, values, NULL);
-	}
-	SPI_finish();
-	hash_destroy(found);
-}
-
-/* ----------------------------------------------------------------------
  * Reading them
  * ----------------------------------------------------------------------
  */
@@ -267,23 +181,33 @@ merge_ranges(DgBlocks *blocks)
 }
 
 /*
- * Adds the ranges of one part; false if they are of another file.
+ * Begins to look for a part in its open registry; the caller ends the scan.
+ */
+HeapTuple
+dg_part_scan(Relation registry, Snapshot snapshot, int64 deletion, int32 part, SysScanDesc *scan)
+{
+	ScanKeyData keys[2];
+
+	ScanKeyInit(&keys[0], Anum_deletion_part_deletion_id, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(deletion));
+	ScanKeyInit(&keys[1], Anum_deletion_part_part, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(part));
+	*scan = systable_beginscan(registry, dg_objects()->deletion_part_pkey, true, snapshot, 2, keys);
+	return systable_getnext(*scan);
+}
+
+/*
+ * Adds the ranges of one part as they were written down; false if they are of
+ * another file.
  */
 static bool
 read_part(Relation bin, Relation registry, Snapshot snapshot, int64 deletion, int32 part,
 		  DgBlocks *blocks)
 {
 	TupleDesc	desc = RelationGetDescr(registry);
+	SysScanDesc scan;
+	HeapTuple	tuple = dg_part_scan(registry, snapshot, deletion, part, &scan);
 	bool		current = false;
 	bool		isnull;
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
 
-	ScanKeyInit(&keys[0], Anum_deletion_part_deletion_id, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(deletion));
-	ScanKeyInit(&keys[1], Anum_deletion_part_part, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(part));
-	scan = systable_beginscan(registry, dg_objects()->deletion_part_pkey, true, snapshot, 2, keys);
-	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 	{
 		current = DatumGetObjectId(heap_getattr(tuple, Anum_deletion_part_filenode, desc, &isnull)) ==
@@ -296,27 +220,6 @@ read_part(Relation bin, Relation registry, Snapshot snapshot, int64 deletion, in
 }
 
 /*
- * Adds the ranges of parts, as far as they are known; false if some are not.
- */
-static bool
-read_parts(Relation bin, int64 deletion, const int32 *parts, int nparts, DgBlocks *blocks)
-{
-	Relation	registry = table_open(dg_objects()->deletion_part, AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	bool		current = true;
-
-	blocks->nranges = 0;
-	for (int i = 0; i < nparts; i++)
-	{
-		if (!read_part(bin, registry, snapshot, deletion, parts[i], blocks))
-			current = false;
-	}
-	UnregisterSnapshot(snapshot);
-	table_close(registry, AccessShareLock);
-	return current;
-}
-
-/*
  * Where the rows of some parts of a deletion are in an open bin table, in
  * ascending order.
  */
@@ -324,19 +227,21 @@ DgBlocks
 dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts)
 {
 	DgBlocks	blocks = {.context = CurrentMemoryContext};
+	Relation	registry = table_open(dg_objects()->deletion_part, AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 
-	if (!read_parts(bin, deletion, parts, nparts, &blocks))
+	for (int i = 0; i < nparts; i++)
 	{
-		/* one at a time: whoever comes second finds them */
-		dg_lock_object(dg_objects()->deletion_part, RelationGetRelid(bin), ExclusiveLock);
-		if (!read_parts(bin, deletion, parts, nparts, &blocks))
-		{
-			relocate_parts(bin);
-			CommandCounterIncrement();
-			/* what is still not known has no row left */
-			(void) read_parts(bin, deletion, parts, nparts, &blocks);
-		}
+		const DgBlocks *moved;
+
+		if (read_part(bin, registry, snapshot, deletion, parts[i], &blocks))
+			continue;
+		moved = dg_moved_part(bin, deletion, parts[i]);
+		for (int j = 0; moved != NULL && j < moved->nranges; j++)
+			add_range(&blocks, moved->ranges[j].first, moved->ranges[j].last);
 	}
+	UnregisterSnapshot(snapshot);
+	table_close(registry, AccessShareLock);
 	merge_ranges(&blocks);
 	return blocks;
 }

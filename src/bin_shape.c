@@ -467,10 +467,7 @@ dg_bin_rename_column(Oid relid, const char *old, const char *new)
  * ----------------------------------------------------------------------
  */
 
-/*
- * The column of this name; the search begins behind column "after", so that it
- * takes one step where two tables have the same columns in the same order.
- */
+/* Looks behind column "after" first: mostly two tables have columns in one order. */
 static AttrNumber
 attnum_of(TupleDesc desc, const char *name, AttrNumber after)
 {
