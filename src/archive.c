@@ -48,21 +48,6 @@ archive_create(const char *path, const DgArchiveOptions *opts, DgArchiveError *e
 }
 
 /*
- * Recognises a file compressed as a whole.
- */
-static DgArchiveCompression
-probe_compression(const unsigned char *head, size_t len)
-{
-	if (len >= 3 && head[0] == 0x1f && head[1] == 0x8b && head[2] == 8)
-		return DG_ARCHIVE_GZIP;
-	if (len >= 4 && memcmp(head, "\x04\x22\x4d\x18", 4) == 0)
-		return DG_ARCHIVE_LZ4;
-	if (len >= 4 && memcmp(head, "\x28\xb5\x2f\xfd", 4) == 0)
-		return DG_ARCHIVE_ZSTD;
-	return DG_ARCHIVE_NONE;
-}
-
-/*
  * Fills head from the start of the main file.
  */
 static bool
@@ -85,35 +70,6 @@ read_head(DgArchive *archive, unsigned char *head, size_t size, size_t *len,
 }
 
 /*
- * What a file is that is no archive, where it can be told.
- */
-static const char *
-probe_stranger(const unsigned char *head, size_t len)
-{
-	static const struct
-	{
-		const char *magic;
-		size_t		len;
-		const char *what;
-	}			strangers[] = {
-		{"\xfd" "7zXZ", 5, "file is compressed with xz"},
-		{"BZh", 3, "file is compressed with bzip2"},
-		{"PK\003\004", 4, "file is a zip file"},
-		{"Salted__", 8, "file is encrypted, by openssl"},
-		{"age-encryption.org/", 19, "file is encrypted, by age"},
-		{"-----BEGIN PGP MESSAGE", 22, "file is encrypted, by PGP"},
-	};
-	size_t		i;
-
-	for (i = 0; i < sizeof(strangers) / sizeof(strangers[0]); i++)
-	{
-		if (len >= strangers[i].len && memcmp(head, strangers[i].magic, strangers[i].len) == 0)
-			return strangers[i].what;
-	}
-	return "not an archive of pg_dump";
-}
-
-/*
  * Finds out what the main file is, and reads it.
  */
 static bool
@@ -125,7 +81,7 @@ open_content(DgArchive *archive, DgArchiveError *err)
 
 	if (!read_head(archive, head, sizeof(head), &len, err))
 		return false;
-	packed = probe_compression(head, len);
+	packed = dg_archive_probe_compression(head, len);
 	if (packed != DG_ARCHIVE_NONE)
 	{
 		DgArchiveFile *file = dg_archive_file_packed(archive->file, packed, err);
@@ -135,6 +91,11 @@ open_content(DgArchive *archive, DgArchiveError *err)
 		archive->file = file;
 		if (!read_head(archive, head, sizeof(head), &len, err))
 			return false;
+		if (dg_archive_probe_compression(head, len) != DG_ARCHIVE_NONE)
+		{
+			dg_archive_fail(err, DG_ARCHIVE_UNSUPPORTED, archive->path, 0, "file was compressed twice");
+			return dg_archive_hint(err, "Decompress it once, with gzip -d, lz4 -d or zstd -d, and give what comes out.");
+		}
 	}
 	if (len == 0)
 		return dg_archive_fail(err, DG_ARCHIVE_TRUNCATED, archive->path, 0,
@@ -143,10 +104,12 @@ open_content(DgArchive *archive, DgArchiveError *err)
 		return dg_archive_custom_open(archive, err);
 	if (dg_archive_tar_probe(head, len))
 		return dg_archive_tar_open(archive, err);
+	if (!dg_archive_probe_stranger(archive, head, len, err))
+		return false;
 	if (dg_archive_plain_probe(head, len))
 		return dg_archive_plain_open(archive, err);
 	return dg_archive_fail(err, DG_ARCHIVE_NOT_AN_ARCHIVE, archive->path, 0,
-						   "%s", probe_stranger(head, len));
+						   "not an archive of pg_dump");
 }
 
 static bool
@@ -248,6 +211,8 @@ dg_archive_close(DgArchive **link)
 	free(archive->shapes);
 	free(archive->parents);
 	free(archive->sequences);
+	free(archive->by_name);
+	free(archive->changes);
 	free(archive->members);
 	free(archive->path);
 	dg_archive_arena_free(&archive->arena);

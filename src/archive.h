@@ -53,6 +53,7 @@ typedef struct DgArchiveError
 	char		file[256];		/* file the fault is in, maybe cut */
 	uint64_t	offset;			/* byte in that file */
 	char		table[160];		/* schema.name, or empty */
+	char		hint[300];		/* what to do; empty: what the code says */
 } DgArchiveError;
 
 typedef enum DgArchiveFormat
@@ -100,6 +101,7 @@ typedef struct DgArchiveInfo
 	bool		std_strings;
 	bool		trail_bytes;	/* encoding has 0x5C inside of characters */
 	bool		large_objects;	/* it has some, which are not read */
+	bool		whole;			/* it tells where it ends, and nothing is missing */
 } DgArchiveInfo;
 
 typedef struct DgArchiveTable
@@ -112,8 +114,10 @@ typedef struct DgArchiveTable
 	DgArchiveForm form;
 	DgArchiveCompression compression;
 	int64_t		data_bytes;		/* stored bytes, -1 where not known yet */
+	const char *problem;		/* why its rows cannot be read, or NULL */
 	bool		has_columns;	/* column_count and columns are known; of INSERTs,
 								 * for good once rows were opened */
+	const char *no_columns;		/* why they are not, or NULL */
 	int			column_count;
 	const char *const *columns; /* in the order of a row's fields */
 	const char *const *types;	/* SQL text, entries may be NULL */
@@ -192,6 +196,9 @@ extern bool dg_archive_has_isal(void);
 /* archive_defn.c */
 extern const DgArchiveParent *dg_archive_parent(const DgArchive *archive, const char *schema,
 												const char *name);
+
+/* archive_file.c */
+extern bool dg_archive_finish(DgArchive *archive, DgArchiveError *err);
 
 /* archive_custom.c */
 extern bool dg_archive_measure(DgArchive *archive, DgArchiveError *err);

@@ -17,27 +17,6 @@
 #define BLOCK_BLOBS		3
 
 static int
-compare_blocks(const void *a, const void *b)
-{
-	const DgArchiveBlock *x = a;
-	const DgArchiveBlock *y = b;
-
-	return (x->dump_id > y->dump_id) - (x->dump_id < y->dump_id);
-}
-
-static DgArchiveBlock *
-find_block(DgArchive *archive, int64_t dump_id)
-{
-	DgArchiveBlock key;
-
-	if (archive->block_count == 0 || dump_id <= 0 || dump_id > INT32_MAX)
-		return NULL;
-	key.dump_id = (int) dump_id;
-	return bsearch(&key, archive->blocks, archive->block_count, sizeof(key),
-				   compare_blocks);
-}
-
-static int
 compare_offsets(const void *a, const void *b)
 {
 	uint64_t	x = *(const uint64_t *) a;
@@ -135,9 +114,6 @@ dg_archive_custom_open(DgArchive *archive, DgArchiveError *err)
 		return false;
 	archive->data_start = dg_archive_stream_tell(toc);
 	archive->scan_pos = archive->data_start;
-	if (archive->block_count > 0)
-		qsort(archive->blocks, archive->block_count, sizeof(*archive->blocks),
-			  compare_blocks);
 	return check_offsets(archive, err) && size_blocks(archive, err);
 }
 
@@ -230,7 +206,7 @@ scan_blocks(DgArchive *archive, DgArchiveSource *source,
 			archive->scan_done = true;
 			break;
 		}
-		block = find_block(archive, dump_id);
+		block = dg_archive_block(archive, dump_id);
 		if (block == NULL || (block->located && block->offset != start))
 			return dg_archive_fail(err, DG_ARCHIVE_CORRUPT, source->file->name, start,
 								   "unexpected data block of dump id %lld",

@@ -20,7 +20,7 @@ static const char *const type_enders[] = {
 
 /* Words that begin a table constraint rather than a column. */
 static const char *const item_words[] = {
-	"CONSTRAINT", "CHECK", "PRIMARY", "UNIQUE", "FOREIGN", "LIKE", "NOT", NULL
+	"CONSTRAINT", "CHECK", "PRIMARY", "UNIQUE", "FOREIGN", "NOT", NULL
 };
 
 static bool
@@ -143,6 +143,18 @@ parse_column(DgArchive *archive, DgArchiveText *text, ColumnList *list)
 	return add_column(archive, list, name, type, generated);
 }
 
+/*
+ * Does an exclusion constraint begin here?  A column may have that name as well.
+ */
+static bool
+at_exclusion(const DgArchiveText *text)
+{
+	DgArchiveText look = *text;
+
+	return dg_archive_text_word(&look, "EXCLUDE") &&
+		(dg_archive_text_word(&look, "USING") || dg_archive_text_char(&look, '('));
+}
+
 static bool
 parse_items(DgArchive *archive, DgArchiveText *text, ColumnList *list)
 {
@@ -150,7 +162,10 @@ parse_items(DgArchive *archive, DgArchiveText *text, ColumnList *list)
 		return true;			/* no columns of its own */
 	do
 	{
-		if (at_word_of(text, item_words))
+		dg_archive_text_space(text);
+		if (dg_archive_text_is_word(text, "LIKE"))
+			return false;		/* columns of which nothing is said */
+		if (at_word_of(text, item_words) || at_exclusion(text))
 		{
 			if (!skip_to(text, NULL, NULL))
 				return false;
@@ -159,6 +174,37 @@ parse_items(DgArchive *archive, DgArchiveText *text, ColumnList *list)
 			return false;
 	} while (dg_archive_text_char(text, ','));
 	return dg_archive_text_char(text, ')');
+}
+
+static bool
+parse_parent(DgArchive *archive, DgArchiveText *text, DgArchiveShape *shape, int *cap)
+{
+	int			n = shape->parent_count;
+
+	if (n >= *cap)
+	{
+		const char **schemas;
+		const char **names;
+
+		*cap = *cap == 0 ? 4 : *cap * 2;
+		schemas = dg_archive_alloc(&archive->arena, (size_t) *cap * sizeof(char *));
+		names = dg_archive_alloc(&archive->arena, (size_t) *cap * sizeof(char *));
+		if (schemas == NULL || names == NULL || *cap > 64)
+			return false;
+		if (n > 0)
+		{
+			memcpy(schemas, shape->parent_schemas, (size_t) n * sizeof(char *));
+			memcpy(names, shape->parent_names, (size_t) n * sizeof(char *));
+		}
+		shape->parent_schemas = schemas;
+		shape->parent_names = names;
+	}
+	if (!dg_archive_text_qualified(text, &archive->arena,
+								   &shape->parent_schemas[n],
+								   &shape->parent_names[n]))
+		return false;
+	shape->parent_count++;
+	return true;
 }
 
 static bool
@@ -172,31 +218,8 @@ parse_inherits(DgArchive *archive, DgArchiveText *text, DgArchiveShape *shape)
 		return false;
 	do
 	{
-		int			n = shape->parent_count;
-
-		if (n >= cap)
-		{
-			const char **schemas;
-			const char **names;
-
-			cap = cap == 0 ? 4 : cap * 2;
-			schemas = dg_archive_alloc(&archive->arena, (size_t) cap * sizeof(char *));
-			names = dg_archive_alloc(&archive->arena, (size_t) cap * sizeof(char *));
-			if (schemas == NULL || names == NULL || cap > 64)
-				return false;
-			if (n > 0)
-			{
-				memcpy(schemas, shape->parent_schemas, (size_t) n * sizeof(char *));
-				memcpy(names, shape->parent_names, (size_t) n * sizeof(char *));
-			}
-			shape->parent_schemas = schemas;
-			shape->parent_names = names;
-		}
-		if (!dg_archive_text_qualified(text, &archive->arena,
-									   &shape->parent_schemas[n],
-									   &shape->parent_names[n]))
+		if (!parse_parent(archive, text, shape, &cap))
 			return false;
-		shape->parent_count++;
 	} while (dg_archive_text_char(text, ','));
 	return dg_archive_text_char(text, ')');
 }
@@ -207,15 +230,33 @@ parse_table(DgArchive *archive, DgArchiveText *text, DgArchiveShape *shape)
 	ColumnList	list;
 	const char *schema;
 	const char *name;
+	int			parents = 0;
 
 	memset(&list, 0, sizeof(list));
 	if (!dg_archive_text_word(text, "CREATE"))
 		return false;
 	if (!dg_archive_text_word(text, "UNLOGGED"))
 		(void) dg_archive_text_word(text, "FOREIGN");
-	if (!dg_archive_text_word(text, "TABLE") ||
-		!dg_archive_text_qualified(text, &archive->arena, &schema, &name) ||
-		!dg_archive_text_char(text, '(') ||
+	if (!dg_archive_text_word(text, "TABLE"))
+		return false;
+	if (dg_archive_text_word(text, "IF") &&
+		(!dg_archive_text_word(text, "NOT") || !dg_archive_text_word(text, "EXISTS")))
+		return false;
+	if (!dg_archive_text_qualified(text, &archive->arena, &schema, &name))
+		return false;
+	if (schema[0] == '\0' && archive->schemas != NULL && archive->schemas->count > 0)
+		schema = archive->schemas->names[0];
+	if (shape->schema == NULL)
+	{
+		shape->schema = schema;
+		shape->name = name;
+	}
+	if (dg_archive_text_word(text, "PARTITION"))
+	{
+		shape->partition = true;
+		return dg_archive_text_word(text, "OF") && parse_parent(archive, text, shape, &parents);
+	}
+	if (!dg_archive_text_char(text, '(') ||
 		!parse_items(archive, text, &list) ||
 		!parse_inherits(archive, text, shape))
 		return false;
@@ -223,11 +264,6 @@ parse_table(DgArchive *archive, DgArchiveText *text, DgArchiveShape *shape)
 	shape->types = list.types;
 	shape->generated = list.generated;
 	shape->count = list.count;
-	if (shape->schema == NULL)
-	{
-		shape->schema = schema;
-		shape->name = name;
-	}
 	return true;
 }
 
@@ -247,6 +283,7 @@ dg_archive_defn_table(DgArchive *archive, const char *schema, const char *name,
 	shape.schema = schema;
 	shape.name = name;
 	shape.with_oids = with_oids;
+	shape.schemas = archive->schemas;
 	dg_archive_text_init(&text, defn, len, archive->info.std_strings);
 	shape.known = parse_table(archive, &text, &shape);
 	if (shape.schema == NULL)
@@ -258,9 +295,20 @@ dg_archive_defn_table(DgArchive *archive, const char *schema, const char *name,
 	return true;
 }
 
+/*
+ * Records a parent.  Where a script leaves schemas away, the first one of its
+ * search_path is meant.
+ */
 static bool
-add_parent(DgArchive *archive, const DgArchiveParent *parent, DgArchiveError *err)
+add_parent(DgArchive *archive, DgArchiveParent *parent, DgArchiveError *err)
 {
+	if (archive->schemas != NULL && archive->schemas->count > 0)
+	{
+		if (parent->schema[0] == '\0')
+			parent->schema = archive->schemas->names[0];
+		if (parent->parent_schema[0] == '\0')
+			parent->parent_schema = archive->schemas->names[0];
+	}
 	if (!dg_archive_grow(&archive->parents, &archive->parent_cap,
 						 archive->parent_count + 1, sizeof(*parent)))
 		return dg_archive_no_memory(err);
@@ -355,7 +403,60 @@ compare_shapes(const void *a, const void *b)
 }
 
 /*
- * Finds a table's definition, once dg_archive_defn_resolve() has run.
+ * Sorts the definitions once all are known.  A table that is defined twice, and
+ * not in the same way, has no definition.
+ */
+void
+dg_archive_defn_sort(DgArchive *archive)
+{
+	size_t		i;
+	int			k;
+
+	if (archive->shape_count == 0)
+		return;
+	qsort(archive->shapes, archive->shape_count, sizeof(*archive->shapes),
+		  compare_shapes);
+	for (i = 1; i < archive->shape_count; i++)
+	{
+		DgArchiveShape *one = &archive->shapes[i - 1];
+		DgArchiveShape *other = &archive->shapes[i];
+		bool		same = one->known && other->known && one->count == other->count &&
+			one->parent_count == other->parent_count;
+
+		if (compare_shapes(one, other) != 0)
+			continue;
+		for (k = 0; same && k < one->count; k++)
+			same = strcmp(one->columns[k], other->columns[k]) == 0;
+		if (!same)
+			one->known = other->known = false;
+	}
+	for (i = archive->shape_count; i-- > 1;)
+	{
+		/* the first of three tells the last as well */
+		if (!archive->shapes[i].known && compare_shapes(&archive->shapes[i - 1], &archive->shapes[i]) == 0)
+			archive->shapes[i - 1].known = false;
+	}
+}
+
+/*
+ * A table's columns are not those that its definition tells.
+ */
+void
+dg_archive_defn_altered(DgArchive *archive, const char *schema, const char *name)
+{
+	DgArchiveShape *shape = (DgArchiveShape *) dg_archive_defn_find(archive, schema, name);
+
+	if (shape == NULL)
+		return;
+	while (shape > archive->shapes && compare_shapes(shape - 1, shape) == 0)
+		shape--;
+	for (; shape < archive->shapes + archive->shape_count && strcmp(shape->name, name) == 0 &&
+		 strcmp(shape->schema, schema) == 0; shape++)
+		shape->known = false;
+}
+
+/*
+ * Finds a table's definition, once dg_archive_defn_sort() has run.
  */
 const DgArchiveShape *
 dg_archive_defn_find(DgArchive *archive, const char *schema, const char *name)
@@ -400,6 +501,51 @@ merge_columns(DgArchive *archive, ColumnList *list, const DgArchiveShape *from)
 }
 
 /*
+ * Finds the definition of a parent, whose name may be without a schema.
+ */
+static DgArchiveShape *
+find_parent(DgArchive *archive, const DgArchiveShape *shape, int n)
+{
+	const char *schema = shape->parent_schemas[n];
+	const DgArchiveShape *found = NULL;
+	int			i;
+
+	if (schema[0] != '\0' || shape->schemas == NULL)
+		return (DgArchiveShape *) dg_archive_defn_find(archive, schema[0] != '\0' ? schema : shape->schema,
+													   shape->parent_names[n]);
+	for (i = 0; found == NULL && i < shape->schemas->count; i++)
+		found = dg_archive_defn_find(archive, shape->schemas->names[i], shape->parent_names[n]);
+	return (DgArchiveShape *) found;
+}
+
+/*
+ * What a table inherits from is on record as well, if it is one table.
+ */
+static bool
+add_inherited(DgArchive *archive, DgArchiveError *err)
+{
+	size_t		i;
+
+	for (i = 0; i < archive->shape_count; i++)
+	{
+		const DgArchiveShape *shape = &archive->shapes[i];
+		const DgArchiveShape *found;
+		DgArchiveParent parent = {shape->schema, shape->name};
+
+		if (shape->parent_count != 1 || shape->partition)
+			continue;
+		found = find_parent(archive, shape, 0);
+		parent.parent_schema = found != NULL ? found->schema : shape->parent_schemas[0];
+		parent.parent_name = shape->parent_names[0];
+		if (!add_parent(archive, &parent, err))
+			return false;
+	}
+	if (archive->parent_count > 0)
+		qsort(archive->parents, archive->parent_count, sizeof(*archive->parents), compare_parents);
+	return true;
+}
+
+/*
  * Puts inherited columns before a table's own, as CREATE TABLE will.  Tables
  * inherit to a depth that real schemas do not reach; cycles and anything
  * deeper leave the columns unknown.
@@ -421,11 +567,8 @@ resolve_shape(DgArchive *archive, DgArchiveShape *shape, int depth)
 	memset(&list, 0, sizeof(list));
 	for (i = 0; shape->known && i < shape->parent_count; i++)
 	{
-		DgArchiveShape *parent;
+		DgArchiveShape *parent = find_parent(archive, shape, i);
 
-		parent = (DgArchiveShape *) dg_archive_defn_find(archive,
-														 shape->parent_schemas[i],
-														 shape->parent_names[i]);
 		if (parent != NULL)
 			resolve_shape(archive, parent, depth + 1);
 		shape->known = shape->known && parent != NULL && parent->known &&
@@ -444,31 +587,15 @@ resolve_shape(DgArchive *archive, DgArchiveShape *shape, int depth)
 }
 
 /*
- * After the last definition: sorts them and resolves inheritance.
+ * After the last definition: resolves inheritance.
  */
 bool
 dg_archive_defn_resolve(DgArchive *archive, DgArchiveError *err)
 {
 	size_t		i;
 
-	for (i = 0; i < archive->shape_count; i++)
-	{
-		const DgArchiveShape *shape = &archive->shapes[i];
-		DgArchiveParent parent = {shape->schema, shape->name};
-
-		if (shape->parent_count != 1)
-			continue;
-		parent.parent_schema = shape->parent_schemas[0];
-		parent.parent_name = shape->parent_names[0];
-		if (!add_parent(archive, &parent, err))
-			return false;
-	}
-	if (archive->parent_count > 0)
-		qsort(archive->parents, archive->parent_count, sizeof(*archive->parents), compare_parents);
-	if (archive->shape_count == 0)
-		return true;
-	qsort(archive->shapes, archive->shape_count, sizeof(*archive->shapes),
-		  compare_shapes);
+	if (!add_inherited(archive, err))
+		return false;
 	for (i = 0; i < archive->shape_count; i++)
 	{
 		if (dg_archive_interrupted(archive, err))

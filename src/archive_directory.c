@@ -6,11 +6,13 @@
  * suffix is found by trying, per file.  Names are single plain file names:
  * anything that could lead out of the directory is refused.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "archive_internal.h"
 
@@ -29,7 +31,8 @@ dg_archive_member_name(const char *name)
 
 /*
  * Finds name with whatever suffix it has.  *member is in the arena, NULL if
- * there is none.
+ * there is none, or none that can be read, which *err says then.  Returns false
+ * without memory only.
  */
 static bool
 find_member(DgArchive *archive, const char *name, const char **member,
@@ -45,16 +48,19 @@ find_member(DgArchive *archive, const char *name, const char **member,
 
 		strcpy(full, name);
 		strcat(full, dg_archive_suffixes[i]);
-		if (fstatat(archive->dirfd, full, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		if (fstatat(archive->dirfd, full, &st, 0) != 0)
 		{
 			if (errno == ENOENT)
 				continue;
-			return dg_archive_fail(err, DG_ARCHIVE_UNREADABLE, full, 0,
-								   "could not examine file: %s", strerror(errno));
+			dg_archive_fail(err, DG_ARCHIVE_UNREADABLE, full, 0,
+							"could not examine file: %s", strerror(errno));
+			return true;
 		}
 		if (!S_ISREG(st.st_mode))
-			return dg_archive_fail(err, DG_ARCHIVE_UNREADABLE, full, 0,
-								   "not a regular file");
+		{
+			dg_archive_file_kind(full, st.st_mode, err);
+			return true;
+		}
 		*member = dg_archive_strdup(&archive->arena, full, strlen(full));
 		if (*member == NULL)
 			return dg_archive_no_memory(err);
@@ -62,11 +68,14 @@ find_member(DgArchive *archive, const char *name, const char **member,
 		*size = (int64_t) st.st_size;
 		return true;
 	}
+	dg_archive_fail(err, DG_ARCHIVE_TRUNCATED, name, 0, "data file is missing");
+	dg_archive_hint(err, "Nothing was changed. Copy the archive again from where it was made, or use another one. Tables whose files are there can be read: name them in relations.");
 	return true;
 }
 
 /*
- * Finds every table's data file.
+ * Finds every table's data file.  One that is missing is missed by those only who
+ * ask for the table.
  */
 static bool
 find_members(DgArchive *archive, DgArchiveError *err)
@@ -77,26 +86,100 @@ find_members(DgArchive *archive, DgArchiveError *err)
 	{
 		DgArchiveEntry *entry = &archive->entries[i];
 		const char *name = entry->member;
-		bool		ok;
+		DgArchiveError fault;
 
 		if (dg_archive_interrupted(archive, err))
 			return false;
 		if (!dg_archive_member_name(name))
-			ok = dg_archive_fail(err, DG_ARCHIVE_CORRUPT, archive->path, 0,
-								 "invalid name of a data file");
-		else
-			ok = find_member(archive, name, &entry->member, &entry->pub.compression,
-							 &entry->pub.data_bytes, err);
-		if (ok && entry->member == NULL)
-			ok = dg_archive_fail(err, DG_ARCHIVE_TRUNCATED, name, 0,
-								 "data file is missing");
-		if (!ok)
 		{
+			dg_archive_fail(err, DG_ARCHIVE_CORRUPT, archive->path, 0,
+							"invalid name of a data file");
 			dg_archive_error_table(err, entry->pub.schema, entry->pub.name);
 			return false;
 		}
+		if (!find_member(archive, name, &entry->member, &entry->pub.compression,
+						 &entry->pub.data_bytes, &fault) ||
+			(entry->member == NULL && !dg_archive_entry_fault(archive, entry, &fault)))
+			return dg_archive_no_memory(err);
 	}
 	return true;
+}
+
+/*
+ * The number of a name such as 3345.dat.gz; 0 if it is not one.
+ */
+static int
+data_file_number(const char *name)
+{
+	long		number = 0;
+	int			i;
+
+	if (*name < '1' || *name > '9')
+		return 0;
+	for (; *name >= '0' && *name <= '9'; name++)
+	{
+		number = number * 10 + (*name - '0');
+		if (number > INT32_MAX)
+			return 0;
+	}
+	for (i = 0; i < 4; i++)
+	{
+		if (strncmp(name, ".dat", 4) == 0 && strcmp(name + 4, dg_archive_suffixes[i]) == 0)
+			return (int) number;
+	}
+	return 0;
+}
+
+/*
+ * Is there a data file of another dump?  toc is the name of the table of contents.
+ */
+static bool
+is_foreign(DgArchive *archive, const char *name, const char *toc)
+{
+	const DgArchiveBlock *block;
+	int			number = data_file_number(name);
+
+	if (number == 0)
+		return strncmp(name, "toc.dat", 7) == 0 && strcmp(name, toc) != 0 &&
+			(strcmp(name + 7, ".gz") == 0 || strcmp(name + 7, ".lz4") == 0 || strcmp(name + 7, ".zst") == 0);
+	block = dg_archive_block(archive, number);
+	return block == NULL || (block->entry >= 0 && archive->entries[block->entry].member != NULL &&
+							 strcmp(name, archive->entries[block->entry].member) != 0);
+}
+
+/*
+ * pg_dump writes to an empty directory.  Files that the table of contents does
+ * not know show that those of two dumps were mixed; which of them are whose,
+ * nobody can tell.
+ */
+static bool
+check_one_dump(DgArchive *archive, const char *toc, DgArchiveError *err)
+{
+	int			fd = openat(archive->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR		   *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *file;
+	bool		ok = true;
+
+	if (dir == NULL)
+	{
+		dg_archive_fail(err, DG_ARCHIVE_UNREADABLE, archive->path, 0,
+						"could not list directory: %s", strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	while (ok && (file = readdir(dir)) != NULL)
+	{
+		ok = !dg_archive_interrupted(archive, err);
+		if (ok && is_foreign(archive, file->d_name, toc))
+		{
+			ok = dg_archive_fail(err, DG_ARCHIVE_CORRUPT, file->d_name, 0,
+								 "files of more than one dump are in the directory: its table of contents does not know this one");
+			dg_archive_hint(err, "Take the archive anew from where it was made, into an empty directory. If all others are certainly of one dump, move this one away.");
+		}
+	}
+	closedir(dir);
+	return ok;
 }
 
 bool
@@ -107,21 +190,29 @@ dg_archive_directory_open(DgArchive *archive, DgArchiveError *err)
 	DgArchiveFile *file;
 	const char *member;
 	int64_t		size;
+	DgArchiveError fault;
 
 	if (toc == NULL)
 		return dg_archive_no_memory(err);
 	archive->toc = toc;
 	archive->info.format = DG_ARCHIVE_DIRECTORY;
-	if (!find_member(archive, "toc.dat", &member, &compression, &size, err))
-		return false;
+	if (!find_member(archive, "toc.dat", &member, &compression, &size, &fault))
+		return dg_archive_no_memory(err);
 	if (member == NULL)
-		return dg_archive_fail(err, DG_ARCHIVE_NOT_AN_ARCHIVE, archive->path, 0,
-							   "directory has no toc.dat");
+	{
+		if (err != NULL)
+			*err = fault;
+		if (fault.code != DG_ARCHIVE_TRUNCATED)
+			return false;
+		dg_archive_fail(err, DG_ARCHIVE_NOT_AN_ARCHIVE, archive->path, 0, "directory has no toc.dat");
+		return dg_archive_hint(err, "Give the directory that has one. pg_dump writes it last: one that was interrupted has left none.");
+	}
 	file = dg_archive_file_open_at(archive, archive->dirfd, member, err);
 	if (file == NULL ||
 		!dg_archive_stream_init(toc, archive, compression, DG_ARCHIVE_FRAME_FILE, err))
 		return false;
 	dg_archive_source_extent(&toc->source, file, 0, file->size);
 	return dg_archive_toc_read(archive, toc, err) &&
-		dg_archive_toc_finish(toc, err) && find_members(archive, err);
+		dg_archive_toc_finish(toc, err) && find_members(archive, err) &&
+		check_one_dump(archive, member, err);
 }

@@ -20,6 +20,27 @@ dg_archive_too_many(const DgArchive *archive)
 }
 
 /*
+ * An encoding's name as the server compares it: letters and digits only, in one
+ * case.
+ */
+void
+dg_archive_encoding_key(const char *name, char key[DG_ARCHIVE_ENCODING_KEY])
+{
+	size_t		len = 0;
+
+	for (; *name != '\0' && len + 1 < DG_ARCHIVE_ENCODING_KEY; name++)
+	{
+		char		c = *name;
+
+		if (c >= 'a' && c <= 'z')
+			c = (char) (c - 'a' + 'A');
+		if ((c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
+			key[len++] = c;
+	}
+	key[len] = '\0';
+}
+
+/*
  * Encodings, by every name a server accepts, in which a backslash can be the
  * last byte of a character.  pg_dump writes the first name; people others.
  */
@@ -39,21 +60,10 @@ dg_archive_set_encoding(DgArchive *archive, const char *name)
 		{"GB18030", "GB18030"}, {"JOHAB", "JOHAB"},
 		{"SHIFTJIS2004", "SHIFT_JIS_2004"}
 	};
-	char		key[32];
-	size_t		len = 0;
+	char		key[DG_ARCHIVE_ENCODING_KEY];
 	size_t		i;
 
-	/* as the server does: letters and digits only, in one case */
-	for (i = 0; name[i] != '\0' && len + 1 < sizeof(key); i++)
-	{
-		char		c = name[i];
-
-		if (c >= 'a' && c <= 'z')
-			c = (char) (c - 'a' + 'A');
-		if ((c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
-			key[len++] = c;
-	}
-	key[len] = '\0';
+	dg_archive_encoding_key(name, key);
 	archive->info.encoding = name;
 	archive->info.trail_bytes = false;
 	for (i = 0; i < sizeof(trail) / sizeof(trail[0]); i++)
@@ -180,17 +190,20 @@ dg_archive_entry_columns(DgArchive *archive, DgArchiveEntry *entry,
 	const char **types;
 	int			i;
 
-	if (entry->pub.target_schema[0] == '\0')
-		entry->pub.target_schema = entry->pub.schema;
 	shape = dg_archive_defn_find(archive, entry->pub.schema, entry->pub.name);
 	if (shape != NULL && shape->with_oids)
 		entry->with_oids = true;
+	entry->pub.no_columns = NULL;
 	if (entry->list_missing)
 	{
 		entry->pub.has_columns = false;
 		entry->pub.column_count = 0;
 		entry->pub.columns = NULL;
-		if (shape != NULL && shape->known && !columns_from_shape(archive, entry, shape))
+		if (shape == NULL)
+			entry->pub.no_columns = "does not define the table";
+		else if (!shape->known)
+			entry->pub.no_columns = "defines the table in a way that cannot be followed, or changes it";
+		else if (!columns_from_shape(archive, entry, shape))
 			return dg_archive_no_memory(err);
 	}
 	types = dg_archive_alloc(&archive->arena,
@@ -204,6 +217,26 @@ dg_archive_entry_columns(DgArchive *archive, DgArchiveEntry *entry,
 }
 
 /*
+ * The rows of a table cannot be read, as *err says: an error to whoever asks for
+ * them, and to nobody else.  Returns false without memory.
+ */
+bool
+dg_archive_entry_fault(DgArchive *archive, DgArchiveEntry *entry, DgArchiveError *err)
+{
+	DgArchiveError *fault = dg_archive_alloc(&archive->arena, sizeof(*fault));
+
+	if (fault == NULL)
+		return dg_archive_no_memory(err);
+	dg_archive_error_table(err, entry->pub.schema, entry->pub.name);
+	*fault = *err;
+	entry->fault = fault;
+	entry->place = DG_ARCHIVE_AT_NOWHERE;
+	entry->pub.data_bytes = -1;
+	entry->pub.problem = fault->message;
+	return true;
+}
+
+/*
  * What can be said about tables only when all definitions are known.
  */
 bool
@@ -211,7 +244,8 @@ dg_archive_entries_finish(DgArchive *archive, DgArchiveError *err)
 {
 	size_t		i;
 
-	if (!dg_archive_defn_resolve(archive, err))
+	dg_archive_defn_sort(archive);
+	if (!dg_archive_names_finish(archive, err) || !dg_archive_defn_resolve(archive, err))
 		return false;
 	for (i = 0; i < archive->entry_count; i++)
 	{

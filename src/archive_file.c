@@ -3,8 +3,9 @@
  *		Opening files of an archive, and bounded reads at a position.
  *
  * Only regular files are read: opening a FIFO would block, a device may have
- * no end.  Members of a directory archive are opened without following
- * symbolic links.  The size is taken once, at opening; a file that shrinks
+ * no end.  A symbolic link inside of a directory archive is followed only where
+ * it cannot show more than whoever made it may read (see link_is_safe()).  The
+ * size is taken once, at opening; a file that shrinks
  * afterwards is reported as truncated.  Whoever has read a table asks whether
  * its files are still those that were opened: a backup job may write over one
  * in place, and what was read would be a mixture.
@@ -69,6 +70,22 @@ fail_errno(DgArchiveError *err, const char *name, const char *what)
 }
 
 /*
+ * What is no regular file cannot be read.
+ */
+bool
+dg_archive_file_kind(const char *name, mode_t mode, DgArchiveError *err)
+{
+	if (S_ISFIFO(mode))
+	{
+		dg_archive_fail(err, DG_ARCHIVE_UNREADABLE, name, 0, "it is a named pipe");
+		return dg_archive_hint(err, "An archive is read several times, and not from front to back. Write what comes out of the pipe to a file, and give that: cat PIPE > FILE");
+	}
+	dg_archive_fail(err, DG_ARCHIVE_UNREADABLE, name, 0, S_ISDIR(mode) ? "it is a directory" :
+					"it is neither a file nor a directory");
+	return dg_archive_hint(err, "Give the archive itself: a file that pg_dump wrote, or a directory with a toc.dat in it.");
+}
+
+/*
  * Takes over fd (also on failure) once its kind has been checked.
  */
 static DgArchiveFile *
@@ -85,7 +102,7 @@ file_from_fd(DgArchive *archive, int fd, const char *name, DgArchiveError *err)
 	}
 	if (!S_ISREG(st.st_mode))
 	{
-		dg_archive_fail(err, DG_ARCHIVE_UNREADABLE, name, 0, "not a regular file");
+		dg_archive_file_kind(name, st.st_mode, err);
 		close(fd);
 		return NULL;
 	}
@@ -144,6 +161,23 @@ dg_archive_file_open(DgArchive *archive, const char *path, DgArchiveError *err)
 }
 
 /*
+ * May what a link in a directory led to be read?  The server reads more than
+ * most who can write to a directory of backups.  So nobody but the directory's
+ * owner may be able to have made the link, and the owner has to be one who
+ * can read the file without us: its owner, root, or the server's own user.
+ */
+static bool
+link_is_safe(int dirfd, int fd)
+{
+	struct stat dir;
+	struct stat st;
+
+	return fstat(dirfd, &dir) == 0 && fstat(fd, &st) == 0 &&
+		(dir.st_mode & (S_IWGRP | S_IWOTH)) == 0 &&
+		(dir.st_uid == st.st_uid || dir.st_uid == 0 || dir.st_uid == geteuid());
+}
+
+/*
  * Opens a member of a directory archive; name has been checked to be one
  * plain file name.
  */
@@ -151,9 +185,21 @@ DgArchiveFile *
 dg_archive_file_open_at(DgArchive *archive, int dirfd, const char *name,
 						DgArchiveError *err)
 {
-	int			fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK |
-							O_NOCTTY | O_NOFOLLOW);
+	int			flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+	int			fd = openat(dirfd, name, flags | O_NOFOLLOW);
+	struct stat st;
 
+	if (fd < 0 && fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode))
+	{
+		fd = openat(dirfd, name, flags);
+		if (fd >= 0 && !link_is_safe(dirfd, fd))
+		{
+			close(fd);
+			dg_archive_fail(err, DG_ARCHIVE_UNREADABLE, name, 0, "it is a symbolic link that is not followed");
+			dg_archive_hint(err, "Links are followed out of a directory that only its owner can write to, to files of that owner. Otherwise copy what they lead to, cp -rL DIRECTORY COPY, and give the copy.");
+			return NULL;
+		}
+	}
 	if (fd < 0)
 	{
 		fail_errno(err, name, "open file");
@@ -269,6 +315,34 @@ packed_some(DgArchiveFile *file, uint64_t offset, void *buf, size_t want,
 	*got = avail < want ? avail : want;
 	memcpy(buf, stream->window + stream->start, *got);
 	return true;
+}
+
+/*
+ * Reads what was not read yet of files that were compressed as a whole: what was
+ * has a checksum only at the end.
+ */
+bool
+dg_archive_finish(DgArchive *archive, DgArchiveError *err)
+{
+	DgArchiveFile *file;
+
+	for (file = archive->files; file != NULL; file = file->next)
+	{
+		int			rc = 1;
+
+		if (file->packed == NULL || file->size_known)
+			continue;
+		while (rc > 0)
+		{
+			file->packed->start = file->packed->end;
+			rc = dg_archive_stream_fill(file->packed, err);
+		}
+		if (rc < 0)
+			return false;
+		file->size = dg_archive_stream_tell(file->packed);
+		file->size_known = true;
+	}
+	return dg_archive_files_unchanged(archive, err);
 }
 
 /*

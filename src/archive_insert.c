@@ -84,6 +84,26 @@ dg_archive_insert_head(DgArchive *archive, DgArchiveEntry *entry,
 }
 
 /*
+ * Rows may go to a partition root, which has none of its own.  Those of a table
+ * that has data of its own in the archive are in the wrong place.
+ */
+static bool
+check_target(DgArchiveRows *rows, DgArchiveError *err)
+{
+	DgArchiveTable *table = &rows->entry->pub;
+	const DgArchiveEntry *other;
+
+	if (table->target_schema[0] == '\0')
+		table->target_schema = table->schema;
+	other = dg_archive_entry_find(rows->archive, table->target_schema, table->target_name);
+	if (other == NULL || (strcmp(table->schema, table->target_schema) == 0 &&
+						  strcmp(table->name, table->target_name) == 0))
+		return true;
+	return dg_archive_rows_fail(rows, DG_ARCHIVE_CORRUPT, err, "rows of another table are here: \"%.64s.%.64s\"",
+								table->target_schema, table->target_name);
+}
+
+/*
  * Parses the first statement's head at the stream's position.
  */
 static int
@@ -109,6 +129,8 @@ first_head(DgArchiveRows *rows, DgArchiveError *err)
 			s->start += len;
 			if (was_peeked)
 				return 1;
+			if (!check_target(rows, err))
+				return -1;
 			return dg_archive_entry_columns(rows->archive, rows->entry, err) ? 1 : -1;
 		}
 		rc = have > MAX_HEAD ? 0 : dg_archive_stream_fill(s, err);
@@ -310,7 +332,8 @@ filter_fields(DgArchiveRows *rows, DgArchiveError *err)
 		rows->rows_read--;
 		return fail_row(rows, err, "lacks the field to filter by");
 	}
-	dg_archive_literal_decode(&rows->archive->info, &rows->fields[filter->field], &rows->kinds[filter->field]);
+	dg_archive_literal_decode(&rows->archive->info, rows->crlf, &rows->fields[filter->field],
+							  &rows->kinds[filter->field]);
 	field = &rows->fields[filter->field];
 	if (field->isnull || field->isdefault)
 		return 0;
@@ -416,7 +439,7 @@ dg_archive_insert_next(DgArchiveRows *rows, DgArchiveRow *row, DgArchiveError *e
 		rows->rows_skipped++;
 	}
 	for (i = 0; i < rows->field_count; i++)
-		dg_archive_literal_decode(&rows->archive->info, &rows->fields[i], &rows->kinds[i]);
+		dg_archive_literal_decode(&rows->archive->info, rows->crlf, &rows->fields[i], &rows->kinds[i]);
 	row->number = rows->rows_read;
 	row->escaped = false;
 	row->data = "";

@@ -15,6 +15,7 @@
 #ifndef DG_ARCHIVE_INTERNAL_H
 #define DG_ARCHIVE_INTERNAL_H
 
+#include <sys/types.h>
 #include <time.h>
 
 #include "archive.h"
@@ -25,6 +26,7 @@
 
 /* Limits that no real archive comes near. */
 #define DG_ARCHIVE_MAX_IDENT		1024
+#define DG_ARCHIVE_ENCODING_KEY	32
 #define DG_ARCHIVE_MAX_COLUMNS		1664
 #define DG_ARCHIVE_MAX_DEFN			((size_t) 16 * 1024 * 1024)
 #define DG_ARCHIVE_MAX_TOC			((size_t) 16 * 1000 * 1000)
@@ -56,8 +58,9 @@ extern bool dg_archive_fail(DgArchiveError *err, DgArchiveStatus code,
 							const char *fmt,...)
 			__attribute__((format(printf, 5, 6)));
 extern bool dg_archive_no_memory(DgArchiveError *err);
-extern void dg_archive_error_table(DgArchiveError *err, const char *schema,
-								   const char *name);
+extern bool dg_archive_hint(DgArchiveError *err, const char *fmt,...)
+			__attribute__((format(printf, 2, 3)));
+extern void dg_archive_error_table(DgArchiveError *err, const char *schema, const char *name);
 extern void *dg_archive_alloc(DgArchiveArena *arena, size_t size);
 extern char *dg_archive_strdup(DgArchiveArena *arena, const char *s, size_t len);
 extern void dg_archive_arena_free(DgArchiveArena *arena);
@@ -80,8 +83,7 @@ typedef struct DgArchiveFile
 	struct timespec modified;	/* when it was opened */
 } DgArchiveFile;
 
-extern DgArchiveFile *dg_archive_file_open(DgArchive *archive, const char *path,
-										   DgArchiveError *err);
+extern DgArchiveFile *dg_archive_file_open(DgArchive *archive, const char *path, DgArchiveError *err);
 extern DgArchiveFile *dg_archive_file_open_at(DgArchive *archive, int dirfd,
 											  const char *name,
 											  DgArchiveError *err);
@@ -91,6 +93,7 @@ extern DgArchiveFile *dg_archive_file_memory(DgArchive *archive, const char *nam
 extern DgArchiveFile *dg_archive_file_packed(DgArchiveFile *inner,
 											 DgArchiveCompression compression,
 											 DgArchiveError *err);
+extern bool dg_archive_file_kind(const char *name, mode_t mode, DgArchiveError *err);
 extern void dg_archive_file_close(DgArchiveFile *file);
 extern bool dg_archive_files_unchanged(DgArchive *archive, DgArchiveError *err);
 extern bool dg_archive_file_some(DgArchiveFile *file, uint64_t offset, void *buf,
@@ -128,10 +131,8 @@ extern bool dg_archive_source_read(DgArchiveSource *source, void *buf, size_t ca
 extern bool dg_archive_source_peek(DgArchiveSource *source, size_t want,
 								   const unsigned char **data, size_t *got,
 								   DgArchiveError *err);
-extern bool dg_archive_source_skip_chunks(DgArchiveSource *source, bool *empty,
-										  DgArchiveError *err);
-extern bool dg_archive_source_int(DgArchiveSource *source, int64_t *value,
-								  DgArchiveError *err);
+extern bool dg_archive_source_skip_chunks(DgArchiveSource *source, bool *empty, DgArchiveError *err);
+extern bool dg_archive_source_int(DgArchiveSource *source, int64_t *value, DgArchiveError *err);
 extern void dg_archive_source_free(DgArchiveSource *source);
 
 /* ---- archive_inflate.c, archive_lz4.c, archive_zstd.c ---- */
@@ -196,10 +197,8 @@ extern bool dg_archive_stream_init(DgArchiveStream *stream, DgArchive *archive,
 								   DgArchiveCompression compression,
 								   DgArchiveFraming framing, DgArchiveError *err);
 extern int	dg_archive_stream_fill(DgArchiveStream *stream, DgArchiveError *err);
-extern bool dg_archive_stream_take(DgArchiveStream *stream, void *buf, size_t len,
-								   DgArchiveError *err);
-extern bool dg_archive_stream_skip(DgArchiveStream *stream, uint64_t len,
-								   DgArchiveError *err);
+extern bool dg_archive_stream_take(DgArchiveStream *stream, void *buf, size_t len, DgArchiveError *err);
+extern bool dg_archive_stream_skip(DgArchiveStream *stream, uint64_t len, DgArchiveError *err);
 extern bool dg_archive_stream_rewind(DgArchiveStream *stream, DgArchiveError *err);
 extern uint64_t dg_archive_stream_tell(const DgArchiveStream *stream);
 extern uint64_t dg_archive_stream_stored(const DgArchiveStream *stream);
@@ -215,21 +214,47 @@ typedef struct DgArchiveText
 	bool		std_strings;
 } DgArchiveText;
 
-extern void dg_archive_text_init(DgArchiveText *text, const char *s, size_t len,
-								 bool std_strings);
+extern void dg_archive_text_init(DgArchiveText *text, const char *s, size_t len, bool std_strings);
 extern void dg_archive_text_space(DgArchiveText *text);
 extern bool dg_archive_text_char(DgArchiveText *text, char c);
 extern bool dg_archive_text_word(DgArchiveText *text, const char *word);
 extern bool dg_archive_text_is_word(const DgArchiveText *text, const char *word);
-extern bool dg_archive_text_ident(DgArchiveText *text, DgArchiveArena *arena,
-								  const char **name);
+extern bool dg_archive_text_ident(DgArchiveText *text, DgArchiveArena *arena, const char **name);
 extern bool dg_archive_text_qualified(DgArchiveText *text, DgArchiveArena *arena,
 									  const char **schema, const char **name);
 extern bool dg_archive_text_columns(DgArchiveText *text, DgArchiveArena *arena,
 									const char ***names, int *count);
-extern bool dg_archive_text_string(DgArchiveText *text, DgArchiveArena *arena,
-								   const char **value, size_t *len);
+extern bool dg_archive_text_string(DgArchiveText *text, DgArchiveArena *arena, const char **value, size_t *len);
 extern bool dg_archive_text_skip_token(DgArchiveText *text);
+
+/* ---- archive_names.c ---- */
+
+/* Where a name without a schema is looked for, in order. */
+typedef struct DgArchiveSchemas
+{
+	int			count;
+	const char *const *names;
+} DgArchiveSchemas;
+
+/* A statement of a script that changes a table. */
+typedef struct DgArchiveChange
+{
+	const DgArchiveSchemas *schemas;
+	const char *schema;			/* of the table, "" if not said */
+	const char *name;			/* NULL: the whole schema */
+	const char *what;			/* the statement does */
+	bool		columns;		/* columns, */
+	bool		rows;			/* or rows, or the name */
+	uint64_t	offset;
+	size_t		entries;		/* that came before it */
+} DgArchiveChange;
+
+extern bool dg_archive_schemas_default(DgArchive *archive);
+extern bool dg_archive_schemas_set(DgArchive *archive, DgArchiveText *text);
+extern const struct DgArchiveEntry *dg_archive_entry_find(const DgArchive *archive, const char *schema,
+														  const char *name);
+extern bool dg_archive_change_add(DgArchive *archive, const DgArchiveChange *change, DgArchiveError *err);
+extern bool dg_archive_names_finish(DgArchive *archive, DgArchiveError *err);
 
 /* ---- archive_defn.c ---- */
 
@@ -238,9 +263,11 @@ typedef struct DgArchiveShape
 {
 	const char *schema;
 	const char *name;
+	const DgArchiveSchemas *schemas;	/* for parents' names */
 	bool		known;			/* the columns could be read */
 	bool		resolved;		/* inherited columns were put in */
 	bool		visiting;		/* guards against cycles of INHERITS */
+	bool		partition;		/* the parent is what it is a partition of */
 	bool		with_oids;
 	int			count;
 	const char **columns;
@@ -254,9 +281,10 @@ typedef struct DgArchiveShape
 extern bool dg_archive_defn_table(DgArchive *archive, const char *schema,
 								  const char *name, const char *defn, size_t len,
 								  bool with_oids, DgArchiveError *err);
-extern bool dg_archive_defn_parents(DgArchive *archive, const char *defn, size_t len,
-									DgArchiveError *err);
+extern bool dg_archive_defn_parents(DgArchive *archive, const char *defn, size_t len, DgArchiveError *err);
 extern bool dg_archive_defn_resolve(DgArchive *archive, DgArchiveError *err);
+extern void dg_archive_defn_sort(DgArchive *archive);
+extern void dg_archive_defn_altered(DgArchive *archive, const char *schema, const char *name);
 extern const DgArchiveShape *dg_archive_defn_find(DgArchive *archive,
 												  const char *schema,
 												  const char *name);
@@ -275,7 +303,7 @@ typedef enum DgArchivePlace
 	DG_ARCHIVE_AT_BLOCK,		/* custom: block starts at offset */
 	DG_ARCHIVE_AT_EXTENT,		/* tar, plain: offset .. end of the main file */
 	DG_ARCHIVE_AT_MEMBER,		/* directory: a file of its own */
-	DG_ARCHIVE_AT_NOWHERE		/* entry without data */
+	DG_ARCHIVE_AT_NOWHERE		/* entry without data, or with a fault */
 } DgArchivePlace;
 
 /* A DgArchiveTable and where its data is. */
@@ -286,6 +314,11 @@ typedef struct DgArchiveEntry
 	uint64_t	offset;
 	uint64_t	end;
 	const char *member;			/* file name, with suffix */
+	const DgArchiveError *fault;	/* why it cannot be read, or NULL */
+	/* plain */
+	uint64_t	statement;		/* where the first statement is */
+	const DgArchiveSchemas *schemas;	/* of target_name, if that is unqualified */
+	int			dump;			/* which one of several in a script */
 	bool		with_oids;
 	bool		list_missing;	/* COPY or INSERT without a column list */
 	bool		peeked;			/* INSERT: first statement was looked at */
@@ -336,6 +369,7 @@ struct DgArchive
 	int		   *ids;			/* all dump ids, to find duplicates */
 	size_t		id_count;
 	size_t		id_cap;
+	DgArchiveEntry **by_name;	/* all entries, once they are known */
 	DgArchiveShape *shapes;		/* sorted by name once all are known */
 	size_t		shape_count;
 	size_t		shape_cap;
@@ -345,6 +379,11 @@ struct DgArchive
 	DgArchiveSequence *sequences;
 	size_t		sequence_count;
 	size_t		sequence_cap;
+	const DgArchiveSchemas *schemas;	/* plain: the present search_path */
+	DgArchiveChange *changes;	/* plain, in order */
+	size_t		change_count;
+	size_t		change_cap;
+	size_t		part_start;		/* plain: entries of databases before the present one */
 	DgArchiveMember *members;	/* of a tar, sorted by name */
 	size_t		member_count;
 	size_t		member_cap;
@@ -355,10 +394,8 @@ struct DgArchive
 extern bool dg_archive_read_fail(DgArchiveStream *s, DgArchiveError *err, DgArchiveStatus code,
 								 const char *what);
 extern bool dg_archive_read_byte(DgArchiveStream *s, int *value, DgArchiveError *err);
-extern bool dg_archive_read_int(DgArchive *archive, DgArchiveStream *s, int *value,
-								DgArchiveError *err);
-extern bool dg_archive_read_length(DgArchive *archive, DgArchiveStream *s, int *len,
-								   DgArchiveError *err);
+extern bool dg_archive_read_int(DgArchive *archive, DgArchiveStream *s, int *value, DgArchiveError *err);
+extern bool dg_archive_read_length(DgArchive *archive, DgArchiveStream *s, int *len, DgArchiveError *err);
 extern bool dg_archive_skip_string(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err);
 extern bool dg_archive_read_string(DgArchive *archive, DgArchiveStream *s, DgArchiveBuffer *buf,
 								   size_t limit, DgArchiveError *err);
@@ -369,21 +406,28 @@ extern bool dg_archive_read_offset(DgArchive *archive, DgArchiveStream *s, int *
 
 /* ---- archive_toc.c ---- */
 
-extern bool dg_archive_toc_read(DgArchive *archive, DgArchiveStream *stream,
-								DgArchiveError *err);
+extern bool dg_archive_toc_read(DgArchive *archive, DgArchiveStream *stream, DgArchiveError *err);
 extern bool dg_archive_toc_finish(DgArchiveStream *stream, DgArchiveError *err);
+extern DgArchiveBlock *dg_archive_block(DgArchive *archive, int64_t dump_id);
 
 /* ---- archive_entry.c ---- */
 
 extern bool dg_archive_too_many(const DgArchive *archive);
+extern void dg_archive_encoding_key(const char *name, char key[DG_ARCHIVE_ENCODING_KEY]);
 extern void dg_archive_set_encoding(DgArchive *archive, const char *name);
-extern bool dg_archive_entry_copy(DgArchive *archive, DgArchiveEntry *entry,
-								  const char *sql, size_t len);
-extern void dg_archive_entry_root(DgArchive *archive, DgArchiveEntry *entry,
-								  const char *defn, size_t len);
-extern bool dg_archive_entry_columns(DgArchive *archive, DgArchiveEntry *entry,
-									 DgArchiveError *err);
+extern bool dg_archive_entry_copy(DgArchive *archive, DgArchiveEntry *entry, const char *sql, size_t len);
+extern void dg_archive_entry_root(DgArchive *archive, DgArchiveEntry *entry, const char *defn, size_t len);
+extern bool dg_archive_entry_columns(DgArchive *archive, DgArchiveEntry *entry, DgArchiveError *err);
+extern bool dg_archive_entry_fault(DgArchive *archive, DgArchiveEntry *entry, DgArchiveError *err);
 extern bool dg_archive_entries_finish(DgArchive *archive, DgArchiveError *err);
+
+/* ---- archive_statement.c ---- */
+
+extern bool dg_archive_statement(DgArchive *archive, const DgArchiveBuffer *text, uint64_t offset,
+								 DgArchiveError *err);
+extern bool dg_archive_use_encoding(DgArchive *archive, const char *name, uint64_t offset, DgArchiveError *err);
+extern bool dg_archive_fail_statement(DgArchive *archive, const DgArchiveBuffer *text, uint64_t offset,
+									  const char *what, DgArchiveError *err);
 
 /* ---- archive_database.c ---- */
 
@@ -395,22 +439,29 @@ typedef struct DgArchiveMark
 	size_t		shape_count;
 	size_t		parent_count;
 	size_t		sequence_count;
+	size_t		change_count;
 } DgArchiveMark;
 
 typedef struct DgArchiveDatabases
 {
 	DgArchiveMark start;		/* before the first */
 	DgArchiveMark mark;			/* before the one underway */
+	DgArchiveMark only;			/* behind the one that has rows */
 	bool		wanted;			/* the one underway is */
 	bool		found;			/* the wanted one has begun */
-	uint64_t	second;			/* where a second one began; 0: none did */
+	int			named;			/* how many were */
+	int			with_rows;		/* how many of those not wanted have some */
+	bool		unnamed_rows;	/* there are some before the first one */
+	uint64_t	second;			/* where a second one began */
+	bool		commented;		/* comments say where each begins */
+	char		names[200];		/* of those with rows, for messages */
 } DgArchiveDatabases;
 
 extern void dg_archive_databases_init(DgArchiveDatabases *databases, const DgArchive *archive);
 extern bool dg_archive_databases_connect(DgArchiveDatabases *databases, DgArchive *archive,
 										 const char *p, const char *end, uint64_t offset,
 										 DgArchiveError *err);
-extern bool dg_archive_databases_end(DgArchiveDatabases *databases, DgArchive *archive,
+extern bool dg_archive_databases_end(DgArchiveDatabases *databases, DgArchive *archive, bool cluster,
 									 DgArchiveError *err);
 
 /* ---- archive_literal.c ---- */
@@ -425,7 +476,7 @@ typedef enum DgArchiveScan
 extern bool dg_archive_is_space(char c);
 extern DgArchiveScan dg_archive_literal_scan(const DgArchiveInfo *info, const char **pp, const char *end,
 											 DgArchiveField *field, unsigned char *kind);
-extern void dg_archive_literal_decode(const DgArchiveInfo *info, DgArchiveField *field,
+extern void dg_archive_literal_decode(const DgArchiveInfo *info, bool crlf, DgArchiveField *field,
 									  unsigned char *kind);
 
 /* ---- archive_script.c ---- */
@@ -473,24 +524,27 @@ typedef struct DgArchiveScript
 	int			tag_match;
 } DgArchiveScript;
 
-extern void dg_archive_script_init(DgArchiveScript *script, DgArchive *archive,
-								   DgArchiveStream *stream);
-extern DgArchiveScriptItem dg_archive_script_next(DgArchiveScript *script,
-												  DgArchiveError *err);
+extern void dg_archive_script_init(DgArchiveScript *script, DgArchive *archive, DgArchiveStream *stream);
+extern DgArchiveScriptItem dg_archive_script_next(DgArchiveScript *script, DgArchiveError *err);
+
+/* ---- archive_probe.c ---- */
+
+extern DgArchiveCompression dg_archive_probe_compression(const unsigned char *head, size_t len);
+extern bool dg_archive_plain_probe(const unsigned char *head, size_t len);
+extern bool dg_archive_probe_stranger(DgArchive *archive, const unsigned char *head, size_t len,
+									  DgArchiveError *err);
 
 /* ---- formats ---- */
 
 extern bool dg_archive_custom_open(DgArchive *archive, DgArchiveError *err);
 extern bool dg_archive_custom_source(DgArchive *archive, DgArchiveEntry *entry,
 									 DgArchiveSource *source, DgArchiveError *err);
-extern void dg_archive_custom_passed(DgArchive *archive, DgArchiveEntry *entry,
-									 uint64_t start, uint64_t end);
+extern void dg_archive_custom_passed(DgArchive *archive, DgArchiveEntry *entry, uint64_t start, uint64_t end);
 extern bool dg_archive_directory_open(DgArchive *archive, DgArchiveError *err);
 extern bool dg_archive_member_name(const char *name);
 extern const char *const dg_archive_suffixes[4];
 extern bool dg_archive_tar_probe(const unsigned char *block, size_t len);
 extern bool dg_archive_tar_open(DgArchive *archive, DgArchiveError *err);
-extern bool dg_archive_plain_probe(const unsigned char *head, size_t len);
 extern bool dg_archive_plain_open(DgArchive *archive, DgArchiveError *err);
 
 /* ---- archive_rows.c, archive_copy.c, archive_insert.c ---- */
@@ -535,16 +589,12 @@ struct DgArchiveRows
 extern bool dg_archive_rows_fail(DgArchiveRows *rows, DgArchiveStatus code,
 								 DgArchiveError *err, const char *fmt,...)
 			__attribute__((format(printf, 4, 5)));
-extern int	dg_archive_copy_next(DgArchiveRows *rows, DgArchiveRow *row,
-								 DgArchiveError *err);
-extern bool dg_archive_copy_field(const char *line, size_t len, int n,
-								  DgArchiveField *field);
-extern int	dg_archive_insert_next(DgArchiveRows *rows, DgArchiveRow *row,
-								   DgArchiveError *err);
+extern int	dg_archive_copy_next(DgArchiveRows *rows, DgArchiveRow *row, DgArchiveError *err);
+extern bool dg_archive_copy_field(const char *line, size_t len, int n, DgArchiveField *field);
+extern int	dg_archive_insert_next(DgArchiveRows *rows, DgArchiveRow *row, DgArchiveError *err);
 extern bool dg_archive_insert_head(DgArchive *archive, DgArchiveEntry *entry,
 								   DgArchiveText *text, bool *default_values);
 extern bool dg_archive_insert_peek(DgArchiveRows *rows, DgArchiveError *err);
-extern size_t dg_archive_char_len(const DgArchiveInfo *info, const char *p,
-								  const char *end);
+extern size_t dg_archive_char_len(const DgArchiveInfo *info, const char *p, const char *end);
 
 #endif							/* DG_ARCHIVE_INTERNAL_H */

@@ -12,7 +12,7 @@
 /* What remains to be decoded in a field's literal. */
 enum
 {
-	LITERAL_PLAIN, LITERAL_QUOTES, LITERAL_BACKSLASHES
+	LITERAL_PLAIN, LITERAL_QUOTES, LITERAL_BACKSLASHES, LITERAL_DONE
 };
 
 bool
@@ -48,6 +48,8 @@ scan_literal(const DgArchiveInfo *info, const char **pp, const char *end,
 			*kind = LITERAL_BACKSLASHES;
 			if (end - p < 2)
 				return DG_ARCHIVE_SCAN_MORE;
+			if (p[1] != '\\' && p[1] != '\'')
+				return DG_ARCHIVE_SCAN_BAD; /* an escape, such as \n */
 			p += 1 + dg_archive_char_len(info, p + 1, end);
 			continue;
 		}
@@ -137,18 +139,32 @@ dg_archive_literal_scan(const DgArchiveInfo *info, const char **pp, const char *
 }
 
 /*
- * Decodes a field's literal where it lies, in memory that is ours to write to.
+ * Takes back what made CR LF of each newline.
  */
-void
-dg_archive_literal_decode(const DgArchiveInfo *info, DgArchiveField *field, unsigned char *kind)
+static void
+join_newlines(DgArchiveField *field)
 {
-	bool		backslashes = *kind == LITERAL_BACKSLASHES;
+	const char *p = field->ptr;
+	const char *end = p + field->len;
+	char	   *out;
+
+	while (p < end && (*p != '\r' || p + 1 == end || p[1] != '\n'))
+		p++;
+	for (out = (char *) p; p < end; p++)
+	{
+		if (*p != '\r' || p + 1 == end || p[1] != '\n')
+			*out++ = *p;
+	}
+	field->len = (size_t) (out - field->ptr);
+}
+
+static void
+take_out_quotes(const DgArchiveInfo *info, DgArchiveField *field, bool backslashes)
+{
 	const char *p = field->ptr;
 	const char *end = p + field->len;
 	char	   *out = (char *) p;
 
-	if (*kind == LITERAL_PLAIN)
-		return;
 	while (p < end)
 	{
 		size_t		len;
@@ -163,5 +179,17 @@ dg_archive_literal_decode(const DgArchiveInfo *info, DgArchiveField *field, unsi
 		p += len;
 	}
 	field->len = (size_t) (out - field->ptr);
-	*kind = LITERAL_PLAIN;
+}
+
+/*
+ * Decodes a field's literal where it lies, in memory that is ours to write to.
+ */
+void
+dg_archive_literal_decode(const DgArchiveInfo *info, bool crlf, DgArchiveField *field, unsigned char *kind)
+{
+	if (*kind == LITERAL_QUOTES || *kind == LITERAL_BACKSLASHES)
+		take_out_quotes(info, field, *kind == LITERAL_BACKSLASHES);
+	if (crlf && *kind != LITERAL_DONE)
+		join_newlines(field);
+	*kind = LITERAL_DONE;
 }

@@ -73,6 +73,25 @@ dg_archive_fail(DgArchiveError *err, DgArchiveStatus code, const char *file,
 	return false;
 }
 
+/*
+ * Says in an error that was filled in what to do about it, where its code alone
+ * does not tell. Returns false as well.
+ */
+bool
+dg_archive_hint(DgArchiveError *err, const char *fmt,...)
+{
+	char		hint[sizeof(err->hint)];
+	va_list		args;
+
+	if (err == NULL)
+		return false;
+	va_start(args, fmt);
+	vsnprintf(hint, sizeof(hint), fmt, args);
+	va_end(args);
+	copy_printable(err->hint, sizeof(err->hint), hint);
+	return false;
+}
+
 bool
 dg_archive_no_memory(DgArchiveError *err)
 {

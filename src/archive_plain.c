@@ -7,7 +7,9 @@
  * from these extents.  Definitions, sequences, encoding and version come from
  * the statements and comments around them.
  *
- * A dump that begins with pg_dump's banner has to end with its last line.
+ * A dump that begins with pg_dump's banner has to end with its last line, before
+ * another begins; so has a script of pg_dumpall.  A script without either does
+ * not tell whether something is missing at its end.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -27,10 +29,13 @@ typedef struct PlainReader
 	DgArchiveScript script;
 	DgArchiveDatabases databases;
 	bool		statements;		/* there are any */
-	bool		banner;			/* "PostgreSQL database dump" seen */
-	bool		complete;		/* "... dump complete" seen */
+	int			dumps;			/* how many began */
+	uint64_t	begun;			/* where the one underway did, plus one; or 0 */
+	bool		cluster;		/* a script of pg_dumpall is underway */
+	bool		of_cluster;		/* one has begun */
+	bool		restricted;		/* \restrict waits for its \unrestrict */
+	bool		told;			/* the end of what was read last is */
 	bool		has_data_name;	/* DATA_NAME, DATA_SCHEMA tell of what follows */
-	bool		data_seen;		/* ... and some of it has followed */
 	bool		in_run;			/* last item was an INSERT of the last entry */
 } PlainReader;
 
@@ -68,39 +73,6 @@ begins_with(const char *p, const char *end, const char *what)
 	return (size_t) (end - p) >= len && memcmp(p, what, len) == 0;
 }
 
-/*
- * Is this how a dump in plain text begins?  Some line has to begin with
- * something that pg_dump writes.
- */
-bool
-dg_archive_plain_probe(const unsigned char *head, size_t len)
-{
-	static const char *const starts[] = {
-		"-- PostgreSQL database", "SET ", "COPY ", "INSERT INTO ", "CREATE ",
-		"\\restrict ", NULL
-	};
-	const char *p = (const char *) head;
-	const char *end = p + len;
-	int			i;
-
-	if (memchr(head, '\0', len) != NULL)
-		return false;
-	while (p < end)
-	{
-		const char *nl = memchr(p, '\n', (size_t) (end - p));
-
-		for (i = 0; starts[i] != NULL; i++)
-		{
-			if (begins_with(p, end, starts[i]))
-				return true;
-		}
-		if (nl == NULL)
-			break;
-		p = nl + 1;
-	}
-	return false;
-}
-
 static bool
 copy_text(DgArchive *archive, const char **copy, const char *from, const char *to,
 		  DgArchiveError *err)
@@ -110,7 +82,8 @@ copy_text(DgArchive *archive, const char **copy, const char *from, const char *t
 }
 
 /*
- * A new entry for the data that begins at offset.
+ * A new entry for the data that begins at offset.  A comment of pg_dump names the
+ * table of what follows it, and of nothing else.
  */
 static DgArchiveEntry *
 add_entry(PlainReader *reader, const DgArchiveEntry *entry, uint64_t offset,
@@ -131,6 +104,9 @@ add_entry(PlainReader *reader, const DgArchiveEntry *entry, uint64_t offset,
 	new->place = DG_ARCHIVE_AT_EXTENT;
 	new->offset = offset;
 	new->end = offset;
+	new->statement = reader->script.offset;
+	new->schemas = archive->schemas;
+	new->dump = reader->dumps;
 	new->pub.schema = new->pub.target_schema;
 	new->pub.name = new->pub.target_name;
 	if (reader->has_data_name)
@@ -141,9 +117,13 @@ add_entry(PlainReader *reader, const DgArchiveEntry *entry, uint64_t offset,
 					   b[DATA_NAME].data + b[DATA_NAME].len, err))
 			return NULL;
 		if (new->pub.target_name[0] == '\0')
+		{
+			new->pub.target_schema = new->pub.schema;
 			new->pub.target_name = new->pub.name;
-		reader->data_seen = true;
+		}
+		reader->has_data_name = false;
 	}
+	reader->told &= reader->begun > 0;
 	archive->entry_count++;
 	return new;
 }
@@ -157,35 +137,85 @@ finish_data(PlainReader *reader, DgArchiveError *err)
 {
 	DgArchiveEntry empty;
 
-	if (reader->has_data_name && !reader->data_seen)
-	{
-		memset(&empty, 0, sizeof(empty));
-		empty.pub.form = DG_ARCHIVE_INSERT;
-		empty.pub.target_schema = "";
-		empty.pub.target_name = "";
-		empty.list_missing = true;
-		if (add_entry(reader, &empty, reader->script.offset, err) == NULL)
-			return false;
-	}
-	reader->has_data_name = false;
-	return true;
+	if (!reader->has_data_name)
+		return true;
+	memset(&empty, 0, sizeof(empty));
+	empty.pub.form = DG_ARCHIVE_INSERT;
+	empty.pub.target_schema = "";
+	empty.pub.target_name = "";
+	empty.list_missing = true;
+	return add_entry(reader, &empty, reader->script.offset, err) != NULL;
 }
 
 /*
- * \connect says which database follows.  Other commands have no effect on data.
+ * Commands of psql that change nothing about data.
+ */
+static bool
+is_harmless(const char *p, size_t len)
+{
+	static const char *const words[] = {
+		"!", "?", "a", "C", "conninfo", "copyright", "echo", "errverbose", "f", "h", "H", "o", "p", "prompt",
+		"pset", "qecho", "r", "reset", "set", "setenv", "t", "T", "timing", "unset", "warn", "x", NULL
+	};
+	int			i;
+
+	for (i = 0; words[i] != NULL; i++)
+	{
+		if (strlen(words[i]) == len && memcmp(words[i], p, len) == 0)
+			return true;
+	}
+	return *p == 'd' || *p == 'l';
+}
+
+static bool
+is_command(const char *p, size_t len, const char *word)
+{
+	return strlen(word) == len && memcmp(word, p, len) == 0;
+}
+
+/*
+ * \connect says which database follows, \encoding what it says.  What psql
+ * would read, leave out or run because of any other command is not known.
  */
 static bool
 handle_command(PlainReader *reader, DgArchiveError *err)
 {
-	static const char connect[] = "\\connect ";
-	const char *p = reader->script.text->data;
-	const char *end = p + reader->script.text->len;
+	DgArchive  *archive = reader->archive;
+	DgArchiveBuffer *text = reader->script.text;
+	const char *p = text->data + 1;
+	const char *end = text->data + text->len;
+	const char *rest = p;
+	size_t		len;
 
-	if (!begins_with(p, end, connect))
+	while (rest < end && *rest != ' ' && *rest != '\t' && *rest != ';')
+		rest++;
+	len = (size_t) (rest - p);
+	if (is_command(p, len, "restrict") || is_command(p, len, "unrestrict"))
+	{
+		reader->restricted = *p == 'r';
+		reader->told |= *p == 'u';
 		return true;
-	return finish_data(reader, err) &&
-		dg_archive_databases_connect(&reader->databases, reader->archive, p + sizeof(connect) - 1, end,
-									 reader->script.offset, err);
+	}
+	if (is_command(p, len, "connect") || is_command(p, len, "c"))
+		return finish_data(reader, err) &&
+			dg_archive_databases_connect(&reader->databases, archive, rest, end, reader->script.offset, err);
+	while (rest < end && (*rest == ' ' || *rest == '\t'))
+		rest++;
+	if (is_command(p, len, "encoding"))
+	{
+		const char *name;
+
+		while (end > rest && (end[-1] == ' ' || end[-1] == ';'))
+			end--;
+		if (rest == end)
+			return true;
+		return copy_text(archive, &name, rest, end, err) &&
+			dg_archive_use_encoding(archive, name, reader->script.offset, err);
+	}
+	if (len > 0 && is_harmless(p, len))
+		return true;
+	dg_archive_fail_statement(archive, text, reader->script.offset, "the script has a command of psql that cannot be followed", err);
+	return dg_archive_hint(err, "Take the command out of a copy of the script, and put what psql would read there in its place; or let psql restore it into another database, and dump that.");
 }
 
 /*
@@ -213,7 +243,21 @@ data_comment(PlainReader *reader, const char *p, const char *end, DgArchiveError
 	if (!dg_archive_buffer_add(&b[DATA_SCHEMA], mid, (size_t) (owner - mid)))
 		return dg_archive_no_memory(err);
 	reader->has_data_name = true;
-	reader->data_seen = false;
+	return true;
+}
+
+/*
+ * A dump begins.  The one before must have ended.
+ */
+static bool
+begin_dump(PlainReader *reader, DgArchiveError *err)
+{
+	if (reader->begun > 0)
+		return dg_archive_fail(err, DG_ARCHIVE_TRUNCATED, reader->archive->file->name, reader->script.offset,
+							   "a dump begins here, and the one that began at byte %llu had not ended",
+							   (unsigned long long) reader->begun - 1);
+	reader->begun = reader->script.offset + 1;
+	reader->dumps++;
 	return true;
 }
 
@@ -227,7 +271,8 @@ handle_comment(PlainReader *reader, DgArchiveError *err)
 	const char *p = reader->script.text->data;
 	const char *end = p + reader->script.text->len;
 
-	if (begins_with(p, end, data) || begins_with(p, end, "-- Name: "))
+	if (begins_with(p, end, data) || begins_with(p, end, "-- Name: ") ||
+		begins_with(p, end, "-- PostgreSQL database "))
 	{
 		if (!finish_data(reader, err))
 			return false;
@@ -237,16 +282,24 @@ handle_comment(PlainReader *reader, DgArchiveError *err)
 	if (begins_with(p, end, server))
 		return copy_text(archive, &archive->info.server_version,
 						 p + sizeof(server) - 1, end, err);
-	else if (begins_with(p, end, dump))
+	if (begins_with(p, end, dump))
 		return copy_text(archive, &archive->info.dump_version,
 						 p + sizeof(dump) - 1, end, err);
-	else if (begins_with(p, end, "-- PostgreSQL database dump complete"))
-		reader->complete = true;
-	else if (begins_with(p, end, "-- PostgreSQL database dump"))
+	if (begins_with(p, end, "-- PostgreSQL database dump complete"))
 	{
-		reader->banner = true;
-		reader->complete = false;
+		reader->begun = 0;
+		reader->told = true;
 	}
+	else if (begins_with(p, end, "-- PostgreSQL database dump"))
+		return begin_dump(reader, err);
+	else if (begins_with(p, end, "-- PostgreSQL database cluster dump"))
+	{
+		reader->cluster = !begins_with(p, end, "-- PostgreSQL database cluster dump complete");
+		reader->of_cluster |= reader->cluster;
+		reader->told |= !reader->cluster;
+	}
+	else if (begins_with(p, end, "-- Database \""))
+		reader->databases.commented = true;
 	return true;
 }
 
@@ -274,11 +327,24 @@ skip_line(DgArchiveStream *s, DgArchiveError *err)
 }
 
 /*
- * Passes over lines up to and including the end-of-data line.
+ * Is this a short line without a tab?
+ */
+static bool
+is_single_field(const char *p, const char *end)
+{
+	const char *nl = memchr(p, '\n', (size_t) (end - p));
+
+	return nl != NULL && memchr(p, '\t', (size_t) (nl - p)) == NULL;
+}
+
+/*
+ * Passes over lines up to and including the end-of-data line: 1, if there is
+ * none 0, on error -1.
  */
 static int
-skip_copy_data(PlainReader *reader, DgArchiveError *err)
+skip_copy_data(PlainReader *reader, int columns, DgArchiveError *err)
 {
+	static const char banner[] = "-- PostgreSQL database ";
 	DgArchiveStream *s = reader->stream;
 	bool		last = false;
 	int			rc;
@@ -288,7 +354,7 @@ skip_copy_data(PlainReader *reader, DgArchiveError *err)
 		const char *p;
 		size_t		have = s->end - s->start;
 
-		if (have < 4)
+		if (have < sizeof(banner) + 100)
 		{
 			rc = dg_archive_stream_fill(s, err);
 			if (rc < 0)
@@ -298,6 +364,9 @@ skip_copy_data(PlainReader *reader, DgArchiveError *err)
 				return 0;
 		}
 		p = s->window + s->start;
+		if (*p == '-' && columns > 1 && begins_with(p, p + have, banner) &&
+			is_single_field(p, p + have))
+			return 0;			/* no row: another dump, behind what was cut off */
 		last = have >= 2 && p[0] == '\\' && p[1] == '.' &&
 			(have == 2 || p[2] == '\n' ||
 			 (reader->archive->crlf && p[2] == '\r' && (have == 3 || p[3] == '\n')));
@@ -323,9 +392,8 @@ handle_copy(PlainReader *reader, DgArchiveError *err)
 	parsed.pub.form = DG_ARCHIVE_COPY;
 	if (text->cut ||
 		!dg_archive_entry_copy(archive, &parsed, text->data, text->len))
-		return dg_archive_fail(err, DG_ARCHIVE_UNSUPPORTED, archive->file->name,
-							   reader->script.offset,
-							   "COPY statement that pg_dump does not write");
+		return dg_archive_fail_statement(archive, text, reader->script.offset,
+										 "COPY statement that pg_dump does not write", err);
 	rc = skip_line(reader->stream, err);
 	if (rc < 0)
 		return false;
@@ -333,7 +401,7 @@ handle_copy(PlainReader *reader, DgArchiveError *err)
 	if (entry == NULL)
 		return false;
 	if (rc > 0)
-		rc = skip_copy_data(reader, err);
+		rc = skip_copy_data(reader, entry->pub.column_count, err);
 	if (rc == 0)
 		dg_archive_fail(err, DG_ARCHIVE_TRUNCATED, archive->file->name,
 						dg_archive_stream_tell(reader->stream),
@@ -364,9 +432,8 @@ handle_insert(PlainReader *reader, bool in_run, DgArchiveError *err)
 	bool		default_values;
 
 	if (reader->script.comment_in_statement)
-		return dg_archive_fail(err, DG_ARCHIVE_UNSUPPORTED, archive->file->name,
-							   reader->script.offset,
-							   "comment inside of an INSERT statement");
+		return dg_archive_fail_statement(archive, text, reader->script.offset,
+										 "comment inside of an INSERT statement", err);
 	if (in_run && text->len >= head->len && memcmp(text->data, head->data, head->len) == 0)
 		entry = &archive->entries[archive->entry_count - 1];
 	else
@@ -377,9 +444,8 @@ handle_insert(PlainReader *reader, bool in_run, DgArchiveError *err)
 		parsed.list_missing = true;
 		dg_archive_text_init(&t, text->data, text->len, true);
 		if (!dg_archive_insert_head(archive, &parsed, &t, &default_values))
-			return dg_archive_fail(err, DG_ARCHIVE_UNSUPPORTED, archive->file->name,
-								   reader->script.offset,
-								   "INSERT statement that pg_dump does not write");
+			return dg_archive_fail_statement(archive, text, reader->script.offset,
+											 "INSERT statement that pg_dump does not write", err);
 		head->len = 0;
 		if (!dg_archive_buffer_add(head, text->data, (size_t) (t.p - text->data)))
 			return dg_archive_no_memory(err);
@@ -390,35 +456,6 @@ handle_insert(PlainReader *reader, bool in_run, DgArchiveError *err)
 	entry->end = dg_archive_stream_tell(reader->stream);
 	entry->pub.data_bytes = (int64_t) (entry->end - entry->offset);
 	reader->in_run = true;
-	return true;
-}
-
-/*
- * SET client_encoding or standard_conforming_strings, with = or TO.
- */
-static bool
-handle_set(PlainReader *reader, DgArchiveText *t)
-{
-	DgArchive  *archive = reader->archive;
-	const char *name;
-	const char *value;
-	size_t		len;
-
-	if (!dg_archive_text_ident(t, &archive->arena, &name) ||
-		!(dg_archive_text_char(t, '=') || dg_archive_text_word(t, "TO")))
-		return true;
-	if (strcmp(name, "client_encoding") == 0)
-	{
-		if (dg_archive_text_string(t, &archive->arena, &value, &len))
-			dg_archive_set_encoding(archive, value);
-	}
-	else if (strcmp(name, "standard_conforming_strings") == 0)
-	{
-		if (!dg_archive_text_string(t, &archive->arena, &value, &len) &&
-			!dg_archive_text_ident(t, &archive->arena, &value))
-			return true;
-		archive->info.std_strings = strcmp(value, "off") != 0;
-	}
 	return true;
 }
 
@@ -438,21 +475,26 @@ handle_statement(PlainReader *reader, DgArchiveError *err)
 		return handle_insert(reader, in_run, err);
 	if (dg_archive_text_is_word(&t, "COPY"))
 		return handle_copy(reader, err);
-	if (text->cut)
-		return true;
-	if (dg_archive_text_is_word(&t, "ALTER"))
-		return dg_archive_defn_parents(archive, text->data, text->len, err);
-	if (dg_archive_text_is_word(&t, "CREATE"))
-		return dg_archive_defn_table(archive, NULL, NULL, text->data, text->len,
-									 false, err) &&
-			dg_archive_defn_parents(archive, text->data, text->len, err);
-	if (begins_with(t.p, t.end, "SELECT pg_catalog.lo_"))
-		archive->info.large_objects = true;
-	if (dg_archive_text_is_word(&t, "SELECT"))
-		return dg_archive_sequence_add(archive, NULL, NULL, text->data, text->len, err);
-	if (dg_archive_text_word(&t, "SET"))
-		return handle_set(reader, &t);
-	return true;
+	return text->cut || dg_archive_statement(archive, text, reader->script.offset, err);
+}
+
+/*
+ * Has everything ended that has begun?
+ */
+static bool
+check_end(PlainReader *reader, DgArchiveError *err)
+{
+	const char *what = NULL;
+
+	if (reader->begun > 0)
+		what = "dump ends without its last line";
+	else if (reader->cluster)
+		what = "script of pg_dumpall ends without its last line; pg_dumpall ends like that where it cannot dump a database";
+	else if (reader->restricted && !reader->told)
+		what = "script ends without the \\unrestrict that belongs to its \\restrict";
+	return what == NULL ||
+		dg_archive_fail(err, DG_ARCHIVE_TRUNCATED, reader->archive->file->name,
+						dg_archive_stream_tell(reader->stream), "%s", what);
 }
 
 static bool
@@ -465,8 +507,8 @@ read_script(PlainReader *reader, DgArchiveError *err)
 		switch (dg_archive_script_next(&reader->script, err))
 		{
 			case DG_ARCHIVE_SCRIPT_END:
-				return finish_data(reader, err) &&
-					dg_archive_databases_end(&reader->databases, reader->archive, err);
+				return finish_data(reader, err) && check_end(reader, err) &&
+					dg_archive_databases_end(&reader->databases, reader->archive, reader->of_cluster, err);
 			case DG_ARCHIVE_SCRIPT_FAILED:
 				return false;
 			case DG_ARCHIVE_SCRIPT_STATEMENT:
@@ -526,15 +568,14 @@ dg_archive_plain_open(DgArchive *archive, DgArchiveError *err)
 		return false;
 	dg_archive_source_extent(&stream->source, archive->file, 0, archive->file->size);
 	dg_archive_script_init(&reader.script, archive, stream);
+	if (!dg_archive_schemas_default(archive))
+		return dg_archive_no_memory(err);
 	dg_archive_databases_init(&reader.databases, archive);
 	if (!probe_crlf(stream, &archive->crlf, err) || !read_script(&reader, err))
 		return false;
-	if (!reader.banner && !reader.statements)
+	if (!reader.statements && reader.dumps == 0)
 		return dg_archive_fail(err, DG_ARCHIVE_NOT_AN_ARCHIVE, archive->file->name, 0,
 							   "not an archive of pg_dump");
-	if (reader.banner && !reader.complete)
-		return dg_archive_fail(err, DG_ARCHIVE_TRUNCATED, archive->file->name,
-							   dg_archive_stream_tell(stream),
-							   "dump ends without its last line");
+	archive->info.whole = reader.told || archive->entry_count == 0;
 	return dg_archive_entries_finish(archive, err);
 }

@@ -71,6 +71,12 @@ open_data(DgArchiveRows *rows, DgArchiveError *err)
 static bool
 open_rows(DgArchiveRows *rows, DgArchiveError *err)
 {
+	if (rows->entry->fault != NULL)
+	{
+		if (err != NULL)
+			*err = *rows->entry->fault;
+		return false;
+	}
 	if (rows->entry->with_oids)
 		return dg_archive_fail(err, DG_ARCHIVE_UNSUPPORTED, rows->archive->path, 0,
 							   "table was created WITH OIDS");

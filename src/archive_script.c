@@ -451,6 +451,16 @@ dg_archive_script_next(DgArchiveScript *script, DgArchiveError *err)
 	int			rc = skip_space(s, err);
 	char		c;
 
+	while (rc > 0 && s->window[s->start] == '\xef')
+	{
+		/* a byte order mark, of a file that another was put before */
+		if (s->end - s->start < 3 && dg_archive_stream_fill(s, err) < 0)
+			return DG_ARCHIVE_SCRIPT_FAILED;
+		if (s->end - s->start < 3 || memcmp(s->window + s->start, "\xef\xbb\xbf", 3) != 0)
+			break;
+		s->start += 3;
+		rc = skip_space(s, err);
+	}
 	if (rc <= 0)
 		return rc < 0 ? DG_ARCHIVE_SCRIPT_FAILED : DG_ARCHIVE_SCRIPT_END;
 	begin_statement(script);

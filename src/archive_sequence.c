@@ -48,10 +48,11 @@ parse_setval(DgArchive *archive, DgArchiveText *text, DgArchiveSequence *seq)
 		!dg_archive_text_char(text, '(') ||
 		!dg_archive_text_string(text, &archive->arena, &literal, &len) ||
 		!dg_archive_text_char(text, ',') ||
-		!parse_int64(text, &seq->value) ||
-		!dg_archive_text_char(text, ','))
+		!parse_int64(text, &seq->value))
 		return false;
-	if (dg_archive_text_word(text, "TRUE"))
+	if (!dg_archive_text_char(text, ','))
+		seq->is_called = true;
+	else if (dg_archive_text_word(text, "TRUE"))
 		seq->is_called = true;
 	else if (dg_archive_text_word(text, "FALSE"))
 		seq->is_called = false;
@@ -60,7 +61,11 @@ parse_setval(DgArchive *archive, DgArchiveText *text, DgArchiveSequence *seq)
 	if (!dg_archive_text_char(text, ')') || !dg_archive_text_char(text, ';'))
 		return false;
 	dg_archive_text_init(&inner, literal, len, true);
-	return dg_archive_text_qualified(&inner, &archive->arena, &seq->schema, &seq->name);
+	if (!dg_archive_text_qualified(&inner, &archive->arena, &seq->schema, &seq->name))
+		return false;
+	if (seq->schema[0] == '\0' && archive->schemas != NULL && archive->schemas->count == 1)
+		seq->schema = archive->schemas->names[0];
+	return true;
 }
 
 /*

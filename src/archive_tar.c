@@ -226,15 +226,16 @@ find_tables(DgArchive *archive, DgArchiveError *err)
 	{
 		DgArchiveEntry *entry = &archive->entries[i];
 		const DgArchiveMember *member = NULL;
+		DgArchiveError fault;
 
 		if (dg_archive_member_name(entry->member))
 			member = find_member(archive, entry->member, &entry->pub.compression);
 		if (member == NULL)
 		{
-			fail_tar(archive, err, DG_ARCHIVE_TRUNCATED, 0,
-					 "data of a table is missing");
-			dg_archive_error_table(err, entry->pub.schema, entry->pub.name);
-			return false;
+			fail_tar(archive, &fault, DG_ARCHIVE_TRUNCATED, 0, "data of a table is missing");
+			if (!dg_archive_entry_fault(archive, entry, &fault))
+				return dg_archive_no_memory(err);
+			continue;
 		}
 		entry->place = DG_ARCHIVE_AT_EXTENT;
 		entry->offset = member->offset;
@@ -252,6 +253,7 @@ fail_no_toc(DgArchive *archive, DgArchiveError *err)
 {
 	static const char toc[] = "/toc.dat";
 	const char *what = "tar has no member toc.dat";
+	bool		unpack = false;
 	size_t		i;
 
 	for (i = 0; i < archive->member_count; i++)
@@ -262,9 +264,13 @@ fail_no_toc(DgArchive *archive, DgArchiveError *err)
 		if (strcmp(name, "PG_VERSION") == 0 || strcmp(name, "backup_label") == 0)
 			what = "tar is of a base backup; a server has to be started from it, and pg_dump run there";
 		else if (len >= sizeof(toc) && strcmp(name + len - (sizeof(toc) - 1), toc) == 0)
+		{
 			what = "the archive is the directory in this tar, which has to be unpacked";
+			unpack = true;
+		}
 	}
-	return fail_tar(archive, err, DG_ARCHIVE_NOT_AN_ARCHIVE, 0, what);
+	fail_tar(archive, err, DG_ARCHIVE_NOT_AN_ARCHIVE, 0, what);
+	return unpack && dg_archive_hint(err, "Unpack it, tar -xf FILE, and give the directory that has the toc.dat.");
 }
 
 bool

@@ -312,8 +312,6 @@ add_data(DgArchive *archive, DgArchiveStream *s, const TocEntry *toc,
 		block.entry = (int) archive->entry_count;
 		archive->entries[archive->entry_count++] = entry;
 	}
-	if (archive->info.format != DG_ARCHIVE_CUSTOM)
-		return true;
 	if (!dg_archive_grow(&archive->blocks, &archive->block_cap,
 						 archive->block_count + 1, sizeof(block)))
 		return dg_archive_no_memory(err);
@@ -387,6 +385,30 @@ check_ids(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 	return true;
 }
 
+static int
+compare_blocks(const void *a, const void *b)
+{
+	const DgArchiveBlock *x = a;
+	const DgArchiveBlock *y = b;
+
+	return (x->dump_id > y->dump_id) - (x->dump_id < y->dump_id);
+}
+
+/*
+ * Finds an entry that has data by its dump id; NULL if there is none.
+ */
+DgArchiveBlock *
+dg_archive_block(DgArchive *archive, int64_t dump_id)
+{
+	DgArchiveBlock key;
+
+	if (archive->block_count == 0 || dump_id <= 0 || dump_id > INT32_MAX)
+		return NULL;
+	key.dump_id = (int) dump_id;
+	return bsearch(&key, archive->blocks, archive->block_count, sizeof(key),
+				   compare_blocks);
+}
+
 /*
  * Reads header and TOC from a fresh stream; afterwards the stream stands at
  * the byte behind the TOC.
@@ -418,6 +440,9 @@ dg_archive_toc_read(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 		if (!apply_entry(archive, s, &entry, err))
 			return false;
 	}
+	if (archive->block_count > 0)
+		qsort(archive->blocks, archive->block_count, sizeof(*archive->blocks),
+			  compare_blocks);
 	return check_ids(archive, s, err) && dg_archive_entries_finish(archive, err);
 }
 

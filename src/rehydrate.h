@@ -55,6 +55,8 @@ pg_noreturn extern void dg_rehydrate_fail(const DgRehydrateArchive *archive, con
 extern char *dg_rehydrate_text(const DgRehydrateArchive *archive, const char *text);
 extern char *dg_rehydrate_table_name(const DgRehydrateArchive *archive, const DgArchiveTable *table);
 extern Oid	dg_rehydrate_live_name(const DgRehydrateArchive *archive, const char *schema, const char *name);
+extern char *dg_rehydrate_of_database(const DgRehydrateArchive *archive);
+extern void dg_rehydrate_tell(const DgRehydrateArchive *archive);
 
 /* rehydrate_keytable.c */
 
@@ -293,7 +295,6 @@ typedef struct DgRehydratePlan
 	List	   *targets;		/* OIDs of the tables whose rows are wanted */
 	List	   *left_out;		/* of DgLeftOut, as known before reading */
 	List	   *absent;			/* OIDs of tenants' tables that the archive lacks */
-	List	   *emptied;		/* of tables that it has without rows and columns */
 	bool		chosen;			/* the caller has said which tables */
 	bool		report;			/* what is left out is no error */
 } DgRehydratePlan;

@@ -159,7 +159,7 @@ find_absent(DgRehydratePlan *plan)
 				  " ORDER BY relation::text", 0, NULL, NULL, NULL);
 	guarded = dg_row_oids(1);
 	MemoryContextSwitchTo(context);
-	plan->absent = list_difference_oid(guarded, list_concat_unique_oid(present, plan->emptied));
+	plan->absent = list_difference_oid(guarded, present);
 	SPI_finish();
 }
 

@@ -16,6 +16,7 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
+#include "common/hashfn.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -77,6 +78,8 @@ fail(const char *path, const DgArchiveError *error)
 			hint = faults[i].hint;
 		}
 	}
+	if (error->hint[0] != '\0')
+		hint = error->hint;
 	ereport(ERROR,
 			(errcode(sqlerrcode),
 			 errmsg("cannot read archive \"%s\"", path),
@@ -242,6 +245,48 @@ dg_rehydrate_live_name(const DgRehydrateArchive *archive, const char *schema, co
 	return relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE ? relid : InvalidOid;
 }
 
+/*
+ * For messages: "; it is of database "x"", if that is another one.
+ */
+char *
+dg_rehydrate_of_database(const DgRehydrateArchive *archive)
+{
+	char	   *database = dg_rehydrate_text(archive, archive->info->database);
+
+	if (database[0] == '\0' || strcmp(database, get_database_name(MyDatabaseId)) == 0)
+		return "";
+	return psprintf("; it is of database \"%s\"", database);
+}
+
+/*
+ * Says what a person should know before any row is looked at: of which database
+ * the archive is, which may be the right one or the mistake of a long night, and
+ * that nothing tells whether it is whole. Once for each archive in a session, not
+ * for each of many calls.
+ */
+void
+dg_rehydrate_tell(const DgRehydrateArchive *archive)
+{
+	static uint32 told = 0;
+	uint32		hash = string_hash(archive->path, strlen(archive->path) + 1);
+
+	if (told == hash)
+		return;
+	told = hash;
+	if (archive->info->database[0] == '\0')
+		ereport(NOTICE,
+				(errmsg("archive \"%s\" does not say of which database it is", archive->path)));
+	else if (dg_rehydrate_of_database(archive)[0] != '\0')
+		ereport(NOTICE,
+				(errmsg("archive \"%s\" is of database \"%s\"", archive->path,
+						dg_rehydrate_text(archive, archive->info->database))));
+	if (archive->info->format == DG_ARCHIVE_PLAIN && !archive->info->whole)
+		ereport(WARNING,
+				(errmsg("archive \"%s\" does not tell whether it is whole", archive->path),
+				 errdetail("It has rows that are not followed by the last line of a dump. Had it been cut off behind some statement, nobody would know."),
+				 errhint("Compare its size or checksum with those of the file that it was copied from.")));
+}
+
 /* ----------------------------------------------------------------------
  * archive_contents(archive text)
  * ----------------------------------------------------------------------
@@ -275,8 +320,8 @@ column_array(const DgRehydrateArchive *archive, const DgArchiveTable *table)
 static void
 put_table(ReturnSetInfo *rsinfo, const DgRehydrateArchive *archive, const DgArchiveTable *table)
 {
-	Datum		values[7] = {0};
-	bool		nulls[7] = {false};
+	Datum		values[8] = {0};
+	bool		nulls[8] = {false};
 	DgPlace		place = dg_rehydrate_place(archive, table, NIL);
 	Oid			relid = place.inherited ? InvalidOid : place.relid;
 	char	   *source = OidIsValid(relid) ? dg_tenant_source_text(relid) : NULL;
@@ -294,6 +339,9 @@ put_table(ReturnSetInfo *rsinfo, const DgRehydrateArchive *archive, const DgArch
 	nulls[6] = (source == NULL);
 	if (source != NULL)
 		values[6] = CStringGetTextDatum(source);
+	nulls[7] = (table->problem == NULL);
+	if (!nulls[7])
+		values[7] = CStringGetTextDatum(dg_rehydrate_text(archive, table->problem));
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
@@ -311,7 +359,9 @@ complete_tables(DgRehydrateArchive *archive)
 	{
 		DgArchiveRows *rows;
 
-		if (dg_archive_table(archive->archive, i)->form == DG_ARCHIVE_COPY)
+		const DgArchiveTable *table = dg_archive_table(archive->archive, i);
+
+		if (table->form == DG_ARCHIVE_COPY || table->problem != NULL)
 			continue;
 		rows = dg_archive_rows_open(archive->archive, i, &error);
 		if (rows == NULL)
@@ -328,6 +378,7 @@ dg_archive_contents(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	dg_rehydrate_tell(archive);
 	complete_tables(archive);
 	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
 		put_table(rsinfo, archive, dg_archive_table(archive->archive, i));

@@ -11,14 +11,15 @@
 #include "rehydrate.h"
 #include "guard.h"
 
+#include "access/table.h"
 #include "catalog/partition.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 /* ----------------------------------------------------------------------
  * Tables of the archive
@@ -64,6 +65,34 @@ set_columns(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source
 }
 
 /*
+ * A table without rows whose columns nothing tells is taken to have had those of
+ * today.
+ */
+static void
+set_live_columns(DgSource *source, DgTableMapping *mapping)
+{
+	Relation	rel = table_open(source->relid, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	ListCell   *lc;
+
+	source->columns = palloc0(sizeof(DgSourceColumn) * (desc->natts + 1));
+	source->fields = palloc0(sizeof(int) * (desc->natts + 1));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (TupleDescAttr(desc, i)->attisdropped)
+			continue;
+		source->columns[source->ncolumns].name = pstrdup(NameStr(TupleDescAttr(desc, i)->attname));
+		source->columns[source->ncolumns].typmod = -1;
+		source->fields[source->ncolumns] = source->ncolumns;
+		source->ncolumns++;
+	}
+	source->nfields = source->ncolumns;
+	table_close(rel, NoLock);
+	foreach(lc, mapping == NULL ? NIL : mapping->columns)
+		((DgColumnMapping *) lfirst(lc))->used = true;
+}
+
+/*
  * Finds out where some columns are in a source's rows; false if it lacks one.
  */
 bool
@@ -104,8 +133,8 @@ complete_columns(DgRehydrateArchive *archive, const DgArchiveTable *table, int i
 	int			rc;
 
 	*empty = false;
-	if (table->form == DG_ARCHIVE_COPY && table->has_columns)
-		return true;
+	if ((table->form == DG_ARCHIVE_COPY && table->has_columns) || table->problem != NULL)
+		return table->has_columns;
 	archive->rows = dg_archive_rows_open(archive->archive, index, &error);
 	if (archive->rows == NULL)
 		dg_rehydrate_fail(archive, &error);
@@ -141,12 +170,7 @@ make_source(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, List 
 		return NULL;
 	}
 	source = palloc0(sizeof(DgSource));
-	source->known = complete_columns(archive, table, index, &empty);
-	if (empty)
-	{
-		plan->emptied = lappend_oid(plan->emptied, dg_guard_lookup(place.relid)->root);
-		return NULL;
-	}
+	source->known = complete_columns(archive, table, index, &empty) || empty;
 	source->index = index;
 	source->name = name;
 	source->relid = place.relid;
@@ -155,7 +179,10 @@ make_source(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, List 
 	if (!place.inherited)
 		source->covers = lcons_oid(place.relid, get_rel_relispartition(place.relid) ?
 								   get_partition_ancestors(place.relid) : NIL);
-	set_columns(archive, plan, source, table, place.mapping);
+	if (empty)
+		set_live_columns(source, place.mapping);
+	else
+		set_columns(archive, plan, source, table, place.mapping);
 	return source;
 }
 
@@ -245,7 +272,7 @@ tells_tenants(const DgSource *source)
  * Only the caller may decide to leave out a table that holds tenants' rows.
  */
 static void
-refuse_untold(const DgSource *source)
+refuse_untold(const DgSource *source, const DgArchiveTable *table)
 {
 	const DgFinder *finder = source->finder;
 
@@ -253,7 +280,7 @@ refuse_untold(const DgSource *source)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_ARCHIVE_UNSUPPORTED),
 				 errmsg("the archive does not tell the columns of table %s", source->name),
-				 errdetail("Its rows are INSERT statements without column lists, and it has no table definitions."),
+				 errdetail("Its rows are INSERT statements without column lists, and the archive %s.", table->no_columns),
 				 errhint("Dump with table definitions, or with --column-inserts. To do without the table, name others in relations, or say left_out => 'report'.")));
 	for (int i = 0; i < finder->ncolumns; i++)
 	{
@@ -268,24 +295,14 @@ refuse_untold(const DgSource *source)
 }
 
 /*
- * For messages: "; it is of database "x"", if that is another one.
- */
-static char *
-of_database(const DgRehydrateArchive *archive)
-{
-	char	   *database = dg_rehydrate_text(archive, archive->info->database);
-
-	if (database[0] == '\0' || strcmp(database, get_database_name(MyDatabaseId)) == 0)
-		return "";
-	return psprintf("; it is of database \"%s\"", database);
-}
-
-/*
  * Is a source to be read for its rows? If not, that is accounted for.
  */
 static bool
-is_wanted(DgRehydratePlan *plan, DgSource *source, List *roots)
+is_wanted(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source, List *roots)
 {
+	const DgArchiveTable *table = dg_archive_table(archive->archive, source->index);
+	DgArchiveError error;
+
 	if (source->finder == NULL)
 		return false;
 	if (plan->chosen && !list_member_oid(roots, source->target))
@@ -293,10 +310,19 @@ is_wanted(DgRehydratePlan *plan, DgSource *source, List *roots)
 		dg_account_leave(plan, source->target, DG_LEFT_CHOSEN, "not among relations; left out");
 		return false;
 	}
+	if (table->problem != NULL)
+	{
+		/* say what, with the way out */
+		if (!plan->report && dg_archive_rows_open(archive->archive, source->index, &error) == NULL)
+			dg_rehydrate_fail(archive, &error);
+		dg_account_leave(plan, source->target, DG_LEFT_UNKNOWN,
+						 psprintf("%s; left out", dg_rehydrate_text(archive, table->problem)));
+		return false;
+	}
 	if (!tells_tenants(source))
 	{
 		if (!plan->report && !source->inherited)
-			refuse_untold(source);
+			refuse_untold(source, table);
 		dg_account_leave(plan, source->target, DG_LEFT_UNKNOWN,
 						 psprintf("the archive's table %s does not have the columns that tell its rows' tenants; left out",
 								  source->name));
@@ -316,7 +342,7 @@ choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relatio
 	{
 		DgSource   *source = lfirst(lc);
 
-		if (!is_wanted(plan, source, roots))
+		if (!is_wanted(archive, plan, source, roots))
 			continue;
 		source->wanted = true;
 		dg_source_set_objects(archive, source);
@@ -326,14 +352,14 @@ choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relatio
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_TENANT_NOT_IN_ARCHIVE),
 				 errmsg("archive \"%s\" has no rows", archive->path),
-				 errdetail("It has no data of any table%s.", of_database(archive)),
+				 errdetail("It has no data of any table%s.", dg_rehydrate_of_database(archive)),
 				 errhint("It may have been made with --schema-only or --section=pre-data, or be of an empty database. Take another one.")));
 	if (plan->targets == NIL)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_TENANT_NOT_IN_ARCHIVE),
 				 errmsg("archive \"%s\" has no table that holds tenants' rows", archive->path),
 				 errdetail("None of its tables has the name of a table that is guarded here with a tenant column or path%s.",
-						   of_database(archive)),
+						   dg_rehydrate_of_database(archive)),
 				 errhint("deletion_guard.archive_contents() lists its tables. Guard the tables that hold tenants' rows.")));
 }
 
@@ -359,25 +385,6 @@ dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid)
 }
 
 /*
- * An archive of a database with another name may be the right one, or the
- * mistake of a long night. The notice comes once for each archive in a
- * session, not for each of many calls.
- */
-static void
-tell_database(const DgRehydrateArchive *archive)
-{
-	static uint32 told = 0;
-	uint32		hash = string_hash(archive->path, strlen(archive->path) + 1);
-
-	if (of_database(archive)[0] == '\0' || told == hash)
-		return;
-	told = hash;
-	ereport(NOTICE,
-			(errmsg("archive \"%s\" is of database \"%s\"", archive->path,
-					dg_rehydrate_text(archive, archive->info->database))));
-}
-
-/*
  * Plans a call. relations is a list of OIDs, NIL for all; mapping one of
  * DgTableMapping. What is left out is an error if that can be told, unless it is
  * to be reported. The plan is in the current memory context.
@@ -392,7 +399,7 @@ dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants, List *relatio
 	plan->tenants = tenants;
 	plan->chosen = (relations != NIL);
 	plan->report = report;
-	tell_database(archive);
+	dg_rehydrate_tell(archive);
 	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
 	{
 		DgSource   *source = is_ours(dg_archive_table(archive->archive, i)) ? NULL :

@@ -414,6 +414,7 @@ read_parts(DgRehydrateArchive *archive, DgPass *pass, DgRowSink sink, void *arg)
 void
 dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink sink, void *arg)
 {
+	DgArchiveError error;
 	ListCell   *lc;
 
 	foreach(lc, plan->finders)
@@ -446,6 +447,8 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 		if (finder->parent != NULL)
 			dg_keymap_clear(finder->keys);
 	}
+	if (!dg_archive_finish(archive->archive, &error))
+		dg_rehydrate_fail(archive, &error);
 }
 
 /* ----------------------------------------------------------------------

@@ -39,13 +39,13 @@ SELECT pg_catalog.pg_extension_config_dump('deletion_guard.drill_result_drill_id
 
 CREATE FUNCTION deletion_guard.archive_contents(archive text,
 		OUT relation text, OUT columns name[], OUT format text, OUT compression text,
-		OUT data_bytes bigint, OUT live_relation regclass, OUT tenant_source text) RETURNS SETOF record
+		OUT data_bytes bigint, OUT live_relation regclass, OUT tenant_source text, OUT problem text) RETURNS SETOF record
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_archive_contents';
 REVOKE EXECUTE ON FUNCTION deletion_guard.archive_contents FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.archive_contents TO pg_read_server_files;
 COMMENT ON FUNCTION deletion_guard.archive_contents IS
-	'tables with rows in an archive of pg_dump on the server: their columns, format, compression and stored bytes, the live tables they belong to, and how these tell their rows'' tenants. Takes membership in pg_read_server_files. Fails with TG04x for an archive it cannot read';
+	'tables with rows in an archive of pg_dump on the server: their columns, format, compression and stored bytes, the live tables they belong to, how these tell their rows'' tenants, and in problem why the rows of a table cannot be read, such as a file that is missing. Takes membership in pg_read_server_files. Fails with TG04x for an archive it cannot read';
 
 CREATE FUNCTION deletion_guard.archive_inflater() RETURNS text
 	LANGUAGE C STABLE PARALLEL UNSAFE

@@ -103,7 +103,7 @@ my ($stdout, $stderr);
 IPC::Run::run([ 'psql', '-XqAt', '-d', $node->connstr('tracker'), '-c', 'SET client_min_messages = debug1',
 		'-c', "SELECT count(*) FROM deletion_guard.rehydrate('2', '$columns', dry_run => true)" ], '>', \$stdout, '2>', \$stderr);
 like($stderr, qr/read table "issue" of the archive: 30 rows, of which 10 are wanted/, 'a line for a table');
-is(() = $stderr =~ /read table "/g, 5, 'one for each');
+is(() = $stderr =~ /read table "/g, 6, 'one for each, with rows or without');
 
 # A database with the tables, but without the rows and without a past.
 my $archive = "$dir/custom";

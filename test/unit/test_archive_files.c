@@ -143,6 +143,7 @@ UNIT_TEST(names_that_lead_elsewhere)
 		"../secret", "/etc/passwd", "sub/100.dat", "..", ".", "", "toc.dat"
 	};
 	static const char *const plain[] = {"100.dat"};
+	Result		got;
 	size_t		i;
 
 	write_file("secret", copy_rows, strlen(copy_rows));
@@ -156,17 +157,48 @@ UNIT_TEST(names_that_lead_elsewhere)
 	}
 	make_directory("link", plain, 1);
 	CHECK(symlink("../secret", in_base("link/100.dat")) == 0);
+	/* whoever can write to the directory may have made the link */
+	CHECK(chmod(in_base("link"), 0777) == 0);
+	got = read_path("link", false);
+	CHECK_INT_EQ(got.status, DG_ARCHIVE_UNREADABLE);
+	CHECK(strstr(got.err.message, "symbolic link") != NULL && strstr(got.err.hint, "cp -rL") != NULL);
+	CHECK(chmod(in_base("link"), 0770) == 0);
 	CHECK_INT_EQ(read_path("link", false).status, DG_ARCHIVE_UNREADABLE);
+	CHECK(chmod(in_base("link"), 0755) == 0);
+	CHECK_STR_EQ(read_path("link", false).text, copy_text);
+	/* all of it links */
+	CHECK(mkdir(in_base("links"), 0755) == 0);
+	CHECK(symlink("../link/toc.dat", in_base("links/toc.dat")) == 0);
+	CHECK(symlink("../link/100.dat", in_base("links/100.dat")) == 0);
+	CHECK_STR_EQ(read_path("links", false).text, copy_text);
+	/* into nothing, and to what is no file */
+	unlink(in_base("links/100.dat"));
+	CHECK(symlink("../nowhere", in_base("links/100.dat")) == 0);
+	CHECK_INT_EQ(read_path("links", false).status, DG_ARCHIVE_TRUNCATED);
+	unlink(in_base("links/100.dat"));
+	CHECK(symlink("/dev/zero", in_base("links/100.dat")) == 0);
+	CHECK_INT_EQ(read_path("links", false).status, DG_ARCHIVE_UNREADABLE);
+	/* made by somebody else, in a directory of root: what root may read */
+	if (geteuid() == 0)
+	{
+		unlink(in_base("links/100.dat"));
+		CHECK(symlink("../secret", in_base("links/100.dat")) == 0);
+		CHECK(chown(in_base("secret"), 12345, 12345) == 0);
+		CHECK_STR_EQ(read_path("links", false).text, copy_text);
+	}
 }
 
 UNIT_TEST(kinds_of_files)
 {
 	static const char *const plain[] = {"100.dat"};
+	Result		got;
 
 	CHECK_INT_EQ(read_path("missing", false).status, DG_ARCHIVE_NOT_FOUND);
 	CHECK_INT_EQ(read_path("secret/below", false).status, DG_ARCHIVE_NOT_FOUND);
 	CHECK(mkfifo(in_base("fifo"), 0600) == 0);
-	CHECK_INT_EQ(read_path("fifo", false).status, DG_ARCHIVE_UNREADABLE);
+	got = read_path("fifo", false);
+	CHECK_INT_EQ(got.status, DG_ARCHIVE_UNREADABLE);
+	CHECK(strstr(got.err.message, "named pipe") != NULL && strstr(got.err.hint, "cat PIPE > FILE") != NULL);
 	make_directory("fifodir", plain, 1);
 	CHECK(mkfifo(in_base("fifodir/100.dat"), 0600) == 0);
 	CHECK_INT_EQ(read_path("fifodir", false).status, DG_ARCHIVE_UNREADABLE);
@@ -174,6 +206,100 @@ UNIT_TEST(kinds_of_files)
 	CHECK_INT_EQ(read_path("nothing", false).status, DG_ARCHIVE_NOT_AN_ARCHIVE);
 	write_file("empty", "", 0);
 	CHECK_INT_EQ(read_path("empty", false).status, DG_ARCHIVE_TRUNCATED);
+}
+
+/*
+ * A table whose file is missing is missed by nobody who reads another.
+ */
+UNIT_TEST(a_file_that_is_missing)
+{
+	static const char *const files[] = {"100.dat", "101.dat"};
+	DgArchiveError err;
+	DgArchive  *a;
+
+	make_directory("gap", files, 2);
+	write_file("gap/101.dat", copy_rows, strlen(copy_rows));
+	a = dg_archive_open(in_base("gap"), NULL, &err);
+	CHECK_MSG(a != NULL, "%s", err.message);
+	if (a == NULL)
+		return;
+	CHECK_INT_EQ(dg_archive_table_count(a), 2);
+	CHECK(strstr(dg_archive_table(a, 0)->problem, "data file is missing (file \"100.dat\")") != NULL);
+	CHECK(dg_archive_table(a, 1)->problem == NULL);
+	CHECK_INT_EQ(read_table(a, 0).status, DG_ARCHIVE_TRUNCATED);
+	CHECK_STR_EQ(read_table(a, 1).text, copy_text);
+	dg_archive_close(&a);
+}
+
+/*
+ * Files of two dumps in one directory.
+ */
+UNIT_TEST(two_dumps_in_a_directory)
+{
+	static const char *const files[] = {"100.dat"};
+	static const char *const others[] = {"101.dat", "100.dat.gz", "99.dat.lz4", "toc.dat.gz"};
+	static const char *const harmless[] = {"README", "blob_99.dat", "99.dat.old", "blobs.toc", "99.data", "toc.dat.md5"};
+	char		name[100];
+	size_t		i;
+
+	make_directory("mixed", files, 1);
+	write_file("mixed/100.dat", copy_rows, strlen(copy_rows));
+	for (i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++)
+	{
+		snprintf(name, sizeof(name), "mixed/%s", harmless[i]);
+		write_file(name, "x", 1);
+	}
+	CHECK_STR_EQ(read_path("mixed", false).text, copy_text);
+	for (i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+	{
+		Result		got;
+
+		snprintf(name, sizeof(name), "mixed/%s", others[i]);
+		write_file(name, copy_rows, strlen(copy_rows));
+		got = read_path("mixed", false);
+		CHECK_INT_EQ(got.status, DG_ARCHIVE_CORRUPT);
+		CHECK_MSG(strstr(got.err.message, "more than one dump") != NULL && strcmp(got.err.file, others[i]) == 0,
+				  "%s", got.err.message);
+		unlink(in_base(name));
+	}
+	CHECK_STR_EQ(read_path("mixed", false).text, copy_text);
+}
+
+/*
+ * What is no archive is named, with what to do.
+ */
+UNIT_TEST(strangers)
+{
+	static const struct
+	{
+		const char *bytes;
+		size_t		len;
+		const char *what;
+	}			files[] = {
+		{"\xff\xfe-\0-\0", 6, "UTF-16"}, {"\xfe\xff\0-\0-", 6, "UTF-16"}, {"-\0-\0\n\0", 6, "UTF-16"}, {"\0-\0-\0\n", 6, "UTF-16"},
+		{"\xfd" "7zXZ\0", 6, "xz"}, {"BZh9", 4, "bzip2"}, {"PK\003\004", 4, "zip"}, {"-- MySQL dump 10.13\nINSERT INTO `a` VALUES (1);\n", 48, "MySQL"},
+		{"<html>\nSET x\n", 13, "web page"}, {"\1\2\3", 3, "not an archive of pg_dump"}
+	};
+	size_t		i;
+
+	for (i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+	{
+		Result		got = read_all(files[i].bytes, files[i].len, NULL);
+
+		CHECK_INT_EQ(got.status, DG_ARCHIVE_NOT_AN_ARCHIVE);
+		CHECK_MSG(strstr(got.err.message, files[i].what) != NULL, "%s: %s", files[i].what, got.err.message);
+	}
+	{
+		Bytes		once = compress_bytes(DG_ARCHIVE_ZSTD, true, copy_rows, strlen(copy_rows));
+		Bytes		twice = compress_bytes(DG_ARCHIVE_GZIP, true, once.data, once.len);
+		Result		got = read_all(twice.data, twice.len, NULL);
+
+		CHECK_INT_EQ(got.status, DG_ARCHIVE_UNSUPPORTED);
+		CHECK(strstr(got.err.message, "compressed twice") != NULL);
+		free(once.data);
+		free(twice.data);
+	}
+	CHECK(strstr(read_all(files[0].bytes, files[0].len, NULL).err.hint, "iconv -f UTF-16 -t UTF-8") != NULL);
 }
 
 /* Every descriptor is closed again, whatever was left open. */
@@ -407,6 +533,9 @@ main(void)
 	RUN(compressed_toc);
 	RUN(names_that_lead_elsewhere);
 	RUN(kinds_of_files);
+	RUN(a_file_that_is_missing);
+	RUN(two_dumps_in_a_directory);
+	RUN(strangers);
 	RUN(descriptors);
 	RUN(gzip_members);
 	RUN(gzip_trailer);

@@ -151,7 +151,7 @@ UNIT_TEST(what_is_refused)
 				 DG_ARCHIVE_UNSUPPORTED);
 	CHECK_INT_EQ(status_of("INSERT INTO a SELECT 1;\n"), DG_ARCHIVE_UNSUPPORTED);
 	CHECK_INT_EQ(status_of("INSERT INTO a /* b */ VALUES (1);\n"), DG_ARCHIVE_UNSUPPORTED);
-	CHECK_INT_EQ(status_of("\\connect one\nSET a = 1;\nCOPY a (b) FROM stdin;\n\\.\n\\connect two\n"),
+	CHECK_INT_EQ(status_of("\\connect one\nSET a = 1;\nCOPY a (b) FROM stdin;\n\\.\n\\connect two\nCOPY a (b) FROM stdin;\n\\.\n"),
 				 DG_ARCHIVE_UNSUPPORTED);
 	CHECK_INT_EQ(status_of("COPY a (b) FROM stdin;\nx\n"), DG_ARCHIVE_TRUNCATED);
 	CHECK_INT_EQ(status_of("COPY a (b) FROM stdin;"), DG_ARCHIVE_TRUNCATED);
@@ -193,7 +193,7 @@ UNIT_TEST(several_databases)
 	"\\connect \"One\"\nSET client_encoding = 'LATIN1';\nCREATE TABLE public.a (\n    x integer\n);\n"
 	"COPY public.a FROM stdin;\n1\n\\.\nSELECT pg_catalog.setval('public.s', 5, true);\n"
 	"-- Data for Name: e; Type: TABLE DATA; Schema: public; Owner: me\n\n"
-	"\\connect -reuse-previous=on \"dbname='t\\\\'w o'\"\nSET client_encoding = 'UTF8';\n"
+	"\\connect -reuse-previous=on \"dbname='t\\'w o'\"\nSET client_encoding = 'UTF8';\n"
 	"CREATE TABLE public.a (\n    y integer\n);\n"
 	"COPY public.a FROM stdin;\n2\n\\.\nINSERT INTO public.b (z) VALUES (1);\n"
 	"\\connect three\nSET client_encoding = 'SJIS';\nCOPY public.c (q) FROM stdin;\n\\.\n"
@@ -244,6 +244,7 @@ main(void)
 	RUN(carriage_returns);
 	RUN(without_comments);
 	RUN(what_is_refused);
+	RUN(several_databases);
 	RUN(windows);
 	return unit_done();
 }
