@@ -77,7 +77,7 @@ typedef struct Planning
 typedef struct PlannedDeletion
 {
 	int64		id;
-	bool		recorded;
+	int			records;		/* of it; anything but one: it is not known */
 	TimestampTz deleted_at;
 	TimestampTz not_before;
 	TimestampTz before;			/* the latest deletion that was made before it */
@@ -358,7 +358,7 @@ note_deletion(const DgOwnScan *scan, PlannedDeletion *deletions, int n, Timestam
 
 	if (after > 0 && deletions[after - 1].id == id)
 	{
-		deletions[after - 1].recorded = true;
+		deletions[after - 1].records++;
 		deletions[after - 1].deleted_at = deleted_at;
 		deletions[after - 1].not_before = dg_own_time(scan, Anum_deletion_part_purge_not_before);
 	}
@@ -401,7 +401,8 @@ due_at(const PlannedDeletion *deletion)
 
 /*
  * Says of each part when it was deleted and is due. Of a deletion without a
- * record nothing is known: its parts are never covered.
+ * record, or with a second one, which a superuser may have restored into the
+ * table, nothing is known: its parts are never covered.
  */
 static void
 date_parts(DgPlan *plan)
@@ -421,8 +422,8 @@ date_parts(DgPlan *plan)
 	for (int i = 0; i < plan->nparts; i++)
 	{
 		n += deletions[n].id != plan->parts[i].deletion;
-		plan->parts[i].deleted_at = deletions[n].recorded ? deletions[n].deleted_at : DT_NOEND;
-		plan->parts[i].due_at = deletions[n].recorded ? due_at(&deletions[n]) : DT_NOEND;
+		plan->parts[i].deleted_at = deletions[n].records == 1 ? deletions[n].deleted_at : DT_NOEND;
+		plan->parts[i].due_at = deletions[n].records == 1 ? due_at(&deletions[n]) : DT_NOEND;
 	}
 	pfree(deletions);
 }

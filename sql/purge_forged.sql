@@ -1,7 +1,7 @@
--- There is no way to purge a live row, nor to take one for a deleted one.
-CREATE DATABASE regress_dg_purge_live;
+-- What a restore puts into the records of a database in use neither makes a live row a deleted one nor anything due.
+CREATE DATABASE regress_dg_purge_forged;
 \set maintenance_db :DBNAME
-\c regress_dg_purge_live
+\c regress_dg_purge_forged
 \getenv srcdir PG_ABS_SRCDIR
 \set signing :srcdir '/test/sql/signing.sql'
 \set shop :srcdir '/test/sql/shop.sql'
@@ -32,5 +32,17 @@ SELECT t FROM live ORDER BY c;
 -- What is in the bin can still be purged without it.
 SELECT deletion_guard.request_purge('1', 'gone', ARRAY['issue'::regclass]) AS claims \gset
 SELECT deletion_guard.purge(signing.sign(:'claims'))->'rows' AS rows;
+-- A second record of a deletion, by which it would be due
+RESET deletion_guard.retention;
+DELETE FROM issue WHERE id = 2101;
+SELECT deletion_guard.request_purge('2', 'gone') AS claims \gset
+SET deletion_guard.restoring = on;
+INSERT INTO deletion_guard.deletion_part (deletion_id, part, bin_id, rows, filenode, blocks, deleted_at, session_role,
+		effective_role, xid, purge_not_before)
+	SELECT deletion_id, 1000, bin_id, 0, 0, '', deleted_at, 'nobody', 'nobody', '77', now() - interval '1 day'
+	FROM deletion_guard.deletion_part WHERE tenant = '2';
+RESET deletion_guard.restoring;
+SELECT deletion_guard.purge(signing.sign(:'claims'));  -- fails
+SELECT deletion_guard.request_purge('2', 'gone');  -- fails
 \c :maintenance_db
-DROP DATABASE regress_dg_purge_live;
+DROP DATABASE regress_dg_purge_forged;
