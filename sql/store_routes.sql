@@ -45,6 +45,37 @@ TRUNCATE deletion_guard.ledger; -- fails
 TRUNCATE :bin; -- fails
 RESET session_replication_role;
 
+-- Nothing comes into the schema, where it could be called instead of what is there.
+CREATE FUNCTION deletion_guard.undelete(integer) RETURNS integer LANGUAGE sql AS 'SELECT 1'; -- fails
+CREATE FUNCTION public.undelete(integer) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+ALTER FUNCTION public.undelete(integer) SET SCHEMA deletion_guard; -- fails
+CREATE TABLE deletion_guard.mine (id integer); -- fails
+ALTER TABLE forged SET SCHEMA deletion_guard; -- fails
+ALTER TABLE forged SET SCHEMA deletion_guard_bin; -- fails
+CREATE TYPE deletion_guard.mine AS (id integer); -- fails
+
+-- Bins are stored so that nothing but the extension takes rows out, without
+-- triggers, and without the library until they are opened.
+SELECT amname FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE c.oid = :'bin'::regclass;
+CREATE TABLE mine (id integer) USING deletion_guard_bin; -- fails
+CREATE EXTENSION pg_surgery;
+SELECT heap_force_kill(:'bin', ARRAY['(0,1)'::tid]); -- fails
+DROP EXTENSION pg_surgery;
+\c -
+SET client_min_messages = warning;
+BEGIN;
+DELETE FROM pg_trigger WHERE tgrelid = :'bin'::regclass;
+UPDATE pg_class SET relhastriggers = false, relname = 'away', relnamespace = 'public'::regnamespace WHERE oid = :'bin'::regclass;
+SAVEPOINT s;
+DELETE FROM public.away; -- fails
+ROLLBACK TO s;
+UPDATE public.away SET id = 7; -- fails
+ROLLBACK TO s;
+TRUNCATE public.away; -- fails
+ROLLBACK TO s;
+MERGE INTO public.away a USING issue i ON true WHEN MATCHED THEN DELETE; -- fails
+ROLLBACK;
+
 -- Members of another extension are dropped with it, and not dumped.
 CREATE EXTENSION citext;
 ALTER INDEX deletion_guard.tenant_wipe_at_idx DEPENDS ON EXTENSION citext; -- fails
@@ -129,6 +160,14 @@ ROLLBACK;
 -- All of it is there.
 SELECT count(*) FROM deletion_guard.deleted_rows(NULL::issue);
 VACUUM FULL :bin;
+-- As a session's first command, in which the bin loads the library.
+\c -
+VACUUM FULL;
+\c -
+VACUUM FULL :bin;
+ALTER TABLE :bin RENAME TO other; -- fails
+\c -
+SET client_min_messages = warning;
 REINDEX TABLE CONCURRENTLY deletion_guard.bin;
 ALTER TABLE :bin SET (autovacuum_enabled = off);
 DELETE FROM issue WHERE id = 2;

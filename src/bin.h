@@ -45,6 +45,10 @@ typedef struct DgCapture
 
 extern void dg_bin_shape_init(void);
 extern bool dg_bin_is_sound(Relation bin);
+
+/* bin_storage.c */
+extern const struct TableAmRoutine *dg_bin_storage(void);
+extern bool dg_is_heap(Relation rel);
 extern DgCapture *dg_bin_capture_plan(DgGuard *guard, Relation rel);
 extern void dg_bin_rename_column(Oid relid, const char *old, const char *new);
 

@@ -136,7 +136,7 @@ dg_bin_is_sound(Relation bin)
 	if (RelationGetNumberOfAttributes(bin) < DG_BIN_COLUMNS ||
 		RelationGetNamespace(bin) != dg_objects()->bin_schema ||
 		bin->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT ||
-		bin->rd_tableam != GetHeapamTableAmRoutine() || !is_protected(bin))
+		bin->rd_tableam != dg_bin_storage() || !is_protected(bin))
 		return false;
 	for (int i = 0; i < DG_BIN_COLUMNS; i++)
 	{
@@ -291,7 +291,7 @@ create_bin_table(Oid root, TupleDesc desc, const char *shape, int32 bin_id)
 
 	SPI_connect();
 	dg_spi_execute(psprintf("CREATE TABLE %s (%s bigint NOT NULL, %s integer NOT NULL,"
-							" %s integer NOT NULL%s%s) USING heap",
+							" %s integer NOT NULL%s%s) USING deletion_guard_bin",
 							qualified, deletion, part, row, *shape ? ", " : "", shape),
 				   0, NULL, NULL, NULL);
 	keep_no_statistics(get_relname_relid(name, dg_objects()->bin_schema));

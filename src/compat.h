@@ -148,10 +148,16 @@ typedef RangeTblEntry DgPermissions;
 #if PG_VERSION_NUM >= 160000
 #define DG_XL_SEQ_LOCATOR locator
 #define DG_RD_LOCATOR rd_locator
+typedef RelFileLocator DgFileLocator;
+#define DG_SAME_FILE(a, b) RelFileLocatorEquals(a, b)
+#define DG_SET_NEW_FILE relation_set_new_filelocator
 #define DG_RELFILENUMBER(rel) ((rel)->rd_locator.relNumber)
 #else
 #define DG_XL_SEQ_LOCATOR node
 #define DG_RD_LOCATOR rd_node
+typedef RelFileNode DgFileLocator;
+#define DG_SAME_FILE(a, b) RelFileNodeEquals(a, b)
+#define DG_SET_NEW_FILE relation_set_new_filenode
 #define DG_RELFILENUMBER(rel) ((rel)->rd_node.relNode)
 #endif
 

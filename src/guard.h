@@ -237,8 +237,6 @@ extern void dg_empty_init(void);
 extern bool dg_recount(Oid root, int64 *deleted, int64 *moved);
 
 /* guard_object.c */
-extern HeapTuple dg_guard_copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid,
-									  Snapshot snapshot);
 extern void dg_guard_check_drop(Oid classid, Oid objid, int subid);
 extern void dg_guard_check_trigger(Oid trigid, bool created);
 extern void dg_guard_check_detach(Oid child, Oid parent);
@@ -256,9 +254,13 @@ typedef enum DgCommand
 	DG_COMMAND_COPY
 } DgCommand;
 
+extern HeapTuple dg_guard_copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid,
+									  Snapshot snapshot);
 extern DgCommand dg_command(void);
 extern DgCommand dg_command_enter(Node *parsetree);
 extern void dg_command_leave(DgCommand saved);
+extern void dg_command_maintain(void);
+extern void dg_command_init(void);
 extern void dg_access_check(ObjectAccessType access, Oid classid, Oid objid, int subid, void *arg);
 extern bool dg_access_judges_after(Node *parsetree);
 extern void dg_access_check_after(Node *parsetree);

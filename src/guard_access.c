@@ -40,9 +40,11 @@
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
+#include "tcop/pquery.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/portal.h"
 #include "utils/snapmgr.h"
 
 /* Catalogs of what belongs to a table: where its OID is, and the table's. */
@@ -93,6 +95,51 @@ dg_command_leave(DgCommand saved)
 }
 
 /*
+ * This process does nothing but maintenance.
+ */
+void
+dg_command_maintain(void)
+{
+	command = DG_COMMAND_MAINTENANCE;
+}
+
+/*
+ * The library may be loaded in the middle of a command that fires no event
+ * trigger, by a bin that VACUUM FULL opens. No catalog can be read here.
+ */
+void
+dg_command_init(void)
+{
+	PlannedStmt *stmt = ActivePortal == NULL || list_length(ActivePortal->stmts) != 1 ? NULL :
+		linitial_node(PlannedStmt, ActivePortal->stmts);
+
+	if (stmt != NULL && stmt->commandType == CMD_UTILITY &&
+		(IsA(stmt->utilityStmt, VacuumStmt) || nodeTag(stmt->utilityStmt) == T_ClusterStmt ||
+		 IsA(stmt->utilityStmt, ReindexStmt)))
+		command = DG_COMMAND_MAINTENANCE;
+}
+
+/*
+ * A copy of an object's row in its open catalog, NULL if there is none. The
+ * catalog's own snapshot (NULL) shows it as it was before the present command's
+ * change, SnapshotSelf as it is after it.
+ */
+HeapTuple
+dg_guard_copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid, Snapshot snapshot)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, attnum, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(objid));
+	scan = systable_beginscan(rel, indexid, true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	tuple = HeapTupleIsValid(tuple) ? heap_copytuple(tuple) : NULL;
+	systable_endscan(scan);
+	return tuple;
+}
+
+/*
  * A copy of an object's row in its catalog as the present command leaves it;
  * NULL if there is none.
  */
@@ -137,6 +184,28 @@ relation_of(Oid classid, Oid objid, Oid *other)
 		table_close(rel, AccessShareLock);
 	}
 	return relid;
+}
+
+/*
+ * The schema that the present command leaves a table or function in.
+ */
+static Oid
+namespace_of(Oid classid, Oid objid)
+{
+	bool		function = (classid == ProcedureRelationId);
+	Relation	rel = table_open(classid, AccessShareLock);
+	HeapTuple	tuple = function ? copy_row(rel, ProcedureOidIndexId, Anum_pg_proc_oid, objid) :
+		copy_row(rel, ClassOidIndexId, Anum_pg_class_oid, objid);
+	Oid			result = InvalidOid;
+
+	if (tuple != NULL)
+	{
+		result = function ? ((Form_pg_proc) GETSTRUCT(tuple))->pronamespace :
+			((Form_pg_class) GETSTRUCT(tuple))->relnamespace;
+		heap_freetuple(tuple);
+	}
+	table_close(rel, AccessShareLock);
+	return result;
 }
 
 /*
@@ -371,15 +440,34 @@ check_inherits(Oid child, Oid parent)
 }
 
 /*
- * An object was created, replaced or altered. A new function is not in the cache
- * yet.
+ * A table or function that was not ours is now in a schema of ours. Nothing comes
+ * into deletion_guard, where it could be called or read instead of what is there;
+ * pg_restore makes tables in the other.
+ */
+static void
+check_arrival(Oid classid, Oid objid, bool created)
+{
+	Oid			schema;
+
+	if (dg_command() == DG_COMMAND_MAINTENANCE)
+		return;
+	schema = namespace_of(classid, objid);
+	if (schema == dg_objects()->schema || (schema == dg_objects()->bin_schema && !created))
+		dg_store_refuse("put anything into schema", get_namespace_name(schema));
+}
+
+/*
+ * An object was created, replaced or altered.
  */
 static void
 check_alter(Oid classid, Oid objid, int subid, Oid relid, Oid other, bool created)
 {
-	if (classid == ProcedureRelationId)
+	if ((classid == ProcedureRelationId && get_func_namespace(objid) != dg_objects()->schema) ||
+		(classid == RelationRelationId && subid == 0 && objid == relid && !dg_is_store(objid)))
+		check_arrival(classid, objid, created);
+	else if (classid == ProcedureRelationId)
 	{
-		if (get_func_namespace(objid) == dg_objects()->schema && !only_changes_owner(classid, objid))
+		if (!only_changes_owner(classid, objid))
 			dg_store_refuse("change function", get_func_name(objid));
 	}
 	else if (classid == EventTriggerRelationId)

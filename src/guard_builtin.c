@@ -11,9 +11,10 @@
  * each time with the object's OID and after the lock on it has been waited for.
  *
  * A superuser may insist, with deletion_guard.ddl = allow where protection is
- * not locked, which goes to the server's log and the ledger: in the script of
- * another extension; in catalogs that say nothing about any object; and, as
- * with DROP EXTENSION, where no table is guarded and the bin is empty.
+ * not locked, which goes to the server's log and the ledger: in catalogs that say
+ * nothing about any object; and, as with DROP EXTENSION, where no table is guarded
+ * and the bin is empty. The script of another extension is no exception: what
+ * event triggers do meanwhile would pass for it.
  */
 #include "guard.h"
 
@@ -38,7 +39,6 @@
 #include "catalog/pg_tablespace.h"
 #include "catalog/pg_ts_config.h"
 #include "catalog/pg_ts_dict.h"
-#include "commands/extension.h"
 #include "ledger.h"
 #include "utils/lsyscache.h"
 
@@ -49,7 +49,7 @@
 static bool
 may_insist(bool harmless)
 {
-	return harmless || creating_extension || (dg_installed() && !dg_store_at_stake());
+	return harmless || (dg_installed() && !dg_store_at_stake());
 }
 
 static bool

@@ -281,26 +281,6 @@ check_relation(Oid relid, int subid)
 		dg_bin_forget_table(relid);
 }
 
-/*
- * A copy of an object's row in its open catalog, NULL if there is none. The
- * catalog's own snapshot (NULL) shows it as it was before the present command's
- * change, SnapshotSelf as it is after it.
- */
-HeapTuple
-dg_guard_copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid, Snapshot snapshot)
-{
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, attnum, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(objid));
-	scan = systable_beginscan(rel, indexid, true, snapshot, 1, &key);
-	tuple = systable_getnext(scan);
-	tuple = HeapTupleIsValid(tuple) ? heap_copytuple(tuple) : NULL;
-	systable_endscan(scan);
-	return tuple;
-}
-
 static HeapTuple
 copy_trigger(Relation rel, Oid trigid, Snapshot snapshot)
 {
@@ -429,22 +409,6 @@ dg_guard_check_trigger(Oid trigid, bool created)
 		check_trigger(trigid, false);
 }
 
-/*
- * A table became, or ceased to be, the child of another: a partition that leaves
- * a guarded table takes its rows out of the guard's reach. For where the name in
- * ALTER TABLE ... DETACH meant another table at first.
- */
-void
-dg_guard_check_detach(Oid child, Oid parent)
-{
-	/* what is attached is not looked up before it is guarded */
-	if (get_rel_relkind(parent) != RELKIND_PARTITIONED_TABLE ||
-		!has_parent(child, NULL) || has_parent(child, SnapshotSelf) ||
-		!is_guarded(parent) || !is_guarded(child))
-		return;
-	refuse_departure(child, psprintf("detach partition \"%s\" from table \"%s\"", get_rel_name(child), get_rel_name(parent)));
-}
-
 /* ----------------------------------------------------------------------
  * By the parse tree
  * ----------------------------------------------------------------------
@@ -479,6 +443,22 @@ check_drop_table(DropStmt *stmt)
 		if (OidIsValid(relid) && is_guarded(relid) && (!may_drop(relid) || has_live_rows(relid)))
 			refuse_drop(relid);
 	}
+}
+
+/*
+ * A table became, or ceased to be, the child of another: a partition that leaves
+ * a guarded table takes its rows out of the guard's reach. For where the name in
+ * ALTER TABLE ... DETACH meant another table at first.
+ */
+void
+dg_guard_check_detach(Oid child, Oid parent)
+{
+	/* what is attached is not looked up before it is guarded */
+	if (get_rel_relkind(parent) != RELKIND_PARTITIONED_TABLE ||
+		!has_parent(child, NULL) || has_parent(child, SnapshotSelf) ||
+		!is_guarded(parent) || !is_guarded(child) || !has_live_rows(child))
+		return;
+	refuse_departure(child, psprintf("detach partition \"%s\" from table \"%s\"", get_rel_name(child), get_rel_name(parent)));
 }
 
 static void

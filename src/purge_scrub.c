@@ -31,6 +31,7 @@
  * replayed it, backups, logs, temporary files, and blocks that the file
  * system has freed.
  */
+#include "bin.h"
 #include "purge.h"
 
 #include "access/heapam.h"
@@ -263,7 +264,7 @@ clean_slice(Oid relid, BlockNumber first, BlockNumber end, ScrubResult *result)
 	Relation	rel = try_relation_open(relid, ShareUpdateExclusiveLock);
 	BufferAccessStrategy strategy = GetAccessStrategy(BAS_VACUUM);
 
-	if (rel != NULL && rel->rd_tableam == GetHeapamTableAmRoutine())
+	if (rel != NULL && dg_is_heap(rel))
 	{
 		TransactionId oldest = GetOldestNonRemovableTransactionId(rel);
 		BlockNumber blocks = Min(end, RelationGetNumberOfBlocks(rel));
@@ -572,6 +573,7 @@ dg_scrub_main(Datum arg)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(start.database, InvalidOid, 0);
+	dg_command_maintain();
 	PortalContext = AllocSetContextCreate(TopMemoryContext, "deletion_guard scrub", ALLOCSET_DEFAULT_SIZES);
 
 	StartTransactionCommand();

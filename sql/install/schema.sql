@@ -11,6 +11,14 @@ CREATE SCHEMA deletion_guard_bin;
 
 GRANT USAGE ON SCHEMA deletion_guard TO PUBLIC;
 
+CREATE FUNCTION deletion_guard.bin_handler(internal) RETURNS table_am_handler
+	LANGUAGE C VOLATILE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'dg_bin_handler';
+REVOKE EXECUTE ON FUNCTION deletion_guard.bin_handler(internal) FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.bin_handler(internal) IS 'how bin tables are stored';
+CREATE ACCESS METHOD deletion_guard_bin TYPE TABLE HANDLER deletion_guard.bin_handler;
+COMMENT ON ACCESS METHOD deletion_guard_bin IS 'heaps whose rows only deletion_guard takes out';
+
 COMMENT ON SCHEMA deletion_guard IS 'deletion_guard: functions, views and registries';
 COMMENT ON SCHEMA deletion_guard_bin IS 'deletion_guard: the recycle bin; written by the extension only';
 
