@@ -149,6 +149,7 @@ typedef struct DgTenants
 	int			n;
 	char	  **keys;			/* in the tenant table's spelling */
 	bool		exact;			/* which is the only one */
+	bool		nobody;			/* it is nobody, whose rows have no tenant */
 } DgTenants;
 
 /* Tells the tenant of rows of one table. */
@@ -162,6 +163,7 @@ typedef struct DgFinder
 	struct DgFinder *parent;	/* finds the parents that the keys are of */
 	List	   *feeds;			/* of DgFeed: who waits for the rows it finds */
 	bool		needed;
+	bool		nobody;			/* finds rows without a tenant, as tenant 0 */
 	bool		overrides;		/* live rows were asked before: also tells whose are not */
 	bool		knows_all;		/* live rows were asked for parents: a key that is not there has none */
 } DgFinder;
@@ -186,6 +188,8 @@ typedef struct DgLiveQuery
 
 extern DgTenants *dg_tenants_make(int n, char **keys);
 extern DgTenants *dg_tenants_of_array(ArrayType *array);
+extern DgTenants *dg_tenants_nobody(void);
+extern bool dg_may_be_nobodys(Oid relid);
 extern DgFinder *dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants);
 extern const char **dg_column_names(Oid relid, const AttrNumber *attnums, int n);
 extern void dg_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
@@ -289,6 +293,7 @@ typedef struct DgLeftOut
 typedef struct DgRehydratePlan
 {
 	DgTenants  *tenants;
+	List	   *mapping;		/* of DgTableMapping */
 	List	   *sources;		/* of DgSource */
 	List	   *finders;		/* of DgFinder */
 	List	   *passes;			/* of DgPass, in order */
@@ -414,7 +419,7 @@ typedef struct DgRestore
 	List	   *destinations;	/* in the order of the plan's targets */
 	DgReferences *references;	/* with_referenced: what tenants' rows refer to */
 	DgRowsWriter *writer;
-	DgRowsTarget **targets;		/* by the index of a source */
+	DgRowsTarget **targets;		/* by the index of a source; behind them those of shared rows */
 	DgDestination **by_source;	/* the same */
 	char	   *failure;		/* of a dry run */
 } DgRestore;

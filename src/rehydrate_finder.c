@@ -23,6 +23,7 @@
 #include "rehydrate.h"
 #include "guard.h"
 
+#include "access/table.h"
 #include "catalog/pg_authid_d.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
@@ -154,6 +155,21 @@ dg_tenants_of_array(ArrayType *array)
 	return dg_tenants_make(n, keys);
 }
 
+/*
+ * In place of tenants: nobody. Finds rows without a tenant.
+ */
+DgTenants *
+dg_tenants_nobody(void)
+{
+	DgTenants  *tenants = palloc0(sizeof(DgTenants));
+
+	tenants->n = 1;
+	tenants->keys = palloc(sizeof(char *));
+	tenants->keys[0] = DG_NO_TENANT;
+	tenants->nobody = true;
+	return tenants;
+}
+
 /* ----------------------------------------------------------------------
  * Finders
  * ----------------------------------------------------------------------
@@ -178,7 +194,7 @@ make_by_column(DgFinder *finder, const char *column, const DgTenants *tenants)
 	finder->columns = palloc(sizeof(char *));
 	finder->columns[0] = pstrdup(column);
 	finder->keys = dg_keymap_of_columns(finder->relid, &attnum, 1);
-	for (int i = 0; i < tenants->n; i++)
+	for (int i = 0; i < tenants->n && !tenants->nobody; i++)
 	{
 		char	   *key = tenant_in_column(finder->relid, attnum, tenants->keys[i]);
 		DgKeyText	text = {key, strlen(key)};
@@ -251,12 +267,54 @@ dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants)
 	finder = palloc0(sizeof(DgFinder));
 	finder->relid = relid;
 	finder->path = path;
+	finder->nobody = tenants->nobody;
 	if (path == NIL)
 		make_by_column(finder, column, tenants);
 	else
 		make_by_key(finder, linitial(fkeys), finders, tenants);
 	*finders = lappend(*finders, finder);
 	return finder;
+}
+
+static bool
+has_nullable_column(Oid relid, const AttrNumber *attnums, int n)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	bool		nullable = false;
+
+	for (int i = 0; i < n; i++)
+		nullable |= !TupleDescAttr(RelationGetDescr(rel), attnums[i] - 1)->attnotnull;
+	table_close(rel, NoLock);
+	return nullable;
+}
+
+/*
+ * May a table have rows without a tenant? Only where a column on the way to it may
+ * be null.
+ */
+bool
+dg_may_be_nobodys(Oid relid)
+{
+	Oid			root;
+	Oid			end;
+	List	   *path;
+	List	   *fkeys;
+	const char *column;
+	AttrNumber	attnum;
+	ListCell   *lc;
+
+	if (!dg_tenant_source(relid, &root, &path))
+		return true;
+	fkeys = dg_guard_path_keys(root, path, &end, &column);
+	foreach(lc, fkeys)
+	{
+		ForeignKeyCacheInfo *fkey = lfirst(lc);
+
+		if (has_nullable_column(fkey->conrelid, fkey->conkey, fkey->nkeys))
+			return true;
+	}
+	attnum = column == NULL ? InvalidAttrNumber : get_attnum(end, column);
+	return attnum != InvalidAttrNumber && has_nullable_column(end, &attnum, 1);
 }
 
 /* ----------------------------------------------------------------------
@@ -332,6 +390,7 @@ dg_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
 typedef struct LiveRows
 {
 	bool		everybodys;
+	bool		nobody;			/* a row without a tenant is of tenant 0 */
 	DgKeyMap   *tenants;		/* by the last column; NULL: that is the tenant's number */
 	Tuplestorestate *parents;	/* keys and tenants; NULL: the rows are for the sink */
 	TupleDesc	desc;			/* of parents */
@@ -353,7 +412,10 @@ take_live_row(void *arg, HeapTuple tuple, TupleDesc desc)
 		char	   *value = SPI_getvalue(tuple, desc, desc->natts);
 		DgKeyText	key = {value, value == NULL ? 0 : strlen(value)};
 
-		tenant = value == NULL ? DG_KEY_ABSENT : dg_keymap_find(live->tenants, &key);
+		if (value == NULL)
+			tenant = live->nobody ? 0 : DG_KEY_ABSENT;
+		else
+			tenant = dg_keymap_find(live->tenants, &key);
 	}
 	else
 		tenant = DatumGetInt32(SPI_getbinval(tuple, desc, desc->natts, &isnull));
@@ -366,6 +428,7 @@ take_live_row(void *arg, HeapTuple tuple, TupleDesc desc)
 
 		heap_deform_tuple(tuple, desc, values, nulls);
 		values[desc->natts - 1] = Int32GetDatum(tenant);
+		nulls[desc->natts - 1] = false;
 		tuplestore_putvalues(live->parents, live->desc, values, nulls);
 	}
 	else if (tenant >= 0 || live->everybodys)
@@ -417,7 +480,7 @@ parent_columns(ForeignKeyCacheInfo *fkey)
  * table has inherited.
  */
 static char *
-children_query(Oid relid, ForeignKeyCacheInfo *fkey, const char *select, bool everybodys)
+children_query(Oid relid, ForeignKeyCacheInfo *fkey, const char *select, bool everybodys, bool nobody)
 {
 	StringInfoData buf;
 
@@ -434,7 +497,7 @@ children_query(Oid relid, ForeignKeyCacheInfo *fkey, const char *select, bool ev
 	}
 	if (!everybodys)
 		return buf.data;
-	appendStringInfo(&buf, " UNION ALL SELECT %s, %d FROM %s t WHERE false", select, DG_KEY_NOBODYS,
+	appendStringInfo(&buf, " UNION ALL SELECT %s, %d FROM %s t WHERE false", select, nobody ? 0 : DG_KEY_NOBODYS,
 					 dg_own_rows(relid));
 	for (int i = 0; i < fkey->nkeys; i++)
 		appendStringInfo(&buf, " OR t.%s IS NULL",
@@ -451,7 +514,7 @@ static void
 read_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
 			   bool everybodys, bool as_caller, DgLiveSink sink, void *arg)
 {
-	LiveRows	live = {.everybodys = everybodys,.sink = sink,.arg = arg};
+	LiveRows	live = {.everybodys = everybodys,.nobody = finder->nobody,.sink = sink,.arg = arg};
 	Oid			end;
 	const char *column;
 	List	   *fkeys = dg_guard_path_keys(finder->relid, finder->path, &end, &column);
@@ -471,14 +534,15 @@ read_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const
 		ForeignKeyCacheInfo *fkey = list_nth(fkeys, i);
 		ForeignKeyCacheInfo *below = i == 0 ? NULL : list_nth(fkeys, i - 1);
 		Oid			relid = i == 0 ? finder->relid : below->confrelid;
-		LiveRows	children = {.everybodys = everybodys,.row = live.row,.sink = sink,.arg = arg};
+		LiveRows	children = {.everybodys = everybodys,.nobody = finder->nobody,.row = live.row,.sink = sink,.arg = arg};
 
 		if (i > 0)
 			begin_parents(&children, below);
 		SPI_connect();
 		dg_spi_register_rows("parents", live.parents, live.desc);
 		dg_spi_read_as_owner(as_caller ? InvalidOid : relid,
-							 children_query(relid, fkey, i == 0 ? select : parent_columns(below), everybodys),
+							 children_query(relid, fkey, i == 0 ? select : parent_columns(below), everybodys,
+											finder->nobody),
 							 0, NULL, NULL, take_live_row, &children);
 		SPI_finish();
 		tuplestore_end(live.parents);

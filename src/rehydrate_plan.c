@@ -397,6 +397,7 @@ dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants, List *relatio
 	ListCell   *lc;
 
 	plan->tenants = tenants;
+	plan->mapping = mapping;
 	plan->chosen = (relations != NIL);
 	plan->report = report;
 	dg_rehydrate_tell(archive);

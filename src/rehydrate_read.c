@@ -238,7 +238,7 @@ tenant_of_row(Reading *reading, const DgArchiveRow *row)
 	if (reading->tenant >= 0)
 		return reading->tenant;
 	if (!key_of_row(reading, row, reading->key_fields, finder->ncolumns, key))
-		return DG_KEY_NOBODYS;
+		return finder->nobody ? 0 : DG_KEY_NOBODYS;
 	tenant = dg_keymap_find(finder->keys, key);
 	if (tenant == DG_KEY_ABSENT && finder->knows_all)
 		note_orphan(reading->pass, key);
@@ -309,7 +309,7 @@ begin_reading(Reading *reading)
 	if (reading->archive->rows == NULL)
 		dg_rehydrate_fail(reading->archive, &error);
 	reading->tenant = DG_KEY_UNSURE;
-	if (finder->overrides)
+	if (finder->overrides || finder->nobody)
 		return;
 	by_key.field = reading->key_fields[0];
 	by_key.match = filter;

@@ -1,14 +1,17 @@
 /*
  * rehydrate_referenced.c
- *		Rows of shared tables that tenants' rows refer to and that are gone.
+ *		Shared rows that tenants' rows refer to and that are gone.
  *
- * A shared table holds rows of no tenant in particular. While tenants' rows
- * are read, the keys of the shared rows that they refer to are collected, each
- * once. Those that no live row has are then looked for in the archive, and
- * what these rows refer to in turn, until nothing is missing or nothing more
- * is found; the foreign keys, which are checked at the end, have the last word.
+ * Shared are the rows of a table that holds rows of no tenant in particular, and
+ * those rows of other tables that have no tenant. While tenants' rows are read,
+ * the keys of the rows that they refer to in tables that may have shared ones are
+ * collected, each once. Those that no live row has are then looked for in the
+ * archive, and what these rows refer to in turn, until nothing is missing or
+ * nothing more is found; the foreign keys, which are checked at the end, have the
+ * last word.
  *
- * Rows of other tenants are never brought in.
+ * Rows of other tenants are never brought in: in a table with tenants the archive
+ * must tell that a row has none.
  */
 #include "rehydrate.h"
 
@@ -23,6 +26,7 @@ typedef struct Reference
 {
 	ForeignKeyCacheInfo *fkey;	/* the first of them */
 	DgFinder   *finder;			/* of the rows referred to, by what is missing */
+	bool		tenants;		/* the table has tenants: only rows without one */
 	DgKeyMap   *seen;			/* keys that were asked for */
 	List	   *pending;		/* char ** for each key that was not looked up yet */
 } Reference;
@@ -40,6 +44,7 @@ struct DgReferences
 	DgRehydratePlan *plan;
 	MemoryContext context;
 	List	   *references;
+	List	   *nobodys;		/* plans for the rows without a tenant, each of one table */
 	List	  **referring;		/* of Referring, by the index of a source */
 	bool	   *known;			/* is that list made? */
 };
@@ -87,6 +92,7 @@ reference_of(DgReferences *references, ForeignKeyCacheInfo *fkey)
 	reference->finder->ncolumns = fkey->nkeys;
 	reference->finder->columns = dg_column_names(fkey->confrelid, fkey->confkey, fkey->nkeys);
 	reference->finder->needed = true;
+	reference->tenants = dg_tenant_source_text(fkey->confrelid) != NULL;
 	references->references = lappend(references->references, reference);
 	return reference;
 }
@@ -112,7 +118,7 @@ columns_in(const DgSource *source, int n, const char **names)
 }
 
 /*
- * The foreign keys of a source's table to shared tables.
+ * The foreign keys of a source's table to tables that may have shared rows.
  */
 static List *
 find_referring(DgReferences *references, const DgSource *source)
@@ -128,7 +134,7 @@ find_referring(DgReferences *references, const DgSource *source)
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
 		Referring  *referring;
 
-		if (dg_tenant_source_text(fkey->confrelid) != NULL)
+		if (!dg_may_be_nobodys(fkey->confrelid))
 			continue;
 		referring = palloc(sizeof(Referring));
 		referring->reference = reference_of(references, fkey);
@@ -274,6 +280,57 @@ find_missing(DgReferences *references, Reference *reference)
 	return missing;
 }
 
+/* Rows without a tenant on their way to a sink, if they are missing. */
+typedef struct NobodysRows
+{
+	Reference  *reference;
+	DgRowSink	sink;
+	void	   *arg;
+} NobodysRows;
+
+static void
+take_nobodys_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
+{
+	NobodysRows *rows = arg;
+	DgFinder   *finder = rows->reference->finder;
+	int		   *columns = columns_in(source, finder->ncolumns, finder->columns);
+	DgKeyText	key[INDEX_MAX_KEYS] = {{0}};
+
+	for (int i = 0; i < finder->ncolumns; i++)
+	{
+		if (columns == NULL || nulls[columns[i]])
+			return;
+		key[i].ptr = DatumGetCString(values[columns[i]]);
+		key[i].len = strlen(key[i].ptr);
+	}
+	if (dg_keymap_find(finder->keys, key) >= 0)
+		rows->sink(rows->arg, source, 0, values, nulls);
+}
+
+/*
+ * A plan for the rows without a tenant of a table that has tenants.
+ */
+static DgRehydratePlan *
+plan_for_nobody(DgReferences *references, Oid target)
+{
+	MemoryContext old;
+	DgRehydratePlan *plan;
+	ListCell   *lc;
+
+	foreach(lc, references->nobodys)
+	{
+		plan = lfirst(lc);
+		if (linitial_oid(plan->targets) == target)
+			return plan;
+	}
+	old = MemoryContextSwitchTo(references->context);
+	plan = dg_rehydrate_plan(references->archive, dg_tenants_nobody(), list_make1_oid(target),
+							 references->plan->mapping, true);
+	references->nobodys = lappend(references->nobodys, plan);
+	MemoryContextSwitchTo(old);
+	return plan;
+}
+
 /*
  * Gives the sink the missing rows that the pending keys of one reference are
  * of. All rows given before have been written: another reference to the same
@@ -297,9 +354,18 @@ dg_references_read(DgReferences *references, DgRowSink sink, void *arg)
 			DgSource   *source = lfirst(ls);
 			DgPass		pass = {source, reference->finder, true};
 
-			if (list_member_oid(source->covers, reference->finder->relid) &&
-				columns_in(source, reference->finder->ncolumns, reference->finder->columns) != NULL)
-				dg_rehydrate_read_pass(references->archive, &pass, sink, arg);
+			if (!list_member_oid(source->covers, reference->finder->relid) ||
+				columns_in(source, reference->finder->ncolumns, reference->finder->columns) == NULL)
+				continue;
+			if (reference->tenants)
+			{
+				NobodysRows rows = {reference, sink, arg};
+
+				dg_rehydrate_read(references->archive, plan_for_nobody(references, source->target),
+								  take_nobodys_row, &rows);
+				break;
+			}
+			dg_rehydrate_read_pass(references->archive, &pass, sink, arg);
 		}
 		return true;
 	}

@@ -37,7 +37,7 @@ dg_tenant_list(const DgTenants *tenants)
 }
 
 static DgDestination *
-destination_of(DgRestore *call, Oid relid)
+destination_of(DgRestore *call, Oid relid, bool shared)
 {
 	DgDestination *destination;
 	ListCell   *lc;
@@ -45,11 +45,12 @@ destination_of(DgRestore *call, Oid relid)
 	foreach(lc, call->destinations)
 	{
 		destination = lfirst(lc);
-		if (destination->relid == relid)
+		if (destination->relid == relid && destination->shared == shared)
 			return destination;
 	}
 	destination = palloc0(sizeof(DgDestination));
 	destination->relid = destination->written = relid;
+	destination->shared = shared;
 	destination->counts = palloc0(sizeof(DgCount) * call->plan->tenants->n);
 	call->destinations = lappend(call->destinations, destination);
 	return destination;
@@ -79,24 +80,35 @@ subtract_purged(DgRestore *call, DgDestination *destination)
 	rel = table_open(destination->relid, AccessShareLock);
 	/* a purge keeps a digest of one spelling of the tenant's key */
 	destination->subtract = dg_purge_subtract_begin(destination->relid, RelationGetDescr(rel),
-													call->plan->tenants->exact ?
+													call->plan->tenants->exact && !destination->shared ?
 													dg_tenant_list(call->plan->tenants) : NIL);
 	table_close(rel, NoLock);
 }
 
+/*
+ * Where a source's target is, among the call's.
+ */
+static int
+place_of(const DgRestore *call, const DgSource *source, bool shared)
+{
+	return source->index + (shared ? dg_archive_table_count(call->archive->archive) : 0);
+}
+
 static void
-open_target(DgRestore *call, DgSource *source)
+open_target(DgRestore *call, DgSource *source, bool shared)
 {
 	MemoryContext old = MemoryContextSwitchTo(call->context);
-	DgDestination *destination = destination_of(call, source->target);
+	DgDestination *destination = destination_of(call, source->target, shared);
+	int			place = place_of(call, source, shared);
+	DgRowsTarget *target;
 
 	dg_source_set_types(call->archive, source);
-	call->by_source[source->index] = destination;
-	call->targets[source->index] = dg_rows_writer_target(call->writer, destination->written,
-														 source->columns, source->ncolumns);
-	dg_rows_writer_verify(call->targets[source->index]);
+	target = dg_rows_writer_target(call->writer, destination->written, source->columns, source->ncolumns);
+	dg_rows_writer_verify(target);
 	subtract_purged(call, destination);
-	dg_rows_writer_refuse(call->targets[source->index], refuse_purged, destination);
+	dg_rows_writer_refuse(target, refuse_purged, destination);
+	call->by_source[place] = destination;
+	call->targets[place] = target;
 	MemoryContextSwitchTo(old);
 }
 
@@ -135,7 +147,7 @@ open_targets(DgRestore *call)
 
 		if (!pass->emit || !pass->source->wanted)
 			continue;
-		open_target(call, pass->source);
+		open_target(call, pass->source, false);
 		if (call->into_schema == NULL)
 			find_twins(call, pass);
 	}
@@ -152,7 +164,7 @@ create_schema(DgRestore *call)
 	ListCell   *lc2;
 
 	forboth(lc, call->plan->targets, lc2, copies)
-		destination_of(call, lfirst_oid(lc))->written = lfirst_oid(lc2);
+		destination_of(call, lfirst_oid(lc), false)->written = lfirst_oid(lc2);
 }
 
 /*
@@ -198,10 +210,10 @@ settle(void *arg, const DgRow *row, DgRowOutcome outcome)
  * Writes one row.
  */
 static void
-write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
+put_row(DgRestore *call, DgSource *source, bool shared, int tenant, Datum *values, bool *nulls)
 {
-	DgRestore  *call = arg;
-	DgDestination *destination = call->by_source[source->index];
+	int			place = place_of(call, source, shared);
+	DgDestination *destination = call->by_source[place];
 	DgCount	   *count = &destination->counts[tenant];
 	DgRow		row;
 	DgRowOutcome outcome;
@@ -211,24 +223,29 @@ write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
 	count->found++;
 	dg_source_count_objects(source, values, nulls, &count->objects);
 	dg_source_read_values(source, values, nulls);
-	row = (DgRow) {values, nulls, destination->shared ? NULL : call->plan->tenants->keys[tenant], tenant, destination};
-	outcome = dg_rows_writer_put(call->targets[source->index], &row);
+	row = (DgRow) {values, nulls, shared ? NULL : call->plan->tenants->keys[tenant], tenant, destination};
+	outcome = dg_rows_writer_put(call->targets[place], &row);
 	if (outcome != DG_ROW_LATER)
 		settle(call, &row, outcome);
 }
 
+static void
+write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
+{
+	put_row(arg, source, false, tenant, values, nulls);
+}
+
 /*
- * Writes a row of a shared table.
+ * Writes a row that is no tenant's.
  */
 static void
 write_shared_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
 {
 	DgRestore  *call = arg;
 
-	if (call->targets[source->index] == NULL)
-		open_target(call, source);
-	call->by_source[source->index]->shared = true;
-	write_row(arg, source, tenant, values, nulls);
+	if (call->targets[place_of(call, source, true)] == NULL)
+		open_target(call, source, true);
+	put_row(call, source, true, 0, values, nulls);
 }
 
 /*
@@ -411,7 +428,7 @@ set_options(DgRestore *call)
 		.arg = call,
 		.hint = call->with_referenced ?
 		"Nothing was restored. The archive does not have these rows either, or they are of other tenants: rehydrate those too. With on_conflict => 'skip', rows without them are left out." :
-		"Nothing was restored. Rehydrate the tenants that these rows are of, or bring in rows of shared tables with with_referenced => true. With on_conflict => 'skip', rows without them are left out.",
+		"Nothing was restored. Rehydrate the tenants that these rows are of or, if they have none, bring them in with with_referenced => true. With on_conflict => 'skip', rows without them are left out.",
 	};
 }
 
@@ -421,8 +438,8 @@ restore(DgRestore *call)
 	int			ntables = dg_archive_table_count(call->archive->archive);
 	int			level = dg_rehydrate_settings();
 
-	call->targets = palloc0(sizeof(DgRowsTarget *) * ntables);
-	call->by_source = palloc0(sizeof(DgDestination *) * ntables);
+	call->targets = palloc0(sizeof(DgRowsTarget *) * ntables * 2);
+	call->by_source = palloc0(sizeof(DgDestination *) * ntables * 2);
 	if (call->into_schema != NULL)
 		create_schema(call);
 	if (call->with_referenced)
