@@ -12,6 +12,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "parser/parse_coerce.h"
@@ -20,6 +21,7 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 /* a longer chain than this is a mistake */
 #define MAX_PATH_LENGTH 16
@@ -258,17 +260,82 @@ search_paths(PathSearch *search, Oid relid, List *visited, List *path)
 }
 
 /*
+ * May the foreign key be lost, with the row staying? Then it is a preference of
+ * whoever the row is, such as the project to begin with, as likely as whose the
+ * row is.
+ */
+static bool
+may_be_lost(Oid relid, const char *name)
+{
+	ForeignKeyCacheInfo *fkey = require_foreign_key(relid, name);
+	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(fkey->conoid));
+	char		action = ((Form_pg_constraint) GETSTRUCT(tuple))->confdeltype;
+	Relation	rel;
+	bool		nullable = false;
+
+	ReleaseSysCache(tuple);
+	if (action != FKCONSTR_ACTION_SETNULL && action != FKCONSTR_ACTION_SETDEFAULT)
+		return false;
+	rel = table_open(relid, AccessShareLock);
+	for (int i = 0; i < fkey->nkeys; i++)
+		nullable |= !TupleDescAttr(RelationGetDescr(rel), fkey->conkey[i] - 1)->attnotnull;
+	table_close(rel, NoLock);
+	return nullable;
+}
+
+/*
+ * The first step of a path that may be lost, or NULL.
+ */
+static char *
+doubtful_step(Oid relid, List *path)
+{
+	ListCell   *lc;
+
+	foreach(lc, path)
+	{
+		if (may_be_lost(relid, lfirst(lc)))
+			return lfirst(lc);
+		relid = require_foreign_key(relid, lfirst(lc))->confrelid;
+	}
+	return NULL;
+}
+
+/*
+ * A path as text of name[], palloc'd.
+ */
+static char *
+path_array(List *path)
+{
+	Oid			output;
+	bool		varlena;
+
+	getTypeOutputInfo(NAMEARRAYOID, &output, &varlena);
+	return OidOutputFunctionCall(output, dg_name_array(path));
+}
+
+/*
  * The only path from rel to a table with the tenant column. NIL if there is
- * none or more than one; *problem then says so.
+ * none or more than one, or if it need not tell whose a row is; *problem then
+ * says so.
  */
 List *
 dg_guard_find_path(Relation rel, const char *tenant_column, char **problem)
 {
 	PathSearch	search = {tenant_column, RelationGetNamespace(rel), NIL};
+	char	   *doubtful;
 
 	search_paths(&search, RelationGetRelid(rel), list_make1_oid(RelationGetRelid(rel)), NIL);
 	if (list_length(search.found) == 1)
-		return linitial(search.found);
+	{
+		doubtful = doubtful_step(RelationGetRelid(rel), linitial(search.found));
+		if (doubtful == NULL)
+			return linitial(search.found);
+		*problem = psprintf("no column \"%s\", and %s is the only way to it, but %s may be null and is lost with what it refers to; if it tells whose a row is, say so with guard_table(%s, tenant_path => %s)",
+							tenant_column, dg_guard_path_text(linitial(search.found)), quote_identifier(doubtful),
+							quote_literal_cstr(dg_relation_name(RelationGetRelid(rel))),
+							quote_literal_cstr(path_array(linitial(search.found))));
+		return NIL;
+	}
 	if (search.found == NIL)
 		*problem = psprintf("no column \"%s\", and no foreign key leads to a table that has it",
 							tenant_column);

@@ -256,10 +256,8 @@ read_arguments(FunctionCallInfo fcinfo, DgRestore *call)
  * of shared tables.
  */
 static void
-lock_tenants(const DgRestore *call, const DgTenants *tenants)
+lock_tenants(const DgRestore *call, List *keys)
 {
-	List	   *keys = dg_tenant_list(tenants);
-
 	if (call->with_referenced)
 		keys = lappend(keys, DG_NO_TENANT);
 	dg_lock_tenants(keys);
@@ -297,7 +295,7 @@ rehydrate(FunctionCallInfo fcinfo, DgTenants *tenants)
 	InitMaterializedSRF(fcinfo, 0);
 	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, mapping, call.report);
-	lock_tenants(&call, tenants);
+	lock_tenants(&call, dg_plan_tenants(call.plan));
 	perform(fcinfo, &call);
 	return (Datum) 0;
 }
@@ -356,7 +354,7 @@ dg_rehydrate_once(PG_FUNCTION_ARGS)
 	call.report = dg_report_left_out(text_to_cstring(PG_GETARG_TEXT_PP(8)));
 	call.context = CurrentMemoryContext;
 	InitMaterializedSRF(fcinfo, 0);
-	lock_tenants(&call, tenants);
+	lock_tenants(&call, dg_tenant_list(tenants));
 	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	put_done((ReturnSetInfo *) fcinfo->resultinfo, dg_run_leave_out(run, tenants));
 	if (tenants->n == 0)
@@ -365,6 +363,7 @@ dg_rehydrate_once(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 	}
 	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, mapping, call.report);
+	lock_tenants(&call, dg_plan_tenants(call.plan));
 	dg_restore_run(&call);
 	append_to_ledger(&call);
 	dg_run_note(run, &call);

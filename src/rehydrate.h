@@ -189,7 +189,6 @@ typedef struct DgLiveQuery
 extern DgTenants *dg_tenants_make(int n, char **keys);
 extern DgTenants *dg_tenants_of_array(ArrayType *array);
 extern DgTenants *dg_tenants_nobody(void);
-extern bool dg_may_be_nobodys(Oid relid);
 extern DgFinder *dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants);
 extern const char **dg_column_names(Oid relid, const AttrNumber *attnums, int n);
 extern void dg_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
@@ -206,6 +205,8 @@ typedef struct DgColumnMapping
 {
 	char	   *from;
 	char	   *to;				/* NULL: left out */
+	bool		constant;		/* rows get a value, whatever they had: */
+	char	   *value;			/* as text, or NULL */
 	bool		used;
 } DgColumnMapping;
 
@@ -219,7 +220,7 @@ typedef struct DgTableMapping
 
 extern List *dg_mapping_parse(Jsonb *mapping);
 extern DgTableMapping *dg_mapping_find(List *mapping, const char *name);
-extern const char *dg_mapping_column(DgTableMapping *table, const char *name);
+extern DgColumnMapping *dg_mapping_column(DgTableMapping *table, const char *name);
 extern void dg_mapping_check_used(List *mapping);
 
 /* rehydrate_place.c */
@@ -233,6 +234,7 @@ typedef struct DgPlace
 
 extern bool dg_tenant_source(Oid relid, Oid *root, List **path);
 extern char *dg_tenant_source_text(Oid relid);
+extern bool dg_may_be_nobodys(Oid relid);
 extern DgPlace dg_rehydrate_place(const DgRehydrateArchive *archive, const DgArchiveTable *table,
 								  List *mappings);
 
@@ -258,7 +260,11 @@ typedef struct DgSource
 	int			ncolumns;		/* of them that are not left out */
 	DgSourceColumn *columns;	/* under their live names */
 	DgSourceTypes *types;		/* NULL: not looked at yet */
-	int		   *fields;			/* where they are in a row */
+	int		   *fields;			/* where they are in a row; -1: they have a constant */
+	char	  **constants;		/* as text, or NULL */
+	int			nhidden;		/* columns that tell tenants only: mapping leaves them out */
+	const char **hidden;
+	int		   *hidden_fields;
 	int			nobjects;		/* columns that may refer to large objects */
 	int		   *objects;
 } DgSource;
@@ -310,6 +316,7 @@ extern List *dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid);
 extern bool dg_source_find_columns(const DgSource *source, int ncolumns, const char **columns,
 								   int *fields);
 extern bool dg_source_has_columns(const DgSource *source, int ncolumns, const char **columns);
+extern List *dg_plan_tenants(const DgRehydratePlan *plan);
 
 /* rehydrate_account.c */
 #define DG_ABSENT_TEXT	"the archive does not have this table, which holds tenants' rows here"

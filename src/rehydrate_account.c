@@ -315,7 +315,12 @@ dg_account_append(StringInfo buf, Oid relid, const char *problem)
 static bool
 has_column(const DgSource *source, const char *name)
 {
-	return dg_source_has_columns(source, 1, &name);
+	for (int i = 0; i < source->ncolumns; i++)
+	{
+		if (strcmp(source->columns[i].name, name) == 0)
+			return true;
+	}
+	return false;
 }
 
 /*

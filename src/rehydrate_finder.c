@@ -23,7 +23,6 @@
 #include "rehydrate.h"
 #include "guard.h"
 
-#include "access/table.h"
 #include "catalog/pg_authid_d.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
@@ -274,47 +273,6 @@ dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants)
 		make_by_key(finder, linitial(fkeys), finders, tenants);
 	*finders = lappend(*finders, finder);
 	return finder;
-}
-
-static bool
-has_nullable_column(Oid relid, const AttrNumber *attnums, int n)
-{
-	Relation	rel = table_open(relid, AccessShareLock);
-	bool		nullable = false;
-
-	for (int i = 0; i < n; i++)
-		nullable |= !TupleDescAttr(RelationGetDescr(rel), attnums[i] - 1)->attnotnull;
-	table_close(rel, NoLock);
-	return nullable;
-}
-
-/*
- * May a table have rows without a tenant? Only where a column on the way to it may
- * be null.
- */
-bool
-dg_may_be_nobodys(Oid relid)
-{
-	Oid			root;
-	Oid			end;
-	List	   *path;
-	List	   *fkeys;
-	const char *column;
-	AttrNumber	attnum;
-	ListCell   *lc;
-
-	if (!dg_tenant_source(relid, &root, &path))
-		return true;
-	fkeys = dg_guard_path_keys(root, path, &end, &column);
-	foreach(lc, fkeys)
-	{
-		ForeignKeyCacheInfo *fkey = lfirst(lc);
-
-		if (has_nullable_column(fkey->conrelid, fkey->conkey, fkey->nkeys))
-			return true;
-	}
-	attnum = column == NULL ? InvalidAttrNumber : get_attnum(end, column);
-	return attnum != InvalidAttrNumber && has_nullable_column(end, &attnum, 1);
 }
 
 /* ----------------------------------------------------------------------

@@ -4,15 +4,18 @@
  *
  *	{"public.ticket": "public.issue",
  *	 "public.note": {"relation": "public.comment",
- *					 "columns": {"text": "body", "draft": null}}}
+ *					 "columns": {"text": "body", "draft": null,
+ *								 "author": {"column": "creator", "value": "3"}}}}
  *
- * Tables are named as archive_contents() names them. A column that is mapped
- * to null is left out. What names nothing in the archive is an error, as it is
+ * Tables are named as archive_contents() names them, and the root of partitions
+ * by its name. A column that is mapped to null is left out; one with a value gets
+ * that in every row. Either still tells whose a row is. What names nothing in the archive is an error, as it is
  * a misspelling.
  */
 #include "rehydrate.h"
 
 #include "utils/builtins.h"
+#include "utils/numeric.h"
 
 static void
 refuse(const char *what)
@@ -20,7 +23,7 @@ refuse(const char *what)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid mapping: %s", what),
-			 errhint("It looks like {\"schema.old\": \"schema.new\"} or {\"schema.old\": {\"relation\": \"schema.new\", \"columns\": {\"old\": \"new\", \"gone\": null}}}.")));
+			 errhint("It looks like {\"schema.old\": \"schema.new\"} or {\"schema.old\": {\"relation\": \"schema.new\", \"columns\": {\"old\": \"new\", \"gone\": null, \"owner\": {\"value\": \"3\"}}}}.")));
 }
 
 static char *
@@ -33,6 +36,42 @@ static Oid
 relation_of(const JsonbValue *value)
 {
 	return DatumGetObjectId(DirectFunctionCall1(regclassin, CStringGetDatum(string_of(value))));
+}
+
+/*
+ * {"column": "new", "value": "text"}; the column is that of the same name if it
+ * is not given.
+ */
+static void
+parse_constant(DgColumnMapping *column, JsonbContainer *container)
+{
+	JsonbIterator *it = JsonbIteratorInit(container);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	char	   *key = NULL;
+
+	column->to = column->from;
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			key = string_of(&value);
+		else if (token != WJB_VALUE)
+			continue;
+		else if (strcmp(key, "column") == 0 && value.type == jbvString)
+			column->to = string_of(&value);
+		else if (strcmp(key, "value") == 0 && value.type != jbvBinary)
+		{
+			column->constant = true;
+			if (value.type != jbvNull)
+				column->value = value.type == jbvString ? string_of(&value) :
+					value.type == jbvBool ? pstrdup(value.val.boolean ? "t" : "f") :
+					DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
+		}
+		else
+			refuse("a column has \"column\", the name of a column, and \"value\", a text, a number, a boolean or null");
+	}
+	if (!column->constant)
+		refuse("a column that is mapped to an object has a \"value\"");
 }
 
 static List *
@@ -54,8 +93,12 @@ parse_columns(JsonbContainer *container)
 		}
 		else if (token == WJB_VALUE)
 		{
-			if (value.type != jbvString && value.type != jbvNull)
-				refuse("a column is mapped to the name of a column, or to null");
+			bool		object = value.type == jbvBinary && JsonContainerIsObject(value.val.binary.data);
+
+			if (value.type != jbvString && value.type != jbvNull && !object)
+				refuse("a column is mapped to the name of a column, to an object with a value, or to null");
+			if (object)
+				parse_constant(column, value.val.binary.data);
 			if (value.type == jbvString)
 				column->to = string_of(&value);
 		}
@@ -146,15 +189,15 @@ dg_mapping_find(List *mapping, const char *name)
 }
 
 /*
- * The live name of a column; NULL if it is to be left out.
+ * What the mapping says about a column, or NULL.
  */
-const char *
+DgColumnMapping *
 dg_mapping_column(DgTableMapping *table, const char *name)
 {
 	ListCell   *lc;
 
 	if (table == NULL)
-		return name;
+		return NULL;
 	foreach(lc, table->columns)
 	{
 		DgColumnMapping *column = lfirst(lc);
@@ -162,10 +205,10 @@ dg_mapping_column(DgTableMapping *table, const char *name)
 		if (strcmp(column->from, name) == 0)
 		{
 			column->used = true;
-			return column->to;
+			return column;
 		}
 	}
-	return name;
+	return NULL;
 }
 
 /*

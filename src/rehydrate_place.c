@@ -15,8 +15,10 @@
 #include "rehydrate.h"
 #include "guard.h"
 
+#include "access/table.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 /* longer than any chain of partitions that makes sense; an archive may have a circle */
 #define MAX_DEPTH	64
@@ -65,6 +67,47 @@ has_tenant_source(Oid relid)
 	List	   *path;
 
 	return OidIsValid(relid) && dg_tenant_source(relid, &root, &path);
+}
+
+static bool
+has_nullable_column(Oid relid, const AttrNumber *attnums, int n)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	bool		nullable = false;
+
+	for (int i = 0; i < n; i++)
+		nullable |= !TupleDescAttr(RelationGetDescr(rel), attnums[i] - 1)->attnotnull;
+	table_close(rel, NoLock);
+	return nullable;
+}
+
+/*
+ * May a table have rows without a tenant? Only where a column on the way to it may
+ * be null.
+ */
+bool
+dg_may_be_nobodys(Oid relid)
+{
+	Oid			root;
+	Oid			end;
+	List	   *path;
+	List	   *fkeys;
+	const char *column;
+	AttrNumber	attnum;
+	ListCell   *lc;
+
+	if (!dg_tenant_source(relid, &root, &path))
+		return true;
+	fkeys = dg_guard_path_keys(root, path, &end, &column);
+	foreach(lc, fkeys)
+	{
+		ForeignKeyCacheInfo *fkey = lfirst(lc);
+
+		if (has_nullable_column(fkey->conrelid, fkey->conkey, fkey->nkeys))
+			return true;
+	}
+	attnum = column == NULL ? InvalidAttrNumber : get_attnum(end, column);
+	return attnum != InvalidAttrNumber && has_nullable_column(end, &attnum, 1);
 }
 
 /*

@@ -36,6 +36,15 @@ is_ours(const DgArchiveTable *table)
 		strcmp(table->schema, "deletion_guard_bin") == 0;
 }
 
+static void
+add_column(DgSource *source, const char *name, int field, char *constant)
+{
+	source->columns[source->ncolumns].name = name;
+	source->columns[source->ncolumns].typmod = -1;
+	source->constants[source->ncolumns] = constant;
+	source->fields[source->ncolumns++] = field;
+}
+
 /*
  * Learns the columns of a source's rows, under the names they have now.
  */
@@ -46,21 +55,28 @@ set_columns(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source
 	source->nfields = table->column_count;
 	source->columns = palloc0(sizeof(DgSourceColumn) * (source->nfields + 1));
 	source->fields = palloc0(sizeof(int) * (source->nfields + 1));
+	source->constants = palloc0(sizeof(char *) * (source->nfields + 1));
+	source->hidden = palloc0(sizeof(char *) * (source->nfields + 1));
+	source->hidden_fields = palloc0(sizeof(int) * (source->nfields + 1));
 	for (int i = 0; i < source->nfields; i++)
 	{
 		char	   *archived = dg_rehydrate_text(archive, table->columns[i]);
-		const char *name = dg_mapping_column(mapping, archived);
+		DgColumnMapping *column = dg_mapping_column(mapping, archived);
 
-		if (name == NULL)
+		if (column == NULL || (column->to != NULL && !column->constant))
 		{
-			dg_account_leave(plan, source->relid, DG_LEFT_CHOSEN,
-							 psprintf("column \"%s\" of the archive's table %s was left out, as mapping says",
-									  archived, source->name));
+			add_column(source, column == NULL ? archived : column->to, i, NULL);
 			continue;
 		}
-		source->columns[source->ncolumns].name = name;
-		source->columns[source->ncolumns].typmod = -1;
-		source->fields[source->ncolumns++] = i;
+		source->hidden[source->nhidden] = archived;
+		source->hidden_fields[source->nhidden++] = i;
+		if (column->constant)
+			add_column(source, column->to, -1, column->value);
+		dg_account_leave(plan, source->relid, DG_LEFT_CHOSEN,
+						 psprintf(column->constant ?
+								  "column \"%s\" of the archive's table %s was replaced by a value, as mapping says" :
+								  "column \"%s\" of the archive's table %s was left out, as mapping says",
+								  archived, source->name));
 	}
 }
 
@@ -77,19 +93,36 @@ set_live_columns(DgSource *source, DgTableMapping *mapping)
 
 	source->columns = palloc0(sizeof(DgSourceColumn) * (desc->natts + 1));
 	source->fields = palloc0(sizeof(int) * (desc->natts + 1));
+	source->constants = palloc0(sizeof(char *) * (desc->natts + 1));
 	for (int i = 0; i < desc->natts; i++)
 	{
-		if (TupleDescAttr(desc, i)->attisdropped)
-			continue;
-		source->columns[source->ncolumns].name = pstrdup(NameStr(TupleDescAttr(desc, i)->attname));
-		source->columns[source->ncolumns].typmod = -1;
-		source->fields[source->ncolumns] = source->ncolumns;
-		source->ncolumns++;
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			add_column(source, pstrdup(NameStr(TupleDescAttr(desc, i)->attname)), source->ncolumns, NULL);
 	}
 	source->nfields = source->ncolumns;
 	table_close(rel, NoLock);
 	foreach(lc, mapping == NULL ? NIL : mapping->columns)
 		((DgColumnMapping *) lfirst(lc))->used = true;
+}
+
+/*
+ * Where a column is in a source's rows, by its live name; -1 if it is not there.
+ * One that mapping leaves out, or replaces, is known by the archive's name.
+ */
+static int
+field_of(const DgSource *source, const char *name)
+{
+	for (int i = 0; i < source->ncolumns; i++)
+	{
+		if (source->fields[i] >= 0 && strcmp(source->columns[i].name, name) == 0)
+			return source->fields[i];
+	}
+	for (int i = 0; i < source->nhidden; i++)
+	{
+		if (strcmp(source->hidden[i], name) == 0)
+			return source->hidden_fields[i];
+	}
+	return -1;
 }
 
 /*
@@ -100,13 +133,9 @@ dg_source_find_columns(const DgSource *source, int ncolumns, const char **column
 {
 	for (int i = 0; i < ncolumns; i++)
 	{
-		int			at = 0;
-
-		while (at < source->ncolumns && strcmp(source->columns[at].name, columns[i]) != 0)
-			at++;
-		if (at == source->ncolumns)
+		fields[i] = field_of(source, columns[i]);
+		if (fields[i] < 0)
 			return false;
-		fields[i] = source->fields[at];
 	}
 	return true;
 }
@@ -382,6 +411,30 @@ dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid)
 			sources = lappend(sources, source);
 	}
 	return sources;
+}
+
+/*
+ * The tenants that rows are to be of: those of the call and, where mapping gives a
+ * column that tells it a value, that one; as keys.
+ */
+List *
+dg_plan_tenants(const DgRehydratePlan *plan)
+{
+	List	   *keys = dg_tenant_list(plan->tenants);
+	ListCell   *lc;
+
+	foreach(lc, plan->sources)
+	{
+		DgSource   *source = lfirst(lc);
+
+		for (int i = 0; source->wanted && i < source->ncolumns; i++)
+		{
+			if (source->constants[i] != NULL && source->finder->parent == NULL &&
+				strcmp(source->columns[i].name, source->finder->columns[0]) == 0)
+				keys = lappend(keys, source->constants[i]);
+		}
+	}
+	return keys;
 }
 
 /*

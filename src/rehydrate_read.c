@@ -132,15 +132,22 @@ split_row(Reading *reading, const DgArchiveRow *row)
 	resetStringInfo(&reading->text);
 	for (int i = 0; i < source->ncolumns; i++)
 	{
-		DgArchiveField *field = &reading->fields[source->fields[i]];
+		DgArchiveField *field;
 
+		if (source->fields[i] < 0)
+		{
+			reading->nulls[i] = source->constants[i] == NULL;
+			reading->values[i] = PointerGetDatum(source->constants[i]);
+			continue;
+		}
+		field = &reading->fields[source->fields[i]];
 		reading->nulls[i] = field->isnull || field->isdefault;
 		reading->values[i] = reading->nulls[i] ? 0 : append_field(reading, field, row->escaped);
 	}
 	/* the buffer does not move any more */
 	for (int i = 0; i < source->ncolumns; i++)
 	{
-		if (!reading->nulls[i])
+		if (!reading->nulls[i] && source->fields[i] >= 0)
 			reading->values[i] = CStringGetDatum(reading->text.data + reading->values[i]);
 	}
 }

@@ -414,6 +414,19 @@ tell(void *arg, Oid relid, int tag, const char *problem)
 	}
 }
 
+/*
+ * What to do where a row that is referred to does not exist.
+ */
+static char *
+hint_of(const DgRestore *call)
+{
+	return psprintf("Nothing was restored. %s%s With on_conflict => 'skip', rows without them are left out.",
+					call->plan->chosen ? "If they are of the same tenants, name their tables in relations as well. " : "",
+					call->with_referenced ?
+					"The archive does not have these rows either, or they are of other tenants: rehydrate those too." :
+					"Rehydrate the tenants that these rows are of or, if they have none, bring them in with with_referenced => true.");
+}
+
 static void
 set_options(DgRestore *call)
 {
@@ -426,9 +439,7 @@ set_options(DgRestore *call)
 		.tell = tell,
 		.settle = settle,
 		.arg = call,
-		.hint = call->with_referenced ?
-		"Nothing was restored. The archive does not have these rows either, or they are of other tenants: rehydrate those too. With on_conflict => 'skip', rows without them are left out." :
-		"Nothing was restored. Rehydrate the tenants that these rows are of or, if they have none, bring them in with with_referenced => true. With on_conflict => 'skip', rows without them are left out.",
+		.hint = hint_of(call),
 	};
 }
 

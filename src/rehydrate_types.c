@@ -248,10 +248,13 @@ dg_source_set_types(const DgRehydrateArchive *archive, DgSource *source)
 												   ALLOCSET_DEFAULT_SIZES);
 		for (int i = 0; i < source->ncolumns; i++)
 		{
-			/* fewer where an empty table's columns are not told */
-			const char *archived = table->types == NULL || source->fields[i] >= table->column_count ? NULL :
-				table->types[source->fields[i]];
+			const char *archived;
 
+			if (source->fields[i] < 0)
+				continue;		/* a constant, as the live column reads it */
+			/* fewer where an empty table's columns are not told */
+			archived = table->types == NULL || source->fields[i] >= table->column_count ? NULL :
+				table->types[source->fields[i]];
 			set_column(types, source, i, archived == NULL ? NULL : dg_rehydrate_text(archive, archived));
 		}
 		source->types = types;
