@@ -19,7 +19,7 @@ DEPENDENCIES = $(OBJS:.o=.d)
 # One part per concept, in order of dependency.
 INSTALL_PARTS = $(addprefix sql/install/,\
 	schema.sql registry.sql enrol.sql deletion.sql limit.sql undelete.sql ledger.sql authority.sql purge.sql \
-	scrub.sql rehydrate.sql verify.sql status.sql protect.sql)
+	scrub.sql rehydrate.sql verify.sql status.sql protect.sql publication.sql)
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 DATA = $(wildcard sql/upgrade/*.sql)
 SCRIPTS = script/deletion_guard_sign

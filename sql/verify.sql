@@ -124,6 +124,7 @@ ALTER DEFAULT PRIVILEGES IN SCHEMA deletion_guard_bin GRANT ALL ON TABLES TO reg
 TABLE problem;
 ROLLBACK;
 BEGIN;
+SET deletion_guard.publication = allow;
 CREATE PUBLICATION everything FOR ALL TABLES;
 CREATE PUBLICATION several FOR TABLE tenant, deletion_guard.deletion_part, TABLES IN SCHEMA deletion_guard_bin;
 TABLE problem;

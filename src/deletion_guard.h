@@ -37,6 +37,7 @@ typedef enum DgLimitAction
 extern void dg_define_settings(void);
 extern int64 dg_retention_seconds(void);
 extern bool dg_ddl_allowed(void);
+extern bool dg_publication_allowed(void);
 
 /* objects.c */
 typedef struct DgObjects

@@ -281,6 +281,10 @@ pg_noreturn extern void dg_store_refuse(const char *what, const char *name);
 extern DgCommand dg_store_command(Node *parsetree);
 extern void dg_store_check_utility(Node *parsetree);
 
+/* guard_publication.c */
+extern void dg_publication_check(const char *what);
+extern void dg_publication_follow(Node *parsetree);
+
 /* guard_protect.c */
 extern bool dg_is_store(Oid relid);
 extern void dg_protect_check_query(PlannedStmt *stmt);

@@ -462,6 +462,8 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 	}
 	if (IsA(data->parsetree, CreateTrigStmt))
 		follow_trigger((CreateTrigStmt *) data->parsetree);
+	if (IsA(data->parsetree, CreatePublicationStmt) || IsA(data->parsetree, AlterPublicationStmt))
+		dg_publication_follow(data->parsetree);
 	relids = changes_members(data->parsetree) ? touched_tables() : NIL;
 	foreach(lc, relids)
 		follow_table(lfirst_oid(lc));

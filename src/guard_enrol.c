@@ -316,6 +316,7 @@ dg_set_tenant_table(PG_FUNCTION_ARGS)
 
 	rel = relation_open(PG_GETARG_OID(0), ShareUpdateExclusiveLock);
 	dg_guard_check_owner(rel);
+	dg_publication_check("name a tenant table");
 	(void) dg_guard_require(rel, ERROR);
 	for (int i = 1; i < 4; i++)
 	{
@@ -392,6 +393,7 @@ dg_guard_table(PG_FUNCTION_ARGS)
 
 	rel = relation_open(PG_GETARG_OID(0), ShareRowExclusiveLock);
 	dg_guard_check_owner(rel);
+	dg_publication_check("guard a table");
 	(void) dg_guard_require(rel, ERROR);
 	if (tenant_column != NULL)
 		require_column(rel, tenant_column);

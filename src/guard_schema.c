@@ -151,6 +151,7 @@ dg_guard_schema(PG_FUNCTION_ARGS)
 	if (!dg_namespace_ownercheck(nspid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_SCHEMA, nspname);
 
+	dg_publication_check("guard tables");
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
 	dg_lock_object(dg_objects()->guarded_schema, nspid, ExclusiveLock);

@@ -37,6 +37,7 @@ typedef enum DdlMode
 } DdlMode;
 
 static int	ddl = DDL_REFUSE;
+static int	publication = DDL_REFUSE;
 static char *drill_interval = NULL;	/* read by verify() */
 static char *retention = NULL;
 static int64 retention_seconds = -1;
@@ -155,6 +156,15 @@ dg_ddl_allowed(void)
 	return ddl == DDL_ALLOW && !dg_locked;
 }
 
+/*
+ * May a publication have the extension's own tables?
+ */
+bool
+dg_publication_allowed(void)
+{
+	return publication == DDL_ALLOW;
+}
+
 static bool
 check_absolute(char **newval, void **extra, GucSource source)
 {
@@ -249,6 +259,11 @@ define_purge_settings(void)
 							 "With \"allow\", rows may be lost without having gone to the bin; each such command is written to the server's log.",
 							 &ddl, DDL_REFUSE, ddl_options,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("deletion_guard.publication",
+							 "Whether a publication may have the extension's own tables.",
+							 "With \"allow\", a subscriber that lacks these tables stops at the first change of one.",
+							 &publication, DDL_REFUSE, ddl_options,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
 /*
@@ -268,7 +283,7 @@ refuse_clients_settings(void)
 		"deletion_guard.max_rows", "deletion_guard.max_tenants", "deletion_guard.tenant_wipes_per_hour",
 		"deletion_guard.limit_action", "deletion_guard.retention", "deletion_guard.approvals",
 		"deletion_guard.clock_skew", "deletion_guard.restoring", "deletion_guard.ddl",
-		"deletion_guard.drill_interval",
+		"deletion_guard.drill_interval", "deletion_guard.publication",
 	};
 
 	for (int i = 0; i < lengthof(names); i++)

@@ -600,7 +600,8 @@ AS $$
 
 	UNION ALL
 	SELECT 'publications', format('%I: %s', p.pubname, x.what), false,
-		'deleted rows leave this server. Publish the tables by name, without those of deletion_guard.'
+		'a subscriber that lacks the tables of deletion_guard stops at the first change of one; where it has them, deleted rows leave this server. '
+			'Publish the application''s tables by name or by schema instead.'
 	FROM pg_publication p
 	CROSS JOIN LATERAL (
 		SELECT 'all tables' AS what WHERE p.puballtables
