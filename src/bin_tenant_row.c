@@ -331,32 +331,103 @@ dg_tenants_in_bin(List *tenants, Datum *bins)
  * ----------------------------------------------------------------------
  */
 
+static int64
+part_int64(HeapTuple part, AttrNumber attnum, TupleDesc desc)
+{
+	bool		isnull;
+
+	return DatumGetInt64(heap_getattr(part, attnum, desc, &isnull));
+}
+
+static int32
+part_int32(HeapTuple part, AttrNumber attnum, TupleDesc desc)
+{
+	bool		isnull;
+
+	return DatumGetInt32(heap_getattr(part, attnum, desc, &isnull));
+}
+
+static char *
+part_text(HeapTuple part, AttrNumber attnum, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(part, attnum, desc, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
 /*
- * Looks for the latest deletion of a tenant's row under one spelling. Where
- * nothing is left of it, it counts only if it recorded a name.
+ * Is a bin table that of the tenant table?
+ */
+static bool
+is_bin_of_tenants(int32 bin_id, Snapshot snapshot)
+{
+	Relation	registry = table_open(dg_objects()->bin, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		isnull;
+	bool		result;
+
+	ScanKeyInit(&key, Anum_registry_bin_id, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(bin_id));
+	scan = systable_beginscan(registry, InvalidOid, false, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	result = HeapTupleIsValid(tuple) &&
+		DatumGetObjectId(heap_getattr(tuple, Anum_registry_relation, RelationGetDescr(registry), &isnull)) ==
+		dg_tenant_table()->relid;
+	systable_endscan(scan);
+	table_close(registry, AccessShareLock);
+	return result;
+}
+
+/*
+ * Does a part tell what its tenant was called? One of which nothing is left in the
+ * bin does only if it recorded a name.
+ */
+static bool
+tells_label(HeapTuple part, TupleDesc desc, Snapshot snapshot)
+{
+	if (!heap_attisnull(part, Anum_deletion_part_tenant_name, desc) ||
+		!heap_attisnull(part, Anum_deletion_part_contact, desc))
+		return true;
+	return part_int64(part, Anum_deletion_part_rows, desc) >
+		part_int64(part, Anum_deletion_part_restored, desc) + part_int64(part, Anum_deletion_part_purged, desc) &&
+		is_bin_of_tenants(part_int32(part, Anum_deletion_part_bin_id, desc), snapshot);
+}
+
+/*
+ * Looks for the latest deletion of a tenant's row under one spelling.
  */
 static void
-find_deleted(char *tenant, Snapshot snapshot, MemoryContext context, int64 *latest, DgTenantRow *row)
+find_deleted(const char *tenant, Snapshot snapshot, int64 *latest, DgTenantRow *row)
 {
-	static SPIPlanPtr plan = NULL;
-	Oid			types[] = {INT8OID, TEXTOID, OIDOID};
-	Datum		values[] = {UInt64GetDatum(dg_tenant_text_hash(tenant)), CStringGetTextDatum(tenant),
-	ObjectIdGetDatum(dg_tenant_table()->relid)};
-	int			found = dg_spi_select_kept("SELECT p.tenant_name, p.contact, p.deletion_id"
-										   " FROM deletion_guard.deletion_part p"
-										   " JOIN deletion_guard.bin b ON b.bin_id = p.bin_id"
-										   " WHERE p.tenant_hash = $1 AND p.tenant = $2 AND (p.tenant_name IS NOT NULL"
-										   "  OR p.contact IS NOT NULL"
-										   "  OR b.relation = $3 AND p.rows > p.restored + p.purged)"
-										   " ORDER BY p.deletion_id DESC, p.part DESC LIMIT 1",
-										   3, types, values, &plan, snapshot);
+	Relation	registry = table_open(dg_objects()->deletion_part, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(registry);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	part;
+	int32		latest_part = 0;
 
-	if (found == 0 || dg_row_int64(0, 3, NULL) <= *latest)
-		return;
-	*latest = dg_row_int64(0, 3, NULL);
-	row->tenant = MemoryContextStrdup(context, tenant);
-	row->name = take_text(context, 1);
-	row->contact = take_text(context, 2);
+	ScanKeyInit(&key, Anum_deletion_part_tenant_hash, BTEqualStrategyNumber, F_INT8EQ,
+				UInt64GetDatum(dg_tenant_text_hash(tenant)));
+	scan = systable_beginscan(registry, dg_objects()->deletion_part_tenant_idx, true, snapshot, 1, &key);
+	while (HeapTupleIsValid(part = systable_getnext(scan)))
+	{
+		int64		deletion = part_int64(part, Anum_deletion_part_deletion_id, desc);
+		int32		number = part_int32(part, Anum_deletion_part_part, desc);
+
+		if (deletion < *latest || (deletion == *latest && number < latest_part) ||
+			strcmp(part_text(part, Anum_deletion_part_tenant, desc), tenant) != 0 ||
+			!tells_label(part, desc, snapshot))
+			continue;
+		*latest = deletion;
+		latest_part = number;
+		row->tenant = pstrdup(tenant);
+		row->name = part_text(part, Anum_deletion_part_tenant_name, desc);
+		row->contact = part_text(part, Anum_deletion_part_contact, desc);
+	}
+	systable_endscan(scan);
+	table_close(registry, AccessShareLock);
 }
 
 /*
@@ -366,17 +437,16 @@ find_deleted(char *tenant, Snapshot snapshot, MemoryContext context, int64 *late
 bool
 dg_tenant_deleted(const char *tenant, Snapshot snapshot, DgTenantRow *row)
 {
-	MemoryContext context = CurrentMemoryContext;
 	int64		latest = 0;
 	ListCell   *lc;
 
-	SPI_connect();
+	snapshot = RegisterSnapshot(snapshot);
 	foreach(lc, dg_tenant_spellings(tenant))
 	{
 		if (dg_tenant_equal_in(InvalidOid, lfirst(lc), tenant))
-			find_deleted(lfirst(lc), snapshot, context, &latest, row);
+			find_deleted(lfirst(lc), snapshot, &latest, row);
 	}
-	SPI_finish();
+	UnregisterSnapshot(snapshot);
 	return latest > 0;
 }
 

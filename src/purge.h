@@ -99,7 +99,6 @@ extern List *dg_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match
 extern char *dg_tenant_name(const char *tenant, DgRefusal *refusal);
 extern bool dg_tenant_is_live(const char *tenant);
 extern bool dg_tenant_is_known(const char *tenant);
-extern Datum dg_tenants_live(Datum tenants);
 extern char *dg_tenant_argument(FunctionCallInfo fcinfo, int arg);
 extern char *dg_tenant_claim(const char *tenant);
 

@@ -311,8 +311,7 @@ dg_approvals_use(List *approvals, int64 ledger_id)
 /*
  * Appends an entry to the ledger about what these tokens have permitted, and
  * marks them as used. Where none were needed, the entry is written when the
- * transaction ends, and 0 is returned instead of its number. The caller is
- * connected to SPI.
+ * transaction ends, and 0 is returned instead of its number.
  */
 int64
 dg_approvals_record(List *approvals, const char *event, const char *details)

@@ -11,8 +11,6 @@
 #include "guard.h"
 
 #include "access/htup_details.h"
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
@@ -156,7 +154,7 @@ check_due(const DgPlan *plan, DgRefusal *refusal)
 
 /*
  * May the request be carried out now that this token permits? Fills in request
- * and plan. The caller is connected to SPI.
+ * and plan.
  */
 bool
 dg_purge_check(const DgApproval *approval, DgRequest **request, DgPlan **plan, DgRefusal *refusal)
@@ -178,18 +176,16 @@ dg_purge_check(const DgApproval *approval, DgRequest **request, DgPlan **plan, D
  */
 
 /*
- * The claims of a token whose signature was good, in the given memory.
+ * The claims of a token whose signature was good.
  */
 static Datum
-verified_claims(text *token, MemoryContext context)
+verified_claims(text *token)
 {
 	char	   *json = palloc(DG_TOKEN_MAX_LENGTH);
 
 	if (dg_token_payload(VARDATA_ANY(token), VARSIZE_ANY_EXHDR(token), json, DG_TOKEN_MAX_LENGTH) != DG_TOKEN_OK)
 		elog(ERROR, "payload of a valid token cannot be read");
-	return dg_row_result(context,
-						 DirectFunctionCall1(jsonb_in, CStringGetDatum(pg_any_to_server(json, strlen(json), PG_UTF8))),
-						 JSONBOID);
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(pg_any_to_server(json, strlen(json), PG_UTF8)));
 }
 
 static bool
@@ -209,7 +205,7 @@ check(DgApproval *approval, DgRefusal *refusal)
  * The problem in one text.
  */
 static Datum
-problem_text(const DgRefusal *refusal, MemoryContext context)
+problem_text(const DgRefusal *refusal)
 {
 	StringInfoData buf;
 
@@ -219,7 +215,7 @@ problem_text(const DgRefusal *refusal, MemoryContext context)
 		appendStringInfo(&buf, "\n%s", refusal->detail);
 	if (refusal->hint != NULL)
 		appendStringInfo(&buf, "\n%s", refusal->hint);
-	return dg_row_result(context, CStringGetTextDatum(buf.data), TEXTOID);
+	return CStringGetTextDatum(buf.data);
 }
 
 /*
@@ -229,7 +225,6 @@ problem_text(const DgRefusal *refusal, MemoryContext context)
 Datum
 dg_check_token(PG_FUNCTION_ARGS)
 {
-	MemoryContext caller = CurrentMemoryContext;
 	text	   *token = PG_ARGISNULL(0) ? cstring_to_text("") : PG_GETARG_TEXT_PP(0);
 	DgApproval	approval = {0};
 	DgRefusal	refusal = {0};
@@ -241,18 +236,16 @@ dg_check_token(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 
-	SPI_connect();
 	ok = dg_approval_verify(VARDATA_ANY(token), VARSIZE_ANY_EXHDR(token), &approval, &refusal);
 	if (ok)
 	{
 		nulls[2] = false;
-		values[2] = verified_claims(token, caller);
+		values[2] = verified_claims(token);
 		ok = check(&approval, &refusal);
 	}
 	values[0] = BoolGetDatum(ok);
 	nulls[1] = ok;
 	if (!ok)
-		values[1] = problem_text(&refusal, caller);
-	SPI_finish();
+		values[1] = problem_text(&refusal);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

@@ -18,7 +18,6 @@
 #include "access/xact.h"
 #include "bin.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -451,13 +450,10 @@ end_record(const Purge *purge)
 Datum
 dg_purge(PG_FUNCTION_ARGS)
 {
-	MemoryContext caller = CurrentMemoryContext;
 	Purge		purge = {0};
 	DgRefusal	refusal = {0};
-	Datum		certificate;
 
 	PreventCommandIfReadOnly("purge()");
-	SPI_connect();
 	dg_lock_authorities(ShareLock);
 	if (!check(&purge, PG_ARGISNULL(0) ? NULL : PG_GETARG_ARRAYTYPE_P(0), &refusal))
 		dg_refuse(&refusal, "purge");
@@ -474,9 +470,7 @@ dg_purge(PG_FUNCTION_ARGS)
 					(long long) purge.id, (long long) purge.rows),
 			 errhidestmt(true), errhidecontext(true)));
 
-	certificate = dg_row_result(caller, dg_certificate(purge.id), JSONBOID);
-	SPI_finish();
-	PG_RETURN_DATUM(certificate);
+	PG_RETURN_DATUM(dg_certificate(purge.id));
 }
 
 /* ----------------------------------------------------------------------

@@ -323,8 +323,8 @@ forget_key(const char *tenant, char *pseudonym)
 
 /*
  * Forgets what is no longer needed after the rows of a plan have been removed.
- * The digest is that of the tenant, with the purge's salt. The caller is connected
- * to SPI, holds the tenant's lock, and has closed the request.
+ * The digest is that of the tenant, with the purge's salt. The caller holds
+ * the tenant's lock and has closed the request.
  */
 void
 dg_purge_forget(const DgRequest *request, const DgPlan *plan, const uint8 *tenant_digest)

@@ -12,7 +12,6 @@
 #include "guard.h"
 
 #include "access/xact.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
@@ -84,7 +83,6 @@ dg_hold_tenant(PG_FUNCTION_ARGS)
 	int64		hold;
 
 	PreventCommandIfReadOnly("hold_tenant()");
-	SPI_connect();
 	tenant = dg_tenant_argument(fcinfo, 0);
 	reason = dg_required_text(fcinfo, 1, "reason");
 	dg_lock_tenant(tenant);
@@ -92,7 +90,6 @@ dg_hold_tenant(PG_FUNCTION_ARGS)
 	hold = dg_own_next_id(dg_objects()->hold_id_seq);
 	dg_ledger_append("hold_tenant", psprintf("{\"hold\": " INT64_FORMAT "}", hold));
 	place_hold(hold, tenant, reason);
-	SPI_finish();
 	PG_RETURN_INT64(hold);
 }
 

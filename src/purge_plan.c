@@ -488,8 +488,8 @@ choose_parts(Planning *planning)
 }
 
 /*
- * Finds what the request covers now; palloc'd. The caller is connected to SPI
- * and holds the tenant's lock.
+ * Finds what the request covers now; palloc'd. The caller holds the
+ * tenant's lock.
  */
 DgPlan *
 dg_plan_make(const DgRequest *request)

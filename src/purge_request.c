@@ -15,7 +15,6 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -346,13 +345,12 @@ refuse_empty(const DgRequest *request)
 
 /*
  * Makes a request of which everything is known but what it covers. The caller
- * is connected to SPI and holds the lock of the tenants concerned.
+ * holds the lock of the tenants concerned.
  */
 static Datum
-make_request(DgRequest *request, MemoryContext context)
+make_request(DgRequest *request)
 {
 	DgPlan	   *plan;
-	Datum		claims;
 
 	request->id = dg_own_next_id(dg_objects()->purge_request_id_seq);
 	request->requested_at = GetCurrentTransactionStartTimestamp();
@@ -363,8 +361,7 @@ make_request(DgRequest *request, MemoryContext context)
 	dg_approvals_raise();
 	dg_plan_show(request, plan);
 
-	claims = DirectFunctionCall1(jsonb_in, CStringGetDatum(request_claims(request, plan)));
-	return dg_row_result(context, claims, JSONBOID);
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(request_claims(request, plan)));
 }
 
 /*
@@ -374,21 +371,16 @@ make_request(DgRequest *request, MemoryContext context)
 Datum
 dg_request_purge(PG_FUNCTION_ARGS)
 {
-	MemoryContext caller = CurrentMemoryContext;
 	DgRequest	request = {0};
 	DgRefusal	refusal = {0};
-	Datum		claims;
 
 	PreventCommandIfReadOnly("request_purge()");
-	SPI_connect();
 	read_arguments(fcinfo, &request);
 	dg_lock_tenant(request.tenant);
 	request.tenant_name = dg_tenant_name(request.tenant, &refusal);
 	if (request.tenant_name == NULL)
 		dg_refuse(&refusal, "request_purge");
-	claims = make_request(&request, caller);
-	SPI_finish();
-	PG_RETURN_DATUM(claims);
+	PG_RETURN_DATUM(make_request(&request));
 }
 
 /*
@@ -398,9 +390,7 @@ dg_request_purge(PG_FUNCTION_ARGS)
 static Datum
 request_of_tables(FunctionCallInfo fcinfo, bool by_age)
 {
-	MemoryContext caller = CurrentMemoryContext;
 	DgRequest	request = {.by_age = by_age};
-	Datum		claims;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -415,15 +405,12 @@ request_of_tables(FunctionCallInfo fcinfo, bool by_age)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("deleted_before must be a finite time")));
 
-	SPI_connect();
 	check_named_relations(&request);
 	if (by_age)
 		dg_lock_all_tenants();
 	else
 		dg_lock_tenant(DG_NO_TENANT);
-	claims = make_request(&request, caller);
-	SPI_finish();
-	return claims;
+	return make_request(&request);
 }
 
 /*

@@ -8,7 +8,6 @@
 #include "purge.h"
 #include "bin.h"
 
-#include "catalog/pg_type.h"
 #include "guard.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
@@ -40,25 +39,6 @@ dg_tenant_is_live(const char *tenant)
 	DgTenantRow row;
 
 	return find_live(tenant, &row);
-}
-
-/*
- * Those of the tenants (text[]) that are live, as text[].
- */
-Datum
-dg_tenants_live(Datum tenants)
-{
-	Datum	   *elems;
-	int			nelems;
-	int			live = 0;
-
-	deconstruct_array(DatumGetArrayTypeP(tenants), TEXTOID, -1, false, TYPALIGN_INT, &elems, NULL, &nelems);
-	for (int i = 0; i < nelems; i++)
-	{
-		if (dg_tenant_is_live(TextDatumGetCString(elems[i])))
-			elems[live++] = elems[i];
-	}
-	return PointerGetDatum(construct_array(elems, live, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
 /*
@@ -95,9 +75,9 @@ dg_tenant_name(const char *tenant, DgRefusal *refusal)
 }
 
 /*
- * An argument that names a tenant, as the tenant table spells it; palloc'd. An empty key may be one, but only of
- * a tenant that is known: else it is a variable that somebody forgot to set. The
- * caller is connected to SPI.
+ * An argument that names a tenant, as the tenant table spells it; palloc'd. An
+ * empty key may be one, but only of a tenant that is known: else it is a variable
+ * that somebody forgot to set.
  */
 char *
 dg_tenant_argument(FunctionCallInfo fcinfo, int arg)
