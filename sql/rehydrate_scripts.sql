@@ -43,6 +43,10 @@ DELETE FROM customers;
 \! sed -n '/^INSERT/s/public\.//p' $DIR/inserts.sql > $DIR/bare.sql
 SELECT try('bare.sql');
 \! psql -XAtqc "SET my.dir = '$DIR'" -c "SELECT count(*) FROM deletion_guard.archive_contents('$DIR/bare.sql')" 2>&1 | sed "s,$DIR,,"
+\! pg_dump -s -n public > $DIR/joined.sql; cat $DIR/inserts.sql >> $DIR/joined.sql
+SELECT try('joined.sql');
+DELETE FROM orders;
+DELETE FROM customers;
 \! (echo 'SET search_path = public, pg_catalog;'; echo 'CREATE TABLE customers (id integer, name text);'; echo 'CREATE TABLE orders (id integer, customer integer);'; cat $DIR/bare.sql; echo; echo '-- PostgreSQL database dump complete') > $DIR/defined.sql
 SELECT try('defined.sql');
 DELETE FROM orders;

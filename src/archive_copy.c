@@ -200,6 +200,13 @@ filter_line(DgArchiveRows *rows, const char *line, size_t len, DgArchiveError *e
 							 (unsigned long long) rows->rows_read, filter->field + 1);
 		return -1;
 	}
+	/* whose a damaged row is cannot be told by the field that shows it */
+	if ((field.ptr + field.len == line + len) != rows->filter_last && rows->entry->pub.has_columns)
+	{
+		dg_archive_rows_fail(rows, DG_ARCHIVE_CORRUPT, err, "row %llu has too %s fields",
+							 (unsigned long long) rows->rows_read, rows->filter_last ? "many" : "few");
+		return -1;
+	}
 	if (field.isnull)
 		return 0;
 	if (memchr(field.ptr, '\\', field.len) != NULL)

@@ -251,8 +251,7 @@ typedef struct DgArchiveChange
 
 extern bool dg_archive_schemas_default(DgArchive *archive);
 extern bool dg_archive_schemas_set(DgArchive *archive, DgArchiveText *text);
-extern const struct DgArchiveEntry *dg_archive_entry_find(const DgArchive *archive, const char *schema,
-														  const char *name);
+extern const struct DgArchiveEntry *dg_archive_entry_find(const DgArchive *archive, const char *schema, const char *name);
 extern bool dg_archive_change_add(DgArchive *archive, const DgArchiveChange *change, DgArchiveError *err);
 extern bool dg_archive_names_finish(DgArchive *archive, DgArchiveError *err);
 
@@ -566,6 +565,7 @@ struct DgArchiveRows
 	DgArchiveStream stream;
 	DgArchiveFilter filter;
 	bool		filtered;
+	bool		filter_last;	/* by the last column */
 	bool		crlf;			/* lines of a plain dump end with CR LF */
 	bool		done;
 	bool		failed;

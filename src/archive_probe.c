@@ -120,6 +120,11 @@ dg_archive_probe_stranger(DgArchive *archive, const unsigned char *head, size_t 
 		dg_archive_fail(err, DG_ARCHIVE_NOT_AN_ARCHIVE, archive->path, 0, "text is in UTF-16, as \">\" of PowerShell writes it");
 		return dg_archive_hint(err, "Dump with pg_dump -f FILE instead of > FILE. What there is can be converted, iconv -f UTF-16 -t UTF-8 FILE > NEW, if all of its characters came through.");
 	}
+	if (len > 10 && memcmp(head, "--\r", 3) == 0 && memchr(head, '\n', len) == NULL)
+	{
+		dg_archive_fail(err, DG_ARCHIVE_NOT_AN_ARCHIVE, archive->path, 0, "lines end with carriage returns alone");
+		return dg_archive_hint(err, "Give them the ends that pg_dump wrote: tr '\\r' '\\n' < FILE > NEW");
+	}
 	for (i = 0; i < sizeof(strangers) / sizeof(strangers[0]); i++)
 	{
 		if (len < strangers[i].len || memcmp(head, strangers[i].magic, strangers[i].len) != 0)

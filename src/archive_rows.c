@@ -173,6 +173,7 @@ dg_archive_rows_set_filter(DgArchiveRows *rows, const DgArchiveFilter *filter,
 	}
 	rows->filter = *filter;
 	rows->filtered = true;
+	rows->filter_last = filter->field + 1 == table->column_count;
 	return true;
 }
 

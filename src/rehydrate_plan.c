@@ -310,7 +310,7 @@ refuse_untold(const DgSource *source, const DgArchiveTable *table)
 				(errcode(DG_ERRCODE_ARCHIVE_UNSUPPORTED),
 				 errmsg("the archive does not tell the columns of table %s", source->name),
 				 errdetail("Its rows are INSERT statements without column lists, and the archive %s.", table->no_columns),
-				 errhint("Dump with table definitions, or with --column-inserts. To do without the table, name others in relations, or say left_out => 'report'.")));
+				 errhint("Dump with table definitions, or with --column-inserts; before a script, put what pg_dump --schema-only writes. To do without the table, name others in relations, or say left_out => 'report'.")));
 	for (int i = 0; i < finder->ncolumns; i++)
 	{
 		if (!dg_source_has_columns(source, 1, &finder->columns[i]))

@@ -278,7 +278,7 @@ UNIT_TEST(strangers)
 	}			files[] = {
 		{"\xff\xfe-\0-\0", 6, "UTF-16"}, {"\xfe\xff\0-\0-", 6, "UTF-16"}, {"-\0-\0\n\0", 6, "UTF-16"}, {"\0-\0-\0\n", 6, "UTF-16"},
 		{"\xfd" "7zXZ\0", 6, "xz"}, {"BZh9", 4, "bzip2"}, {"PK\003\004", 4, "zip"}, {"-- MySQL dump 10.13\nINSERT INTO `a` VALUES (1);\n", 48, "MySQL"},
-		{"<html>\nSET x\n", 13, "web page"}, {"\1\2\3", 3, "not an archive of pg_dump"}
+		{"<html>\nSET x\n", 13, "web page"}, {"--\r-- PostgreSQL database dump\r", 31, "carriage returns alone"}, {"\1\2\3", 3, "not an archive of pg_dump"}
 	};
 	size_t		i;
 

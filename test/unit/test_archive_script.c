@@ -179,6 +179,50 @@ UNIT_TEST(values_of_inserts)
 	CHECK_STR_EQ(read_script("SET a = 1;\nINSERT INTO t (a) VALUES ('x\r\ny');\n", NULL), "public.t(a)=x\r\ny; ");
 }
 
+static bool
+is_two(void *arg, const char *p, size_t len)
+{
+	(void) arg;
+	return len == 1 && *p == '2';
+}
+
+/*
+ * What filtering the rows of a table of three columns by a field comes to.
+ */
+static const char *
+filter_rows(const char *lines, int field)
+{
+	DgArchiveFilter filter = {field, is_two, NULL};
+	DgArchiveError err;
+	DgArchiveRow row;
+	DgArchive  *a;
+	DgArchiveRows *rows;
+	char		sql[500];
+	int			rc;
+	int			n = 0;
+
+	snprintf(sql, sizeof(sql), "COPY t (a, b, c) FROM stdin;\n%s\\.\n", lines);
+	a = dg_archive_open_memory(sql, strlen(sql), NULL, &err);
+	rows = dg_archive_rows_open(a, 0, &err);
+	CHECK(dg_archive_rows_set_filter(rows, &filter, &err));
+	while ((rc = dg_archive_rows_next(rows, &row, &err)) > 0)
+		n++;
+	snprintf(text, sizeof(text), "%d rows %s", n, rc < 0 ? err.message : "");
+	dg_archive_close(&a);
+	return text;
+}
+
+/* A row that lost its tabs may be anybody's. */
+UNIT_TEST(damaged_rows_are_not_passed_over)
+{
+	CHECK_STR_EQ(filter_rows("2\t1\t1\n1\t2\t1\n1\t1\t2\n", 0), "1 rows ");
+	CHECK_STR_EQ(filter_rows("2\t1\t1\n1\t2\t1\n1\t1\t2\n", 2), "1 rows ");
+	CHECK(strstr(filter_rows("1\t1\t1\n2    1\n", 0), "row 2 has too few fields") != NULL);
+	CHECK(strstr(filter_rows("1\t2    1\n", 1), "row 1 has too few fields") != NULL);
+	CHECK(strstr(filter_rows("1\t2\t1\t1\n", 2), "row 1 has too many fields") != NULL);
+	CHECK(strstr(filter_rows("1\t2\n", 2), "row 1 has no field 3") != NULL);
+}
+
 /* ---- databases ---- */
 
 static const char cluster[] =
@@ -300,6 +344,7 @@ main(void)
 	RUN(settings_that_change_between_rows);
 	RUN(commands_of_psql);
 	RUN(values_of_inserts);
+	RUN(damaged_rows_are_not_passed_over);
 	RUN(the_database_that_is_meant);
 	RUN(clusters_that_were_cut_off);
 	RUN(dumps_one_behind_the_other);
