@@ -80,6 +80,9 @@ open_leaf(DgRowsTarget *target, DgRowsLeaf *leaf, ResultRelInfo *rri)
 		dg_rows_arbiters(rri);
 	leaf->existing = table_slot_create(rel, NULL);
 	leaf->looks = dg_rows_looks_make(rri, target->estate);
+	/* the server makes this map where it is first asked for, in whatever memory is current then */
+	if (dg_rows_is_routed(target, leaf))
+		(void) ExecGetChildToRootMap(rri);
 	if (dg_rows_is_routed(target, leaf))
 		target->handled = list_concat_unique_oid(target->handled, dg_rows_fkeys_add(writer->fkeys, rel));
 	rri->ri_TrigDesc = dg_rows_triggers(rri->ri_TrigDesc, RelationGetRelid(target->rel), target->handled,
