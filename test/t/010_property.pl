@@ -473,9 +473,9 @@ EXCEPTION WHEN foreign_key_violation OR unique_violation OR not_null_violation O
 	RETURN SQLERRM;
 END $$;
 -- Everything since the snapshot, in an order that a word decides; a deletion
--- that needs another one first comes again later.
+-- that needs another one first, or left rows behind that do, comes again later.
 CREATE FUNCTION undelete_all(since bigint, word text, on_conflict text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE d bigint; problem text; progress boolean; problems text;
+DECLARE d bigint; problem text; progress boolean; problems text; n bigint;
 BEGIN
 	LOOP
 		progress := false;
@@ -484,13 +484,13 @@ BEGIN
 			ORDER BY CASE WHEN word <> '' THEN md5(id || word) END, id DESC
 		LOOP
 			BEGIN
-				PERFORM * FROM deletion_guard.undelete(d, on_conflict);
-				progress := true;
+				SELECT sum(restored) INTO n FROM deletion_guard.undelete(d, on_conflict);
+				progress := progress OR n > 0;
 			EXCEPTION WHEN foreign_key_violation THEN
 				problems := concat_ws('; ', problems, format('deletion %s: %s', d, SQLERRM));
 			END;
 		END LOOP;
-		EXIT WHEN problems IS NULL OR NOT progress;
+		EXIT WHEN NOT progress;
 	END LOOP;
 	RETURN problems;
 END $$;
