@@ -62,7 +62,7 @@ sub check_copy
 	is($node->safe_psql($name, $look), $before, "$name: all of it is there");
 	my ($ret, $out, $err) = $node->psql($name, 'DELETE FROM deletion_guard.hold');
 	like($err, qr/is written by deletion_guard only/, "$name: and is protected");
-	($ret, $out, $err) = $node->psql($name, 'DROP TABLE issue');
+	($ret, $out, $err) = $node->psql($name, 'DROP TABLE event');
 	like($err, qr/guarded/, "$name: as are the tables");
 	($ret, $out, $err) = $node->psql($name, "SELECT deletion_guard.purge('$token')");
 	like($err, qr/token is for another database/, "$name: a token for the original is not good here");
