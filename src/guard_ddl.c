@@ -38,6 +38,20 @@ event_trigger_data(FunctionCallInfo fcinfo)
 	return (EventTriggerData *) fcinfo->context;
 }
 
+/*
+ * A dump brings the triggers of its tables. Where tables are restored into an
+ * enrolled schema, they have got theirs by then.
+ */
+static void
+let_dump_replace_trigger(Node *parsetree)
+{
+	CreateTrigStmt *stmt = (CreateTrigStmt *) parsetree;
+
+	if (IsA(stmt, CreateTrigStmt) && dg_restoring && superuser() &&
+		strncmp(stmt->trigname, DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) == 0)
+		stmt->replace = true;
+}
+
 Datum
 dg_ddl_start(PG_FUNCTION_ARGS)
 {
@@ -47,6 +61,7 @@ dg_ddl_start(PG_FUNCTION_ARGS)
 	if (dg_on_duty() && !dg_acting())
 	{
 		dg_guard_check_utility(data->parsetree);
+		let_dump_replace_trigger(data->parsetree);
 		dg_balance_look();
 	}
 	/* the hook has not seen the command that loaded the library */
@@ -445,10 +460,6 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	if (dg_access_judges_after(data->parsetree))
 		dg_access_check_after(data->parsetree);
-
-	/* a dump brings its own */
-	if (dg_restoring && superuser())
-		return PointerGetDatum(NULL);
 
 	SPI_connect();
 	if (IsA(data->parsetree, RenameStmt))
