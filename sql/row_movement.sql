@@ -87,7 +87,7 @@ UPDATE loose SET k = 2 WHERE id <= 2;
 SELECT * FROM loose ORDER BY id;
 SELECT * FROM deletion_guard.deleted_rows(NULL::loose_1);
 
--- A foreign key moves the row whose link it takes: the link is noted.
+-- A foreign key moves the row whose link it takes: the link is noted, and put back.
 CREATE TABLE agent (id int PRIMARY KEY);
 CREATE TABLE ticket (id int, agent int REFERENCES agent ON DELETE SET NULL) PARTITION BY LIST (agent);
 CREATE TABLE ticket_none PARTITION OF ticket FOR VALUES IN (NULL);
@@ -105,6 +105,9 @@ DELETE FROM agent WHERE id IN (1, 2);
 SELECT tableoid::regclass, * FROM ticket ORDER BY id;
 SELECT tableoid::regclass, * FROM call ORDER BY id;
 SELECT relation, key_columns, key_values, columns, before, after FROM deletion_guard.deletion_link ORDER BY relation::text, before;
+SELECT relation, restored FROM deletion_guard.deletion d, deletion_guard.undelete(d.id) WHERE d.id = (SELECT max(id) FROM deletion_guard.deletion);
+SELECT tableoid::regclass, * FROM ticket ORDER BY id;
+SELECT tableoid::regclass, * FROM call ORDER BY id;
 -- ON UPDATE CASCADE takes no link
 DELETE FROM ticket;
 UPDATE agent SET id = 50 WHERE id = 3;

@@ -358,6 +358,15 @@ first_deletion(DgUndelete *call)
 	return first;
 }
 
+/*
+ * A row that has got its link back belongs in another partition.
+ */
+static void
+note_moved(Oid partition)
+{
+	dg_balance_moved(dg_guard_lookup(partition)->root);
+}
+
 static void
 set_options(DgUndelete *call, FunctionCallInfo fcinfo, int n)
 {
@@ -366,6 +375,7 @@ set_options(DgUndelete *call, FunctionCallInfo fcinfo, int n)
 	options->on_conflict = dg_rows_on_conflict(text_to_cstring(PG_GETARG_TEXT_PP(n)));
 	options->dry_run = PG_GETARG_BOOL(n + 1);
 	options->displace = dg_bin_capture_row;
+	options->moved = note_moved;
 	options->hint = "Nothing was restored. If the rows referred to are in the bin, restore them together with these: undelete_transaction() brings back what one transaction deleted, undelete_tenant() all that a tenant lost. If they are gone for good, on_conflict => 'skip' leaves rows that refer to them in the bin, and the others come back.";
 	if (options->on_conflict == DG_ON_CONFLICT_SKIP)
 		options->missing = dg_rows_missing_make();

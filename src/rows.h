@@ -167,6 +167,8 @@ extern bool dg_rows_key_is_taken(ResultRelInfo *rri, EState *estate, List *arbit
 								 TupleTableSlot *slot, char **conflict);
 extern void dg_rows_update(ResultRelInfo *rri, EState *estate, const DgRowsRole *role,
 						   DgRowsRechecks *rechecks, ItemPointer tid, TupleTableSlot *slot);
+extern bool dg_rows_is_referenced(ResultRelInfo *rri);
+extern void dg_rows_move_out(Oid relid, ItemPointer tid, Snapshot snapshot);
 
 /* rows_keyset.c */
 typedef struct DgKeySet DgKeySet;
@@ -253,6 +255,7 @@ struct DgRowsOptions
 {
 	DgOnConflict on_conflict;
 	DgRowsDisplace displace;	/* of on_conflict replace */
+	void		(*moved) (Oid partition);	/* is called when a changed row has left it for another */
 
 	/*
 	 * A row whose key a live row has is the server's unique violation; the

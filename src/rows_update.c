@@ -6,7 +6,9 @@
 #include "rows.h"
 
 #include "access/sysattr.h"
+#include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/pg_constraint.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
@@ -151,4 +153,36 @@ dg_rows_update(ResultRelInfo *rri, EState *estate, const DgRowsRole *role, DgRow
 	if (rri->ri_TrigDesc != NULL)
 		ExecARUpdateTriggers(estate, rri, NULL, NULL, &old, NULL, slot, recheck, NULL, false);
 	list_free(recheck);
+}
+
+/*
+ * Do foreign keys lead to rows of this table?
+ */
+bool
+dg_rows_is_referenced(ResultRelInfo *rri)
+{
+	TriggerDesc *triggers = rri->ri_RelationDesc->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		if (RI_FKey_trigger_type(triggers->triggers[i].tgfoid) == RI_TRIGGER_PK)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Takes the live row at tid, which is locked, out of a partition, as the server
+ * does with one that moves to another.
+ */
+void
+dg_rows_move_out(Oid relid, ItemPointer tid, Snapshot snapshot)
+{
+	Relation	rel = table_open(relid, RowExclusiveLock);
+	TM_FailureData failure;
+
+	if (table_tuple_delete(rel, tid, GetCurrentCommandId(true), snapshot, InvalidSnapshot,
+						   true, &failure, true) != TM_Ok)
+		elog(ERROR, "row to move to another partition is gone");
+	table_close(rel, NoLock);
 }

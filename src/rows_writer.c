@@ -413,9 +413,25 @@ dg_rows_writer_read(DgRowsTarget *target, AttrNumber attnum, char *text)
 }
 
 /*
+ * Moves a row, whose new version is in the next slot of the batch of the
+ * partition it goes to, out of the partition that it is in.
+ */
+static void
+move_row(DgRowsTarget *target, DgRowsLeaf *leaf, TupleTableSlot *stored, Oid from, ItemPointer tid)
+{
+	dg_rows_move_out(from, tid, target->estate->es_snapshot);
+	target->writer->options.moved(from);
+	note_written(target, leaf, stored);
+	if (target->verify != NULL)
+		dg_rows_verify_written(target->verify, stored, target->row.tag);
+	dg_rows_batch_add(leaf->batch, target->row.tag);
+	flush(target, leaf);
+}
+
+/*
  * Changes some columns of a live row of the target, in its shape, without
  * triggers of the application. The row is locked. False if it would have to
- * move to another partition.
+ * move to another partition, and foreign keys lead to rows of that.
  */
 bool
 dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
@@ -424,8 +440,9 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 	TupleTableSlot *slot = target->slot;
 	TupleTableSlot *stored;
 	ResultRelInfo *rri;
-	DgRowsLeaf	   *leaf;
+	DgRowsLeaf *leaf;
 	bool		stays;
+	bool		changes;
 
 	target->row.tag = -1;
 	load_live_row(target, relid, tid);
@@ -437,20 +454,26 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 	dg_rows_as_owner(&target->role);
 	rri = dg_rows_route(target->mtstate, &slot);
 	stays = RelationGetRelid(rri->ri_RelationDesc) == relid;
-	if (stays)
+	changes = stays || !dg_rows_is_referenced(rri);
+	if (changes)
 	{
 		leaf = dg_rows_leaf_of(target, rri);
 		stored = dg_rows_batch_slot(leaf->batch);
 		ExecCopySlot(stored, slot);
 		(void) dg_rows_check(target->mtstate, rri, stored, NULL);
 		dg_rows_fkeys_change(target->writer->fkeys, RelationGetRelid(target->rel));
-		dg_rows_update(rri, target->estate, &leaf->role, target->writer->rechecks, tid, stored);
-		note_written(target, leaf, stored);
-		ExecClearTuple(stored);
+		if (stays)
+		{
+			dg_rows_update(rri, target->estate, &leaf->role, target->writer->rechecks, tid, stored);
+			note_written(target, leaf, stored);
+			ExecClearTuple(stored);
+		}
+		else
+			move_row(target, leaf, stored, relid, tid);
 	}
 	dg_rows_as_caller(&target->role);
 	ResetPerTupleExprContext(target->estate);
-	return stays;
+	return changes;
 }
 
 /* ----------------------------------------------------------------------
