@@ -242,7 +242,7 @@ check_fits(DgBinWriter *writer, HeapTuple tuple)
 					tuple->t_len, (Size) MaxHeapTupleSize),
 			 errdetail("It would be a row of \"%s\", of which too little can be stored out of line.",
 					   RelationGetRelationName(writer->rel)),
-			 errhint("Change a column of the table to a type that takes less space, or unguard the table.")));
+			 errhint("Change a column of the table to a type that takes less space, or give up its protection with deletion_guard.unguard_table().")));
 }
 
 /* ----------------------------------------------------------------------

@@ -339,7 +339,7 @@ check_drop_extension(DropStmt *stmt)
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_PROTECTED_STORE),
 					 errmsg("cannot drop extension deletion_guard: tables are guarded, or the bin holds deleted rows"),
-					 errhint("Undelete the rows or purge them with a signed token, and unguard the tables listed in deletion_guard.guarded_table.")));
+					 errhint("Undelete the rows or purge them with a signed token, unguard the tables listed in deletion_guard.guarded_table, and add CASCADE.")));
 	}
 }
 

@@ -85,7 +85,7 @@ dg_ledger_open(LOCKMODE lockmode, Oid *pkey)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_LEDGER_BROKEN),
 				 errmsg("the ledger or its index is missing"),
-				 errhint("Restore deletion_guard.ledger from a backup; nothing is purged without it.")));
+				 errhint("Nothing is purged without it. Restore the database from a backup, as a new one.")));
 	return table_open(relid, lockmode);
 }
 
@@ -161,7 +161,7 @@ read_head(Relation ledger, Oid pkey, LedgerHead *head)
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_LEDGER_BROKEN),
 					 errmsg("the ledger's last entry is damaged"),
-					 errhint("Run deletion_guard.verify_ledger() and restore the ledger from a backup.")));
+					 errhint("Run deletion_guard.verify_ledger(), which says where it begins, and restore the database from a backup, as a new one.")));
 		head->id = entry.id;
 		head->at = entry.at;
 		memcpy(head->hash, entry.hash, DG_DIGEST_SIZE);

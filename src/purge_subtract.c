@@ -83,7 +83,7 @@ look_up_columns(DgPurgeSubtract *subtract, PurgedTable *table, Datum key_columns
 					 errmsg("rows of %s that were purged cannot be told from others", key->relation_name),
 					 errdetail("Purge %lld knows them by column \"%s\", which the table no longer has.",
 							   (long long) table->purge, NameStr(*DatumGetName(names[i]))),
-					 errhint("Add the column again, rehydrate, and drop it.")));
+					 errhint("Add the column again, rehydrate, and drop it while the table is not guarded, between unguard_table() and guard_table().")));
 		if (!dg_canonical_always(TupleDescAttr(desc, key->attnums[i] - 1)->atttypid))
 			subtract->plain = false;
 	}
