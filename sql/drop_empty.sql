@@ -78,6 +78,18 @@ SET SESSION AUTHORIZATION regress_dg_drop_empty;
 DROP TABLE app.log_2;
 CREATE TABLE app.log_3 PARTITION OF app.log FOR VALUES FROM (30) TO (40);
 ALTER TABLE app.log DETACH PARTITION app.log_3;
+CREATE TABLE app.log_4 PARTITION OF app.log FOR VALUES FROM (40) TO (50);
+INSERT INTO app.log VALUES (40, 1, 1);
+BEGIN;
+DELETE FROM app.log WHERE id = 40;
+ALTER TABLE app.log DETACH PARTITION app.log_4;
+ROLLBACK;
+ALTER TABLE app.log DETACH PARTITION app.log_4 CONCURRENTLY; -- fails
+DELETE FROM app.log WHERE id = 40;
+ALTER TABLE app.log DETACH PARTITION app.log_4 CONCURRENTLY;
+INSERT INTO app.log_4 VALUES (41, 1, 1);
+DROP TABLE app.log_4; -- fails
+DELETE FROM app.log_4;
 RESET SESSION AUTHORIZATION;
 SELECT relation FROM deletion_guard.guarded_table ORDER BY 1;
 SET SESSION AUTHORIZATION regress_dg_drop_empty;
@@ -85,7 +97,7 @@ SET SESSION AUTHORIZATION regress_dg_drop_empty;
 BEGIN;
 DELETE FROM app.log WHERE id = 11;
 DROP TABLE app.log_1;
-DROP TABLE app.log_3;
+DROP TABLE app.log_3, app.log_4;
 TRUNCATE app.site, app.log;
 INSERT INTO app.site VALUES (7, 7);
 SAVEPOINT written;
