@@ -138,7 +138,7 @@ run_sql("SELECT FROM deletion_guard.archive_contents('$archive')", 'restorer rea
 
 # Every name in the tables of functions and settings exists, and every setting is there.
 my ($functions) = $readme =~ /\n## Functions\n(.*?)\n\n`\\df/s;
-my @names = grep { !/^(error|skip|replace|dry_run|on_conflict|with_referenced|into_schema|mapping)$/ } $functions =~ /`(\w+)(?:\(.*?\))?`/g;
+my @names = grep { !/^(error|skip|replace|dry_run|on_conflict|with_referenced|into_schema|mapping|left_out)$/ } $functions =~ /`(\w+)(?:\(.*?\))?`/g;
 is($node->safe_psql('mydb', "SELECT string_agg(n, ', ') FROM unnest('{" . join(',', @names) . "}'::text[]) n
 	WHERE NOT EXISTS (SELECT FROM pg_proc WHERE pronamespace = 'deletion_guard'::regnamespace AND proname = n)
 		AND NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = 'deletion_guard'::regnamespace AND relname = n)"),
