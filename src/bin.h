@@ -263,6 +263,17 @@ extern Datum dg_tenants_in_bin(List *tenants, Datum *bins);
 extern int	dg_tenant_live(const char *tenant, Snapshot snapshot, DgTenantRow *row);
 extern bool dg_tenant_deleted(const char *tenant, Snapshot snapshot, DgTenantRow *row);
 extern char *dg_tenant_spelling(const char *tenant);
+extern List *dg_tenants_present(List *tenants);
+
+/* bin_rename.c */
+typedef struct DgRenamedColumns DgRenamedColumns;
+
+extern bool dg_any_renamed(void);
+extern char *dg_renamed_tenant(const char *tenant);
+extern List *dg_former_keys(const char *tenant);
+extern void dg_forget_renames(const char *tenant);
+extern DgRenamedColumns *dg_renamed_columns(Relation rel, TupleDesc desc);
+extern void dg_rename_values(DgRenamedColumns *columns, int64 deletion, Datum *values, const bool *nulls);
 
 /* bin_part.c */
 

@@ -123,11 +123,20 @@ refuse_orphan(DgSavedPart *part)
 					 quote_literal_cstr(bin))));
 }
 
-static DgRowsTarget *
-open_target(DgRowsWriter *writer, DgSavedPart *part)
+/* Where the rows of a bin go. */
+typedef struct Destination
+{
+	int32		bin_id;
+	DgRowsTarget *target;
+	DgRenamedColumns *renamed;	/* NULL: no tenant's key was changed */
+} Destination;
+
+static Destination *
+open_destination(DgRowsWriter *writer, DgSavedPart *part)
 {
 	Relation	bin;
-	DgRowsTarget *target;
+	Relation	rel;
+	Destination *destination = palloc(sizeof(Destination));
 	DgSourceColumn *columns;
 	int			ncolumns;
 
@@ -136,9 +145,13 @@ open_target(DgRowsWriter *writer, DgSavedPart *part)
 		refuse_orphan(part);	/* dropped while the lock was waited for */
 	bin = table_open(part->bin_table, RowExclusiveLock);
 	columns = source_columns(RelationGetDescr(bin), &ncolumns);
-	target = dg_rows_writer_target(writer, part->relation, columns, ncolumns);
+	destination->bin_id = part->bin_id;
+	destination->target = dg_rows_writer_target(writer, part->relation, columns, ncolumns);
+	rel = table_open(part->relation, NoLock);
+	destination->renamed = dg_renamed_columns(rel, RelationGetDescr(bin));
+	table_close(rel, NoLock);
 	table_close(bin, NoLock);
-	return target;
+	return destination;
 }
 
 static int
@@ -199,8 +212,19 @@ dg_restore_settle(void *arg, const DgRow *row, DgRowOutcome outcome)
 		dg_bin_delete_row(part->bin_table, row->address);
 }
 
+/*
+ * Gets the values of a row that goes back, with the keys that tenants have now.
+ */
 static void
-restore_group(DgUndelete *call, DgRowsTarget *target, ListCell *cells, int n)
+get_values(const Destination *destination, int64 deletion, TupleTableSlot *slot)
+{
+	slot_getallattrs(slot);
+	if (destination->renamed != NULL)
+		dg_rename_values(destination->renamed, deletion, slot->tts_values, slot->tts_isnull);
+}
+
+static void
+restore_group(DgUndelete *call, const Destination *destination, ListCell *cells, int n)
 {
 	DgSavedPart *part = lfirst(&cells[0]);
 	DgBinScan  *scan;
@@ -218,10 +242,10 @@ restore_group(DgUndelete *call, DgRowsTarget *target, ListCell *cells, int n)
 		if (part->part != number)
 			part = lfirst((ListCell *) bsearch(&number, cells, n, sizeof(ListCell), compare_part_numbers));
 		part->seen++;
-		slot_getallattrs(slot);
+		get_values(destination, part->deletion, slot);
 		row = (DgRow) {slot->tts_values + DG_BIN_COLUMNS, slot->tts_isnull + DG_BIN_COLUMNS, part->tenant,
 			part->report->tag, part, DG_TID_ADDRESS(&slot->tts_tid)};
-		outcome = dg_rows_writer_put(target, &row);
+		outcome = dg_rows_writer_put(destination->target, &row);
 		if (outcome != DG_ROW_LATER && count_row(part, outcome))
 			dg_bin_scan_delete(scan);
 	}
@@ -258,19 +282,20 @@ transaction_of(int64 deletion)
  * their own transaction and command wrote them to the bin.
  */
 static void
-expect_group(DgRowsTarget *target, ListCell *cells, int n)
+expect_group(const Destination *destination, ListCell *cells, int n)
 {
-	DgRowsMoment deleted = {.top = transaction_of(((DgSavedPart *) lfirst(&cells[0]))->deletion)};
+	int64		deletion = ((DgSavedPart *) lfirst(&cells[0]))->deletion;
+	DgRowsMoment deleted = {.top = transaction_of(deletion)};
 	DgBinScan  *scan = scan_group(cells, n);
 	TupleTableSlot *slot;
 	bool		isnull;
 
 	while ((slot = dg_bin_scan_next(scan)) != NULL)
 	{
-		slot_getallattrs(slot);
+		get_values(destination, deletion, slot);
 		deleted.xid = DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
 		deleted.cid = DatumGetCommandId(slot_getsysattr(slot, MinCommandIdAttributeNumber, &isnull));
-		dg_rows_writer_expect(target, slot->tts_values + DG_BIN_COLUMNS, slot->tts_isnull + DG_BIN_COLUMNS, &deleted);
+		dg_rows_writer_expect(destination->target, slot->tts_values + DG_BIN_COLUMNS, slot->tts_isnull + DG_BIN_COLUMNS, &deleted);
 	}
 	dg_bin_scan_end(scan);
 }
@@ -312,22 +337,20 @@ leave_group(DgUndelete *call, ListCell *cells, int n)
 }
 
 /*
- * The open target of a bin, from two parallel lists; opens it the first time.
+ * The destination of a bin, from a list; opens it the first time.
  */
-static DgRowsTarget *
-target_of(DgRowsWriter *writer, DgSavedPart *part, List **bins, List **targets)
+static Destination *
+destination_of(DgRowsWriter *writer, DgSavedPart *part, List **destinations)
 {
-	DgRowsTarget *target;
+	ListCell   *lc;
 
-	for (int i = 0; i < list_length(*bins); i++)
+	foreach(lc, *destinations)
 	{
-		if (list_nth_int(*bins, i) == part->bin_id)
-			return list_nth(*targets, i);
+		if (((Destination *) lfirst(lc))->bin_id == part->bin_id)
+			return lfirst(lc);
 	}
-	target = open_target(writer, part);
-	*bins = lappend_int(*bins, part->bin_id);
-	*targets = lappend(*targets, target);
-	return target;
+	*destinations = lappend(*destinations, open_destination(writer, part));
+	return llast(*destinations);
 }
 
 /*
@@ -440,23 +463,24 @@ group_at(List *parts, int first)
  * Looks for live rows like those of tables without a key that are to come back.
  */
 static void
-expect_rows(DgUndelete *call, DgRowsWriter *writer, List **bins, List **targets)
+expect_rows(DgUndelete *call, DgRowsWriter *writer, List **destinations)
 {
 	int			n;
+	ListCell   *lc;
 
 	for (int first = 0; first < list_length(call->parts); first += n)
 	{
 		DgSavedPart *part = list_nth(call->parts, first);
-		DgRowsTarget *target;
+		Destination *destination;
 
 		n = group_at(call->parts, first);
-		target = part->orphan ? NULL : target_of(writer, part, bins, targets);
-		if (target != NULL && dg_rows_writer_twins(target) != NULL)
-			expect_group(target, list_nth_cell(call->parts, first), n);
+		destination = part->orphan ? NULL : destination_of(writer, part, destinations);
+		if (destination != NULL && dg_rows_writer_twins(destination->target) != NULL)
+			expect_group(destination, list_nth_cell(call->parts, first), n);
 	}
-	for (int i = 0; i < list_length(*targets); i++)
+	foreach(lc, *destinations)
 	{
-		DgRowsTwins *twins = dg_rows_writer_twins(list_nth(*targets, i));
+		DgRowsTwins *twins = dg_rows_writer_twins(((Destination *) lfirst(lc))->target);
 
 		if (twins != NULL)
 			find_twins(twins, dg_rows_twins_table(twins));
@@ -472,8 +496,7 @@ dg_restore_parts(void *arg)
 {
 	DgUndelete *call = arg;
 	DgRowsWriter *writer = dg_rows_writer_begin(&call->options);
-	List	   *bins = NIL;
-	List	   *targets = NIL;
+	List	   *destinations = NIL;
 	List	   *restored = NIL;
 	int			n;
 	ListCell   *lc;
@@ -482,10 +505,10 @@ dg_restore_parts(void *arg)
 	foreach(lc, call->parts)
 	{
 		if (!((DgSavedPart *) lfirst(lc))->orphan)
-			(void) target_of(writer, lfirst(lc), &bins, &targets);
+			(void) destination_of(writer, lfirst(lc), &destinations);
 	}
 
-	expect_rows(call, writer, &bins, &targets);
+	expect_rows(call, writer, &destinations);
 	for (int first = 0; first < list_length(call->parts); first += n)
 	{
 		DgSavedPart *part = list_nth(call->parts, first);
@@ -495,7 +518,7 @@ dg_restore_parts(void *arg)
 		if (part->orphan)
 			leave_group(call, cells, n);
 		else
-			restore_group(call, target_of(writer, part, &bins, &targets), cells, n);
+			restore_group(call, destination_of(writer, part, &destinations), cells, n);
 		for (int i = 0; i < n && !part->orphan; i++)
 			restored = lappend(restored, list_nth(call->parts, first + i));
 	}

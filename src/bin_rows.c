@@ -277,7 +277,7 @@ dg_deleted_rows(PG_FUNCTION_ARGS)
 	require_reading(relid);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	if (!PG_ARGISNULL(1))
-		values[1] = dg_tenants_in_bin(list_make1(text_to_cstring(PG_GETARG_TEXT_PP(1))), &values[3]);
+		values[1] = dg_tenants_in_bin(dg_tenants_present(list_make1(text_to_cstring(PG_GETARG_TEXT_PP(1)))), &values[3]);
 	values[2] = PG_GETARG_DATUM(2);
 	rel = table_open(relid, AccessShareLock);
 	sets = lost_links(relid);

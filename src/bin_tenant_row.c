@@ -452,16 +452,38 @@ dg_tenant_deleted(const char *tenant, Snapshot snapshot, DgTenantRow *row)
 
 /*
  * The tenant's key as the tenant table has it or, where that does not, as the
- * latest deletion of its row had it; palloc'd. Else as it was given.
+ * latest deletion of its row had it; palloc'd. If that key was changed, the present
+ * one. Else as it was given.
  */
 char *
 dg_tenant_spelling(const char *tenant)
 {
 	DgTenantRow row;
+	char	   *renamed;
 
-	if (dg_tenants_are_plain() ||
-		(dg_tenant_live(tenant, GetLatestSnapshot(), &row) == 0 &&
-		 !dg_tenant_deleted(tenant, GetLatestSnapshot(), &row)))
-		return pstrdup(tenant);
-	return row.tenant;
+	if (dg_tenant_live(tenant, GetLatestSnapshot(), &row) > 0 ||
+		dg_tenant_deleted(tenant, GetLatestSnapshot(), &row))
+		return row.tenant;
+	renamed = dg_renamed_tenant(tenant);
+	return renamed != NULL ? renamed : pstrdup(tenant);
+}
+
+/*
+ * The tenants (char *) that a call names, with the keys that they have now.
+ */
+List *
+dg_tenants_present(List *tenants)
+{
+	List	   *present = NIL;
+	ListCell   *lc;
+
+	foreach(lc, tenants)
+	{
+		DgTenantRow row;
+		char	   *renamed = dg_any_renamed() && dg_tenant_live(lfirst(lc), GetLatestSnapshot(), &row) == 0 ?
+			dg_renamed_tenant(lfirst(lc)) : NULL;
+
+		present = lappend(present, renamed != NULL ? renamed : lfirst(lc));
+	}
+	return present;
 }

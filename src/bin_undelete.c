@@ -475,7 +475,7 @@ dg_undelete_transaction(PG_FUNCTION_ARGS)
 static Datum
 undelete_tenants(FunctionCallInfo fcinfo, Datum array, const char *what)
 {
-	List	   *tenants = tenants_of_array(array);
+	List	   *tenants = dg_tenants_present(tenants_of_array(array));
 	Oid			types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTARRAYOID, INT4ARRAYOID};
 	Datum		values[4] = {PG_GETARG_DATUM(1), PG_GETARG_DATUM(2)};
 	Selection	selection = {DG_OF_TENANTS("$3", "$4") " AND " DELETED_AT " BETWEEN $1 AND $2",

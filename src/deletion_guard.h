@@ -60,6 +60,8 @@ typedef struct DgObjects
 	Oid			deletion_part;
 	Oid			deletion_part_pkey;
 	Oid			deletion_part_tenant_idx;
+	Oid			tenant_rename;
+	Oid			tenant_rename_pkey;
 	Oid			tenant_wipe;
 	Oid			tenant_wipe_at_idx;
 	Oid			authority;

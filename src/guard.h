@@ -22,6 +22,7 @@ struct PgStat_TableXactStatus;
 #define DG_TRIGGER_CAPTURE_ROW	"deletion_guard_capture_row"
 #define DG_TRIGGER_TRUNCATE		"deletion_guard_truncate"
 #define DG_TRIGGER_LINK			"deletion_guard_link"
+#define DG_TRIGGER_RENAME		"deletion_guard_rename"
 #define DG_TRIGGER_PREFIX		"deletion_guard_"
 
 /* names of the triggers on a bin table */
@@ -114,6 +115,7 @@ extern uint64 dg_tenant_text_hash(const char *tenant);
 /* guard_trigger.c */
 extern void dg_guard_create_triggers(Oid relid);
 extern void dg_guard_drop_triggers(Oid relid);
+extern void dg_guard_follow_tenants(Oid relid, bool follow);
 extern bool dg_guard_trigger_is_right(HeapTuple tuple, TupleDesc desc, bool created);
 extern void dg_guard_enable_trigger(Oid relid, const char *name);
 extern bool dg_guard_is_complete(Oid relid);

@@ -298,6 +298,26 @@ require_unique_key(Relation rel, const char *column)
 }
 
 /*
+ * Has changes of keys noted in a table and its partitions, or no longer; the table
+ * may be gone.
+ */
+static void
+follow_tenants(Oid relid, bool follow)
+{
+	ListCell   *lc;
+
+	if (!OidIsValid(relid) || get_rel_name(relid) == NULL)
+		return;
+	foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
+	{
+		char		relkind = get_rel_relkind(lfirst_oid(lc));
+
+		if (relkind == RELKIND_RELATION && get_rel_persistence(lfirst_oid(lc)) != RELPERSISTENCE_TEMP)
+			dg_guard_follow_tenants(lfirst_oid(lc), follow);
+	}
+}
+
+/*
  * set_tenant_table(tenant_table regclass, key_column name, name_column name,
  *					contact_column name) -> void
  */
@@ -308,13 +328,15 @@ dg_set_tenant_table(PG_FUNCTION_ARGS)
 	Datum		values[4];
 	char		nulls[4];
 	Relation	rel;
+	Oid			relid;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("tenant_table and key_column must not be null")));
 
-	rel = relation_open(PG_GETARG_OID(0), ShareUpdateExclusiveLock);
+	relid = PG_GETARG_OID(0);
+	rel = relation_open(relid, ShareRowExclusiveLock);
 	dg_guard_check_owner(rel);
 	dg_publication_check("name a tenant table");
 	(void) dg_guard_require(rel, ERROR);
@@ -330,16 +352,19 @@ dg_set_tenant_table(PG_FUNCTION_ARGS)
 		values[i] = PG_GETARG_DATUM(i);
 		nulls[i] = PG_ARGISNULL(i) ? 'n' : ' ';
 	}
+	table_close(rel, NoLock);	/* it is altered */
 	SPI_connect();
+	if (dg_tenant_table()->relid != relid)
+		follow_tenants(dg_tenant_table()->relid, false);
 	dg_spi_execute("DELETE FROM deletion_guard.tenant_table", 0, NULL, NULL, NULL);
 	dg_spi_execute("INSERT INTO deletion_guard.tenant_table"
 				   " (relation, key_column, name_column, contact_column)"
 				   " VALUES ($1, $2, $3, $4)", 4, types, values, nulls);
 	dg_tenant_table_changed();
+	follow_tenants(relid, true);
 	dg_ledger_append("set_tenant_table",
-					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(RelationGetRelid(rel)))));
+					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
 	SPI_finish();
-	table_close(rel, NoLock);
 	PG_RETURN_VOID();
 }
 

@@ -15,6 +15,9 @@
  *								ON DELETE SET NULL or SET DEFAULT: notes the
  *								links that such a key takes (bin_link.c).
  *
+ *	deletion_guard_rename		AFTER UPDATE, row, on the tenant table: notes keys that
+ *								are changed (bin_rename.c).
+ *
  * All but the second fire always: whether a trigger fires is decided for each
  * row when it goes, and for the statement at its end, and in between a
  * statement can change session_replication_role. Two triggers that take turns
@@ -177,12 +180,31 @@ dg_guard_create_triggers(Oid relid)
 						   " FOR EACH ROW WHEN (deletion_guard.in_referential_action())"
 						   " EXECUTE FUNCTION deletion_guard.capture_link()",
 						   TRIGGER_FIRES_ALWAYS);
+		if (dg_guard_lookup(relid)->root == dg_tenant_table()->relid)
+			dg_guard_follow_tenants(relid, true);
 	}
 
 	ensure_trigger(relid, DG_TRIGGER_TRUNCATE,
 				   "CREATE TRIGGER %s BEFORE TRUNCATE ON %s"
 				   " FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.capture_truncate()",
 				   TRIGGER_FIRES_ALWAYS);
+}
+
+/*
+ * Has changes of keys noted in a table of tenants, or no longer. The caller is
+ * connected to SPI. Takes SHARE ROW EXCLUSIVE, or ACCESS EXCLUSIVE, but only if
+ * something is to be changed.
+ */
+void
+dg_guard_follow_tenants(Oid relid, bool follow)
+{
+	if (follow)
+		ensure_trigger(relid, DG_TRIGGER_RENAME,
+					   "CREATE TRIGGER %s AFTER UPDATE ON %s"
+					   " FOR EACH ROW EXECUTE FUNCTION deletion_guard.capture_rename()",
+					   TRIGGER_FIRES_ALWAYS);
+	else
+		drop_trigger(relid, DG_TRIGGER_RENAME);
 }
 
 /*
@@ -195,6 +217,7 @@ dg_guard_drop_triggers(Oid relid)
 	drop_trigger(relid, DG_TRIGGER_TRUNCATE);
 	drop_trigger(relid, DG_TRIGGER_CAPTURE_ROW);
 	drop_trigger(relid, DG_TRIGGER_LINK);
+	drop_trigger(relid, DG_TRIGGER_RENAME);
 }
 
 /* ----------------------------------------------------------------------
@@ -213,6 +236,7 @@ static const struct
 	{DG_TRIGGER_CAPTURE_ROW, "capture_row", TRIGGER_TYPE_ROW | TRIGGER_TYPE_DELETE, false},
 	{DG_TRIGGER_TRUNCATE, "capture_truncate", TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_TRUNCATE, false},
 	{DG_TRIGGER_LINK, "capture_link", TRIGGER_TYPE_ROW | TRIGGER_TYPE_UPDATE, true},
+	{DG_TRIGGER_RENAME, "capture_rename", TRIGGER_TYPE_ROW | TRIGGER_TYPE_UPDATE, false},
 };
 
 static char

@@ -314,6 +314,7 @@ forget_key(const char *tenant, char *pseudonym)
 			forget_deletion(deletion, tenant, pseudonym);
 		last = deletion;
 	}
+	dg_forget_renames(tenant);
 	rename_in_requests(tenant, pseudonym);
 	for_each_part(tenant, RowExclusiveLock, rename_part, pseudonym);
 	rename_in_table(DG_OWN_ALL(hold), Anum_hold_tenant, 0, tenant, pseudonym);

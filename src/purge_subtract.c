@@ -292,6 +292,7 @@ all_spellings(List *tenants)
 	{
 		all = list_concat(all, dg_tenant_spellings(lfirst(lc)));
 		all = lappend(all, dg_tenant_spelling(lfirst(lc)));
+		all = list_concat(all, dg_former_keys(llast(all)));
 	}
 	return all;
 }

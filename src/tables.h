@@ -69,6 +69,14 @@
 #define Anum_deletion_link_relation_name	10
 #define Natts_deletion_link					10
 
+/* deletion_guard.tenant_rename */
+#define Anum_tenant_rename_rename_id	1
+#define Anum_tenant_rename_first_id		2
+#define Anum_tenant_rename_old_key		3
+#define Anum_tenant_rename_new_key		4
+#define Anum_tenant_rename_renamed_at	5
+#define Natts_tenant_rename				5
+
 /* deletion_guard.tenant_wipe */
 #define Anum_tenant_wipe_deletion_id	1
 #define Anum_tenant_wipe_wiped_at		2

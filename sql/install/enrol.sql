@@ -13,10 +13,14 @@ CREATE FUNCTION deletion_guard.capture_truncate() RETURNS trigger
 CREATE FUNCTION deletion_guard.capture_link() RETURNS trigger
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_capture_link';
+CREATE FUNCTION deletion_guard.capture_rename() RETURNS trigger
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_capture_rename';
 CREATE FUNCTION deletion_guard.in_referential_action() RETURNS boolean
 	LANGUAGE C VOLATILE PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'dg_in_referential_action';
 COMMENT ON FUNCTION deletion_guard.capture_link() IS 'trigger: notes the links that ON DELETE SET NULL or SET DEFAULT takes';
+COMMENT ON FUNCTION deletion_guard.capture_rename() IS 'trigger: notes that a tenant has got another key';
 COMMENT ON FUNCTION deletion_guard.in_referential_action() IS 'is the current statement one that a foreign key runs?';
 CREATE FUNCTION deletion_guard.protect() RETURNS trigger
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -33,7 +37,7 @@ CREATE FUNCTION deletion_guard.set_tenant_table(tenant_table regclass, key_colum
 	AS 'MODULE_PATHNAME', 'dg_set_tenant_table';
 REVOKE EXECUTE ON FUNCTION deletion_guard.set_tenant_table FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.set_tenant_table IS
-	'names the table that lists the tenants, one row each: its unique key, whose text is the tenant key, and the columns with names and contacts. For the owner of the table; SHARE UPDATE EXCLUSIVE lock';
+	'names the table that lists the tenants, one row each: its unique key, whose text is the tenant key, and the columns with names and contacts. A trigger notes keys that are changed later. For the owner of the table; SHARE ROW EXCLUSIVE lock';
 
 CREATE FUNCTION deletion_guard.guard_table(target regclass, tenant_column name = NULL,
 		tenant_path name[] = NULL) RETURNS void

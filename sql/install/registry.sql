@@ -121,6 +121,18 @@ CREATE INDEX deletion_link_deletion_idx ON deletion_guard.deletion_link (deletio
 -- Not a partial index: rows are inserted into every index without asking its condition.
 CREATE INDEX deletion_link_waiting_idx ON deletion_guard.deletion_link (relation, waiting_since);
 
+-- Keys of tenants that were changed, numbered along with deletions: what was deleted
+-- under the old key has a lower number. One UPDATE may change many, and give one
+-- tenant's old key to another.
+CREATE TABLE deletion_guard.tenant_rename
+(
+	rename_id bigint PRIMARY KEY,
+	first_id bigint NOT NULL,					-- of the same UPDATE
+	old_key text COLLATE "C" NOT NULL,
+	new_key text COLLATE "C" NOT NULL,
+	renamed_at timestamptz NOT NULL
+);
+
 -- Rows of the tenant table that were deleted, for the ceiling on them. A row
 -- for each capture, kept although they may have been undeleted since.
 CREATE TABLE deletion_guard.tenant_wipe
@@ -139,6 +151,7 @@ SELECT pg_catalog.pg_extension_config_dump('deletion_guard.bin_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_part', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_link', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_rename', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_wipe', '');
 
 COMMENT ON TABLE deletion_guard.tenant_table IS 'the table that lists the tenants, set by set_tenant_table()';
@@ -159,6 +172,7 @@ COMMENT ON COLUMN deletion_guard.deletion_record.statement IS 'text of the top-l
 COMMENT ON COLUMN deletion_guard.deletion_record.xid IS 'transaction that deleted';
 COMMENT ON COLUMN deletion_guard.deletion_record.purge_not_before IS 'when a purge is possible at the earliest; infinity: never';
 COMMENT ON SEQUENCE deletion_guard.deletion_id_seq IS 'ids of deletions';
+COMMENT ON TABLE deletion_guard.tenant_rename IS 'keys of tenants that were changed in the tenant table; forgotten when nothing of the tenant is left';
 COMMENT ON TABLE deletion_guard.deletion_link IS 'links that deletions took from rows that stayed (ON DELETE SET NULL, SET DEFAULT)';
 COMMENT ON TABLE deletion_guard.tenant_wipe IS 'how many tenants were deleted when';
 COMMENT ON TABLE deletion_guard.deletion_part IS 'deletions by table and tenant; see the view deletion_detail';

@@ -282,7 +282,7 @@ AS $$
 
 	UNION ALL
 	SELECT 'functions', 'deletion_guard.' || f.name || '()', v.problem IS NULL, v.problem
-	FROM unnest('{capture_statement,capture_row,capture_truncate,capture_link,protect,ddl_start,ddl_end}'::name[]) AS f (name)
+	FROM unnest('{capture_statement,capture_row,capture_truncate,capture_link,capture_rename,protect,ddl_start,ddl_end}'::name[]) AS f (name)
 	JOIN pg_extension e ON e.extname = 'deletion_guard'
 	LEFT JOIN pg_proc p ON p.pronamespace = 'deletion_guard'::regnamespace AND p.proname = f.name
 	LEFT JOIN pg_language l ON l.oid = p.prolang
@@ -342,7 +342,11 @@ AS $$
 		UNION ALL
 		SELECT g.relation, 'deletion_guard_link', 'capture_link', 'A' FROM guarded g
 		WHERE g.relkind <> 'p' AND EXISTS (SELECT FROM pg_constraint k
-			WHERE k.conrelid = g.relation AND k.contype = 'f' AND k.confdeltype IN ('n', 'd'))),
+			WHERE k.conrelid = g.relation AND k.contype = 'f' AND k.confdeltype IN ('n', 'd'))
+		UNION ALL
+		SELECT g.relation, 'deletion_guard_rename', 'capture_rename', 'A' FROM guarded g
+		WHERE g.relkind <> 'p' AND EXISTS (SELECT FROM member m JOIN deletion_guard.tenant_table t ON t.relation = m.root
+			WHERE m.relation = g.relation)),
 	-- children have their parents' columns, and so what the foreign keys say of them
 	kin AS (
 		SELECT i.inhrelid AS child, i.inhparent AS parent
