@@ -69,6 +69,8 @@ ALTER TYPE pg_catalog.int4 RENAME TO integer4; -- fails
 ALTER TYPE pg_catalog.text SET (STORAGE = main); -- fails
 ALTER OPERATOR CLASS int4_ops USING btree RENAME TO other_ops; -- fails
 ALTER OPERATOR FAMILY integer_ops USING btree RENAME TO other_ops; -- fails
+ALTER OPERATOR FAMILY integer_ops USING btree ADD FUNCTION 3 (bool, bool) in_range(int, int, int, bool, bool); -- fails
+ALTER OPERATOR FAMILY bool_ops USING btree ADD OPERATOR 1 < (int, bigint); -- fails
 ALTER COLLATION "C" RENAME TO "D"; -- fails
 ALTER LANGUAGE internal RENAME TO interna; -- fails
 ALTER SCHEMA pg_catalog RENAME TO katalog; -- fails
@@ -91,6 +93,9 @@ COMMENT ON FUNCTION pg_catalog.now() IS 'transaction time';
 ALTER TEXT SEARCH CONFIGURATION english ALTER MAPPING FOR word WITH simple;
 ALTER DATABASE regress_dg_catalog SET work_mem = '5MB';
 CREATE OPERATOR app.= (LEFTARG = int, RIGHTARG = int, FUNCTION = int4ne);
+CREATE TYPE app.colour AS ENUM ('red', 'blue');
+CREATE OPERATOR FAMILY app.own USING btree;
+ALTER OPERATOR FAMILY app.own USING btree ADD FUNCTION 1 (int, int) btint4cmp(int, int);
 CREATE FUNCTION pg_catalog.of_my_own() RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE OR REPLACE FUNCTION pg_catalog.of_my_own() RETURNS int LANGUAGE sql AS 'SELECT 2';
 DROP FUNCTION pg_catalog.of_my_own();

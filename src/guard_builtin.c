@@ -19,9 +19,12 @@
 #include "guard.h"
 
 #include "access/sysattr.h"
+#include "access/table.h"
 #include "access/transam.h"
 #include "catalog/dependency.h"
 #include "catalog/objectaddress.h"
+#include "catalog/pg_amop.h"
+#include "catalog/pg_amproc.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
@@ -30,6 +33,7 @@
 #include "catalog/pg_largeobject.h"
 #include "catalog/pg_largeobject_metadata.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_opfamily.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_seclabel.h"
 #include "catalog/pg_shdescription.h"
@@ -41,6 +45,7 @@
 #include "catalog/pg_ts_dict.h"
 #include "ledger.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 
 /*
  * May a superuser insist? "harmless": what he is about to do can do no harm to any
@@ -212,6 +217,46 @@ is_built_in(ObjectAccessType access, Oid classid, Oid objid)
 }
 
 /*
+ * The built-in operator family to which a new operator or support function was
+ * added by which it treats built-in types; InvalidOid if it is not so. Families
+ * are extended for new types; what there is of old ones is complete.
+ */
+static Oid
+family_extended(Oid classid, Oid objid)
+{
+	bool		operator = (classid == AccessMethodOperatorRelationId);
+	Relation	rel = table_open(classid, AccessShareLock);
+	HeapTuple	tuple = operator ?
+		dg_guard_copy_object(rel, AccessMethodOperatorOidIndexId, Anum_pg_amop_oid, objid, SnapshotSelf) :
+		dg_guard_copy_object(rel, AccessMethodProcedureOidIndexId, Anum_pg_amproc_oid, objid, SnapshotSelf);
+	Oid			family = InvalidOid;
+	Oid			left = InvalidOid;
+	Oid			right = InvalidOid;
+
+	table_close(rel, AccessShareLock);
+	if (tuple == NULL)
+		return InvalidOid;
+	if (operator)
+	{
+		Form_pg_amop form = (Form_pg_amop) GETSTRUCT(tuple);
+
+		family = form->amopfamily;
+		left = form->amoplefttype;
+		right = form->amoprighttype;
+	}
+	else
+	{
+		Form_pg_amproc form = (Form_pg_amproc) GETSTRUCT(tuple);
+
+		family = form->amprocfamily;
+		left = form->amproclefttype;
+		right = form->amprocrighttype;
+	}
+	return family < FirstUnpinnedObjectId && left < FirstUnpinnedObjectId && right < FirstUnpinnedObjectId ?
+		family : InvalidOid;
+}
+
+/*
  * An object was created, replaced or altered, or is about to be dropped. relid:
  * the table that it belongs to, or InvalidOid.
  */
@@ -222,7 +267,10 @@ dg_builtin_check_object(ObjectAccessType access, Oid classid, Oid objid, Oid rel
 	char	   *description;
 	char	   *what;
 
-	if (!is_built_in(access, classid, objid) &&
+	if (access == OAT_POST_CREATE &&
+		(classid == AccessMethodOperatorRelationId || classid == AccessMethodProcedureRelationId))
+		ObjectAddressSet(object, OperatorFamilyRelationId, family_extended(classid, objid));
+	if (!is_built_in(access, object.classId, object.objectId) &&
 		!(relid != objid && is_built_in(access, RelationRelationId, relid)))
 		return;
 	if (dg_command() == DG_COMMAND_MAINTENANCE || dg_installing() || !dg_present())

@@ -495,7 +495,7 @@ LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 	WITH store AS (
-		SELECT c.oid, c.oid::regclass::text AS name, c.relkind, c.relpersistence, c.relowner, c.relacl,
+		SELECT c.oid, c.oid::regclass::text AS name, c.relkind, c.relpersistence, c.relowner, c.relacl, c.relam,
 			c.relforcerowsecurity, n.nspname = 'deletion_guard_bin' AS is_bin, e.extowner
 		FROM pg_class c
 		JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -532,6 +532,8 @@ AS $$
 	CROSS JOIN LATERAL (SELECT CASE
 		WHEN s.relowner <> s.extowner THEN format('it belongs to %I, not to the owner of the extension. ALTER TABLE %s OWNER TO %I.',
 			pg_get_userbyid(s.relowner), s.name, pg_get_userbyid(s.extowner))
+		WHEN s.is_bin AND s.relkind = 'r' AND s.relam <> (SELECT a.oid FROM pg_am a WHERE a.amname = 'deletion_guard_bin') THEN
+			'it is stored as an ordinary table, as after pg_restore --no-table-access-method: only its triggers protect its rows. They can be brought back; new ones go to another bin.'
 		WHEN s.relpersistence = 'u' THEN format('it is unlogged: a crash empties it. ALTER TABLE %s SET LOGGED.', s.name)
 		WHEN s.relforcerowsecurity THEN format('row security is forced on it, which may hide rows. ALTER TABLE %s NO FORCE ROW LEVEL SECURITY.', s.name)
 		WHEN EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = s.oid OR i.inhparent = s.oid) THEN 'it is part of an inheritance tree. ALTER TABLE ... NO INHERIT.'

@@ -149,6 +149,15 @@ $db = fresh('sections');
 quiet_ok("section $_", 'pg_restore', "--section=$_", '-d', $node->connstr($db), "$dir/app.dump") for qw(pre-data data post-data);
 check($db, 'sections');
 
+# Without its access method a bin is an ordinary table, and verify() says so.
+$db = fresh('heaps');
+quiet_ok('without access methods', 'pg_restore', '--no-table-access-method', '-d', $node->connstr($db), "$dir/app.dump");
+cmp_ok($node->safe_psql($db, "SELECT count(*) FROM deletion_guard.verify() WHERE check_name = 'store ownership' AND detail LIKE '%stored as an ordinary table%'"),
+	'>', 0, 'bins that are ordinary tables are named');
+check($db, 'without access methods');
+is($node->safe_psql($db, "SELECT count(*) FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE c.relnamespace = 'deletion_guard_bin'::regnamespace AND a.amname = 'deletion_guard_bin'") > 0,
+	1, 'new rows go to bins of the right kind');
+
 # --- files -----------------------------------------------------------------
 
 # A dump says where rows were in files that are not there any more, but whose
