@@ -81,7 +81,7 @@ SELECT relation, found, identical, problem FROM deletion_guard.rehydrate('b', :'
 ALTER TABLE occurrence RENAME TO event;
 
 -- As older versions of pg_dump and people write it; and a circle.
-\! printf 'CREATE TABLE public.old_1 PARTITION OF public.old_2 FOR VALUES IN (1);\nALTER TABLE public.event ATTACH PARTITION public.old_2 DEFAULT;\nALTER TABLE ONLY public.c1 ATTACH PARTITION public.c2 DEFAULT;\nALTER TABLE ONLY public.c2 ATTACH PARTITION public.c1 DEFAULT;\nCOPY public.old_1 (id, site_id, day) FROM stdin;\n7\tb\t2026-05-05\n\\.\nCOPY public.c1 (id) FROM stdin;\n1\n\\.\n' > "${DIR}account_old.sql"
+\! printf 'CREATE TABLE public.old_1 PARTITION OF public.old_2 FOR VALUES IN (1);\nALTER TABLE public.event ATTACH PARTITION public.old_2 DEFAULT;\nALTER TABLE ONLY public.c1 ATTACH PARTITION public.c2 DEFAULT;\nALTER TABLE ONLY public.c2 ATTACH PARTITION public.c1 DEFAULT;\nCOPY public.old_1 (id, site_id, day) FROM stdin;\n7\tb\t2026-05-05\n\\.\nCOPY public.c1 (id) FROM stdin;\n1\n\\.\n-- PostgreSQL database dump complete\n' > "${DIR}account_old.sql"
 SELECT relation, found, restored, problem FROM deletion_guard.rehydrate('b', :'dir' || 'account_old.sql') ORDER BY found, problem, relation::text;
 DELETE FROM event WHERE id = 7;
 

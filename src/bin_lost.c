@@ -9,6 +9,7 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -254,4 +255,74 @@ dg_link_of_row(DgLinkSet *set, Relation rel, int64 deletion, const Datum *values
 			return link;
 	}
 	return NULL;
+}
+
+/*
+ * Puts a link of a row back into its values, if one was lost before a deletion;
+ * returns it, or NULL. The table may be a partition of the links'.
+ */
+static DgLink *
+put_link(DgLinkSet *set, Relation rel, int64 deletion, Datum *values, bool *nulls)
+{
+	DgLink	   *link = dg_link_of_row(set, rel, deletion, values, nulls);
+
+	for (int i = 0; link != NULL && i < set->n; i++)
+	{
+		AttrNumber	attnum = get_attnum(RelationGetRelid(rel), list_nth(set->columns, i));
+		Oid			input;
+		Oid			typioparam;
+
+		getTypeInputInfo(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->atttypid, &input, &typioparam);
+		values[attnum - 1] = OidInputFunctionCall(input, list_nth(link->before, i), typioparam, -1);
+		nulls[attnum - 1] = false;
+	}
+	return link;
+}
+
+/*
+ * Puts all links back that a row of a table had lost before a deletion, the last
+ * first; returns them. Without a key, a row may be known by columns that are
+ * other lost links.
+ */
+List *
+dg_links_put(List *sets, Relation rel, int64 deletion, Datum *values, bool *nulls)
+{
+	int			nestlevel = dg_canonical_output_begin();
+	int64	   *before = palloc(sizeof(int64) * list_length(sets));	/* the deletions of links to come */
+	List	   *links = NIL;
+	bool		any;
+	ListCell   *lc;
+
+	for (int i = 0; i < list_length(sets); i++)
+		before[i] = deletion;
+	do
+	{
+		any = false;
+		foreach(lc, sets)
+		{
+			DgLink	   *link = ((DgLinkSet *) lfirst(lc))->missing != NULL ? NULL :
+				put_link(lfirst(lc), rel, before[foreach_current_index(lc)], values, nulls);
+
+			if (link == NULL)
+				continue;
+			before[foreach_current_index(lc)] = link->deletion - 1;
+			links = lappend(links, link);
+			any = true;
+		}
+	} while (any);
+	AtEOXact_GUC(true, nestlevel);
+	return links;
+}
+
+/*
+ * The links that rows of a table have lost, by the columns that they name: a list
+ * of DgLinkSet.
+ */
+List *
+dg_links_of_table(Oid relid)
+{
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(relid)};
+
+	return dg_links_by_set(dg_links_read("relation = $1", 1, types, values));
 }

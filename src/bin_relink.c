@@ -548,3 +548,18 @@ dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids)
 	AtEOXact_GUC(true, nestlevel);
 	return restored;
 }
+
+/*
+ * The same for links that were read before, each of a live row. What another call
+ * has put back meanwhile is not counted.
+ */
+int64
+dg_restore_these_links(DgRowsWriter *writer, List *links)
+{
+	int			nestlevel = dg_canonical_output_begin();
+	bool		stale = false;
+	int64		restored = restore_passes(writer, dg_links_by_set(links), &stale);
+
+	AtEOXact_GUC(true, nestlevel);
+	return restored;
+}

@@ -125,60 +125,6 @@ reading_context(void *arg)
 			dg_relation_name(reading->bin_table));
 }
 
-/*
- * Puts a link of a row back into its values, if one was lost before a deletion;
- * returns the deletion that took it, 0 if there is none.
- */
-static int64
-put_link(DgLinkSet *set, Relation rel, int64 deletion, Datum *values, bool *nulls)
-{
-	DgLink	   *link = dg_link_of_row(set, rel, deletion, values, nulls);
-
-	if (link == NULL)
-		return 0;
-	for (int i = 0; i < set->n; i++)
-	{
-		Oid			input;
-		Oid			typioparam;
-
-		getTypeInputInfo(TupleDescAttr(RelationGetDescr(rel), set->attnums[i] - 1)->atttypid, &input, &typioparam);
-		values[set->attnums[i] - 1] = OidInputFunctionCall(input, list_nth(link->before, i), typioparam, -1);
-		nulls[set->attnums[i] - 1] = false;
-	}
-	return link->deletion;
-}
-
-/*
- * Puts all links back, the last first. Without a key, a row may be known by
- * columns that are other lost links.
- */
-static void
-put_links(List *sets, Relation rel, int64 deletion, Datum *values, bool *nulls)
-{
-	int			nestlevel = dg_canonical_output_begin();
-	int64	   *before = palloc(sizeof(int64) * list_length(sets));	/* the deletions of links to come */
-	bool		any;
-	ListCell   *lc;
-
-	for (int i = 0; i < list_length(sets); i++)
-		before[i] = deletion;
-	do
-	{
-		any = false;
-		foreach(lc, sets)
-		{
-			int64		taken = ((DgLinkSet *) lfirst(lc))->missing != NULL ? 0 :
-				put_link(lfirst(lc), rel, before[foreach_current_index(lc)], values, nulls);
-
-			if (taken == 0)
-				continue;
-			before[foreach_current_index(lc)] = taken - 1;
-			any = true;
-		}
-	} while (any);
-	AtEOXact_GUC(true, nestlevel);
-}
-
 static void
 put_row(ReturnSetInfo *rsinfo, Relation rel, HeapTuple tuple, TupleDesc from, List *sets, Reading *reading)
 {
@@ -201,7 +147,7 @@ put_row(ReturnSetInfo *rsinfo, Relation rel, HeapTuple tuple, TupleDesc from, Li
 		reading->att = NULL;
 	}
 	if (sets != NIL)
-		put_links(sets, rel, reading->deletion, values, nulls);
+		(void) dg_links_put(sets, rel, reading->deletion, values, nulls);
 	tuplestore_putvalues(rsinfo->setResult, desc, values, nulls);
 }
 
@@ -248,18 +194,6 @@ bins_of(Oid relid, List **ids)
 }
 
 /*
- * The links that rows of a table have lost, by the columns that they name.
- */
-static List *
-lost_links(Oid relid)
-{
-	Oid			types[] = {OIDOID};
-	Datum		values[] = {ObjectIdGetDatum(relid)};
-
-	return dg_links_by_set(dg_links_read("relation = $1", 1, types, values));
-}
-
-/*
  * deleted_rows(target anyelement, tenant text, deletion_id bigint) -> setof anyelement
  */
 Datum
@@ -280,7 +214,7 @@ dg_deleted_rows(PG_FUNCTION_ARGS)
 		values[1] = dg_tenants_in_bin(dg_tenants_present(list_make1(text_to_cstring(PG_GETARG_TEXT_PP(1)))), &values[3]);
 	values[2] = PG_GETARG_DATUM(2);
 	rel = table_open(relid, AccessShareLock);
-	sets = lost_links(relid);
+	sets = dg_links_of_table(relid);
 	SPI_connect();
 	bins = bins_of(relid, &ids);
 	for (int i = 0; i < list_length(bins); i++)

@@ -70,7 +70,7 @@ add_problem(StringInfo buf, const char *one, const char *many, int64 rows)
  * What a person should know about some rows, palloc'd; NULL if nothing.
  */
 char *
-dg_rows_problem(const DgDestination *destination, const DgCount *count)
+dg_rows_problem(const DgRestore *call, const DgDestination *destination, const DgCount *count)
 {
 	StringInfoData buf;
 
@@ -84,6 +84,11 @@ dg_rows_problem(const DgDestination *destination, const DgCount *count)
 				psprintf("rows were purged (purge %lld) and stay away", (long long) destination->purge),
 				count->purged);
 	add_problem(&buf, "row was suppressed by a trigger", "rows were suppressed by triggers", count->suppressed);
+	add_problem(&buf, "live row had lost a link, which it has again", "live rows had lost links, which they have again",
+				call->links_missing > 0 ? 0 : count->relinked);
+	add_problem(&buf, "live row has lost a link, and not all such links could be put back",
+				"live rows have lost links, and not all of these could be put back",
+				call->links_missing > 0 ? count->relinked : 0);
 	if (count->note != NULL)
 		appendStringInfo(&buf, "%s%s", buf.len > 0 ? "; " : "", count->note);
 	dg_append_objects(&buf, &count->objects);
@@ -103,7 +108,7 @@ put_destination(ReturnSetInfo *rsinfo, const DgRestore *call, const DgDestinatio
 
 		if (count->found > 0)
 			put_line(rsinfo, relid, destination->shared ? NULL : call->plan->tenants->keys[i],
-					 count, dg_rows_problem(destination, count));
+					 count, dg_rows_problem(call, destination, count));
 	}
 }
 

@@ -19,6 +19,7 @@
  *						where these are not the live ones
  *	rehydrate_objects	counts references to large objects, which do not come back
  *	rehydrate_rowsort	rows as hashes, for rehydrate_compare
+ *	rehydrate_links		live rows that have only lost links
  *	rehydrate_read		reads one table and hands the tenants' rows to whoever
  *						wants them: the row writer, or a comparison
  */
@@ -391,6 +392,7 @@ typedef struct DgCount
 	int64		skipped;
 	int64		purged;			/* of the skipped: as purged, */
 	int64		suppressed;		/* by triggers, */
+	int64		relinked;		/* of the identical: had lost links */
 	int64		orphaned;		/* and as what they refer to is nowhere */
 	char	   *note;			/* or NULL */
 	DgObjectCount objects;
@@ -405,6 +407,8 @@ typedef struct DgDestination
 	DgCount    *counts;			/* one for each tenant */
 	int64		restored;
 	struct DgPurgeSubtract *subtract;	/* knows rows that were purged */
+	bool		links_known;
+	List	   *lost_links;		/* of live rows, by set (bin_lost.c) */
 	int64		purge;			/* the last one that a row was of */
 	int64		differences;	/* dg_compare_copies(): rows unlike the archive's, */
 	char	   *uncompared;		/* and columns that could not be compared, or NULL */
@@ -424,6 +428,8 @@ typedef struct DgRestore
 	DgRehydrateArchive *archive;
 	DgRehydratePlan *plan;
 	List	   *destinations;	/* in the order of the plan's targets */
+	List	   *links;			/* lost by live rows that are otherwise the archive's */
+	int64		links_missing;	/* of them, not put back */
 	DgReferences *references;	/* with_referenced: what tenants' rows refer to */
 	DgRowsWriter *writer;
 	DgRowsTarget **targets;		/* by the index of a source; behind them those of shared rows */
@@ -458,12 +464,16 @@ extern int	dg_rowsort_compare(const DgHashedRow *a, const DgHashedRow *b);
 /* rehydrate_compare.c */
 extern void dg_compare_copies(DgRestore *call);
 
+/* rehydrate_links.c */
+extern bool dg_links_make_same(void *call, const DgRow *row, Relation rel, TupleTableSlot *stored, TupleTableSlot *live);
+extern void dg_links_come_back(DgRestore *call);
+
 /* rehydrate_run.c */
 extern List *dg_run_leave_out(const char *run, DgTenants *tenants);
 extern void dg_run_note(const char *run, const DgRestore *call);
 
 /* rehydrate.c */
-extern char *dg_rows_problem(const DgDestination *destination, const DgCount *count);
+extern char *dg_rows_problem(const DgRestore *call, const DgDestination *destination, const DgCount *count);
 extern bool dg_report_left_out(const char *left_out);
 extern void dg_require_argument(FunctionCallInfo fcinfo, int n, const char *name);
 

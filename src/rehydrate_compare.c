@@ -12,6 +12,9 @@
  * (rehydrate_rowsort.c), so that memory does not grow with the tenants. A hash is
  * of 64 bits.
  *
+ * Live rows that have lost links to ON DELETE SET NULL or SET DEFAULT are compared
+ * as they were with them, which problem says: rehydrate() puts the links back.
+ *
  * Rows of the archive that were purged, and are not live, are counted apart:
  * they are missing on purpose (see purge_subtract.c).
  *
@@ -19,6 +22,7 @@
  * tables' owners where the caller is a superuser (see dg_finder_live_rows()).
  */
 #include "rehydrate.h"
+#include "bin.h"
 #include "purge.h"
 
 #include "access/genam.h"
@@ -63,6 +67,8 @@ typedef struct Table
 	DgRowSort  *archive_rows;
 	DgPurgeSubtract *subtract;	/* knows rows that were purged */
 	char	   *problem;		/* columns that are not compared, or NULL */
+	List	   *lost_links;		/* of its live rows, by set */
+	int64	   *unlinked;		/* by tenant: live rows that have lost some, */
 	int64	   *only_in_archive;	/* by tenant, like the rest */
 	int64	   *only_live;
 	int64	   *different;
@@ -166,6 +172,8 @@ add_table(Compare *compare, Oid relid, DgFinder *finder)
 	table->estate = CreateExecutorState();
 	table->slot = MakeSingleTupleTableSlot(RelationGetDescr(table->rel), &TTSOpsVirtual);
 	table->archive_rows = dg_rowsort_begin(Max(work_mem / list_length(compare->plan->targets), 64));
+	table->lost_links = dg_links_of_table(relid);
+	table->unlinked = palloc0(sizeof(int64) * ntenants);
 	table->only_in_archive = palloc0(sizeof(int64) * ntenants);
 	table->only_live = palloc0(sizeof(int64) * ntenants);
 	table->different = palloc0(sizeof(int64) * ntenants);
@@ -369,6 +377,9 @@ take_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 		if (!TupleDescAttr(shape, i)->attisdropped)
 			slot->tts_values[i] = SPI_getbinval(tuple, desc, column++, &slot->tts_isnull[i]);
 	}
+	if (live->table->lost_links != NIL && !OidIsValid(live->table->copy) &&
+		dg_links_put(live->table->lost_links, live->table->rel, PG_INT64_MAX, slot->tts_values, slot->tts_isnull) != NIL)
+		live->table->unlinked[tenant]++;
 	ExecStoreVirtualTuple(slot);
 	hash_row(live->compare, live->table, slot, &row);
 	dg_rowsort_put(live->sort, &row);
@@ -453,6 +464,23 @@ count_differences(Compare *compare, Table *table)
 	dg_rowsort_end(table->archive_rows);
 }
 
+/*
+ * What a person should know of a tenant's rows of a table, palloc'd; NULL if
+ * nothing.
+ */
+static char *
+problem_of(const Table *table, int tenant)
+{
+	char	   *unlinked;
+
+	if (table->unlinked[tenant] == 0)
+		return table->problem;
+	unlinked = psprintf(ngettext("%lld live row has lost links to what was deleted, and was compared as it was with them",
+								 "%lld live rows have lost links to what was deleted, and were compared as they were with them",
+								 (unsigned long) table->unlinked[tenant]), (long long) table->unlinked[tenant]);
+	return table->problem == NULL ? unlinked : psprintf("%s; %s", unlinked, table->problem);
+}
+
 static void
 put_differences(ReturnSetInfo *rsinfo, const Compare *compare, const Table *table, bool with_tenant)
 {
@@ -460,6 +488,7 @@ put_differences(ReturnSetInfo *rsinfo, const Compare *compare, const Table *tabl
 	{
 		Datum		values[9];
 		bool		nulls[9] = {false};
+		char	   *problem;
 		int			n = 0;
 
 		if (table->absent && table->live[i] == 0)
@@ -473,8 +502,9 @@ put_differences(ReturnSetInfo *rsinfo, const Compare *compare, const Table *tabl
 		values[n++] = Int64GetDatum(table->only_live[i]);
 		values[n++] = Int64GetDatum(table->different[i]);
 		values[n++] = Int64GetDatum(table->purged[i]);
-		nulls[n] = (table->problem == NULL);
-		values[n++] = table->problem == NULL ? (Datum) 0 : CStringGetTextDatum(table->problem);
+		problem = problem_of(table, i);
+		nulls[n] = (problem == NULL);
+		values[n++] = problem == NULL ? (Datum) 0 : CStringGetTextDatum(problem);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 }

@@ -437,6 +437,7 @@ set_options(DgRestore *call)
 		.fire_triggers = call->fire_triggers,
 		.missing = call->on_conflict == DG_ON_CONFLICT_SKIP ? dg_rows_missing_make() : NULL,
 		.tell = tell,
+		.same = dg_links_make_same,
 		.settle = settle,
 		.arg = call,
 		.hint = hint_of(call),
@@ -462,6 +463,7 @@ restore(DgRestore *call)
 	check_left_out(call);
 	if (call->with_referenced)
 		write_referenced_rows(call);
+	dg_links_come_back(call);
 	dg_rehydrate_progress_checking(call->archive);
 	dg_rows_writer_settle(call->writer);
 	dg_rows_writer_end(call->writer);
@@ -500,6 +502,7 @@ start_over(void *arg)
 
 	dg_rehydrate_abandon(call->archive);
 	call->destinations = NIL;
+	call->links = NIL;
 	call->references = NULL;
 }
 

@@ -68,7 +68,7 @@ problem_of_tenant(const DgRestore *call, int tenant)
 	{
 		DgDestination *destination = lfirst(lc);
 		char	   *problem = destination->shared ? NULL :
-			dg_rows_problem(destination, &destination->counts[tenant]);
+			dg_rows_problem(call, destination, &destination->counts[tenant]);
 
 		if (problem != NULL)
 			dg_account_append(&buf, destination->relid, problem);

@@ -201,6 +201,7 @@ typedef void (*DgRowsTell) (void *arg, Oid relid, int tag, const char *problem);
 
 
 /* told what has become of a row that was to come later; it has no values any more */
+typedef bool (*DgRowsSame) (void *arg, const DgRow *row, Relation rel, TupleTableSlot *stored, TupleTableSlot *live);
 typedef void (*DgRowsSettle) (void *arg, const DgRow *row, DgRowOutcome outcome);
 
 typedef struct DgRowsOptions DgRowsOptions;
@@ -282,9 +283,12 @@ struct DgRowsOptions
 	 */
 	DgRowsMissing *missing;
 
+	/* is the live row that has a row's key the same, but for what the caller knows? may be NULL */
+	DgRowsSame	same;
+
 	DgRowsTell	tell;
 	DgRowsSettle settle;
-	void	   *arg;			/* of both */
+	void	   *arg;			/* of these */
 };
 
 /* rows_try.c */

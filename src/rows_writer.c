@@ -246,6 +246,10 @@ store_row(DgRowsTarget *target, DgRowsLeaf *leaf)
 												  leaf->existing,
 												  target->writer->options.on_conflict == DG_ON_CONFLICT_ERROR, &conflict);
 
+	if (outcome == DG_ROW_CONFLICT && target->writer->options.same != NULL &&
+		target->writer->options.same(target->writer->options.arg, &target->row, leaf->rri->ri_RelationDesc,
+									 stored, leaf->existing))
+		outcome = DG_ROW_IDENTICAL;
 	if (outcome == DG_ROW_RESTORED && is_orphan(target, leaf, stored))
 		outcome = DG_ROW_ORPHANED;
 	if (outcome == DG_ROW_RESTORED)

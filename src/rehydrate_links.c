@@ -1,0 +1,80 @@
+/*
+ * rehydrate_links.c
+ *		Live rows that have lost links to ON DELETE SET NULL or SET DEFAULT, as
+ *		the archive's rows have them.
+ *
+ * Such a row has the key of the archive's row and not its content; but it is not
+ * another one, as the links that it has lost are known (bin_link.c). It counts as
+ * identical, and gets its links back at the end of the call, when what they lead
+ * to is live again. A later undelete finds nothing left to do.
+ */
+#include "rehydrate.h"
+#include "bin.h"
+
+#include "utils/datum.h"
+#include "utils/rel.h"
+
+static bool
+same_values(TupleDesc desc, TupleTableSlot *slot, const Datum *values, const bool *nulls)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped || att->attgenerated != '\0')
+			continue;
+		if (slot->tts_isnull[i] != nulls[i] ||
+			(!nulls[i] && !datum_image_eq(slot->tts_values[i], values[i], att->attbyval, att->attlen)))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Is a live row the archive's, once it has its links back? Then these are put down
+ * to be put back; a DgRowsSame.
+ */
+bool
+dg_links_make_same(void *arg, const DgRow *row, Relation rel, TupleTableSlot *stored, TupleTableSlot *live)
+{
+	DgRestore  *call = arg;
+	DgDestination *destination = row->owner;
+	TupleDesc	desc = RelationGetDescr(rel);
+	MemoryContext old = MemoryContextSwitchTo(call->context);
+	Datum	   *values;
+	bool	   *nulls;
+	List	   *links;
+
+	if (!destination->links_known)
+		destination->lost_links = dg_links_of_table(destination->relid);
+	destination->links_known = true;
+	MemoryContextSwitchTo(old);
+	if (destination->lost_links == NIL)
+		return false;
+	slot_getallattrs(live);
+	slot_getallattrs(stored);
+	values = palloc(sizeof(Datum) * desc->natts);
+	nulls = palloc(sizeof(bool) * desc->natts);
+	memcpy(values, live->tts_values, sizeof(Datum) * desc->natts);
+	memcpy(nulls, live->tts_isnull, sizeof(bool) * desc->natts);
+	links = dg_links_put(destination->lost_links, rel, PG_INT64_MAX, values, nulls);
+	if (links == NIL || !same_values(desc, stored, values, nulls))
+		return false;
+	MemoryContextSwitchTo(call->context);
+	call->links = list_concat(call->links, links);
+	MemoryContextSwitchTo(old);
+	destination->counts[row->tag].relinked++;
+	return true;
+}
+
+/*
+ * Puts the links back. All rows have been written.
+ */
+void
+dg_links_come_back(DgRestore *call)
+{
+	if (call->links == NIL)
+		return;
+	dg_rows_writer_flush(call->writer);
+	call->links_missing = list_length(call->links) - dg_restore_these_links(call->writer, call->links);
+}
