@@ -90,6 +90,8 @@ SELECT try('twice.sql');
  */
 \! mkfifo $DIR/fifo; iconv -f UTF-8 -t UTF-16 $DIR/whole.sql > $DIR/utf16.sql
 SELECT try('fifo');
+\! printf 'COPY caf\351 (a) FROM stdin;\n1\n' > $DIR/latin1.sql
+SELECT try('latin1.sql');
 SELECT try('utf16.sql');
 
 /*

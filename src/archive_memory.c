@@ -110,7 +110,7 @@ dg_archive_error_table(DgArchiveError *err, const char *schema, const char *name
 
 	if (err == NULL || err->code == DG_ARCHIVE_OK || err->table[0] != '\0')
 		return;
-	snprintf(raw, sizeof(raw), "%.75s.%.75s", schema, name);
+	snprintf(raw, sizeof(raw), "%.75s%s%.75s", schema, schema[0] != '\0' ? "." : "", name);
 	copy_printable(err->table, sizeof(err->table), raw);
 	snprintf(tail, sizeof(tail), ", table \"%s\"", err->table);
 	used = strlen(err->message);

@@ -63,6 +63,26 @@ static const struct
 	{DG_ARCHIVE_INTERRUPTED, ERRCODE_QUERY_CANCELED, NULL},
 };
 
+/*
+ * What the reader says quotes names as they are in the archive, in whatever
+ * encoding. Palloc'd, if it has to be changed.
+ */
+static const char *
+printable(const char *message)
+{
+	char	   *copy;
+
+	if (pg_verify_mbstr(GetDatabaseEncoding(), message, strlen(message), true))
+		return message;
+	copy = pstrdup(message);
+	for (char *p = copy; *p != '\0'; p++)
+	{
+		if (IS_HIGHBIT_SET(*p))
+			*p = '?';
+	}
+	return copy;
+}
+
 static void
 fail(const char *path, const DgArchiveError *error)
 {
@@ -83,7 +103,7 @@ fail(const char *path, const DgArchiveError *error)
 	ereport(ERROR,
 			(errcode(sqlerrcode),
 			 errmsg("cannot read archive \"%s\"", path),
-			 errdetail("%s", error->message),
+			 errdetail("%s", printable(error->message)),
 			 hint != NULL ? errhint("%s", hint) : 0));
 }
 
@@ -341,7 +361,7 @@ put_table(ReturnSetInfo *rsinfo, const DgRehydrateArchive *archive, const DgArch
 		values[6] = CStringGetTextDatum(source);
 	nulls[7] = (table->problem == NULL);
 	if (!nulls[7])
-		values[7] = CStringGetTextDatum(dg_rehydrate_text(archive, table->problem));
+		values[7] = CStringGetTextDatum(printable(table->problem));
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
