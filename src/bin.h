@@ -302,6 +302,7 @@ extern DgPart *dg_parts_of_row(DgParts *parts, DgTenantResolver *resolver,
 extern void dg_parts_end(DgParts *parts);
 extern void dg_parts_add(DgTotal *total, DgParts *parts);
 extern void dg_parts_add_open(DgTotal *total, int64 deletion);
+extern bool dg_parts_wait(void);
 extern int	dg_parts_enter(void);
 extern void dg_parts_write_open(void);
 extern void dg_parts_leave(int saved);

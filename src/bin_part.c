@@ -12,8 +12,8 @@
  *
  * A row trigger captures one row at a time, and a part for each would take
  * more room than the rows. So these captures share parts, which stay open
- * until the query that fires the triggers ends. A logical replication worker
- * runs no queries: its parts stay open until the transaction ends. An
+ * until the query that fires the triggers ends. Replication runs no queries: the
+ * parts of the rows that it deletes stay open until the transaction ends. An
  * undelete that replaces live rows keeps their parts open until it is
  * through. The rows are in the bin at once, but like those of any statement
  * that is still running they are not found before their part is written.
@@ -354,7 +354,7 @@ dg_parts_share(Oid relid, const DgCapture *plan, DgTenantResolver *resolver, int
 	SubTransactionId subid = GetCurrentSubTransactionId();
 	DgParts    *parts;
 
-	if (level == 0 && !IsLogicalWorker())
+	if (level == 0 && !IsLogicalWorker() && !dg_statement_none())
 		return dg_parts_begin(plan, resolver, deletion, filenode);
 	for (parts = open_parts; parts != NULL && parts->level == level; parts = parts->next)
 	{
@@ -372,6 +372,15 @@ dg_parts_share(Oid relid, const DgCapture *plan, DgTenantResolver *resolver, int
 	parts->next = open_parts;
 	open_parts = parts;
 	return parts;
+}
+
+/*
+ * Are there parts that stay open until the transaction ends?
+ */
+bool
+dg_parts_wait(void)
+{
+	return level == 0 && open_parts != NULL;
 }
 
 /*

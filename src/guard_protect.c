@@ -241,9 +241,9 @@ dg_protect(PG_FUNCTION_ARGS)
 	insert = TRIGGER_FIRED_BY_INSERT(trigdata->tg_event);
 	row = TRIGGER_FIRED_FOR_ROW(trigdata->tg_event);
 
-	/* rows of an INSERT have had their statement's permission, except in a worker */
+	/* rows of an INSERT have had their statement's permission, except where replication applies rows */
 	if (!dg_acting() &&
-		!(insert && (row ? !IsLogicalWorker() : may_load(trigdata->tg_relation))))
+		!(insert && (row ? !IsLogicalWorker() && !dg_statement_none() : may_load(trigdata->tg_relation))))
 		refuse_write(RelationGetRelid(trigdata->tg_relation));
 	if (!row)
 	{

@@ -14,13 +14,15 @@
  *
  * Logical replication applies changes of rows, not statements: what its workers
  * delete in one transaction is one deletion. The queries that triggers run
- * there, ours among them, are not statements either.
+ * there, ours among them, are not statements either. Replication of another make
+ * (pglogical) is known by its deleting rows while no statement runs.
  *
  * A deletion is put down to the role of the query whose end fires the
  * triggers. A trigger does not always run as that role: from PostgreSQL 18 on
  * it runs as the role that was active when it was queued, which is the owner
  * of the table for rows that a foreign key deletes.
  */
+#include "bin.h"
 #include "guard.h"
 
 #include "access/xact.h"
@@ -64,7 +66,7 @@ dg_statement_begin(const PlannedStmt *stmt)
 		top_query = NULL;
 		return;
 	}
-	if (nesting.depth > 0 || IsLogicalWorker() || GetCurrentStatementStartTimestamp() == loaded_during)
+	if (nesting.depth > 0 || IsLogicalWorker() || dg_parts_wait() || GetCurrentStatementStartTimestamp() == loaded_during)
 		return;
 	loaded_during = 0;
 	serial++;

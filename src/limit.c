@@ -128,7 +128,7 @@ begin_statement(void)
 
 	/* replication applies one transaction after the other without statements */
 	if (state.statement == dg_statement_serial() &&
-		(state.lxid == DG_MY_LXID || !IsLogicalWorker()))
+		(state.lxid == DG_MY_LXID || !(IsLogicalWorker() || dg_statement_none())))
 		return;
 	memset(&state, 0, sizeof(state));
 	state.statement = dg_statement_serial();
