@@ -50,7 +50,11 @@ extern bool dg_bin_is_sound(Relation bin);
 extern const struct TableAmRoutine *dg_bin_storage(void);
 extern bool dg_is_heap(Relation rel);
 extern DgCapture *dg_bin_capture_plan(DgGuard *guard, Relation rel);
+extern void dg_bin_update_shape(Oid bin_table);
 extern void dg_bin_rename_column(Oid relid, const char *old, const char *new);
+
+/* bin_type.c */
+extern void dg_bin_give_up_types(Node *parsetree);
 
 /* bin_deletion.c */
 

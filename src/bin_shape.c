@@ -426,8 +426,11 @@ bins_with_column(Oid relid, const char *column)
 	return dg_row_oids(1);
 }
 
-static void
-update_shape(Oid bin_table)
+/*
+ * A bin's columns have changed: so has what the registry says of them.
+ */
+void
+dg_bin_update_shape(Oid bin_table)
 {
 	Oid			types[] = {OIDOID, TEXTOID};
 	Relation	bin = table_open(bin_table, AccessShareLock);
@@ -457,7 +460,7 @@ dg_bin_rename_column(Oid relid, const char *old, const char *new)
 								dg_relation_name(lfirst_oid(lc)),
 								quote_identifier(old), quote_identifier(new)),
 					   0, NULL, NULL, NULL);
-		update_shape(lfirst_oid(lc));
+		dg_bin_update_shape(lfirst_oid(lc));
 	}
 	dg_link_rename_column(relid, old, new);
 }

@@ -132,9 +132,11 @@ typedef RangeTblEntry DgPermissions;
 #if PG_VERSION_NUM >= 160000
 #define dg_class_ownercheck(relid, roleid) object_ownercheck(RelationRelationId, relid, roleid)
 #define dg_namespace_ownercheck(nspid, roleid) object_ownercheck(NamespaceRelationId, nspid, roleid)
+#define dg_type_ownercheck(typid, roleid) object_ownercheck(TypeRelationId, typid, roleid)
 #else
 #define dg_class_ownercheck(relid, roleid) pg_class_ownercheck(relid, roleid)
 #define dg_namespace_ownercheck(nspid, roleid) pg_namespace_ownercheck(nspid, roleid)
+#define dg_type_ownercheck(typid, roleid) pg_type_ownercheck(typid, roleid)
 #endif
 
 /* 17: lxid moved */

@@ -62,6 +62,7 @@ dg_ddl_start(PG_FUNCTION_ARGS)
 	{
 		dg_guard_check_utility(data->parsetree);
 		let_dump_replace_trigger(data->parsetree);
+		dg_bin_give_up_types(data->parsetree);
 		dg_balance_look();
 	}
 	/* the hook has not seen the command that loaded the library */

@@ -1,0 +1,117 @@
+/*
+ * bin_type.c
+ *		Bins give types up that are dropped.
+ *
+ * The usual way to change an enum is to make another type, give the table's
+ * column that one, and drop the old type. A bin that still has rows of the old
+ * type would keep that from working for as long as they are there. So its columns
+ * become text first, as the type writes its values, which loses nothing; undelete
+ * reads them as whatever type the table's column has then, and what does not fit
+ * that is refused in words, like any value that does not (rows_convert.c).
+ *
+ * The rest is the server's: where anything else depends on the type, the DROP
+ * fails, and what was done here is rolled back with it.
+ */
+#include "bin.h"
+
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "parser/parse_type.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+/*
+ * Does dropping a type take this one along? Its array type, a range's multirange.
+ */
+static bool
+goes_with(Oid type, Oid dropped)
+{
+	Oid			element = get_element_type(type);
+
+	if (OidIsValid(element))
+		type = element;
+	return type == dropped || (type_is_multirange(type) && get_multirange_range(type) == dropped);
+}
+
+/*
+ * "ALTER TABLE ...": a bin's columns of a type become text. NULL if it has none.
+ */
+static char *
+alter_statement(Relation bin, Oid type)
+{
+	TupleDesc	desc = RelationGetDescr(bin);
+	StringInfoData sql;
+	int			n = 0;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "ALTER TABLE %s", dg_relation_name(RelationGetRelid(bin)));
+	for (int i = DG_BIN_COLUMNS; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		const char *column = quote_identifier(NameStr(att->attname));
+
+		if (att->attisdropped || !goes_with(att->atttypid, type))
+			continue;
+		appendStringInfo(&sql, "%s ALTER COLUMN %s TYPE pg_catalog.text USING CASE"
+						 " WHEN pg_catalog.num_nulls(%s) OPERATOR(pg_catalog.=) 0 THEN pg_catalog.concat(%s) END",
+						 n++ > 0 ? "," : "", column, column, column);
+	}
+	return n > 0 ? sql.data : NULL;
+}
+
+static void
+give_up_type(Oid type)
+{
+	int			nestlevel = dg_canonical_output_begin();
+	ListCell   *lc;
+
+	SPI_connect();
+	dg_spi_execute("SELECT bin_table FROM deletion_guard.bin ORDER BY bin_id", 0, NULL, NULL, NULL);
+	foreach(lc, dg_row_oids(1))
+	{
+		Relation	bin = try_table_open(lfirst_oid(lc), AccessShareLock);
+		char	   *sql;
+
+		if (bin == NULL)
+			continue;
+		sql = alter_statement(bin, type);
+		table_close(bin, NoLock);
+		if (sql == NULL)
+			continue;
+		dg_spi_execute(sql, 0, NULL, NULL, NULL);
+		dg_bin_update_shape(lfirst_oid(lc));
+		ereport(NOTICE,
+				(errmsg("deleted rows in %s keep their values of type %s as text",
+						dg_relation_name(lfirst_oid(lc)), format_type_be(type))));
+	}
+	SPI_finish();
+	AtEOXact_GUC(true, nestlevel);
+}
+
+/*
+ * A command is about to run: if it drops types that the user may drop, bins give
+ * them up. ACCESS EXCLUSIVE on the bins.
+ */
+void
+dg_bin_give_up_types(Node *parsetree)
+{
+	DropStmt   *stmt = (DropStmt *) parsetree;
+	ListCell   *lc;
+
+	if (!IsA(parsetree, DropStmt) ||
+		(stmt->removeType != OBJECT_TYPE && stmt->removeType != OBJECT_DOMAIN))
+		return;
+	foreach(lc, stmt->objects)
+	{
+		Oid			type = LookupTypeNameOid(NULL, lfirst_node(TypeName, lc), true);
+
+		if (OidIsValid(type) && dg_type_ownercheck(type, GetUserId()))
+			give_up_type(type);
+	}
+}
