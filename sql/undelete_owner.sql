@@ -75,6 +75,43 @@ SELECT restored FROM deletion_guard.undelete(last());
 ALTER TABLE visit_2 OWNER TO regress_dg_owner;
 SELECT restored FROM deletion_guard.undelete(last());
 
+-- A partition of hers is what others refer to, or what lost links.
+CREATE TABLE room (id int, day int, boss int, PRIMARY KEY (id, day)) PARTITION BY LIST (day);
+CREATE TABLE room_1 PARTITION OF room FOR VALUES IN (1);
+CREATE TABLE hers.room_2 PARTITION OF room FOR VALUES IN (2);
+CREATE TABLE boss (id int PRIMARY KEY);
+ALTER TABLE room ADD FOREIGN KEY (boss) REFERENCES boss ON DELETE SET NULL;
+CREATE TABLE bed (id int PRIMARY KEY, room int, day int, FOREIGN KEY (room, day) REFERENCES room ON DELETE SET NULL);
+ALTER TABLE hers.room_2 OWNER TO regress_dg_owner;
+SELECT deletion_guard.guard_table(t) FROM unnest('{room,bed,boss}'::regclass[]) t;
+INSERT INTO boss VALUES (1);
+INSERT INTO room VALUES (1, 1, 1), (2, 2, 1);
+INSERT INTO bed VALUES (1, 1, 1), (2, 2, 2), (3, 2, 2);
+DELETE FROM bed WHERE id < 3;
+SELECT last() AS beds \gset
+DELETE FROM room WHERE id = 2;
+SELECT last() AS room \gset
+DELETE FROM boss;
+SET ROLE regress_dg_owner;
+CREATE INDEX ON hers.room_2 ((hers.made(8, 'constant in an index')));
+TRUNCATE hers.seen;
+RESET ROLE;
+\c
+SET client_min_messages = warning;
+SELECT restored FROM deletion_guard.undelete(:beds); -- fails
+\c
+SET client_min_messages = warning;
+SELECT relation, restored FROM deletion_guard.undelete(last());
+\c
+SET client_min_messages = warning;
+SELECT relation, restored FROM deletion_guard.undelete(:room);
+\c
+SET client_min_messages = warning;
+SELECT relation, restored FROM deletion_guard.undelete(:beds);
+TABLE bed ORDER BY id;
+TABLE room ORDER BY id;
+SELECT DISTINCT what, who FROM hers.seen ORDER BY 1, 2;
+
 -- A partition key.
 SET ROLE regress_dg_owner;
 CREATE TABLE hers.log (id int, day int) PARTITION BY LIST ((day + hers.made(0, 'partition key')));

@@ -350,15 +350,19 @@ dg_rows_fkeys_change(DgRowsForeignKeys *fkeys, Oid relid)
  * ----------------------------------------------------------------------
  */
 
+/*
+ * A query for the keys that a table, the one referred to or a partition of it, does
+ * not have. "last" says that there are no others that may have them.
+ */
 static char *
-lookup_query(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
+lookup_query(DgRowsForeignKeys *fkeys, ForeignKey *fkey, Oid table, bool last)
 {
 	StringInfoData buf;
 	Oid			parent = fkey->info->confrelid;
 
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "SELECT %s FROM restored_keys k WHERE NOT EXISTS (SELECT 1 FROM %s p WHERE ",
-					 fkey->valid ? "k.*" : "k.tag, pg_catalog.count(*)", dg_own_rows(parent));
+					 fkey->valid || !last ? "k.*" : "k.tag, pg_catalog.count(*)", dg_own_rows(table));
 	for (int i = 0; i < fkey->info->nkeys; i++)
 	{
 		char	   *column = psprintf("p.%s", quote_identifier(get_attname(parent, fkey->info->confkey[i], false)));
@@ -369,9 +373,9 @@ lookup_query(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 								 fkey->info->conpfeqop[i], psprintf("k.k%d", i + 1),
 								 TupleDescAttr(fkey->desc, i)->atttypid);
 	}
-	if (!fkey->valid)
+	if (!fkey->valid || !last)
 	{
-		appendStringInfoString(&buf, ") GROUP BY k.tag");
+		appendStringInfoString(&buf, fkey->valid ? " FOR KEY SHARE OF p)" : last ? ") GROUP BY k.tag" : ")");
 		return buf.data;
 	}
 	appendStringInfoString(&buf, " FOR KEY SHARE OF p) ORDER BY ");
@@ -409,24 +413,33 @@ describe_missing(ForeignKey *fkey)
 }
 
 /*
+ * SPI's last result becomes rows of this name for other queries.
+ */
+static void
+register_result(ForeignKey *fkey, const char *name)
+{
+	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+		tuplestore_puttuple(rows, SPI_tuptable->vals[i]);
+	dg_spi_register_rows(name, rows, fkey->desc);
+}
+
+/*
  * SPI's last result has the keys that are missing. A row that was noted and
  * then changed, as it got a lost link back, does not need its key any more:
- * drops keys that no row has, by another query.
+ * drops keys that no row has, by other queries.
  */
 static void
 drop_unused_keys(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 {
 	Oid			child = fkey->info->conrelid;
-	Tuplestorestate *missing = tuplestore_begin_heap(false, false, work_mem);
+	Tuplestorestate *used = tuplestore_begin_heap(false, false, work_mem);
 	StringInfoData buf;
+	ListCell   *lc;
 
-	for (uint64 i = 0; i < SPI_processed; i++)
-		tuplestore_puttuple(missing, SPI_tuptable->vals[i]);
-	dg_spi_register_rows("missing_keys", missing, fkey->desc);
-
+	register_result(fkey, "missing_keys");
 	initStringInfo(&buf);
-	appendStringInfo(&buf, "SELECT k.* FROM missing_keys k WHERE EXISTS (SELECT 1 FROM ONLY %s c WHERE true",
-					 dg_relation_name(child));
 	for (int i = 0; i < fkey->info->nkeys; i++)
 	{
 		Oid			type = TupleDescAttr(fkey->desc, i)->atttypid;
@@ -436,10 +449,15 @@ drop_unused_keys(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 								 type, lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr,
 								 psprintf("k.k%d", i + 1), type);
 	}
-	appendStringInfoString(&buf, ") ORDER BY k1");
-	if (fkeys->options->missing == NULL)
-		appendStringInfo(&buf, " LIMIT %d", NAMED_KEYS + 1);
-	dg_spi_execute_as_owner(child, buf.data, 0, NULL, NULL);
+	foreach(lc, dg_rows_tables(child))
+	{
+		dg_spi_execute_as_owner(lfirst_oid(lc), psprintf("SELECT k.* FROM missing_keys k WHERE EXISTS (SELECT 1 FROM %s c WHERE true%s)",
+														 dg_own_rows(lfirst_oid(lc)), buf.data), 0, NULL, NULL);
+		for (uint64 i = 0; i < SPI_processed; i++)
+			tuplestore_puttuple(used, SPI_tuptable->vals[i]);
+	}
+	dg_spi_register_rows("used_keys", used, fkey->desc);
+	dg_spi_execute_as_owner(child, "SELECT * FROM used_keys ORDER BY k1", 0, NULL, NULL);
 }
 
 /*
@@ -491,9 +509,21 @@ tell_of_orphans(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 static void
 look_up(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 {
+	List	   *tables = dg_rows_tables(fkey->info->confrelid);
+	ListCell   *lc;
+
 	SPI_connect();
 	dg_spi_register_rows("restored_keys", fkey->lookups, fkey->desc);
-	dg_spi_execute_as_owner(fkey->info->confrelid, lookup_query(fkeys, fkey), 0, NULL, NULL);
+	foreach(lc, tables)
+	{
+		bool		last = lnext(tables, lc) == NULL;
+
+		dg_spi_execute_as_owner(lfirst_oid(lc), lookup_query(fkeys, fkey, lfirst_oid(lc), last), 0, NULL, NULL);
+		if (last)
+			break;
+		SPI_unregister_relation("restored_keys");
+		register_result(fkey, "restored_keys");
+	}
 	if (!fkey->valid)
 		tell_of_orphans(fkeys, fkey);
 	else
