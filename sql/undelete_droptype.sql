@@ -53,6 +53,16 @@ SELECT restored FROM deletion_guard.undelete(last());
 SELECT id, s, many FROM t ORDER BY id;
 SELECT check_name, detail FROM deletion_guard.verify() WHERE NOT ok AND check_name ~ 'bin|guard' ORDER BY 1;
 
+-- An extension takes its types along without asking for each.
+CREATE EXTENSION citext;
+CREATE TABLE mail (id int PRIMARY KEY, address citext);
+SELECT deletion_guard.guard_table('mail');
+INSERT INTO mail VALUES (1, 'A@x');
+DELETE FROM mail;
+ALTER TABLE mail ALTER address TYPE text;
+DROP EXTENSION citext CASCADE; -- fails
+SELECT restored FROM deletion_guard.undelete(last());
+
 \c :maintenance_db
 DROP DATABASE regress_dg_undelete_droptype;
 DROP ROLE regress_dg_droptype;

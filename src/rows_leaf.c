@@ -118,7 +118,14 @@ dg_rows_leaf_of(DgRowsTarget *target, ResultRelInfo *rri)
 TupleTableSlot *
 dg_rows_in_target_shape(DgRowsTarget *target, DgRowsLeaf *leaf, TupleTableSlot *stored)
 {
-	TupleConversionMap *map = dg_rows_is_routed(target, leaf) ? ExecGetChildToRootMap(leaf->rri) : NULL;
+	TupleConversionMap *map;
+	MemoryContext old;
 
+	if (!dg_rows_is_routed(target, leaf))
+		return stored;
+	/* the server keeps the map in whatever context is the current one */
+	old = MemoryContextSwitchTo(target->estate->es_query_cxt);
+	map = ExecGetChildToRootMap(leaf->rri);
+	MemoryContextSwitchTo(old);
 	return map == NULL ? stored : execute_attr_map_slot(map->attrMap, stored, target->noted);
 }
