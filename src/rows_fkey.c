@@ -26,6 +26,7 @@
 #include "rows.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/partition.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
@@ -59,7 +60,7 @@ struct DgRowsForeignKeys
 {
 	MemoryContext context;
 	List	   *keys;			/* of ForeignKey */
-	List	   *tables;			/* of Relation, open for the whole call */
+	List	   *tables;			/* OIDs */
 	const DgRowsOptions *options;
 };
 
@@ -153,7 +154,7 @@ is_known(DgRowsForeignKeys *fkeys, Relation rel, List **handled)
 	ListCell   *lc;
 
 	foreach(lc, fkeys->tables)
-		known |= RelationGetRelid((Relation) lfirst(lc)) == RelationGetRelid(rel);
+		known |= lfirst_oid(lc) == RelationGetRelid(rel);
 	foreach(lc, fkeys->keys)
 	{
 		ForeignKey *fkey = lfirst(lc);
@@ -165,7 +166,7 @@ is_known(DgRowsForeignKeys *fkeys, Relation rel, List **handled)
 }
 
 /*
- * Takes on a table, which stays open. Returns the OIDs of the constraints that
+ * Takes on a table. Returns the OIDs of the constraints that
  * are checked here, so that their triggers need not. Tables are best all taken
  * on before the first row is noted.
  */
@@ -182,7 +183,7 @@ dg_rows_fkeys_add(DgRowsForeignKeys *fkeys, Relation rel)
 		MemoryContextSwitchTo(old);
 		return handled;
 	}
-	fkeys->tables = lappend(fkeys->tables, rel);
+	fkeys->tables = lappend_oid(fkeys->tables, RelationGetRelid(rel));
 	foreach(lc, fkeys->keys)
 	{
 		if (((ForeignKey *) lfirst(lc))->provided == NULL)
@@ -200,8 +201,11 @@ dg_rows_fkeys_add(DgRowsForeignKeys *fkeys, Relation rel)
 		fkey = make_foreign_key(fkeys, rel, info, match_full, valid);
 		foreach(lc2, fkeys->tables)
 		{
+			Relation	other = table_open(lfirst_oid(lc2), NoLock);
+
 			if (fkey->provided == NULL)
-				provide_if_referenced(fkey, lfirst(lc2));
+				provide_if_referenced(fkey, other);
+			table_close(other, NoLock);
 		}
 		fkeys->keys = lappend(fkeys->keys, fkey);
 		handled = lappend_oid(handled, info->conoid);

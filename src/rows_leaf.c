@@ -59,6 +59,18 @@ dg_rows_is_routed(DgRowsTarget *target, const DgRowsLeaf *leaf)
 	return leaf->relid != RelationGetRelid(target->rel);
 }
 
+/*
+ * A partition may have foreign keys of its own, which are checked like the table's.
+ */
+static void
+handle_own_keys(DgRowsTarget *target, Relation leaf)
+{
+	MemoryContext old = MemoryContextSwitchTo(target->writer->context);
+
+	target->handled = list_concat_unique_oid(target->handled, dg_rows_fkeys_add(target->writer->fkeys, leaf));
+	MemoryContextSwitchTo(old);
+}
+
 static void
 open_leaf(DgRowsTarget *target, DgRowsLeaf *leaf, ResultRelInfo *rri)
 {
@@ -84,7 +96,7 @@ open_leaf(DgRowsTarget *target, DgRowsLeaf *leaf, ResultRelInfo *rri)
 	if (dg_rows_is_routed(target, leaf))
 		(void) ExecGetChildToRootMap(rri);
 	if (dg_rows_is_routed(target, leaf))
-		target->handled = list_concat_unique_oid(target->handled, dg_rows_fkeys_add(writer->fkeys, rel));
+		handle_own_keys(target, rel);
 	rri->ri_TrigDesc = dg_rows_triggers(rri->ri_TrigDesc, RelationGetRelid(target->rel), target->handled,
 										options->fire_triggers, options->dry_run);
 	leaf->batch = dg_rows_batch_make(rri, target->estate, &leaf->role, leaf->arbiters, writer->rechecks, leaf->after);
