@@ -62,7 +62,7 @@ find_parts(Relation bin)
 	HTAB	   *found = hash_create("deletion_guard parts", 1024, &ctl,
 									HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	TableScanDesc scan = table_beginscan(bin, snapshot, 0, NULL);
+	TableScanDesc scan = dg_table_beginscan(bin, snapshot);
 	TupleTableSlot *slot = table_slot_create(bin, NULL);
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))

@@ -130,6 +130,8 @@ typedef RangeTblEntry DgPermissions;
 
 /* 16: permission checks of objects became generic */
 #if PG_VERSION_NUM >= 160000
+#include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
 #define dg_class_ownercheck(relid, roleid) object_ownercheck(RelationRelationId, relid, roleid)
 #define dg_namespace_ownercheck(nspid, roleid) object_ownercheck(NamespaceRelationId, nspid, roleid)
 #define dg_type_ownercheck(typid, roleid) object_ownercheck(TypeRelationId, typid, roleid)
