@@ -221,17 +221,21 @@ dg_find_setting(const char *name)
 }
 #endif
 
-/* 19: scans take flags, and a row type made by hand is finished */
+/* 19: scans and deletions take flags, and a row type made by hand is finished */
 #if PG_VERSION_NUM >= 190000
 #define dg_table_beginscan(rel, snapshot) table_beginscan(rel, snapshot, 0, NULL, SO_NONE)
 #define dg_table_beginscan_tidrange(rel, snapshot, first, last) \
 	table_beginscan_tidrange(rel, snapshot, first, last, SO_NONE)
 #define dg_tupdesc_finalize(desc) TupleDescFinalize(desc)
+#define dg_table_tuple_move_out(rel, tid, cid, snapshot, failure) \
+	table_tuple_delete(rel, tid, cid, TABLE_DELETE_CHANGING_PARTITION, snapshot, InvalidSnapshot, true, failure)
 #else
 #define dg_table_beginscan(rel, snapshot) table_beginscan(rel, snapshot, 0, NULL)
 #define dg_table_beginscan_tidrange(rel, snapshot, first, last) \
 	table_beginscan_tidrange(rel, snapshot, first, last)
 #define dg_tupdesc_finalize(desc) ((void) 0)
+#define dg_table_tuple_move_out(rel, tid, cid, snapshot, failure) \
+	table_tuple_delete(rel, tid, cid, snapshot, InvalidSnapshot, true, failure, true)
 #endif
 
 /* 19: planning tells EXPLAIN, and which relations a plan writes to is a set */

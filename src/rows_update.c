@@ -181,8 +181,7 @@ dg_rows_move_out(Oid relid, ItemPointer tid, Snapshot snapshot)
 	Relation	rel = table_open(relid, RowExclusiveLock);
 	TM_FailureData failure;
 
-	if (table_tuple_delete(rel, tid, GetCurrentCommandId(true), snapshot, InvalidSnapshot,
-						   true, &failure, true) != TM_Ok)
+	if (dg_table_tuple_move_out(rel, tid, GetCurrentCommandId(true), snapshot, &failure) != TM_Ok)
 		elog(ERROR, "row to move to another partition is gone");
 	table_close(rel, NoLock);
 }
