@@ -98,6 +98,10 @@ extern void dg_total_add_deletion(DgTotal *total, int64 deletion);
 /* bin_adopt.c */
 extern void dg_bin_forget_table(Oid relid);
 
+/* bin_row_security.c */
+extern void dg_bin_take_row_security(Oid bin_table, Oid relid);
+extern void dg_bin_follow_row_security(Oid relid);
+
 /* bin_blocks.c */
 
 /* Where in a bin table the rows of one part are. */

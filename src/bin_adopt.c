@@ -152,6 +152,7 @@ dg_adopt_bin(PG_FUNCTION_ARGS)
 	name = require_orphan(bin_table);
 	dg_spi_execute("UPDATE deletion_guard.bin SET relation = $2 WHERE bin_table = $1",
 				   2, types, values, NULL);
+	dg_bin_follow_row_security(target);
 	dg_ledger_append("adopt_bin", psprintf("{\"bin\": %s, \"table\": %s, \"adopted_by\": %s}",
 										   dg_json_string(get_rel_name(bin_table)), dg_json_string(name),
 										   dg_json_string(dg_relation_name(target))));

@@ -307,6 +307,7 @@ create_bin_table(Oid root, TupleDesc desc, const char *shape, int32 bin_id)
 	dg_spi_execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER " DG_TRIGGER_PROTECT ","
 							" ENABLE ALWAYS TRIGGER " DG_TRIGGER_PROTECT_ROW, qualified),
 				   0, NULL, NULL, NULL);
+	dg_bin_take_row_security(get_relname_relid(name, dg_objects()->bin_schema), root);
 	SPI_finish();
 	return get_relname_relid(name, dg_objects()->bin_schema);
 }

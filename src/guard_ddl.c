@@ -382,6 +382,27 @@ follow_departures(AlterTableStmt *stmt)
 }
 
 /*
+ * Row security of a table that ALTER TABLE may have turned on or off.
+ */
+static void
+follow_row_security(AlterTableStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->cmds)
+	{
+		AlterTableCmd *cmd = lfirst(lc);
+		Oid			relid;
+
+		if (cmd->subtype != AT_EnableRowSecurity && cmd->subtype != AT_DisableRowSecurity)
+			continue;
+		relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+		if (OidIsValid(relid) && !dg_is_store(relid))
+			dg_bin_follow_row_security(relid);
+	}
+}
+
+/*
  * Tables that the command has touched, as the server reports them.
  */
 static List *
@@ -480,7 +501,10 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 	foreach(lc, relids)
 		follow_table(lfirst_oid(lc));
 	if (IsA(data->parsetree, AlterTableStmt))
+	{
 		follow_departures((AlterTableStmt *) data->parsetree);
+		follow_row_security((AlterTableStmt *) data->parsetree);
+	}
 	SPI_finish();
 	dg_balance_look();
 	return PointerGetDatum(NULL);

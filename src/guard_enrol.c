@@ -209,6 +209,7 @@ dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path)
 		if (member == relid || !partitioned)
 			register_guard(member, tenant_column, tenant_path);
 		dg_guard_create_triggers(member);
+		dg_bin_follow_row_security(member);
 	}
 	list_free(relids);
 	CommandCounterIncrement();

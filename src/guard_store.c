@@ -162,11 +162,22 @@ is_own_owner(RoleSpec *role)
 }
 
 /*
- * Storage settings do no harm, nor does what verify() may advise; and pg_restore
- * sets when the protecting trigger fires after it has loaded the rows.
+ * Does a table of ours hold contents of rows, so that it may have row security?
  */
 static bool
-is_harmless(AlterTableCmd *cmd)
+holds_contents(Oid relid)
+{
+	return OidIsValid(relid) && dg_installed() &&
+		(relid == dg_objects()->deletion_link || get_rel_namespace(relid) == dg_objects()->bin_schema);
+}
+
+/*
+ * Storage settings do no harm, nor does what verify() may advise; and pg_restore
+ * sets when the protecting trigger fires, and row security, after it has loaded
+ * the rows.
+ */
+static bool
+is_harmless(AlterTableCmd *cmd, RangeVar *table)
 {
 	switch (cmd->subtype)
 	{
@@ -180,6 +191,8 @@ is_harmless(AlterTableCmd *cmd)
 		case AT_SetLogged:
 		case AT_NoForceRowSecurity:
 			return true;
+		case AT_EnableRowSecurity:
+			return holds_contents(RangeVarGetRelid(table, NoLock, true));
 		case AT_ChangeOwner:
 			return is_own_owner(cmd->newowner);
 		case AT_EnableAlwaysTrig:
@@ -232,7 +245,7 @@ dg_store_command(Node *parsetree)
 		case T_AlterTableStmt:
 			foreach(lc, ((AlterTableStmt *) parsetree)->cmds)
 			{
-				if (is_harmless(lfirst(lc)))
+				if (is_harmless(lfirst(lc), ((AlterTableStmt *) parsetree)->relation))
 					continue;
 				if (!is_restores(lfirst(lc)))
 					return DG_COMMAND_OTHER;
@@ -254,7 +267,7 @@ check_alter_table(AlterTableStmt *stmt)
 		AlterTableCmd *cmd = lfirst(lc);
 
 		/* a crash empties what is not logged, and an empty bin may be full by then */
-		if (!is_harmless(cmd))
+		if (!is_harmless(cmd, stmt->relation))
 			check_store("alter", stmt->relation, !is_restores(cmd));
 	}
 }
