@@ -205,16 +205,21 @@ type_holds(Oid type, Oid wanted)
 }
 
 /*
- * An attribute of a composite type is about to be dropped: not if rows of a
- * guarded table, or of the bin, have values of that type.
+ * An attribute of a composite type, which may be a table's, is about to be
+ * dropped: not if rows of a guarded table, or of the bin, have values of that type.
  */
 static void
 check_attribute(Oid typrelid)
 {
 	Oid			type = get_rel_type_id(typrelid);
-	Relation	rel = table_open(AttributeRelationId, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	Relation	rel;
+	SysScanDesc scan;
 	HeapTuple	tuple;
+
+	if (!OidIsValid(type))
+		return;
+	rel = table_open(AttributeRelationId, AccessShareLock);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
@@ -247,11 +252,8 @@ check_relation(Oid relid, int subid)
 {
 	char	   *table;
 
-	if (subid != 0 && get_rel_relkind(relid) == RELKIND_COMPOSITE_TYPE)
-	{
+	if (subid != 0)
 		check_attribute(relid);
-		return;
-	}
 	table = table_of_bin(relid);
 	if (table != NULL)
 	{
