@@ -395,13 +395,14 @@ send_no_warnings(void)
  * (guard_move.c).
  */
 static bool
-has_moved(TriggerData *trigdata)
+has_moved(TriggerData *trigdata, Oid root)
 {
 	if (ItemPointerIndicatesMovedPartitions(&trigdata->tg_trigtuple->t_data->t_ctid))
 		return true;
-	if (!trigdata->tg_relation->rd_rel->relispartition || !applying_update())
+	if (!trigdata->tg_relation->rd_rel->relispartition || !applying_update() ||
+		!dg_move_arrived(root, trigdata->tg_trigtuple))
 		return false;
-	dg_balance_moved(dg_guard_lookup(RelationGetRelid(trigdata->tg_relation))->root);
+	dg_balance_moved(root);
 	return true;
 }
 
@@ -423,7 +424,7 @@ dg_capture_row(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	send_no_warnings();
 	pushed = push_snapshot();
-	if (!has_moved(trigdata))
+	if (!has_moved(trigdata, root))
 	{
 		capture_row(trigdata->tg_relation, trigdata->tg_trigslot);
 		if (!alone)

@@ -200,6 +200,7 @@ extern DgTrail *dg_trail_take(Oid relid);
 /* guard_move.c */
 extern void dg_move_prepare(QueryDesc *query, bool certain);
 extern void dg_move_ran(QueryDesc *query);
+extern bool dg_move_arrived(Oid root, HeapTuple row);
 
 /* guard_balance.c */
 

@@ -24,6 +24,8 @@
 #include "guard.h"
 
 #include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
@@ -31,6 +33,7 @@
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "storage/bufmgr.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/pgstat_internal.h"
 #include "utils/rel.h"
@@ -358,4 +361,71 @@ dg_move_ran(QueryDesc *query)
 		if (watch->estate == query->estate)
 			finish_row(watch);
 	}
+}
+
+/* ----------------------------------------------------------------------
+ * Logical replication
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * Has this transaction put a row on the page that it wrote to last, by command
+ * cid or after it?
+ */
+static bool
+has_new_row(Relation rel, CommandId cid)
+{
+	BlockNumber block = RelationGetTargetBlock(rel);
+	Buffer		buffer;
+	Page		page;
+	bool		found = false;
+
+	if (block == InvalidBlockNumber || block >= RelationGetNumberOfBlocks(rel))
+		return false;
+	buffer = ReadBuffer(rel, block);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(buffer);
+	for (OffsetNumber i = FirstOffsetNumber; i <= PageGetMaxOffsetNumber(page) && !found; i++)
+	{
+		ItemId		item = PageGetItemId(page, i);
+		HeapTupleHeader row;
+
+		if (!ItemIdIsNormal(item))
+			continue;
+		row = (HeapTupleHeader) PageGetItem(page, item);
+		found = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(row)) &&
+			HeapTupleHeaderGetCmin(row) >= cid;
+	}
+	UnlockReleaseBuffer(buffer);
+	return found;
+}
+
+/*
+ * A replication worker has deleted a row from a partition to insert it into
+ * another one, which is over by now. Has it arrived there? Where that cannot be
+ * told it has not: better a row too many in the bin than one too few.
+ */
+bool
+dg_move_arrived(Oid root, HeapTuple row)
+{
+	CommandId	cid = HeapTupleHeaderGetCmax(row->t_data);
+	PgStat_SubXactStatus *level = NULL;
+	PgStat_TableXactStatus *counts = NULL;
+
+	while ((counts = dg_balance_next(&level, counts)) != NULL)
+	{
+		Oid			relid = DG_COUNTED_RELID(counts);
+		bool		found;
+		Relation	rel;
+
+		if (relid < FirstNormalObjectId || dg_guard_lookup(relid)->root != root ||
+			get_rel_relkind(relid) != RELKIND_RELATION)
+			continue;
+		rel = table_open(relid, NoLock);
+		found = has_new_row(rel, cid);
+		table_close(rel, NoLock);
+		if (found)
+			return true;
+	}
+	return false;
 }
