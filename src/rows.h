@@ -69,6 +69,8 @@ extern void dg_rows_map_apply(DgRowsMap *map, ExprContext *econtext,
 							  Datum *values, bool *nulls, TupleTableSlot *slot);
 extern void dg_rows_map_check_required(DgRowsMap *map, Relation rel, TupleTableSlot *slot);
 extern void dg_rows_map_check_generated(DgRowsMap *map, Relation rel, TupleTableSlot *slot);
+extern bool dg_rows_may_read(Oid relid);
+extern void dg_rows_map_hide_values(const DgRowsMap *map);
 extern void dg_rows_map_context(void *arg);
 
 /* rows_role.c */

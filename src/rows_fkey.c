@@ -477,14 +477,29 @@ keep_missing(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 	dg_rows_missing_note(missing, fkey->missing, SPI_tuptable, SPI_processed);
 }
 
+/*
+ * The table that a key is of: one of a partition is the table's business.
+ */
+static Oid
+table_of(ForeignKey *fkey)
+{
+	Oid			relid = fkey->info->conrelid;
+
+	return get_rel_relispartition(relid) ? llast_oid(get_partition_ancestors(relid)) : relid;
+}
+
 static void
 refuse_missing(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 {
+	bool		visible = dg_rows_may_read(table_of(fkey));
+
 	ereport(ERROR,
 			(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 			 errmsg("cannot restore rows of \"%s\": rows of \"%s\" that they refer to do not exist",
 					get_rel_name(fkey->info->conrelid), get_rel_name(fkey->info->confrelid)),
-			 errdetail("Foreign key \"%s\" needs %s.", fkey->name, describe_missing(fkey)),
+			 visible ? errdetail("Foreign key \"%s\" needs %s.", fkey->name, describe_missing(fkey)) :
+			 errdetail("Foreign key \"%s\" needs them. Values are not shown, as you may not read all of \"%s\".",
+					   fkey->name, get_rel_name(table_of(fkey))),
 			 errhint("%s", fkeys->options->hint)));
 }
 
@@ -494,11 +509,8 @@ refuse_missing(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 static void
 tell_of_orphans(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 {
-	Oid			relid = fkey->info->conrelid;
+	Oid			relid = table_of(fkey);
 
-	/* a key of one partition is the table's business */
-	if (get_rel_relispartition(relid))
-		relid = llast_oid(get_partition_ancestors(relid));
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		int64		rows = dg_row_int64(i, 2, NULL);

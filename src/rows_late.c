@@ -108,7 +108,10 @@ load_late(DgRowsTarget *target, DgRowsLate *late)
 static void
 late_context(void *arg)
 {
-	errcontext("restoring a row of table \"%s\", after all others", RelationGetRelationName((Relation) arg));
+	DgRowsTarget *target = arg;
+
+	dg_rows_map_hide_values(target->map);
+	errcontext("restoring a row of table \"%s\", after all others", RelationGetRelationName(target->rel));
 }
 
 /*
@@ -119,7 +122,7 @@ settle_row(DgRowsTarget *target)
 {
 	DgRowsWriter *writer = target->writer;
 	DgRowOutcome outcome;
-	ErrorContextCallback context = {.previous = error_context_stack,.callback = late_context,.arg = target->rel};
+	ErrorContextCallback context = {.previous = error_context_stack,.callback = late_context,.arg = target};
 	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(target->estate));
 
 	error_context_stack = &context;

@@ -120,8 +120,18 @@ map_missing(ColumnMap *map, Relation rel, Form_pg_attribute att)
 }
 
 /*
- * Prepares for saying which row failed. What the caller may not read is not
- * told.
+ * May the caller read the table, whole and all its rows? Saved values that he may
+ * not read are not told.
+ */
+bool
+dg_rows_may_read(Oid relid)
+{
+	return pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
+		check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED;
+}
+
+/*
+ * Prepares for saying which row failed.
  */
 static void
 map_names(DgRowsMap *map, Relation rel, const DgSourceColumn *columns, int ncolumns)
@@ -129,8 +139,7 @@ map_names(DgRowsMap *map, Relation rel, const DgSourceColumn *columns, int ncolu
 	TupleDesc	desc = RelationGetDescr(rel);
 	Bitmapset  *key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
 
-	map->visible = pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
-		check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED;
+	map->visible = dg_rows_may_read(RelationGetRelid(rel));
 	map->column = -1;
 	map->names = palloc(sizeof(char *) * (desc->natts + 1));
 	for (int i = 0; i < desc->natts; i++)
@@ -328,6 +337,24 @@ dg_rows_map_check_generated(DgRowsMap *map, Relation rel, TupleTableSlot *slot)
 }
 
 /*
+ * Takes values out of the error that is being raised, if the caller may not read
+ * the table. The server shows rows and values to who writes them, for he knows
+ * them; saved ones he does not. For error contexts.
+ */
+void
+dg_rows_map_hide_values(const DgRowsMap *map)
+{
+	int			category = ERRCODE_TO_CATEGORY(geterrcode());
+
+	if (map->visible || (category != ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION) &&
+						 category != ERRCODE_TO_CATEGORY(ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)))
+		return;
+	if (category == ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION))
+		errmsg("a saved value is not valid in its column any more");
+	errdetail("Values are not shown, as you may not read all of \"%s\".", map->relation);
+}
+
+/*
  * For an error context: "restoring row (id)=(5) of table "issue", column "x"",
  * of the row that dg_rows_map_apply() was given last.
  */
@@ -338,6 +365,7 @@ dg_rows_map_context(void *arg)
 	StringInfoData names;
 	StringInfoData values;
 
+	dg_rows_map_hide_values(map);
 	if (map->values == NULL)
 		return;
 	initStringInfo(&names);
