@@ -91,7 +91,8 @@ SELECT * FROM deletion_guard.preview('DELETE FROM issue WHERE id = $1');
 SELECT * FROM deletion_guard.preview('DELETE FROM deletion_guard.deletion_record');
 SELECT * FROM deletion_guard.preview(NULL);
 
--- With the caller's privileges, row security included.
+-- With the caller's privileges, row security included. Whose rows go is told to who
+-- may read the table, whole: a foreign key's action asks no policy.
 SET ROLE regress_dg_preview_app;
 SELECT * FROM deletion_guard.preview('DELETE FROM issue');
 RESET ROLE;
@@ -101,6 +102,14 @@ CREATE POLICY own ON issue TO regress_dg_preview_app USING (tenant_id = 3);
 SET ROLE regress_dg_preview_app;
 SELECT * FROM deletion_guard.preview('DELETE FROM issue');
 RESET ROLE;
+GRANT SELECT, DELETE ON tenant TO regress_dg_preview_app;
+SET ROLE regress_dg_preview_app;
+SELECT * FROM deletion_guard.preview('DELETE FROM tenant');
+SET deletion_guard.expect_tenants = '4';
+DELETE FROM issue;
+RESET ROLE;
+DELETE FROM issue;
+RESET deletion_guard.expect_tenants;
 -- Not in a read-only transaction.
 BEGIN READ ONLY;
 SELECT * FROM deletion_guard.preview('DELETE FROM issue');

@@ -54,6 +54,7 @@ extern void dg_limit_resume(DgLimitState *saved);
 /* limit_report.c */
 struct DgTotal;
 extern void dg_limit_report(const DgLimit *limit, int64 deletion, struct DgTotal *capture);
+extern bool dg_limit_may_tell(Oid relid, Oid role);
 extern const char *dg_ceiling_name(int exceeded, int *limit);
 extern char *dg_ceiling_effect(int ceiling);
 

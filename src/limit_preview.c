@@ -9,7 +9,8 @@
  * what no rollback undoes (values taken from sequences, whatever triggers do
  * outside of the database) stays done.
  *
- * Rows of guarded tables are told from the deletion's own parts. Those of
+ * Rows of guarded tables are told from the deletion's own parts; of which tenants
+ * they are, only where the caller may read them. Those of
  * others from the server's counters of this transaction, for which track_counts
  * must be on.
  */
@@ -19,6 +20,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/dest.h"
 #include "tcop/tcopprot.h"
@@ -162,6 +164,53 @@ put_effect(ReturnSetInfo *rsinfo, int64 rows, const char *effect)
 }
 
 /*
+ * Is the effect one of the tenants of a table whose tenants the caller may not
+ * know?
+ */
+static bool
+is_hidden(const Datum *effect, const bool *isnull)
+{
+	return !isnull[1] && !dg_limit_may_tell(DatumGetObjectId(effect[0]), GetUserId());
+}
+
+/*
+ * Tells SPI's result. It is sorted by tables, and rows of tenants whom the caller
+ * may not know become one.
+ */
+static int64
+put_effects(ReturnSetInfo *rsinfo)
+{
+	int64		deleted = 0;
+	int64		hidden = 0;
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Datum		effect[4];
+		bool		isnull[4];
+		Datum		next[4];
+		bool		next_isnull[4] = {true, true, true, true};
+
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, effect, isnull);
+		if (strcmp(TextDatumGetCString(effect[3]), "deleted") == 0)
+			deleted += DatumGetInt64(effect[2]);
+		if (is_hidden(effect, isnull))
+		{
+			if (i + 1 < SPI_processed)
+				heap_deform_tuple(SPI_tuptable->vals[i + 1], SPI_tuptable->tupdesc, next, next_isnull);
+			hidden += DatumGetInt64(effect[2]);
+			if (!next_isnull[0] && DatumGetObjectId(next[0]) == DatumGetObjectId(effect[0]) &&
+				is_hidden(next, next_isnull))
+				continue;
+			isnull[1] = true;
+			effect[2] = Int64GetDatum(hidden);
+			hidden = 0;
+		}
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, effect, isnull);
+	}
+	return deleted;
+}
+
+/*
  * Reports what happened since the counters were read.
  */
 static void
@@ -172,19 +221,10 @@ report_effects(ReturnSetInfo *rsinfo, Datum *counters, bool moves, int exceeded)
 	Datum		values[] = {any ? Int64GetDatum(dg_deletion_current()) : (Datum) 0,
 		counters[0], counters[1], counters[2], counters[3], counters[4], BoolGetDatum(moves)};
 	const char *nulls = any ? NULL : "n      ";
-	int64		rows = 0;
+	int64		rows;
 
 	dg_spi_execute(effects_query, 7, types, values, nulls);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		Datum		effect[4];
-		bool		isnull[4];
-
-		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, effect, isnull);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, effect, isnull);
-		if (strcmp(TextDatumGetCString(effect[3]), "deleted") == 0)
-			rows += DatumGetInt64(effect[2]);
-	}
+	rows = put_effects(rsinfo);
 	for (int ceiling = DG_CEILING_EXPECTED; ceiling != 0; ceiling >>= 1)
 	{
 		if (exceeded & ceiling)

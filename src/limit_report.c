@@ -2,8 +2,8 @@
  * limit_report.c
  *		What is said when a deletion runs into a ceiling, and to whom.
  *
- * The caller learns how many rows and tenants it was about and which; names
- * only if it may read them. The server's log, the ledger and those who listen
+ * The caller learns how many rows and tenants it was about and, if it may read
+ * the rows, which; names only if it may read them. The server's log, the ledger and those who listen
  * on the channel learn the numbers. As the error takes the transaction with
  * it, the ledger's entry and the notification are made by a process of their
  * own (autonomous.c).
@@ -11,6 +11,8 @@
 #include "bin.h"
 #include "limit.h"
 
+#include "catalog/pg_type.h"
+#include "guard.h"
 #include "ledger.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -71,6 +73,48 @@ dg_ceiling_effect(int ceiling)
  * The tenants
  * ----------------------------------------------------------------------
  */
+
+/*
+ * May a role know of which tenants rows of a guarded table are? A foreign key's
+ * action deletes rows also of tables that the deleting role may not read, or not
+ * all rows of.
+ */
+bool
+dg_limit_may_tell(Oid relid, Oid role)
+{
+	DgGuard    *guard = dg_guard_lookup(relid);
+	AttrNumber	attnum = guard->has_tenant_column ? get_attnum(relid, NameStr(guard->tenant_column)) : InvalidAttrNumber;
+
+	if (check_enable_rls(relid, role, true) == RLS_ENABLED)
+		return false;
+	return pg_class_aclcheck(relid, role, ACL_SELECT) == ACLCHECK_OK ||
+		(attnum != InvalidAttrNumber && pg_attribute_aclcheck(relid, attnum, role, ACL_SELECT) == ACLCHECK_OK);
+}
+
+/*
+ * May the user know the tenants of all that is deleted from the table at hand and
+ * was deleted from others before?
+ */
+static bool
+may_tell(const DgLimit *limit, int64 deletion)
+{
+	Oid			role = dg_statement_role();
+	Oid			types[] = {INT8OID};
+	Datum		values[] = {Int64GetDatum(deletion)};
+	bool		result = dg_limit_may_tell(limit->root, role);
+	ListCell   *lc;
+
+	if (!result)
+		return false;
+	SPI_connect();
+	dg_spi_execute("SELECT DISTINCT b.relation FROM deletion_guard.deletion_part p"
+				   " JOIN deletion_guard.bin b USING (bin_id) WHERE p.deletion_id = $1",
+				   1, types, values, NULL);
+	foreach(lc, dg_row_oids(1))
+		result = result && dg_limit_may_tell(lfirst_oid(lc), role);
+	SPI_finish();
+	return result;
+}
 
 /*
  * May the user see the tenants' names?
@@ -144,10 +188,12 @@ counted(int64 n, const char *what)
 }
 
 static char *
-message_text(const DgLimit *limit, const DgTotal *total, const char *name, int most)
+message_text(const DgLimit *limit, const DgTotal *total, const char *name, int most, bool tell)
 {
 	const char *verb = limit->stopped ? "refused" : "is larger than it should be";
 
+	if ((limit->exceeded & DG_CEILING_EXPECTED) && limit->unexpected != NULL && !tell)
+		return psprintf("deletion %s: rows of a tenant whom deletion_guard.%s does not name", verb, name);
 	if (limit->exceeded & DG_CEILING_EXPECTED)
 		return limit->unexpected != NULL ?
 			psprintf("deletion %s: rows of tenant \"%s\", whom deletion_guard.%s does not name",
@@ -164,7 +210,7 @@ message_text(const DgLimit *limit, const DgTotal *total, const char *name, int m
 }
 
 static char *
-detail_text(const DgLimit *limit, const DgTotal *total)
+detail_text(const DgLimit *limit, const DgTotal *total, bool tell)
 {
 	int64		tenants = dg_textset_count(total->tenants);
 	const char *outcome = limit->stopped ? "It is rolled back." : "It goes on.";
@@ -172,6 +218,9 @@ detail_text(const DgLimit *limit, const DgTotal *total)
 	if (tenants == 0)
 		return psprintf("Up to \"%s\" the statement removes %s, of no tenant. %s",
 						get_rel_name(limit->root), counted(total->rows, "row"), outcome);
+	if (!tell)
+		return psprintf("Up to \"%s\" the statement removes %s of %s. They are not shown, as you may not read all of these rows. %s",
+						get_rel_name(limit->root), counted(total->rows, "row"), counted(tenants, "tenant"), outcome);
 	return psprintf("Up to \"%s\" the statement removes %s of %s: %s. %s",
 					get_rel_name(limit->root), counted(total->rows, "row"), counted(tenants, "tenant"),
 					list_tenants(total->tenants), outcome);
@@ -228,6 +277,7 @@ dg_limit_report(const DgLimit *limit, int64 deletion, DgTotal *capture)
 	const char *name = dg_ceiling_name(limit->exceeded, &most);
 	char	   *message;
 	char	   *detail;
+	bool		tell;
 	int			sqlstate = (limit->exceeded & DG_CEILING_EXPECTED) ?
 		DG_ERRCODE_UNEXPECTED_TENANT : DG_ERRCODE_LIMIT_EXCEEDED;
 
@@ -240,8 +290,9 @@ dg_limit_report(const DgLimit *limit, int64 deletion, DgTotal *capture)
 	total->rows = Max(total->rows + capture->rows, limit->rows_before + limit->rows);
 
 	/* looking names up may fail, and try again: not within a report */
-	message = message_text(limit, total, name, most);
-	detail = detail_text(limit, total);
+	tell = may_tell(limit, deletion);
+	message = message_text(limit, total, name, most, tell);
+	detail = detail_text(limit, total, tell);
 	if (limit->stopped)
 		record_refusal(limit, total, name, most);
 	ereport(limit->stopped ? ERROR : WARNING,
