@@ -180,7 +180,7 @@ dg_guard_create_triggers(Oid relid)
 						   " FOR EACH ROW WHEN (deletion_guard.in_referential_action())"
 						   " EXECUTE FUNCTION deletion_guard.capture_link()",
 						   TRIGGER_FIRES_ALWAYS);
-		if (dg_guard_lookup(relid)->root == dg_tenant_table()->relid)
+		if (OidIsValid(dg_tenant_table()->relid) && dg_guard_lookup(relid)->root == dg_tenant_table()->relid)
 			dg_guard_follow_tenants(relid, true);
 	}
 

@@ -6,7 +6,8 @@
 # here. Differences that are right are patches/MAJOR/TEST.diff, each with its
 # reason in the first line; they are applied to the expected output before it is
 # compared. accept.sh makes them. Protection from DDL is off for the run
-# (deletion_guard.ddl = allow): the suite drops what it has created.
+# (deletion_guard.ddl, deletion_guard.publication = allow): the suite drops what it
+# has created, and publishes all tables.
 #
 #   ONLY="merge triggers"  runs these tests, after those that make their tables
 #   BASELINE=yes           runs without the extension
@@ -62,7 +63,7 @@ results()
 core_server()
 {
 	server_start "$1" 'fsync = off' 'full_page_writes = off' 'max_prepared_transactions = 2' \
-		"deletion_guard.ddl = 'allow'"
+		"deletion_guard.ddl = 'allow'" "deletion_guard.publication = 'allow'"
 }
 
 # What this server prints without the extension, of the tests that differ from
