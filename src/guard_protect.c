@@ -28,6 +28,7 @@
 #include "nodes/plannodes.h"
 #include "parser/parsetree.h"
 #include "replication/logicalworker.h"
+#include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -124,11 +125,15 @@ is_record_of_deletions(Relation rel)
 }
 
 /*
- * May a statement that the extension did not make insert rows?
+ * May a statement that the extension did not make insert rows? Only whoever the
+ * table belongs to restores it: members of pg_write_all_data may insert into every
+ * table there is.
  */
 static bool
 may_load(Relation rel)
 {
+	if (!has_privs_of_role(GetUserId(), rel->rd_rel->relowner))
+		return false;
 	if (IsLogicalWorker() || strcmp(RelationGetRelationName(rel), "installation") == 0)
 		return false;
 	if ((dg_locked || !is_record_of_deletions(rel)) && dg_ledger_is_live())
