@@ -68,6 +68,22 @@ sub backend
 	return $node->safe_psql('saas', "SELECT pid FROM pg_stat_activity WHERE application_name = 'victim'");
 }
 
+# The server may be starting again, and psql gone before it could be told anything
+# on its standard input.
+sub wait_until_gone
+{
+	foreach (1 .. 900)
+	{
+		my ($out, $err);
+		IPC::Run::run([ 'psql', '-XqAt', '-d', $node->connstr('saas'), '-c',
+				"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'victim'" ],
+			'<', '/dev/null', '>', \$out, '2>', \$err);
+		return 1 if $out eq "0\n";
+		usleep(200_000);
+	}
+	return 0;
+}
+
 sub postmaster
 {
 	return (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
@@ -146,8 +162,7 @@ foreach my $round (1 .. $rounds)
 				$ways{$way}->() if defined $ways{$way};
 				$call->finish;
 			}
-			$node->poll_query_until('saas', "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'victim'")
-			  or die "$what: still running";
+			wait_until_gone() or die "$what: still running";
 
 			my ($there, $wrong) = sites();
 			is($wrong, 0, "$what: no site is there in part");
