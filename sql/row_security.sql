@@ -89,6 +89,23 @@ CREATE POLICY all_of_it ON :bin USING (true); -- fails
 -- and the rows come back
 SELECT relation, tenant, restored FROM deletion_guard.undelete_tenants('{1,2}') ORDER BY 1, 2;
 
+-- names and contacts of tenants, if the tenant table has row security
+CREATE TABLE app.tenant (id int PRIMARY KEY, name text);
+INSERT INTO app.tenant VALUES (1, 'Acme'), (2, 'Globex');
+SELECT deletion_guard.set_tenant_table('app.tenant', 'id', 'name');
+SELECT deletion_guard.guard_table('app.tenant', 'id');
+DELETE FROM app.tenant WHERE id = 1;
+SET ROLE regress_dg_row_auditor;
+SELECT DISTINCT tenant_name FROM deletion_guard.deletion_part WHERE tenant_name IS NOT NULL;
+RESET ROLE;
+ALTER TABLE app.tenant ENABLE ROW LEVEL SECURITY;
+DELETE FROM app.tenant WHERE id = 2;
+SET ROLE regress_dg_row_auditor;
+SELECT DISTINCT tenant_name FROM deletion_guard.deletion_part WHERE tenant_name IS NOT NULL;
+RESET ROLE;
+SELECT deletion_guard.tenant_label('2');
+SELECT relation, tenant, restored FROM deletion_guard.undelete_tenants('{1,2}') ORDER BY 1, 2;
+
 \c :maintenance_db
 DROP DATABASE regress_dg_row_security;
 DROP ROLE regress_dg_row_owner, regress_dg_row_auditor, regress_dg_row_backup;

@@ -10,7 +10,8 @@
  * the bin: a role that may dump the one must be able to dump the other.
  *
  * Lost links are rows' contents, too, and those of all tables are in one: it has
- * row security as soon as a guarded table has it.
+ * row security as soon as a guarded table has it. So have the records in which
+ * names and contacts of tenants are, as soon as the tenant table has it.
  */
 #include "bin.h"
 #include "guard.h"
@@ -69,8 +70,8 @@ bins_of(Oid relid)
 }
 
 /*
- * A table is guarded from now on, or its row security was turned on or off: its
- * bins follow. The caller is connected to SPI. ACCESS EXCLUSIVE on what is altered.
+ * A table is guarded from now on, or the table of tenants, or its row security was
+ * turned on or off: its bins follow, and what else has contents of its rows. The caller is connected to SPI. ACCESS EXCLUSIVE on what is altered.
  */
 void
 dg_bin_follow_row_security(Oid relid)
@@ -80,6 +81,13 @@ dg_bin_follow_row_security(Oid relid)
 
 	foreach(lc, bins)
 		dg_bin_take_row_security(lfirst_oid(lc), relid);
-	if (has_row_security(relid) && (bins != NIL || dg_guard_lookup(relid)->guarded))
+	if (!has_row_security(relid))
+		return;
+	if (bins != NIL || dg_guard_lookup(relid)->guarded)
 		set_row_security(dg_objects()->deletion_link, true);
+	if (relid == dg_tenant_table()->relid)
+	{
+		set_row_security(dg_objects()->deletion_part, true);
+		set_row_security(dg_objects()->purge_request_record, true);
+	}
 }

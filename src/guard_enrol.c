@@ -363,6 +363,7 @@ dg_set_tenant_table(PG_FUNCTION_ARGS)
 				   " VALUES ($1, $2, $3, $4)", 4, types, values, nulls);
 	dg_tenant_table_changed();
 	follow_tenants(relid, true);
+	dg_bin_follow_row_security(relid);
 	dg_ledger_append("set_tenant_table",
 					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
 	SPI_finish();

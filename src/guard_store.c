@@ -168,7 +168,8 @@ static bool
 holds_contents(Oid relid)
 {
 	return OidIsValid(relid) && dg_installed() &&
-		(relid == dg_objects()->deletion_link || get_rel_namespace(relid) == dg_objects()->bin_schema);
+		(relid == dg_objects()->deletion_link || relid == dg_objects()->deletion_part ||
+		 relid == dg_objects()->purge_request_record || get_rel_namespace(relid) == dg_objects()->bin_schema);
 }
 
 /*
