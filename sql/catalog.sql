@@ -34,7 +34,6 @@ SET allow_system_table_mods = on;
 TRUNCATE pg_trigger; -- fails
 TRUNCATE issue, pg_trigger; -- fails
 TRUNCATE pg_description; -- fails
-ALTER TABLE pg_class DISABLE ROW LEVEL SECURITY;
 ALTER TABLE pg_trigger RENAME TO pg_triggered; -- fails
 ALTER TABLE pg_trigger ADD COLUMN more int; -- fails
 CREATE INDEX ON pg_trigger (tgname); -- fails

@@ -9,6 +9,7 @@ CREATE SCHEMA shop AUTHORIZATION regress_dg_publication;
 SET client_min_messages = error;	-- wal_level may be less than logical
 CREATE PUBLICATION "all of it" FOR ALL TABLES;
 RESET client_min_messages;
+\set SHOW_CONTEXT never
 CREATE EXTENSION deletion_guard; -- fails
 -- the way out for who may change the publication
 SET client_min_messages = error;

@@ -19,7 +19,7 @@ BEGIN
 		FROM deletion_guard.rehydrate('2', name || '/' || file, relations => try.relations) r ORDER BY r.relation::text;
 EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-	RETURN QUERY SELECT replace(regexp_replace(v, ', byte \d+', ''), name, '') FROM unnest(ARRAY[SQLSTATE || ' ' || SQLERRM, detail, hint]) v;
+	RETURN QUERY SELECT replace(regexp_replace(regexp_replace(v, ', byte \d+', ''), 'at byte \d+', 'at byte N'), name, '') FROM unnest(ARRAY[SQLSTATE || ' ' || SQLERRM, detail, hint]) v;
 END $$;
 SELECT set_config('my.dir', :'dir', false) IS NULL AS failed;
 

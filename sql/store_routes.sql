@@ -109,6 +109,7 @@ DROP EXTENSION citext;
 ALTER SCHEMA deletion_guard_bin RENAME TO other; -- fails
 ALTER EXTENSION deletion_guard SET SCHEMA public; -- fails
 -- No subscription writes to them, or to catalogs.
+SET client_min_messages = error;	-- the words of the warning have changed
 CREATE SUBSCRIPTION s CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false, slot_name = NONE, enabled = false);
 \c -
 SET client_min_messages = warning;
