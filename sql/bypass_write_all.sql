@@ -44,6 +44,42 @@ SELECT taken();
 RESET ROLE;
 TABLE note;
 
+-- the sequence of numbers is set back, so that a deletion of a tenant's rows would
+-- pass for one that was made before another tenant had its key
+CREATE TABLE tenant (id text PRIMARY KEY);
+CREATE TABLE paper (id int PRIMARY KEY, tenant_id text REFERENCES tenant ON UPDATE CASCADE, word text);
+INSERT INTO tenant VALUES ('A');
+SELECT deletion_guard.set_tenant_table('tenant', 'id');
+SELECT deletion_guard.guard_table('paper', 'tenant_id');
+INSERT INTO paper VALUES (1, 'A', 'of the old A');
+BEGIN;
+DELETE FROM paper;
+ROLLBACK;
+DELETE FROM paper;
+SELECT last_value AS deleted FROM deletion_guard.deletion_id_seq \gset
+\set unused :deleted - 1
+SET ROLE regress_dg_writer;
+SELECT setval('deletion_guard.deletion_id_seq', :unused, false) > 0 AS set;
+RESET ROLE;
+UPDATE tenant SET id = 'B';
+INSERT INTO tenant VALUES ('A');
+INSERT INTO paper VALUES (2, 'A', 'of the new A');
+SET ROLE regress_dg_writer;
+SELECT setval('deletion_guard.deletion_id_seq', :unused, false) > 0 AS set;
+RESET ROLE;
+DELETE FROM paper;
+SELECT tenant, restored FROM deletion_guard.undelete_tenants('{A,B}') ORDER BY 1;
+TABLE paper ORDER BY id;
+-- further back than a statement will draw
+SET ROLE regress_dg_writer;
+SELECT setval('deletion_guard.deletion_id_seq', 5000);
+RESET ROLE;
+UPDATE tenant SET id = 'C' WHERE id = 'B';
+SET ROLE regress_dg_writer;
+SELECT setval('deletion_guard.deletion_id_seq', 2000);
+RESET ROLE;
+DELETE FROM paper; -- fails
+
 \c :maintenance_db
 DROP DATABASE regress_dg_write_all;
 DROP ROLE regress_dg_writer;

@@ -279,6 +279,8 @@ extern List *dg_tenants_present(List *tenants);
 /* bin_rename.c */
 typedef struct DgRenamedColumns DgRenamedColumns;
 
+extern void dg_rename_init(void);
+extern int64 dg_deletion_draw_number(void);
 extern bool dg_any_renamed(void);
 extern char *dg_renamed_tenant(const char *tenant);
 extern List *dg_former_keys(const char *tenant);

@@ -17,7 +17,6 @@
 #include "bin.h"
 
 #include "access/xact.h"
-#include "commands/sequence.h"
 #include "miscadmin.h"
 #include "own_tables.h"
 #include "tcop/tcopprot.h"
@@ -173,7 +172,7 @@ dg_deletion_current(void)
 {
 	if (!dg_deletion_exists())
 	{
-		int64		id = nextval_internal(dg_objects()->deletion_id_seq, false);
+		int64		id = dg_deletion_draw_number();
 
 		current = (DgDeletion) {
 			.id = id,

@@ -13,14 +13,18 @@
 #include "bin.h"
 #include "own_tables.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "commands/sequence.h"
 #include "commands/trigger.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -126,12 +130,101 @@ rename_in(DgOwnTable table, AttrNumber id, AttrNumber attnum, const char *old, c
 	dg_own_end(scan);
 }
 
+/* ----------------------------------------------------------------------
+ * Numbers
+ *
+ * Whether a deletion was made before a change of keys is told by their numbers, and
+ * members of pg_write_all_data may set the sequence back. So a deletion draws
+ * numbers until it has one that no change has reached, and a change one that
+ * neither has. Backends keep the number of the last change that they know of, and
+ * forget it when there is another.
+ * ----------------------------------------------------------------------
+ */
+
+#define MAX_DRAWS 1000
+
+static int64 last_rename = -1;	/* 0: there is none; -1: not known */
+
+static void
+forget_last(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || dg_known_objects() == NULL || relid == dg_known_objects()->tenant_rename)
+		last_rename = -1;
+}
+
+void
+dg_rename_init(void)
+{
+	CacheRegisterRelcacheCallback(forget_last, (Datum) 0);
+}
+
+static int64
+find_last_rename(void)
+{
+	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(tenant_rename), AccessShareLock, 0, NULL);
+	int64		last = 0;
+
+	while (dg_own_next(scan))
+		last = Max(last, dg_own_int64(scan, Anum_tenant_rename_rename_id));
+	dg_own_end(scan);
+	return last;
+}
+
+static int64
+find_last_deletion(void)
+{
+	Relation	rel = table_open(dg_objects()->deletion_part, AccessShareLock);
+	Relation	index = index_open(dg_objects()->deletion_part_pkey, AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SysScanDesc scan = systable_beginscan_ordered(rel, index, snapshot, 0, NULL);
+	HeapTuple	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
+	bool		isnull;
+	int64		last = HeapTupleIsValid(tuple) ?
+		DatumGetInt64(heap_getattr(tuple, Anum_deletion_part_deletion_id, RelationGetDescr(rel), &isnull)) : 0;
+
+	systable_endscan_ordered(scan);
+	UnregisterSnapshot(snapshot);
+	index_close(index, AccessShareLock);
+	table_close(rel, AccessShareLock);
+	return last;
+}
+
+static int64
+draw_number(int64 last)
+{
+	int64		id = 0;
+
+	for (int i = 0; i < MAX_DRAWS; i++)
+	{
+		id = nextval_internal(dg_objects()->deletion_id_seq, false);
+		if (id > last)
+			return id;
+	}
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_CANNOT_CAPTURE),
+			 errmsg("the numbers of deletions have been set back"),
+			 errdetail("Number %lld was drawn, and %lld was there before.", (long long) id, (long long) last),
+			 errhint("Have a superuser call setval('deletion_guard.deletion_id_seq', %lld).", (long long) last)));
+	return 0;
+}
+
+/*
+ * A number for a deletion.
+ */
+int64
+dg_deletion_draw_number(void)
+{
+	if (last_rename < 0)
+		last_rename = find_last_rename();
+	return draw_number(last_rename);
+}
+
 static void
 note_rename(const char *old, const char *new)
 {
 	Datum		values[Natts_tenant_rename];
 	bool		nulls[Natts_tenant_rename] = {false};
-	int64		id = dg_own_next_id(dg_objects()->deletion_id_seq);
+	int64		id = draw_number(Max(find_last_rename(), find_last_deletion()));
 
 	if (first_rename == 0)
 		first_rename = id;
@@ -141,6 +234,7 @@ note_rename(const char *old, const char *new)
 	values[Anum_tenant_rename_new_key - 1] = CStringGetTextDatum(new);
 	values[Anum_tenant_rename_renamed_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	dg_own_insert(DG_OWN(tenant_rename), values, nulls);
+	CacheInvalidateRelcacheByRelid(dg_objects()->tenant_rename);
 }
 
 /*

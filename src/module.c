@@ -28,6 +28,7 @@ _PG_init(void)
 	dg_deletion_init();
 	dg_parts_init();
 	dg_bin_shape_init();
+	dg_rename_init();
 	dg_moved_init();
 	dg_ledger_init();
 	dg_purge_log_init();
