@@ -73,7 +73,7 @@ ALTER OPERATOR FAMILY bool_ops USING btree ADD OPERATOR 1 < (int, bigint); -- fa
 ALTER COLLATION "C" RENAME TO "D"; -- fails
 ALTER LANGUAGE internal RENAME TO interna; -- fails
 ALTER SCHEMA pg_catalog RENAME TO katalog; -- fails
-ALTER CONVERSION koi8_r_to_mic RENAME TO k; -- fails
+ALTER CONVERSION koi8_r_to_utf8 RENAME TO k; -- fails
 -- Not from a function either, and not with protection given up for tables.
 SET deletion_guard.ddl = allow;
 DO $$ BEGIN ALTER FUNCTION pg_catalog.now() COST 3; END $$; -- fails
