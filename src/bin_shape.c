@@ -553,6 +553,7 @@ find_tenant_column(DgCapture *plan, DgGuard *guard, Relation rel)
 						RelationGetRelationName(rel), NameStr(guard->tenant_column)),
 				 errhint("Name the present one with deletion_guard.guard_table(%s, tenant_column => ...).",
 						 quote_literal_cstr(dg_relation_name(guard->root)))));
+	dg_guard_require_stored(RelationGetRelid(rel), NameStr(guard->tenant_column));
 	plan->plain = dg_tenant_is_plain(RelationGetRelid(rel), NameStr(guard->tenant_column));
 }
 

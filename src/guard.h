@@ -70,6 +70,7 @@ extern void dg_tenant_table_changed(void);
 /* guard_enrol.c */
 extern void dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path);
 extern void dg_guard_check_owner(Relation rel);
+extern void dg_guard_require_stored(Oid relid, const char *column);
 extern bool dg_guard_require(Relation rel, int elevel);
 extern bool dg_guard_is_unlogged(Oid relid);
 extern void dg_guard_record(Oid relid);

@@ -36,11 +36,30 @@ PG_FUNCTION_INFO_V1(dg_set_tenant_table);
 PG_FUNCTION_INFO_V1(dg_guard_table);
 PG_FUNCTION_INFO_V1(dg_guard_new_table);
 
+/*
+ * A virtual column has no value in the rows that are deleted.
+ */
+void
+dg_guard_require_stored(Oid relid, const char *column)
+{
+	AttrNumber	attnum = get_attnum(relid, column);
+
+	if (attnum > 0 && get_attgenerated(relid, attnum) == ATTRIBUTE_GENERATED_VIRTUAL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("column \"%s\" of \"%s\" cannot tell whose rows are deleted: it is a virtual generated column",
+						column, get_rel_name(relid)),
+				 errhint("Make it STORED, or name another column.")));
+}
+
 static void
 require_column(Relation rel, const char *column)
 {
 	if (get_attnum(RelationGetRelid(rel), column) > 0)
+	{
+		dg_guard_require_stored(RelationGetRelid(rel), column);
 		return;
+	}
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_COLUMN),
 			 errmsg("column \"%s\" of relation \"%s\" does not exist",
@@ -187,6 +206,8 @@ dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path)
 	List	   *relids = members_to_guard(relid);
 	ListCell   *lc;
 
+	if (tenant_column != NULL)
+		dg_guard_require_stored(relid, tenant_column);
 	dg_balance_look();
 	foreach(lc, relids)
 	{
