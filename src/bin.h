@@ -163,6 +163,8 @@ typedef struct DgLink
 	bool		live;			/* what it leads to is */
 	bool		restored;
 	bool		stale;			/* another undelete has marked it since it was read */
+
+	bool		taken;			/* by one of several rows that it fits: dg_links_put() leaves it alone */
 } DgLink;
 
 /* Links of one table that name the same columns. */

@@ -251,7 +251,7 @@ dg_link_of_row(DgLinkSet *set, Relation rel, int64 deletion, const Datum *values
 
 		if (strcmp(link->row, wanted.row) != 0)
 			break;
-		if (!link->waiting || deletion <= link->waiting_since)
+		if (!link->taken && (!link->waiting || deletion <= link->waiting_since))
 			return link;
 	}
 	return NULL;

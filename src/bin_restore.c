@@ -258,7 +258,9 @@ restore_group(DgUndelete *call, const Destination *destination, ListCell *cells,
  */
 
 /*
- * The number of the transaction that made a deletion.
+ * The number of the transaction that made a deletion; invalid if that was in
+ * another database, of which this one was restored: it is older than our tables
+ * here, or has not been yet.
  */
 static TransactionId
 transaction_of(int64 deletion)
@@ -269,10 +271,18 @@ transaction_of(int64 deletion)
 	bool		isnull;
 
 	SPI_connect();
-	dg_spi_execute("SELECT xid FROM deletion_guard.deletion_part WHERE deletion_id = $1 AND xid IS NOT NULL",
+	dg_spi_execute("SELECT p.xid, a.xmin FROM deletion_guard.deletion_part p JOIN pg_catalog.pg_attribute a"
+				   " ON a.attrelid = p.tableoid AND a.attnum = 1 WHERE p.deletion_id = $1 AND p.xid IS NOT NULL",
 				   1, types, values, NULL);
 	if (SPI_processed > 0)
-		xid = XidFromFullTransactionId(DatumGetFullTransactionId(dg_row_datum(0, 1, &isnull)));
+	{
+		FullTransactionId full = DatumGetFullTransactionId(dg_row_datum(0, 1, &isnull));
+		TransactionId installed = DatumGetTransactionId(dg_row_datum(0, 2, &isnull));
+
+		if (FullTransactionIdPrecedes(full, ReadNextFullTransactionId()) &&
+			!TransactionIdPrecedes(XidFromFullTransactionId(full), installed))
+			xid = XidFromFullTransactionId(full);
+	}
 	SPI_finish();
 	return xid;
 }
@@ -293,7 +303,8 @@ expect_group(const Destination *destination, ListCell *cells, int n)
 	while ((slot = dg_bin_scan_next(scan)) != NULL)
 	{
 		get_values(destination, deletion, slot);
-		deleted.xid = DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
+		deleted.xid = !TransactionIdIsValid(deleted.top) ? InvalidTransactionId :
+			DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
 		deleted.cid = DatumGetCommandId(slot_getsysattr(slot, MinCommandIdAttributeNumber, &isnull));
 		dg_rows_writer_expect(destination->target, slot->tts_values + DG_BIN_COLUMNS, slot->tts_isnull + DG_BIN_COLUMNS, &deleted);
 	}

@@ -466,6 +466,8 @@ extern void dg_compare_copies(DgRestore *call);
 
 /* rehydrate_links.c */
 extern bool dg_links_make_same(void *call, const DgRow *row, Relation rel, TupleTableSlot *stored, TupleTableSlot *live);
+extern void dg_links_alias(DgRestore *call, DgDestination *destination, DgRowsTwins *twins, HeapTuple tuple, TupleDesc desc);
+extern void dg_links_take(void *call, const DgRow *row, void *links);
 extern void dg_links_come_back(DgRestore *call);
 
 /* rehydrate_run.c */

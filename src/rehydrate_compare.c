@@ -369,6 +369,8 @@ take_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 	TupleDesc	shape = slot->tts_tupleDescriptor;
 	DgHashedRow row = {tenant};
 	int			column = 1;
+	List	   *links = NIL;
+	ListCell   *lc;
 
 	ExecClearTuple(slot);
 	for (int i = 0; i < shape->natts; i++)
@@ -377,9 +379,12 @@ take_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 		if (!TupleDescAttr(shape, i)->attisdropped)
 			slot->tts_values[i] = SPI_getbinval(tuple, desc, column++, &slot->tts_isnull[i]);
 	}
-	if (live->table->lost_links != NIL && !OidIsValid(live->table->copy) &&
-		dg_links_put(live->table->lost_links, live->table->rel, PG_INT64_MAX, slot->tts_values, slot->tts_isnull) != NIL)
+	if (live->table->lost_links != NIL && !OidIsValid(live->table->copy))
+		links = dg_links_put(live->table->lost_links, live->table->rel, PG_INT64_MAX, slot->tts_values, slot->tts_isnull);
+	if (links != NIL)
 		live->table->unlinked[tenant]++;
+	foreach(lc, links)
+		((DgLink *) lfirst(lc))->taken = true;
 	ExecStoreVirtualTuple(slot);
 	hash_row(live->compare, live->table, slot, &row);
 	dg_rowsort_put(live->sort, &row);

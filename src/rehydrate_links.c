@@ -11,6 +11,8 @@
 #include "rehydrate.h"
 #include "bin.h"
 
+#include "access/table.h"
+#include "executor/spi.h"
 #include "utils/datum.h"
 #include "utils/rel.h"
 
@@ -30,6 +32,18 @@ same_values(TupleDesc desc, TupleTableSlot *slot, const Datum *values, const boo
 	return true;
 }
 
+static List *
+lost_links(DgRestore *call, DgDestination *destination)
+{
+	MemoryContext old = MemoryContextSwitchTo(call->context);
+
+	if (!destination->links_known)
+		destination->lost_links = dg_links_of_table(destination->relid);
+	destination->links_known = true;
+	MemoryContextSwitchTo(old);
+	return destination->lost_links;
+}
+
 /*
  * Is a live row the archive's, once it has its links back? Then these are put down
  * to be put back; a DgRowsSame.
@@ -40,16 +54,12 @@ dg_links_make_same(void *arg, const DgRow *row, Relation rel, TupleTableSlot *st
 	DgRestore  *call = arg;
 	DgDestination *destination = row->owner;
 	TupleDesc	desc = RelationGetDescr(rel);
-	MemoryContext old = MemoryContextSwitchTo(call->context);
+	MemoryContext old;
 	Datum	   *values;
 	bool	   *nulls;
 	List	   *links;
 
-	if (!destination->links_known)
-		destination->lost_links = dg_links_of_table(destination->relid);
-	destination->links_known = true;
-	MemoryContextSwitchTo(old);
-	if (destination->lost_links == NIL)
+	if (lost_links(call, destination) == NIL)
 		return false;
 	slot_getallattrs(live);
 	slot_getallattrs(stored);
@@ -60,11 +70,65 @@ dg_links_make_same(void *arg, const DgRow *row, Relation rel, TupleTableSlot *st
 	links = dg_links_put(destination->lost_links, rel, PG_INT64_MAX, values, nulls);
 	if (links == NIL || !same_values(desc, stored, values, nulls))
 		return false;
-	MemoryContextSwitchTo(call->context);
+	old = MemoryContextSwitchTo(call->context);
 	call->links = list_concat(call->links, links);
 	MemoryContextSwitchTo(old);
 	destination->counts[row->tag].relinked++;
 	return true;
+}
+
+/*
+ * The same without a key: tells the twins what a live row, whose columns they have
+ * asked for, was with the links that it may have lost. A link is of one row.
+ */
+void
+dg_links_alias(DgRestore *call, DgDestination *destination, DgRowsTwins *twins, HeapTuple tuple, TupleDesc desc)
+{
+	Relation	rel;
+	Datum	   *values;
+	bool	   *nulls;
+	int			column = 1;
+	List	   *links;
+	ListCell   *lc;
+
+	if (lost_links(call, destination) == NIL)
+		return;
+	rel = table_open(destination->relid, NoLock);
+	values = palloc(sizeof(Datum) * RelationGetNumberOfAttributes(rel));
+	nulls = palloc(sizeof(bool) * RelationGetNumberOfAttributes(rel));
+	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+
+		nulls[i] = true;
+		if (!att->attisdropped && att->attgenerated == '\0')
+			values[i] = SPI_getbinval(tuple, desc, column++, &nulls[i]);
+	}
+	links = dg_links_put(destination->lost_links, rel, PG_INT64_MAX, values, nulls);
+	foreach(lc, links)
+		((DgLink *) lfirst(lc))->taken = true;
+	if (links != NIL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(call->context);
+
+		dg_rows_twins_alias(twins, tuple, desc, values, nulls, list_copy(links));
+		MemoryContextSwitchTo(old);
+	}
+	table_close(rel, NoLock);
+}
+
+/*
+ * A live row was taken for the archive's; a DgRowsAlias.
+ */
+void
+dg_links_take(void *arg, const DgRow *row, void *links)
+{
+	DgRestore  *call = arg;
+	MemoryContext old = MemoryContextSwitchTo(call->context);
+
+	call->links = list_concat(call->links, links);
+	MemoryContextSwitchTo(old);
+	((DgDestination *) row->owner)->counts[row->tag].relinked++;
 }
 
 /*

@@ -361,6 +361,59 @@ is_wanted(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source, 
 	return !source->counted;
 }
 
+/*
+ * Why no table of the archive that is guarded here can be read; NULL if it has
+ * none.
+ */
+static char *
+why_none(DgRehydrateArchive *archive, DgRehydratePlan *plan)
+{
+	ListCell   *lc;
+
+	foreach(lc, plan->sources)
+	{
+		DgSource   *source = lfirst(lc);
+		const DgArchiveTable *table = dg_archive_table(archive->archive, source->index);
+
+		if (source->finder == NULL || source->inherited)
+			continue;
+		if (table->problem != NULL)
+			return psprintf("Table %s: %s.", source->name, dg_rehydrate_text(archive, table->problem));
+		return source->known ?
+			psprintf("Table %s does not have the columns that tell its rows' tenants.", source->name) :
+			psprintf("Rows of table %s are INSERT statements without column lists, and the archive %s.", source->name, table->no_columns);
+	}
+	return NULL;
+}
+
+/*
+ * That a call has nothing to read is an error, however much may be left out.
+ */
+static void
+refuse_none(DgRehydrateArchive *archive, DgRehydratePlan *plan)
+{
+	char	   *why = why_none(archive, plan);
+
+	if (dg_archive_table_count(archive->archive) == 0)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_TENANT_NOT_IN_ARCHIVE),
+				 errmsg("archive \"%s\" has no rows", archive->path),
+				 errdetail("It has no data of any table%s.", dg_rehydrate_of_database(archive)),
+				 errhint("It may have been made with --schema-only or --section=pre-data, or be of an empty database. Take another one.")));
+	if (why != NULL)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_ARCHIVE_UNSUPPORTED),
+				 errmsg("archive \"%s\" has no table whose rows can be told by tenant", archive->path),
+				 errdetail_internal("%s", why),
+				 errhint("Take an archive with table definitions, or one of --column-inserts. If columns had other names, say so with mapping.")));
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_TENANT_NOT_IN_ARCHIVE),
+			 errmsg("archive \"%s\" has no table that holds tenants' rows", archive->path),
+			 errdetail("None of its tables has the name of a table that is guarded here with a tenant column or path%s.",
+					   dg_rehydrate_of_database(archive)),
+			 errhint("deletion_guard.archive_contents() lists its tables. Guard the tables that hold tenants' rows.")));
+}
+
 static void
 choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relations)
 {
@@ -377,19 +430,8 @@ choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relatio
 		dg_source_set_objects(archive, source);
 		plan->targets = list_append_unique_oid(plan->targets, source->target);
 	}
-	if (plan->targets == NIL && dg_archive_table_count(archive->archive) == 0)
-		ereport(ERROR,
-				(errcode(DG_ERRCODE_TENANT_NOT_IN_ARCHIVE),
-				 errmsg("archive \"%s\" has no rows", archive->path),
-				 errdetail("It has no data of any table%s.", dg_rehydrate_of_database(archive)),
-				 errhint("It may have been made with --schema-only or --section=pre-data, or be of an empty database. Take another one.")));
 	if (plan->targets == NIL)
-		ereport(ERROR,
-				(errcode(DG_ERRCODE_TENANT_NOT_IN_ARCHIVE),
-				 errmsg("archive \"%s\" has no table that holds tenants' rows", archive->path),
-				 errdetail("None of its tables has the name of a table that is guarded here with a tenant column or path%s.",
-						   dg_rehydrate_of_database(archive)),
-				 errhint("deletion_guard.archive_contents() lists its tables. Guard the tables that hold tenants' rows.")));
+		refuse_none(archive, plan);
 }
 
 /*

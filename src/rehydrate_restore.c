@@ -112,10 +112,20 @@ open_target(DgRestore *call, DgSource *source, bool shared)
 	MemoryContextSwitchTo(old);
 }
 
+typedef struct LiveTwins
+{
+	DgRestore  *call;
+	DgDestination *destination;
+	DgRowsTwins *twins;
+} LiveTwins;
+
 static void
 take_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 {
-	dg_rows_twins_live(arg, tuple, desc);
+	LiveTwins  *live = arg;
+
+	dg_rows_twins_live(live->twins, tuple, desc);
+	dg_links_alias(live->call, live->destination, live->twins, tuple, desc);
 }
 
 /*
@@ -125,11 +135,12 @@ take_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 static void
 find_twins(DgRestore *call, DgPass *pass)
 {
-	DgRowsTwins *twins = dg_rows_writer_twins(call->targets[pass->source->index]);
+	LiveTwins	live = {call, call->by_source[pass->source->index],
+		dg_rows_writer_twins(call->targets[pass->source->index])};
 
-	if (twins != NULL && pass->finder != NULL)
-		dg_finder_live_twins(pass->finder, &call->plan->finders, call->plan->tenants, dg_rows_twins_columns(twins),
-							 take_live_row, twins);
+	if (live.twins != NULL && pass->finder != NULL)
+		dg_finder_live_twins(pass->finder, &call->plan->finders, call->plan->tenants, dg_rows_twins_columns(live.twins),
+							 take_live_row, &live);
 }
 
 /*
@@ -438,6 +449,7 @@ set_options(DgRestore *call)
 		.missing = call->on_conflict == DG_ON_CONFLICT_SKIP ? dg_rows_missing_make() : NULL,
 		.tell = tell,
 		.same = dg_links_make_same,
+		.alias = dg_links_take,
 		.settle = settle,
 		.arg = call,
 		.hint = hint_of(call),

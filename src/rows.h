@@ -204,6 +204,7 @@ typedef void (*DgRowsTell) (void *arg, Oid relid, int tag, const char *problem);
 
 /* told what has become of a row that was to come later; it has no values any more */
 typedef bool (*DgRowsSame) (void *arg, const DgRow *row, Relation rel, TupleTableSlot *stored, TupleTableSlot *live);
+typedef void (*DgRowsAlias) (void *arg, const DgRow *row, void *alias);
 typedef void (*DgRowsSettle) (void *arg, const DgRow *row, DgRowOutcome outcome);
 
 typedef struct DgRowsOptions DgRowsOptions;
@@ -231,7 +232,7 @@ typedef struct DgRowsTwins DgRowsTwins;
 typedef struct DgRowsMoment
 {
 	TransactionId top;			/* or invalid: not known */
-	TransactionId xid;			/* the same, or a subtransaction */
+	TransactionId xid;			/* the same, or a subtransaction; or invalid: in another database */
 	CommandId	cid;
 } DgRowsMoment;
 
@@ -239,10 +240,12 @@ extern DgRowsTwins *dg_rows_twins_make(Relation rel);
 extern Oid	dg_rows_twins_table(const DgRowsTwins *twins);
 extern char *dg_rows_twins_columns(DgRowsTwins *twins);
 extern void dg_rows_twins_live(DgRowsTwins *twins, HeapTuple tuple, TupleDesc desc);
+extern void dg_rows_twins_alias(DgRowsTwins *twins, HeapTuple tuple, TupleDesc desc,
+								const Datum *values, const bool *nulls, void *alias);
 extern void dg_rows_twins_expect(DgRowsTwins *twins, TupleTableSlot *slot, const DgRowsMoment *deleted);
 extern void dg_rows_twins_put_back(DgRowsTwins *twins, TransactionId xid);
 extern void dg_rows_twins_find(DgRowsTwins *twins);
-extern bool dg_rows_twins_take(DgRowsTwins *twins, TupleTableSlot *slot);
+extern bool dg_rows_twins_take(DgRowsTwins *twins, TupleTableSlot *slot, void **alias);
 
 /* rows_writer.c */
 typedef struct DgRowsWriter DgRowsWriter;
@@ -287,6 +290,7 @@ struct DgRowsOptions
 
 	/* is the live row that has a row's key the same, but for what the caller knows? may be NULL */
 	DgRowsSame	same;
+	DgRowsAlias alias;			/* of dg_rows_twins_alias(): a live row was taken for that one */
 
 	DgRowsTell	tell;
 	DgRowsSettle settle;

@@ -6,7 +6,8 @@
  * content that are to come back, as many are there already as live rows have that
  * content: of an archive's rows, which are all that there were, any live ones;
  * of deleted rows only live ones that were written after the deletion. One that
- * was there before is another row, and so is one that an undelete brought back.
+ * was there before is another row, and so is one that an undelete brought back,
+ * that an UPDATE has written, or that ALTER TABLE has, when it wrote the table anew.
  *
  * Whether a row was written after a deletion is told by the numbers of
  * transactions and commands in both. Where they do not tell (a transaction
@@ -19,6 +20,8 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
 #include "access/transam.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_index.h"
@@ -29,6 +32,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 typedef struct Image
@@ -42,8 +46,16 @@ typedef struct Twin
 	Image		image;			/* hash key */
 	DgRowsMoment deleted;		/* the first of the rows with this content that are to come back */
 	int64		live;			/* rows that are there */
+	List	   *others;			/* of Other: that may count as this one */
 	char		status;
 } Twin;
+
+/* A live row whose content is another, but that may be taken for one of a twin's. */
+typedef struct Other
+{
+	Image		image;
+	void	   *alias;			/* what the caller knows of it */
+} Other;
 
 #define SH_PREFIX twins
 #define SH_ELEMENT_TYPE Twin
@@ -223,7 +235,36 @@ dg_rows_twins_live(DgRowsTwins *twins, HeapTuple tuple, TupleDesc desc)
 	bool		found;
 	Twin	   *twin = twins_insert(twins->hash, image_of_tuple(twins, tuple, desc, 1), &found);
 
+	if (!found)
+		twin->others = NIL;
 	twin->live = found ? twin->live + 1 : 1;
+}
+
+/*
+ * That live row may also be taken for one with these values, in the table's shape.
+ */
+void
+dg_rows_twins_alias(DgRowsTwins *twins, HeapTuple tuple, TupleDesc desc,
+					const Datum *values, const bool *nulls, void *alias)
+{
+	MemoryContext old = MemoryContextSwitchTo(twins->context);
+	Other	   *other = palloc(sizeof(Other));
+	Twin	   *twin;
+	bool		found;
+
+	other->image = image_of_tuple(twins, tuple, desc, 1);
+	other->alias = alias;
+	begin_image(twins);
+	for (int i = 0; i < twins->n; i++)
+		dg_rows_append_value(&twins->row, values[twins->atts[i]->attnum - 1], nulls[twins->atts[i]->attnum - 1], twins->atts[i]);
+	twin = twins_insert(twins->hash, end_image(twins), &found);
+	if (!found)
+	{
+		twin->live = 0;
+		twin->others = NIL;
+	}
+	twin->others = lappend(twin->others, other);
+	MemoryContextSwitchTo(old);
 }
 
 /*
@@ -232,6 +273,8 @@ dg_rows_twins_live(DgRowsTwins *twins, HeapTuple tuple, TupleDesc desc)
 static bool
 is_after(TransactionId xmin, CommandId cmin, const DgRowsMoment *moment)
 {
+	if (!TransactionIdIsValid(moment->xid))
+		return false;
 	if (xmin == moment->xid || xmin == moment->top)
 		return cmin > moment->cid;
 	return TransactionIdFollows(xmin, moment->xid);
@@ -247,7 +290,10 @@ dg_rows_twins_expect(DgRowsTwins *twins, TupleTableSlot *slot, const DgRowsMomen
 	Twin	   *twin = twins_insert(twins->hash, image_of_slot(twins, slot), &found);
 
 	if (!found)
+	{
 		twin->live = 0;
+		twin->others = NIL;
+	}
 	if (!found || is_after(twin->deleted.xid, twin->deleted.cid, deleted))
 		twin->deleted = *deleted;
 	if (twins->probes == NULL)
@@ -268,6 +314,35 @@ dg_rows_twins_put_back(DgRowsTwins *twins, TransactionId xid)
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * Was there a version of a row before? It was written by an UPDATE, or by a
+ * transaction that has altered its table's columns, and may have written all rows anew.
+ */
+static bool
+is_written_anew(Oid relid, ItemPointer tid, TransactionId xmin)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	bool		anew = false;
+
+	for (int i = 1; i <= RelationGetNumberOfAttributes(rel) && !anew; i++)
+	{
+		HeapTuple	attribute = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid), Int16GetDatum(i));
+
+		if (HeapTupleIsValid(attribute))
+		{
+			anew = (HeapTupleHeaderGetRawXmin(attribute->t_data) == xmin);
+			ReleaseSysCache(attribute);
+		}
+	}
+	if (!anew && rel->rd_tableam != NULL && table_tuple_fetch_row_version(rel, tid, SnapshotAny, slot))
+		anew = TTS_IS_BUFFERTUPLE(slot) &&
+			(((HeapTupleTableSlot *) slot)->tuple->t_data->t_infomask & HEAP_UPDATED) != 0;
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+	return anew;
+}
+
 static void
 count_live_row(void *arg, HeapTuple tuple, TupleDesc desc)
 {
@@ -275,9 +350,12 @@ count_live_row(void *arg, HeapTuple tuple, TupleDesc desc)
 	bool		isnull;
 	TransactionId xmin = DatumGetTransactionId(SPI_getbinval(tuple, desc, 1, &isnull));
 	CommandId	cmin = DatumGetCommandId(SPI_getbinval(tuple, desc, 2, &isnull));
-	Twin	   *twin = twins_lookup(twins->hash, image_of_tuple(twins, tuple, desc, 3));
+	ItemPointer tid = (ItemPointer) DatumGetPointer(SPI_getbinval(tuple, desc, 3, &isnull));
+	Oid			relid = DatumGetObjectId(SPI_getbinval(tuple, desc, 4, &isnull));
+	Twin	   *twin = twins_lookup(twins->hash, image_of_tuple(twins, tuple, desc, 5));
 
-	if (twin != NULL && is_after(xmin, cmin, &twin->deleted) && !list_member_oid(twins->put_back, (Oid) xmin))
+	if (twin != NULL && is_after(xmin, cmin, &twin->deleted) &&
+		!list_member_oid(twins->put_back, (Oid) xmin) && !is_written_anew(relid, tid, xmin))
 		twin->live++;
 }
 
@@ -308,7 +386,7 @@ find_in_table(DgRowsTwins *twins, Oid relid)
 
 	SPI_connect();
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT t.xmin, t.cmin, %s FROM %s t", dg_rows_twins_columns(twins), dg_own_rows(relid));
+	appendStringInfo(&sql, "SELECT t.xmin, t.cmin, t.ctid, t.tableoid, %s FROM %s t", dg_rows_twins_columns(twins), dg_own_rows(relid));
 	if (twins->probes != NULL)
 		append_probes(twins, &sql);
 	PushActiveSnapshot(GetLatestSnapshot());
@@ -330,16 +408,27 @@ dg_rows_twins_find(DgRowsTwins *twins)
 }
 
 /*
- * Is a row, in the table's shape, there already? Each live row is one.
+ * Is a row, in the table's shape, there already? Each live row is one. *alias is
+ * what the caller has said of it, if it has other values; otherwise NULL.
  */
 bool
-dg_rows_twins_take(DgRowsTwins *twins, TupleTableSlot *slot)
+dg_rows_twins_take(DgRowsTwins *twins, TupleTableSlot *slot, void **alias)
 {
-	Twin	   *twin;
+	Twin	   *twin = twins->hash->members == 0 ? NULL : twins_lookup(twins->hash, image_of_slot(twins, slot));
 
-	if (twins->hash->members == 0)
-		return false;
-	twin = twins_lookup(twins->hash, image_of_slot(twins, slot));
+	*alias = NULL;
+	while (twin != NULL && twin->live == 0 && twin->others != NIL)
+	{
+		Other	   *other = linitial(twin->others);
+		Twin	   *live = twins_lookup(twins->hash, other->image);
+
+		twin->others = list_delete_first(twin->others);
+		if (live == NULL || live->live == 0)
+			continue;
+		live->live--;
+		*alias = other->alias;
+		return true;
+	}
 	if (twin == NULL || twin->live == 0)
 		return false;
 	twin->live--;

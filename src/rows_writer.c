@@ -224,6 +224,8 @@ place_row(DgRowsTarget *target, DgRowOutcome *outcome)
 static bool
 load_row(DgRowsTarget *target, DgRowOutcome *outcome)
 {
+	void	   *alias;
+
 	dg_rows_as_owner(&target->role);
 	dg_rows_map_apply(target->map, GetPerTupleExprContext(target->estate),
 					  target->row.values, target->row.nulls, target->slot);
@@ -231,7 +233,11 @@ load_row(DgRowsTarget *target, DgRowOutcome *outcome)
 	if (target->refuse != NULL && target->refuse(target->refuse_arg, target->slot))
 		return false;
 	*outcome = DG_ROW_IDENTICAL;
-	return target->twins == NULL || !dg_rows_twins_take(target->twins, target->slot);
+	if (target->twins == NULL || !dg_rows_twins_take(target->twins, target->slot, &alias))
+		return true;
+	if (alias != NULL)
+		target->writer->options.alias(target->writer->options.arg, &target->row, alias);
+	return false;
 }
 
 /*
