@@ -29,7 +29,7 @@ Datum
 heap_delete_rows(PG_FUNCTION_ARGS)
 {
 	Relation	rel = table_open(PG_GETARG_OID(0), RowExclusiveLock);
-	TableScanDesc scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+	TableScanDesc scan = table_beginscan_strat(rel, GetActiveSnapshot(), 0, NULL, true, true);
 	HeapTuple	tuple;
 	int			n = 0;
 
