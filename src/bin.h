@@ -184,7 +184,6 @@ extern List *dg_links_read(const char *condition, int nargs, Oid *types, Datum *
 extern List *dg_links_by_set(List *links);
 extern List *dg_links_put(List *sets, Relation rel, int64 deletion, Datum *values, bool *nulls);
 extern List *dg_links_of_table(Oid relid);
-extern DgLink *dg_link_of_row(DgLinkSet *set, Relation rel, int64 deletion, const Datum *values, const bool *nulls);
 
 /* bin_relink.c */
 extern int64 dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids);

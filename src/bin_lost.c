@@ -227,8 +227,8 @@ texts_of(Relation rel, List *columns, const Datum *values, const bool *nulls)
  * lost last and before; NULL if there is none. Values are written as
  * dg_canonical_output_begin() has it.
  */
-DgLink *
-dg_link_of_row(DgLinkSet *set, Relation rel, int64 deletion, const Datum *values, const bool *nulls)
+static DgLink *
+link_of_row(DgLinkSet *set, Relation rel, int64 deletion, const Datum *values, const bool *nulls)
 {
 	DgLink		wanted = {.deletion = deletion};
 	ListCell	key = {.ptr_value = &wanted};
@@ -264,7 +264,7 @@ dg_link_of_row(DgLinkSet *set, Relation rel, int64 deletion, const Datum *values
 static DgLink *
 put_link(DgLinkSet *set, Relation rel, int64 deletion, Datum *values, bool *nulls)
 {
-	DgLink	   *link = dg_link_of_row(set, rel, deletion, values, nulls);
+	DgLink	   *link = link_of_row(set, rel, deletion, values, nulls);
 
 	for (int i = 0; link != NULL && i < set->n; i++)
 	{

@@ -163,15 +163,11 @@ extern void dg_lock_all_tenants(void);
 
 /* spi.c */
 extern int	dg_spi_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const char *nulls);
-extern int	dg_spi_select_kept(const char *sql, int nargs, Oid *argtypes, Datum *values, SPIPlanPtr *plan,
-							   Snapshot snapshot);
 extern void dg_spi_register_rows(const char *name, Tuplestorestate *rows, TupleDesc desc);
 extern char *dg_row_text(uint64 row, int column);
 extern Datum dg_row_datum(uint64 row, int column, bool *isnull);
 extern int64 dg_row_int64(uint64 row, int column, bool *isnull);
-extern TimestampTz dg_row_time(uint64 row, int column, bool *isnull);
 extern List *dg_row_oids(int column);
-extern Datum dg_row_result(MemoryContext context, Datum value, Oid type);
 extern Datum dg_oid_array(List *oids);
 extern Datum dg_name_array(List *names);
 

@@ -276,7 +276,6 @@ extern void dg_builtin_check_object(ObjectAccessType access, Oid classid, Oid ob
 
 /* guard_store.c */
 extern bool dg_store_has_rows(Oid relid);
-extern bool dg_store_bin_has_rows(void);
 extern bool dg_store_at_stake(void);
 extern void dg_store_allow_drop(void);
 extern bool dg_store_drop_allowed(void);

@@ -61,8 +61,8 @@ dg_store_has_rows(Oid relid)
 /*
  * Does the bin hold any row, of any table?
  */
-bool
-dg_store_bin_has_rows(void)
+static bool
+bin_has_rows(void)
 {
 	Relation	rel = table_open(RelationRelationId, AccessShareLock);
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
@@ -87,7 +87,7 @@ dg_store_bin_has_rows(void)
 bool
 dg_store_at_stake(void)
 {
-	return dg_store_has_rows(dg_objects()->guard) || dg_store_bin_has_rows();
+	return dg_store_has_rows(dg_objects()->guard) || bin_has_rows();
 }
 
 /* The transaction that allow_drop() has permitted to drop the extension. */

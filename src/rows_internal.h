@@ -69,6 +69,5 @@ extern void dg_rows_late_add(DgRowsTarget *target);
 
 /* rows_writer.c */
 extern DgRowOutcome dg_rows_put_loaded(DgRowsTarget *target);
-extern void dg_rows_flush_target(DgRowsTarget *target);
 
 #endif							/* DG_ROWS_INTERNAL_H */

@@ -491,8 +491,8 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
  * ----------------------------------------------------------------------
  */
 
-void
-dg_rows_flush_target(DgRowsTarget *target)
+static void
+flush_target(DgRowsTarget *target)
 {
 	HASH_SEQ_STATUS status;
 	DgRowsLeaf	   *leaf;
@@ -511,7 +511,7 @@ dg_rows_writer_flush(DgRowsWriter *writer)
 	ListCell   *lc;
 
 	foreach(lc, writer->targets)
-		dg_rows_flush_target(lfirst(lc));
+		flush_target(lfirst(lc));
 	CommandCounterIncrement();
 }
 

@@ -13,11 +13,8 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 
 /*
  * Runs one query as the extension's owner, seeing what is committed now and
@@ -33,32 +30,6 @@ dg_spi_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const ch
 	PushActiveSnapshot(GetLatestSnapshot());
 	ret = SPI_execute_with_args(sql, nargs, argtypes, values, nulls, true, 0);
 	PopActiveSnapshot();
-	dg_role_leave(caller);
-	if (ret != SPI_OK_SELECT)
-		elog(ERROR, "internal query failed: %s: %s", SPI_result_code_string(ret), sql);
-	return (int) SPI_processed;
-}
-
-/*
- * The same, seeing what a snapshot does, by a plan that is kept in *plan for the
- * rest of the session.
- */
-int
-dg_spi_select_kept(const char *sql, int nargs, Oid *argtypes, Datum *values, SPIPlanPtr *plan,
-				   Snapshot snapshot)
-{
-	DgRole		caller = dg_role_enter(dg_objects()->owner, 0);
-	int			ret;
-
-	if (*plan == NULL)
-	{
-		SPIPlanPtr	prepared = SPI_prepare(sql, nargs, argtypes);
-
-		if (prepared == NULL || SPI_keepplan(prepared) != 0)
-			elog(ERROR, "internal query failed: %s: %s", SPI_result_code_string(SPI_result), sql);
-		*plan = prepared;
-	}
-	ret = SPI_execute_snapshot(*plan, values, NULL, snapshot, InvalidSnapshot, true, false, 0);
 	dg_role_leave(caller);
 	if (ret != SPI_OK_SELECT)
 		elog(ERROR, "internal query failed: %s: %s", SPI_result_code_string(ret), sql);
@@ -126,17 +97,6 @@ dg_row_int64(uint64 row, int column, bool *isnull)
 	}
 }
 
-TimestampTz
-dg_row_time(uint64 row, int column, bool *isnull)
-{
-	bool		null;
-	Datum		value = dg_row_datum(row, column, &null);
-
-	if (isnull != NULL)
-		*isnull = null;
-	return null ? DT_NOEND : DatumGetTimestampTz(value);
-}
-
 /*
  * All of a column of OIDs, as a list in the current memory context.
  */
@@ -152,23 +112,6 @@ dg_row_oids(int column)
 		oids = lappend_oid(oids, DatumGetObjectId(dg_row_datum(row, column, &isnull)));
 	}
 	return oids;
-}
-
-/*
- * Copies a result out of SPI's memory.
- */
-Datum
-dg_row_result(MemoryContext context, Datum value, Oid type)
-{
-	MemoryContext old = MemoryContextSwitchTo(context);
-	int16		typlen;
-	bool		typbyval;
-	Datum		copy;
-
-	get_typlenbyval(type, &typlen, &typbyval);
-	copy = datumCopy(value, typbyval, typlen);
-	MemoryContextSwitchTo(old);
-	return copy;
 }
 
 /*
