@@ -7,8 +7,8 @@
  * statement, so that what is in the bin is exactly what left the table, or
  * nothing is. Whatever cannot be kept is an error, and the rows stay.
  *
- * A row that moves to another partition by UPDATE is not a deletion. It does
- * not reach the transition table of a DELETE; the row trigger tells it by the
+ * A row that moves to another partition by UPDATE is not a deletion, unless that
+ * one is not guarded (guard_move.c). It does not reach the transition table of a DELETE; the row trigger tells it by the
  * mark that heap_delete() leaves in such a tuple, or, in logical replication,
  * by what the worker is applying. (Where the publisher's table is partitioned,
  * too, it sends a DELETE and an INSERT; that is a deletion here.) MERGE is a
@@ -391,14 +391,14 @@ send_no_warnings(void)
 }
 
 /*
- * Has the row moved to another partition? Queries count such rows themselves
- * (guard_move.c).
+ * Has the row moved to another partition that is guarded too? Queries count such
+ * rows themselves (guard_move.c).
  */
 static bool
 has_moved(TriggerData *trigdata, Oid root)
 {
 	if (ItemPointerIndicatesMovedPartitions(&trigdata->tg_trigtuple->t_data->t_ctid))
-		return true;
+		return dg_move_stayed(trigdata->tg_relation, trigdata->tg_trigtuple);
 	if (!trigdata->tg_relation->rd_rel->relispartition || !applying_update() ||
 		!dg_move_arrived(root, trigdata->tg_trigtuple))
 		return false;

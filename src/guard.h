@@ -201,7 +201,9 @@ extern DgTrail *dg_trail_take(Oid relid);
 /* guard_move.c */
 extern void dg_move_prepare(QueryDesc *query, bool certain);
 extern void dg_move_ran(QueryDesc *query);
+extern bool dg_move_stayed(Relation rel, HeapTuple tuple);
 extern bool dg_move_arrived(Oid root, HeapTuple row);
+extern void dg_move_init(void);
 
 /* guard_balance.c */
 

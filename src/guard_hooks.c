@@ -286,6 +286,7 @@ dg_guard_hooks_init(void)
 	dg_statement_init();
 	dg_balance_init();
 	dg_empty_init();
+	dg_move_init();
 	dg_command_init();
 
 	prev_planner = planner_hook;

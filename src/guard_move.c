@@ -19,6 +19,12 @@
  * Whether a moved row has arrived is told by the count of insertions, if there is
  * a trigger at all that might have kept it away. A trigger that inserts other
  * rows instead has changed the row, which is not the guard's business.
+ *
+ * A guarded table may be a partition of one that is not guarded. A row that is
+ * moved from it to another partition is out of the guard's reach, and a DELETE
+ * there destroys it. So it is kept, as if the UPDATE had been the DELETE and the
+ * INSERT that it is to the server. The row trigger, which fires for moved rows too,
+ * keeps every row that has not been seen to stay in the guarded table.
  */
 #include "bin.h"
 #include "guard.h"
@@ -33,6 +39,7 @@
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "storage/bufmgr.h"
+#include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/pgstat_internal.h"
@@ -48,6 +55,7 @@ typedef struct Watch
 	EState	   *firing;			/* of the query whose end fires the triggers; NULL: unknown */
 	int			routed;			/* partitions that were opened for rows moved there, and seen */
 	bool		filtered;		/* may a trigger keep rows away from a partition? */
+	bool		partial;		/* is only a part of the partition tree guarded? */
 	int64		inserted;		/* into the target, when a row was last seen to be moved */
 	double		merged;			/* of those, by the query's own INSERT actions */
 
@@ -55,12 +63,24 @@ typedef struct Watch
 	ResultRelInfo *from;		/* NULL: none */
 	ItemPointerData tid;
 	int64		deleted;		/* from its table, before */
+	int64		inside;			/* inserted into the guarded table that it is of, before; if partial */
+	int64		outside;		/* into the rest of the tree */
+	uint64		processed;		/* rows, by the query */
 
 	MemoryContextCallback callback;
 	struct Watch *next;
 } Watch;
 
+/* A row that was moved and has stayed in its guarded table; compared as bytes. */
+typedef struct StayedRow
+{
+	Oid			relid;
+	CommandId	cid;
+	int64		address;		/* as in DgTidEntry */
+} StayedRow;
+
 static Watch *watches = NULL;
+static HTAB *stayed = NULL;		/* of this transaction; NULL: none */
 
 static void
 forget_watch(void *arg)
@@ -91,26 +111,31 @@ target_of(Watch *watch)
 }
 
 /*
- * Rows inserted into the target and all that belongs with it.
+ * Rows inserted into an enrolled table and, if "outside" is not NULL, into the rest
+ * of the partition tree that it is in.
  */
 static int64
-count_inserted(Watch *watch)
+count_inserted(Oid root, int64 *outside)
 {
-	DgGuard    *target = dg_guard_lookup(target_of(watch));
+	Oid			tree = outside != NULL ? dg_partition_root(root) : InvalidOid;
 	PgStat_SubXactStatus *level = NULL;
 	PgStat_TableXactStatus *counts = NULL;
-	int64		inserted = 0;
+	int64		inside = 0;
 
+	if (outside != NULL)
+		*outside = 0;
 	while ((counts = dg_balance_next(&level, counts)) != NULL)
 	{
 		Oid			relid = DG_COUNTED_RELID(counts);
 
-		if (counts->tuples_inserted > 0 && relid >= FirstNormalObjectId &&
-			(target->guarded ? dg_guard_lookup(relid)->root == target->root :
-			 dg_partition_root(relid) == dg_partition_root(target->relid)))
-			inserted += counts->tuples_inserted;
+		if (counts->tuples_inserted == 0 || relid < FirstNormalObjectId)
+			continue;
+		if (dg_guard_lookup(relid)->root == root)
+			inside += counts->tuples_inserted;
+		else if (outside != NULL && dg_partition_root(relid) == tree)
+			*outside += counts->tuples_inserted;
 	}
-	return inserted;
+	return inside;
 }
 
 /*
@@ -141,7 +166,7 @@ has_arrived(Watch *watch)
 
 	if (!is_filtered(watch))
 		return true;
-	inserted = count_inserted(watch);
+	inserted = count_inserted(dg_guard_lookup(target_of(watch))->root, NULL);
 	more = inserted - watch->inserted - (int64) (watch->state->mt_merge_inserted - watch->merged);
 	watch->inserted = inserted;
 	watch->merged = watch->state->mt_merge_inserted;
@@ -190,7 +215,6 @@ static void
 keep_lost(Watch *watch, TupleTableSlot *slot)
 {
 	Relation	rel = watch->from->ri_RelationDesc;
-	Oid			target = target_of(watch);
 
 	if (watch->firing == NULL)
 		ereport(ERROR,
@@ -198,9 +222,80 @@ keep_lost(Watch *watch, TupleTableSlot *slot)
 				 errmsg("cannot keep a row that was to be moved out of partition \"%s\"", RelationGetRelationName(rel)),
 				 errdetail("A trigger has kept it away from its new partition, so that it was deleted."),
 				 errhint("Let no BEFORE INSERT trigger of a partition return NULL for rows that are moved there.")));
-	if (!dg_guard_lookup(target)->guarded)
-		target = RelationGetRelid(rel);
-	dg_trail_add(target, watch->firing, RelationGetRelid(rel), watch->estate->es_output_cid, &slot->tts_tid);
+	dg_trail_add(target_of(watch), watch->firing, RelationGetRelid(rel), watch->estate->es_output_cid, &slot->tts_tid);
+}
+
+/*
+ * The row was moved, in a tree of which only a part is guarded: has it stayed in
+ * the guarded table? Where the counts do not prove it, it has left.
+ */
+static bool
+has_stayed(Watch *watch, Oid root)
+{
+	int64		outside;
+	int64		inside = count_inserted(root, &outside);
+
+	if (inside != watch->inside + 1 || outside != watch->outside)
+		return false;
+	/* it may be another row, which a trigger has put there */
+	return !is_filtered(watch) ||
+		(watch->state->operation == CMD_UPDATE && watch->state->canSetTag &&
+		 watch->estate->es_processed == watch->processed + 1);
+}
+
+static int64
+address_of(ItemPointer tid)
+{
+	return (int64) ItemPointerGetBlockNumber(tid) << 16 | ItemPointerGetOffsetNumber(tid);
+}
+
+static void
+note_stayed(Oid relid, CommandId cid, ItemPointer tid)
+{
+	StayedRow	row = {relid, cid, address_of(tid)};
+
+	if (stayed == NULL)
+	{
+		HASHCTL		ctl = {.keysize = sizeof(StayedRow),.entrysize = sizeof(StayedRow),.hcxt = TopTransactionContext};
+
+		stayed = hash_create("deletion_guard moved rows", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	(void) hash_search(stayed, &row, HASH_ENTER, NULL);
+}
+
+/*
+ * A row was moved from a partition to another one. Is it still guarded?
+ */
+bool
+dg_move_stayed(Relation rel, HeapTuple tuple)
+{
+	StayedRow	row = {RelationGetRelid(rel), HeapTupleHeaderGetCmax(tuple->t_data), address_of(&tuple->t_self)};
+
+	if (dg_guard_lookup(dg_partition_root(RelationGetRelid(rel)))->guarded)
+		return true;
+	return stayed != NULL && hash_search(stayed, &row, HASH_REMOVE, NULL) != NULL;
+}
+
+/*
+ * The row was moved.
+ */
+static void
+finish_move(Watch *watch, Oid root, TupleTableSlot *slot)
+{
+	Relation	rel = watch->from->ri_RelationDesc;
+
+	if (watch->partial && !has_stayed(watch, root))
+		return;					/* the row trigger keeps it */
+	if (!watch->partial && !has_arrived(watch))
+	{
+		keep_lost(watch, slot);
+		return;
+	}
+	if (watch->partial)
+		note_stayed(RelationGetRelid(rel), watch->estate->es_output_cid, &slot->tts_tid);
+	dg_balance_moved(root);
+	if (InNoForceRLSOperation())
+		dg_link_note_lost(rel, slot, watch->from->ri_newTupleSlot);
 }
 
 /*
@@ -223,16 +318,7 @@ finish_row(Watch *watch)
 	guard = dg_guard_lookup(RelationGetRelid(from->ri_RelationDesc));
 	slot = table_slot_create(from->ri_RelationDesc, NULL);
 	if (guard->guarded && find_moved(watch, slot))
-	{
-		if (!has_arrived(watch))
-			keep_lost(watch, slot);
-		else
-		{
-			dg_balance_moved(guard->root);
-			if (InNoForceRLSOperation())
-				dg_link_note_lost(from->ri_RelationDesc, slot, from->ri_newTupleSlot);
-		}
-	}
+		finish_move(watch, guard->root, slot);
 	ExecDropSingleTupleTableSlot(slot);
 	watch->from = NULL;
 }
@@ -261,6 +347,14 @@ begin_row(Watch *watch, TupleTableSlot *slot)
 	}
 	watch->deleted = count_deleted(from->ri_RelationDesc);
 	watch->from = from;
+	watch->processed = watch->estate->es_processed;
+	if (watch->partial)
+	{
+		DgGuard    *guard = dg_guard_lookup(RelationGetRelid(from->ri_RelationDesc));
+
+		if (guard->guarded)
+			watch->inside = count_inserted(guard->root, &watch->outside);
+	}
 }
 
 /*
@@ -316,7 +410,9 @@ watch(ModifyTableState *state, EState *firing)
 	watch->find_row = outerPlanState(state)->ExecProcNodeReal;
 	watch->estate = state->ps.state;
 	watch->firing = firing;
-	watch->inserted = count_inserted(watch);
+	watch->partial = !dg_guard_lookup(dg_partition_root(target_of(watch)))->guarded;
+	if (!watch->partial)
+		watch->inserted = count_inserted(dg_guard_lookup(target_of(watch))->root, NULL);
 	for (int i = 0; i < state->mt_nrels; i++)
 	{
 		TriggerDesc *triggers = state->resultRelInfo[i].ri_TrigDesc;
@@ -428,4 +524,17 @@ dg_move_arrived(Oid root, HeapTuple row)
 			return true;
 	}
 	return false;
+}
+
+static void
+at_xact(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		stayed = NULL;
+}
+
+void
+dg_move_init(void)
+{
+	RegisterXactCallback(at_xact, NULL);
 }

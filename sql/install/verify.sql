@@ -448,6 +448,13 @@ AS $$
 		END AS problem) v
 
 	UNION ALL
+	SELECT 'partition trees', g.relation::text, false,
+		format('it is a partition of %s, which is not guarded: rows that UPDATE moves from here to another partition are kept as deleted ones. '
+			'Call deletion_guard.guard_table() for %1$s.', pg_partition_root(g.relation))
+	FROM deletion_guard.guard g JOIN pg_class c ON c.oid = g.relation AND c.relispartition
+	WHERE NOT EXISTS (SELECT FROM member m WHERE m.relation = pg_partition_root(g.relation))
+
+	UNION ALL
 	SELECT 'inheritance children', i.inhrelid::regclass::text,
 		EXISTS (SELECT FROM deletion_guard.guard c WHERE c.relation = i.inhrelid),
 		CASE WHEN NOT EXISTS (SELECT FROM deletion_guard.guard c WHERE c.relation = i.inhrelid)
