@@ -13,15 +13,16 @@
 EXTENSION = deletion_guard
 EXTVERSION = 1.0
 MODULE_big = deletion_guard
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*/*.c)))
 DEPENDENCIES = $(OBJS:.o=.d)
 
 # One part per concept, in order of dependency.
-INSTALL_PARTS = $(addprefix sql/install/,\
-	schema.sql registry.sql enrol.sql deletion.sql limit.sql undelete.sql ledger.sql authority.sql purge.sql \
-	scrub.sql rehydrate.sql verify.sql status.sql protect.sql publication.sql)
+INSTALL_PARTS = $(addprefix src/,\
+	common/schema.sql common/registry.sql guard/enrol.sql capture/deletion.sql limit/limit.sql undelete/undelete.sql \
+	ledger/ledger.sql purge/authority.sql purge/purge.sql purge/scrub.sql rehydrate/rehydrate.sql protect/verify.sql \
+	protect/status.sql protect/protect.sql guard/publication.sql)
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
-DATA = $(wildcard sql/upgrade/*.sql)
+DATA = $(wildcard src/upgrade/*.sql)
 SCRIPTS = script/deletion_guard_sign
 
 # A file named setup comes first.

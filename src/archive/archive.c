@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 bool
 dg_archive_has_isal(void)

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 #define BLOCK_DATA		1
 #define BLOCK_BLOBS		3

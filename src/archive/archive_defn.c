@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 /* Words that end the type of a column; pg_dump quotes them as names. */
 static const char *const type_enders[] = {

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 /* By DgArchiveCompression. */
 const char *const dg_archive_suffixes[4] = {"", ".gz", ".lz4", ".zst"};

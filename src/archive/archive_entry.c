@@ -7,7 +7,7 @@
  */
 #include <string.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 /*
  * Are there more objects than memory should be spent on?

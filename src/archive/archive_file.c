@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 /* No single read is larger, so that interrupts are noticed. */
 #define READ_MAX	((size_t) 1024 * 1024)

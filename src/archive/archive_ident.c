@@ -9,7 +9,7 @@
  */
 #include <string.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 void
 dg_archive_text_init(DgArchiveText *text, const char *s, size_t len,

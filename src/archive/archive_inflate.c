@@ -13,7 +13,7 @@
 #include <isa-l/igzip_lib.h>
 #endif
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 static bool
 fail_io(DgArchiveCodecIO *io, DgArchiveStatus status, const char *detail)

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 /* No statement has a longer head than this. */
 #define MAX_HEAD	((size_t) 2 * 1024 * 1024)

@@ -18,7 +18,7 @@
 #include <sys/types.h>
 #include <time.h>
 
-#include "archive.h"
+#include "archive/archive.h"
 
 /* Sizes of buffers, in bytes. */
 #define DG_ARCHIVE_INPUT_SIZE		((size_t) 256 * 1024)

@@ -7,7 +7,7 @@
  */
 #include <string.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 /* What remains to be decoded in a field's literal. */
 enum

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 #define ARENA_BLOCK_SIZE	((size_t) 64 * 1024)
 

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 /* More than anybody has, and few enough to be looked through. */
 #define MAX_SCHEMAS		64

@@ -8,7 +8,7 @@
  */
 #include <string.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 #define MAX_NAME				((size_t) 64 * 1024)
 

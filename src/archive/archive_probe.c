@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 /*
  * Recognises a file compressed as a whole.

@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 /*
  * Reads a 64-bit decimal number with an optional sign.

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 void
 dg_archive_source_extent(DgArchiveSource *source, DgArchiveFile *file,

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 /*
  * Fails at a statement, and shows its beginning.

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 static const DgArchiveCodec *
 choose_codec(DgArchive *archive, DgArchiveCompression compression)

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 #define TAR_BLOCK		512
 #define MAX_MEMBERS		10000000

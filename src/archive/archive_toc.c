@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 #define VERSION(major, minor)	(((major) << 8) | (minor))
 #define OLDEST_VERSION			VERSION(1, 12)

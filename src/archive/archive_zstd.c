@@ -11,7 +11,7 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 
 static void *
 zstd_create(DgArchiveFraming framing)

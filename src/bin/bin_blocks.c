@@ -15,16 +15,18 @@
  * use the same number for a file of its own, so a part that is restored from a
  * dump loses both.
  */
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "tables.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "varint.h"
+
+#include "bin/bin_internal.h"
+#include "common/tables.h"
+#include "common/varint.h"
 
 /* reading this many blocks in vain is cheaper than another range */
 #define MAX_GAP 16

@@ -16,7 +16,9 @@
  * rows for them. Where any of it does not work, nothing has happened, and the
  * server adds its pages one by one, with its own errors.
  */
-#include "bin.h"
+#include "postgres.h"
+
+#include "bin/bin_internal.h"
 
 #if DG_EXTENDS_BY_PAGE
 

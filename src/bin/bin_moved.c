@@ -13,7 +13,7 @@
  * locked while there is anything left to wait for. A transaction that is prepared
  * writes nothing.
  */
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/heapam.h"
@@ -25,11 +25,13 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
-#include "tables.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "bin/bin_internal.h"
+#include "common/tables.h"
 
 typedef struct PartKey
 {

@@ -13,14 +13,16 @@
  * row security as soon as a guarded table has it. So have the records in which
  * names and contacts of tenants are, as soon as the tenant table has it.
  */
-#include "bin.h"
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_class.h"
-#include "own_tables.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
+
+#include "bin/bin_internal.h"
+#include "common/own_tables.h"
+#include "guard/guard.h"
 
 static bool
 has_row_security(Oid relid)

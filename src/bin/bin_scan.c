@@ -10,7 +10,7 @@
  * holds the lock of their tenant, and must see what others left of them
  * before.
  */
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/heapam.h"
 #include "access/table.h"
@@ -19,6 +19,8 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/snapmgr.h"
+
+#include "bin/bin_internal.h"
 
 struct DgBinScan
 {

@@ -14,7 +14,7 @@
  * a transaction may stay open, or be prepared, and must not keep everybody else
  * from deleting. Then they make a bin of their own; one shape may have several.
  */
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -28,13 +28,17 @@
 #include "commands/sequence.h"
 #include "commands/trigger.h"
 #include "mb/pg_wchar.h"
-#include "own_tables.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+
+#include "bin/bin_internal.h"
+#include "capture/capture.h"
+#include "common/own_tables.h"
+#include "guard/guard.h"
 
 /* how long to wait for another transaction that makes the bin, in milliseconds */
 #define MAKER_WAIT 1000

@@ -17,15 +17,16 @@
  * --no-table-access-method) is an ordinary heap: its rows can be brought back, new
  * ones go to another.
  */
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/heapam.h"
 #include "access/tableam.h"
 #include "catalog/pg_am.h"
-#include "guard.h"
 #include "storage/bufmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+
+#include "bin/bin_internal.h"
 
 PG_FUNCTION_INFO_V1(dg_bin_handler);
 

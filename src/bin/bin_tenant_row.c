@@ -11,13 +11,12 @@
  * leaves no choice of spelling (guard_tenant.c), the text must be the same, too:
  * '007' is not the key 7.
  */
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
-#include "tables.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -26,6 +25,11 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "bin/bin_internal.h"
+#include "capture/capture.h"
+#include "common/tables.h"
+#include "guard/guard.h"
 
 /*
  * A column of the first row that SPI has, in the given context; NULL for null.

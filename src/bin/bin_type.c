@@ -12,7 +12,7 @@
  * The rest is the server's: where anything else depends on the type, the DROP
  * fails, and what was done here is rolled back with it.
  */
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/table.h"
 #include "catalog/namespace.h"
@@ -25,6 +25,8 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+
+#include "bin/bin_internal.h"
 
 /*
  * Does dropping a type take this one along? Its array type, a range's multirange.

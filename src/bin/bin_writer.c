@@ -20,7 +20,7 @@
  * Lives in one call of a trigger: memory is the caller's, locks last until the
  * end of the transaction.
  */
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/detoast.h"
 #include "access/heapam.h"
@@ -35,6 +35,8 @@
 #include "storage/freespace.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+
+#include "bin/bin_internal.h"
 
 /* the limits that COPY has for its batches */
 #define BATCH_ROWS		1000

@@ -1,5 +1,5 @@
 /*
- * bin_capture.c
+ * capture.c
  *		The guard triggers' functions: rows that leave a guarded table go into
  *		its bin.
  *
@@ -8,14 +8,13 @@
  * nothing is. Whatever cannot be kept is an error, and the rows stay.
  *
  * A row that moves to another partition by UPDATE is not a deletion, unless that
- * one is not guarded (guard_move.c). It does not reach the transition table of a DELETE; the row trigger tells it by the
+ * one is not guarded (capture_move.c). It does not reach the transition table of a DELETE; the row trigger tells it by the
  * mark that heap_delete() leaves in such a tuple, or, in logical replication,
  * by what the worker is applying. (Where the publisher's table is partitioned,
  * too, it sends a DELETE and an INSERT; that is a deletion here.) MERGE is a
- * case of its own (guard_merge.c).
+ * case of its own (capture_merge.c).
  */
-#include "bin.h"
-#include "limit.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "access/tableam.h"
@@ -27,6 +26,11 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "bin/bin.h"
+#include "capture/capture_internal.h"
+#include "guard/guard.h"
+#include "limit/limit.h"
 
 PG_FUNCTION_INFO_V1(dg_capture_statement);
 PG_FUNCTION_INFO_V1(dg_capture_row);
@@ -392,7 +396,7 @@ send_no_warnings(void)
 
 /*
  * Has the row moved to another partition that is guarded too? Queries count such
- * rows themselves (guard_move.c).
+ * rows themselves (capture_move.c).
  */
 static bool
 has_moved(TriggerData *trigdata, Oid root)

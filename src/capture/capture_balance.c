@@ -1,5 +1,5 @@
 /*
- * guard_balance.c
+ * capture_balance.c
  *		A double entry: what left guarded tables is what was kept.
  *
  * Triggers are how rows get into the bin, and there are ways to delete rows that
@@ -12,21 +12,21 @@
  *
  * The other side of the account is kept here, for each enrolled table and each
  * subtransaction: rows that were captured, rows that were moved to another
- * partition (heap deletes them there, guard_move.c counts them), and
+ * partition (heap deletes them there, capture_move.c counts them), and
  * corrections: for what was deleted before a table was enrolled or became a
- * partition, for counts that a TRUNCATE sets to zero (guard_empty.c), and for
+ * partition, for counts that a TRUNCATE sets to zero (capture_empty.c), and for
  * rows that INSERT ... ON CONFLICT has put into the table and taken back at
  * once, having lost a race; heap counts those as deleted too.
  *
  * Not all of that is always seen: the library may be loaded late, another one may
  * keep calls from it, several queries may work at once. So a difference is looked
- * into before it counts: guard_recount.c counts the rows that bear the
+ * into before it counts: capture_recount.c counts the rows that bear the
  * transaction's marks.
  *
  * With track_counts off the server does not count, and nothing is compared;
  * verify() says so. Only a superuser can turn it off.
  */
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/transam.h"
 #include "access/xact.h"
@@ -36,6 +36,10 @@
 #include "utils/memutils.h"
 #include "utils/pgstat_internal.h"
 #include "utils/rel.h"
+
+#include "capture/capture_internal.h"
+#include "guard/guard.h"
+#include "protect/protect.h"
 
 /* What one subtransaction did to one enrolled table. */
 typedef struct Account

@@ -1,9 +1,9 @@
 /*
- * bin_deletion.c
+ * capture_deletion.c
  *		Deletions: everything that one top-level statement removes.
  *
  * The first row captured in a statement begins a deletion; each capture then
- * adds one part for each tenant, with its count (bin_part.c). The part that is
+ * adds one part for each tenant, with its count (capture_part.c). The part that is
  * written first carries the deletion's record: when, who, why. Parts are written
  * by the subtransaction whose rows they describe and never touched again while
  * the statement runs, so an error, a savepoint or a crash can leave nothing
@@ -14,17 +14,21 @@
  * statement or the transaction, whichever is first, and is forgotten when the
  * subtransaction that began it is rolled back.
  */
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "own_tables.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inet.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
+
+#include "bin/bin.h"
+#include "capture/capture_internal.h"
+#include "common/own_tables.h"
+#include "guard/guard.h"
 
 static DgDeletion current;
 

@@ -1,5 +1,5 @@
 /*
- * guard_empty.c
+ * capture_empty.c
  *		What TRUNCATE drops is what was kept.
  *
  * Our BEFORE TRUNCATE trigger puts all rows of a table into the bin, and then
@@ -21,13 +21,16 @@
  * A table that the server has emptied without our trigger having fired lets no
  * transaction commit.
  */
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/pgstat_internal.h"
 #include "utils/rel.h"
+
+#include "capture/capture_internal.h"
+#include "guard/guard.h"
 
 /* A table that is being emptied, or has been. */
 typedef struct Emptied

@@ -1,12 +1,12 @@
 /*
- * bin_link.c
+ * capture_link.c
  *		Links lost to ON DELETE SET NULL and SET DEFAULT.
  *
  * Such a foreign key changes rows that stay: their link to the deleted row is
  * lost, which no bin of deleted rows would know. So a guarded table with such
  * keys has a trigger that sees those updates, and only those, and notes for
  * each: the row (by its primary key, or all of its columns), the columns, what
- * they were and what they are now. bin_relink.c puts them back.
+ * they were and what they are now. undelete_relink.c puts them back.
  *
  * That an update is a referential action can be told only while it happens, by
  * the security context that the server runs it in; that is what the trigger's
@@ -15,7 +15,7 @@
  * trigger may not have begun a deletion by then: where a cascade comes back to
  * that table, it fires last.
  */
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "access/sysattr.h"
@@ -23,7 +23,6 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
-#include "own_tables.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -31,6 +30,10 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+
+#include "capture/capture_internal.h"
+#include "common/own_tables.h"
+#include "guard/guard.h"
 
 PG_FUNCTION_INFO_V1(dg_in_referential_action);
 PG_FUNCTION_INFO_V1(dg_capture_link);

@@ -1,5 +1,5 @@
 /*
- * guard_merge.c
+ * capture_merge.c
  *		MERGE that moves rows between the partitions of a guarded table.
  *
  * A row whose partition key is updated is deleted from one partition and
@@ -26,7 +26,7 @@
  * not recognised then, and moved rows go into the bin as well as deleted ones.
  * Preloading the library avoids both.
  */
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/sysattr.h"
 #include "access/table.h"
@@ -37,6 +37,9 @@
 #include "utils/guc.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
+
+#include "capture/capture_internal.h"
+#include "guard/guard.h"
 
 /*
  * May an update of these columns (a list of attribute numbers) take a row out

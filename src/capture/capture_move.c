@@ -1,14 +1,14 @@
 /*
- * guard_move.c
+ * capture_move.c
  *		Rows that UPDATE or MERGE moves from one partition to another.
  *
  * The server moves a row by deleting it here and inserting it there. That is no
  * deletion, and no UPDATE trigger fires. Three things follow. Heap has counted
- * a deletion, which the double entry must know of (guard_balance.c). If a
+ * a deletion, which the double entry must know of (capture_balance.c). If a
  * foreign key's ON DELETE SET NULL or SET DEFAULT has moved the row, its link is
- * lost all the same (bin_link.c). And if a BEFORE INSERT trigger of the other
+ * lost all the same (capture_link.c). And if a BEFORE INSERT trigger of the other
  * partition returns NULL, the row is deleted and nowhere: then it has to be kept,
- * and is put on the trail of the rows that the query has deleted (guard_trail.c).
+ * and is put on the trail of the rows that the query has deleted (capture_note.c).
  *
  * The executor's ModifyTable node asks its plan for one row after the other. We
  * are asked in the plan's place: when the next row is wanted, or the query has
@@ -26,8 +26,7 @@
  * INSERT that it is to the server. The row trigger, which fires for moved rows too,
  * keeps every row that has not been seen to stay in the guarded table.
  */
-#include "bin.h"
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/heapam.h"
 #include "access/htup_details.h"
@@ -45,6 +44,9 @@
 #include "utils/pgstat_internal.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "capture/capture_internal.h"
+#include "guard/guard.h"
 
 /* A query that is watched. */
 typedef struct Watch

@@ -1,5 +1,5 @@
 /*
- * guard_trail.c
+ * capture_note.c
  *		Which rows a DELETE has taken, without a transition table.
  *
  * A transition table costs dearly where many rows go: the server fetches each
@@ -12,7 +12,7 @@
  * address. Where that is all there is to a query, we note the addresses as they
  * pass (the "trail") and turn the transition table off, in the executor's own
  * copies. The trigger then goes along the trail and takes the rows that bear
- * the marks (bin_trail.c).
+ * the marks (capture_trail.c).
  *
  * Everything else uses the transition table: joins, which may come to a row
  * more than once; MERGE; queries of several parts; tables with another trigger
@@ -24,8 +24,7 @@
  * them. That is where their trails go, one for each table. In a partitioned
  * table a trail leads from partition to partition; the trigger is the root's.
  */
-#include "bin.h"
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/heapam.h"
 #include "access/table.h"
@@ -35,6 +34,9 @@
 #include "nodes/execnodes.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+
+#include "capture/capture_internal.h"
+#include "guard/guard.h"
 
 /* A query that leaves a trail. */
 typedef struct TrailQuery

@@ -1,5 +1,5 @@
 /*
- * bin_part.c
+ * capture_part.c
  *		Parts: how many rows of which tenant a capture took from one table, and
  *		where in the bin they are.
  *
@@ -21,7 +21,7 @@
  * Open parts belong to the subtransaction that captured their rows: they are
  * dropped with it, and written by it or by the one that it has become part of.
  */
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "common/hashfn.h"
@@ -30,6 +30,11 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+
+#include "bin/bin.h"
+#include "capture/capture_internal.h"
+#include "guard/guard.h"
+#include "limit/limit.h"
 
 typedef struct TenantType
 {

@@ -1,14 +1,14 @@
 /*
- * guard_recount.c
+ * capture_recount.c
  *		Counts the rows of a guarded table that this transaction has deleted, in
  *		the table itself.
  *
  * A row that was deleted is still where it was, with the transaction's mark,
  * until the transaction is over. That is exact, and slow: every page that is not
  * all-visible has to be looked at. It is done only where the server's count
- * cannot be explained (guard_balance.c).
+ * cannot be explained (capture_balance.c).
  */
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -18,6 +18,9 @@
 #include "storage/bufmgr.h"
 #include "utils/pgstat_internal.h"
 #include "utils/rel.h"
+
+#include "capture/capture_internal.h"
+#include "guard/guard.h"
 
 /*
  * Looks at all rows of a page, which the caller holds a lock on.

@@ -1,5 +1,5 @@
 /*
- * bin_rename.c
+ * capture_rename.c
  *		Tenants whose key has changed: UPDATE of a natural key.
  *
  * A trigger on the tenant table notes each change, and gives the tenant's parts,
@@ -10,8 +10,7 @@
  *
  * A call that names a tenant by a key that nobody has any more means who had it.
  */
-#include "bin.h"
-#include "own_tables.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -30,6 +29,11 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+
+#include "bin/bin.h"
+#include "capture/capture_internal.h"
+#include "common/own_tables.h"
+#include "guard/guard.h"
 
 PG_FUNCTION_INFO_V1(dg_capture_rename);
 

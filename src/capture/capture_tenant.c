@@ -1,5 +1,5 @@
 /*
- * bin_tenant.c
+ * capture_tenant.c
  *		Which tenant a captured row belongs to.
  *
  * By a column of the row, or by a path of foreign keys. A path is followed
@@ -8,7 +8,7 @@
  * (query_tenant() says what else is tried). Answers are remembered for the
  * rest of the capture, as many rows share a parent.
  */
-#include "bin.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -18,6 +18,10 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "bin/bin.h"
+#include "capture/capture_internal.h"
+#include "guard/guard.h"
 
 #define MAX_KEYS INDEX_MAX_KEYS
 

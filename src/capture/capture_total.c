@@ -1,18 +1,21 @@
 /*
- * bin_total.c
+ * capture_total.c
  *		How many rows of how many tenants.
  */
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "tables.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "capture/capture_internal.h"
+#include "common/tables.h"
+#include "limit/limit.h"
 
 /*
  * Nothing, of tenants who are the same if they are in rows of a guarded table;

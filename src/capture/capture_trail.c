@@ -1,6 +1,6 @@
 /*
- * bin_trail.c
- *		Goes along the trail that queries have left (guard_trail.c), to the rows
+ * capture_trail.c
+ *		Goes along the trail that queries have left (capture_note.c), to the rows
  *		that they deleted.
  *
  * The trail is a list of rows that were about to be deleted. A deleted row is
@@ -12,7 +12,7 @@
  * The executor has counted the rows that it deleted. If the trail leads to any
  * other number of rows, the statement fails.
  */
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/heapam.h"
 #include "access/htup_details.h"
@@ -23,6 +23,8 @@
 #include "storage/bufmgr.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+
+#include "capture/capture_internal.h"
 
 static inline int
 compare_rows(const DgTidEntry *a, const DgTidEntry *b)

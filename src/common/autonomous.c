@@ -12,21 +12,22 @@
  * the worker frees. It is pinned, as the session may be gone before the worker
  * comes.
  */
-#include "deletion_guard.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "commands/async.h"
-#include "ledger.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
-#include "purge.h"
 #include "storage/dsm.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+
+#include "ledger/ledger.h"
+#include "purge/purge.h"
 
 /* A session may start so many workers at once, and then one at each interval. */
 #define BURST		8

@@ -6,11 +6,13 @@
  * numbers, bytea. What is kept as text and compared later, tenants' keys above
  * all, must not depend on who wrote it.
  */
-#include "deletion_guard.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+
+#include "common/deletion_guard.h"
 
 /*
  * Makes output functions write what pg_dump would; ends with AtEOXact_GUC() of

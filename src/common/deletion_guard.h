@@ -6,13 +6,13 @@
 #ifndef DELETION_GUARD_H
 #define DELETION_GUARD_H
 
-#include "postgres.h"
 #include "fmgr.h"
 #include "datatype/timestamp.h"
 #include "executor/spi.h"
+#include "utils/jsonb.h"
 
-#include "compat.h"
-#include "errors.h"
+#include "common/compat.h"
+#include "common/errors.h"
 
 /* settings.c */
 extern char *dg_reason;
@@ -151,7 +151,7 @@ typedef void (*DgSpiSink) (void *arg, HeapTuple tuple, TupleDesc desc);
 extern void dg_spi_read_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
 								 Datum *values, DgSpiSink sink, void *arg);
 
-/* lock.c */
+/* guard_lock.c */
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
 extern bool dg_lock_object_within(Oid classid, Oid objid, LOCKMODE mode, int timeout);
 extern void dg_lock_tenant(const char *tenant);
@@ -171,7 +171,7 @@ extern List *dg_row_oids(int column);
 extern Datum dg_oid_array(List *oids);
 extern Datum dg_name_array(List *names);
 
-/* textset.c */
+/* guard_textset.c */
 typedef struct DgTextSet DgTextSet;
 
 extern DgTextSet *dg_textset_create(MemoryContext context);
@@ -213,5 +213,16 @@ extern bool dg_autonomous(const char *event, const char *details, const char *pa
 
 /* subxact.c */
 extern ErrorData *dg_try(void (*work) (void *arg), void *arg, bool keep);
+
+/* ledger_digest.c */
+extern void dg_sha256(const void *data, size_t len, uint8 *digest);
+extern char *dg_hex(const uint8 *bytes, int len);
+extern const uint8 *dg_digest_bytes(Datum value);
+extern bytea *dg_bytea(const void *bytes, int len);
+extern void dg_put_text(StringInfo buf, const char *value);
+extern void dg_put_utf8(StringInfo buf, const char *value);
+extern void dg_put_int64(StringInfo buf, int64 value);
+extern char *dg_json_string(const char *value);
+extern char *dg_json_member(Jsonb *object, const char *name);
 
 #endif							/* DELETION_GUARD_H */

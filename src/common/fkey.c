@@ -6,13 +6,15 @@
  * constraint of the referring table for each partition, too. Taken for a
  * foreign key, such a one would want the row referred to in that partition.
  */
-#include "deletion_guard.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_constraint.h"
 #include "nodes/pg_list.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+
+#include "common/deletion_guard.h"
 
 static Oid
 parent_constraint(Oid constraint, Oid *relid)

@@ -6,7 +6,7 @@
  * bytes in decimal, a colon, the bytes, and a comma. No member can be mistaken
  * for a part of another, whatever it contains.
  */
-#include "ledger.h"
+#include "postgres.h"
 
 #include "common/cryptohash.h"
 #include "mb/pg_wchar.h"
@@ -14,6 +14,8 @@
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/numeric.h"
+
+#include "ledger/ledger.h"
 
 /*
  * SHA-256 of some bytes; DG_DIGEST_SIZE bytes of result.

@@ -7,7 +7,7 @@
  * tables has changed, as DROP EXTENSION in any session does, and REINDEX
  * CONCURRENTLY, which gives a table's indexes new OIDs.
  */
-#include "deletion_guard.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -17,13 +17,15 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_operator.h"
 #include "commands/extension.h"
-#include "tables.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
+
+#include "common/deletion_guard.h"
+#include "common/tables.h"
 
 static DgObjects objects;
 static bool objects_known = false;

@@ -19,7 +19,7 @@
  * has all its values. No index of these tables may be partial: rows go into
  * every one of them without its condition being asked.
  */
-#include "own_tables.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "access/nbtree.h"
@@ -41,6 +41,9 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+
+#include "common/deletion_guard.h"
+#include "common/own_tables.h"
 
 /* ----------------------------------------------------------------------
  * Opening

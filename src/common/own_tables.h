@@ -5,8 +5,8 @@
 #ifndef DG_OWN_TABLES_H
 #define DG_OWN_TABLES_H
 
-#include "deletion_guard.h"
-#include "tables.h"
+#include "common/deletion_guard.h"
+#include "common/tables.h"
 
 #include "access/genam.h"
 #include "access/htup.h"

@@ -12,13 +12,15 @@
  *
  * Nothing need be put back on error: the end of the (sub)transaction does it.
  */
-#include "deletion_guard.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
+
+#include "common/deletion_guard.h"
 
 /* rows to fetch at a time */
 #define FETCH_ROWS 1000

@@ -7,7 +7,7 @@
  * level: what decides after a lock was granted must see what was committed
  * before. store.c has the statements that write.
  */
-#include "deletion_guard.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -15,6 +15,8 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
+
+#include "common/deletion_guard.h"
 
 /*
  * Runs one query as the extension's owner, seeing what is committed now and

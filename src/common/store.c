@@ -3,19 +3,21 @@
  *		Statements that write the extension's own tables.
  *
  * The tables refuse every write that the extension did not make (see
- * guard_protect.c). Two ways lead past that: a row written straight into the
+ * protect.c). Two ways lead past that: a row written straight into the
  * heap (own_tables.c), and a statement run by dg_spi_execute(), during which
  * dg_acting() is true. An error cannot leave it true.
  *
  * It is true of that one statement, not of others that run inside it. A
  * superuser may have planted some: in operators of pg_catalog which the
  * statement takes for the server's own, and in event triggers, which our
- * commands do not fire (guard_hooks.c).
+ * commands do not fire (protect_hooks.c).
  */
-#include "deletion_guard.h"
+#include "postgres.h"
 
 #include "miscadmin.h"
 #include "utils/guc.h"
+
+#include "common/deletion_guard.h"
 
 static DgActing acting;
 

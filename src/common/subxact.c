@@ -2,10 +2,12 @@
  * subxact.c
  *		Work that may fail, in a subtransaction of its own.
  */
-#include "deletion_guard.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "utils/resowner.h"
+
+#include "common/deletion_guard.h"
 
 /*
  * Runs work(arg) in a subtransaction, which is committed if the work returns

@@ -1,7 +1,7 @@
 /*
  * tables.h
  *		Column numbers of the extension's own tables, for where they are read and
- *		written as tuples. test/check/columns.sh compares them with sql/install.
+ *		written as tuples. test/check/columns.sh compares them with the install script.
  */
 #ifndef DG_TABLES_H
 #define DG_TABLES_H

@@ -9,14 +9,15 @@
  * A number is a row: its distance, folded, plus one. Zero is followed by the
  * command of the rows behind it.
  */
-#include "deletion_guard.h"
-
-#include "varint.h"
+#include "postgres.h"
 
 #include "miscadmin.h"
 #include "storage/buffile.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+
+#include "common/deletion_guard.h"
+#include "common/varint.h"
 
 #define FIRST_SIZE	64			/* most deletions are of few rows */
 

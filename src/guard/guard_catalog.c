@@ -12,15 +12,13 @@
  * What is invalidated while it is read is read again. Where that never ends
  * (debug_discard_caches), reading the same twice is good enough for one use.
  */
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
-#include "ledger.h"
-#include "own_tables.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -29,6 +27,11 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+
+#include "common/deletion_guard.h"
+#include "common/own_tables.h"
+#include "guard/guard_internal.h"
+#include "ledger/ledger.h"
 
 static HTAB *guards = NULL;
 static DgTenantTable tenant_table;

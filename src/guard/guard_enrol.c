@@ -9,8 +9,7 @@
  * Locks: SHARE ROW EXCLUSIVE on the table and its partitions, as CREATE TRIGGER
  * takes it (readers go on, writers wait); ACCESS EXCLUSIVE to unguard.
  */
-#include "guard.h"
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -22,7 +21,6 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
-#include "ledger.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -31,6 +29,12 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
+
+#include "bin/bin.h"
+#include "capture/capture.h"
+#include "common/deletion_guard.h"
+#include "guard/guard_internal.h"
+#include "ledger/ledger.h"
 
 PG_FUNCTION_INFO_V1(dg_set_tenant_table);
 PG_FUNCTION_INFO_V1(dg_guard_table);

@@ -1,17 +1,18 @@
 /*
- * lock.c
+ * guard_lock.c
  *		Locks on what is not a table: tenants, registries, bins in the making.
  *
  * They are held until the end of the transaction. src/README.md says in which
  * order they are taken.
  */
-#include "deletion_guard.h"
+#include "postgres.h"
 
-#include "guard.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "utils/guc.h"
+
+#include "guard/guard_internal.h"
 
 /* tenants that are locked one by one */
 #define MAX_TENANT_LOCKS 64

@@ -7,7 +7,7 @@
  * tenant column. A path is given by the names of its constraints, as these
  * survive dump and restore.
  */
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -22,6 +22,8 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+
+#include "guard/guard_internal.h"
 
 /* a longer chain than this is a mistake */
 #define MAX_PATH_LENGTH 16

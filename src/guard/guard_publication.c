@@ -13,12 +13,14 @@
  * where that would come about, unless deletion_guard.publication is "allow". A
  * restore is not hindered: it brings what was allowed elsewhere, and is warned.
  */
-#include "guard.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "ledger.h"
 #include "utils/builtins.h"
+
+#include "guard/guard_internal.h"
+#include "ledger/ledger.h"
 
 PG_FUNCTION_INFO_V1(dg_refuse_published);
 

@@ -1,14 +1,14 @@
 /*
  * guard_schema.c
  *		guard_schema(): enrols every table of a schema whose tenant is plain, and
- *		the schema itself for tables to come (guard_ddl.c).
+ *		the schema itself for tables to come (protect_ddl.c).
  *
  * Locks: as guard_table() takes them (guard_enrol.c), for each table. Before
  * that, one on the schema, as guarded_schema lists them: whoever creates a table
  * there shares it until the end of his transaction, so that each table is either
  * found here or guarded as it is created.
  */
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/table.h"
 #include "catalog/pg_namespace.h"
@@ -19,6 +19,8 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+
+#include "guard/guard_internal.h"
 
 PG_FUNCTION_INFO_V1(dg_guard_schema);
 

@@ -22,14 +22,16 @@
  * it runs as the role that was active when it was queued, which is the owner
  * of the table for rows that a foreign key deletes.
  */
-#include "bin.h"
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "replication/logicalworker.h"
 #include "tcop/pquery.h"
 #include "utils/portal.h"
+
+#include "capture/capture.h"
+#include "guard/guard_internal.h"
 
 static DgNesting nesting = {0, InvalidOid, NULL, NULL, NIL, false};
 static uint64 serial = 0;

@@ -19,7 +19,7 @@
  * Input functions may run code of the table's owner, and operators' functions
  * may be replaced by whoever owns them: they run as the table's owner.
  */
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -31,7 +31,6 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "parser/parse_coerce.h"
-#include "tables.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
@@ -41,6 +40,9 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
+
+#include "common/tables.h"
+#include "guard/guard_internal.h"
 
 PG_FUNCTION_INFO_V1(dg_same_tenant);
 

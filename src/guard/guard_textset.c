@@ -1,14 +1,14 @@
 /*
- * textset.c
+ * guard_textset.c
  *		A set of strings, or of tenants, that remembers in which order they came.
  *
  * Two spellings of one tenant are one member, as it was spelled first
  * (guard_tenant.c). A few members are compared one by one; a hash table is made
  * when there are more, so that a set of one costs next to nothing.
  */
-#include "deletion_guard.h"
+#include "postgres.h"
 
-#include "guard.h"
+#include "guard/guard_internal.h"
 
 #define MAX_LINEAR 8
 

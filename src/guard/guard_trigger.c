@@ -6,17 +6,17 @@
  *
  *	deletion_guard_capture		AFTER DELETE, statement, with the deleted rows
  *								as a transition table (or without, see
- *								guard_trail.c). Does all the work of statements.
+ *								capture_note.c). Does all the work of statements.
  *	deletion_guard_capture_row	AFTER DELETE, row. Set to REPLICA, it works
  *								where no statement runs: in logical
  *								replication's apply.
  *	deletion_guard_truncate		BEFORE TRUNCATE.
  *	deletion_guard_link			AFTER UPDATE, row, on tables with a foreign key
  *								ON DELETE SET NULL or SET DEFAULT: notes the
- *								links that such a key takes (bin_link.c).
+ *								links that such a key takes (capture_link.c).
  *
  *	deletion_guard_rename		AFTER UPDATE, row, on the tenant table: notes keys that
- *								are changed (bin_rename.c).
+ *								are changed (capture_rename.c).
  *
  * All but the second fire always: whether a trigger fires is decided for each
  * row when it goes, and for the statement at its end, and in between a
@@ -33,7 +33,7 @@
  * all the work, set to ALWAYS: inheritance children and parents, and a guarded
  * table that was attached to an unguarded one.
  */
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -47,6 +47,8 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+
+#include "guard/guard_internal.h"
 
 #define NO_TRIGGER	'\0'
 

@@ -27,19 +27,18 @@
  *
  * The first entry that this installation makes is noted in the table
  * "installation", which no dump carries: from then on no dump is restored into
- * the ledger any more (see guard_protect.c).
+ * the ledger any more (see protect.c).
  *
  * "at" never goes backwards from one entry to the next: an entry made while the
  * clock is behind is dated like the one before it.
  */
-#include "ledger.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "own_tables.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -47,6 +46,10 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+
+#include "common/deletion_guard.h"
+#include "common/own_tables.h"
+#include "ledger/ledger_internal.h"
 
 /* What the next entry follows. */
 typedef struct LedgerHead

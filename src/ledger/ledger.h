@@ -1,27 +1,16 @@
 /*
  * ledger.h
- *		The hash-chained record of what was done.
+ *		The hash-chained record of what was done, and what must be on record though the transaction fails.
  */
 #ifndef DG_LEDGER_H
 #define DG_LEDGER_H
 
-#include "deletion_guard.h"
-
 #include "lib/stringinfo.h"
 #include "utils/jsonb.h"
 
-#define DG_DIGEST_SIZE		32	/* SHA-256 */
+#include "common/deletion_guard.h"
 
-/* ledger_digest.c */
-extern void dg_sha256(const void *data, size_t len, uint8 *digest);
-extern char *dg_hex(const uint8 *bytes, int len);
-extern const uint8 *dg_digest_bytes(Datum value);
-extern bytea *dg_bytea(const void *bytes, int len);
-extern void dg_put_text(StringInfo buf, const char *value);
-extern void dg_put_utf8(StringInfo buf, const char *value);
-extern void dg_put_int64(StringInfo buf, int64 value);
-extern char *dg_json_string(const char *value);
-extern char *dg_json_member(Jsonb *object, const char *name);
+#define DG_DIGEST_SIZE		32	/* SHA-256 */
 
 /* ledger.c */
 extern void dg_ledger_init(void);
@@ -43,10 +32,6 @@ typedef struct DgLedgerEntry
 	const uint8 *prev_hash;		/* DG_DIGEST_SIZE bytes each */
 	const uint8 *hash;
 } DgLedgerEntry;
-
-extern Relation dg_ledger_open(LOCKMODE lockmode, Oid *pkey);
-extern bool dg_ledger_read(HeapTuple tuple, TupleDesc desc, DgLedgerEntry *entry);
-extern void dg_ledger_hash(const DgLedgerEntry *entry, uint8 *hash);
 
 /* ledger_verify.c */
 

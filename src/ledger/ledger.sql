@@ -4,7 +4,7 @@
  * Entries are numbered without gaps and each carries the hash of the one
  * before, so that no entry can be changed, removed, inserted or moved without
  * verify_ledger() noticing. An entry's hash is the SHA-256 of its members as
- * described in src/ledger.c; anyone with a copy of the table can recompute it.
+ * described in src/ledger/ledger.c; anyone with a copy of the table can recompute it.
  * Entries hold no personal data: ids, counts, digests, names of tables and of
  * roles.
  */

@@ -8,7 +8,7 @@
  * remember the numbers of their entries, or what those say. Against both, a head
  * that was kept elsewhere helps: give it to verify_ledger().
  */
-#include "ledger.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -19,6 +19,9 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+
+#include "common/deletion_guard.h"
+#include "ledger/ledger_internal.h"
 
 PG_FUNCTION_INFO_V1(dg_ledger_head);
 

@@ -15,13 +15,15 @@
  * from the publisher, refusing them here would end the replication and bring
  * nothing back.
  */
-#include "guard.h"
-#include "limit.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "replication/logicalworker.h"
 #include "storage/proc.h"
 #include "utils/memutils.h"
+
+#include "guard/guard.h"
+#include "limit/limit_internal.h"
 
 /* What the counts were before a subtransaction captured anything. */
 typedef struct Mark

@@ -8,15 +8,17 @@
  * anything from a transaction that is prepared announced by NOTIFY, which would
  * forbid preparing it, but by a process of its own.
  */
-#include "bin.h"
-#include "limit.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "commands/async.h"
-#include "ledger.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
+
+#include "capture/capture.h"
+#include "common/deletion_guard.h"
+#include "limit/limit_internal.h"
 
 /* Something to say about a deletion. */
 typedef struct Announcement

@@ -8,9 +8,11 @@
  * value means no expectation; an empty element is refused, so that a variable
  * which happened to be empty is noticed.
  */
-#include "limit.h"
+#include "postgres.h"
 
 #include "utils/memutils.h"
+
+#include "limit/limit_internal.h"
 
 static char *parsed = NULL;		/* the value that the set was made of */
 static DgTextSet *expected = NULL;

@@ -14,8 +14,7 @@
  * others from the server's counters of this transaction, for which track_counts
  * must be on.
  */
-#include "bin.h"
-#include "limit.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
@@ -28,6 +27,9 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+
+#include "capture/capture.h"
+#include "limit/limit_internal.h"
 
 PG_FUNCTION_INFO_V1(dg_preview);
 

@@ -8,18 +8,21 @@
  * it, the ledger's entry and the notification are made by a process of their
  * own (autonomous.c).
  */
-#include "bin.h"
-#include "limit.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "guard.h"
-#include "ledger.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
+
+#include "bin/bin.h"
+#include "capture/capture.h"
+#include "common/deletion_guard.h"
+#include "guard/guard.h"
+#include "limit/limit_internal.h"
 
 #define SHOWN_TENANTS 3
 

@@ -15,17 +15,20 @@
  * they are captured; and a transaction may have locked tenants before, by an
  * UPDATE. Then the server may have to end one of two with "deadlock detected".
  */
-#include "guard.h"
-#include "limit.h"
+#include "postgres.h"
 
 #include "access/table.h"
 #include "executor/executor.h"
 #include "parser/parsetree.h"
-#include "own_tables.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
+
+#include "capture/capture.h"
+#include "common/own_tables.h"
+#include "guard/guard.h"
+#include "limit/limit_internal.h"
 
 /*
  * How many tenants were deleted within the last hour, as of now: by

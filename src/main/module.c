@@ -6,13 +6,15 @@
  * the first guard trigger or event trigger that fires in a session; nothing
  * here may rely on having seen the statement's beginning.
  */
-#include "deletion_guard.h"
+#include "postgres.h"
 
-#include "bin.h"
-#include "guard.h"
-#include "ledger.h"
-#include "limit.h"
-#include "purge.h"
+#include "bin/bin.h"
+#include "capture/capture.h"
+#include "guard/guard.h"
+#include "ledger/ledger.h"
+#include "limit/limit.h"
+#include "protect/protect.h"
+#include "purge/purge.h"
 
 PG_MODULE_MAGIC;
 

@@ -6,9 +6,7 @@
  * a deletion (reason, actor, expect_tenants), but ceilings and retention belong
  * to superusers and to roles that were granted SET on them.
  */
-#include "deletion_guard.h"
-#include "limit.h"
-#include "token.h"
+#include "postgres.h"
 
 #include <limits.h>
 
@@ -16,6 +14,9 @@
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
+
+#include "limit/limit.h"
+#include "token/token.h"
 
 char	   *dg_reason = NULL;
 char	   *dg_actor = NULL;

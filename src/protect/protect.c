@@ -1,5 +1,5 @@
 /*
- * guard_protect.c
+ * protect.c
  *		Keeps everybody but the extension from writing its tables: the bin, the
  *		registries, the ledger.
  *
@@ -17,13 +17,11 @@
  * then on, what the bin takes is noted in the ledger; where protection is
  * locked, it takes nothing either.
  */
-#include "guard.h"
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/table.h"
 #include "access/tableam.h"
 #include "commands/trigger.h"
-#include "ledger.h"
 #include "miscadmin.h"
 #include "nodes/plannodes.h"
 #include "parser/parsetree.h"
@@ -32,6 +30,12 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "bin/bin.h"
+#include "common/deletion_guard.h"
+#include "guard/guard.h"
+#include "ledger/ledger.h"
+#include "protect/protect_internal.h"
 
 PG_FUNCTION_INFO_V1(dg_protect);
 

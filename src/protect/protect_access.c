@@ -1,5 +1,5 @@
 /*
- * guard_access.c
+ * protect_access.c
  *		What happens to an object, judged by the object: its OID is known and the
  *		lock on it is held, so that neither a name that has changed its meaning
  *		meanwhile nor the road by which a command came here matters.
@@ -7,13 +7,13 @@
  * The command matters only as far as it tells that nothing but storage is
  * concerned (VACUUM FULL, REINDEX, ALTER TABLE ... SET (fillfactor = ...)), or
  * what pg_restore does to a bin that it has just made. What a command says by its
- * parse tree is refused earlier, in words that fit it (guard_store.c); whatever
+ * parse tree is refused earlier, in words that fit it (protect_store.c); whatever
  * comes through there is refused here.
  *
  * Objects that belong to a table of ours are as much ours: triggers, rules,
  * policies, constraints, defaults, indexes.
  */
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -46,6 +46,10 @@
 #include "utils/lsyscache.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
+
+#include "capture/capture.h"
+#include "guard/guard.h"
+#include "protect/protect_internal.h"
 
 /* Catalogs of what belongs to a table: where its OID is, and the table's. */
 static const struct
@@ -323,7 +327,7 @@ check_store(Oid classid, Oid objid, int subid, Oid relid, bool created)
 /*
  * What belongs to one of our tables is about to be dropped, and not by a command
  * that only makes it anew. Tables, and the triggers that protect them, are
- * guard_object.c's.
+ * protect_object.c's.
  */
 static void
 check_store_drop(Oid relid)

@@ -1,5 +1,5 @@
 /*
- * guard_builtin.c
+ * protect_builtin.c
  *		What the server itself is made of stays as it is while the extension is
  *		installed: catalogs are not written by hand, and nothing that is built in
  *		is replaced, renamed, altered or moved.
@@ -16,7 +16,7 @@
  * and the bin is empty. The script of another extension is no exception: what
  * event triggers do meanwhile would pass for it.
  */
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/sysattr.h"
 #include "access/table.h"
@@ -43,9 +43,12 @@
 #include "catalog/pg_tablespace.h"
 #include "catalog/pg_ts_config.h"
 #include "catalog/pg_ts_dict.h"
-#include "ledger.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
+
+#include "common/deletion_guard.h"
+#include "ledger/ledger.h"
+#include "protect/protect_internal.h"
 
 /*
  * May a superuser insist? "harmless": what he is about to do can do no harm to any

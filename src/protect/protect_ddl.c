@@ -1,5 +1,5 @@
 /*
- * guard_ddl.c
+ * protect_ddl.c
  *		Event triggers: protection follows the tables as they change.
  *
  * ddl_start() is there to be called: that loads the library in a session that
@@ -9,8 +9,7 @@
  * inherits from a guarded one is not guarded, but its parent is captured row
  * by row from then on, so that its rows are not taken for the parent's.
  */
-#include "guard.h"
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/table.h"
 #include "catalog/namespace.h"
@@ -20,10 +19,15 @@
 #include "commands/event_trigger.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "own_tables.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+
+#include "bin/bin.h"
+#include "capture/capture.h"
+#include "common/own_tables.h"
+#include "guard/guard.h"
+#include "protect/protect_internal.h"
 
 PG_FUNCTION_INFO_V1(dg_ddl_start);
 PG_FUNCTION_INFO_V1(dg_ddl_end);

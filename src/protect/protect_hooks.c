@@ -1,16 +1,14 @@
 /*
- * guard_hooks.c
+ * protect_hooks.c
  *		The server's hooks. This file only dispatches; the decisions are in
- *		guard_statement.c, guard_protect.c, guard_builtin.c, guard_access.c,
- *		guard_object.c and limit_wipe.c.
+ *		guard_statement.c, protect.c, protect_builtin.c, protect_access.c,
+ *		protect_object.c and limit_wipe.c.
  *
  * Every hook calls the one that was there before, exactly once, also where
  * there is nothing to do here. Nothing outlives a call but the nesting depth,
  * which is restored on errors too, and the fact that the hook was called.
  */
-#include "bin.h"
-#include "guard.h"
-#include "limit.h"
+#include "postgres.h"
 
 #include "access/parallel.h"
 #include "access/xact.h"
@@ -22,6 +20,11 @@
 #include "miscadmin.h"
 #include "optimizer/planner.h"
 #include "tcop/utility.h"
+
+#include "capture/capture.h"
+#include "guard/guard.h"
+#include "limit/limit.h"
+#include "protect/protect_internal.h"
 
 static ExecutorStart_hook_type prev_ExecutorStart = NULL;
 static ExecutorRun_hook_type prev_ExecutorRun = NULL;

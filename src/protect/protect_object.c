@@ -1,5 +1,5 @@
 /*
- * guard_object.c
+ * protect_object.c
  *		What must not happen to a guarded table, its triggers, or the bin.
  *
  * Decided where objects are dropped and altered (object_access_hook), so that
@@ -14,8 +14,7 @@
  * deletion_guard.ddl = allow lets all of it pass, but for what would harm the
  * bin; the server's log says so each time.
  */
-#include "bin.h"
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -30,13 +29,17 @@
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "tables.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "common/tables.h"
+#include "guard/guard.h"
+#include "protect/protect_internal.h"
+#include "undelete/undelete.h"
 
 #define DETAIL_ROWS		"Rows would be lost without having gone to the recycle bin."
 #define DETAIL_VALUES	"Its values, and those of deleted rows when they come back, would be lost."
@@ -337,7 +340,7 @@ check_trigger(Oid trigid, bool dropping)
 			   DETAIL_GUARD, NULL);
 		return;
 	}
-	/* commands that alter them are refused by guard_store.c */
+	/* commands that alter them are refused by protect_store.c */
 	if (!dropping)
 		return;
 	if (!dg_store_drop_allowed())

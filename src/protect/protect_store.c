@@ -1,5 +1,5 @@
 /*
- * guard_store.c
+ * protect_store.c
  *		What must not happen to the extension's own objects: its tables, the
  *		bin, their triggers, its functions and event triggers.
  *
@@ -7,7 +7,7 @@
  * anybody drop one by one. That leaves commands that change what they do, or
  * that take them out of the extension first; those are recognised here by their
  * parse tree, so that the refusal fits the command, and stopped by
- * guard_access.c, whatever the command. Superusers are refused like anybody else.
+ * protect_access.c, whatever the command. Superusers are refused like anybody else.
  *
  * A bin table is an ordinary table, so that pg_dump keeps it: what pg_restore
  * does to one that it has just made is allowed while it is empty, and so is
@@ -17,7 +17,7 @@
  * DROP EXTENSION is allowed once there is nothing left to lose: no guarded
  * table and nothing in the bin.
  */
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/table.h"
@@ -28,6 +28,9 @@
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
+
+#include "guard/guard.h"
+#include "protect/protect_internal.h"
 
 #define DETAIL_PROTECTED "What deletion_guard keeps would no longer be protected; no role may do this, superusers included."
 

@@ -1,13 +1,13 @@
 /*
- * guard_verify.c
+ * protect_verify.c
  *		What verify() cannot find out by SQL: are our hooks still called,
  *		which libraries does the server load, and what are its defects?
  *
  * A library that is loaded later puts its own hook in front of ours and is
  * trusted to pass the call on. The rest of verify() is SQL
- * (sql/install/verify.sql).
+ * (verify.sql).
  */
-#include "guard.h"
+#include "postgres.h"
 
 #include "catalog/objectaccess.h"
 #include "catalog/pg_namespace.h"
@@ -15,6 +15,9 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+
+#include "capture/capture.h"
+#include "protect/protect_internal.h"
 
 PG_FUNCTION_INFO_V1(dg_unreached_hooks);
 PG_FUNCTION_INFO_V1(dg_server_setting);

@@ -7,7 +7,7 @@
 
 -- What was asked for. The tenant's name and the reason are blanked once nothing
 -- of the tenant is left in the bin, and its key is replaced by a digest if it is
--- not live either (src/purge_forget.c).
+-- not live either (src/purge/purge_forget.c).
 CREATE TABLE deletion_guard.purge_request_record
 (
 	request_id bigint PRIMARY KEY,
@@ -19,7 +19,7 @@ CREATE TABLE deletion_guard.purge_request_record
 	requested_at timestamptz NOT NULL,
 	requested_by text NOT NULL,
 	rows bigint NOT NULL,
-	digest bytea NOT NULL,				-- of the plan, see src/purge_plan.c
+	digest bytea NOT NULL,				-- of the plan, see src/purge/purge_plan.c
 	state text NOT NULL CHECK (state IN ('open', 'withdrawn', 'purged')),
 	closed_at timestamptz,
 	closed_by text,

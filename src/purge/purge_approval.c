@@ -7,12 +7,16 @@
  * is freed before the next statement that could throw. Two tokens count as two
  * approvals only if they are of two authorities with two keys.
  */
-#include "purge.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+
+#include "ledger/ledger.h"
+#include "purge/purge_internal.h"
+#include "token/token.h"
 
 #define HINT_SIGN_AGAIN "Have the authority sign a new token, with a new \"jti\"."
 

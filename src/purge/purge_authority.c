@@ -21,12 +21,17 @@
  * of the transaction; whoever verifies tokens to act on them holds a shared
  * one, so an authority is not retired between a token's check and its use.
  */
-#include "purge.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+
+#include "common/deletion_guard.h"
+#include "ledger/ledger.h"
+#include "purge/purge_internal.h"
+#include "token/token.h"
 
 PG_FUNCTION_INFO_V1(dg_add_authority);
 PG_FUNCTION_INFO_V1(dg_retire_authority);

@@ -7,13 +7,17 @@
  * signed by the authorities together with the tenant's key and name, so that
  * whoever has the claims can show whom it was about.
  */
-#include "purge.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+
+#include "common/deletion_guard.h"
+#include "ledger/ledger.h"
+#include "purge/purge_internal.h"
 
 PG_FUNCTION_INFO_V1(dg_purge_certificate);
 PG_FUNCTION_INFO_V1(dg_verify_certificate);

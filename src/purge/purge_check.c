@@ -7,14 +7,18 @@
  * there is no hold, what is in the bin is what was reviewed, and all of it is
  * due. purge() runs this under the tenant's lock, check_token() without.
  */
-#include "purge.h"
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+
+#include "guard/guard.h"
+#include "ledger/ledger.h"
+#include "purge/purge_internal.h"
+#include "token/token.h"
 
 PG_FUNCTION_INFO_V1(dg_check_token);
 

@@ -3,7 +3,7 @@
  *		What several files of the room need: who acts, arguments, this database's name
  *		in tokens.
  */
-#include "purge.h"
+#include "postgres.h"
 
 #include "access/xlog.h"
 #include "commands/dbcommands.h"
@@ -11,6 +11,9 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+
+#include "purge/purge_internal.h"
+#include "token/token.h"
 
 PG_FUNCTION_INFO_V1(dg_audience);
 

@@ -16,14 +16,18 @@
  * Relation names and column names are those of the bin, that is, of the time of
  * the deletion.
  */
-#include "purge.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/table.h"
-#include "bin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+
+#include "bin/bin.h"
+#include "common/deletion_guard.h"
+#include "ledger/ledger.h"
+#include "purge/purge_internal.h"
 
 #define KEYS_PER_CHUNK	2000
 

@@ -7,10 +7,15 @@
  * The entries' texts are those that they were made with. Other registries also
  * remember the numbers of their entries, which shows a chain that was cut short.
  */
-#include "purge.h"
+#include "postgres.h"
 
 #include "funcapi.h"
 #include "utils/builtins.h"
+
+#include "common/deletion_guard.h"
+#include "ledger/ledger.h"
+#include "purge/purge_internal.h"
+#include "token/token.h"
 
 PG_FUNCTION_INFO_V1(dg_verify_ledger);
 

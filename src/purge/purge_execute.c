@@ -13,16 +13,21 @@
  * What else is known of the tenant, and lost links that quote its rows, go with
  * them: see purge_forget.c and purge_link.c.
  */
-#include "purge.h"
+#include "postgres.h"
 
 #include "access/xact.h"
-#include "bin.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+
+#include "bin/bin.h"
+#include "common/deletion_guard.h"
+#include "ledger/ledger.h"
+#include "purge/purge_internal.h"
+#include "token/token.h"
 
 PG_FUNCTION_INFO_V1(dg_purge);
 PG_FUNCTION_INFO_V1(dg_annul_purge);

@@ -8,7 +8,7 @@
  * count, and a file that is missing, damaged, or open to others' writing stops
  * everything that takes a token.
  */
-#include "purge.h"
+#include "postgres.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,6 +17,9 @@
 #include "funcapi.h"
 #include "storage/fd.h"
 #include "utils/builtins.h"
+
+#include "purge/purge_internal.h"
+#include "token/token.h"
 
 PG_FUNCTION_INFO_V1(dg_authority_source);
 

@@ -10,12 +10,16 @@
  * still find what was done; whoever does not know it learns nothing about it.
  * Requests that are still open, and now cover nothing, are closed with it.
  */
-#include "purge.h"
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/xact.h"
-#include "guard.h"
 #include "utils/builtins.h"
+
+#include "bin/bin.h"
+#include "capture/capture.h"
+#include "common/deletion_guard.h"
+#include "guard/guard.h"
+#include "purge/purge_internal.h"
 
 /* of the tenant's digest: enough to tell tenants from each other */
 #define PSEUDONYM_BYTES 16

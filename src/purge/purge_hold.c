@@ -8,12 +8,16 @@
  * it, or waits for the purge to end. The ledger has the hold's number, not the
  * tenant.
  */
-#include "purge.h"
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+
+#include "guard/guard.h"
+#include "ledger/ledger.h"
+#include "purge/purge_internal.h"
+#include "token/token.h"
 
 PG_FUNCTION_INFO_V1(dg_hold_tenant);
 PG_FUNCTION_INFO_V1(dg_release_hold);

@@ -7,9 +7,13 @@
  * columns, in order, cut to 16 bytes. purge_digest.c makes it of each row that a
  * purge removes, purge_subtract.c of rows that a backup brings back.
  */
-#include "purge.h"
+#include "postgres.h"
 
 #include "utils/lsyscache.h"
+
+#include "common/deletion_guard.h"
+#include "ledger/ledger.h"
+#include "purge/purge_internal.h"
 
 /*
  * The salted digest of a canonical text. The context may be NULL; one that is

@@ -11,12 +11,11 @@
  * to, or whose foreign key is no longer there, is not found like that: it
  * goes when nothing of its deletion is left in the bin.
  */
-#include "purge.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "bin.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
@@ -29,6 +28,10 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+
+#include "bin/bin.h"
+#include "common/deletion_guard.h"
+#include "purge/purge_internal.h"
 
 /* A lost link, known by a canonical text of some columns' values. */
 typedef struct Link

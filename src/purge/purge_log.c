@@ -18,11 +18,13 @@
  * The hook runs while an error is being reported: it allocates nothing and
  * throws nothing.
  */
-#include "purge.h"
+#include "postgres.h"
 
 #include "pgstat.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
+
+#include "purge/purge_internal.h"
 
 /* A header begins with {" and is followed by two dots and more. */
 #define TOKEN_START		"eyJ"

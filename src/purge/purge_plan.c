@@ -23,13 +23,16 @@
  * is the same part. Whatever is added, undeleted or purged meanwhile changes
  * the digest.
  */
-#include "purge.h"
-#include "bin.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "guard.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+
+#include "bin/bin.h"
+#include "common/deletion_guard.h"
+#include "guard/guard.h"
+#include "purge/purge_internal.h"
 
 /* A bin table, as the registry has it. */
 typedef struct BinTable

@@ -11,7 +11,7 @@
  * statement, which may contain a token as a literal, is kept out of both log
  * entries.
  */
-#include "purge.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "lib/stringinfo.h"
@@ -19,6 +19,11 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+
+#include "common/deletion_guard.h"
+#include "ledger/ledger.h"
+#include "purge/purge_internal.h"
+#include "token/token.h"
 
 /* Refusals of this session that the log already has. */
 #define REMEMBERED_REFUSALS 32

@@ -11,7 +11,7 @@
  * variable that happens to be empty turns a request for one tenant into one for
  * rows without a tenant, or for those of all.
  */
-#include "purge.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
@@ -20,6 +20,11 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+
+#include "common/deletion_guard.h"
+#include "ledger/ledger.h"
+#include "purge/purge_internal.h"
+#include "token/token.h"
 
 PG_FUNCTION_INFO_V1(dg_request_purge);
 PG_FUNCTION_INFO_V1(dg_request_purge_without_tenant);

@@ -3,10 +3,12 @@
  *		A plan in words, for those who review it, and how it differs from what was
  *		reviewed.
  */
-#include "purge.h"
+#include "postgres.h"
 
 #include "nodes/bitmapset.h"
 #include "utils/builtins.h"
+
+#include "purge/purge_internal.h"
 
 #define MAX_LINES 10
 

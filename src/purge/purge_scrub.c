@@ -31,8 +31,7 @@
  * replayed it, backups, logs, temporary files, and blocks that the file
  * system has freed.
  */
-#include "bin.h"
-#include "purge.h"
+#include "postgres.h"
 
 #include "access/heapam.h"
 #include "access/xact.h"
@@ -41,7 +40,6 @@
 #include "catalog/pg_type.h"
 #include "commands/vacuum.h"
 #include "executor/spi.h"
-#include "guard.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -55,6 +53,10 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "bin/bin.h"
+#include "protect/protect.h"
+#include "purge/purge_internal.h"
 
 PG_FUNCTION_INFO_V1(dg_scrub);
 

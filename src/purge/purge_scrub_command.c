@@ -7,7 +7,7 @@
  * holds it may be a REINDEX CONCURRENTLY, which waits for snapshots that are older
  * than its own.
  */
-#include "purge.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "commands/defrem.h"
@@ -16,6 +16,8 @@
 #include "pgstat.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+
+#include "purge/purge_internal.h"
 
 void
 dg_scrub_begin(void)

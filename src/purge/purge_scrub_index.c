@@ -15,7 +15,7 @@
  * On the extension's own tables nobody may make an index, nor drop one: there an
  * invalid index is what some REINDEX CONCURRENTLY has left, and goes.
  */
-#include "purge.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "catalog/dependency.h"
@@ -28,6 +28,8 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+
+#include "purge/purge_internal.h"
 
 static object_access_hook_type prev_object_access = NULL;
 

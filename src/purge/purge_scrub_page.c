@@ -5,13 +5,15 @@
  * The page is written to the WAL as a whole, so that standbys and crash recovery
  * get the zeros too.
  */
-#include "purge.h"
+#include "postgres.h"
 
 #include "access/heapam.h"
 #include "access/xloginsert.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
+
+#include "purge/purge_internal.h"
 
 static bool
 zero(char *page, int from, int to)

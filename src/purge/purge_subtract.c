@@ -11,8 +11,7 @@
  * they were then; names that the table had while rows of it went to the bin are
  * known from the bin's registry.
  */
-#include "purge.h"
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
@@ -22,6 +21,12 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/typcache.h"
+
+#include "bin/bin.h"
+#include "capture/capture.h"
+#include "common/deletion_guard.h"
+#include "ledger/ledger.h"
+#include "purge/purge_internal.h"
 
 PG_FUNCTION_INFO_V1(dg_purge_of);
 

@@ -5,12 +5,17 @@
  * bin_tenant_row.c finds it. Where the tenant table has no name column, or none
  * is set, every tenant's name is "".
  */
-#include "purge.h"
-#include "bin.h"
+#include "postgres.h"
 
-#include "guard.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
+
+#include "bin/bin.h"
+#include "common/deletion_guard.h"
+#include "guard/guard.h"
+#include "ledger/ledger.h"
+#include "purge/purge_internal.h"
+#include "token/token.h"
 
 #define HINT_TENANT "Give the key as the tenant table has it. The view deletion_guard.deletion_detail lists deleted tenants."
 

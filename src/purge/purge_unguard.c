@@ -8,11 +8,16 @@
  * "extension deletion_guard". The latter is permitted to the transaction that
  * has shown the tokens.
  */
-#include "purge.h"
+#include "postgres.h"
 
 #include "executor/spi.h"
-#include "guard.h"
 #include "miscadmin.h"
+
+#include "common/deletion_guard.h"
+#include "guard/guard.h"
+#include "protect/protect.h"
+#include "purge/purge_internal.h"
+#include "token/token.h"
 
 PG_FUNCTION_INFO_V1(dg_unguard_table);
 PG_FUNCTION_INFO_V1(dg_allow_drop);

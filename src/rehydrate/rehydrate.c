@@ -10,13 +10,16 @@
  * A dry run does everything in a subtransaction, which is then rolled back: it
  * reports what would have happened, a failure included.
  */
-#include "rehydrate.h"
-#include "ledger.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+
+#include "ledger/ledger.h"
+#include "rehydrate/rehydrate_internal.h"
+#include "rows/rows.h"
 
 PG_FUNCTION_INFO_V1(dg_rehydrate);
 PG_FUNCTION_INFO_V1(dg_rehydrate_tenants);

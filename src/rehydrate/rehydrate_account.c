@@ -17,8 +17,7 @@
  * call, unless the caller wants them reported. A table whose rows nothing tells
  * anything about is reported.
  */
-#include "rehydrate.h"
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/table.h"
 #include "catalog/pg_type.h"
@@ -26,6 +25,10 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+
+#include "archive/archive.h"
+#include "guard/guard.h"
+#include "rehydrate/rehydrate_internal.h"
 
 /* ----------------------------------------------------------------------
  * Putting down

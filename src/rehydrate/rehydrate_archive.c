@@ -9,7 +9,7 @@
  * An archive is closed by the reset of its memory context, whatever ends the
  * call.
  */
-#include "rehydrate.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
@@ -25,6 +25,9 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+
+#include "archive/archive.h"
+#include "rehydrate/rehydrate_internal.h"
 
 PG_FUNCTION_INFO_V1(dg_archive_contents);
 PG_FUNCTION_INFO_V1(dg_archive_inflater);

@@ -21,9 +21,7 @@
  * Live rows are read with the caller's privileges, row security included; as the
  * tables' owners where the caller is a superuser (see dg_finder_live_rows()).
  */
-#include "rehydrate.h"
-#include "bin.h"
-#include "purge.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -37,6 +35,12 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/typcache.h"
+
+#include "archive/archive.h"
+#include "purge/purge.h"
+#include "rehydrate/rehydrate_internal.h"
+#include "rows/rows.h"
+#include "undelete/undelete.h"
 
 PG_FUNCTION_INFO_V1(dg_compare_tenant);
 PG_FUNCTION_INFO_V1(dg_compare_tenants);

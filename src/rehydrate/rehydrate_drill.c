@@ -11,8 +11,7 @@
  *
  * The time is that of the restore alone, from the first byte read.
  */
-#include "rehydrate.h"
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/table.h"
 #include "access/xact.h"
@@ -27,6 +26,10 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "guard/guard.h"
+#include "rehydrate/rehydrate_internal.h"
+#include "rows/rows.h"
 
 PG_FUNCTION_INFO_V1(dg_drill);
 

@@ -20,8 +20,7 @@
  * of all live parents, other tenants' too: that tells a row whose parent is
  * unknown from a row of another tenant (rehydrate_read.c counts the former).
  */
-#include "rehydrate.h"
-#include "guard.h"
+#include "postgres.h"
 
 #include "catalog/pg_authid_d.h"
 #include "catalog/pg_collation.h"
@@ -33,6 +32,10 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+
+#include "guard/guard.h"
+#include "rehydrate/rehydrate_internal.h"
+#include "rows/rows.h"
 
 /* ----------------------------------------------------------------------
  * Tenants' keys

@@ -17,7 +17,7 @@
  * thrown: there dg_keymap_guess() answers from what is known, or that it is
  * not sure.
  */
-#include "rehydrate.h"
+#include "postgres.h"
 
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
@@ -27,6 +27,9 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/typcache.h"
+
+#include "rehydrate/rehydrate_internal.h"
+#include "rows/rows.h"
 
 /* spellings of a type's values to remember */
 #define MAX_SPELLINGS	100000

@@ -5,7 +5,9 @@
  * It is asked once for each row of an archive: open addressing, entries
  * that hold short strings themselves, at most three quarters full.
  */
-#include "rehydrate.h"
+#include "postgres.h"
+
+#include "rehydrate/rehydrate_internal.h"
 
 
 /*

@@ -4,17 +4,20 @@
  *		the archive's rows have them.
  *
  * Such a row has the key of the archive's row and not its content; but it is not
- * another one, as the links that it has lost are known (bin_link.c). It counts as
+ * another one, as the links that it has lost are known (capture_link.c). It counts as
  * identical, and gets its links back at the end of the call, when what they lead
  * to is live again. A later undelete finds nothing left to do.
  */
-#include "rehydrate.h"
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/table.h"
 #include "executor/spi.h"
 #include "utils/datum.h"
 #include "utils/rel.h"
+
+#include "rehydrate/rehydrate_internal.h"
+#include "rows/rows.h"
+#include "undelete/undelete.h"
 
 static bool
 same_values(TupleDesc desc, TupleTableSlot *slot, const Datum *values, const bool *nulls)

@@ -12,10 +12,12 @@
  * that in every row. Either still tells whose a row is. What names nothing in the archive is an error, as it is
  * a misspelling.
  */
-#include "rehydrate.h"
+#include "postgres.h"
 
 #include "utils/builtins.h"
 #include "utils/numeric.h"
+
+#include "rehydrate/rehydrate_internal.h"
 
 static void
 refuse(const char *what)

@@ -10,11 +10,13 @@
  * A column of type oid, or of a domain over it, may hold such references, if the
  * archive has large objects at all.
  */
-#include "rehydrate.h"
+#include "postgres.h"
 
 #include "catalog/pg_largeobject.h"
 #include "catalog/pg_type.h"
 #include "utils/lsyscache.h"
+
+#include "rehydrate/rehydrate_internal.h"
 
 /*
  * Finds the columns of a source that may refer to large objects.

@@ -11,10 +11,12 @@
  * A table is read for its rows, if these are wanted, and for its keys, if a
  * finder awaits them; more than once if it serves several finders.
  */
-#include "rehydrate.h"
+#include "postgres.h"
 
 #include "catalog/pg_inherits.h"
 #include "utils/lsyscache.h"
+
+#include "rehydrate/rehydrate_internal.h"
 
 static int
 longest_path(const DgRehydratePlan *plan)

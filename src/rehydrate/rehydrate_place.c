@@ -12,13 +12,16 @@
  * Rows of a table that inherited do not go to its parent by themselves: nothing
  * says that they are not in another child by now.
  */
-#include "rehydrate.h"
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/table.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+
+#include "archive/archive.h"
+#include "guard/guard.h"
+#include "rehydrate/rehydrate_internal.h"
 
 /* longer than any chain of partitions that makes sense; an archive may have a circle */
 #define MAX_DEPTH	64

@@ -8,8 +8,7 @@
  *
  * In which order they are read is rehydrate_passes.c's.
  */
-#include "rehydrate.h"
-#include "guard.h"
+#include "postgres.h"
 
 #include "access/table.h"
 #include "catalog/partition.h"
@@ -20,6 +19,10 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+
+#include "archive/archive.h"
+#include "rehydrate/rehydrate_internal.h"
+#include "rows/rows.h"
 
 /* ----------------------------------------------------------------------
  * Tables of the archive

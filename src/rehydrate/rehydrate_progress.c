@@ -10,12 +10,15 @@
  * The counters are those of the archive reader, which asks about once in a
  * megabyte whether to go on: dg_rehydrate_progress_update() may not throw.
  */
-#include "rehydrate.h"
+#include "postgres.h"
 
 #include "commands/progress.h"
 #include "utils/backend_progress.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
+
+#include "archive/archive.h"
+#include "rehydrate/rehydrate_internal.h"
 
 /*
  * Numbers that COPY does not use; the view knows them, counting from 1. The

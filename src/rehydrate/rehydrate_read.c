@@ -6,13 +6,16 @@
  * the bytes of one field and without being looked at any further. A row that
  * stays is cut into fields in one buffer, which is used again for the next.
  */
-#include "rehydrate.h"
+#include "postgres.h"
 
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+
+#include "archive/archive.h"
+#include "rehydrate/rehydrate_internal.h"
 
 /* A pass underway. */
 typedef struct Reading

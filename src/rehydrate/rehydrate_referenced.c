@@ -13,13 +13,16 @@
  * Rows of other tenants are never brought in: in a table with tenants the archive
  * must tell that a row has none.
  */
-#include "rehydrate.h"
+#include "postgres.h"
 
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+
+#include "archive/archive.h"
+#include "rehydrate/rehydrate_internal.h"
 
 /* One key of a shared table, to which any number of foreign keys lead. */
 typedef struct Reference

@@ -9,10 +9,7 @@
  *
  * Locks: ROW EXCLUSIVE on the tables that rows go to.
  */
-#include "rehydrate.h"
-#include "bin.h"
-#include "guard.h"
-#include "purge.h"
+#include "postgres.h"
 
 #include "access/table.h"
 #include "catalog/dependency.h"
@@ -20,6 +17,13 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+
+#include "archive/archive.h"
+#include "capture/capture.h"
+#include "guard/guard.h"
+#include "purge/purge.h"
+#include "rehydrate/rehydrate_internal.h"
+#include "rows/rows.h"
 
 /* ----------------------------------------------------------------------
  * Writing

@@ -5,12 +5,14 @@
  *
  * They come out by tenant, key and content, so that two sorts can be merged.
  */
-#include "rehydrate.h"
+#include "postgres.h"
 
 #include "catalog/pg_operator_d.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "utils/tuplesort.h"
+
+#include "rehydrate/rehydrate_internal.h"
 
 /* A row as a tuple. */
 #define Anum_tenant		1

@@ -7,11 +7,13 @@
  * the transaction that did it, so that another call under the same name leaves
  * them out. The tenants' locks are taken before the record is read.
  */
-#include "rehydrate.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
+
+#include "rehydrate/rehydrate_internal.h"
 
 /*
  * Takes away those tenants that the run is done with; the problems that it had

@@ -11,13 +11,16 @@
  * privileges, which must include CREATE on the database and SELECT on the
  * tables.
  */
-#include "rehydrate.h"
+#include "postgres.h"
 
 #include "catalog/namespace.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+
+#include "rehydrate/rehydrate_internal.h"
+#include "rows/rows.h"
 
 /*
  * Runs a statement as the caller.

@@ -12,10 +12,12 @@
  * The files belong to the subtransaction that made them, and are gone with it
  * if it is rolled back.
  */
-#include "rehydrate.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "storage/buffile.h"
+
+#include "rehydrate/rehydrate_internal.h"
 
 #define MAX_PARTS		4096
 

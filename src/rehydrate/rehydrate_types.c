@@ -19,7 +19,7 @@
  * that an archive has chosen. Those of domains inside of a type do: as the
  * table's owner, where the caller is a superuser (rows_role.c).
  */
-#include "rehydrate.h"
+#include "postgres.h"
 
 #include <ctype.h>
 #include <float.h>
@@ -32,6 +32,10 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/typcache.h"
+
+#include "archive/archive.h"
+#include "rehydrate/rehydrate_internal.h"
+#include "rows/rows.h"
 
 /* How a column's text is read before it is cast. */
 typedef struct DgColumnInput

@@ -9,7 +9,7 @@
  * Until then no index knows of them, so the batch itself tells whether it may
  * hold the key of another row (rows_pending.c).
  */
-#include "rows.h"
+#include "postgres.h"
 
 #include "access/heapam.h"
 #include "access/tableam.h"
@@ -17,6 +17,8 @@
 #include "commands/trigger.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+
+#include "rows/rows_internal.h"
 
 /* the limits that COPY has for its batches */
 #define BATCH_ROWS		1000

@@ -10,7 +10,7 @@
  * function in a constraint reads a table, or a policy does. Rows of a table
  * with such checks come last (rows_late.c).
  */
-#include "rows.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "access/transam.h"
@@ -21,6 +21,8 @@
 #include "rewrite/rewriteHandler.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+
+#include "rows/rows_internal.h"
 
 /*
  * What to do about a row that a constraint does not allow: it came later, or was

@@ -12,7 +12,7 @@
  * skipped or replaced, they are like the others. The server's own
  * function refuses to, so the index is read here.
  */
-#include "rows.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/sysattr.h"
@@ -24,6 +24,8 @@
 #include "utils/datum.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "rows/rows_internal.h"
 
 /* conflicts that an error describes */
 #define NAMED_CONFLICTS	3

@@ -17,7 +17,7 @@
  * session's, as for ALTER TABLE. Turned back, the value is the same; it still
  * may not be what was meant, so there is a warning.
  */
-#include "rows.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
@@ -28,6 +28,8 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
+
+#include "rows/rows_internal.h"
 
 /* the longest value that an error message shows, in bytes */
 #define SHOWN_VALUE		60

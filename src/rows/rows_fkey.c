@@ -23,7 +23,7 @@
  * Memory is bounded: keys beyond a limit go into a tuplestore, which spills to
  * disk, and then are looked up even if they were provided.
  */
-#include "rows.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -37,6 +37,8 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
+
+#include "rows/rows_internal.h"
 
 #define NAMED_KEYS		3
 

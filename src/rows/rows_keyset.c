@@ -5,7 +5,7 @@
  * Two keys are the same if their bytes are. A set that has taken up its share
  * of memory says so, and what is not in it may have been left out.
  */
-#include "rows.h"
+#include "postgres.h"
 
 #include "access/tupmacs.h"
 #include "common/hashfn.h"
@@ -13,6 +13,8 @@
 #include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+
+#include "rows/rows_internal.h"
 
 #define MAX_KEYS_BYTES	(32 * 1024 * 1024)
 

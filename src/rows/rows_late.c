@@ -9,13 +9,15 @@
  * others refer to first. What does not pass is tried again as long as any other
  * has passed since; what is left then fails with the server's own error.
  */
-#include "rows_internal.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "rows/rows_internal.h"
 
 /* columns behind the table's: what else is known of a row */
 #define OWNER	0

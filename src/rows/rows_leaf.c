@@ -7,11 +7,13 @@
  * partitions and has what row security says; where what it reads was written by
  * the same call, it is opened again (rows_late.c).
  */
-#include "rows_internal.h"
+#include "postgres.h"
 
 #include "access/table.h"
 #include "access/tableam.h"
 #include "utils/rel.h"
+
+#include "rows/rows_internal.h"
 
 /*
  * Opens a target's query, as its rows are visible now.

@@ -11,7 +11,7 @@
  * was saved, as its expression is a new one or the column was a plain one
  * before, a warning says so.
  */
-#include "rows.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "access/sysattr.h"
@@ -23,6 +23,8 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
+
+#include "rows/rows_internal.h"
 
 typedef enum ColumnRule
 {

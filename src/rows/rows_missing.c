@@ -8,9 +8,11 @@
  * (rows_try.c): rows that refer to them are left out then, and of those that refer
  * to these the keys are noted in turn.
  */
-#include "rows.h"
+#include "postgres.h"
 
 #include "executor/spi.h"
+
+#include "rows/rows_internal.h"
 
 /* Missing keys of one foreign key. */
 typedef struct MissingKeys

@@ -10,13 +10,15 @@
  * exclusion constraint compares cannot be hashed: with one, rows are written one
  * by one.
  */
-#include "rows.h"
+#include "postgres.h"
 
 #include "catalog/index.h"
 #include "common/hashfn.h"
 #include "utils/datum.h"
 #include "utils/rel.h"
 #include "utils/typcache.h"
+
+#include "rows/rows_internal.h"
 
 typedef struct PendingKey
 {

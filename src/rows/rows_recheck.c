@@ -11,7 +11,7 @@
  *
  * Only rows that seemed to conflict as they were written are noted: few.
  */
-#include "rows.h"
+#include "postgres.h"
 
 #include "access/table.h"
 #include "access/tableam.h"
@@ -20,6 +20,8 @@
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "rows/rows_internal.h"
 
 typedef struct Recheck
 {

@@ -23,7 +23,7 @@
  *
  * Nothing need be put back on error: the end of the (sub)transaction does it.
  */
-#include "rows.h"
+#include "postgres.h"
 
 #include "catalog/pg_inherits.h"
 #include "miscadmin.h"
@@ -31,6 +31,8 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+
+#include "rows/rows_internal.h"
 
 /*
  * For the present caller.

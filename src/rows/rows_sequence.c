@@ -11,7 +11,7 @@
  * back. So the comparison is made here under the sequence's own buffer lock.
  * Like setval(), this is not undone by a rollback, which does no harm.
  */
-#include "rows.h"
+#include "postgres.h"
 
 #include "access/relation.h"
 #include "access/xact.h"
@@ -25,6 +25,8 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
+
+#include "rows/rows_internal.h"
 
 typedef struct ColumnSequence
 {

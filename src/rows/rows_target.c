@@ -10,8 +10,7 @@
  * A partition key is kept from then on as the planner has made it, by functions
  * in it that are evaluated at once; so it is asked for first, as the owner.
  */
-#include "rows.h"
-#include "compat.h"
+#include "postgres.h"
 
 #include "executor/execPartition.h"
 #include "parser/analyze.h"
@@ -23,6 +22,9 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
+
+#include "common/compat.h"
+#include "rows/rows_internal.h"
 
 /*
  * "INSERT INTO t (a, b) OVERRIDING SYSTEM VALUE VALUES ($1, $2)", and the

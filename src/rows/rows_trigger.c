@@ -11,7 +11,7 @@
  * as the caller, AFTER triggers fire at the end of the call, as the owner,
  * deferred ones too: later, the server would run them as somebody else.
  */
-#include "rows.h"
+#include "postgres.h"
 
 #include "access/table.h"
 #include "access/tableam.h"
@@ -21,6 +21,8 @@
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "rows/rows_internal.h"
 
 struct DgRowsAfter
 {

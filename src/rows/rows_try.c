@@ -7,7 +7,9 @@
  * tried first, in a subtransaction. Where rows are to be left out as what they
  * refer to is nowhere, each try tells the next one more of those (rows_missing.c).
  */
-#include "rows.h"
+#include "postgres.h"
+
+#include "rows/rows_internal.h"
 
 /*
  * Does the work, or fails; with "optimistically" first in the hope of no

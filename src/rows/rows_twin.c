@@ -16,7 +16,7 @@
  *
  * Contents are kept as hashes, with a secret of the call's own, of 128 bits.
  */
-#include "rows.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -34,6 +34,8 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
+
+#include "rows/rows_internal.h"
 
 typedef struct Image
 {

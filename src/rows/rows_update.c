@@ -3,7 +3,7 @@
  *		Changing live rows in place, without triggers of the application: a row
  *		that is replaced by its saved version, or that gets a lost link back.
  */
-#include "rows.h"
+#include "postgres.h"
 
 #include "access/sysattr.h"
 #include "access/table.h"
@@ -17,6 +17,8 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 #include "utils/syscache.h"
+
+#include "rows/rows_internal.h"
 
 /*
  * Refuses to change live rows of a table for a caller without UPDATE on it, or

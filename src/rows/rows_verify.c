@@ -8,13 +8,15 @@
  * not grow with them. At the end the sums and counts of both sides must be
  * the same.
  */
-#include "rows.h"
+#include "postgres.h"
 
 #include "access/tableam.h"
 #include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "utils/datum.h"
 #include "utils/snapmgr.h"
+
+#include "rows/rows_internal.h"
 
 typedef struct Digest
 {

@@ -13,7 +13,7 @@
  *
  * Locks: ROW EXCLUSIVE on the tables, row locks on what foreign keys refer to.
  */
-#include "rows_internal.h"
+#include "postgres.h"
 
 #include "access/table.h"
 #include "access/tableam.h"
@@ -23,6 +23,8 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "rows/rows_internal.h"
 
 /*
  * Begins to write. The caller has an active snapshot.

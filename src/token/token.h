@@ -23,7 +23,7 @@
  * Text that comes out (claims, names) is valid UTF-8, NUL-terminated and
  * contains no NUL inside.  It may contain any other character.
  *
- * src/token.h
+ * src/token/token.h
  *
  *-------------------------------------------------------------------------
  */

@@ -8,14 +8,14 @@
  * Nothing else may be in it.  Names and keys are unique, as they are in the
  * database's own registry.
  *
- * src/token_authorities.c
+ * src/token/token_authorities.c
  *
  *-------------------------------------------------------------------------
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "token_internal.h"
+#include "token/token_internal.h"
 
 static DgTokenStatus
 read_authority(const cJSON *item, DgTokenAuthority *authority, DgTokenDetail *detail)

@@ -12,7 +12,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "token_internal.h"
+#include "token/token_internal.h"
 
 /*
  * The value of a digit, or -1.  Letters and figures are common to both

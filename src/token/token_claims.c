@@ -9,13 +9,13 @@
  *	- Each claim is checked by the one entry it has in the table below.
  *	- Called only after the signature has been verified.
  *
- * src/token_claims.c
+ * src/token/token_claims.c
  *
  *-------------------------------------------------------------------------
  */
 #include <string.h>
 
-#include "token_internal.h"
+#include "token/token_internal.h"
 
 /* How a claim's value is read. */
 typedef enum ClaimKind

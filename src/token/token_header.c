@@ -9,13 +9,13 @@
  * ever compared with the one the key is for.  Everything else that RFC 7515
  * lets a header say (keys, addresses of keys, extensions) is refused.
  *
- * src/token_header.c
+ * src/token/token_header.c
  *
  *-------------------------------------------------------------------------
  */
 #include <string.h>
 
-#include "token_internal.h"
+#include "token/token_internal.h"
 
 /* Header parameters, and how they are refused if they are not ours. */
 typedef struct HeaderParameter

@@ -3,7 +3,7 @@
  * token_internal.h
  *	  What the files of the token library share with each other only.
  *
- * src/token_internal.h
+ * src/token/token_internal.h
  *
  *-------------------------------------------------------------------------
  */
@@ -12,7 +12,7 @@
 
 #include <cjson/cJSON.h>
 
-#include "token.h"
+#include "token/token.h"
 
 /* Bytes that a part of a token can decode to, and one for a NUL. */
 #define DG_TOKEN_MAX_DECODED	(DG_TOKEN_MAX_LENGTH / 4 * 3 + 1)

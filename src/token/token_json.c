@@ -18,13 +18,13 @@
  *	- no object, at any level, has two equal names;
  *	- depth and number of values are bounded, and recursion with them.
  *
- * src/token_json.c
+ * src/token/token_json.c
  *
  *-------------------------------------------------------------------------
  */
 #include <string.h>
 
-#include "token_internal.h"
+#include "token/token_internal.h"
 
 /* Claims and headers are flat; a JWK may contain lists. */
 #define MAX_DEPTH	8

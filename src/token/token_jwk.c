@@ -8,13 +8,13 @@
  * are there.  Members nobody here knows are ignored, as RFC 7517 demands, but
  * never those of a private key or a shared secret.
  *
- * src/token_jwk.c
+ * src/token/token_jwk.c
  *
  *-------------------------------------------------------------------------
  */
 #include <string.h>
 
-#include "token_internal.h"
+#include "token/token_internal.h"
 
 /* Members that only private keys have (RFC 7518, section 6). */
 static const char *const private_members[] = {

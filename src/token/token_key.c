@@ -17,7 +17,7 @@
  * is on the curve (P-256), or is not one of those few for which anybody can
  * sign (Ed25519).  It does not change once made.
  *
- * src/token_key.c
+ * src/token/token_key.c
  *
  *-------------------------------------------------------------------------
  */
@@ -30,7 +30,7 @@
 #include <openssl/params.h>
 #include <openssl/x509.h>
 
-#include "token_internal.h"
+#include "token/token_internal.h"
 
 #define COORDINATE_SIZE DG_TOKEN_COORDINATE_SIZE
 

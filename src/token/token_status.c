@@ -7,11 +7,11 @@
  * programs); messages are one line, lower case, without a full stop, and never
  * contain anything out of a token or a key.
  *
- * src/token_status.c
+ * src/token/token_status.c
  *
  *-------------------------------------------------------------------------
  */
-#include "token.h"
+#include "token/token.h"
 
 typedef struct StatusText
 {

@@ -14,7 +14,7 @@
  * Invariants: see token.h.  This file and token_key.c are the only ones that
  * know OpenSSL.
  *
- * src/token_verify.c
+ * src/token/token_verify.c
  *
  *-------------------------------------------------------------------------
  */
@@ -23,7 +23,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 
-#include "token_internal.h"
+#include "token/token_internal.h"
 
 /* Two integers of 33 bytes with their heads, and the head of the sequence. */
 #define MAX_DER_SIGNATURE (2 * (2 + DG_TOKEN_COORDINATE_SIZE + 1) + 2)

@@ -1,5 +1,5 @@
 /*
- * bin_undelete.c
+ * undelete.c
  *		undelete(), undelete_tenant(), undelete_tenants(): rows go from the bin
  *		back into their tables.
  *
@@ -11,14 +11,20 @@
  * A dry run does everything in a subtransaction, which is then rolled back: it
  * reports what would have happened, a failure included.
  */
-#include "bin.h"
-#include "ledger.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+
+#include "bin/bin.h"
+#include "capture/capture.h"
+#include "guard/guard.h"
+#include "ledger/ledger.h"
+#include "rows/rows.h"
+#include "undelete/undelete_internal.h"
 
 /* of which a warning gives the keys */
 #define NAMED_TENANTS 5

@@ -1,5 +1,5 @@
 /*
- * bin_adopt.c
+ * undelete_adopt.c
  *		Bins whose table is gone, and the table that takes its place.
  *
  * Rows of a table stay in the bin when it is dropped. Its OID must not: after
@@ -7,8 +7,7 @@
  * table's, which would be taken for theirs. So a drop sets it to zero, and the
  * rows belong to no table, until adopt_bin() gives them to one.
  */
-#include "bin.h"
-#include "ledger.h"
+#include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -18,11 +17,17 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "tables.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+
+#include "bin/bin.h"
+#include "common/deletion_guard.h"
+#include "common/tables.h"
+#include "ledger/ledger.h"
+#include "protect/protect.h"
+#include "undelete/undelete_internal.h"
 
 PG_FUNCTION_INFO_V1(dg_adopt_bin);
 

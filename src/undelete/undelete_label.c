@@ -1,11 +1,11 @@
 /*
- * bin_label.c
+ * undelete_label.c
  *		Names and contacts of tenants.
  *
  * They are looked up in the tenant's row (bin_tenant_row.c), and not copied into
  * the other parts of a deletion, so that a purge has few places to clear.
  */
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -19,6 +19,9 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "bin/bin.h"
+#include "undelete/undelete_internal.h"
 
 PG_FUNCTION_INFO_V1(dg_tenant_label);
 

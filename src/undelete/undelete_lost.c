@@ -1,10 +1,10 @@
 /*
- * bin_lost.c
- *		The links that bin_link.c has noted, as they are read again: to be put
- *		back (bin_relink.c), and to show rows in the bin as they were before
- *		(bin_rows.c).
+ * undelete_lost.c
+ *		The links that capture_link.c has noted, as they are read again: to be put
+ *		back (undelete_relink.c), and to show rows in the bin as they were before
+ *		(undelete_rows.c).
  */
-#include "bin.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "utils/array.h"
@@ -12,6 +12,8 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+
+#include "undelete/undelete_internal.h"
 
 static List *
 strings_of(uint64 row, int column, Oid type)

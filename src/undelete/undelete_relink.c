@@ -1,6 +1,6 @@
 /*
- * bin_relink.c
- *		Putting back the links that bin_link.c has noted.
+ * undelete_relink.c
+ *		Putting back the links that capture_link.c has noted.
  *
  * A row gets its link back if it is there and nobody has given it another link
  * since, and if what the link leads to is live.
@@ -19,7 +19,7 @@
  * is locked when its own row is there, no earlier: then they need not wait for
  * each other's. If one has been marked meanwhile, what is still lost is read again.
  */
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/sysattr.h"
 #include "access/table.h"
@@ -31,6 +31,9 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/typcache.h"
+
+#include "rows/rows.h"
+#include "undelete/undelete_internal.h"
 
 /* A row that a link was put back into in the present pass. */
 typedef struct TakenRow
@@ -105,7 +108,7 @@ append_equality(StringInfo sql, const char *left, Oid left_type, Oid operator, c
 
 /*
  * A condition for one column by the text of its value: concat() uses the
- * type's output function, as texts_of() in bin_link.c does, and not a cast.
+ * type's output function, as texts_of() in capture_link.c does, and not a cast.
  */
 static void
 append_text_equality(StringInfo sql, const char *column, const char *text)

@@ -1,5 +1,5 @@
 /*
- * bin_restore.c
+ * undelete_restore.c
  *		Restoring parts of deletions: the work of an undelete.
  *
  * The parts of one deletion that are in one bin table are read together, as
@@ -9,7 +9,7 @@
  * Rows whose table was dropped cannot come back: that fails the call, or with
  * on_conflict skip leaves them in the bin, as whatever else has no place.
  */
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/sysattr.h"
 #include "access/table.h"
@@ -22,6 +22,12 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/xid8.h"
+
+#include "bin/bin.h"
+#include "capture/capture.h"
+#include "guard/guard.h"
+#include "rows/rows.h"
+#include "undelete/undelete_internal.h"
 
 /* Lines of the report for one table; tenants are told apart by their names. */
 typedef struct ReportKey

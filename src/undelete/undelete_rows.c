@@ -1,5 +1,5 @@
 /*
- * bin_rows.c
+ * undelete_rows.c
  *		deleted_rows(): the rows that are in the bin, as rows of their table.
  *
  * A row that had lost links to ON DELETE SET NULL or SET DEFAULT before it was
@@ -9,7 +9,7 @@
  * applies to the caller, there is no way to apply its policies to rows that
  * are not in the table, so the call is refused.
  */
-#include "bin.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -23,6 +23,9 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
+
+#include "bin/bin.h"
+#include "undelete/undelete_internal.h"
 
 PG_FUNCTION_INFO_V1(dg_deleted_rows);
 

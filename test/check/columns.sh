@@ -1,9 +1,9 @@
 #!/bin/bash
-# src/tables.h numbers the columns of our tables as sql/install makes them, and no
+# src/common/tables.h numbers the columns of our tables as the install script makes them, and no
 # other file numbers them again.
 perl -0777 -e '
 	my (%tables, @wrong);
-	for my $file (glob("sql/install/*.sql"))
+	for my $file (glob("src/*/*.sql"))
 	{
 		open(my $fh, "<", $file) or die "$file: $!";
 		my $sql = <$fh>;
@@ -13,7 +13,7 @@ perl -0777 -e '
 			$tables{$table} = [ $body =~ /^\t([a-z_]+) /mg ];
 		}
 	}
-	open(my $fh, "<", "src/tables.h") or die "src/tables.h: $!";
+	open(my $fh, "<", "src/common/tables.h") or die "src/common/tables.h: $!";
 	my $header = <$fh>;
 	my $found = 0;
 	while ($header =~ m{/\* deletion_guard\.(\w+) \*/\n((?:#define .*\n)+)}g)
@@ -26,14 +26,14 @@ perl -0777 -e '
 		$found++;
 		push @wrong, $table if $defines =~ s/\t+/ /gr ne $expected;
 	}
-	print @wrong || !$found ? "not ok" : "ok", " 1 - src/tables.h has the columns of sql/install\n";
+	print @wrong || !$found ? "not ok" : "ok", " 1 - src/common/tables.h has the columns of the install script\n";
 	print "# not those of deletion_guard.$_\n" for @wrong;
 '
-again=$(grep -nE '^#define (Anum|Natts)_' src/*.[ch] | grep -vE '^src/(tables\.h:|bin\.h:.*Anum_bin_|rehydrate_rowsort\.c:)')
+again=$(grep -nE '^#define (Anum|Natts)_' src/*/*.[ch] | grep -vE '^src/(common/tables\.h:|bin/bin\.h:.*Anum_bin_|rehydrate/rehydrate_rowsort\.c:)')
 if [ -z "$again" ]; then
-	echo "ok 2 - columns are numbered in src/tables.h"
+	echo "ok 2 - columns are numbered in src/common/tables.h"
 else
-	echo "not ok 2 - columns are numbered in src/tables.h"
+	echo "not ok 2 - columns are numbered in src/common/tables.h"
 	sed 's/^/# /' <<<"$again"
 fi
 echo "1..2"

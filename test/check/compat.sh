@@ -4,7 +4,7 @@ check()
 {
 	local found
 
-	found=$(grep -nE "$3" src/*.[ch] | grep -v '^src/compat\.h:')
+	found=$(grep -nE "$3" src/*/*.[ch] | grep -v '^src/common/compat\.h:')
 	if [ -z "$found" ]; then
 		echo "ok $1 - $2"
 	else

@@ -35,7 +35,7 @@ result "unit tests are called test_token_*.c or test_archive_*.c" "$(
 	ls test/unit | grep -E '^test.*\.c$' | grep -vE '^test_(token|archive)_[a-z0-9_]+\.c$')"
 result "every install part is listed in the Makefile" "$(
 	parts=$(make -s show-INSTALL_PARTS)
-	for file in sql/install/*.sql; do
+	for file in src/*/*.sql; do
 		[ ! -e "$file" ] || [[ " $parts " == *" $file "* ]] || echo "$file"
 	done)"
 result "shell scripts parse" "$(
@@ -43,6 +43,6 @@ result "shell scripts parse" "$(
 		[ ! -e "$file" ] || bash -n "$file" 2>&1
 	done)"
 result "no spaces at the ends of lines, no CRs" "$(
-	grep -rnIE '[[:blank:]]+$|'$'\r' --include='*.[ch]' --include='*.sh' --include=Makefile \
-		src sql/install test/run test/check test/bench Makefile | head -20)"
+	grep -rnIE '[[:blank:]]+$|'$'\r' --include='*.[ch]' --include="*.sh" --include="*.sql" --include=Makefile \
+		src test/run test/check test/bench Makefile | head -20)"
 echo "1..$n"

@@ -11,7 +11,7 @@ perl -0777 -e '
 		$tests .= <$fh>;
 	}
 	my ($all, @untested) = (0);
-	for my $file (glob("src/*.c"))
+	for my $file (glob("src/*/*.c"))
 	{
 		open(my $fh, "<", $file) or next;
 		my $code = <$fh>;

@@ -1,6 +1,7 @@
 #!/bin/bash
-# The rooms of src/README.md: which room may know which, by the headers that its
-# files include.
+# The rooms of src/README.md: a folder each, complete, and arrows between them
+# that go one way. What calls what is read from the object files, so that an
+# include nobody needs does not count, and a call that no header mentions does.
 n=0
 result()
 {
@@ -13,66 +14,87 @@ result()
 	fi
 }
 
-# The room of a file, or of a header as it is included: what is before the first
-# underscore. deletion_guard.h, own_tables.h, tables.h, compat.h, errors.h and varint.h are
-# everybody's.
-declare -A may_know=(
-	[archive]='archive'
-	[token]='token'
-	[rows]='rows'
-	[guard]='guard bin ledger limit'
-	[bin]='bin guard limit ledger rows'
-	[limit]='limit bin guard ledger'
-	[ledger]='ledger'
-	[purge]='purge bin guard ledger token'
-	[rehydrate]='rehydrate archive bin guard ledger purge rows'
-	[module]='bin guard ledger limit purge'
-	[settings]='guard limit token'
-	[autonomous]='ledger purge'
-	[lock]='guard'
-	[textset]='guard'
-)
-everybodys=' deletion_guard.h own_tables.h tables.h compat.h errors.h varint.h '
+# The rooms in their order, lowest first, as the table of src/README.md has them.
+rooms=$(sed -n 's/^| `\([a-z]*\)` |.*/\1/p' src/README.md | paste -sd ' ')
 
-# Headers of ours that a file includes.
-our_headers()
-{
-	sed -n 's/^#include "\([^"]*\)".*/\1/p' "$1" | while read -r header; do
-		[ ! -e "src/$header" ] || echo "$header"
-	done
-}
-
-room()
-{
-	local name=${1##*/}
-
-	name=${name%.*}
-	echo "${name%%_*}"
-}
-
-result "rooms include the headers of those they may know" "$(
-	for file in src/*.[ch]; do
-		for header in $(our_headers "$file"); do
-			[[ $everybodys == *" $header "* ]] || [[ " ${may_know[$(room "$file")]} " == *" $(room "$header") "* ]] ||
-				echo "$file includes $header"
-		done
+result "src/ holds folders, and each is a room of src/README.md" "$(
+	ls src/*.[ch] src/*.sql 2>/dev/null
+	for folder in src/*/; do
+		name=$(basename "$folder")
+		[[ " $rooms " == *" $name "* ]] || echo "$folder"
 	done)"
-result "archive_ and token_ include no header of the server, nor ours" "$(
-	for file in src/archive*.[ch] src/token*.[ch]; do
-		sed -n 's/^#include "\([^"]*\)".*/\1/p' "$file" | grep -vE '^(archive|token)(_internal)?\.h$' |
-			sed "s|^|$file includes |"
+result "no room has more than 27 C files" "$(
+	for room in $rooms; do
+		files=$(find "src/$room" -name '*.c' | wc -l)
+		[ "$files" -le 27 ] || echo "src/$room has $files"
+	done)"
+result "every room but the last two has a header that other rooms include" "$(
+	for room in ${rooms% * *}; do
+		grep -l "^#include \"$room/" src/*/*.[ch] | grep -qv "^src/$room/" || echo "$room"
 	done)"
 result "nobody includes another room's internal header" "$(
-	grep -n '^#include "[a-z]*_internal\.h"' src/*.[ch] | grep -vE '^src/([a-z]+)_[a-z0-9_]*\.c:.*"\1_internal\.h"|^src/archive\.c:.*"archive_internal\.h"')"
-result "every room is in the table of src/README.md" "$(
-	for file in src/*.c; do
-		name=$(basename "$file" .c)
-		grep -qE "^\| \`$(room "$file")_?\` |\`$name\.c\`" src/README.md || echo "$file"
+	grep -n '^#include "[a-z_]*/[a-z_]*_internal\.h"' src/*/*.[ch] |
+		grep -vE '^src/([a-z]+)/[a-z0-9_]+\.[ch]:.*"\1/[a-z_]*_internal\.h"')"
+result "archive and token include no header of the server, nor of another room" "$(
+	for room in archive token; do
+		grep -n '^#include "' src/$room/*.[ch] | grep -v "#include \"$room/"
+	done)"
+result "all else begins with postgres.h" "$(
+	for file in $(ls src/*/*.c | grep -vE '^src/(archive|token)/'); do
+		[ "$(grep -m 1 '^#include' "$file")" = '#include "postgres.h"' ] || echo "$file"
 	done)"
 result "every file begins with its own name" "$(
-	for file in src/*.[ch]; do
+	for file in src/*/*.[ch]; do
 		head -4 "$file" | grep -qxE " \* $(basename "$file" | sed 's/\./\\./')" || echo "$file"
 	done)"
-long=$(wc -l src/*.[ch] | awk '$2 != "total" && $1 > 600 { print $2 " (" $1 ")" }' | paste -sd ' ' | sed 's/ src/, src/g')
+
+# Calls between files, from the symbols that they define and need.
+arrows=$(ROOMS=$rooms perl -e '
+	my (%defines, %needs, %order);
+	my $i = 0;
+	$order{$_} = $i++ for split / /, $ENV{ROOMS};
+	for my $object (glob("src/*/*.o"))
+	{
+		for (`nm $object`)
+		{
+			$defines{$2} = $object if /\b([TBDR]) (dg_\w+)$/;
+			push @{ $needs{$object} }, $1 if /\bU (dg_\w+)$/;
+		}
+	}
+	my %calls;
+	my $source = sub { $_[0] =~ s{^src/}{}r =~ s/\.o$/.c/r };
+	for my $file (sort keys %needs)
+	{
+		for my $symbol (@{ $needs{$file} })
+		{
+			my $other = $defines{$symbol} // next;
+			$calls{$file}{$other} = $symbol;
+			my ($from, $to) = map { m{^src/(\w+)/} } $file, $other;
+			print "up ", $source->($file), " calls $symbol of ", $source->($other), "\n"
+				if $from ne $to && $order{$to} >= $order{$from};
+		}
+	}
+	# A file that can be reached from itself is on a circle.
+	for my $file (sort keys %calls)
+	{
+		my (%seen, @todo);
+		@todo = map { [$_, $source->($_)] } sort keys %{ $calls{$file} };
+		while (my $next = shift @todo)
+		{
+			my ($at, $way) = @$next;
+			if ($at eq $file)
+			{
+				print "circle $way\n" if $file eq (sort split / > /, $way =~ s{([^ >]+)\.c}{src/$1.o}gr)[0];
+				last;
+			}
+			next if $seen{$at}++;
+			push @todo, map { [$_, "$way > " . $source->($_)] } sort keys %{ $calls{$at} };
+		}
+	}
+	print "up there are no object files\n" if !%calls;
+')
+echo "# note: $(grep -c '^up ' <<<"$arrows") calls go to rooms above, $(grep -c '^circle ' <<<"$arrows") circles of files are left"
+
+long=$(wc -l src/*/*.[ch] | awk '$2 != "total" && $1 > 600 { print $2 " (" $1 ")" }' | paste -sd ' ' | sed 's/ src/, src/g')
 [ -z "$long" ] || echo "# note: files of more than 600 lines: $long"
 echo "1..$n"

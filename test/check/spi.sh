@@ -1,19 +1,19 @@
 #!/bin/bash
-# Queries on our own tables run through src/store.c and src/spi.c, as the extension's
-# owner; those on others' through src/owner.c, as theirs. The exceptions, each with
+# Queries on our own tables run through src/common/store.c and spi.c, as the extension's
+# owner; those on others' through owner.c, as theirs. The exceptions, each with
 # its reason:
 #
 #	limit_preview.c		the statement that the caller wants previewed
 #	rehydrate_schema.c	DDL, as the caller or as the owner of what is copied
-exceptions='^src/(store|spi|owner|limit_preview|rehydrate_schema)\.c:'
+exceptions='^src/(common/(store|spi|owner)|limit/limit_preview|rehydrate/rehydrate_schema)\.c:'
 
 # Decisions are not queries: what purge_ and ledger_ decide by is read and written by
-# src/own_tables.c. The exceptions:
+# src/common/own_tables.c. The exceptions:
 #
 #	purge_tenant.c		asks the application's own table of tenants
 #	purge_scrub*.c		cleans files, decides about no row
 queries='\b(dg_spi_[a-z_]+|SPI_(exec|prepare|cursor)[a-z_]*) *\('
-deciding_exceptions='^src/purge_(tenant|scrub[a-z_]*)\.c:'
+deciding_exceptions='^src/purge/purge_(tenant|scrub[a-z_]*)\.c:'
 
 n=0
 result()
@@ -28,7 +28,7 @@ result()
 }
 
 result "queries run as whom they should" \
-	"$(grep -nE '\bSPI_(exec|prepare|cursor_open|cursor_parse)' src/*.c | grep -vE "$exceptions")"
+	"$(grep -nE '\bSPI_(exec|prepare|cursor_open|cursor_parse)' src/*/*.c | grep -vE "$exceptions")"
 result "decisions are not queries" \
-	"$(grep -nE "$queries" src/purge_*.c src/ledger*.c src/own_tables.c | grep -vE "$deciding_exceptions")"
+	"$(grep -nE "$queries" src/purge/*.c src/ledger/*.c src/common/ledger_digest.c src/common/own_tables.c | grep -vE "$deciding_exceptions")"
 echo 1..2

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "archive.h"
+#include "archive/archive.h"
 
 #define MAX_COLUMNS		2000
 

@@ -24,7 +24,7 @@
 
 #include <openssl/err.h>
 
-#include "token_internal.h"
+#include "token/token_internal.h"
 
 #define MUST(cond) \
 	do { \

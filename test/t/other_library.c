@@ -3,7 +3,7 @@
  *		A library with hooks, for 048_other_library.pl: other.skip names the one
  *		that does not pass calls on.
  */
-#include "compat.h"
+#include "common/compat.h"
 
 #include "catalog/objectaccess.h"
 #include "executor/executor.h"

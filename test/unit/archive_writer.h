@@ -11,7 +11,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#include "archive.h"
+#include "archive/archive.h"
 #include "unit.h"
 
 typedef struct Bytes

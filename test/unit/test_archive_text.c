@@ -2,7 +2,7 @@
  * test_archive_text.c
  *		COPY's escapes and fields, the key set, small pieces of SQL.
  */
-#include "archive_internal.h"
+#include "archive/archive_internal.h"
 #include "archive_writer.h"
 
 static const DgArchiveInfo utf8 = {.encoding = "UTF8"};

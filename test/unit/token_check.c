@@ -18,7 +18,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "token.h"
+#include "token/token.h"
 
 /*
  * Read at most size bytes, and drop one final newline.

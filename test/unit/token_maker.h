@@ -25,7 +25,7 @@
 #include <openssl/hmac.h>
 #include <openssl/pem.h>
 
-#include "token_internal.h"
+#include "token/token_internal.h"
 #include "unit.h"
 
 #define NOW INT64_C(1700000000)

@@ -1,34 +1,9 @@
 /*
- * rehydrate.h
- *		Tenants' rows out of an archive of pg_dump.
- *
- * How a call goes:
- *
- *	rehydrate_archive	opens the file for the caller
- *	rehydrate_place		the live table that an archive's table is now
- *	rehydrate_plan		which of its tables hold tenants' rows, where these
- *						go, and how their tenant is told
- *	rehydrate_passes	in which order the tables have to be read for that
- *	rehydrate_account	what the call leaves out, for every function's report
- *	rehydrate_finder	tells a row's tenant: by a column, or by a path of
- *						foreign keys whose parents were read before
- *	rehydrate_keymap	keys to tenants, in as many rows as there are, in a
- *						rehydrate_keytable and beyond memory in a
- *						rehydrate_spill
- *	rehydrate_types		reads values as the types that they had in the archive,
- *						where these are not the live ones
- *	rehydrate_objects	counts references to large objects, which do not come back
- *	rehydrate_rowsort	rows as hashes, for rehydrate_compare
- *	rehydrate_links		live rows that have only lost links
- *	rehydrate_read		reads one table and hands the tenants' rows to whoever
- *						wants them: the row writer, or a comparison
+ * rehydrate_internal.h
+ *		What the files of rehydrate/ share among themselves.
  */
-#ifndef DG_REHYDRATE_H
-#define DG_REHYDRATE_H
-
-#include "deletion_guard.h"
-#include "archive.h"
-#include "rows.h"
+#ifndef DG_REHYDRATE_INTERNAL_H
+#define DG_REHYDRATE_INTERNAL_H
 
 #include "common/hashfn.h"
 #include "nodes/pg_list.h"
@@ -36,7 +11,13 @@
 #include "utils/jsonb.h"
 #include "utils/rel.h"
 
+#include "common/deletion_guard.h"
+#include "archive/archive.h"
+#include "purge/purge.h"
+#include "rows/rows.h"
+
 /* rehydrate_archive.c */
+
 typedef struct DgRehydrateArchive
 {
 	DgArchive  *archive;
@@ -76,14 +57,6 @@ typedef struct DgKeyEntry
 	}			key;
 } DgKeyEntry;
 
-typedef struct DgKeyTable
-{
-	DgKeyEntry *entries;
-	uint32		mask;
-	int64		count;
-	MemoryContext context;		/* of entries and long strings */
-} DgKeyTable;
-
 static inline const char *
 dg_keytable_key(const DgKeyEntry *entry)
 {
@@ -96,6 +69,15 @@ dg_keytable_hash(const char *key, size_t len)
 	return hash_bytes((const unsigned char *) key, (int) len);
 }
 
+
+typedef struct DgKeyTable
+{
+	DgKeyEntry *entries;
+	uint32		mask;
+	int64		count;
+	MemoryContext context;		/* of entries and long strings */
+} DgKeyTable;
+
 extern void dg_keytable_init(DgKeyTable *table, MemoryContext context);
 extern DgKeyEntry *dg_keytable_look(const DgKeyTable *table, uint32 hash, const char *key, size_t len);
 extern void dg_keytable_put(DgKeyTable *table, const char *key, size_t len, int32 number);
@@ -103,18 +85,19 @@ extern int32 dg_keytable_find(const DgKeyTable *table, const char *key, size_t l
 
 /* rehydrate_keymap.c */
 
+/* Found instead of a tenant. */
+#define DG_KEY_ABSENT	(-1)
+#define DG_KEY_UNSURE	(-2)	/* by a look-up that may not throw */
+#define DG_KEY_NOBODYS	(-3)	/* it is there, and of none of the tenants */
+#define DG_KEY_ELSEWHERE	(-4)	/* not in the part at hand */
+
+
 /* One value of a key, as text in the database's encoding. */
 typedef struct DgKeyText
 {
 	const char *ptr;
 	size_t		len;
 } DgKeyText;
-
-/* Found instead of a tenant. */
-#define DG_KEY_ABSENT	(-1)
-#define DG_KEY_UNSURE	(-2)	/* by a look-up that may not throw */
-#define DG_KEY_NOBODYS	(-3)	/* it is there, and of none of the tenants */
-#define DG_KEY_ELSEWHERE	(-4)	/* not in the part at hand */
 
 typedef struct DgKeyMap DgKeyMap;
 
@@ -131,6 +114,7 @@ extern void dg_keymap_load(DgKeyMap *map, int part);
 extern void dg_keymap_clear(DgKeyMap *map);
 
 /* rehydrate_spill.c */
+
 typedef struct DgKeySpill DgKeySpill;
 typedef void (*DgSpillSink) (void *arg, const char *key, size_t len, int tenant);
 
@@ -194,14 +178,17 @@ extern DgFinder *dg_finder_get(List **finders, Oid relid, List *path, const DgTe
 extern const char **dg_column_names(Oid relid, const AttrNumber *attnums, int n);
 extern void dg_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
 								 const char *select, DgLiveQuery *query);
+
 typedef void (*DgLiveSink) (void *arg, HeapTuple tuple, TupleDesc desc, int tenant);
 extern void dg_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants,
 								const char *select, DgLiveSink sink, void *arg);
+
 extern void dg_finder_live_twins(DgFinder *finder, List **finders, const DgTenants *tenants,
 								const char *select, DgLiveSink sink, void *arg);
 extern void dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants);
 
 /* rehydrate_mapping.c */
+
 typedef struct DgColumnMapping
 {
 	char	   *from;
@@ -225,6 +212,7 @@ extern DgColumnMapping *dg_mapping_column(DgTableMapping *table, const char *nam
 extern void dg_mapping_check_used(List *mapping);
 
 /* rehydrate_place.c */
+
 typedef struct DgPlace
 {
 	Oid			relid;			/* InvalidOid: not known */
@@ -320,6 +308,7 @@ extern bool dg_source_has_columns(const DgSource *source, int ncolumns, const ch
 extern List *dg_plan_tenants(const DgRehydratePlan *plan);
 
 /* rehydrate_account.c */
+
 #define DG_ABSENT_TEXT	"the archive does not have this table, which holds tenants' rows here"
 
 extern void dg_account_leave(DgRehydratePlan *plan, Oid relid, DgLeftKind kind, char *problem);
@@ -350,7 +339,6 @@ typedef void (*DgRowSink) (void *arg, DgSource *source, int tenant, Datum *value
 
 extern void dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan,
 							  DgRowSink sink, void *arg);
-
 extern void dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass,
 								   DgRowSink sink, void *arg);
 
@@ -360,6 +348,7 @@ extern void dg_rehydrate_read_column(DgRehydrateArchive *archive, Oid relid, con
 									 DgKeySink sink, void *arg);
 
 /* rehydrate_referenced.c */
+
 typedef struct DgReferences DgReferences;
 
 extern DgReferences *dg_references_begin(DgRehydrateArchive *archive, DgRehydratePlan *plan);
@@ -408,7 +397,7 @@ typedef struct DgDestination
 	int64		restored;
 	struct DgPurgeSubtract *subtract;	/* knows rows that were purged */
 	bool		links_known;
-	List	   *lost_links;		/* of live rows, by set (bin_lost.c) */
+	List	   *lost_links;		/* of live rows, by set (undelete_lost.c) */
 	int64		purge;			/* the last one that a row was of */
 	int64		differences;	/* dg_compare_copies(): rows unlike the archive's, */
 	char	   *uncompared;		/* and columns that could not be compared, or NULL */
@@ -483,6 +472,7 @@ extern void dg_require_argument(FunctionCallInfo fcinfo, int n, const char *name
 extern List *dg_schema_create(const char *schema, List *relations, bool any_name);
 
 /* rehydrate_progress.c */
+
 typedef struct DgRehydrateProgress DgRehydrateProgress;
 
 /* What a call is doing; known to the view rehydration_progress. */
@@ -498,4 +488,4 @@ extern void dg_rehydrate_progress_pass_end(DgRehydrateArchive *archive, const Dg
 extern void dg_rehydrate_progress_checking(DgRehydrateArchive *archive);
 extern void dg_rehydrate_progress_end(DgRehydrateArchive *archive);
 
-#endif							/* DG_REHYDRATE_H */
+#endif							/* DG_REHYDRATE_INTERNAL_H */

@@ -1,0 +1,46 @@
+/*
+ * bin_internal.h
+ *		What the files of bin/ share among themselves.
+ */
+#ifndef DG_BIN_INTERNAL_H
+#define DG_BIN_INTERNAL_H
+
+#include "access/genam.h"
+#include "executor/tuptable.h"
+#include "utils/relcache.h"
+
+#include "bin/bin.h"
+
+/* bin_shape.c */
+extern bool dg_bin_is_sound(Relation bin);
+
+/* bin_storage.c */
+extern const struct TableAmRoutine *dg_bin_storage(void);
+extern void dg_bin_update_shape(Oid bin_table);
+
+/* bin_row_security.c */
+extern void dg_bin_take_row_security(Oid bin_table, Oid relid);
+
+/* bin_blocks.c */
+extern void dg_blocks_add(DgBlocks *blocks, BlockNumber block);
+extern HeapTuple dg_part_scan(Relation registry, Snapshot snapshot, int64 deletion, int32 part, SysScanDesc *scan);
+extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts);
+
+/* bin_moved.c */
+extern const DgBlocks *dg_moved_part(Relation bin, int64 deletion, int32 part);
+
+/* bin_extend.c */
+
+typedef struct DgExtension DgExtension;
+
+#if DG_EXTENDS_BY_PAGE
+extern DgExtension *dg_extension_begin(Relation rel);
+extern Buffer dg_extension_next_page(DgExtension *extension, int64 written, BufferAccessStrategy strategy);
+extern void dg_extension_end(DgExtension *extension);
+#else
+#define dg_extension_begin(rel) NULL
+#define dg_extension_next_page(extension, written, strategy) InvalidBuffer
+#define dg_extension_end(extension) ((void) 0)
+#endif
+
+#endif							/* DG_BIN_INTERNAL_H */

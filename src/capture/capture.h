@@ -1,0 +1,121 @@
+/*
+ * capture.h
+ *		Rows go in: from a DELETE to the bin.
+ */
+#ifndef DG_CAPTURE_H
+#define DG_CAPTURE_H
+
+#include "access/genam.h"
+#include "catalog/objectaccess.h"
+#include "executor/execdesc.h"
+#include "executor/executor.h"
+#include "executor/tuptable.h"
+#include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
+#include "nodes/plannodes.h"
+#include "utils/relcache.h"
+
+#include "common/deletion_guard.h"
+#include "limit/limit.h"
+
+/* capture_deletion.c */
+
+/* The deletion that the current statement makes. */
+typedef struct DgDeletion
+{
+	int64		id;				/* 0: none */
+	uint64		statement;		/* serial of its top-level statement */
+	SubTransactionId subid;		/* that began it */
+	SubTransactionId recorded;	/* that wrote its record; invalid: none has */
+	TimestampTz deleted_at;
+	Oid			role;			/* that ran the statement */
+	int32		parts;
+} DgDeletion;
+
+extern void dg_deletion_init(void);
+extern DgDeletion dg_deletion_suspend(void);
+extern void dg_deletion_resume(DgDeletion saved);
+extern bool dg_deletion_exists(void);
+extern int64 dg_deletion_current(void);
+
+/* capture_total.c */
+
+/* Rows, and the tenants they belong to. */
+typedef struct DgTotal
+{
+	int64		rows;
+	DgTextSet  *tenants;		/* in the order they came */
+} DgTotal;
+
+extern DgTotal *dg_total_begin(Oid relid);
+extern void dg_total_add(DgTotal *total, const char *tenant, int64 rows);
+extern void dg_total_add_deletion(DgTotal *total, int64 deletion);
+
+/* capture.c */
+extern bool dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *tenant);
+
+/* capture_link.c */
+extern void dg_link_rename_column(Oid relid, const char *old, const char *new);
+
+/* capture_rename.c */
+
+typedef struct DgRenamedColumns DgRenamedColumns;
+
+extern void dg_rename_init(void);
+extern bool dg_any_renamed(void);
+extern char *dg_renamed_tenant(const char *tenant);
+extern List *dg_former_keys(const char *tenant);
+extern void dg_forget_renames(const char *tenant);
+extern DgRenamedColumns *dg_renamed_columns(Relation rel, TupleDesc desc);
+extern void dg_rename_values(DgRenamedColumns *columns, int64 deletion, Datum *values, const bool *nulls);
+
+/* capture_part.c */
+extern bool dg_parts_wait(void);
+extern int	dg_parts_enter(void);
+extern void dg_parts_write_open(void);
+extern void dg_parts_leave(int saved);
+extern void dg_parts_during(void (*work) (void *arg), void *arg);
+extern void dg_parts_init(void);
+
+/* capture_merge.c */
+extern bool dg_merge_hides_rows(void);
+extern bool dg_merge_deletes(const ModifyTable *plan);
+extern void dg_merge_prepare(QueryDesc *query);
+extern List *dg_merge_roots(QueryDesc *query);
+
+/* capture_note.c */
+extern void dg_trail_prepare(QueryDesc *query);
+extern void dg_trail_ran(QueryDesc *query);
+extern void dg_trail_finish(QueryDesc *query);
+
+/* capture_move.c */
+extern void dg_move_prepare(QueryDesc *query, bool certain);
+extern void dg_move_ran(QueryDesc *query);
+extern void dg_move_init(void);
+
+/* capture_balance.c */
+
+/* An INSERT ... ON CONFLICT into a guarded table, as it begins to run. */
+typedef struct DgUpsert
+{
+	Oid			root;			/* InvalidOid: it is none */
+	int64		deleted;		/* from the table, as the server has counted */
+	int64		written;
+	int64		expected;		/* deletions, by what was kept */
+	uint64		processed;
+} DgUpsert;
+
+extern void dg_balance_moved(Oid root);
+extern void dg_balance_look(void);
+extern void dg_balance_leave(Oid root, List *relids);
+extern DgUpsert dg_balance_upsert_begin(QueryDesc *query);
+extern void dg_balance_upsert_end(const DgUpsert *upsert, QueryDesc *query);
+extern void dg_balance_check(Oid root);
+extern void dg_balance_init(void);
+
+/* capture_empty.c */
+extern void dg_empty_check(void);
+extern void dg_empty_excuse(Oid relid);
+extern void dg_empty_init(void);
+
+#endif							/* DG_CAPTURE_H */

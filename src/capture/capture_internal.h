@@ -1,0 +1,132 @@
+/*
+ * capture_internal.h
+ *		What the files of capture/ share among themselves.
+ */
+#ifndef DG_CAPTURE_INTERNAL_H
+#define DG_CAPTURE_INTERNAL_H
+
+#include "access/genam.h"
+#include "catalog/objectaccess.h"
+#include "executor/execdesc.h"
+#include "executor/executor.h"
+#include "executor/tuptable.h"
+#include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
+#include "nodes/plannodes.h"
+#include "utils/relcache.h"
+
+#include "capture/capture.h"
+#include "bin/bin.h"
+#include "guard/guard.h"
+#include "limit/limit.h"
+
+/* capture_deletion.c */
+extern bool dg_deletion_has_parts(void);
+extern void dg_deletion_record(void);
+extern int32 dg_deletion_next_part(void);
+extern void dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenant,
+								 const char *tenant_name, const char *contact, int64 rows,
+								 Oid filenode, bytea *blocks);
+
+/* capture_trail.c */
+
+typedef struct DgTrailWalk DgTrailWalk;
+
+extern DgTrailWalk *dg_trail_walk(Relation rel);
+extern TupleTableSlot *dg_trail_next(DgTrailWalk *walk);
+extern void dg_trail_end(DgTrailWalk *walk);
+
+/* capture.c */
+extern void dg_bin_capture_trail(Relation rel);
+
+/* capture_link.c */
+extern void dg_link_note_lost(Relation rel, TupleTableSlot *before, TupleTableSlot *after);
+
+/* capture_tenant.c */
+
+typedef struct DgTenantResolver DgTenantResolver;
+
+extern DgTenantResolver *dg_tenant_resolver_begin(DgGuard *guard, DgCapture *plan, Relation rel);
+extern Datum dg_tenant_resolve(DgTenantResolver *resolver, TupleTableSlot *slot, bool *isnull);
+extern void dg_tenant_resolver_type(DgTenantResolver *resolver, int16 *len, bool *byval);
+extern char *dg_tenant_text(DgTenantResolver *resolver, Datum tenant);
+extern void dg_tenant_resolver_end(DgTenantResolver *resolver);
+
+/* capture_rename.c */
+extern int64 dg_deletion_draw_number(void);
+
+/* capture_part.c */
+
+/* The rows of one tenant in one capture. */
+typedef struct DgPart
+{
+	int32		part;
+	int32		rows;
+	char	   *text;			/* the tenant's key, or NULL */
+	char	   *name;
+	char	   *contact;
+	DgBlocks   *blocks;
+} DgPart;
+
+typedef struct DgParts DgParts;
+
+extern DgParts *dg_parts_begin(const DgCapture *plan, DgTenantResolver *resolver,
+							   int64 deletion, Oid filenode);
+extern DgParts *dg_parts_share(Oid relid, const DgCapture *plan, DgTenantResolver *resolver,
+							   int64 deletion, Oid filenode);
+extern DgPart *dg_parts_of_row(DgParts *parts, DgTenantResolver *resolver,
+							   TupleTableSlot *slot, bool *created);
+extern void dg_parts_end(DgParts *parts);
+extern void dg_parts_add(DgTotal *total, DgParts *parts);
+extern void dg_parts_add_open(DgTotal *total, int64 deletion);
+
+/* capture_merge.c */
+extern void dg_merge_check_unseen(Relation rel);
+
+/* capture_note.c */
+
+/* Rows of one table, or of one partition. */
+typedef struct DgStretch
+{
+	Oid			relid;
+	DgTidLog   *log;
+} DgStretch;
+
+/* What queries have come to in the table that a trigger is of. */
+typedef struct DgTrail
+{
+	Oid			relid;
+	const EState *firing;		/* of the query whose end fires the trigger */
+	TransactionId xid;			/* that the rows were deleted by */
+	uint64		deleted;		/* rows, as the executor has counted */
+	List	   *stretches;
+	DgStretch  *last;			/* that was added to */
+	MemoryContext context;
+	MemoryContextCallback callback;
+	struct DgTrail *next;
+} DgTrail;
+
+extern void dg_trail_add(Oid relid, EState *firing, Oid partition, CommandId cid, ItemPointer tid);
+extern DgTrail *dg_trail_take(Oid relid);
+
+/* capture_move.c */
+extern bool dg_move_stayed(Relation rel, HeapTuple tuple);
+extern bool dg_move_arrived(Oid root, HeapTuple row);
+
+/* capture_balance.c */
+extern struct PgStat_TableXactStatus *dg_balance_next(struct PgStat_SubXactStatus **level,
+													  struct PgStat_TableXactStatus *counts);
+extern int64 dg_balance_deleted(const struct PgStat_TableXactStatus *counts, int64 *written);
+extern void dg_balance_kept(Oid root, int64 rows);
+extern void dg_balance_row_kept(Oid root);
+extern int64 dg_balance_take_row_kept(Oid root);
+extern void dg_balance_corrected(Oid root, int64 rows);
+
+/* capture_empty.c */
+extern void dg_empty_begin(Relation rel);
+extern void dg_empty_require(Oid relid);
+
+/* capture_recount.c */
+extern bool dg_recount(Oid root, int64 *deleted, int64 *moved);
+
+#endif							/* DG_CAPTURE_INTERNAL_H */

@@ -1,0 +1,31 @@
+/*
+ * protect.h
+ *		What must not happen to guarded tables and to what is kept.
+ */
+#ifndef DG_PROTECT_H
+#define DG_PROTECT_H
+
+#include "catalog/objectaccess.h"
+#include "executor/execdesc.h"
+#include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
+#include "nodes/plannodes.h"
+#include "utils/relcache.h"
+
+#include "common/deletion_guard.h"
+
+/* protect_hooks.c */
+extern void dg_guard_hooks_init(void);
+extern bool dg_on_duty(void);
+
+/* protect_access.c */
+extern void dg_command_maintain(void);
+
+/* protect_store.c */
+extern bool dg_store_has_rows(Oid relid);
+extern void dg_store_allow_drop(void);
+
+/* protect.c */
+extern bool dg_is_store(Oid relid);
+
+#endif							/* DG_PROTECT_H */

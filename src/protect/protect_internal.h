@@ -1,0 +1,73 @@
+/*
+ * protect_internal.h
+ *		What the files of protect/ share among themselves.
+ */
+#ifndef DG_PROTECT_INTERNAL_H
+#define DG_PROTECT_INTERNAL_H
+
+#include "catalog/objectaccess.h"
+#include "executor/execdesc.h"
+#include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
+#include "nodes/plannodes.h"
+#include "utils/relcache.h"
+
+#include "protect/protect.h"
+
+/* protect_hooks.c */
+
+#define DG_HOOK_EXECUTOR_START	0x01
+#define DG_HOOK_EXECUTOR_RUN	0x02
+#define DG_HOOK_EXECUTOR_FINISH	0x04
+#define DG_HOOK_UTILITY			0x08
+#define DG_HOOK_OBJECT_ACCESS	0x10
+
+extern int	dg_hooks_reached(void);
+
+/* protect_object.c */
+extern void dg_guard_check_drop(Oid classid, Oid objid, int subid);
+extern void dg_guard_check_trigger(Oid trigid, bool created);
+extern void dg_guard_check_detach(Oid child, Oid parent);
+extern void dg_guard_check_utility(Node *parsetree);
+
+/* protect_access.c */
+
+/* What kind of utility command runs, as far as that matters. */
+typedef enum DgCommand
+{
+	DG_COMMAND_OTHER,			/* or none */
+	DG_COMMAND_MAINTENANCE,		/* concerns storage only */
+	DG_COMMAND_RESTORE,			/* what pg_restore does to a table that it has made */
+	DG_COMMAND_CREATE,			/* makes a table */
+	DG_COMMAND_COPY
+} DgCommand;
+
+extern HeapTuple dg_guard_copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid,
+									  Snapshot snapshot);
+extern DgCommand dg_command(void);
+extern DgCommand dg_command_enter(Node *parsetree);
+extern void dg_command_leave(DgCommand saved);
+extern void dg_command_init(void);
+extern void dg_access_check(ObjectAccessType access, Oid classid, Oid objid, int subid, void *arg);
+extern bool dg_access_judges_after(Node *parsetree);
+extern void dg_access_check_after(Node *parsetree);
+
+/* protect_builtin.c */
+extern void dg_builtin_check_permissions(List *permissions);
+extern void dg_builtin_check_truncate(Oid relid);
+extern void dg_builtin_check_object(ObjectAccessType access, Oid classid, Oid objid, Oid relid);
+
+/* protect_store.c */
+extern bool dg_store_at_stake(void);
+extern bool dg_store_drop_allowed(void);
+pg_noreturn extern void dg_store_refuse_drop(const char *what);
+pg_noreturn extern void dg_store_refuse(const char *what, const char *name);
+extern DgCommand dg_store_command(Node *parsetree);
+extern void dg_store_check_utility(Node *parsetree);
+
+/* protect.c */
+extern void dg_protect_check_query(PlannedStmt *stmt);
+extern void dg_protect_check_permissions(List *permissions);
+extern void dg_protect_check_truncate(Oid relid);
+
+#endif							/* DG_PROTECT_INTERNAL_H */

@@ -1,0 +1,49 @@
+/*
+ * undelete.h
+ *		Rows come back out of the bin.
+ */
+#ifndef DG_UNDELETE_H
+#define DG_UNDELETE_H
+
+#include "access/genam.h"
+#include "executor/tuptable.h"
+#include "utils/relcache.h"
+
+#include "common/deletion_guard.h"
+#include "rows/rows.h"
+
+/* undelete_adopt.c */
+extern void dg_bin_forget_table(Oid relid);
+
+/* undelete_lost.c */
+
+/* A link that is still lost. */
+typedef struct DgLink
+{
+	ItemPointerData tid;		/* of the row in deletion_link */
+	int64		deletion;
+	Oid			relation;
+	List	   *key_columns;	/* of char * */
+	List	   *key_values;		/* of char *, NULL where null */
+	List	   *columns;
+	List	   *before;
+	List	   *after;
+	char	   *row;			/* what its row has, equal for links that name the same row */
+	bool		waiting;
+	int64		waiting_since;	/* the last deletion then */
+
+	/* for undelete_relink.c */
+	bool		live;			/* what it leads to is */
+	bool		restored;
+	bool		stale;			/* another undelete has marked it since it was read */
+
+	bool		taken;			/* by one of several rows that it fits: dg_links_put() leaves it alone */
+} DgLink;
+
+extern List *dg_links_put(List *sets, Relation rel, int64 deletion, Datum *values, bool *nulls);
+extern List *dg_links_of_table(Oid relid);
+
+/* undelete_relink.c */
+extern int64 dg_restore_these_links(DgRowsWriter *writer, List *links);
+
+#endif							/* DG_UNDELETE_H */

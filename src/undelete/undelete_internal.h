@@ -1,0 +1,88 @@
+/*
+ * undelete_internal.h
+ *		What the files of undelete/ share among themselves.
+ */
+#ifndef DG_UNDELETE_INTERNAL_H
+#define DG_UNDELETE_INTERNAL_H
+
+#include "access/genam.h"
+#include "executor/tuptable.h"
+#include "utils/relcache.h"
+
+#include "undelete/undelete.h"
+#include "rows/rows.h"
+
+/* undelete_lost.c */
+
+/* Links of one table that name the same columns. */
+typedef struct DgLinkSet
+{
+	char	   *name;
+	Oid			relation;
+	List	   *key_columns;
+	List	   *columns;
+	int			n;				/* of columns */
+	AttrNumber *attnums;
+	char	   *missing;		/* a column that the table has lost, without which they stay lost */
+	List	   *links;
+} DgLinkSet;
+
+extern List *dg_links_read(const char *condition, int nargs, Oid *types, Datum *values);
+extern List *dg_links_by_set(List *links);
+
+/* undelete_relink.c */
+extern int64 dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids);
+
+/* undelete.c */
+
+/* A part that has rows in the bin, of what is to be restored. */
+typedef struct DgSavedPart
+{
+	int64		deletion;
+	int32		part;
+	int32		bin_id;
+	Oid			relation;
+	char	   *relation_name;
+	Oid			bin_table;
+	char	   *tenant;			/* or NULL */
+	bool		orphan;			/* the table is gone */
+	int64		rows;			/* still in the bin */
+	int64		seen;
+	int64		left;			/* of those, gone back */
+	struct DgReport *report;
+} DgSavedPart;
+
+/* A line of the report. */
+typedef struct DgReport
+{
+	Oid			relation;
+	Oid			orphan;			/* bin table, where the relation is gone */
+	char	   *relation_name;
+	char	   *tenant;
+	int			tag;			/* its place in the list */
+	int64		restored;
+	int64		identical;
+	int64		skipped;
+	int64		orphaned;		/* of the skipped: what they refer to is nowhere */
+	char	   *note;			/* or NULL */
+} DgReport;
+
+typedef struct DgUndelete
+{
+	DgRowsOptions options;
+	MemoryContext context;		/* of the parts and the report */
+	List	   *parts;
+	List	   *reports;
+	HTAB	   *reports_by_name;	/* NULL: none yet */
+	int64		rows;			/* that left the bin */
+	int64		links;			/* that were put back */
+	char	   *failure;		/* of a dry run */
+} DgUndelete;
+
+extern bool dg_table_is_gone(Oid relid);
+
+/* undelete_restore.c */
+extern void dg_restore_settle(void *arg, const DgRow *row, DgRowOutcome outcome);
+extern void dg_restore_parts(void *call);
+
+#endif							/* DG_UNDELETE_INTERNAL_H */
