@@ -66,7 +66,7 @@ token_check=${TOKEN_CHECK-}
 if [ -z "$token_check" ]; then
 	token_check=$work/token_check
 	"${CC:-cc}" -I"$top/src" -o "$token_check" "$top/test/unit/token_check.c" \
-		"$top"/src/token*.c -lcjson -lcrypto || exit 1
+		"$top"/src/token/*.c -lcjson -lcrypto || exit 1
 fi
 
 cd "$work" || exit 1
