@@ -125,7 +125,7 @@ start_worker(dsm_segment *segment)
 }
 
 /*
- * Appends an entry to the ledger (event may be NULL: none) and sends a
+ * Has a refusal recorded (event may be NULL: none) and sends a
  * notification (payload may be NULL: none), whatever becomes of the current
  * transaction. Both details and payload are JSON objects without personal data;
  * a payload has less than 8000 bytes. Returns at once; false if it will not
@@ -233,12 +233,7 @@ dg_autonomous_main(Datum arg)
 	{
 		begin(message);
 		if (dg_installed())
-		{
-			if (strcmp(event, DG_EVENT_REFUSAL) == 0)
-				dg_refusal_record(details);
-			else
-				dg_ledger_append(event, details);
-		}
+			dg_refusal_record(event, details);
 		commit();
 	}
 }

@@ -246,9 +246,14 @@ hint_text(const DgLimit *limit)
  * ----------------------------------------------------------------------
  */
 
+/*
+ * The server's log has every refusal. What is handed over to be recorded may be one
+ * for several that there was no process for.
+ */
 static void
 record_refusal(const DgLimit *limit, const DgTotal *total, const char *name, int most)
 {
+	static int64 unrecorded = 0;
 	int64		tenants = dg_textset_count(total->tenants);
 	char	   *role = GetUserNameFromId(GetSessionUserId(), false);
 	char	   *numbers = psprintf("\"ceiling\": \"%s\", \"limit\": %d, \"tenants\": " INT64_FORMAT
@@ -260,11 +265,14 @@ record_refusal(const DgLimit *limit, const DgTotal *total, const char *name, int
 			 errdetail_log("role=%s table=%s limit=%d tenants=" INT64_FORMAT " rows=" INT64_FORMAT,
 						   role, dg_relation_name(limit->root), most, tenants, total->rows),
 			 errhidestmt(true), errhidecontext(true)));
-	(void) dg_autonomous("deletion_refused",
-						 psprintf("{\"table\": %s, %s}",
-								  dg_json_string(dg_relation_name(limit->root)), numbers),
-						 psprintf("{\"event\": \"refused\", \"deletion\": null, %s, \"role\": %s}",
-								  numbers, dg_json_string(role)));
+	if (dg_autonomous("deletion_refused",
+					  psprintf("{\"table\": %s, %s, \"count\": " INT64_FORMAT "}",
+							   dg_json_string(dg_relation_name(limit->root)), numbers, unrecorded + 1),
+					  psprintf("{\"event\": \"refused\", \"deletion\": null, %s, \"role\": %s}",
+							   numbers, dg_json_string(role))))
+		unrecorded = 0;
+	else
+		unrecorded++;
 }
 
 /*

@@ -21,7 +21,7 @@
 /* of the ledger; written by a process of its own, see autonomous.c */
 #define DG_EVENT_REFUSAL	"refusal"
 
-extern void dg_refusal_record(const char *details);
+extern void dg_refusal_record(const char *event, const char *details);
 
 /* purge_subtract.c */
 

@@ -252,7 +252,7 @@ COMMENT ON TABLE deletion_guard.purge_record IS 'purges, without personal data';
 COMMENT ON SEQUENCE deletion_guard.purge_id_seq IS 'ids of purges';
 COMMENT ON TABLE deletion_guard.purge_table IS 'purges by table';
 COMMENT ON TABLE deletion_guard.purged_key IS 'salted digests of purged rows'' keys, which a rehydration subtracts';
-COMMENT ON TABLE deletion_guard.refusal IS 'purges and other acts that were refused: why, how often, when, and in whose session last';
+COMMENT ON TABLE deletion_guard.refusal IS 'purges and other acts that were refused, and deletions that ran into a ceiling: why, how often, when, and in whose session last';
 COMMENT ON TABLE deletion_guard.hold IS 'tenants of whom nothing may be purged, until released';
 COMMENT ON SEQUENCE deletion_guard.hold_id_seq IS 'ids of holds';
 COMMENT ON VIEW deletion_guard.purge_request IS 'requests to purge, open and closed';

@@ -111,7 +111,7 @@ is(scalar @$heard, 1, 'a refusal is announced although it is rolled back');
 like($heard->[0], qr/"event": "refused", "deletion": null, "ceiling": "max_tenants", "limit": 2, "tenants": 10, "rows": 10, "role": "app"/,
 	'with numbers, and by whom');
 is($node->safe_psql('postgres', q(SELECT role, details FROM deletion_guard.ledger WHERE event = 'deletion_refused')),
-	'app|{"table": "public.tenant", "ceiling": "max_tenants", "limit": 2, "tenants": 10, "rows": 10}',
+	'app|{"table": "public.tenant", "ceiling": "max_tenants", "limit": 2, "tenants": 10, "rows": 10, "count": 1}',
 	'and is in the ledger');
 is($node->safe_psql('postgres', 'SELECT ok FROM deletion_guard.verify_ledger()'), 't', 'the ledger is whole');
 like(slurp_file($node->logfile), qr/deletion_guard refused a deletion: max_tenants/, 'and in the log');
@@ -126,6 +126,15 @@ is(scalar(() = $err =~ /deletion refused/g), 50, 'every one is refused');
 cmp_ok(scalar @$heard, '>=', 1, 'some are announced');
 cmp_ok(scalar @$heard, '<=', 12, 'but not all of them');
 is(scalar(() = slurp_file($node->logfile) =~ /deletion_guard refused a deletion: max_rows/g), 50, 'the log has them all');
+
+# Nor an entry in the ledger for each, whoever comes in new sessions: they are counted.
+my $counted = q(SELECT coalesce(sum(count), 0) FROM deletion_guard.refusal WHERE act = 'delete from public.issue' AND reason = 'max_rows');
+$node->poll_query_until('postgres', "SELECT ($counted) > 0") or die 'not counted';
+my $sum = $node->safe_psql('postgres', $counted);
+$node->psql('postgres', q(SET deletion_guard.max_rows = 1; DELETE FROM issue;)) for 1 .. 5;
+ok($node->poll_query_until('postgres', "SELECT ($counted) = $sum + 5"), 'sessions that come again and again: each refusal is counted');
+is($node->safe_psql('postgres', q(SELECT count(*) FROM deletion_guard.ledger WHERE event = 'deletion_refused')), $before + 1,
+	'and one entry in the ledger is for all of them');
 
 # --- sessions that have not loaded the library ------------------------------
 
