@@ -196,7 +196,8 @@
 #define Anum_rehydration_record_rows		4
 #define Anum_rehydration_record_finished_at	5
 #define Anum_rehydration_record_problem		6
-#define Natts_rehydration_record			6
+#define Anum_rehydration_record_relations	7
+#define Natts_rehydration_record			7
 
 /* deletion_guard.drill_result */
 #define Anum_drill_result_drill_id		1

@@ -345,7 +345,7 @@ dg_rehydrate_once(PG_FUNCTION_ARGS)
 	List	   *relations = relations_argument(fcinfo, 3);
 	List	   *mapping = PG_ARGISNULL(6) ? NIL : dg_mapping_parse(PG_GETARG_JSONB_P(6));
 	DgTenants  *tenants;
-	char	   *run;
+	DgRun		run = {0};
 
 	dg_require_argument(fcinfo, 0, "run");
 	dg_require_argument(fcinfo, 1, "tenants");
@@ -354,7 +354,9 @@ dg_rehydrate_once(PG_FUNCTION_ARGS)
 	dg_require_argument(fcinfo, 5, "with_referenced");
 	dg_require_argument(fcinfo, 7, "fire_triggers");
 	dg_require_argument(fcinfo, 8, "left_out");
-	run = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	run.name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	run.archive = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	run.relations = PG_ARGISNULL(3) ? (Datum) 0 : PG_GETARG_DATUM(3);
 	tenants = dg_tenants_of_array(PG_GETARG_ARRAYTYPE_P(1));
 	call.on_conflict = dg_rows_on_conflict(text_to_cstring(PG_GETARG_TEXT_PP(4)));
 	call.with_referenced = PG_GETARG_BOOL(5);
@@ -363,8 +365,8 @@ dg_rehydrate_once(PG_FUNCTION_ARGS)
 	call.context = CurrentMemoryContext;
 	InitMaterializedSRF(fcinfo, 0);
 	lock_tenants(&call, dg_tenant_list(tenants));
-	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(2)));
-	put_done((ReturnSetInfo *) fcinfo->resultinfo, dg_run_leave_out(run, tenants));
+	call.archive = dg_rehydrate_open(run.archive);
+	put_done((ReturnSetInfo *) fcinfo->resultinfo, dg_run_leave_out(&run, tenants));
 	if (tenants->n == 0)
 	{
 		dg_rehydrate_close(call.archive);
@@ -374,7 +376,7 @@ dg_rehydrate_once(PG_FUNCTION_ARGS)
 	lock_tenants(&call, dg_plan_tenants(call.plan));
 	dg_restore_run(&call);
 	append_to_ledger(&call);
-	dg_run_note(run, &call);
+	dg_run_note(&run, &call);
 	put_report((ReturnSetInfo *) fcinfo->resultinfo, &call, false);
 	dg_rehydrate_close(call.archive);
 	return (Datum) 0;

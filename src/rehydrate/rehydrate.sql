@@ -8,14 +8,16 @@
 -- Tenants that a run is done with.
 CREATE TABLE deletion_guard.rehydration_record
 (
-	run text COLLATE "C",
-	tenant text COLLATE "C",
+	run text COLLATE "C" NOT NULL,
+	tenant text COLLATE "C" NOT NULL,
 	archive text NOT NULL,
 	rows bigint NOT NULL,
 	finished_at timestamptz NOT NULL,
 	problem text,
-	PRIMARY KEY (run, tenant)
+	relations regclass[]				-- NULL: every table
 );
+-- Keys may be too long for a B-tree; that there is one row is the tenant's lock's to see to.
+CREATE INDEX rehydration_record_tenant_idx ON deletion_guard.rehydration_record USING hash (tenant);
 COMMENT ON TABLE deletion_guard.rehydration_record IS
 	'tenants that were rehydrated under the name of a run, so that it can be taken up again';
 
@@ -64,7 +66,7 @@ CREATE FUNCTION deletion_guard.rehydrate(tenant text, archive text, relations re
 REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean, text) TO pg_read_server_files;
 COMMENT ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean, text) IS
-	'restores a tenant''s rows from an archive of pg_dump on the server, less those that were purged: all of them, or an error and nothing. relations: from these tables only. Rows of the tenants that the archive has and that have no place here, and rows whose tenant cannot be told, as their parents are neither in the archive nor live, make the call fail; with relations, or left_out => ''report'', they are left out and counted in problem. Tables of the archive of which nothing tells whose rows they have get a line each, and so do tables of tenants that it lacks. Rows of partitions that are gone go to the table that the archive says they were partitions of. Live rows that differ in links only that ON DELETE SET NULL or SET DEFAULT took count as identical and get the links back. on_conflict, dry_run: as for undelete(). into_schema: into copies of the tables in a new schema, which belong to the caller or, for a superuser, to the tables'' owners. with_referenced: also rows without a tenant, in whatever table, that they refer to and that are missing. mapping: {"old table": "new table"} or {"old table": {"relation": "new", "columns": {"old": "new", "gone": null, "owner": {"value": "3"}}}}, where null leaves a column out and a value stands for what the rows had: they come back as another tenant''s, but are told, counted and reported as those of the tenant that the archive has them of. fire_triggers: row triggers of the application fire, except those with transition tables; statement triggers never do. Large objects do not come back; problem counts references to them that lead nowhere: restore the archive elsewhere, and bring the objects over with lo_export() and lo_import(file, oid). Takes membership in pg_read_server_files and INSERT on the tables, UPDATE to replace rows and put links back. ROW EXCLUSIVE lock on the tables; excludes undelete, rehydrate and purge of the tenant until the transaction ends, and with_referenced purges of rows without a tenant. Fails with TG04x for the archive, otherwise as undelete()';
+	'restores a tenant''s rows from an archive of pg_dump on the server, less those that were purged: all of them, or an error and nothing. relations: from these tables only. Rows of the tenants that the archive has and that have no place here, and rows whose tenant cannot be told, as their parents are neither in the archive nor live, make the call fail; with relations, or left_out => ''report'', they are left out and counted in problem. Tables of the archive of which nothing tells whose rows they have get a line each, and so do tables of tenants that it lacks. Rows of partitions that are gone go to the table that the archive says they were partitions of. Live rows that differ in links only that ON DELETE SET NULL or SET DEFAULT took count as identical and get the links back. on_conflict, dry_run: as for undelete(). into_schema: into copies of the tables in a new schema, which belong to the caller or, for a superuser, to the tables'' owners. with_referenced: also rows without a tenant, in whatever table, that they refer to and that are missing. mapping: {"old table": "new table"} or {"old table": {"relation": "new", "columns": {"old": "new", "gone": null, "owner": {"value": "3"}}}}, where null leaves a column out, or a table ("schema_migrations": null, of which nothing tells the tenant), and a value stands for what the rows had: they come back as another tenant''s, but are told, counted and reported as those of the tenant that the archive has them of. fire_triggers: row triggers of the application fire, except those with transition tables; statement triggers never do. Large objects do not come back; problem counts references to them that lead nowhere: restore the archive elsewhere, and bring the objects over with lo_export() and lo_import(file, oid). Takes membership in pg_read_server_files and INSERT on the tables, UPDATE to replace rows and put links back. ROW EXCLUSIVE lock on the tables; excludes undelete, rehydrate and purge of the tenant until the transaction ends, and with_referenced purges of rows without a tenant. Fails with TG04x for the archive, otherwise as undelete()';
 
 CREATE FUNCTION deletion_guard.rehydrate(tenants text[], archive text, relations regclass[] = NULL,
 		on_conflict text = 'error', into_schema name = NULL, dry_run boolean = false,
@@ -191,15 +193,15 @@ $$;
 REVOKE EXECUTE ON PROCEDURE deletion_guard.rehydrate_each FROM PUBLIC;
 GRANT EXECUTE ON PROCEDURE deletion_guard.rehydrate_each TO pg_read_server_files;
 COMMENT ON PROCEDURE deletion_guard.rehydrate_each IS
-	'rehydrates tenants, tenants_at_once of them in each transaction, which is committed; called again with the same run it goes on with those that are left. Returns how many rows this call has restored, and the problems, which rehydration_record keeps for each tenant. Cannot run in a transaction block; otherwise as rehydrate()';
+	'rehydrates tenants, tenants_at_once of them in each transaction, which is committed; called again with the same run it goes on with those that are left, and fails if the run was of another archive or of other relations. Returns how many rows this call has restored, and the problems, which rehydration_record keeps for each tenant. Cannot run in a transaction block; otherwise as rehydrate()';
 
 CREATE FUNCTION deletion_guard.drill(archive text, tenants text[] = NULL, sample integer = 5,
-		left_out text = 'error',
+		left_out text = 'error', mapping jsonb = NULL,
 		OUT tenant text, OUT rows bigint, OUT seconds numeric, OUT matches boolean, OUT problem text) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_drill';
 REVOKE EXECUTE ON FUNCTION deletion_guard.drill FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.drill TO pg_read_server_files;
 COMMENT ON FUNCTION deletion_guard.drill IS
-	'rehearses rehydrating these tenants, or a random sample of those in the archive: restores each into a new schema and rolls that back. Returns, and keeps in drill_result, how many rows, in how many seconds, and whether they match the archive. They do not if a row or a column of the archive could not be restored or compared, or may be the tenant''s and was left out: problem says which; with left_out => ''report'' it says so only. Takes membership in pg_read_server_files, CREATE on the database and SELECT on the tables';
+	'rehearses rehydrating these tenants, or a random sample of those in the archive: restores each into a new schema and rolls that back. Returns, and keeps in drill_result, how many rows, in how many seconds, and whether they match the archive. They do not if a row or a column of the archive could not be restored or compared, or may be the tenant''s and was left out: problem says which; with left_out => ''report'' it says so only; mapping, as for rehydrate(), where null takes out single tables that are of no tenant. Takes membership in pg_read_server_files, CREATE on the database and SELECT on the tables';
 

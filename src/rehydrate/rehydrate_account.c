@@ -145,7 +145,7 @@ static void
 find_absent(DgRehydratePlan *plan)
 {
 	MemoryContext context = CurrentMemoryContext;
-	List	   *present = NIL;
+	List	   *present = list_copy(plan->unwanted);
 	List	   *guarded;
 	ListCell   *lc;
 

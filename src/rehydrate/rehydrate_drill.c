@@ -38,6 +38,7 @@ typedef struct Drill
 	DgRehydrateArchive *archive;
 	MemoryContext context;
 	char	   *tenant;
+	List	   *mapping;
 	bool		report;			/* what is left out does not make it fail */
 	DgRestore	call;
 	int64		rows;
@@ -112,7 +113,7 @@ take_tenant(void *arg, const char *key)
  * Some tenants of the archive, at random.
  */
 static DgTenants *
-sample_tenants(DgRehydrateArchive *archive, int size)
+sample_tenants(DgRehydrateArchive *archive, List *mapping, int size)
 {
 	Sample		sample = {size};
 	const DgTenantTable *tenants = dg_tenant_table();
@@ -124,7 +125,8 @@ sample_tenants(DgRehydrateArchive *archive, int size)
 	require_tenant_table();
 	sample.keys = palloc(sizeof(char *) * size);
 	sample.context = CurrentMemoryContext;
-	dg_rehydrate_read_column(archive, tenants->relid, NameStr(tenants->key_column), take_tenant, &sample);
+	dg_rehydrate_read_column(archive, tenants->relid, NameStr(tenants->key_column), mapping,
+							 take_tenant, &sample);
 	if (sample.n == 0)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_TENANT_NOT_IN_ARCHIVE),
@@ -365,7 +367,8 @@ rehearse(Drill *drill)
 	drill->call.any_name = true;
 	drill->call.report = true;
 	INSTR_TIME_SET_CURRENT(start);
-	drill->call.plan = dg_rehydrate_plan(drill->archive, dg_tenants_make(1, &drill->tenant), NIL, NIL, true);
+	drill->call.plan = dg_rehydrate_plan(drill->archive, dg_tenants_make(1, &drill->tenant), NIL,
+										  drill->mapping, true);
 	dg_restore_run(&drill->call);
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, start);
@@ -404,7 +407,7 @@ try_rehearsal(Drill *drill)
 }
 
 /* ----------------------------------------------------------------------
- * drill(archive text, tenants text[], sample integer, left_out text)
+ * drill(archive text, tenants text[], sample integer, left_out text, mapping jsonb)
  * ----------------------------------------------------------------------
  */
 
@@ -448,21 +451,23 @@ dg_drill(PG_FUNCTION_ARGS)
 {
 	DgRehydrateArchive *archive;
 	DgTenants  *tenants;
+	List	   *mapping;
 	bool		report;
 
 	dg_require_argument(fcinfo, 0, "archive");
 	dg_require_argument(fcinfo, 2, "sample");
 	dg_require_argument(fcinfo, 3, "left_out");
 	report = dg_report_left_out(text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	mapping = PG_ARGISNULL(4) ? NIL : dg_mapping_parse(PG_GETARG_JSONB_P(4));
 	InitMaterializedSRF(fcinfo, 0);
 	archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	tenants = PG_ARGISNULL(1) ? sample_tenants(archive, PG_GETARG_INT32(2)) :
+	tenants = PG_ARGISNULL(1) ? sample_tenants(archive, mapping, PG_GETARG_INT32(2)) :
 		dg_tenants_of_array(PG_GETARG_ARRAYTYPE_P(1));
 	for (int i = 0; i < tenants->n; i++)
 	{
 		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard drill",
 													  ALLOCSET_DEFAULT_SIZES);
-		Drill		drill = {archive, context, tenants->keys[i], report, .matches = true};
+		Drill		drill = {archive, context, tenants->keys[i], mapping, report, .matches = true};
 
 		initStringInfo(&drill.problem);
 		try_rehearsal(&drill);

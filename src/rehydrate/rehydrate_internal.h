@@ -201,6 +201,7 @@ typedef struct DgColumnMapping
 typedef struct DgTableMapping
 {
 	char	   *name;			/* in the archive */
+	bool		left_out;		/* it is mapped to null */
 	Oid			relation;		/* InvalidOid: the one of the same name */
 	List	   *columns;		/* of DgColumnMapping */
 	bool		used;
@@ -208,7 +209,7 @@ typedef struct DgTableMapping
 
 extern List *dg_mapping_parse(Jsonb *mapping);
 extern DgTableMapping *dg_mapping_find(List *mapping, const char *name);
-extern DgColumnMapping *dg_mapping_column(DgTableMapping *table, const char *name);
+extern DgColumnMapping *dg_mapping_column(List *tables, const char *name);
 extern void dg_mapping_check_used(List *mapping);
 
 /* rehydrate_place.c */
@@ -217,8 +218,9 @@ typedef struct DgPlace
 {
 	Oid			relid;			/* InvalidOid: not known */
 	bool		inherited;		/* relid is what the table inherited from */
-	bool		mapped;			/* the caller has said so */
-	DgTableMapping *mapping;	/* of the columns, or NULL */
+	bool		mapped;			/* the caller has said so, */
+	bool		left_out;		/* or that its rows are not wanted */
+	List	   *mappings;		/* of DgTableMapping: of the columns, the nearest first */
 } DgPlace;
 
 extern bool dg_tenant_source(Oid relid, Oid *root, List **path);
@@ -294,14 +296,15 @@ typedef struct DgRehydratePlan
 	List	   *passes;			/* of DgPass, in order */
 	List	   *targets;		/* OIDs of the tables whose rows are wanted */
 	List	   *left_out;		/* of DgLeftOut, as known before reading */
-	List	   *absent;			/* OIDs of tenants' tables that the archive lacks */
+	List	   *unwanted;		/* OIDs of tenants' tables that mapping leaves out */
+	List	   *absent;			/* and of those that the archive lacks */
 	bool		chosen;			/* the caller has said which tables */
 	bool		report;			/* what is left out is no error */
 } DgRehydratePlan;
 
 extern DgRehydratePlan *dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants,
 										  List *relations, List *mapping, bool report);
-extern List *dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid);
+extern List *dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid, List *mapping);
 extern bool dg_source_find_columns(const DgSource *source, int ncolumns, const char **columns,
 								   int *fields);
 extern bool dg_source_has_columns(const DgSource *source, int ncolumns, const char **columns);
@@ -345,7 +348,7 @@ extern void dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass,
 typedef void (*DgKeySink) (void *arg, const char *key);
 
 extern void dg_rehydrate_read_column(DgRehydrateArchive *archive, Oid relid, const char *column,
-									 DgKeySink sink, void *arg);
+									 List *mapping, DgKeySink sink, void *arg);
 
 /* rehydrate_referenced.c */
 
@@ -460,8 +463,15 @@ extern void dg_links_take(void *call, const DgRow *row, void *links);
 extern void dg_links_come_back(DgRestore *call);
 
 /* rehydrate_run.c */
-extern List *dg_run_leave_out(const char *run, DgTenants *tenants);
-extern void dg_run_note(const char *run, const DgRestore *call);
+typedef struct DgRun
+{
+	const char *name;
+	const char *archive;
+	Datum		relations;		/* regclass[] as the call has it, 0: every table */
+} DgRun;
+
+extern List *dg_run_leave_out(const DgRun *run, DgTenants *tenants);
+extern void dg_run_note(const DgRun *run, const DgRestore *call);
 
 /* rehydrate.c */
 extern char *dg_rows_problem(const DgRestore *call, const DgDestination *destination, const DgCount *count);

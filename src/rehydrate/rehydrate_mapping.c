@@ -3,12 +3,13 @@
  *		What a caller says about tables and columns that have other names now:
  *
  *	{"public.ticket": "public.issue",
+ *	 "public.schema_migrations": null,
  *	 "public.note": {"relation": "public.comment",
  *					 "columns": {"text": "body", "draft": null,
  *								 "author": {"column": "creator", "value": "3"}}}}
  *
  * Tables are named as archive_contents() names them, and the root of partitions
- * by its name. A column that is mapped to null is left out; one with a value gets
+ * by its name. A table that is mapped to null is left out; a column that is mapped to null is left out; one with a value gets
  * that in every row. Either still tells whose a row is. What names nothing in the archive is an error, as it is
  * a misspelling.
  */
@@ -116,13 +117,16 @@ parse_table(DgTableMapping *table, const JsonbValue *value)
 	JsonbValue	item;
 	char	   *key = NULL;
 
+	table->left_out = (value->type == jbvNull);
+	if (table->left_out)
+		return;
 	if (value->type == jbvString)
 	{
 		table->relation = relation_of(value);
 		return;
 	}
 	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
-		refuse("a table is mapped to the name of a table, or to an object");
+		refuse("a table is mapped to the name of a table, to an object, or to null");
 	it = JsonbIteratorInit(value->val.binary.data);
 	while ((token = JsonbIteratorNext(&it, &item, true)) != WJB_DONE)
 	{
@@ -191,26 +195,39 @@ dg_mapping_find(List *mapping, const char *name)
 }
 
 /*
- * What the mapping says about a column, or NULL.
+ * What the first of some mappings of a table that mentions a column says about
+ * it, or NULL.
  */
 DgColumnMapping *
-dg_mapping_column(DgTableMapping *table, const char *name)
+dg_mapping_column(List *tables, const char *name)
 {
+	DgColumnMapping *found = NULL;
 	ListCell   *lc;
+	ListCell   *lc2;
 
-	if (table == NULL)
-		return NULL;
-	foreach(lc, table->columns)
+	foreach(lc, tables)
 	{
-		DgColumnMapping *column = lfirst(lc);
-
-		if (strcmp(column->from, name) == 0)
+		foreach(lc2, ((DgTableMapping *) lfirst(lc))->columns)
 		{
+			DgColumnMapping *column = lfirst(lc2);
+
+			if (strcmp(column->from, name) != 0)
+				continue;
 			column->used = true;
-			return column;
+			if (found == NULL)
+				found = column;
 		}
 	}
-	return NULL;
+	return found;
+}
+
+pg_noreturn static void
+refuse_unused(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid mapping: %s", what),
+			 errhint("deletion_guard.archive_contents() has the names, in relation and columns. A partitioned table can be named as well if the archive has its definition; else name each of its partitions.")));
 }
 
 /*
@@ -227,13 +244,13 @@ dg_mapping_check_used(List *mapping)
 		DgTableMapping *table = lfirst(lc);
 
 		if (!table->used)
-			refuse(psprintf("the archive has no table %s", table->name));
+			refuse_unused(psprintf("the archive has no table %s", table->name));
 		foreach(lc2, table->columns)
 		{
 			DgColumnMapping *column = lfirst(lc2);
 
 			if (!column->used)
-				refuse(psprintf("the archive's table %s has no column \"%s\"", table->name, column->from));
+				refuse_unused(psprintf("the archive's table %s has no column \"%s\"", table->name, column->from));
 		}
 	}
 }

@@ -2,7 +2,8 @@
  * rehydrate_place.c
  *		Where the rows of an archive's table belong now.
  *
- * To the live table of the same name or of that which a mapping names. What was a
+ * To the live table of the same name or to that which a mapping names: for it, or
+ * for what the archive says that it was a partition of. What was a
  * partition when the archive was made may have been merged, renamed or split
  * since: its rows belong to the table that the archive itself says it was a
  * partition of, or to what that was a partition of. What is guarded decides
@@ -114,63 +115,82 @@ dg_may_be_nobodys(Oid relid)
 }
 
 /*
- * The live table that one name of the archive's stands for, or InvalidOid.
- * Takes what a mapping says of it, unless that was found before.
+ * Takes what the caller has said about one name of the archive's; where that was
+ * said of a name nearer to the table before, only what it says of columns.
  */
-static Oid
-table_of_name(const DgRehydrateArchive *archive, const char *schema, const char *name,
-			  List *mappings, DgPlace *place)
+static void
+take_mapping(const DgRehydrateArchive *archive, const char *schema, const char *name,
+			 List *mappings, DgPlace *place)
 {
-	char	   *quoted = quote_qualified_identifier(dg_rehydrate_text(archive, schema),
-													dg_rehydrate_text(archive, name));
-	DgTableMapping *mapping = dg_mapping_find(mappings, quoted);
+	DgTableMapping *mapping = dg_mapping_find(mappings, quote_qualified_identifier(dg_rehydrate_text(archive, schema),
+																				   dg_rehydrate_text(archive, name)));
 	char		relkind;
 
-	if (mapping != NULL && place->mapping == NULL)
-		place->mapping = mapping;
-	if (mapping == NULL || !OidIsValid(mapping->relation))
-		return dg_rehydrate_live_name(archive, schema, name);
+	if (mapping == NULL)
+		return;
+	place->mappings = list_append_unique_ptr(place->mappings, mapping);
+	place->left_out |= mapping->left_out && !place->mapped;
+	if (place->mapped || !OidIsValid(mapping->relation))
+		return;
 	relkind = get_rel_relkind(mapping->relation);
 	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a table", get_rel_name(mapping->relation)),
 				 errdetail("The archive's table %s is mapped to it.", mapping->name)));
+	place->relid = mapping->relation;
 	place->mapped = true;
-	return mapping->relation;
 }
 
 /*
- * Finds out where a table's rows belong. place.relid is InvalidOid if no live
+ * The live table of the same name, or of that of a table that the archive says
+ * this one was a partition of, or inherited from.
+ */
+static void
+find_live(const DgRehydrateArchive *archive, const DgArchiveTable *table, List *mappings, DgPlace *place)
+{
+	const DgArchiveParent *parent = dg_archive_parent(archive->archive, table->schema, table->name);
+	bool		inherited = false;
+
+	place->relid = dg_rehydrate_live_name(archive, table->schema, table->name);
+	if (!OidIsValid(place->relid))
+		place->relid = dg_rehydrate_live_name(archive, table->target_schema, table->target_name);
+	for (int depth = 0; depth < MAX_DEPTH && parent != NULL && !has_tenant_source(place->relid); depth++)
+	{
+		DgPlace		above = {.relid = InvalidOid};
+
+		inherited |= !parent->partition;
+		above.relid = dg_rehydrate_live_name(archive, parent->parent_schema, parent->parent_name);
+		take_mapping(archive, parent->parent_schema, parent->parent_name, mappings, &above);
+		if (OidIsValid(place->relid) ? has_tenant_source(above.relid) && !inherited : OidIsValid(above.relid))
+		{
+			place->relid = above.relid;
+			place->inherited = inherited;
+			place->mappings = list_concat_unique_ptr(place->mappings, above.mappings);
+		}
+		parent = dg_archive_parent(archive->archive, parent->parent_schema, parent->parent_name);
+	}
+}
+
+/*
+ * Finds out where a table's rows belong: as a mapping of it, or of what it was a
+ * partition of, says; else by the names. place.relid is InvalidOid if no live
  * table is known; inherited if only one is from which the table inherited.
  */
 DgPlace
 dg_rehydrate_place(const DgRehydrateArchive *archive, const DgArchiveTable *table, List *mappings)
 {
 	DgPlace		place = {.relid = InvalidOid};
-	const char *schema = table->schema;
-	const char *name = table->name;
-	bool		inherited = false;
+	const DgArchiveParent *parent = dg_archive_parent(archive->archive, table->schema, table->name);
 
-	place.relid = table_of_name(archive, schema, name, mappings, &place);
-	if (!OidIsValid(place.relid))
-		place.relid = table_of_name(archive, table->target_schema, table->target_name, mappings, &place);
-	for (int depth = 0; depth < MAX_DEPTH && !place.mapped && !has_tenant_source(place.relid); depth++)
+	take_mapping(archive, table->schema, table->name, mappings, &place);
+	take_mapping(archive, table->target_schema, table->target_name, mappings, &place);
+	for (int depth = 0; depth < MAX_DEPTH && parent != NULL && parent->partition; depth++)
 	{
-		const DgArchiveParent *parent;
-		Oid			relid;
-
-		parent = dg_archive_parent(archive->archive, schema, name);
-		if (parent == NULL)
-			break;
-		schema = parent->parent_schema;
-		name = parent->parent_name;
-		inherited |= !parent->partition;
-		relid = table_of_name(archive, schema, name, mappings, &place);
-		if (OidIsValid(place.relid) ? !has_tenant_source(relid) || inherited : !OidIsValid(relid))
-			continue;
-		place.relid = relid;
-		place.inherited = inherited;
+		take_mapping(archive, parent->parent_schema, parent->parent_name, mappings, &place);
+		parent = dg_archive_parent(archive->archive, parent->parent_schema, parent->parent_name);
 	}
+	if (!place.mapped)
+		find_live(archive, table, mappings, &place);
 	return place;
 }

@@ -53,7 +53,7 @@ add_column(DgSource *source, const char *name, int field, char *constant)
  */
 static void
 set_columns(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source,
-			const DgArchiveTable *table, DgTableMapping *mapping)
+			const DgArchiveTable *table, List *mappings)
 {
 	source->nfields = table->column_count;
 	source->columns = palloc0(sizeof(DgSourceColumn) * (source->nfields + 1));
@@ -64,7 +64,7 @@ set_columns(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source
 	for (int i = 0; i < source->nfields; i++)
 	{
 		char	   *archived = dg_rehydrate_text(archive, table->columns[i]);
-		DgColumnMapping *column = dg_mapping_column(mapping, archived);
+		DgColumnMapping *column = dg_mapping_column(mappings, archived);
 
 		if (column == NULL || (column->to != NULL && !column->constant))
 		{
@@ -88,11 +88,12 @@ set_columns(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source
  * today.
  */
 static void
-set_live_columns(DgSource *source, DgTableMapping *mapping)
+set_live_columns(DgSource *source, List *mappings)
 {
 	Relation	rel = table_open(source->relid, AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(rel);
 	ListCell   *lc;
+	ListCell   *lc2;
 
 	source->columns = palloc0(sizeof(DgSourceColumn) * (desc->natts + 1));
 	source->fields = palloc0(sizeof(int) * (desc->natts + 1));
@@ -104,8 +105,11 @@ set_live_columns(DgSource *source, DgTableMapping *mapping)
 	}
 	source->nfields = source->ncolumns;
 	table_close(rel, NoLock);
-	foreach(lc, mapping == NULL ? NIL : mapping->columns)
-		((DgColumnMapping *) lfirst(lc))->used = true;
+	foreach(lc, mappings)
+	{
+		foreach(lc2, ((DgTableMapping *) lfirst(lc))->columns)
+			((DgColumnMapping *) lfirst(lc2))->used = true;
+	}
 }
 
 /*
@@ -182,6 +186,24 @@ complete_columns(DgRehydrateArchive *archive, const DgArchiveTable *table, int i
 }
 
 /*
+ * Accounts for a table of the archive that the caller does not want. If none of
+ * its rows can be tenants', as far as is known here, it need not be told of each.
+ */
+static void
+leave_table(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, Oid relid, const char *name)
+{
+	Oid			root = InvalidOid;
+	List	   *path;
+	bool		tenants = OidIsValid(relid) && dg_tenant_source(relid, &root, &path);
+
+	if (tenants)
+		plan->unwanted = lappend_oid(plan->unwanted, root);
+	if (dg_rehydrate_has_rows(archive, index))
+		dg_account_leave(plan, root, tenants ? DG_LEFT_CHOSEN : DG_LEFT_SHARED,
+						 psprintf("the archive's table %s was left out, as mapping says", name));
+}
+
+/*
  * A source for one table of the archive; NULL if no live table is meant.
  */
 static DgSource *
@@ -193,6 +215,11 @@ make_source(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, List 
 	DgSource   *source;
 	bool		empty;
 
+	if (place.left_out)
+	{
+		leave_table(archive, plan, index, place.relid, name);
+		return NULL;
+	}
 	if (!OidIsValid(place.relid))
 	{
 		if (dg_rehydrate_has_rows(archive, index))
@@ -212,9 +239,9 @@ make_source(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, List 
 		source->covers = lcons_oid(place.relid, get_rel_relispartition(place.relid) ?
 								   get_partition_ancestors(place.relid) : NIL);
 	if (empty)
-		set_live_columns(source, place.mapping);
+		set_live_columns(source, place.mappings);
 	else
-		set_columns(archive, plan, source, table, place.mapping);
+		set_columns(archive, plan, source, table, place.mappings);
 	return source;
 }
 
@@ -442,7 +469,7 @@ choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relatio
  * a list of DgSource.
  */
 List *
-dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid)
+dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid, List *mapping)
 {
 	DgRehydratePlan plan = {0};
 	List	   *sources = NIL;
@@ -450,7 +477,7 @@ dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid)
 	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
 	{
 		DgSource   *source = is_ours(dg_archive_table(archive->archive, i)) ? NULL :
-			make_source(archive, &plan, i, NIL);
+			make_source(archive, &plan, i, mapping);
 
 		if (source != NULL && list_member_oid(source->covers, relid))
 			sources = lappend(sources, source);

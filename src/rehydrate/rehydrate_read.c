@@ -502,9 +502,9 @@ read_column_of(DgRehydrateArchive *archive, DgSource *source, const char *column
  */
 void
 dg_rehydrate_read_column(DgRehydrateArchive *archive, Oid relid, const char *column,
-						 DgKeySink sink, void *arg)
+						 List *mapping, DgKeySink sink, void *arg)
 {
-	List	   *sources = dg_rehydrate_sources(archive, relid);
+	List	   *sources = dg_rehydrate_sources(archive, relid, mapping);
 	ListCell   *lc;
 
 	foreach(lc, sources)
