@@ -80,6 +80,7 @@ capture_begin(CaptureState *state, Relation rel, bool by_row, Departure departur
 				 errhint("Enrol it with deletion_guard.guard_table(%s), or drop the triggers whose names begin with \"%s\".",
 						 quote_literal_cstr(dg_relation_name(RelationGetRelid(rel))), DG_TRIGGER_PREFIX)));
 
+	dg_ordinary_require(RelationGetRelid(rel));
 	memset(state, 0, sizeof(CaptureState));
 	state->plan = dg_bin_capture_plan(guard, rel);
 	state->deletion = dg_deletion_current();
@@ -467,6 +468,7 @@ dg_capture_truncate(PG_FUNCTION_ARGS)
 	Snapshot	snapshot;
 	bool		pushed;
 
+	dg_ordinary_require(RelationGetRelid(rel));
 	/* the partitions of a partitioned table have triggers of their own */
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		return PointerGetDatum(NULL);

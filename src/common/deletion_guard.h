@@ -112,6 +112,20 @@ extern char *dg_value_text(Oid type, Datum value);
 extern List *dg_foreign_keys(Relation rel);
 extern Oid	dg_constraint_of(Oid constraint, Oid relid);
 
+/* ordinary.c */
+
+/* What makes a table other than ordinary, as in "it is ...", and what to do. */
+typedef struct DgOddity
+{
+	const char *what;			/* NULL: it is ordinary */
+	const char *hint;
+	bool		unknown;		/* it cannot be told whether it is */
+} DgOddity;
+
+extern bool dg_is_odd(Oid relid, DgOddity *odd);
+extern bool dg_has_odd_member(Oid *relid, DgOddity *odd);
+extern void dg_ordinary_require_target(Oid relid);
+
 /* store.c */
 
 /* The statement that the extension runs for itself, if it does. */

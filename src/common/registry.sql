@@ -14,7 +14,7 @@ CREATE TABLE deletion_guard.tenant_table
 	key_column name NOT NULL,
 	name_column name,
 	contact_column name
-);
+) USING heap;
 
 -- Guarded tables, without the partitions that their root stands for.
 CREATE TABLE deletion_guard.guard
@@ -25,14 +25,14 @@ CREATE TABLE deletion_guard.guard
 	guarded_at timestamptz NOT NULL,
 	guarded_by text NOT NULL,
 	CHECK (tenant_column IS NULL OR tenant_path IS NULL)
-);
+) USING heap;
 
 -- Schemas whose future tables are guarded as they are created.
 CREATE TABLE deletion_guard.guarded_schema
 (
 	schema_name name PRIMARY KEY,
 	tenant_column name NOT NULL
-);
+) USING heap;
 
 -- Bin tables: one for each guarded table and row shape. A shape is the list of
 -- live columns, in order, with their types.
@@ -44,7 +44,7 @@ CREATE TABLE deletion_guard.bin
 	bin_table regclass NOT NULL UNIQUE,
 	shape text NOT NULL,
 	created_at timestamptz NOT NULL
-);
+) USING heap;
 CREATE INDEX bin_relation_idx ON deletion_guard.bin (relation);
 CREATE SEQUENCE deletion_guard.bin_id_seq AS integer OWNED BY deletion_guard.bin.bin_id;
 
@@ -90,7 +90,7 @@ CREATE TABLE deletion_guard.deletion_part
 	purge_not_before timestamptz,				-- infinity: keep for ever
 	PRIMARY KEY (deletion_id, part),
 	CHECK (num_nonnulls(deleted_at, session_role, effective_role, xid, purge_not_before) IN (0, 5))
-);
+) USING heap;
 -- By the hash: a tenant's key may be too long for an index.
 CREATE INDEX deletion_part_tenant_idx ON deletion_guard.deletion_part (tenant_hash, deletion_id);
 CREATE SEQUENCE deletion_guard.deletion_id_seq OWNED BY deletion_guard.deletion_part.deletion_id;
@@ -116,7 +116,7 @@ CREATE TABLE deletion_guard.deletion_link
 	restored boolean NOT NULL DEFAULT false,
 	waiting_since bigint,						-- the last deletion when this one was undone, but the row was not there
 	relation_name text							-- of a table that was dropped since
-);
+) USING heap;
 CREATE INDEX deletion_link_deletion_idx ON deletion_guard.deletion_link (deletion_id);
 -- Not a partial index: rows are inserted into every index without asking its condition.
 CREATE INDEX deletion_link_waiting_idx ON deletion_guard.deletion_link (relation, waiting_since);
@@ -131,7 +131,7 @@ CREATE TABLE deletion_guard.tenant_rename
 	old_key text COLLATE "C" NOT NULL,
 	new_key text COLLATE "C" NOT NULL,
 	renamed_at timestamptz NOT NULL
-);
+) USING heap;
 
 -- Rows of the tenant table that were deleted, for the ceiling on them. A row
 -- for each capture, kept although they may have been undeleted since.
@@ -140,7 +140,7 @@ CREATE TABLE deletion_guard.tenant_wipe
 	deletion_id bigint NOT NULL,
 	wiped_at timestamptz NOT NULL,
 	rows bigint NOT NULL
-);
+) USING heap;
 CREATE INDEX tenant_wipe_at_idx ON deletion_guard.tenant_wipe (wiped_at);
 
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_table', '');

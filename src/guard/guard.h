@@ -44,6 +44,7 @@ typedef struct DgGuard
 	bool		has_tenant_column;
 	NameData	tenant_column;	/* of root and of relid alike */
 	List	   *tenant_path;	/* names (char *) of foreign keys, or NIL */
+	DgOddity	odd;			/* what relid has become since it was enrolled */
 	void	   *capture;		/* private to bin_, in context */
 	MemoryContext context;
 } DgGuard;
@@ -65,6 +66,7 @@ extern const DgTenantTable *dg_tenant_table(void);
 extern void dg_guard_forget_all(void);
 extern void dg_guard_changed(Oid relid);
 extern void dg_guard_dropped(Oid relid);
+extern void dg_ordinary_require(Oid relid);
 extern void dg_tenant_table_changed(void);
 
 /* guard_enrol.c */

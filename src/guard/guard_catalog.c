@@ -170,6 +170,19 @@ dg_partition_root(Oid relid)
 	return ancestors == NIL ? relid : llast_oid(ancestors);
 }
 
+/*
+ * What cannot be told is no reason to fail: the table was ordinary when it was enrolled.
+ */
+static void
+note_oddity(DgGuard *guard)
+{
+	MemoryContext old = MemoryContextSwitchTo(guard->context);
+
+	if (!guard->guarded || !dg_is_odd(guard->relid, &guard->odd) || guard->odd.unknown)
+		guard->odd.what = NULL;
+	MemoryContextSwitchTo(old);
+}
+
 static void
 build_guard(DgGuard *guard)
 {
@@ -195,6 +208,7 @@ build_guard(DgGuard *guard)
 		}
 		list_free(ancestors);
 	}
+	note_oddity(guard);
 }
 
 static bool
@@ -257,6 +271,25 @@ dg_guard_lookup(Oid relid)
 			break;
 	}
 	return guard;
+}
+
+/*
+ * A guarded table has become something else since it was enrolled: what is deleted
+ * from it now might be lost.
+ */
+void
+dg_ordinary_require(Oid relid)
+{
+	DgGuard    *guard = dg_guard_lookup(relid);
+
+	if (!guard->guarded || guard->odd.what == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_CANNOT_CAPTURE),
+			 errmsg("cannot delete from \"%s\": it is %s, and guarded", get_rel_name(relid), guard->odd.what),
+			 errdetail("Its deleted rows would be lost."),
+			 errhint("Make it an ordinary table again, or give up its protection by deletion_guard.unguard_table(%s%s), which is recorded.",
+					 quote_literal_cstr(dg_relation_name(guard->root)), dg_locked ? ", tokens" : "")));
 }
 
 static void

@@ -15,7 +15,6 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_class.h"
@@ -100,6 +99,7 @@ dg_guard_require(Relation rel, int elevel)
 {
 	char		relkind = rel->rd_rel->relkind;
 	Oid			nspid = RelationGetNamespace(rel);
+	DgOddity	odd;
 
 	if (IsCatalogRelation(rel) || nspid == dg_objects()->schema || nspid == dg_objects()->bin_schema)
 		return refuse_relation(rel, elevel, "it is a system table",
@@ -110,9 +110,8 @@ dg_guard_require(Relation rel, int elevel)
 	if (relkind == RELKIND_VIEW || relkind == RELKIND_MATVIEW)
 		return refuse_relation(rel, elevel, "it is a view",
 							   "Guard the tables beneath it: what is deleted through the view is kept there.");
-	if (relkind == RELKIND_FOREIGN_TABLE)
-		return refuse_relation(rel, elevel, "it is a foreign table",
-							   "Install deletion_guard on the server that holds the rows, and guard the table there.");
+	if (dg_is_odd(RelationGetRelid(rel), &odd))
+		return refuse_relation(rel, elevel, psprintf("it is %s", odd.what), odd.hint);
 	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
 		return refuse_relation(rel, elevel, "it is not a table", "Only tables and partitioned tables hold rows to guard.");
 	if (rel->rd_rel->relispartition)
@@ -123,9 +122,6 @@ dg_guard_require(Relation rel, int elevel)
 		return refuse_relation(rel, elevel, "it has too many columns",
 							   psprintf("The bin needs %d columns of its own; a table may have %d in all, dropped ones included.",
 								 DG_BIN_COLUMNS, MaxHeapAttributeNumber));
-	if (OidIsValid(rel->rd_rel->relam) && rel->rd_tableam != GetHeapamTableAmRoutine())
-		return refuse_relation(rel, elevel, "its access method is not heap",
-							   "Rows are kept as heap tuples; ALTER TABLE ... SET ACCESS METHOD heap first.");
 	return true;
 }
 
@@ -208,23 +204,19 @@ dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path)
 {
 	bool		partitioned = get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE;
 	List	   *relids = members_to_guard(relid);
+	Oid			odd_member = relid;
+	DgOddity	odd;
 	ListCell   *lc;
 
 	if (tenant_column != NULL)
 		dg_guard_require_stored(relid, tenant_column);
 	dg_balance_look();
-	foreach(lc, relids)
-	{
-		Oid			member = lfirst_oid(lc);
-
-		if (get_rel_relkind(member) == RELKIND_FOREIGN_TABLE)
-			ereport(ERROR,
-					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-					 errmsg("cannot guard \"%s\": its %s \"%s\" is a foreign table",
-							get_rel_name(relid), partitioned ? "partition" : "child",
-							get_rel_name(member)),
-					 errhint("Rows of a foreign table cannot be kept here; detach it first.")));
-	}
+	if (dg_has_odd_member(&odd_member, &odd))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("cannot guard \"%s\": its %s \"%s\" is %s", get_rel_name(relid),
+						partitioned ? "partition" : "child", get_rel_name(odd_member), odd.what),
+				 errhint("Detach it first. %s", odd.hint)));
 
 	/* the root comes first: which triggers its partitions need is decided by its entry */
 	foreach(lc, relids)

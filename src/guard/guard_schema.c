@@ -114,7 +114,7 @@ tables_of_schema(Oid nspid)
 	Datum		values[] = {ObjectIdGetDatum(nspid)};
 
 	dg_spi_select("SELECT oid FROM pg_class WHERE relnamespace = $1"
-				  " AND relkind IN ('r', 'p') AND NOT relispartition AND relpersistence <> 't'"
+				  " AND relkind IN ('r', 'p', 'f') AND NOT relispartition AND relpersistence <> 't'"
 				  " ORDER BY oid", 1, types, values, NULL);
 	return dg_row_oids(1);
 }

@@ -17,7 +17,7 @@ CREATE TABLE deletion_guard.ledger
 	details text NOT NULL,				-- JSON, exactly as it was hashed
 	prev_hash bytea NOT NULL,
 	hash bytea NOT NULL
-);
+) USING heap;
 
 -- Since when this installation has made entries of its own; at most one row.
 -- Not dumped: a restored database has made none yet.
@@ -25,7 +25,7 @@ CREATE TABLE deletion_guard.installation
 (
 	singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
 	live_since timestamptz NOT NULL
-);
+) USING heap;
 
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.ledger', '');
 

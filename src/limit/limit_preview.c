@@ -12,7 +12,8 @@
  * Rows of guarded tables are told from the deletion's own parts; of which tenants
  * they are, only where the caller may read them. Those of
  * others from the server's counters of this transaction, for which track_counts
- * must be on.
+ * must be on. Tables that the server does not count, foreign ones and the like, are
+ * told from the locks.
  */
 #include "postgres.h"
 
@@ -66,6 +67,12 @@ static const char *const effects_query =
 " FROM now WHERE deleted > 0 AND NOT guarded"
 " UNION ALL"
 " SELECT 2, relation, NULL, NULL, 'destroyed: truncated and not guarded' FROM now WHERE rewritten AND NOT guarded"
+" UNION ALL"
+" SELECT DISTINCT 2, o.oid::regclass, NULL, NULL::bigint, 'not counted: ' || split_part(deletion_guard.not_ordinary(o.oid), '. ', 1)"
+" FROM pg_locks l JOIN pg_class o ON o.oid = l.relation AND o.relkind IN ('r', 'p', 'f')"
+" WHERE l.pid = pg_backend_pid() AND l.locktype = 'relation' AND l.mode IN ('RowExclusiveLock', 'AccessExclusiveLock')"
+" AND o.relnamespace NOT IN (SELECT objid FROM pg_depend WHERE classid = 'pg_namespace'::regclass AND deptype = 'e')"
+" AND deletion_guard.not_ordinary(o.oid) IS NOT NULL"
 " UNION ALL"
 " SELECT 3, relation, NULL, updated, 'updated' FROM now WHERE updated > 0"
 " UNION ALL"

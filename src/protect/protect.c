@@ -167,6 +167,7 @@ void
 dg_protect_check_query(PlannedStmt *stmt)
 {
 	List	   *written = dg_result_relations(stmt);
+	bool		deletes = stmt->commandType == CMD_DELETE || stmt->commandType == CMD_MERGE || stmt->hasModifyingCTE;
 	ListCell   *lc;
 
 	if ((written == NIL && stmt->rowMarks == NIL) || dg_acting_next())
@@ -176,7 +177,11 @@ dg_protect_check_query(PlannedStmt *stmt)
 		Oid			relid = rt_fetch(lfirst_int(lc), stmt->rtable)->relid;
 
 		if (!dg_is_store(relid))
+		{
+			if (deletes && dg_installed())
+				dg_ordinary_require(relid);
 			continue;
+		}
 		if (!is_plain_insert(stmt))
 			refuse_write(relid);
 		check_load(relid);

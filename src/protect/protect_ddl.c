@@ -252,19 +252,18 @@ merge_guard(Oid relid)
 }
 
 /*
- * A foreign table below a guarded one: its rows would leave without going to
- * the bin.
+ * A table that is no ordinary one, below a guarded one: its rows would leave
+ * without going to the bin.
  */
 static void
-refuse_foreign(Oid relid, Oid parent)
+refuse_odd(Oid relid, Oid parent, const DgOddity *odd)
 {
 	ereport(dg_ddl_allowed() ? LOG_SERVER_ONLY : ERROR,
 			(errcode(DG_ERRCODE_GUARDED_OBJECT),
-			 errmsg("foreign table \"%s\" cannot be a %s of guarded table \"%s\"",
-					get_rel_name(relid), get_rel_relispartition(relid) ? "partition" : "child",
-					get_rel_name(parent)),
+			 errmsg("\"%s\" cannot be a %s of guarded table \"%s\": it is %s", get_rel_name(relid),
+					get_rel_relispartition(relid) ? "partition" : "child", get_rel_name(parent), odd->what),
 			 errdetail("Rows that are deleted from it could not be kept here."),
-			 errhint("Install deletion_guard on the server that holds the rows, and guard the table there.")));
+			 errhint("%s", odd->hint)));
 }
 
 /*
@@ -281,11 +280,14 @@ follow_members(Oid relid, DgGuard *guard)
 	foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
 	{
 		Oid			member = lfirst_oid(lc);
+		DgOddity	odd;
 
-		if (get_rel_relkind(member) == RELKIND_FOREIGN_TABLE)
+		if (dg_is_odd(member, &odd))
 		{
-			if (guarded)
-				refuse_foreign(member, guard->root);
+			if (guarded && member == guard->root)
+				dg_guard_check_taken(member);
+			else if (guarded)
+				refuse_odd(member, guard->root, &odd);
 			continue;
 		}
 		/* its rows end with its session, and are no rows of its parent's meanwhile */
@@ -443,6 +445,7 @@ changes_members(Node *parsetree)
 			case AT_DetachPartitionFinalize:
 			case AT_AddInherit:
 			case AT_DropInherit:
+			case AT_SetAccessMethod:
 			case AT_AddColumn:
 			case AT_AlterConstraint:
 			case AT_DropConstraint:

@@ -415,6 +415,19 @@ dg_guard_check_trigger(Oid trigid, bool created)
 		check_trigger(trigid, false);
 }
 
+/*
+ * Extensions that manage tables make triggers on those that they take over. By then
+ * they have put the table on their list.
+ */
+void
+dg_guard_check_taken(Oid relid)
+{
+	DgOddity	odd;
+
+	if (is_guarded(relid) && dg_is_odd(relid, &odd) && !odd.unknown)
+		refuse(relid, psprintf("make table \"%s\" %s", get_rel_name(relid), odd.what), DETAIL_GUARD, NULL);
+}
+
 /* ----------------------------------------------------------------------
  * By the parse tree
  * ----------------------------------------------------------------------

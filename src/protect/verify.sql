@@ -2,12 +2,19 @@
  * Seeing what is not protected.
  */
 
+CREATE FUNCTION deletion_guard.not_ordinary(relation oid) RETURNS text
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_not_ordinary';
+REVOKE EXECUTE ON FUNCTION deletion_guard.not_ordinary FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.not_ordinary IS
+	'why a table, or a partition or child of it, is not one that can be guarded, and what to do; null if nothing is in the way';
+
 -- Tables that hold tenants' rows, as far as one can tell from their columns and
 -- foreign keys. Just-in-time compilation takes longer than any of these queries,
 -- whose costs are overestimated. How many rows they look at is underestimated where
 -- many tables were made a moment ago: then nested loops would take minutes.
 CREATE FUNCTION deletion_guard.find_unguarded_tables()
-RETURNS TABLE (relation regclass, why text)
+RETURNS TABLE (relation regclass, why text, obstacle text)
 LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET jit = off SET enable_nestloop = off
 AS $$
@@ -31,6 +38,9 @@ AS $$
 		JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
 			AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'deletion_guard', 'deletion_guard_bin')
+			-- what an extension makes in a schema of its own is part of other tables
+			AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_namespace'::regclass AND d.objid = n.oid
+				AND d.deptype = 'e')
 			AND NOT EXISTS (SELECT FROM deletion_guard.guard g WHERE g.relation = c.oid)),
 	-- candidates from which foreign keys lead to tenants' rows
 	reached(relid) AS (
@@ -58,14 +68,16 @@ AS $$
 		JOIN reached ON reached.relid = k.confrelid
 		LEFT JOIN tenants ON tenants.relid = k.confrelid
 		WHERE k.contype = 'f' AND k.conrelid <> k.confrelid)
-	SELECT DISTINCT ON (candidate.relid) candidate.relid::regclass AS relation, reason.why
-	FROM candidate JOIN reason ON reason.relid = candidate.relid
-	ORDER BY candidate.relid, reason.place, reason.why
+	SELECT u.relation, u.why, deletion_guard.not_ordinary(u.relation)
+	FROM (SELECT DISTINCT ON (candidate.relid) candidate.relid::regclass AS relation, reason.why
+		FROM candidate JOIN reason ON reason.relid = candidate.relid
+		ORDER BY candidate.relid, reason.place, reason.why) u
 $$;
 COMMENT ON FUNCTION deletion_guard.find_unguarded_tables IS 'what the view unguarded_table shows';
 
 CREATE VIEW deletion_guard.unguarded_table AS
-	SELECT relation, why FROM deletion_guard.find_unguarded_tables();
+	SELECT relation, why || coalesce('; it cannot be guarded: ' || obstacle, '') AS why
+	FROM deletion_guard.find_unguarded_tables();
 GRANT SELECT ON deletion_guard.unguarded_table TO PUBLIC;
 COMMENT ON VIEW deletion_guard.unguarded_table IS
 	'tables that are not guarded but hold tenants'' rows, and why we think so';
@@ -364,7 +376,7 @@ AS $$
 	walked AS (
 		SELECT DISTINCT ON (relation) relation, path, next, at FROM walk ORDER BY relation, next DESC),
 	unguarded AS MATERIALIZED (
-		SELECT relation, why FROM deletion_guard.unguarded_table)
+		SELECT relation, why, obstacle FROM deletion_guard.find_unguarded_tables())
 
 	SELECT 'guarded tables', NULL, count(*) > 0,
 		CASE WHEN count(*) = 0 THEN 'none: every DELETE is final. Call deletion_guard.guard_table() or guard_schema().'
@@ -438,8 +450,10 @@ AS $$
 	SELECT 'storage', m.relation::text, v.problem IS NULL, v.problem
 	FROM member m
 	JOIN pg_class c ON c.oid = m.relation
+	-- its partitions are asked about one by one
+	CROSS JOIN LATERAL (SELECT CASE WHEN c.relkind <> 'p' THEN deletion_guard.not_ordinary(c.oid) END AS odd) o
 	CROSS JOIN LATERAL (SELECT CASE
-		WHEN c.relkind = 'f' THEN 'it is a foreign table: what is deleted from it is lost. Detach it, and guard the table where it is.'
+		WHEN o.odd IS NOT NULL THEN format('%s Deletions from it fail, or are not kept.', o.odd)
 		WHEN c.relpersistence = 'u' THEN 'it is unlogged: a crash empties it. ALTER TABLE ... SET LOGGED.'
 		WHEN c.relnatts > 1597 AND (SELECT count(*) > 1597 FROM pg_attribute a
 				WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v')
@@ -489,7 +503,8 @@ AS $$
 		AND NOT EXISTS (SELECT FROM unguarded u WHERE u.relation = k.conrelid)
 
 	UNION ALL
-	SELECT 'unguarded tables', u.relation::text, false, u.why || '. Call deletion_guard.guard_table() for it, if its rows are worth it.'
+	SELECT 'unguarded tables', u.relation::text, false,
+		u.why || coalesce('; it cannot be guarded: ' || u.obstacle, '. Call deletion_guard.guard_table() for it, if its rows are worth it.')
 	FROM unguarded u
 $$;
 REVOKE EXECUTE ON FUNCTION deletion_guard.verify_tables FROM PUBLIC;

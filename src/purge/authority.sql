@@ -15,14 +15,14 @@ CREATE TABLE deletion_guard.authority
 	retired_at timestamptz,
 	retired_by text,
 	ledger_id bigint NOT NULL			-- of its last entry
-);
+) USING heap;
 
 -- How many authorities must agree at least; at most one row.
 CREATE TABLE deletion_guard.approval_policy
 (
 	singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
 	approvals integer NOT NULL CHECK (approvals > 0)
-);
+) USING heap;
 
 -- Tokens that were used. Kept for ever: a token must not come back to life with
 -- a clock that goes backwards.
@@ -35,7 +35,7 @@ CREATE TABLE deletion_guard.used_token
 	expires_at timestamptz NOT NULL,
 	ledger_id bigint NOT NULL,
 	PRIMARY KEY (authority, jti)
-);
+) USING heap;
 
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.authority', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.approval_policy', '');

@@ -24,7 +24,7 @@ CREATE TABLE deletion_guard.purge_request_record
 	closed_at timestamptz,
 	closed_by text,
 	tenants bigint						-- of a request by age; NULL: any other
-);
+) USING heap;
 CREATE INDEX purge_request_record_tenant_idx ON deletion_guard.purge_request_record USING hash (tenant); -- may be long
 CREATE SEQUENCE deletion_guard.purge_request_id_seq OWNED BY deletion_guard.purge_request_record.request_id;
 
@@ -37,7 +37,7 @@ CREATE TABLE deletion_guard.purge_request_part
 	relation_name text NOT NULL,
 	rows bigint NOT NULL,
 	PRIMARY KEY (request_id, deletion_id, part)
-);
+) USING heap;
 
 -- Purges. The tenant is remembered as a digest with the purge's own salt.
 CREATE TABLE deletion_guard.purge_record
@@ -55,7 +55,7 @@ CREATE TABLE deletion_guard.purge_record
 	annulled_at timestamptz,
 	annulled_by text,
 	annulled_ledger_id bigint
-);
+) USING heap;
 CREATE SEQUENCE deletion_guard.purge_id_seq OWNED BY deletion_guard.purge_record.purge_id;
 
 -- Per purge and table: how many rows, the sum of their digests, and which
@@ -69,7 +69,7 @@ CREATE TABLE deletion_guard.purge_table
 	rows bigint NOT NULL,
 	digest bytea NOT NULL,
 	PRIMARY KEY (purge_id, table_no)
-);
+) USING heap;
 
 -- The purged rows' keys as salted digests of 16 bytes, many to a row: enough to
 -- know a row again that a backup still has, not enough to tell what it was.
@@ -81,7 +81,7 @@ CREATE TABLE deletion_guard.purged_key
 	digests bytea NOT NULL,
 	tenant_digest bytea,				-- whose they are, of a purge of many; as in purge_record
 	PRIMARY KEY (purge_id, table_no, chunk)
-);
+) USING heap;
 ALTER TABLE deletion_guard.purged_key ALTER digests SET STORAGE EXTERNAL;
 
 -- What was refused, each kind once: "request_id" 0 and "authority" '' where none
@@ -98,7 +98,7 @@ CREATE TABLE deletion_guard.refusal
 	count bigint NOT NULL,
 	recorded_at timestamptz,			-- in the ledger
 	PRIMARY KEY (act, reason, request_id, authority)
-);
+) USING heap;
 
 -- While a hold is not released, nothing of its tenant is purged.
 CREATE TABLE deletion_guard.hold
@@ -110,7 +110,7 @@ CREATE TABLE deletion_guard.hold
 	held_by text NOT NULL,
 	released_at timestamptz,
 	released_by text
-);
+) USING heap;
 -- Keys may be too long for a B-tree.
 CREATE INDEX hold_tenant_idx ON deletion_guard.hold USING hash (tenant);
 CREATE SEQUENCE deletion_guard.hold_id_seq OWNED BY deletion_guard.hold.hold_id;

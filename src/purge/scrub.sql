@@ -17,7 +17,7 @@ CREATE TABLE deletion_guard.scrub_progress
 	problem text,
 	rebuilding oid,						-- an index that is being rebuilt
 	rebuilt_as oid						-- and the one that is made for it
-);
+) USING heap;
 
 -- Invalid indexes that a scrub which was stopped has left, and all there are on
 -- the extension's own tables. The next scrub removes them.

@@ -15,7 +15,7 @@ CREATE TABLE deletion_guard.rehydration_record
 	finished_at timestamptz NOT NULL,
 	problem text,
 	relations regclass[]				-- NULL: every table
-);
+) USING heap;
 -- Keys may be too long for a B-tree; that there is one row is the tenant's lock's to see to.
 CREATE INDEX rehydration_record_tenant_idx ON deletion_guard.rehydration_record USING hash (tenant);
 COMMENT ON TABLE deletion_guard.rehydration_record IS
@@ -32,7 +32,7 @@ CREATE TABLE deletion_guard.drill_result
 	seconds numeric NOT NULL,
 	matches boolean NOT NULL,
 	problem text
-);
+) USING heap;
 COMMENT ON TABLE deletion_guard.drill_result IS 'results of drill()';
 
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.rehydration_record', '');

@@ -81,6 +81,7 @@ open_leaf(DgRowsTarget *target, DgRowsLeaf *leaf, ResultRelInfo *rri)
 	Relation	rel = rri->ri_RelationDesc;
 	MemoryContext old = MemoryContextSwitchTo(target->estate->es_query_cxt);
 
+	dg_ordinary_require_target(RelationGetRelid(rel));
 	memset((char *) leaf + sizeof(Oid), 0, sizeof(DgRowsLeaf) - sizeof(Oid));
 	leaf->rri = rri;
 	dg_rows_as_caller(&target->role);

@@ -1,13 +1,13 @@
 #!/bin/bash
 # src/common/tables.h numbers the columns of our tables as the install script makes them, and no
-# other file numbers them again.
+# other file numbers them again. They are heaps, whatever tables are by default.
 perl -0777 -e '
 	my (%tables, @wrong);
 	for my $file (glob("src/*/*.sql"))
 	{
 		open(my $fh, "<", $file) or die "$file: $!";
 		my $sql = <$fh>;
-		while ($sql =~ /CREATE TABLE deletion_guard\.(\w+)\n\(\n(.*?)\n\);/sg)
+		while ($sql =~ /CREATE TABLE deletion_guard\.(\w+)\n\(\n(.*?)\n\) USING heap;/sg)
 		{
 			my ($table, $body) = ($1, $2);
 			$tables{$table} = [ $body =~ /^\t([a-z_]+) /mg ];
@@ -36,4 +36,12 @@ else
 	echo "not ok 2 - columns are numbered in src/common/tables.h"
 	sed 's/^/# /' <<<"$again"
 fi
-echo "1..2"
+default=$(awk '/^CREATE TABLE/ { table = $NF }
+	table != "" && /^\)/ { if (!/USING heap/) print FILENAME ": " table; table = "" }' src/*/*.sql)
+if [ -z "$default" ]; then
+	echo "ok 3 - they are made USING heap"
+else
+	echo "not ok 3 - they are made USING heap"
+	sed 's/^/# /' <<<"$default"
+fi
+echo "1..3"

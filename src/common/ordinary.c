@@ -1,0 +1,256 @@
+/*
+ * ordinary.c
+ *		What is not an ordinary table: one whose rows are elsewhere, are not stored
+ *		as heap stores them, or leave by other ways than the server's statements.
+ *
+ * Such a table is not guarded, and nothing that was deleted is written into it. It
+ * is told by the catalogs: the server's, and those of extensions that manage
+ * tables. These are found by what belongs to the extension, and read by scans.
+ * Where an extension's catalog is not as it is known here, none of its tables can
+ * be told from others, and no table is taken for an ordinary one when it is
+ * enrolled. What is not in this list at all is caught when a transaction ends, by
+ * the double entry.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "commands/extension.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "common/deletion_guard.h"
+
+PG_FUNCTION_INFO_V1(dg_not_ordinary);
+
+/* An extension's list of tables that it manages. */
+typedef struct Managed
+{
+	const char *extension;
+	const char *schema;
+	const char *list;			/* the table that has the list */
+	const char *column;			/* the tables' OIDs, or names if there is a column for their schemas' */
+	const char *schema_column;
+	const char *what;
+	const char *hint;
+} Managed;
+
+static const Managed managed[] = {
+	{"timescaledb", "_timescaledb_catalog", "hypertable", "table_name", "schema_name",
+		"a hypertable of TimescaleDB",
+	"TimescaleDB drops and compresses its chunks without deleting their rows. Keep rows that may be wanted back in an ordinary or a partitioned table."},
+	{"timescaledb", "_timescaledb_catalog", "chunk", "table_name", "schema_name",
+		"a chunk of a hypertable of TimescaleDB",
+	"TimescaleDB drops and compresses chunks without deleting their rows. Keep rows that may be wanted back in an ordinary or a partitioned table."},
+	{"citus", "pg_catalog", "pg_dist_partition", "logicalrelid", NULL,
+		"a table that Citus manages",
+	"Its rows are in shards, perhaps on other servers, where no trigger of this table fires. Keep rows that may be wanted back in a table that Citus does not know."},
+	{"age", "ag_catalog", "ag_label", "relation", NULL,
+		"a label of an Apache AGE graph",
+	"Cypher deletes its rows past all triggers. Keep rows that may be wanted back in an ordinary table."},
+};
+
+/*
+ * Opens the list, NULL if the extension is not there. *unknown is set if the
+ * extension is there, and its list is not what it should be.
+ */
+static Relation
+open_list(const Managed *kind, AttrNumber *column, AttrNumber *schema_column, bool *unknown)
+{
+	Oid			extension = get_extension_oid(kind->extension, true);
+	Oid			nspid;
+	Oid			relid;
+
+	if (!OidIsValid(extension))
+		return NULL;
+	nspid = get_namespace_oid(kind->schema, true);
+	relid = OidIsValid(nspid) ? get_relname_relid(kind->list, nspid) : InvalidOid;
+	*unknown = true;
+	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_RELATION ||
+		getExtensionOfObject(RelationRelationId, relid) != extension)
+		return NULL;
+	*column = get_attnum(relid, kind->column);
+	*schema_column = kind->schema_column == NULL ? InvalidAttrNumber : get_attnum(relid, kind->schema_column);
+	if (kind->schema_column == NULL ?
+		*column <= 0 || (get_atttype(relid, *column) != REGCLASSOID && get_atttype(relid, *column) != OIDOID) :
+		*column <= 0 || get_atttype(relid, *column) != NAMEOID ||
+		*schema_column <= 0 || get_atttype(relid, *schema_column) != NAMEOID)
+		return NULL;
+	*unknown = false;
+	return table_open(relid, AccessShareLock);
+}
+
+/*
+ * Is the table in the list?
+ */
+static bool
+is_listed(const Managed *kind, Form_pg_class class, bool *unknown)
+{
+	AttrNumber	column = InvalidAttrNumber;
+	AttrNumber	schema_column = InvalidAttrNumber;
+	Relation	list = open_list(kind, &column, &schema_column, unknown);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	NameData	schema;
+	bool		found;
+
+	if (list == NULL)
+		return false;
+	if (kind->schema_column == NULL)
+		ScanKeyInit(&keys[0], column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(class->oid));
+	else
+	{
+		namestrcpy(&schema, get_namespace_name(class->relnamespace));
+		ScanKeyInit(&keys[0], column, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&class->relname));
+		ScanKeyInit(&keys[1], schema_column, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&schema));
+	}
+	scan = systable_beginscan(list, InvalidOid, false, NULL, kind->schema_column == NULL ? 1 : 2, keys);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(list, AccessShareLock);
+	return found;
+}
+
+static bool
+is_managed(Form_pg_class class, DgOddity *odd)
+{
+	for (int i = 0; i < lengthof(managed); i++)
+	{
+		bool		unknown = false;
+
+		if (is_listed(&managed[i], class, &unknown))
+		{
+			odd->what = managed[i].what;
+			odd->hint = managed[i].hint;
+			return true;
+		}
+		if (unknown && !odd->unknown)
+		{
+			odd->unknown = true;
+			odd->what = psprintf("perhaps %s", managed[i].what);
+			odd->hint = psprintf("This version of extension \"%s\" is not known to deletion_guard, which cannot tell its tables from others.",
+								 managed[i].extension);
+		}
+	}
+	return odd->unknown;
+}
+
+/*
+ * Does a table's access method store rows as heap does?
+ */
+static bool
+is_heap(Oid am)
+{
+	HeapTuple	tuple = SearchSysCache1(AMOID, ObjectIdGetDatum(am));
+	bool		result = HeapTupleIsValid(tuple) &&
+		((Form_pg_am) GETSTRUCT(tuple))->amhandler == F_HEAP_TABLEAM_HANDLER;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return result;
+}
+
+static bool
+is_odd(Form_pg_class class, DgOddity *odd)
+{
+	if (class->relkind == RELKIND_FOREIGN_TABLE)
+	{
+		odd->what = "a foreign table";
+		odd->hint = "Install deletion_guard on the server that holds the rows, and guard the table there.";
+		return true;
+	}
+	if (class->relkind == RELKIND_RELATION && !is_heap(class->relam))
+	{
+		odd->what = psprintf("stored by access method \"%s\"", get_am_name(class->relam));
+		odd->hint = "Rows are kept as heap tuples; ALTER TABLE ... SET ACCESS METHOD heap first.";
+		return true;
+	}
+	return is_managed(class, odd);
+}
+
+/*
+ * Is this something other than an ordinary or partitioned table? Says what. Nothing
+ * is, that is not there. The table itself is asked about, not its partitions or children.
+ */
+bool
+dg_is_odd(Oid relid, DgOddity *odd)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		result;
+
+	memset(odd, 0, sizeof(DgOddity));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = is_odd((Form_pg_class) GETSTRUCT(tuple), odd);
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/*
+ * The same of those that are guarded with a table: its partitions, or inheritance
+ * children. *relid is set to the first that is odd. The caller holds a lock on the table.
+ */
+bool
+dg_has_odd_member(Oid *relid, DgOddity *odd)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(*relid, AccessShareLock, NULL))
+	{
+		if (lfirst_oid(lc) != *relid && dg_is_odd(lfirst_oid(lc), odd))
+		{
+			*relid = lfirst_oid(lc);
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * Rows are about to be written into a table without a statement, past what makes it odd.
+ */
+void
+dg_ordinary_require_target(Oid relid)
+{
+	DgOddity	odd;
+
+	if (dg_is_odd(relid, &odd) && !odd.unknown)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_CANNOT_RESTORE),
+				 errmsg("cannot restore rows of \"%s\": it is %s", get_rel_name(relid), odd.what),
+				 errhint("Write them into an ordinary table of the same columns.")));
+}
+
+/*
+ * not_ordinary(relation oid) -> text: why the table or one that would be guarded
+ * with it cannot be, and what to do; NULL if there is nothing in the way.
+ */
+Datum
+dg_not_ordinary(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	Oid			member = relid;
+	DgOddity	odd;
+
+	if (get_rel_relkind(relid) == '\0')
+		PG_RETURN_NULL();
+	if (dg_is_odd(relid, &odd))
+		PG_RETURN_TEXT_P(cstring_to_text(psprintf("it is %s. %s", odd.what, odd.hint)));
+	if (dg_has_odd_member(&member, &odd))
+		PG_RETURN_TEXT_P(cstring_to_text(psprintf("its %s %s is %s. %s",
+												  get_rel_relispartition(member) ? "partition" : "child",
+												  dg_relation_name(member), odd.what, odd.hint)));
+	PG_RETURN_NULL();
+}
