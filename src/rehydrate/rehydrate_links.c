@@ -12,28 +12,11 @@
 
 #include "access/table.h"
 #include "executor/spi.h"
-#include "utils/datum.h"
 #include "utils/rel.h"
 
 #include "rehydrate/rehydrate_internal.h"
 #include "rows/rows.h"
 #include "undelete/undelete.h"
-
-static bool
-same_values(TupleDesc desc, TupleTableSlot *slot, const Datum *values, const bool *nulls)
-{
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (att->attisdropped || att->attgenerated != '\0')
-			continue;
-		if (slot->tts_isnull[i] != nulls[i] ||
-			(!nulls[i] && !datum_image_eq(slot->tts_values[i], values[i], att->attbyval, att->attlen)))
-			return false;
-	}
-	return true;
-}
 
 static List *
 lost_links(DgRestore *call, DgDestination *destination)
@@ -56,22 +39,12 @@ dg_links_make_same(void *arg, const DgRow *row, Relation rel, TupleTableSlot *st
 {
 	DgRestore  *call = arg;
 	DgDestination *destination = row->owner;
-	TupleDesc	desc = RelationGetDescr(rel);
 	MemoryContext old;
-	Datum	   *values;
-	bool	   *nulls;
 	List	   *links;
+	List	   *none;
 
-	if (lost_links(call, destination) == NIL)
-		return false;
-	slot_getallattrs(live);
-	slot_getallattrs(stored);
-	values = palloc(sizeof(Datum) * desc->natts);
-	nulls = palloc(sizeof(bool) * desc->natts);
-	memcpy(values, live->tts_values, sizeof(Datum) * desc->natts);
-	memcpy(nulls, live->tts_isnull, sizeof(bool) * desc->natts);
-	links = dg_links_put(destination->lost_links, rel, PG_INT64_MAX, values, nulls);
-	if (links == NIL || !same_values(desc, stored, values, nulls))
+	/* the archive's row has lost nothing: what it has is what it had */
+	if (!dg_links_same(lost_links(call, destination), rel, stored, 0, &none, live, &links))
 		return false;
 	old = MemoryContextSwitchTo(call->context);
 	call->links = list_concat(call->links, links);

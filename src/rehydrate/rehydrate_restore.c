@@ -142,7 +142,7 @@ find_twins(DgRestore *call, DgPass *pass)
 	LiveTwins	live = {call, call->by_source[pass->source->index],
 		dg_rows_writer_twins(call->targets[pass->source->index])};
 
-	if (live.twins != NULL && pass->finder != NULL)
+	if (live.twins != NULL && pass->finder != NULL && !dg_rows_twins_known(live.twins))
 		dg_finder_live_twins(pass->finder, &call->plan->finders, call->plan->tenants, dg_rows_twins_columns(live.twins),
 							 take_live_row, &live);
 }

@@ -121,6 +121,7 @@ extern void dg_rows_twins_live(DgRowsTwins *twins, HeapTuple tuple, TupleDesc de
 extern void dg_rows_twins_alias(DgRowsTwins *twins, HeapTuple tuple, TupleDesc desc,
 								const Datum *values, const bool *nulls, void *alias);
 extern void dg_rows_twins_put_back(DgRowsTwins *twins, TransactionId xid);
+extern bool dg_rows_twins_known(DgRowsTwins *twins);
 extern void dg_rows_twins_find(DgRowsTwins *twins);
 
 /* rows_writer.c */
@@ -193,7 +194,7 @@ extern void dg_rows_writer_refuse(DgRowsTarget *target, DgRowsRefuse refuse, voi
 extern void dg_rows_writer_verify(DgRowsTarget *target);
 extern DgRowOutcome dg_rows_writer_put(DgRowsTarget *target, const DgRow *row);
 extern DgRowsTwins *dg_rows_writer_twins(DgRowsTarget *target);
-extern void dg_rows_writer_expect(DgRowsTarget *target, Datum *values, bool *nulls, const DgRowsMoment *deleted);
+extern void dg_rows_writer_expect(DgRowsTarget *target, Datum *values, bool *nulls, const DgRowsMoment *deleted, void *alias);
 extern bool dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 								  const AttrNumber *attnums, const Datum *values,
 								  const bool *nulls, int n);

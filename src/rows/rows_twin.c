@@ -14,6 +14,9 @@
  * that began before the deletion's wrote it afterwards), it counts as another row,
  * and the deleted one comes back: rather one too many than one too few.
  *
+ * A row may also be there with other values than those it comes back with: one of the two has lost
+ * a link. The caller says so, and is told when such a row has been taken.
+ *
  * Contents are kept as hashes, with a secret of the call's own, of 128 bits.
  */
 #include "postgres.h"
@@ -82,6 +85,9 @@ struct DgRowsTwins
 	DgKeySet   *probes;			/* values of an indexed column; NULL: no use */
 	AttrNumber	probed;
 	List	   *put_back;		/* xids (as Oid) of undeletes */
+	Image		expected;		/* the row that was expected last */
+	bool		expecting;		/* deleted rows; otherwise an archive's come back */
+	bool		found;			/* live rows have been looked for */
 };
 
 /*
@@ -243,30 +249,51 @@ dg_rows_twins_live(DgRowsTwins *twins, HeapTuple tuple, TupleDesc desc)
 }
 
 /*
+ * The twin of an image, which is made.
+ */
+static Twin *
+twin_of(DgRowsTwins *twins, Image image, bool *found)
+{
+	Twin	   *twin = twins_insert(twins->hash, image, found);
+
+	if (!*found)
+	{
+		twin->live = 0;
+		twin->others = NIL;
+	}
+	return twin;
+}
+
+/*
+ * A row with this image may be there as one with the other.
+ */
+static void
+add_other(DgRowsTwins *twins, Image image, Image as, void *alias)
+{
+	MemoryContext old = MemoryContextSwitchTo(twins->context);
+	Other	   *other = palloc(sizeof(Other));
+	bool		found;
+	Twin	   *twin = twin_of(twins, image, &found);
+
+	other->image = as;
+	other->alias = alias;
+	twin->others = lappend(twin->others, other);
+	MemoryContextSwitchTo(old);
+}
+
+/*
  * That live row may also be taken for one with these values, in the table's shape.
  */
 void
 dg_rows_twins_alias(DgRowsTwins *twins, HeapTuple tuple, TupleDesc desc,
 					const Datum *values, const bool *nulls, void *alias)
 {
-	MemoryContext old = MemoryContextSwitchTo(twins->context);
-	Other	   *other = palloc(sizeof(Other));
-	Twin	   *twin;
-	bool		found;
+	Image		live = image_of_tuple(twins, tuple, desc, 1);
 
-	other->image = image_of_tuple(twins, tuple, desc, 1);
-	other->alias = alias;
 	begin_image(twins);
 	for (int i = 0; i < twins->n; i++)
 		dg_rows_append_value(&twins->row, values[twins->atts[i]->attnum - 1], nulls[twins->atts[i]->attnum - 1], twins->atts[i]);
-	twin = twins_insert(twins->hash, end_image(twins), &found);
-	if (!found)
-	{
-		twin->live = 0;
-		twin->others = NIL;
-	}
-	twin->others = lappend(twin->others, other);
-	MemoryContextSwitchTo(old);
+	add_other(twins, end_image(twins), live, alias);
 }
 
 /*
@@ -283,21 +310,22 @@ is_after(TransactionId xmin, CommandId cmin, const DgRowsMoment *moment)
 }
 
 /*
- * A row, in the table's shape, that is going to come back; when it was deleted.
+ * A row, in the table's shape, that is going to come back; when it was deleted. Or,
+ * with an alias, other values with which the row that was expected last may be there.
  */
 void
-dg_rows_twins_expect(DgRowsTwins *twins, TupleTableSlot *slot, const DgRowsMoment *deleted)
+dg_rows_twins_expect(DgRowsTwins *twins, TupleTableSlot *slot, const DgRowsMoment *deleted, void *alias)
 {
+	Image		image = image_of_slot(twins, slot);
 	bool		found;
-	Twin	   *twin = twins_insert(twins->hash, image_of_slot(twins, slot), &found);
+	Twin	   *twin = twin_of(twins, image, &found);
 
-	if (!found)
-	{
-		twin->live = 0;
-		twin->others = NIL;
-	}
 	if (!found || is_after(twin->deleted.xid, twin->deleted.cid, deleted))
 		twin->deleted = *deleted;
+	if (alias != NULL)
+		add_other(twins, twins->expected, image, alias);
+	twins->expected = image;
+	twins->expecting = true;
 	if (twins->probes == NULL)
 		return;
 	if (dg_keyset_read(twins->probes, slot) > 0 || (dg_keyset_add(twins->probes) && dg_keyset_is_full(twins->probes)))
@@ -398,6 +426,18 @@ find_in_table(DgRowsTwins *twins, Oid relid)
 }
 
 /*
+ * Have the live rows been looked for? From now on, yes.
+ */
+bool
+dg_rows_twins_known(DgRowsTwins *twins)
+{
+	bool		known = twins->found;
+
+	twins->found = true;
+	return known;
+}
+
+/*
  * Looks for live rows like those that are expected, as of now.
  */
 void
@@ -412,6 +452,10 @@ dg_rows_twins_find(DgRowsTwins *twins)
 /*
  * Is a row, in the table's shape, there already? Each live row is one. *alias is
  * what the caller has said of it, if it has other values; otherwise NULL.
+ *
+ * An archive's row is sooner the live one that has lost nothing. A deleted row is
+ * sooner the one that has its link back: otherwise the link would be put into a
+ * live row that never had it.
  */
 bool
 dg_rows_twins_take(DgRowsTwins *twins, TupleTableSlot *slot, void **alias)
@@ -419,7 +463,7 @@ dg_rows_twins_take(DgRowsTwins *twins, TupleTableSlot *slot, void **alias)
 	Twin	   *twin = twins->hash->members == 0 ? NULL : twins_lookup(twins->hash, image_of_slot(twins, slot));
 
 	*alias = NULL;
-	while (twin != NULL && twin->live == 0 && twin->others != NIL)
+	while (twin != NULL && (twin->live == 0 || twins->expecting) && twin->others != NIL)
 	{
 		Other	   *other = linitial(twin->others);
 		Twin	   *live = twins_lookup(twins->hash, other->image);

@@ -44,6 +44,25 @@ dg_rows_writer_begin(const DgRowsOptions *options)
 }
 
 /*
+ * What tells rows of a table without a key: the same for all of the table's targets,
+ * as a live row is one of them only.
+ */
+static DgRowsTwins *
+twins_of(DgRowsWriter *writer, Relation rel)
+{
+	ListCell   *lc;
+
+	foreach(lc, writer->targets)
+	{
+		DgRowsTarget *target = lfirst(lc);
+
+		if (RelationGetRelid(target->rel) == RelationGetRelid(rel))
+			return target->twins;
+	}
+	return dg_rows_twins_make(rel);
+}
+
+/*
  * Opens a table for rows of the given columns. The table must be a table or a
  * partitioned table.
  */
@@ -64,7 +83,7 @@ dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 	target->sequences = dg_rows_sequences_find(target->rel);
 	target->handled = dg_rows_fkeys_add(writer->fkeys, target->rel);
 	target->slot = MakeSingleTupleTableSlot(RelationGetDescr(target->rel), &TTSOpsVirtual);
-	target->twins = dg_rows_twins_make(target->rel);
+	target->twins = twins_of(writer, target->rel);
 	target->noted = MakeSingleTupleTableSlot(RelationGetDescr(target->rel), &TTSOpsVirtual);
 	writer->targets = lappend(writer->targets, target);
 	MemoryContextSwitchTo(old);
@@ -362,10 +381,11 @@ dg_rows_writer_twins(DgRowsTarget *target)
 }
 
 /*
- * A row that is going to be put, and when it was deleted.
+ * A row that is going to be put, and when it was deleted; or, with an alias, the
+ * other values with which the last such row may be there.
  */
 void
-dg_rows_writer_expect(DgRowsTarget *target, Datum *values, bool *nulls, const DgRowsMoment *deleted)
+dg_rows_writer_expect(DgRowsTarget *target, Datum *values, bool *nulls, const DgRowsMoment *deleted, void *alias)
 {
 	ErrorContextCallback context = {.previous = error_context_stack,
 		.callback = dg_rows_map_context,
@@ -377,7 +397,7 @@ dg_rows_writer_expect(DgRowsTarget *target, Datum *values, bool *nulls, const Dg
 	dg_rows_map_apply(target->map, GetPerTupleExprContext(target->estate), values, nulls, target->slot);
 	dg_rows_as_caller(&target->role);
 	error_context_stack = context.previous;
-	dg_rows_twins_expect(target->twins, target->slot, deleted);
+	dg_rows_twins_expect(target->twins, target->slot, deleted, alias);
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(target->estate);
 }

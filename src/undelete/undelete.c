@@ -179,6 +179,7 @@ start_over(void *arg)
 
 	call->reports = NIL;
 	call->reports_by_name = NULL;
+	call->lost_links = call->links_found = call->links_missing = NIL;
 	call->rows = call->links = 0;
 	foreach(lc, call->parts)
 	{
@@ -385,6 +386,8 @@ set_options(DgUndelete *call, FunctionCallInfo fcinfo, int n)
 	options->hint = "Nothing was restored. If the rows referred to are in the bin, restore them together with these: undelete_transaction() brings back what one transaction deleted, undelete_tenant() all that a tenant lost. If they are gone for good, on_conflict => 'skip' leaves rows that refer to them in the bin, and the others come back.";
 	if (options->on_conflict == DG_ON_CONFLICT_SKIP)
 		options->missing = dg_rows_missing_make();
+	options->same = dg_same_but_links;
+	options->alias = dg_same_found;
 	options->tell = tell;
 	options->settle = dg_restore_settle;
 	options->arg = call;

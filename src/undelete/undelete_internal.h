@@ -31,6 +31,7 @@ extern List *dg_links_read(const char *condition, int nargs, Oid *types, Datum *
 extern List *dg_links_by_set(List *links);
 
 /* undelete_relink.c */
+extern void dg_links_found(List *links);
 extern int64 dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids);
 
 /* undelete.c */
@@ -74,12 +75,21 @@ typedef struct DgUndelete
 	List	   *parts;
 	List	   *reports;
 	HTAB	   *reports_by_name;	/* NULL: none yet */
+	List	   *lost_links;		/* of tables, as undelete_same.c knows them */
+	List	   *links_found;	/* of deleted rows; live ones, which are the same, have them again */
+	List	   *links_missing;	/* of live rows, which are the same as deleted ones but for these */
 	int64		rows;			/* that left the bin */
 	int64		links;			/* that were put back */
 	char	   *failure;		/* of a dry run */
 } DgUndelete;
 
 extern bool dg_table_is_gone(Oid relid);
+
+/* undelete_same.c */
+extern List *dg_same_links(DgUndelete *call, Oid relid);
+extern bool dg_same_but_links(void *call, const DgRow *row, Relation rel, TupleTableSlot *stored, TupleTableSlot *live);
+extern void dg_same_found(void *call, const DgRow *row, void *links);
+extern int64 dg_same_end(DgUndelete *call, DgRowsWriter *writer);
 
 /* undelete_restore.c */
 extern void dg_restore_settle(void *arg, const DgRow *row, DgRowOutcome outcome);

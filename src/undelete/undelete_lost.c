@@ -9,6 +9,7 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -206,10 +207,11 @@ dg_links_by_set(List *links)
 }
 
 /*
- * The texts of a row's values in some columns, by the table's attribute numbers.
+ * The texts of a row's values in some columns, by the table's attribute numbers;
+ * *missing if it has not all of them.
  */
 static List *
-texts_of(Relation rel, List *columns, const Datum *values, const bool *nulls)
+texts_of(Relation rel, List *columns, const Datum *values, const bool *nulls, bool *missing)
 {
 	List	   *texts = NIL;
 	ListCell   *lc;
@@ -218,6 +220,9 @@ texts_of(Relation rel, List *columns, const Datum *values, const bool *nulls)
 	{
 		AttrNumber	attnum = get_attnum(RelationGetRelid(rel), lfirst(lc));
 
+		*missing |= (attnum == InvalidAttrNumber);
+		if (*missing)
+			return NIL;
 		texts = lappend(texts, nulls[attnum - 1] ? NULL :
 						dg_value_text(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->atttypid, values[attnum - 1]));
 	}
@@ -236,8 +241,12 @@ link_of_row(DgLinkSet *set, Relation rel, int64 deletion, const Datum *values, c
 	ListCell	key = {.ptr_value = &wanted};
 	int			low = 0;
 	int			high = list_length(set->links);
+	bool		missing = false;
 
-	wanted.row = row_name(texts_of(rel, set->key_columns, values, nulls), texts_of(rel, set->columns, values, nulls));
+	wanted.row = row_name(texts_of(rel, set->key_columns, values, nulls, &missing),
+						  texts_of(rel, set->columns, values, nulls, &missing));
+	if (missing)
+		return NULL;
 	while (low < high)
 	{
 		int			middle = (low + high) / 2;
@@ -261,14 +270,20 @@ link_of_row(DgLinkSet *set, Relation rel, int64 deletion, const Datum *values, c
 
 /*
  * Puts a link of a row back into its values, if one was lost before a deletion;
- * returns it, or NULL. The table may be a partition of the links'.
+ * returns it, or NULL. The table may be a partition of the links', or a bin of it.
+ * What reads the values, a domain's check, may be code of the links' table.
  */
 static DgLink *
 put_link(DgLinkSet *set, Relation rel, int64 deletion, Datum *values, bool *nulls)
 {
 	DgLink	   *link = link_of_row(set, rel, deletion, values, nulls);
+	DgRowsRole	role;
 
-	for (int i = 0; link != NULL && i < set->n; i++)
+	if (link == NULL)
+		return NULL;
+	role = dg_rows_role_of(dg_relation_owner(set->relation));
+	dg_rows_as_owner(&role);
+	for (int i = 0; i < set->n; i++)
 	{
 		AttrNumber	attnum = get_attnum(RelationGetRelid(rel), list_nth(set->columns, i));
 		Oid			input;
@@ -278,6 +293,7 @@ put_link(DgLinkSet *set, Relation rel, int64 deletion, Datum *values, bool *null
 		values[attnum - 1] = OidInputFunctionCall(input, list_nth(link->before, i), typioparam, -1);
 		nulls[attnum - 1] = false;
 	}
+	dg_rows_as_caller(&role);
 	return link;
 }
 
@@ -314,6 +330,48 @@ dg_links_put(List *sets, Relation rel, int64 deletion, Datum *values, bool *null
 	} while (any);
 	AtEOXact_GUC(true, nestlevel);
 	return links;
+}
+
+static void
+copy_values(TupleTableSlot *slot, Datum **values, bool **nulls)
+{
+	int			natts = slot->tts_tupleDescriptor->natts;
+
+	slot_getallattrs(slot);
+	*values = memcpy(palloc(sizeof(Datum) * natts), slot->tts_values, sizeof(Datum) * natts);
+	*nulls = memcpy(palloc(sizeof(bool) * natts), slot->tts_isnull, sizeof(bool) * natts);
+}
+
+/*
+ * Is a live row of a table the saved one, but for links that either has lost? Those
+ * that the saved one had lost before that deletion are in *saved_links, and
+ * those that the live one has lost in *live_links.
+ */
+bool
+dg_links_same(List *sets, Relation rel, TupleTableSlot *saved, int64 deletion, List **saved_links,
+			  TupleTableSlot *live, List **live_links)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	Datum	   *values[2];
+	bool	   *nulls[2];
+
+	if (sets == NIL)
+		return false;
+	copy_values(saved, &values[0], &nulls[0]);
+	copy_values(live, &values[1], &nulls[1]);
+	*saved_links = dg_links_put(sets, rel, deletion, values[0], nulls[0]);
+	*live_links = dg_links_put(sets, rel, PG_INT64_MAX, values[1], nulls[1]);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped || att->attgenerated != '\0')
+			continue;
+		if (nulls[0][i] != nulls[1][i] ||
+			(!nulls[0][i] && !datum_image_eq(values[0][i], values[1][i], att->attbyval, att->attlen)))
+			return false;
+	}
+	return *saved_links != NIL || *live_links != NIL;
 }
 
 /*

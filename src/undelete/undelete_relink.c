@@ -312,6 +312,26 @@ mark_link(DgLink *link)
 }
 
 /*
+ * Marks links that are not lost any more: live rows have them again.
+ */
+void
+dg_links_found(List *links)
+{
+	ListCell   *lc;
+
+	SPI_connect();
+	foreach(lc, links)
+	{
+		DgLink	   *link = lfirst(lc);
+
+		link->restored = claim_link(link);
+		if (link->restored)
+			mark_link(link);
+	}
+	SPI_finish();
+}
+
+/*
  * The next link, from the n-th of a set on, that names the same row and can be
  * put back; NULL if there is none.
  */

@@ -294,15 +294,43 @@ transaction_of(int64 deletion)
 }
 
 /*
+ * A row that is expected may be there with the links that it had lost before; each
+ * link is of one row. The current memory context is short-lived.
+ */
+static void
+expect_links(DgUndelete *call, const Destination *destination, List *sets, int64 deletion, TupleTableSlot *slot,
+			 const DgRowsMoment *deleted)
+{
+	Relation	bin = table_open(slot->tts_tableOid, NoLock);
+	List	   *links = dg_links_put(sets, bin, deletion, slot->tts_values, slot->tts_isnull);
+	MemoryContext old;
+	ListCell   *lc;
+
+	table_close(bin, NoLock);
+	if (links == NIL)
+		return;
+	old = MemoryContextSwitchTo(call->context);
+	links = list_copy(links);
+	MemoryContextSwitchTo(old);
+	foreach(lc, links)
+		((DgLink *) lfirst(lc))->taken = true;
+	dg_rows_writer_expect(destination->target, slot->tts_values + DG_BIN_COLUMNS, slot->tts_isnull + DG_BIN_COLUMNS,
+						  deleted, links);
+}
+
+/*
  * Tells the writer which rows of a group it will get, and when they were deleted:
  * their own transaction and command wrote them to the bin.
  */
 static void
-expect_group(const Destination *destination, ListCell *cells, int n)
+expect_group(DgUndelete *call, const Destination *destination, ListCell *cells, int n)
 {
-	int64		deletion = ((DgSavedPart *) lfirst(&cells[0]))->deletion;
+	DgSavedPart *part = lfirst(&cells[0]);
+	int64		deletion = part->deletion;
+	List	   *sets = dg_same_links(call, part->relation);
 	DgRowsMoment deleted = {.top = transaction_of(deletion)};
 	DgBinScan  *scan = scan_group(cells, n);
+	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard expected row", ALLOCSET_DEFAULT_SIZES);
 	TupleTableSlot *slot;
 	bool		isnull;
 
@@ -312,8 +340,18 @@ expect_group(const Destination *destination, ListCell *cells, int n)
 		deleted.xid = !TransactionIdIsValid(deleted.top) ? InvalidTransactionId :
 			DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
 		deleted.cid = DatumGetCommandId(slot_getsysattr(slot, MinCommandIdAttributeNumber, &isnull));
-		dg_rows_writer_expect(destination->target, slot->tts_values + DG_BIN_COLUMNS, slot->tts_isnull + DG_BIN_COLUMNS, &deleted);
+		dg_rows_writer_expect(destination->target, slot->tts_values + DG_BIN_COLUMNS, slot->tts_isnull + DG_BIN_COLUMNS,
+							  &deleted, NULL);
+		if (sets != NIL)
+		{
+			MemoryContext old = MemoryContextSwitchTo(row);
+
+			expect_links(call, destination, sets, deletion, slot, &deleted);
+			MemoryContextSwitchTo(old);
+			MemoryContextReset(row);
+		}
 	}
+	MemoryContextDelete(row);
 	dg_bin_scan_end(scan);
 }
 
@@ -453,7 +491,8 @@ restore_links(DgUndelete *call, DgRowsWriter *writer)
 		deletion = part->deletion;
 		relids = list_append_unique_oid(relids, part->relation);
 	}
-	call->links = dg_restore_links(writer, deletions, relids);
+	call->links = dg_same_end(call, writer);
+	call->links += dg_restore_links(writer, deletions, relids);
 }
 
 /*
@@ -493,13 +532,13 @@ expect_rows(DgUndelete *call, DgRowsWriter *writer, List **destinations)
 		n = group_at(call->parts, first);
 		destination = part->orphan ? NULL : destination_of(writer, part, destinations);
 		if (destination != NULL && dg_rows_writer_twins(destination->target) != NULL)
-			expect_group(destination, list_nth_cell(call->parts, first), n);
+			expect_group(call, destination, list_nth_cell(call->parts, first), n);
 	}
 	foreach(lc, *destinations)
 	{
 		DgRowsTwins *twins = dg_rows_writer_twins(((Destination *) lfirst(lc))->target);
 
-		if (twins != NULL)
+		if (twins != NULL && !dg_rows_twins_known(twins))
 			find_twins(twins, dg_rows_twins_table(twins));
 	}
 }
