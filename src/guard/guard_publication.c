@@ -5,9 +5,11 @@
  * Logical replication sends a change of any published table, and a subscriber
  * that has no table of that name stops there, for good, while WAL piles up
  * behind its slot. So our tables must be in no publication. FOR ALL TABLES has them
- * without anybody's meaning it, those that are made later too. PostgreSQL cannot
- * leave tables out of it: whether one may be published depends on nothing that an
- * extension could set.
+ * without anybody's meaning it, those that are made later too. Whether a table may
+ * be published depends on nothing that an extension could set. From 19 on, EXCEPT
+ * leaves tables out one by one, but neither a schema nor tables that are to come,
+ * as bins are. FOR ALL SEQUENCES (19) has our sequences: a subscriber that lacks them
+ * cannot subscribe, and where it has them, they would get this server's values.
  *
  * So CREATE EXTENSION, enrolling a table, and publishing our tables are errors
  * where that would come about, unless deletion_guard.publication is "allow". A
@@ -25,27 +27,37 @@
 PG_FUNCTION_INFO_V1(dg_refuse_published);
 
 /*
- * The name of a publication that has a table of ours, palloc'd, or NULL. Looks at
- * one publication, or at all (NULL). The caller is connected to SPI.
+ * The name of a publication that has a table or sequence of ours, palloc'd, or NULL;
+ * *what is which. Looks at one publication, or at all (NULL). The caller is
+ * connected to SPI.
  */
 static char *
-published_by(const char *publication)
+published_by(const char *publication, char **what)
 {
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {publication != NULL ? CStringGetTextDatum(publication) : (Datum) 0};
 	char		nulls[] = {publication != NULL ? ' ' : 'n'};
 
-	if (dg_spi_select("SELECT p.pubname::text FROM pg_publication p WHERE ($1 IS NULL OR p.pubname = $1) AND (p.puballtables"
+	if (dg_spi_select("SELECT p.pubname::text, CASE WHEN x.sequences AND NOT p.puballtables THEN 'sequences' ELSE 'tables' END"
+					  " FROM pg_publication p CROSS JOIN LATERAL (SELECT coalesce((to_jsonb(p) ->> 'puballsequences')::boolean, false) AS sequences) x"
+					  " WHERE ($1 IS NULL OR p.pubname = $1) AND (p.puballtables OR x.sequences"
 					  " OR EXISTS (SELECT FROM pg_publication_namespace s WHERE s.pnpubid = p.oid AND s.pnnspid IN ('deletion_guard'::regnamespace, 'deletion_guard_bin'::regnamespace))"
 					  " OR EXISTS (SELECT FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid WHERE r.prpubid = p.oid"
 					  " AND c.relnamespace IN ('deletion_guard'::regnamespace, 'deletion_guard_bin'::regnamespace)))"
 					  " ORDER BY 1 LIMIT 1", 1, types, values, nulls) == 0)
 		return NULL;
+	*what = dg_row_text(0, 2);
 	return dg_row_text(0, 1);
 }
 
-#define DETAIL_STOPS \
-	"A subscriber that lacks these tables stops at the first change of one. Where it has them, deleted rows leave this server."
+static const char *
+detail(const char *things)
+{
+	if (strcmp(things, "sequences") == 0)
+		return "A subscriber that lacks them cannot subscribe. Where it has them, its own are set to this server's values.";
+	return "A subscriber that lacks these tables stops at the first change of one. Where it has them, deleted rows leave this server.";
+}
+
 #define HINT_ALLOW \
 	"If no subscriber uses it, a superuser may set deletion_guard.publication to \"allow\", for the session or the database."
 
@@ -56,18 +68,19 @@ void
 dg_publication_check(const char *what)
 {
 	char	   *name;
+	char	   *things;
 
 	SPI_connect();
-	name = published_by(NULL);
+	name = published_by(NULL, &things);
 	if (name != NULL && dg_publication_allowed())
 		ereport(WARNING,
-				(errmsg("publication \"%s\" has the tables of deletion_guard", name),
-				 errdetail(DETAIL_STOPS)));
+				(errmsg("publication \"%s\" has the %s of deletion_guard", name, things),
+				 errdetail("%s", detail(things))));
 	else if (name != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot %s: publication \"%s\" has the tables of deletion_guard", what, name),
-				 errdetail(DETAIL_STOPS),
+				 errmsg("cannot %s: publication \"%s\" has the %s of deletion_guard", what, name, things),
+				 errdetail("%s", detail(things)),
 				 errhint("Who owns the publication can replace it in one transaction: DROP PUBLICATION %s; CREATE PUBLICATION %s FOR TABLES IN SCHEMA ..., or FOR TABLE ...; then subscribers REFRESH PUBLICATION. " HINT_ALLOW,
 						 quote_identifier(name), quote_identifier(name))));
 	SPI_finish();
@@ -82,12 +95,13 @@ dg_publication_follow(Node *parsetree)
 {
 	const char *name = IsA(parsetree, CreatePublicationStmt) ?
 		((CreatePublicationStmt *) parsetree)->pubname : ((AlterPublicationStmt *) parsetree)->pubname;
+	char	   *things;
 
-	if (published_by(name) != NULL)
+	if (published_by(name, &things) != NULL)
 		ereport(dg_publication_allowed() || !dg_ledger_is_live() ? WARNING : ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("publication \"%s\" would have the tables of deletion_guard", name),
-				 errdetail(DETAIL_STOPS),
+				 errmsg("publication \"%s\" would have the %s of deletion_guard", name, things),
+				 errdetail("%s", detail(things)),
 				 errhint("Publish the application's tables: FOR TABLES IN SCHEMA ..., or FOR TABLE .... " HINT_ALLOW)));
 }
 

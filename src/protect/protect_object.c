@@ -271,14 +271,15 @@ check_relation(Oid relid, int subid)
 	}
 	else if (is_guarded(relid))
 	{
-		if (subid != 0)
+		/* a virtual column has nothing to lose */
+		if (subid != 0 && get_attgenerated(relid, subid) != ATTRIBUTE_GENERATED_VIRTUAL)
 			refuse(relid, psprintf("drop column \"%s\" of table \"%s\"",
 								   get_attname(relid, subid, false), get_rel_name(relid)),
 				   DETAIL_VALUES,
 				   psprintf("Call deletion_guard.unguard_table(%s%s), which is recorded, drop the column, and guard the table again.",
 							quote_literal_cstr(dg_relation_name(dg_guard_lookup(relid)->root)),
 							dg_locked ? ", tokens" : ""));
-		else if (!may_go(relid))
+		if (subid == 0 && !may_go(relid))
 			refuse_drop(relid);
 		if (subid == 0)
 			dg_guard_dropped(relid);

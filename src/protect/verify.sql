@@ -382,6 +382,13 @@ AS $$
 		CASE WHEN count(*) = 0 THEN 'none: every DELETE is final. Call deletion_guard.guard_table() or guard_schema().'
 			 ELSE count(*) || ' tables are guarded' END
 	FROM deletion_guard.guard
+	UNION ALL
+	SELECT 'guarded tables', coalesce(b.name, 'table ' || g.relation::oid), false,
+		format('it was dropped without deletion_guard having been asked. Find out by whom; its rows may be in a backup. '
+			'Then call deletion_guard.unguard_table(%s).', g.relation::oid)
+	FROM deletion_guard.guard g
+	CROSS JOIN LATERAL (SELECT max(b.relation_name) AS name FROM deletion_guard.bin b WHERE b.relation = g.relation) b
+	WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = g.relation)
 
 	UNION ALL
 	SELECT 'tenant table', t.relation::text, v.problem IS NULL,
@@ -432,6 +439,7 @@ AS $$
 	UNION ALL
 	SELECT 'tenant sources', g.relation::text, v.problem IS NULL, v.problem
 	FROM deletion_guard.guard g
+	JOIN pg_class c ON c.oid = g.relation
 	LEFT JOIN walked w ON w.relation = g.relation
 	CROSS JOIN LATERAL (SELECT CASE
 		WHEN g.tenant_column IS NOT NULL AND NOT EXISTS (SELECT FROM pg_attribute a
@@ -609,7 +617,8 @@ AS $$
 		AND EXISTS (SELECT FROM aclexplode(d.defaclacl) a WHERE a.grantee <> d.defaclrole)
 
 	UNION ALL
-	SELECT 'bins', b.bin_table::text, v.problem IS NULL, v.problem
+	SELECT 'bins', CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.oid = b.bin_table) THEN b.bin_table::text ELSE 'bin of ' || b.relation_name END,
+		v.problem IS NULL, v.problem
 	FROM (SELECT b.bin_table, b.relation, b.relation_name, sum(p.rows - p.restored - p.purged) AS rows
 		  FROM deletion_guard.bin b LEFT JOIN deletion_guard.deletion_part p USING (bin_id)
 		  GROUP BY b.bin_id) b
@@ -633,6 +642,8 @@ AS $$
 	FROM pg_publication p
 	CROSS JOIN LATERAL (
 		SELECT 'all tables' AS what WHERE p.puballtables
+		UNION ALL
+		SELECT 'all sequences' WHERE (to_jsonb(p) ->> 'puballsequences')::boolean	-- from 19 on
 		UNION ALL
 		SELECT s.name FROM pg_publication_rel r JOIN store s ON s.oid = r.prrelid WHERE r.prpubid = p.oid
 		UNION ALL

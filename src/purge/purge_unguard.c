@@ -12,8 +12,10 @@
 
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/lsyscache.h"
 
 #include "common/deletion_guard.h"
+#include "common/own_tables.h"
 #include "guard/guard.h"
 #include "protect/protect.h"
 #include "purge/purge_internal.h"
@@ -45,6 +47,32 @@ authorise(ArrayType *tokens, char *relation, const char *what)
 }
 
 /*
+ * The table is gone, as it was dropped where the library was not loaded: only its
+ * entry among the guarded ones can be taken away. Nobody owns it any more.
+ */
+static void
+unguard_gone(Oid relid, ArrayType *tokens)
+{
+	char	   *name = psprintf("%u", relid);
+	List	   *approvals;
+
+	if (!dg_guard_lookup(relid)->guarded)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("there is no table with OID %u", relid),
+				 errhint("The view deletion_guard.guarded_table lists the tables that are guarded.")));
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to unguard a table that was dropped"),
+				 errhint("A superuser may.")));
+	approvals = authorise(tokens, name, "unguard_table");
+	dg_own_delete_by_oid(DG_OWN(guard), Anum_guard_relation, relid);
+	dg_guard_forget_all();
+	dg_approvals_record(approvals, "unguard_table", psprintf("{\"table\": %s}", dg_json_string(name)));
+}
+
+/*
  * unguard_table(target regclass, VARIADIC tokens text[]) -> void. What is in
  * the bin stays there.
  */
@@ -52,6 +80,7 @@ Datum
 dg_unguard_table(PG_FUNCTION_ARGS)
 {
 	Oid			relid;
+	ArrayType  *tokens = PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1);
 	List	   *approvals;
 
 	PreventCommandIfReadOnly("unguard_table()");
@@ -60,10 +89,14 @@ dg_unguard_table(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("target must not be null")));
 	relid = PG_GETARG_OID(0);
+	if (get_rel_name(relid) == NULL)
+	{
+		unguard_gone(relid, tokens);
+		PG_RETURN_VOID();
+	}
 	SPI_connect();
 	dg_guard_lock_owned(relid);
-	approvals = authorise(PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
-						  dg_relation_name(relid), "unguard_table");
+	approvals = authorise(tokens, dg_relation_name(relid), "unguard_table");
 	dg_guard_remove(relid);
 	dg_approvals_record(approvals, "unguard_table",
 						psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));

@@ -51,6 +51,17 @@ is($node->safe_psql('shop', 'SELECT count(*) FROM issue'), 40, 'single-user mode
 single_user("DROP TABLE issue\n");
 ($ret, $out, $err) = $node->psql('shop', 'SELECT count(*) FROM issue');
 like($err, qr/does not exist/, 'single-user mode: without the library, event triggers are silent');
+my $gone = "SELECT object FROM deletion_guard.verify() WHERE check_name = 'guarded tables' AND NOT ok";
+is($node->safe_psql('shop', $gone), 'public.issue', 'single-user mode: verify() names the table that is gone');
+is($node->safe_psql('shop', "SELECT count(*) FROM deletion_guard.verify() WHERE object ~ '^[0-9]+\$'"), 0, 'and nothing by a number');
+my $oid = $node->safe_psql('shop', $gone =~ s/object/substring(detail, '[0-9]+')/r);
+$node->safe_psql('shop', 'CREATE ROLE nobody_much; GRANT USAGE ON SCHEMA deletion_guard TO nobody_much; GRANT EXECUTE ON FUNCTION deletion_guard.unguard_table TO nobody_much');
+($ret, $out, $err) = $node->psql('shop', "SET ROLE nobody_much; SELECT deletion_guard.unguard_table($oid)");
+like($err, qr/permission denied to unguard a table that was dropped/, 'a superuser');
+$node->safe_psql('shop', "SELECT deletion_guard.unguard_table($oid)");
+is($node->safe_psql('shop', $gone), '', 'gives it up');
+($ret, $out, $err) = $node->psql('shop', "SELECT deletion_guard.unguard_table($oid)");
+like($err, qr/there is no table with OID $oid/, 'once');
 
 # --- files -----------------------------------------------------------------
 

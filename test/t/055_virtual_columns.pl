@@ -45,6 +45,12 @@ is($node->safe_psql('postgres', "SELECT restored FROM deletion_guard.undelete_te
 is($node->safe_psql('postgres', 'SELECT * FROM doc ORDER BY id'),
 	join("\n", map { my $t = 1 + $_ % 2; join '|', $_, 2 * $t, $t, 3 * $t } 1 .. 6), 'with all their columns');
 
+# A virtual column has nothing that would be lost with it; one that is stored has.
+$node->safe_psql('postgres', 'ALTER TABLE doc DROP COLUMN twice');
+is($node->safe_psql('postgres', 'DELETE FROM doc WHERE id = 1; SELECT restored FROM deletion_guard.undelete_tenant(\'2\')'), '1', 'a virtual column is dropped');
+my ($status, $out, $err) = $node->psql('postgres', 'ALTER TABLE doc DROP COLUMN stored');
+like($err, qr/cannot drop column "stored" of table "doc": it is guarded/, 'a stored one is not');
+
 # A column of that name that has taken the place of the one that was.
 $node->safe_psql('postgres', <<'SQL');
 SET deletion_guard.ddl = allow;
