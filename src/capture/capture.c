@@ -30,7 +30,6 @@
 #include "bin/bin.h"
 #include "capture/capture_internal.h"
 #include "guard/guard.h"
-#include "limit/limit.h"
 
 PG_FUNCTION_INFO_V1(dg_capture_statement);
 PG_FUNCTION_INFO_V1(dg_capture_row);

@@ -13,10 +13,10 @@
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 #include "nodes/plannodes.h"
+#include "utils/guc.h"
 #include "utils/relcache.h"
 
 #include "common/deletion_guard.h"
-#include "limit/limit.h"
 
 /* capture_deletion.c */
 
@@ -53,6 +53,18 @@ extern void dg_total_add_deletion(DgTotal *total, int64 deletion);
 
 /* capture.c */
 extern bool dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *tenant);
+
+/* capture_limit.c */
+extern void dg_limit_init(void);
+
+/* capture_limit_expect.c */
+extern bool dg_check_expect_tenants(char **newval, void **extra, GucSource source);
+
+/* capture_limit_wipe.c */
+extern void dg_wipe_expect(const PlannedStmt *stmt, int eflags);
+
+/* capture_limit_announce.c */
+extern void dg_announce_init(void);
 
 /* capture_link.c */
 extern void dg_link_rename_column(Oid relid, const char *old, const char *new);

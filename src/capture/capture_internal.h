@@ -18,7 +18,6 @@
 #include "capture/capture.h"
 #include "bin/bin.h"
 #include "guard/guard.h"
-#include "limit/limit.h"
 
 /* capture_deletion.c */
 extern bool dg_deletion_has_parts(void);
@@ -128,5 +127,65 @@ extern void dg_empty_require(Oid relid);
 
 /* capture_recount.c */
 extern bool dg_recount(Oid root, int64 *deleted, int64 *moved);
+
+/* capture_limit_ceiling.c */
+
+/* Ceilings, as bits. */
+#define DG_CEILING_ROWS		0x01
+#define DG_CEILING_TENANTS	0x02
+#define DG_CEILING_WIPES	0x04
+#define DG_CEILING_EXPECTED	0x08
+
+extern const char *dg_ceiling_name(int exceeded, int *limit);
+extern char *dg_ceiling_effect(int ceiling);
+
+/* capture_limit_expect.c */
+extern bool dg_expects_tenant(const char *tenant);
+
+#define dg_expecting() (dg_expect_tenants != NULL && dg_expect_tenants[0] != '\0')
+
+/* capture_limit.c */
+
+/* One capture, as seen by the ceilings. */
+typedef struct DgLimit
+{
+	Oid			root;			/* the enrolled table */
+	int64		rows;			/* of this capture; counted by the caller */
+	int64		free_rows;		/* beyond these, ask dg_limit_row() */
+	int64		rows_before;	/* of the statement's earlier captures */
+	int64		wiped;			/* rows of the tenant table in the last hour */
+	bool		exempt;
+	bool		tenants;		/* dg_limit_tenant() wants to know of each tenant */
+	bool		wipes;			/* these are rows of the tenant table */
+	bool		stopped;		/* the statement will be refused */
+	int			exceeded;		/* ceilings */
+	char	   *unexpected;		/* tenant that was not expected; NULL: no known one */
+} DgLimit;
+
+extern void dg_limit_begin(DgLimit *limit, Oid root, bool exempt);
+extern void dg_limit_tenant(DgLimit *limit, const char *tenant);
+extern bool dg_limit_row(DgLimit *limit);
+extern void dg_limit_end(DgLimit *limit, int64 deletion);
+
+typedef struct DgLimitState DgLimitState;
+
+extern void dg_limit_add_known(DgTextSet *tenants);
+extern bool dg_limit_observing(void);
+extern DgLimitState *dg_limit_suspend(int *observed);
+extern void dg_limit_resume(DgLimitState *saved);
+
+/* capture_limit_report.c */
+extern bool dg_limit_may_tell(Oid relid, Oid role);
+extern void dg_limit_report(const DgLimit *limit, int64 deletion, DgTotal *capture);
+
+/* capture_limit_wipe.c */
+extern int64 dg_wipe_begin(void);
+extern void dg_wipe_end(int64 deletion, int64 rows);
+
+/* capture_limit_announce.c */
+
+#define DG_ANNOUNCE_WIPE	0x10	/* beside the ceilings */
+
+extern void dg_announce(int64 deletion, int what);
 
 #endif							/* DG_CAPTURE_INTERNAL_H */

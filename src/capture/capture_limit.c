@@ -1,5 +1,5 @@
 /*
- * limit.c
+ * capture_limit.c
  *		Ceilings: how much one statement may delete.
  *
  * What counts is what was really deleted, so the ceilings are looked at while
@@ -22,8 +22,8 @@
 #include "storage/proc.h"
 #include "utils/memutils.h"
 
+#include "capture/capture_internal.h"
 #include "guard/guard.h"
-#include "limit/limit_internal.h"
 
 /* What the counts were before a subtransaction captured anything. */
 typedef struct Mark
@@ -295,7 +295,8 @@ dg_limit_end(DgLimit *limit, int64 deletion)
 	if (limit->wipes)
 	{
 		dg_wipe_end(deletion, limit->rows);
-		dg_announce(deletion, DG_ANNOUNCE_WIPE);
+		if (!dg_limit_observing())
+			dg_announce(deletion, DG_ANNOUNCE_WIPE);
 	}
 }
 

@@ -1,5 +1,5 @@
 /*
- * limit_announce.c
+ * capture_limit_announce.c
  *		Telling those who listen on the channel "deletion_guard".
  *
  * A deletion that removed tenants, or that ran into a ceiling and was let go
@@ -16,9 +16,8 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-#include "capture/capture.h"
+#include "capture/capture_internal.h"
 #include "common/deletion_guard.h"
-#include "limit/limit_internal.h"
 
 /* Something to say about a deletion. */
 typedef struct Announcement
@@ -40,8 +39,6 @@ dg_announce(int64 deletion, int what)
 	SubTransactionId subid = GetCurrentSubTransactionId();
 	Announcement *announcement = announcements;
 
-	if (dg_limit_observing())
-		return;
 	if (announcement == NULL || announcement->deletion != deletion || announcement->subid != subid)
 	{
 		announcement = MemoryContextAlloc(TopTransactionContext, sizeof(Announcement));

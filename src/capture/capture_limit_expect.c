@@ -1,5 +1,5 @@
 /*
- * limit_expect.c
+ * capture_limit_expect.c
  *		deletion_guard.expect_tenants: which tenants a session means to delete
  *		from.
  *
@@ -12,7 +12,8 @@
 
 #include "utils/memutils.h"
 
-#include "limit/limit_internal.h"
+#include "capture/capture_internal.h"
+
 
 static char *parsed = NULL;		/* the value that the set was made of */
 static DgTextSet *expected = NULL;

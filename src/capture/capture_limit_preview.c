@@ -1,5 +1,5 @@
 /*
- * limit_preview.c
+ * capture_limit_preview.c
  *		preview(): what a statement would delete.
  *
  * The statement is really run, with the caller's privileges, in a
@@ -29,8 +29,8 @@
 #include "utils/builtins.h"
 #include "utils/datum.h"
 
-#include "capture/capture.h"
-#include "limit/limit_internal.h"
+#include "capture/capture_internal.h"
+
 
 PG_FUNCTION_INFO_V1(dg_preview);
 

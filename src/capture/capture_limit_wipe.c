@@ -1,5 +1,5 @@
 /*
- * limit_wipe.c
+ * capture_limit_wipe.c
  *		Rows of the tenant table that are deleted, by whomever: counted over an
  *		hour.
  *
@@ -25,10 +25,9 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-#include "capture/capture.h"
+#include "capture/capture_internal.h"
 #include "common/own_tables.h"
 #include "guard/guard.h"
-#include "limit/limit_internal.h"
 
 /*
  * How many tenants were deleted within the last hour, as of now: by

@@ -34,7 +34,6 @@
 #include "bin/bin.h"
 #include "capture/capture_internal.h"
 #include "guard/guard.h"
-#include "limit/limit.h"
 
 typedef struct TenantType
 {

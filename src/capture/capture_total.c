@@ -15,7 +15,6 @@
 
 #include "capture/capture_internal.h"
 #include "common/tables.h"
-#include "limit/limit.h"
 
 /*
  * Nothing, of tenants who are the same if they are in rows of a guarded table;

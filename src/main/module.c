@@ -12,7 +12,6 @@
 #include "capture/capture.h"
 #include "guard/guard.h"
 #include "ledger/ledger.h"
-#include "limit/limit.h"
 #include "protect/protect.h"
 #include "purge/purge.h"
 

@@ -15,7 +15,7 @@
 #include "utils/guc.h"
 #include "utils/guc_tables.h"
 
-#include "limit/limit.h"
+#include "capture/capture.h"
 #include "token/token.h"
 
 char	   *dg_reason = NULL;

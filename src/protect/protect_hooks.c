@@ -2,7 +2,7 @@
  * protect_hooks.c
  *		The server's hooks. This file only dispatches; the decisions are in
  *		guard_statement.c, protect.c, protect_builtin.c, protect_access.c,
- *		protect_object.c and limit_wipe.c.
+ *		protect_object.c and capture_limit_wipe.c.
  *
  * Every hook calls the one that was there before, exactly once, also where
  * there is nothing to do here. Nothing outlives a call but the nesting depth,
@@ -23,7 +23,6 @@
 
 #include "capture/capture.h"
 #include "guard/guard.h"
-#include "limit/limit.h"
 #include "protect/protect_internal.h"
 
 static ExecutorStart_hook_type prev_ExecutorStart = NULL;

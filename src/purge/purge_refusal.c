@@ -7,7 +7,7 @@
  * else back with it, and handed to a process of its own. That counts it in the
  * table "refusal" and makes an entry in the ledger, once a day at most for the
  * same refusal, so that a job which is refused every night does not flood it.
- * Deletions that a ceiling has refused (limit_report.c) are counted there, too: those
+ * Deletions that a ceiling has refused (capture_limit_report.c) are counted there, too: those
  * of one table and ceiling are in the ledger once an hour at most, or once a minute
  * if another role's come in between.
  * Neither the record nor the error carries any part of a token or a key; the

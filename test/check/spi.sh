@@ -3,9 +3,9 @@
 # owner; those on others' through owner.c, as theirs. The exceptions, each with
 # its reason:
 #
-#	limit_preview.c		the statement that the caller wants previewed
+#	capture_limit_preview.c		the statement that the caller wants previewed
 #	rehydrate_schema.c	DDL, as the caller or as the owner of what is copied
-exceptions='^src/(common/(store|spi|owner)|limit/limit_preview|rehydrate/rehydrate_schema)\.c:'
+exceptions='^src/(common/(store|spi|owner)|capture/capture_limit_preview|rehydrate/rehydrate_schema)\.c:'
 
 # Decisions are not queries: what purge_ and ledger_ decide by is read and written by
 # src/common/own_tables.c. The exceptions:
