@@ -16,7 +16,7 @@
 #include "utils/guc.h"
 #include "utils/relcache.h"
 
-#include "common/deletion_guard.h"
+#include "guard/guard.h"
 
 /* capture_deletion.c */
 
@@ -58,6 +58,8 @@ extern bool dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *t
 extern void dg_limit_init(void);
 
 /* capture_limit_expect.c */
+extern char *dg_expect_tenants;
+
 extern bool dg_check_expect_tenants(char **newval, void **extra, GucSource source);
 
 /* capture_limit_wipe.c */

@@ -98,7 +98,7 @@ set_client_addr(Datum *values, bool *nulls, AttrNumber column)
 static TimestampTz
 purge_not_before(TimestampTz deleted_at)
 {
-	int64		seconds = dg_retention_seconds();
+	int64		seconds = dg_retention;
 
 	if (seconds < 0 || deleted_at > DT_NOEND - seconds * USECS_PER_SEC)
 		return DT_NOEND;

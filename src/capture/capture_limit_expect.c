@@ -14,6 +14,7 @@
 
 #include "capture/capture_internal.h"
 
+char	   *dg_expect_tenants = NULL;
 
 static char *parsed = NULL;		/* the value that the set was made of */
 static DgTextSet *expected = NULL;

@@ -14,10 +14,9 @@
 #include "common/compat.h"
 #include "common/errors.h"
 
-/* settings.c */
+/* settings_values.c */
 extern char *dg_reason;
 extern char *dg_actor;
-extern char *dg_expect_tenants;
 extern int	dg_max_rows;
 extern int	dg_max_tenants;
 extern int	dg_tenant_wipes_per_hour;
@@ -34,8 +33,17 @@ typedef enum DgLimitAction
 	DG_LIMIT_WARNING
 } DgLimitAction;
 
-extern void dg_define_settings(void);
-extern int64 dg_retention_seconds(void);
+extern int64 dg_retention;
+
+/* deletion_guard.ddl, and whether our own tables may be published */
+typedef enum DgDdlMode
+{
+	DG_DDL_REFUSE,
+	DG_DDL_ALLOW
+} DgDdlMode;
+
+extern int	dg_ddl;
+extern int	dg_publication;
 extern bool dg_ddl_allowed(void);
 extern bool dg_publication_allowed(void);
 
@@ -112,6 +120,59 @@ extern char *dg_value_text(Oid type, Datum value);
 extern List *dg_foreign_keys(Relation rel);
 extern Oid	dg_constraint_of(Oid constraint, Oid relid);
 
+extern bool dg_is_store(Oid relid);
+extern bool dg_on_duty(void);
+
+/* acting.c */
+
+/* The statement that the extension runs for itself, if it does. */
+typedef struct DgActing
+{
+	bool		on;
+	int			depth;			/* 0: it has not begun; 1: it runs; more: others inside it */
+} DgActing;
+
+extern bool dg_acting(void);
+extern bool dg_acting_next(void);
+extern int	dg_acting_enter(void);
+extern void dg_acting_leave(int saved);
+extern DgActing dg_acting_begin(void);
+extern DgActing dg_acting_suspend(void);
+extern void dg_acting_resume(DgActing saved);
+
+/* role.c */
+
+/* Who to be again after having been somebody else. */
+typedef struct DgRole
+{
+	Oid			id;
+	int			sec_context;
+	int			nestlevel;		/* of settings */
+} DgRole;
+
+extern DgRole dg_role_enter(Oid role, int sec_context);
+extern void dg_role_leave(DgRole caller);
+extern Oid	dg_relation_owner(Oid relid);
+
+/* query.c */
+extern int	dg_spi_execute(const char *sql, int nargs, Oid *argtypes,
+						   Datum *values, const char *nulls);
+extern int	dg_spi_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const char *nulls);
+extern void dg_spi_execute_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
+									Datum *values);
+extern void dg_spi_select_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
+								   Datum *values, SPIPlanPtr *plan, Snapshot snapshot, long count);
+typedef void (*DgSpiSink) (void *arg, HeapTuple tuple, TupleDesc desc);
+extern void dg_spi_read_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
+								 Datum *values, DgSpiSink sink, void *arg);
+extern void dg_spi_register_rows(const char *name, Tuplestorestate *rows, TupleDesc desc);
+extern char *dg_row_text(uint64 row, int column);
+extern Datum dg_row_datum(uint64 row, int column, bool *isnull);
+extern int64 dg_row_int64(uint64 row, int column, bool *isnull);
+extern List *dg_row_oids(int column);
+extern Datum dg_oid_array(List *oids);
+extern Datum dg_name_array(List *names);
+
 /* ordinary.c */
 
 /* What makes a table other than ordinary, as in "it is ...", and what to do. */
@@ -126,76 +187,9 @@ extern bool dg_is_odd(Oid relid, DgOddity *odd);
 extern bool dg_has_odd_member(Oid *relid, DgOddity *odd);
 extern void dg_ordinary_require_target(Oid relid);
 
-/* store.c */
-
-/* The statement that the extension runs for itself, if it does. */
-typedef struct DgActing
-{
-	bool		on;
-	int			depth;			/* 0: it has not begun; 1: it runs; more: others inside it */
-} DgActing;
-
-extern bool dg_acting(void);
-extern bool dg_acting_next(void);
-extern int	dg_acting_enter(void);
-extern void dg_acting_leave(int saved);
-extern DgActing dg_acting_suspend(void);
-extern void dg_acting_resume(DgActing saved);
-extern int	dg_spi_execute(const char *sql, int nargs, Oid *argtypes,
-						   Datum *values, const char *nulls);
-
-/* owner.c */
-
-/* Who to be again after having been somebody else. */
-typedef struct DgRole
-{
-	Oid			id;
-	int			sec_context;
-	int			nestlevel;		/* of settings */
-} DgRole;
-
-extern DgRole dg_role_enter(Oid role, int sec_context);
-extern void dg_role_leave(DgRole caller);
-extern Oid	dg_relation_owner(Oid relid);
-extern void dg_spi_execute_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
-									Datum *values);
-extern void dg_spi_select_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
-								   Datum *values, SPIPlanPtr *plan, Snapshot snapshot, long count);
-typedef void (*DgSpiSink) (void *arg, HeapTuple tuple, TupleDesc desc);
-extern void dg_spi_read_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
-								 Datum *values, DgSpiSink sink, void *arg);
-
-/* guard_lock.c */
+/* lock.c */
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);
 extern bool dg_lock_object_within(Oid classid, Oid objid, LOCKMODE mode, int timeout);
-extern void dg_lock_tenant(const char *tenant);
-extern void dg_lock_tenants(List *tenants);
-extern void dg_lock_all_tenants(void);
-
-/* what rows without a tenant are locked as */
-#define DG_NO_TENANT ""
-
-/* spi.c */
-extern int	dg_spi_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const char *nulls);
-extern void dg_spi_register_rows(const char *name, Tuplestorestate *rows, TupleDesc desc);
-extern char *dg_row_text(uint64 row, int column);
-extern Datum dg_row_datum(uint64 row, int column, bool *isnull);
-extern int64 dg_row_int64(uint64 row, int column, bool *isnull);
-extern List *dg_row_oids(int column);
-extern Datum dg_oid_array(List *oids);
-extern Datum dg_name_array(List *names);
-
-/* guard_textset.c */
-typedef struct DgTextSet DgTextSet;
-
-extern DgTextSet *dg_textset_create(MemoryContext context);
-extern DgTextSet *dg_textset_of_tenants(MemoryContext context, Oid relid);
-extern int64 dg_textset_find(DgTextSet *set, const char *text);
-extern bool dg_textset_has(DgTextSet *set, const char *text);
-extern bool dg_textset_add(DgTextSet *set, const char *text);
-extern void dg_textset_truncate(DgTextSet *set, int64 n);
-extern int64 dg_textset_count(DgTextSet *set);
-extern const char *dg_textset_get(DgTextSet *set, int64 i);
 
 /* tidlog.c */
 

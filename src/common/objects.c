@@ -11,12 +11,15 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/parallel.h"
 #include "access/table.h"
+#include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_operator.h"
 #include "commands/extension.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -336,4 +339,42 @@ dg_equality_operator(Oid type)
 					NameStr(form->oprname));
 	ReleaseSysCache(tuple);
 	return text;
+}
+
+/*
+ * Is this one of the extension's tables or sequences, or a bin table? Where it
+ * is not known yet whether the extension is here, the schema's name tells, at
+ * less cost than finding out.
+ */
+bool
+dg_is_store(Oid relid)
+{
+	const DgObjects *known = dg_known_objects();
+	char	   *schema;
+	Oid			nspid;
+	bool		result;
+
+	if (relid < FirstNormalObjectId)
+		return false;
+	nspid = get_rel_namespace(relid);
+	if (known != NULL)
+		return nspid == known->schema || nspid == known->bin_schema;
+	schema = get_namespace_name(nspid);
+	if (schema == NULL)
+		return false;
+	result = strcmp(schema, "deletion_guard") == 0 || strcmp(schema, "deletion_guard_bin") == 0;
+	pfree(schema);
+	return result;
+}
+
+/*
+ * Is there anything to guard in this process, now? Not while pg_upgrade makes
+ * the catalogs of a new server: what it does to the extension's objects is what
+ * nobody may do to them otherwise, and no row is touched.
+ */
+bool
+dg_on_duty(void)
+{
+	return !IsBinaryUpgrade && !IsParallelWorker() && IsTransactionState() &&
+		OidIsValid(MyDatabaseId) && !RecoveryInProgress();
 }

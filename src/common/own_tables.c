@@ -42,7 +42,6 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "common/deletion_guard.h"
 #include "common/own_tables.h"
 
 /* ----------------------------------------------------------------------

@@ -148,4 +148,24 @@ extern Oid	dg_statement_role(void);
 /* guard_publication.c */
 extern void dg_publication_follow(Node *parsetree);
 
+/* guard_lock.c */
+extern void dg_lock_tenant(const char *tenant);
+extern void dg_lock_tenants(List *tenants);
+extern void dg_lock_all_tenants(void);
+
+/* what rows without a tenant are locked as */
+#define DG_NO_TENANT ""
+
+/* guard_textset.c */
+typedef struct DgTextSet DgTextSet;
+
+extern DgTextSet *dg_textset_create(MemoryContext context);
+extern DgTextSet *dg_textset_of_tenants(MemoryContext context, Oid relid);
+extern int64 dg_textset_find(DgTextSet *set, const char *text);
+extern bool dg_textset_has(DgTextSet *set, const char *text);
+extern bool dg_textset_add(DgTextSet *set, const char *text);
+extern void dg_textset_truncate(DgTextSet *set, int64 n);
+extern int64 dg_textset_count(DgTextSet *set);
+extern const char *dg_textset_get(DgTextSet *set, int64 i);
+
 #endif							/* DG_GUARD_H */

@@ -14,6 +14,7 @@
 #include "ledger/ledger.h"
 #include "protect/protect.h"
 #include "purge/purge.h"
+#include "main/main_internal.h"
 
 PG_MODULE_MAGIC;
 

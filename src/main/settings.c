@@ -17,31 +17,10 @@
 
 #include "capture/capture.h"
 #include "token/token.h"
+#include "main/main_internal.h"
 
-char	   *dg_reason = NULL;
-char	   *dg_actor = NULL;
-char	   *dg_expect_tenants = NULL;
-int			dg_max_rows = 0;
-int			dg_max_tenants = 0;
-int			dg_tenant_wipes_per_hour = 0;
-int			dg_limit_action = DG_LIMIT_ERROR;
-int			dg_approvals = 1;
-int			dg_clock_skew = DG_TOKEN_DEFAULT_CLOCK_SKEW;
-bool		dg_restoring = false;
-bool		dg_locked = false;
-char	   *dg_authorities_file = NULL;
-
-typedef enum DdlMode
-{
-	DDL_REFUSE,
-	DDL_ALLOW
-} DdlMode;
-
-static int	ddl = DDL_REFUSE;
-static int	publication = DDL_REFUSE;
 static char *drill_interval = NULL;	/* read by verify() */
 static char *retention = NULL;
-static int64 retention_seconds = -1;
 
 static const struct config_enum_entry limit_action_options[] = {
 	{"error", DG_LIMIT_ERROR, false},
@@ -50,8 +29,8 @@ static const struct config_enum_entry limit_action_options[] = {
 };
 
 static const struct config_enum_entry ddl_options[] = {
-	{"refuse", DDL_REFUSE, false},
-	{"allow", DDL_ALLOW, false},
+	{"refuse", DG_DDL_REFUSE, false},
+	{"allow", DG_DDL_ALLOW, false},
 	{NULL, 0, false}
 };
 
@@ -133,37 +112,8 @@ check_drill_interval(char **newval, void **extra, GucSource source)
 static void
 assign_retention(const char *newval, void *extra)
 {
-	if (newval == NULL || !parse_duration(newval, &retention_seconds))
-		retention_seconds = -1;
-}
-
-/*
- * How long deleted rows are kept before they may be purged, in seconds; -1 for
- * ever.
- */
-int64
-dg_retention_seconds(void)
-{
-	return retention_seconds;
-}
-
-/*
- * May commands take the protection off a guarded table? Not where that takes a
- * token.
- */
-bool
-dg_ddl_allowed(void)
-{
-	return ddl == DDL_ALLOW && !dg_locked;
-}
-
-/*
- * May a publication have the extension's own tables?
- */
-bool
-dg_publication_allowed(void)
-{
-	return publication == DDL_ALLOW;
+	if (newval == NULL || !parse_duration(newval, &dg_retention))
+		dg_retention = -1;
 }
 
 static bool
@@ -258,12 +208,12 @@ define_purge_settings(void)
 	DefineCustomEnumVariable("deletion_guard.ddl",
 							 "Whether guarded tables may be dropped, detached or stripped of their triggers.",
 							 "With \"allow\", rows may be lost without having gone to the bin; each such command is written to the server's log.",
-							 &ddl, DDL_REFUSE, ddl_options,
+							 &dg_ddl, DG_DDL_REFUSE, ddl_options,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("deletion_guard.publication",
 							 "Whether a publication may have the extension's own tables.",
 							 "With \"allow\", a subscriber that lacks these tables stops at the first change of one.",
-							 &publication, DDL_REFUSE, ddl_options,
+							 &dg_publication, DG_DDL_REFUSE, ddl_options,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 }
 

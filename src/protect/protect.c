@@ -39,32 +39,6 @@
 
 PG_FUNCTION_INFO_V1(dg_protect);
 
-/*
- * Is this one of the extension's tables or sequences, or a bin table? Where it
- * is not known yet whether the extension is here, the schema's name tells, at
- * less cost than finding out.
- */
-bool
-dg_is_store(Oid relid)
-{
-	const DgObjects *known = dg_known_objects();
-	char	   *schema;
-	Oid			nspid;
-	bool		result;
-
-	if (relid < FirstNormalObjectId)
-		return false;
-	nspid = get_rel_namespace(relid);
-	if (known != NULL)
-		return nspid == known->schema || nspid == known->bin_schema;
-	schema = get_namespace_name(nspid);
-	if (schema == NULL)
-		return false;
-	result = strcmp(schema, "deletion_guard") == 0 || strcmp(schema, "deletion_guard_bin") == 0;
-	pfree(schema);
-	return result;
-}
-
 static void
 refuse_write(Oid relid)
 {

@@ -16,7 +16,6 @@
 
 /* protect_hooks.c */
 extern void dg_guard_hooks_init(void);
-extern bool dg_on_duty(void);
 
 /* protect_access.c */
 extern void dg_command_maintain(void);
@@ -24,8 +23,5 @@ extern void dg_command_maintain(void);
 /* protect_store.c */
 extern bool dg_store_has_rows(Oid relid);
 extern void dg_store_allow_drop(void);
-
-/* protect.c */
-extern bool dg_is_store(Oid relid);
 
 #endif							/* DG_PROTECT_H */

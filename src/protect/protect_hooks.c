@@ -47,18 +47,6 @@ dg_hooks_reached(void)
 	return result;
 }
 
-/*
- * Is there anything to guard in this process, now? Not while pg_upgrade makes
- * the catalogs of a new server: what it does to the extension's objects is what
- * nobody may do to them otherwise, and no row is touched.
- */
-bool
-dg_on_duty(void)
-{
-	return !IsBinaryUpgrade && !IsParallelWorker() && IsTransactionState() &&
-		OidIsValid(MyDatabaseId) && !RecoveryInProgress();
-}
-
 static PlannedStmt *
 plan(DG_PLANNER_PARAMS)
 {

@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 
 #include "common/deletion_guard.h"
+#include "guard/guard.h"
 #include "ledger/ledger.h"
 #include "purge/purge_internal.h"
 #include "token/token.h"

@@ -22,6 +22,7 @@
 #include "utils/fmgrprotos.h"
 
 #include "common/deletion_guard.h"
+#include "guard/guard.h"
 #include "ledger/ledger.h"
 #include "purge/purge_internal.h"
 #include "token/token.h"

@@ -17,6 +17,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "guard/guard.h"
 #include "ledger/ledger.h"
 #include "rehydrate/rehydrate_internal.h"
 #include "rows/rows.h"

@@ -21,7 +21,6 @@
 #include "utils/snapmgr.h"
 
 #include "bin/bin.h"
-#include "undelete/undelete_internal.h"
 
 PG_FUNCTION_INFO_V1(dg_tenant_label);
 

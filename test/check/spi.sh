@@ -1,11 +1,10 @@
 #!/bin/bash
-# Queries on our own tables run through src/common/store.c and spi.c, as the extension's
-# owner; those on others' through owner.c, as theirs. The exceptions, each with
-# its reason:
+# Queries run through src/common/query.c: on our own tables as the extension's owner,
+# on others' as theirs. The exceptions, each with its reason:
 #
 #	capture_limit_preview.c		the statement that the caller wants previewed
 #	rehydrate_schema.c	DDL, as the caller or as the owner of what is copied
-exceptions='^src/(common/(store|spi|owner)|capture/capture_limit_preview|rehydrate/rehydrate_schema)\.c:'
+exceptions='^src/(common/query|capture/capture_limit_preview|rehydrate/rehydrate_schema)\.c:'
 
 # Decisions are not queries: what purge_ and ledger_ decide by is read and written by
 # src/common/own_tables.c. The exceptions:

@@ -1,0 +1,53 @@
+/*
+ * role.c
+ *		As whom something runs.
+ *
+ * Nothing need be put back on error: the end of the (sub)transaction does it.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/syscache.h"
+
+#include "common/deletion_guard.h"
+
+/*
+ * From here to dg_role_leave(), which gets the result, everything runs as
+ * another role, with a search_path of pg_catalog only. sec_context has flags of
+ * SetUserIdAndSecContext() besides.
+ */
+DgRole
+dg_role_enter(Oid role, int sec_context)
+{
+	DgRole		caller;
+
+	GetUserIdAndSecContext(&caller.id, &caller.sec_context);
+	SetUserIdAndSecContext(role, caller.sec_context | SECURITY_LOCAL_USERID_CHANGE | sec_context);
+	caller.nestlevel = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return caller;
+}
+
+void
+dg_role_leave(DgRole caller)
+{
+	AtEOXact_GUC(true, caller.nestlevel);
+	SetUserIdAndSecContext(caller.id, caller.sec_context);
+}
+
+Oid
+dg_relation_owner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
