@@ -18,6 +18,7 @@
 
 #include "capture/capture_internal.h"
 #include "common/deletion_guard.h"
+#include "ledger/ledger.h"
 
 /* Something to say about a deletion. */
 typedef struct Announcement

@@ -6,7 +6,7 @@
  * the rows, which; names only if it may read them. The server's log, the ledger and those who listen
  * on the channel learn the numbers. As the error takes the transaction with
  * it, the ledger's entry and the notification are made by a process of their
- * own (autonomous.c).
+ * own (ledger_autonomous.c).
  */
 #include "postgres.h"
 
@@ -22,6 +22,7 @@
 #include "capture/capture_internal.h"
 #include "common/deletion_guard.h"
 #include "guard/guard.h"
+#include "ledger/ledger.h"
 
 #define SHOWN_TENANTS 3
 

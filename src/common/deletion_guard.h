@@ -153,6 +153,7 @@ typedef struct DgRole
 extern DgRole dg_role_enter(Oid role, int sec_context);
 extern void dg_role_leave(DgRole caller);
 extern Oid	dg_relation_owner(Oid relid);
+extern char *dg_session_role(void);
 
 /* query.c */
 extern int	dg_spi_execute(const char *sql, int nargs, Oid *argtypes,
@@ -213,11 +214,6 @@ extern int64 dg_tidlog_count(const DgTidLog *log);
 extern void dg_tidlog_rewind(DgTidLog *log);
 extern bool dg_tidlog_next(DgTidLog *log, DgTidEntry *entry);
 extern void dg_tidlog_end(DgTidLog *log);
-
-/* autonomous.c */
-#define DG_CHANNEL "deletion_guard"
-
-extern bool dg_autonomous(const char *event, const char *details, const char *payload);
 
 /* subxact.c */
 extern ErrorData *dg_try(void (*work) (void *arg), void *arg, bool keep);

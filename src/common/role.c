@@ -51,3 +51,12 @@ dg_relation_owner(Oid relid)
 	ReleaseSysCache(tuple);
 	return owner;
 }
+
+/*
+ * Who is acting, for the record: the role that logged in.
+ */
+char *
+dg_session_role(void)
+{
+	return GetUserNameFromId(GetSessionUserId(), false);
+}

@@ -53,4 +53,14 @@ extern void dg_ledger_add_problem(DgLedgerWalk *walk, const char *fmt,...) pg_at
 extern void dg_ledger_add_missing(DgLedgerWalk *walk, int64 first, int64 last, const char *where);
 extern char *dg_ledger_problems(DgLedgerWalk *walk);
 
+/* ledger_autonomous.c */
+#define DG_CHANNEL "deletion_guard"
+
+extern bool dg_autonomous(const char *event, const char *details, const char *payload);
+
+/* ledger_refusal.c */
+
+/* what the ledger calls a refused act of purge */
+#define DG_EVENT_REFUSAL	"refusal"
+
 #endif							/* DG_LEDGER_H */

@@ -1,5 +1,5 @@
 /*
- * autonomous.c
+ * ledger_autonomous.c
  *		Saying something that the transaction's rollback cannot unsay.
  *
  * A refusal is an error, and the error takes everything with it that the
@@ -26,8 +26,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "ledger/ledger.h"
-#include "purge/purge.h"
+#include "ledger/ledger_internal.h"
 
 /* A session may start so many workers at once, and then one at each interval. */
 #define BURST		8
@@ -125,9 +124,8 @@ start_worker(dsm_segment *segment)
 }
 
 /*
- * Has a refusal recorded (event may be NULL: none) and sends a
- * notification (payload may be NULL: none), whatever becomes of the current
- * transaction. Both details and payload are JSON objects without personal data;
+ * Has a refusal recorded (event may be NULL: none) and sends a notification
+ * (payload may be NULL: none), whatever becomes of the current transaction. Both details and payload are JSON objects without personal data;
  * a payload has less than 8000 bytes. Returns at once; false if it will not
  * happen, which the caller's own entry in the server's log must make up for.
  */

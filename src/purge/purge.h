@@ -16,13 +16,6 @@
 
 #include "common/deletion_guard.h"
 
-/* purge_refusal.c */
-
-/* of the ledger; written by a process of its own, see autonomous.c */
-#define DG_EVENT_REFUSAL	"refusal"
-
-extern void dg_refusal_record(const char *event, const char *details);
-
 /* purge_subtract.c */
 
 typedef struct DgPurgeSubtract DgPurgeSubtract;

@@ -18,15 +18,6 @@
 PG_FUNCTION_INFO_V1(dg_audience);
 
 /*
- * Who is acting, for the record: the role that logged in.
- */
-char *
-dg_session_role(void)
-{
-	return GetUserNameFromId(GetSessionUserId(), false);
-}
-
-/*
  * For what only the extension's owner may do, whoever was granted EXECUTE:
  * the first key decides who can ever approve a purge.
  */

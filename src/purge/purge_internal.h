@@ -19,7 +19,6 @@
 #include "token/token.h"
 
 /* purge_common.c */
-extern char *dg_session_role(void);
 extern void dg_require_extension_owner(const char *act);
 extern text *dg_required_text(FunctionCallInfo fcinfo, int arg, const char *name);
 extern char *dg_audience_text(void);
