@@ -60,6 +60,22 @@ SELECT amname FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE c.oid = :'bi
 CREATE TABLE mine (id integer) USING deletion_guard_bin; -- fails
 CREATE EXTENSION pg_surgery;
 SELECT heap_force_kill(:'bin', ARRAY['(0,1)'::tid]); -- fails
+-- what they keep out of line, too
+CREATE TABLE long (id integer, content text);
+ALTER TABLE long ALTER content SET STORAGE EXTERNAL;
+SELECT deletion_guard.guard_table('long');
+INSERT INTO long SELECT i, repeat('long ' || i, 5000) FROM generate_series(1, 20) i;
+DELETE FROM long;
+SELECT bin_table AS long_bin, reltoastrelid::regclass AS toast FROM deletion_guard.bin b JOIN pg_class c ON c.oid = b.bin_table
+WHERE b.relation = 'long'::regclass \gset
+SELECT heap_force_kill(:'toast', ARRAY['(0,1)'::tid]); -- fails
+REINDEX TABLE :toast;
+REINDEX TABLE CONCURRENTLY :long_bin;
+VACUUM (FULL, FREEZE) :long_bin;
+VACUUM FULL :toast;
+REINDEX TABLE CONCURRENTLY :toast;
+SELECT relation, restored FROM deletion_guard.undelete((SELECT max(id) FROM deletion_guard.deletion));
+SELECT count(*) FROM long WHERE content = repeat('long ' || id, 5000);
 DROP EXTENSION pg_surgery;
 \c -
 SET client_min_messages = warning;

@@ -10,8 +10,8 @@
  * VACUUM FULL and CLUSTER copy the rest, as ever.
  *
  * Tools that look for heap's name before they touch pages (pg_surgery) keep off.
- * What a bin keeps out of line is in an ordinary heap: nobody can write a TOAST
- * table, and heap can build its index for its own kind only.
+ * What a bin keeps out of line is stored in the same way, for their sake: no
+ * statement writes a TOAST table anyhow, and heap itself goes past the access method.
  *
  * A bin that was restored without its access method (pg_restore
  * --no-table-access-method) is an ordinary heap: its rows can be brought back, new
@@ -21,7 +21,7 @@
 
 #include "access/heapam.h"
 #include "access/tableam.h"
-#include "catalog/pg_am.h"
+#include "catalog/pg_namespace.h"
 #include "storage/bufmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -49,7 +49,8 @@ set_new_file(Relation rel, const DgFileLocator *locator, char persistence, Trans
 {
 	bool		created = DG_SAME_FILE(*locator, rel->DG_RD_LOCATOR);
 
-	if (created && strcmp(get_namespace_name(RelationGetNamespace(rel)), "deletion_guard_bin") != 0)
+	if (created && RelationGetNamespace(rel) != PG_TOAST_NAMESPACE &&
+		strcmp(get_namespace_name(RelationGetNamespace(rel)), "deletion_guard_bin") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("access method \"deletion_guard_bin\" is for the bin tables of deletion_guard")));
@@ -69,7 +70,45 @@ truncate_file(Relation rel)
 static Oid
 toast_storage(Relation rel)
 {
-	return HEAP_TABLE_AM_OID;
+	return rel->rd_rel->relam;
+}
+
+/*
+ * Indexes of TOAST tables. Heap reads a table for them as it reads its own only.
+ */
+static double
+build_index(Relation rel, Relation index, struct IndexInfo *info, bool allow_sync, bool anyvisible, bool progress,
+			BlockNumber start, BlockNumber nblocks, IndexBuildCallback callback, void *state, TableScanDesc scan)
+{
+	double		rows = 0;
+
+	rel->rd_tableam = GetHeapamTableAmRoutine();
+	PG_TRY();
+	{
+		rows = rel->rd_tableam->index_build_range_scan(rel, index, info, allow_sync, anyvisible, progress,
+													   start, nblocks, callback, state, scan);
+	}
+	PG_FINALLY();
+	{
+		rel->rd_tableam = &routine;
+	}
+	PG_END_TRY();
+	return rows;
+}
+
+static void
+validate_index(Relation rel, Relation index, struct IndexInfo *info, Snapshot snapshot, struct ValidateIndexState *state)
+{
+	rel->rd_tableam = GetHeapamTableAmRoutine();
+	PG_TRY();
+	{
+		rel->rd_tableam->index_validate_scan(rel, index, info, snapshot, state);
+	}
+	PG_FINALLY();
+	{
+		rel->rd_tableam = &routine;
+	}
+	PG_END_TRY();
 }
 
 /*
@@ -87,6 +126,8 @@ dg_bin_storage(void)
 	routine.DG_SET_NEW_FILE = set_new_file;
 	routine.relation_nontransactional_truncate = truncate_file;
 	routine.relation_toast_am = toast_storage;
+	routine.index_build_range_scan = build_index;
+	routine.index_validate_scan = validate_index;
 	return &routine;
 }
 
