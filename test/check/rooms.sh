@@ -15,14 +15,51 @@ result()
 }
 
 # The rooms in their order, lowest first, as the table of src/README.md has them.
-rooms=$(sed -n 's/^| `\([a-z]*\)` |.*/\1/p' src/README.md | paste -sd ' ')
+rooms=$(sed -n 's,^| \[`\([a-z]*\)`\](\1/README\.md) |.*,\1,p' src/README.md | paste -sd ' ')
 
 result "src/ holds folders, and each is a room of src/README.md" "$(
 	ls src/*.[ch] src/*.sql 2>/dev/null
-	for folder in src/*/; do
-		name=$(basename "$folder")
-		[[ " $rooms " == *" $name "* ]] || echo "$folder"
+	for folder in $(ls src/*/*.[ch] src/*/*.md | xargs -n 1 dirname | sort -u); do
+		[[ " $rooms " == *" ${folder#src/} "* ]] || echo "$folder"
 	done)"
+result "each room has a page of 60 lines at most, which names every C file" "$(
+	for room in $rooms; do
+		page=src/$room/README.md
+		[ -e "$page" ] || { echo "$page"; continue; }
+		[ "$(wc -l <"$page")" -le 60 ] || echo "$page: $(wc -l <"$page") lines"
+		for file in src/$room/*.c; do
+			grep -qF "\`$(basename "$file")\`" "$page" || echo "$page does not name $(basename "$file")"
+		done
+	done)"
+# `name()` is a function of ours, in C or SQL; `name.c` a file of ours; and in a
+# picture, "name.c  function" says that the file defines the function.
+result "the pages name functions and files that exist" "$(perl -e '
+	my (%function, %file, %defines);
+	for my $path (glob("src/*/*.[ch] src/*/*.sql"))
+	{
+		my $name = $path =~ s{.*/}{}r;
+		$file{$name} = 1;
+		open my $fh, "<", $path or die;
+		while (<$fh>)
+		{
+			next unless m{^(?:\#define )?(\w+)\(} || m{^CREATE (?:FUNCTION|PROCEDURE) deletion_guard\.(\w+)};
+			$function{$1} = 1;
+			$defines{"$name $1"} = 1;
+		}
+	}
+	for my $page ("src/README.md", glob("src/*/README.md"))
+	{
+		open my $fh, "<", $page or die;
+		my $picture = 0;
+		while (<$fh>)
+		{
+			$picture = !$picture if /^```/;
+			while (/`(\w+)\(/g) { print "$page:$.: $1()\n" if !$function{$1} && $1 !~ /^[A-Z]/; }
+			while (/\b([a-z_0-9]+\.[ch])\b/g) { print "$page:$.: $1\n" if !$file{$1}; }
+			next unless $picture && /^ +(\w+\.c) +(\w+)(?:, (\w+))? /;
+			for my $name (grep { defined } $2, $3) { print "$page:$.: $1 has no $name()\n" if !$defines{"$1 $name"}; }
+		}
+	}')"
 result "no room has more than 27 C files" "$(
 	for room in $rooms; do
 		files=$(find "src/$room" -name '*.c' | wc -l)
@@ -54,7 +91,7 @@ arrows=$(ROOMS=$rooms perl -e '
 	my (%defines, %needs, %order);
 	my $i = 0;
 	$order{$_} = $i++ for split / /, $ENV{ROOMS};
-	for my $object (glob("src/*/*.o"))
+	for my $object (grep { -e s/\.o$/.c/r } glob("src/*/*.o"))
 	{
 		for (`nm $object`)
 		{
