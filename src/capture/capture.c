@@ -62,6 +62,26 @@ typedef enum Departure
 } Departure;
 
 /*
+ * A table has a trigger of ours, and is not guarded: somebody has made the trigger, or
+ * an extension has given it to a part of a guarded table.
+ */
+pg_noreturn static void
+refuse_unenrolled(Relation rel)
+{
+	DgOddity	odd;
+	bool		part = dg_is_odd(RelationGetRelid(rel), &odd);
+
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_CANNOT_CAPTURE),
+			 errmsg("cannot delete from \"%s\": it %s but is not enrolled", RelationGetRelationName(rel),
+					part ? psprintf("is %s with a guard trigger", odd.what) : "has a guard trigger"),
+			 errdetail("Its deleted rows would be lost."),
+			 part ? errhint("Give up the protection of the table that it is part of by deletion_guard.unguard_table(), which is recorded.") :
+			 errhint("Enrol it with deletion_guard.guard_table(%s), or drop the triggers whose names begin with \"%s\".",
+					 quote_literal_cstr(dg_relation_name(RelationGetRelid(rel))), DG_TRIGGER_PREFIX)));
+}
+
+/*
  * Begins to capture rows of rel. With by_row it is one row, which may share
  * its part with rows captured before.
  */
@@ -71,14 +91,7 @@ capture_begin(CaptureState *state, Relation rel, bool by_row, Departure departur
 	DgGuard    *guard = dg_guard_lookup(RelationGetRelid(rel));
 
 	if (!guard->guarded)
-		ereport(ERROR,
-				(errcode(DG_ERRCODE_CANNOT_CAPTURE),
-				 errmsg("cannot delete from \"%s\": it has a guard trigger but is not enrolled",
-						RelationGetRelationName(rel)),
-				 errdetail("Its deleted rows would be lost."),
-				 errhint("Enrol it with deletion_guard.guard_table(%s), or drop the triggers whose names begin with \"%s\".",
-						 quote_literal_cstr(dg_relation_name(RelationGetRelid(rel))), DG_TRIGGER_PREFIX)));
-
+		refuse_unenrolled(rel);
 	dg_ordinary_require(RelationGetRelid(rel));
 	memset(state, 0, sizeof(CaptureState));
 	state->plan = dg_bin_capture_plan(guard, rel);

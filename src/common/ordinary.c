@@ -41,82 +41,101 @@ typedef struct Managed
 	const char *extension;
 	const char *schema;
 	const char *list;			/* the table that has the list */
-	const char *column;			/* the tables' OIDs, or names if there is a column for their schemas' */
-	const char *schema_column;
+	const char *oid_column;		/* of the tables' OIDs; NULL, or not there: */
+	const char *name_column;	/* of their names */
+	const char *schema_column;	/* of those of their schemas */
 	const char *what;
 	const char *hint;
 } Managed;
 
 static const Managed managed[] = {
-	{"timescaledb", "_timescaledb_catalog", "hypertable", "table_name", "schema_name",
+	{"timescaledb", "_timescaledb_catalog", "hypertable", NULL, "table_name", "schema_name",
 		"a hypertable of TimescaleDB",
 	"TimescaleDB drops and compresses its chunks without deleting their rows. Keep rows that may be wanted back in an ordinary or a partitioned table."},
-	{"timescaledb", "_timescaledb_catalog", "chunk", "table_name", "schema_name",
+	{"timescaledb", "_timescaledb_catalog", "chunk", "relid", "table_name", "schema_name",
 		"a chunk of a hypertable of TimescaleDB",
 	"TimescaleDB drops and compresses chunks without deleting their rows. Keep rows that may be wanted back in an ordinary or a partitioned table."},
-	{"citus", "pg_catalog", "pg_dist_partition", "logicalrelid", NULL,
+	{"citus", "pg_catalog", "pg_dist_partition", "logicalrelid", NULL, NULL,
 		"a table that Citus manages",
 	"Its rows are in shards, perhaps on other servers, where no trigger of this table fires. Keep rows that may be wanted back in a table that Citus does not know."},
-	{"age", "ag_catalog", "ag_label", "relation", NULL,
+	{"age", "ag_catalog", "ag_label", "relation", NULL, NULL,
 		"a label of an Apache AGE graph",
 	"Cypher deletes its rows past all triggers. Keep rows that may be wanted back in an ordinary table."},
 };
 
 /*
- * Opens the list, NULL if the extension is not there. *unknown is set if the
- * extension is there, and its list is not what it should be.
+ * A column of the list that has one of two types, InvalidAttrNumber if there is none.
  */
-static Relation
-open_list(const Managed *kind, AttrNumber *column, AttrNumber *schema_column, bool *unknown)
+static AttrNumber
+column_of(Oid list, const char *name, Oid type, Oid other)
 {
-	Oid			extension = get_extension_oid(kind->extension, true);
-	Oid			nspid;
-	Oid			relid;
+	AttrNumber	attnum = name == NULL ? InvalidAttrNumber : get_attnum(list, name);
 
-	if (!OidIsValid(extension))
-		return NULL;
-	nspid = get_namespace_oid(kind->schema, true);
-	relid = OidIsValid(nspid) ? get_relname_relid(kind->list, nspid) : InvalidOid;
-	*unknown = true;
-	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_RELATION ||
-		getExtensionOfObject(RelationRelationId, relid) != extension)
-		return NULL;
-	*column = get_attnum(relid, kind->column);
-	*schema_column = kind->schema_column == NULL ? InvalidAttrNumber : get_attnum(relid, kind->schema_column);
-	if (kind->schema_column == NULL ?
-		*column <= 0 || (get_atttype(relid, *column) != REGCLASSOID && get_atttype(relid, *column) != OIDOID) :
-		*column <= 0 || get_atttype(relid, *column) != NAMEOID ||
-		*schema_column <= 0 || get_atttype(relid, *schema_column) != NAMEOID)
-		return NULL;
-	*unknown = false;
-	return table_open(relid, AccessShareLock);
+	if (attnum <= 0 || (get_atttype(list, attnum) != type && get_atttype(list, attnum) != other))
+		return InvalidAttrNumber;
+	return attnum;
 }
 
 /*
- * Is the table in the list?
+ * The list, InvalidOid if the extension is not there, or has none.
+ */
+static Oid
+find_list(const Managed *kind, Oid extension)
+{
+	Oid			nspid = get_namespace_oid(kind->schema, true);
+	Oid			relid = OidIsValid(nspid) ? get_relname_relid(kind->list, nspid) : InvalidOid;
+
+	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_RELATION ||
+		getExtensionOfObject(RelationRelationId, relid) != extension)
+		return InvalidOid;
+	return relid;
+}
+
+/*
+ * What to look for in the list: the table's OID, or its name and its schema's. The number of
+ * keys; 0 if the list has no such columns.
+ */
+static int
+list_keys(const Managed *kind, Oid list, Form_pg_class class, NameData *schema, ScanKeyData *keys)
+{
+	AttrNumber	oid_column = column_of(list, kind->oid_column, REGCLASSOID, OIDOID);
+	AttrNumber	name_column = column_of(list, kind->name_column, NAMEOID, NAMEOID);
+	AttrNumber	schema_column = column_of(list, kind->schema_column, NAMEOID, NAMEOID);
+
+	if (oid_column != InvalidAttrNumber)
+	{
+		ScanKeyInit(&keys[0], oid_column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(class->oid));
+		return 1;
+	}
+	if (name_column == InvalidAttrNumber || schema_column == InvalidAttrNumber)
+		return 0;
+	namestrcpy(schema, get_namespace_name(class->relnamespace));
+	ScanKeyInit(&keys[0], name_column, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&class->relname));
+	ScanKeyInit(&keys[1], schema_column, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(schema));
+	return 2;
+}
+
+/*
+ * Is the table in the list? *unknown is set if the extension is there, and its list
+ * is not what it should be.
  */
 static bool
 is_listed(const Managed *kind, Form_pg_class class, bool *unknown)
 {
-	AttrNumber	column = InvalidAttrNumber;
-	AttrNumber	schema_column = InvalidAttrNumber;
-	Relation	list = open_list(kind, &column, &schema_column, unknown);
+	Oid			extension = get_extension_oid(kind->extension, true);
+	Oid			relid = OidIsValid(extension) ? find_list(kind, extension) : InvalidOid;
 	ScanKeyData keys[2];
-	SysScanDesc scan;
 	NameData	schema;
+	int			nkeys = OidIsValid(relid) ? list_keys(kind, relid, class, &schema, keys) : 0;
+	Relation	list;
+	SysScanDesc scan;
 	bool		found;
 
-	if (list == NULL)
+	*unknown = OidIsValid(extension) && nkeys == 0;
+	if (nkeys == 0)
 		return false;
-	if (kind->schema_column == NULL)
-		ScanKeyInit(&keys[0], column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(class->oid));
-	else
-	{
-		namestrcpy(&schema, get_namespace_name(class->relnamespace));
-		ScanKeyInit(&keys[0], column, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&class->relname));
-		ScanKeyInit(&keys[1], schema_column, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&schema));
-	}
-	scan = systable_beginscan(list, InvalidOid, false, NULL, kind->schema_column == NULL ? 1 : 2, keys);
+	list = table_open(relid, AccessShareLock);
+	scan = systable_beginscan(list, InvalidOid, false, NULL, nkeys, keys);
 	found = HeapTupleIsValid(systable_getnext(scan));
 	systable_endscan(scan);
 	table_close(list, AccessShareLock);
@@ -128,7 +147,7 @@ is_managed(Form_pg_class class, DgOddity *odd)
 {
 	for (int i = 0; i < lengthof(managed); i++)
 	{
-		bool		unknown = false;
+		bool		unknown;
 
 		if (is_listed(&managed[i], class, &unknown))
 		{
@@ -230,7 +249,7 @@ dg_ordinary_require_target(Oid relid)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_CANNOT_RESTORE),
 				 errmsg("cannot restore rows of \"%s\": it is %s", get_rel_name(relid), odd.what),
-				 errhint("Write them into an ordinary table of the same columns.")));
+				 errhint("Take them with deletion_guard.deleted_rows(), or deletion_guard.rehydrate(..., into_schema => ...), and insert them by a statement.")));
 }
 
 /*

@@ -484,6 +484,22 @@ dg_guard_lock_owned(Oid relid)
 }
 
 /*
+ * A table that an extension has taken over may have given its triggers to children
+ * that are not guarded.
+ */
+static void
+drop_copied_triggers(Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
+	{
+		if (lfirst_oid(lc) != relid && !dg_guard_lookup(lfirst_oid(lc))->guarded)
+			dg_guard_drop_triggers(lfirst_oid(lc));
+	}
+}
+
+/*
  * Takes the guard off a table, for unguard_table(). The caller has checked that
  * it may, holds the table's ACCESS EXCLUSIVE lock, and tells the ledger. What is
  * in the bin stays there.
@@ -513,6 +529,7 @@ dg_guard_remove(Oid relid)
 	SPI_connect();
 	foreach(lc, relids)
 		dg_guard_drop_triggers(lfirst_oid(lc));
+	drop_copied_triggers(relid);
 	dg_spi_execute("DELETE FROM deletion_guard.guard WHERE relation = $1", 1, types, values, NULL);
 	dg_guard_changed(relid);
 	SPI_finish();

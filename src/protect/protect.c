@@ -171,21 +171,25 @@ dg_protect_check_query(PlannedStmt *stmt)
 }
 
 /*
- * COPY makes no plan: what it asks permission for.
+ * COPY makes no plan, and other libraries' plans need not say what they delete from:
+ * what they ask permission for.
  */
 void
 dg_protect_check_permissions(List *permissions)
 {
+	bool		copies = dg_command() == DG_COMMAND_COPY;
 	ListCell   *lc;
 
-	if (dg_command() != DG_COMMAND_COPY || dg_acting())
+	if (dg_acting())
 		return;
 	foreach(lc, permissions)
 	{
 		DgPermissions *asked = lfirst(lc);
 
-		if ((asked->requiredPerms & ACL_INSERT) != 0 && dg_is_store(asked->relid))
+		if (copies && (asked->requiredPerms & ACL_INSERT) != 0 && dg_is_store(asked->relid))
 			check_load(asked->relid);
+		if ((asked->requiredPerms & ACL_DELETE) != 0 && asked->relid >= FirstNormalObjectId && dg_installed())
+			dg_ordinary_require(asked->relid);
 	}
 }
 

@@ -581,7 +581,7 @@ dg_access_check(ObjectAccessType access, Oid classid, Oid objid, int subid, void
 		check_alter(classid, objid, subid, relid, other, access == OAT_POST_CREATE);
 		if (classid == TriggerRelationId)
 			dg_guard_check_trigger(objid, access == OAT_POST_CREATE);
-		if (classid == TriggerRelationId && OidIsValid(relid))
+		if (access == OAT_POST_CREATE && OidIsValid(relid) && relid != objid)
 			dg_guard_check_taken(relid);
 	}
 }

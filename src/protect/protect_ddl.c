@@ -284,7 +284,7 @@ follow_members(Oid relid, DgGuard *guard)
 
 		if (dg_is_odd(member, &odd))
 		{
-			if (guarded && member == guard->root)
+			if (guarded && member == guard->root && !dg_ddl_allowed())
 				dg_guard_check_taken(member);
 			else if (guarded)
 				refuse_odd(member, guard->root, &odd);

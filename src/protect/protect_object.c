@@ -417,16 +417,22 @@ dg_guard_check_trigger(Oid trigid, bool created)
 }
 
 /*
- * Extensions that manage tables make triggers on those that they take over. By then
- * they have put the table on their list.
+ * Something was made that belongs to a table. Extensions that manage tables make
+ * triggers or indexes on those that they take over, and by then have put the table on
+ * their list. Nobody may insist: what they do to such a table is not seen here.
  */
 void
 dg_guard_check_taken(Oid relid)
 {
 	DgOddity	odd;
 
-	if (is_guarded(relid) && dg_is_odd(relid, &odd) && !odd.unknown)
-		refuse(relid, psprintf("make table \"%s\" %s", get_rel_name(relid), odd.what), DETAIL_GUARD, NULL);
+	if (!dg_is_odd(relid, &odd) || odd.unknown || !is_guarded(relid))
+		return;
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_GUARDED_OBJECT),
+			 errmsg("cannot make table \"%s\" %s: it is guarded against deletion", get_rel_name(relid), odd.what),
+			 errdetail(DETAIL_GUARD),
+			 errhint("%s", way_out(relid))));
 }
 
 /* ----------------------------------------------------------------------

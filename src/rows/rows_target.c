@@ -109,6 +109,7 @@ dg_rows_open_insert(Relation rel, const DgRowsRole *role)
 	Query	   *query;
 	QueryDesc  *desc;
 
+	dg_ordinary_require_target(RelationGetRelid(rel));
 	dg_rows_as_owner(role);
 	(void) RelationGetPartitionKey(rel);
 	dg_rows_as_caller(role);

@@ -1,0 +1,63 @@
+# TimescaleDB: its tables are not guarded, in words; ordinary tables beside them are.
+use strict;
+use warnings FATAL => 'all';
+
+use Neighbour;
+use Test::More;
+
+plan skip_all => 'timescaledb is not installed' if !has_extension('timescaledb');
+my $node = neighbour('timescaledb', "timescaledb.telemetry_level = off\n");
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE EXTENSION timescaledb;
+CREATE TABLE org (id int PRIMARY KEY, name text);
+CREATE TABLE reading (at timestamptz NOT NULL, org_id int, value float);
+SELECT create_hypertable('reading', 'at', chunk_time_interval => interval '1 day');
+INSERT INTO reading SELECT now() - i * interval '1 hour', i % 3, i FROM generate_series(1, 99) i;
+CREATE TABLE still_empty (at timestamptz NOT NULL, org_id int);
+SELECT create_hypertable('still_empty', 'at');
+CREATE TABLE doc (id int PRIMARY KEY, org_id int);
+SELECT deletion_guard.set_tenant_table('org', 'id', 'name');
+SQL
+
+my $hypertable = qr/it is a hypertable of TimescaleDB/;
+is($node->safe_psql('postgres', "SELECT relation, problem IS NULL, problem ~ 'hypertable' FROM deletion_guard.guard_schema('public', 'org_id') ORDER BY relation::text"),
+	"doc|t|\norg|t|\nreading|f|t\nstill_empty|f|t", 'a schema is enrolled but for hypertables');
+refused($node, 'a hypertable', "SELECT deletion_guard.guard_table('reading')", $hypertable);
+refused($node, 'an empty one', "SELECT deletion_guard.guard_table('still_empty')", $hypertable);
+refused($node, 'a chunk', "SELECT deletion_guard.guard_table(c) FROM show_chunks('reading') c", qr/it is a chunk of a hypertable/);
+is($node->safe_psql('postgres', "SELECT object FROM deletion_guard.verify() WHERE check_name = 'unguarded tables' AND detail ~ 'hypertable' ORDER BY 1"),
+	"public.reading\npublic.still_empty", 'verify() names them, and no chunk');
+is($node->safe_psql('postgres', "SELECT bool_or(effect = 'not counted: it is a hypertable of TimescaleDB'), sum(rows) FROM deletion_guard.preview('DELETE FROM reading WHERE org_id = 1')"),
+	't|33', 'preview() does, too');
+
+# a table of the enrolled schema is guarded as it is made, and stays an ordinary one where the library is loaded
+$node->safe_psql('postgres', 'CREATE TABLE later (at timestamptz NOT NULL, org_id int); INSERT INTO later VALUES (now(), 1)');
+$ENV{PGOPTIONS} = '-c session_preload_libraries=deletion_guard';
+my $make = "SELECT create_hypertable('later', 'at', migrate_data => true)";
+refused($node, 'it is not made a hypertable', $make, qr{a hypertable of TimescaleDB});
+$node->safe_psql('postgres', 'DELETE FROM later');
+refused($node, 'nor when it is empty', $make, qr/cannot make table "later" a hypertable of TimescaleDB: it is guarded/);
+refused($node, 'nor by a superuser who insists', "SET deletion_guard.ddl = allow; $make", qr/cannot make table "later" a hypertable/);
+is($node->safe_psql('postgres', "SELECT count(*) FROM timescaledb_information.hypertables"), '2', 'nothing is left of that');
+
+# where it is not, deletions fail afterwards
+delete $ENV{PGOPTIONS};
+$node->safe_psql('postgres', $make);
+$node->safe_psql('postgres', 'INSERT INTO later VALUES (now(), 2)');
+refused($node, 'DELETE', 'DELETE FROM later', qr/cannot delete from .* it is a (hyper|chunk of a hyper)table of TimescaleDB/);
+refused($node, 'TRUNCATE', 'TRUNCATE later', qr/cannot delete from "later"/);
+refused($node, 'undelete', "SELECT * FROM deletion_guard.undelete_tenant('1')", qr/cannot restore rows of "later": it is a hypertable/);
+is($node->safe_psql('postgres', 'SELECT count(*) FROM later'), '1', 'nothing is lost');
+is($node->safe_psql('postgres', "SELECT count(*) FROM deletion_guard.verify() WHERE check_name = 'storage' AND object = 'public.later' AND NOT ok"), '1', 'verify() says so');
+$node->safe_psql('postgres', "SELECT deletion_guard.unguard_table('later'); INSERT INTO later SELECT * FROM deletion_guard.deleted_rows(NULL::later, tenant => '1')");
+is($node->safe_psql('postgres', 'SELECT count(*) FROM later'), '2', 'as a statement they come back');
+
+# what is not guarded works as ever
+$node->safe_psql('postgres', "DELETE FROM later; DELETE FROM reading WHERE org_id = 2");
+$node->safe_psql('postgres', "SELECT drop_chunks('reading', now() - interval '2 days'); TRUNCATE still_empty");
+is($node->safe_psql('postgres', 'SELECT count(*) FROM reading WHERE org_id = 2'), '0', 'hypertables delete');
+
+guard_works($node, 'beside TimescaleDB');
+$node->stop;
+done_testing();
