@@ -15,16 +15,6 @@
 
 #include "archive/archive_internal.h"
 
-bool
-dg_archive_has_isal(void)
-{
-#ifdef DG_HAVE_ISAL
-	return true;
-#else
-	return false;
-#endif
-}
-
 static DgArchive *
 archive_create(const char *path, const DgArchiveOptions *opts, DgArchiveError *err)
 {

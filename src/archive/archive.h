@@ -191,13 +191,15 @@ extern int	dg_archive_table_count(const DgArchive *archive);
 extern const DgArchiveTable *dg_archive_table(const DgArchive *archive, int index);
 extern int	dg_archive_sequence_count(const DgArchive *archive);
 extern const DgArchiveSequence *dg_archive_sequence(const DgArchive *archive, int index);
+
+/* archive_codec.c */
 extern bool dg_archive_has_isal(void);
 
 /* archive_defn.c */
 extern const DgArchiveParent *dg_archive_parent(const DgArchive *archive, const char *schema,
 												const char *name);
 
-/* archive_file.c */
+/* archive_stream.c */
 extern bool dg_archive_finish(DgArchive *archive, DgArchiveError *err);
 
 /* archive_custom.c */

@@ -12,30 +12,6 @@
 
 #include "archive/archive_internal.h"
 
-/*
- * Length of the character at p in one of the encodings whose later bytes can
- * look like ASCII; 1 in any other.
- */
-size_t
-dg_archive_char_len(const DgArchiveInfo *info, const char *p, const char *end)
-{
-	unsigned char c = (unsigned char) *p;
-	size_t		len = 2;
-
-	if (c < 0x80 || !info->trail_bytes)
-		return 1;
-	if (info->encoding[0] == 'S')	/* SJIS, SHIFT_JIS_2004: half-width kana */
-		len = c >= 0xa1 && c <= 0xdf ? 1 : 2;
-	else if (strcmp(info->encoding, "GB18030") == 0)
-	{
-		if (end - p >= 2 && p[1] >= '0' && p[1] <= '9')
-			len = 4;
-	}
-	else if (strcmp(info->encoding, "JOHAB") == 0 && c == 0x8f)
-		len = 3;
-	return len < (size_t) (end - p) ? len : (size_t) (end - p);
-}
-
 static int
 hex_value(char c)
 {
@@ -195,16 +171,16 @@ filter_line(DgArchiveRows *rows, const char *line, size_t len, DgArchiveError *e
 
 	if (!dg_archive_copy_field(line, len, filter->field, &field))
 	{
-		dg_archive_rows_fail(rows, DG_ARCHIVE_CORRUPT, err,
-							 "row %llu has no field %d",
-							 (unsigned long long) rows->rows_read, filter->field + 1);
+		dg_archive_stream_fail(&rows->stream, DG_ARCHIVE_CORRUPT, err,
+							   "row %llu has no field %d",
+							   (unsigned long long) rows->rows_read, filter->field + 1);
 		return -1;
 	}
 	/* whose a damaged row is cannot be told by the field that shows it */
 	if ((field.ptr + field.len == line + len) != rows->filter_last && rows->entry->pub.has_columns)
 	{
-		dg_archive_rows_fail(rows, DG_ARCHIVE_CORRUPT, err, "row %llu has too %s fields",
-							 (unsigned long long) rows->rows_read, rows->filter_last ? "many" : "few");
+		dg_archive_stream_fail(&rows->stream, DG_ARCHIVE_CORRUPT, err, "row %llu has too %s fields",
+							   (unsigned long long) rows->rows_read, rows->filter_last ? "many" : "few");
 		return -1;
 	}
 	if (field.isnull)
@@ -223,9 +199,9 @@ filter_line(DgArchiveRows *rows, const char *line, size_t len, DgArchiveError *e
 		if (!dg_archive_copy_unescape(&rows->archive->info, text->data, text->len,
 									  text->data, &textlen))
 		{
-			dg_archive_rows_fail(rows, DG_ARCHIVE_CORRUPT, err,
-								 "row %llu has an invalid escape",
-								 (unsigned long long) rows->rows_read);
+			dg_archive_stream_fail(&rows->stream, DG_ARCHIVE_CORRUPT, err,
+								   "row %llu has an invalid escape",
+								   (unsigned long long) rows->rows_read);
 			return -1;
 		}
 		field.ptr = text->data;
@@ -250,8 +226,8 @@ finish_copy(DgArchiveRows *rows, DgArchiveError *err)
 		{
 			if (s->window[s->start] != '\n' && s->window[s->start] != '\r')
 			{
-				dg_archive_rows_fail(rows, DG_ARCHIVE_CORRUPT, err,
-									 "data after the end-of-data line");
+				dg_archive_stream_fail(&rows->stream, DG_ARCHIVE_CORRUPT, err,
+									   "data after the end-of-data line");
 				return -1;
 			}
 		}
@@ -281,8 +257,8 @@ dg_archive_copy_next(DgArchiveRows *rows, DgArchiveRow *row, DgArchiveError *err
 			if (rc > 0)
 				continue;
 			if (rc == 0)
-				dg_archive_rows_fail(rows, DG_ARCHIVE_TRUNCATED, err,
-									 "data ends without an end-of-data line");
+				dg_archive_stream_fail(&rows->stream, DG_ARCHIVE_TRUNCATED, err,
+									   "data ends without an end-of-data line");
 			return -1;
 		}
 		len = (size_t) (nl - line);

@@ -84,8 +84,24 @@ typedef struct ColumnList
 } ColumnList;
 
 /*
- * Appends to lists that live in the arena; outgrown ones are left there.
+ * Makes room for cap items in *(T **) array, which lives in the arena and has
+ * count of them.  The outgrown one is left there.
  */
+static bool
+enlarge(DgArchive *archive, void *array, int count, int cap, size_t item)
+{
+	void	   *old;
+	void	   *new = dg_archive_alloc(&archive->arena, (size_t) cap * item);
+
+	if (new == NULL)
+		return false;
+	memcpy(&old, array, sizeof(old));
+	if (count > 0)
+		memcpy(new, old, (size_t) count * item);
+	memcpy(array, &new, sizeof(new));
+	return true;
+}
+
 static bool
 add_column(DgArchive *archive, ColumnList *list, const char *name,
 		   const char *type, bool generated)
@@ -94,24 +110,11 @@ add_column(DgArchive *archive, ColumnList *list, const char *name,
 		return false;
 	if (list->count >= list->cap)
 	{
-		ColumnList	bigger = *list;
-		size_t		n = (size_t) list->count;
-		size_t		cap;
-
-		bigger.cap = list->cap == 0 ? 8 : list->cap * 2;
-		cap = (size_t) bigger.cap;
-		bigger.names = dg_archive_alloc(&archive->arena, cap * sizeof(char *));
-		bigger.types = dg_archive_alloc(&archive->arena, cap * sizeof(char *));
-		bigger.generated = dg_archive_alloc(&archive->arena, cap * sizeof(bool));
-		if (bigger.names == NULL || bigger.types == NULL || bigger.generated == NULL)
+		list->cap = list->cap == 0 ? 8 : list->cap * 2;
+		if (!enlarge(archive, &list->names, list->count, list->cap, sizeof(char *)) ||
+			!enlarge(archive, &list->types, list->count, list->cap, sizeof(char *)) ||
+			!enlarge(archive, &list->generated, list->count, list->cap, sizeof(bool)))
 			return false;
-		if (n > 0)
-		{
-			memcpy(bigger.names, list->names, n * sizeof(char *));
-			memcpy(bigger.types, list->types, n * sizeof(char *));
-			memcpy(bigger.generated, list->generated, n * sizeof(bool));
-		}
-		*list = bigger;
 	}
 	list->names[list->count] = name;
 	list->types[list->count] = type;
@@ -183,21 +186,11 @@ parse_parent(DgArchive *archive, DgArchiveText *text, DgArchiveShape *shape, int
 
 	if (n >= *cap)
 	{
-		const char **schemas;
-		const char **names;
-
 		*cap = *cap == 0 ? 4 : *cap * 2;
-		schemas = dg_archive_alloc(&archive->arena, (size_t) *cap * sizeof(char *));
-		names = dg_archive_alloc(&archive->arena, (size_t) *cap * sizeof(char *));
-		if (schemas == NULL || names == NULL || *cap > 64)
+		if (*cap > 64 ||
+			!enlarge(archive, &shape->parent_schemas, n, *cap, sizeof(char *)) ||
+			!enlarge(archive, &shape->parent_names, n, *cap, sizeof(char *)))
 			return false;
-		if (n > 0)
-		{
-			memcpy(schemas, shape->parent_schemas, (size_t) n * sizeof(char *));
-			memcpy(names, shape->parent_names, (size_t) n * sizeof(char *));
-		}
-		shape->parent_schemas = schemas;
-		shape->parent_names = names;
 	}
 	if (!dg_archive_text_qualified(text, &archive->arena,
 								   &shape->parent_schemas[n],
@@ -373,9 +366,8 @@ compare_parents(const void *a, const void *b)
 {
 	const DgArchiveParent *x = a;
 	const DgArchiveParent *y = b;
-	int			c = strcmp(x->schema, y->schema);
 
-	return c != 0 ? c : strcmp(x->name, y->name);
+	return dg_archive_name_compare(x->schema, x->name, y->schema, y->name);
 }
 
 /*
@@ -397,9 +389,8 @@ compare_shapes(const void *a, const void *b)
 {
 	const DgArchiveShape *x = a;
 	const DgArchiveShape *y = b;
-	int			c = strcmp(x->schema, y->schema);
 
-	return c != 0 ? c : strcmp(x->name, y->name);
+	return dg_archive_name_compare(x->schema, x->name, y->schema, y->name);
 }
 
 /*
@@ -450,8 +441,8 @@ dg_archive_defn_altered(DgArchive *archive, const char *schema, const char *name
 		return;
 	while (shape > archive->shapes && compare_shapes(shape - 1, shape) == 0)
 		shape--;
-	for (; shape < archive->shapes + archive->shape_count && strcmp(shape->name, name) == 0 &&
-		 strcmp(shape->schema, schema) == 0; shape++)
+	for (; shape < archive->shapes + archive->shape_count &&
+		 dg_archive_name_compare(shape->schema, shape->name, schema, name) == 0; shape++)
 		shape->known = false;
 }
 
@@ -461,13 +452,10 @@ dg_archive_defn_altered(DgArchive *archive, const char *schema, const char *name
 const DgArchiveShape *
 dg_archive_defn_find(DgArchive *archive, const char *schema, const char *name)
 {
-	DgArchiveShape key;
+	DgArchiveShape key = {schema, name};
 
 	if (archive->shape_count == 0)
 		return NULL;
-	memset(&key, 0, sizeof(key));
-	key.schema = schema;
-	key.name = name;
 	return bsearch(&key, archive->shapes, archive->shape_count,
 				   sizeof(key), compare_shapes);
 }

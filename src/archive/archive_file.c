@@ -37,8 +37,12 @@ dg_archive_interrupted(DgArchive *archive, DgArchiveError *err)
 	return true;
 }
 
-static DgArchiveFile *
-file_create(DgArchive *archive, const char *name, DgArchiveError *err)
+/*
+ * Makes a file that is closed with its archive.  How it is read is for the
+ * caller to fill in.
+ */
+DgArchiveFile *
+dg_archive_file_create(DgArchive *archive, const char *name, DgArchiveError *err)
 {
 	DgArchiveFile *file = calloc(1, sizeof(*file));
 
@@ -106,7 +110,7 @@ file_from_fd(DgArchive *archive, int fd, const char *name, DgArchiveError *err)
 		close(fd);
 		return NULL;
 	}
-	file = file_create(archive, name, err);
+	file = dg_archive_file_create(archive, name, err);
 	if (file == NULL)
 	{
 		close(fd);
@@ -215,7 +219,7 @@ DgArchiveFile *
 dg_archive_file_memory(DgArchive *archive, const char *name, const void *data,
 					   size_t len, DgArchiveError *err)
 {
-	DgArchiveFile *file = file_create(archive, name, err);
+	DgArchiveFile *file = dg_archive_file_create(archive, name, err);
 
 	if (file == NULL)
 		return NULL;
@@ -242,107 +246,9 @@ dg_archive_file_close(DgArchiveFile *file)
 	if (file->fd >= 0)
 		close(file->fd);
 	if (file->packed != NULL)
-	{
-		dg_archive_stream_free(file->packed);
-		free(file->packed);
-	}
+		file->free_packed(file->packed);
 	free(file->name);
 	free(file);
-}
-
-/*
- * Makes a file of what another file, compressed as a whole, decompresses to.
- * Reading forward is cheap, going back starts over.
- */
-DgArchiveFile *
-dg_archive_file_packed(DgArchiveFile *inner, DgArchiveCompression compression,
-					   DgArchiveError *err)
-{
-	DgArchiveFile *file = file_create(inner->archive, inner->name, err);
-
-	if (file == NULL)
-		return NULL;
-	file->packed = calloc(1, sizeof(*file->packed));
-	if (file->packed == NULL)
-	{
-		dg_archive_no_memory(err);
-		return NULL;
-	}
-	file->size_known = false;
-	file->size = UINT64_MAX;
-	if (!dg_archive_stream_init(file->packed, inner->archive, compression,
-								DG_ARCHIVE_FRAME_FILE, err))
-		return NULL;
-	dg_archive_source_extent(&file->packed->source, inner, 0, inner->size);
-	return file;
-}
-
-/*
- * Reads up to want bytes at offset of a packed file.
- */
-static bool
-packed_some(DgArchiveFile *file, uint64_t offset, void *buf, size_t want,
-			size_t *got, DgArchiveError *err)
-{
-	DgArchiveStream *stream = file->packed;
-	size_t		avail;
-
-	*got = 0;
-	if (offset < dg_archive_stream_tell(stream) &&
-		!dg_archive_stream_rewind(stream, err))
-		return false;
-	for (;;)
-	{
-		uint64_t	here = dg_archive_stream_tell(stream);
-		int			rc;
-
-		avail = stream->end - stream->start;
-		if (offset - here < avail)
-			break;
-		stream->start = stream->end;
-		rc = dg_archive_stream_fill(stream, err);
-		if (rc < 0)
-			return false;
-		if (rc == 0)
-		{
-			file->size = dg_archive_stream_tell(stream);
-			file->size_known = true;
-			return true;
-		}
-	}
-	stream->start += offset - dg_archive_stream_tell(stream);
-	avail = stream->end - stream->start;
-	*got = avail < want ? avail : want;
-	memcpy(buf, stream->window + stream->start, *got);
-	return true;
-}
-
-/*
- * Reads what was not read yet of files that were compressed as a whole: what was
- * has a checksum only at the end.
- */
-bool
-dg_archive_finish(DgArchive *archive, DgArchiveError *err)
-{
-	DgArchiveFile *file;
-
-	for (file = archive->files; file != NULL; file = file->next)
-	{
-		int			rc = 1;
-
-		if (file->packed == NULL || file->size_known)
-			continue;
-		while (rc > 0)
-		{
-			file->packed->start = file->packed->end;
-			rc = dg_archive_stream_fill(file->packed, err);
-		}
-		if (rc < 0)
-			return false;
-		file->size = dg_archive_stream_tell(file->packed);
-		file->size_known = true;
-	}
-	return dg_archive_files_unchanged(archive, err);
 }
 
 /*
@@ -360,7 +266,7 @@ dg_archive_file_some(DgArchiveFile *file, uint64_t offset, void *buf,
 	if (want > READ_MAX)
 		want = READ_MAX;
 	if (file->packed != NULL)
-		return packed_some(file, offset, buf, want, got, err);
+		return file->read_packed(file, offset, buf, want, got, err);
 	if (offset >= file->size)
 		return true;
 	if (want > file->size - offset)

@@ -20,6 +20,17 @@ dg_archive_text_init(DgArchiveText *text, const char *s, size_t len,
 	text->std_strings = std_strings;
 }
 
+/*
+ * Orders qualified names: by schema, then by name.
+ */
+int
+dg_archive_name_compare(const char *schema, const char *name, const char *other_schema, const char *other_name)
+{
+	int			c = strcmp(schema, other_schema);
+
+	return c != 0 ? c : strcmp(name, other_name);
+}
+
 static bool
 ident_start(unsigned char c)
 {

@@ -26,16 +26,16 @@
 static int
 fail_row(DgArchiveRows *rows, DgArchiveError *err, const char *what)
 {
-	dg_archive_rows_fail(rows, DG_ARCHIVE_CORRUPT, err, "row %llu %s",
-						 (unsigned long long) rows->rows_read + 1, what);
+	dg_archive_stream_fail(&rows->stream, DG_ARCHIVE_CORRUPT, err, "row %llu %s",
+						   (unsigned long long) rows->rows_read + 1, what);
 	return -1;
 }
 
 static int
 fail_end(DgArchiveRows *rows, DgArchiveError *err)
 {
-	dg_archive_rows_fail(rows, DG_ARCHIVE_TRUNCATED, err,
-						 "INSERT statements end too early");
+	dg_archive_stream_fail(&rows->stream, DG_ARCHIVE_TRUNCATED, err,
+						   "INSERT statements end too early");
 	return -1;
 }
 
@@ -96,11 +96,11 @@ check_target(DgArchiveRows *rows, DgArchiveError *err)
 	if (table->target_schema[0] == '\0')
 		table->target_schema = table->schema;
 	other = dg_archive_entry_find(rows->archive, table->target_schema, table->target_name);
-	if (other == NULL || (strcmp(table->schema, table->target_schema) == 0 &&
-						  strcmp(table->name, table->target_name) == 0))
+	if (other == NULL || dg_archive_name_compare(table->schema, table->name, table->target_schema,
+												 table->target_name) == 0)
 		return true;
-	return dg_archive_rows_fail(rows, DG_ARCHIVE_CORRUPT, err, "rows of another table are here: \"%.64s.%.64s\"",
-								table->target_schema, table->target_name);
+	return dg_archive_stream_fail(&rows->stream, DG_ARCHIVE_CORRUPT, err, "rows of another table are here: \"%.64s.%.64s\"",
+								  table->target_schema, table->target_name);
 }
 
 /*

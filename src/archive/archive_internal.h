@@ -78,20 +78,21 @@ typedef struct DgArchiveFile
 	int			fd;				/* -1: in memory, or packed */
 	const unsigned char *memory;
 	struct DgArchiveStream *packed; /* decompresses another file, or NULL */
+	bool		(*read_packed) (struct DgArchiveFile *file, uint64_t offset, void *buf,
+								size_t want, size_t *got, DgArchiveError *err);
+	void		(*free_packed) (struct DgArchiveStream *packed);
 	bool		size_known;		/* false while a packed file was not read */
 	uint64_t	size;
 	struct timespec modified;	/* when it was opened */
 } DgArchiveFile;
 
+extern DgArchiveFile *dg_archive_file_create(DgArchive *archive, const char *name, DgArchiveError *err);
 extern DgArchiveFile *dg_archive_file_open(DgArchive *archive, const char *path, DgArchiveError *err);
 extern DgArchiveFile *dg_archive_file_open_at(DgArchive *archive, int dirfd,
 											  const char *name,
 											  DgArchiveError *err);
 extern DgArchiveFile *dg_archive_file_memory(DgArchive *archive, const char *name,
 											 const void *data, size_t len,
-											 DgArchiveError *err);
-extern DgArchiveFile *dg_archive_file_packed(DgArchiveFile *inner,
-											 DgArchiveCompression compression,
 											 DgArchiveError *err);
 extern bool dg_archive_file_kind(const char *name, mode_t mode, DgArchiveError *err);
 extern void dg_archive_file_close(DgArchiveFile *file);
@@ -135,7 +136,7 @@ extern bool dg_archive_source_skip_chunks(DgArchiveSource *source, bool *empty, 
 extern bool dg_archive_source_int(DgArchiveSource *source, int64_t *value, DgArchiveError *err);
 extern void dg_archive_source_free(DgArchiveSource *source);
 
-/* ---- archive_inflate.c, archive_lz4.c, archive_zstd.c ---- */
+/* ---- archive_codec.c ---- */
 
 typedef enum DgArchiveFraming
 {
@@ -164,12 +165,7 @@ typedef struct DgArchiveCodec
 	void		(*destroy) (void *state);
 } DgArchiveCodec;
 
-extern const DgArchiveCodec dg_archive_codec_zlib;
-#ifdef DG_HAVE_ISAL
-extern const DgArchiveCodec dg_archive_codec_isal;
-#endif
-extern const DgArchiveCodec dg_archive_codec_lz4;
-extern const DgArchiveCodec dg_archive_codec_zstd;
+extern const DgArchiveCodec *dg_archive_codec_choose(DgArchive *archive, DgArchiveCompression compression);
 
 /* ---- archive_stream.c ---- */
 
@@ -203,6 +199,12 @@ extern bool dg_archive_stream_rewind(DgArchiveStream *stream, DgArchiveError *er
 extern uint64_t dg_archive_stream_tell(const DgArchiveStream *stream);
 extern uint64_t dg_archive_stream_stored(const DgArchiveStream *stream);
 extern void dg_archive_stream_free(DgArchiveStream *stream);
+extern bool dg_archive_stream_fail(const DgArchiveStream *stream, DgArchiveStatus code,
+								   DgArchiveError *err, const char *fmt,...)
+			__attribute__((format(printf, 4, 5)));
+extern DgArchiveFile *dg_archive_file_packed(DgArchiveFile *inner,
+											 DgArchiveCompression compression,
+											 DgArchiveError *err);
 
 /* ---- archive_ident.c ---- */
 
@@ -214,6 +216,8 @@ typedef struct DgArchiveText
 	bool		std_strings;
 } DgArchiveText;
 
+extern int	dg_archive_name_compare(const char *schema, const char *name,
+									 const char *other_schema, const char *other_name);
 extern void dg_archive_text_init(DgArchiveText *text, const char *s, size_t len, bool std_strings);
 extern void dg_archive_text_space(DgArchiveText *text);
 extern bool dg_archive_text_char(DgArchiveText *text, char c);
@@ -390,8 +394,6 @@ struct DgArchive
 
 /* ---- archive_primitive.c ---- */
 
-extern bool dg_archive_read_fail(DgArchiveStream *s, DgArchiveError *err, DgArchiveStatus code,
-								 const char *what);
 extern bool dg_archive_read_byte(DgArchiveStream *s, int *value, DgArchiveError *err);
 extern bool dg_archive_read_int(DgArchive *archive, DgArchiveStream *s, int *value, DgArchiveError *err);
 extern bool dg_archive_read_length(DgArchive *archive, DgArchiveStream *s, int *len, DgArchiveError *err);
@@ -473,6 +475,7 @@ typedef enum DgArchiveScan
 } DgArchiveScan;
 
 extern bool dg_archive_is_space(char c);
+extern size_t dg_archive_char_len(const DgArchiveInfo *info, const char *p, const char *end);
 extern DgArchiveScan dg_archive_literal_scan(const DgArchiveInfo *info, const char **pp, const char *end,
 											 DgArchiveField *field, unsigned char *kind);
 extern void dg_archive_literal_decode(const DgArchiveInfo *info, bool crlf, DgArchiveField *field,
@@ -586,15 +589,11 @@ struct DgArchiveRows
 	int			width;			/* of the first row, 0 before it */
 };
 
-extern bool dg_archive_rows_fail(DgArchiveRows *rows, DgArchiveStatus code,
-								 DgArchiveError *err, const char *fmt,...)
-			__attribute__((format(printf, 4, 5)));
 extern int	dg_archive_copy_next(DgArchiveRows *rows, DgArchiveRow *row, DgArchiveError *err);
 extern bool dg_archive_copy_field(const char *line, size_t len, int n, DgArchiveField *field);
 extern int	dg_archive_insert_next(DgArchiveRows *rows, DgArchiveRow *row, DgArchiveError *err);
 extern bool dg_archive_insert_head(DgArchive *archive, DgArchiveEntry *entry,
 								   DgArchiveText *text, bool *default_values);
 extern bool dg_archive_insert_peek(DgArchiveRows *rows, DgArchiveError *err);
-extern size_t dg_archive_char_len(const DgArchiveInfo *info, const char *p, const char *end);
 
 #endif							/* DG_ARCHIVE_INTERNAL_H */

@@ -22,6 +22,30 @@ dg_archive_is_space(char c)
 }
 
 /*
+ * Length of the character at p in one of the encodings whose later bytes can
+ * look like ASCII; 1 in any other.
+ */
+size_t
+dg_archive_char_len(const DgArchiveInfo *info, const char *p, const char *end)
+{
+	unsigned char c = (unsigned char) *p;
+	size_t		len = 2;
+
+	if (c < 0x80 || !info->trail_bytes)
+		return 1;
+	if (info->encoding[0] == 'S')	/* SJIS, SHIFT_JIS_2004: half-width kana */
+		len = c >= 0xa1 && c <= 0xdf ? 1 : 2;
+	else if (strcmp(info->encoding, "GB18030") == 0)
+	{
+		if (end - p >= 2 && p[1] >= '0' && p[1] <= '9')
+			len = 4;
+	}
+	else if (strcmp(info->encoding, "JOHAB") == 0 && c == 0x8f)
+		len = 3;
+	return len < (size_t) (end - p) ? len : (size_t) (end - p);
+}
+
+/*
  * Finds the end of a literal, p being behind its opening quote.
  */
 static DgArchiveScan

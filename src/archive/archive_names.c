@@ -175,10 +175,8 @@ compare_names(const void *a, const void *b)
 {
 	const DgArchiveEntry *x = *(DgArchiveEntry *const *) a;
 	const DgArchiveEntry *y = *(DgArchiveEntry *const *) b;
-	int			c = strcmp(x->pub.schema, y->pub.schema);
+	int			c = dg_archive_name_compare(x->pub.schema, x->pub.name, y->pub.schema, y->pub.name);
 
-	if (c == 0)
-		c = strcmp(x->pub.name, y->pub.name);
 	return c != 0 ? c : (x > y) - (x < y);
 }
 
@@ -195,18 +193,14 @@ dg_archive_entry_find(const DgArchive *archive, const char *schema, const char *
 	{
 		size_t		mid = low + (high - low) / 2;
 		const DgArchiveTable *table = &archive->by_name[mid]->pub;
-		int			c = strcmp(table->schema, schema);
 
-		if (c == 0)
-			c = strcmp(table->name, name);
-		if (c < 0)
+		if (dg_archive_name_compare(table->schema, table->name, schema, name) < 0)
 			low = mid + 1;
 		else
 			high = mid;
 	}
 	if (archive->by_name == NULL || low >= archive->entry_count ||
-		strcmp(archive->by_name[low]->pub.schema, schema) != 0 ||
-		strcmp(archive->by_name[low]->pub.name, name) != 0)
+		dg_archive_name_compare(archive->by_name[low]->pub.schema, archive->by_name[low]->pub.name, schema, name) != 0)
 		return NULL;
 	return archive->by_name[low];
 }
@@ -225,8 +219,8 @@ check_dumps(DgArchive *archive, DgArchiveError *err)
 		const DgArchiveEntry *one = archive->by_name[i - 1];
 		const DgArchiveEntry *other = archive->by_name[i];
 
-		if (one->dump == other->dump || strcmp(one->pub.name, other->pub.name) != 0 ||
-			strcmp(one->pub.schema, other->pub.schema) != 0)
+		if (one->dump == other->dump ||
+			dg_archive_name_compare(one->pub.schema, one->pub.name, other->pub.schema, other->pub.name) != 0)
 			continue;
 		dg_archive_fail(err, DG_ARCHIVE_UNSUPPORTED, archive->file->name, other->statement,
 						"the script has two dumps of a table, the first at byte %llu", (unsigned long long) one->statement);

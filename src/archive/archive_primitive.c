@@ -12,17 +12,6 @@
 
 #define MAX_NAME				((size_t) 64 * 1024)
 
-/*
- * Fills in err with the place that the stream is at, and returns false.
- */
-bool
-dg_archive_read_fail(DgArchiveStream *s, DgArchiveError *err, DgArchiveStatus code,
-					 const char *what)
-{
-	return dg_archive_fail(err, code, s->source.file->name,
-						   dg_archive_stream_stored(s), "%s", what);
-}
-
 bool
 dg_archive_read_byte(DgArchiveStream *s, int *value, DgArchiveError *err)
 {
@@ -49,13 +38,13 @@ dg_archive_read_int(DgArchive *archive, DgArchiveStream *s, int *value, DgArchiv
 	for (i = 5; i <= archive->int_size; i++)
 	{
 		if (b[i] != 0)
-			return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "integer out of range");
+			return dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err, "integer out of range");
 	}
 	n = (uint32_t) b[1];
 	for (i = 2; i <= 4 && i <= archive->int_size; i++)
 		n |= (uint32_t) b[i] << (8 * (i - 1));
 	if (b[0] > 1 || n > INT32_MAX)
-		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "integer out of range");
+		return dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err, "integer out of range");
 	*value = b[0] == 1 ? -(int) n : (int) n;
 	return true;
 }
@@ -69,11 +58,11 @@ dg_archive_read_length(DgArchive *archive, DgArchiveStream *s, int *len, DgArchi
 	if (!dg_archive_read_int(archive, s, len, err))
 		return false;
 	if (*len < -1)
-		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "negative string length");
+		return dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err, "negative string length");
 	if (s->codec == NULL && *len > 0 && s->source.file->size_known &&
 		(uint64_t) *len > s->source.end - dg_archive_stream_stored(s))
-		return dg_archive_read_fail(s, err, DG_ARCHIVE_TRUNCATED,
-						"string reaches beyond the end of the file");
+		return dg_archive_stream_fail(s, DG_ARCHIVE_TRUNCATED, err,
+									  "string reaches beyond the end of the file");
 	return true;
 }
 
@@ -115,7 +104,7 @@ dg_archive_read_string(DgArchive *archive, DgArchiveStream *s, DgArchiveBuffer *
 			if (rc < 0)
 				return false;
 			if (rc == 0)
-				return dg_archive_read_fail(s, err, DG_ARCHIVE_TRUNCATED, "unexpected end of file");
+				return dg_archive_stream_fail(s, DG_ARCHIVE_TRUNCATED, err, "unexpected end of file");
 			continue;
 		}
 		n = n < left ? n : left;
@@ -141,9 +130,9 @@ dg_archive_read_name(DgArchive *archive, DgArchiveStream *s, DgArchiveBuffer *bu
 	if (!dg_archive_read_string(archive, s, buf, MAX_NAME, err))
 		return false;
 	if (buf->cut)
-		return dg_archive_read_fail(s, err, DG_ARCHIVE_TOO_LARGE, "name is too long");
+		return dg_archive_stream_fail(s, DG_ARCHIVE_TOO_LARGE, err, "name is too long");
 	if (buf->len > 0 && memchr(buf->data, '\0', buf->len) != NULL)
-		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "name contains a NUL byte");
+		return dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err, "name contains a NUL byte");
 	if (copy == NULL)
 		return true;
 	*copy = dg_archive_strdup(&archive->arena, buf->data, buf->len);
@@ -164,12 +153,12 @@ dg_archive_read_offset(DgArchive *archive, DgArchiveStream *s, int *flag, uint64
 		!dg_archive_stream_take(s, b, (size_t) archive->off_size, err))
 		return false;
 	if (*flag < 1 || *flag > 3)
-		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "invalid offset flag");
+		return dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err, "invalid offset flag");
 	*offset = 0;
 	for (i = 0; i < archive->off_size; i++)
 	{
 		if (i >= 8 && b[i] != 0)
-			return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "offset out of range");
+			return dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err, "offset out of range");
 		if (i < 8)
 			*offset |= (uint64_t) b[i] << (8 * i);
 	}

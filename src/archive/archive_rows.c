@@ -6,29 +6,10 @@
  * and decompressor.  A reader that has failed keeps failing with the same
  * error, and one that is at its end stays there.
  */
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "archive/archive_internal.h"
-
-/*
- * Fills in *err for a fault in the rows themselves.
- */
-bool
-dg_archive_rows_fail(DgArchiveRows *rows, DgArchiveStatus code, DgArchiveError *err,
-					 const char *fmt,...)
-{
-	char		detail[200];
-	va_list		args;
-
-	va_start(args, fmt);
-	vsnprintf(detail, sizeof(detail), fmt, args);
-	va_end(args);
-	return dg_archive_fail(err, code, rows->stream.source.file->name,
-						   dg_archive_stream_stored(&rows->stream), "%s", detail);
-}
 
 /*
  * Sets up the stream for where the entry's data is.
@@ -262,9 +243,8 @@ fail_split(const DgArchiveRow *row, DgArchiveStatus code, DgArchiveError *err,
 	const DgArchiveRows *rows = row->rows;
 	const DgArchiveTable *table = &rows->entry->pub;
 
-	dg_archive_fail(err, code, rows->stream.source.file->name,
-					dg_archive_stream_stored(&rows->stream),
-					"row %llu %s", (unsigned long long) row->number, what);
+	dg_archive_stream_fail(&rows->stream, code, err, "row %llu %s",
+						   (unsigned long long) row->number, what);
 	dg_archive_error_table(err, table->schema, table->name);
 	return -1;
 }

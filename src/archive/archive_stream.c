@@ -8,36 +8,18 @@
  * window only grows when it is full of one unfinished row, so its size follows
  * the data that has arrived.
  *
+ * A file that was compressed as a whole is read as one such stream, and is a file
+ * to everybody else.
+ *
  * The end is reported only once the source is used up and the codec has seen
  * the end of its last frame, with the checksum the frame carries.
  */
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "archive/archive_internal.h"
-
-static const DgArchiveCodec *
-choose_codec(DgArchive *archive, DgArchiveCompression compression)
-{
-	switch (compression)
-	{
-		case DG_ARCHIVE_NONE:
-			break;
-		case DG_ARCHIVE_GZIP:
-#ifdef DG_HAVE_ISAL
-			if (!archive->options.force_zlib)
-				return &dg_archive_codec_isal;
-#else
-			(void) archive;
-#endif
-			return &dg_archive_codec_zlib;
-		case DG_ARCHIVE_LZ4:
-			return &dg_archive_codec_lz4;
-		case DG_ARCHIVE_ZSTD:
-			return &dg_archive_codec_zstd;
-	}
-	return NULL;
-}
 
 /*
  * Prepares the stream; the caller sets up its source next.  Also after a
@@ -51,7 +33,7 @@ dg_archive_stream_init(DgArchiveStream *stream, DgArchive *archive,
 	memset(stream, 0, sizeof(*stream));
 	stream->archive = archive;
 	stream->framing = framing;
-	stream->codec = choose_codec(archive, compression);
+	stream->codec = dg_archive_codec_choose(archive, compression);
 	stream->cap = DG_ARCHIVE_WINDOW_SIZE;
 	stream->window = malloc(stream->cap);
 	if (stream->window == NULL)
@@ -93,6 +75,23 @@ dg_archive_stream_stored(const DgArchiveStream *stream)
 	if (stream->codec == NULL && !stream->source.chunked)
 		return stream->source.pos - (stream->end - stream->start);
 	return stream->source.pos;
+}
+
+/*
+ * Fills in err with the place that the stream is at, and returns false.
+ */
+bool
+dg_archive_stream_fail(const DgArchiveStream *stream, DgArchiveStatus code, DgArchiveError *err,
+					   const char *fmt,...)
+{
+	char		detail[200];
+	va_list		args;
+
+	va_start(args, fmt);
+	vsnprintf(detail, sizeof(detail), fmt, args);
+	va_end(args);
+	return dg_archive_fail(err, code, stream->source.file->name,
+						   dg_archive_stream_stored(stream), "%s", detail);
 }
 
 /*
@@ -339,4 +338,110 @@ dg_archive_stream_skip(DgArchiveStream *stream, uint64_t len, DgArchiveError *er
 		if (!fill_or_fail(stream, err))
 			return false;
 	}
+}
+
+/* ---- a file that is such a stream ---- */
+
+static void
+free_packed(DgArchiveStream *stream)
+{
+	dg_archive_stream_free(stream);
+	free(stream);
+}
+
+/*
+ * Reads up to want bytes at offset of a packed file.
+ */
+static bool
+read_packed(DgArchiveFile *file, uint64_t offset, void *buf, size_t want,
+			size_t *got, DgArchiveError *err)
+{
+	DgArchiveStream *stream = file->packed;
+	size_t		avail;
+
+	*got = 0;
+	if (offset < dg_archive_stream_tell(stream) &&
+		!dg_archive_stream_rewind(stream, err))
+		return false;
+	for (;;)
+	{
+		uint64_t	here = dg_archive_stream_tell(stream);
+		int			rc;
+
+		avail = stream->end - stream->start;
+		if (offset - here < avail)
+			break;
+		stream->start = stream->end;
+		rc = dg_archive_stream_fill(stream, err);
+		if (rc < 0)
+			return false;
+		if (rc == 0)
+		{
+			file->size = dg_archive_stream_tell(stream);
+			file->size_known = true;
+			return true;
+		}
+	}
+	stream->start += offset - dg_archive_stream_tell(stream);
+	avail = stream->end - stream->start;
+	*got = avail < want ? avail : want;
+	memcpy(buf, stream->window + stream->start, *got);
+	return true;
+}
+
+/*
+ * Makes a file of what another file, compressed as a whole, decompresses to.
+ * Reading forward is cheap, going back starts over.
+ */
+DgArchiveFile *
+dg_archive_file_packed(DgArchiveFile *inner, DgArchiveCompression compression,
+					   DgArchiveError *err)
+{
+	DgArchiveFile *file = dg_archive_file_create(inner->archive, inner->name, err);
+
+	if (file == NULL)
+		return NULL;
+	file->packed = calloc(1, sizeof(*file->packed));
+	if (file->packed == NULL)
+	{
+		dg_archive_no_memory(err);
+		return NULL;
+	}
+	file->read_packed = read_packed;
+	file->free_packed = free_packed;
+	file->size_known = false;
+	file->size = UINT64_MAX;
+	if (!dg_archive_stream_init(file->packed, inner->archive, compression,
+								DG_ARCHIVE_FRAME_FILE, err))
+		return NULL;
+	dg_archive_source_extent(&file->packed->source, inner, 0, inner->size);
+	return file;
+}
+
+/*
+ * Reads what was not read yet of files that were compressed as a whole: what was
+ * has a checksum only at the end.
+ */
+bool
+dg_archive_finish(DgArchive *archive, DgArchiveError *err)
+{
+	DgArchiveFile *file;
+
+	for (file = archive->files; file != NULL; file = file->next)
+	{
+		int			rc = 1;
+
+		if (file->packed == NULL || file->size_known)
+			continue;
+		while (rc > 0)
+		{
+			file->packed->start = file->packed->end;
+			rc = dg_archive_stream_fill(file->packed, err);
+		}
+		if (rc < 0)
+			return false;
+		file->size = dg_archive_stream_tell(file->packed);
+		file->size_known = true;
+	}
+	return dg_archive_files_unchanged(archive, err);
 }

@@ -52,7 +52,7 @@ read_version(DgArchive *archive, DgArchiveStream *s, int *format, DgArchiveError
 	if (!dg_archive_stream_take(s, b, sizeof(b), err))
 		return false;
 	if (memcmp(b, "PGDMP", 5) != 0)
-		return dg_archive_read_fail(s, err, DG_ARCHIVE_NOT_AN_ARCHIVE, "not a pg_dump archive");
+		return dg_archive_stream_fail(s, DG_ARCHIVE_NOT_AN_ARCHIVE, err, "not a pg_dump archive");
 	archive->info.version_major = b[5];
 	archive->info.version_minor = b[6];
 	archive->info.version_rev = b[7];
@@ -68,7 +68,7 @@ read_version(DgArchive *archive, DgArchiveStream *s, int *format, DgArchiveError
 	*format = b[10];
 	if (archive->int_size < 4 || archive->int_size > 32 ||
 		archive->off_size < 4 || archive->off_size > 32)
-		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "invalid size of integers");
+		return dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err, "invalid size of integers");
 	return true;
 }
 
@@ -82,15 +82,15 @@ read_compression(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 		if (!dg_archive_read_byte(s, &n, err))
 			return false;
 		if (n > DG_ARCHIVE_ZSTD)
-			return dg_archive_read_fail(s, err, DG_ARCHIVE_UNSUPPORTED,
-									"unknown compression algorithm");
+			return dg_archive_stream_fail(s, DG_ARCHIVE_UNSUPPORTED, err,
+										  "unknown compression algorithm");
 		archive->info.compression = (DgArchiveCompression) n;
 		return true;
 	}
 	if (!dg_archive_read_int(archive, s, &n, err))
 		return false;
 	if (n < -1 || n > 9)
-		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "invalid compression level");
+		return dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err, "invalid compression level");
 	archive->info.compression = n == 0 ? DG_ARCHIVE_NONE : DG_ARCHIVE_GZIP;
 	return true;
 }
@@ -105,12 +105,12 @@ read_header(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 	if (!read_version(archive, s, &format, err))
 		return false;
 	if (archive->info.format == DG_ARCHIVE_CUSTOM && (format == 3 || format == 5))
-		return dg_archive_read_fail(s, err, DG_ARCHIVE_NOT_AN_ARCHIVE,
+		return dg_archive_stream_fail(s, DG_ARCHIVE_NOT_AN_ARCHIVE, err,
 									"this is a table of contents only; the archive is the directory that it lies in");
 	if (format != (archive->info.format == DG_ARCHIVE_CUSTOM ? 1 : 3) &&
 		!(archive->info.format == DG_ARCHIVE_DIRECTORY && format == 5))
-		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT,
-									"archive does not have the format its header states");
+		return dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err,
+									  "archive does not have the format its header states");
 	if (!read_compression(archive, s, err))
 		return false;
 	for (i = 0; i < 7; i++)
@@ -195,7 +195,7 @@ read_entry(DgArchive *archive, DgArchiveStream *s, TocEntry *entry,
 	if (!dg_archive_read_int(archive, s, &entry->dump_id, err))
 		return false;
 	if (entry->dump_id <= 0)
-		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "invalid dump id");
+		return dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err, "invalid dump id");
 	if (!dg_archive_read_int(archive, s, &had_dumper, err) ||
 		!read_entry_texts(archive, s, entry, err))
 		return false;
@@ -238,11 +238,11 @@ apply_setting(DgArchive *archive, DgArchiveStream *s, EntryKind kind,
 
 	quote = memchr(archive->scratch[DEFN].data, '\'', archive->scratch[DEFN].len);
 	if (quote == NULL)
-		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "setting without a value");
+		return dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err, "setting without a value");
 	dg_archive_text_init(&text, quote, archive->scratch[DEFN].len -
 						 (size_t) (quote - archive->scratch[DEFN].data), true);
 	if (!dg_archive_text_string(&text, &archive->arena, &value, &len) || len > 64)
-		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "setting without a value");
+		return dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err, "setting without a value");
 	if (kind == KIND_ENCODING)
 		dg_archive_set_encoding(archive, value);
 	else
@@ -284,7 +284,7 @@ fill_table(DgArchive *archive, DgArchiveStream *s, const TocEntry *toc,
 	if (b[COPY].cut ||
 		!dg_archive_entry_copy(archive, entry, b[COPY].data, b[COPY].len))
 	{
-		dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "COPY statement cannot be understood");
+		dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err, "COPY statement cannot be understood");
 		dg_archive_error_table(err, entry->pub.schema, entry->pub.name);
 		return false;
 	}
@@ -422,7 +422,7 @@ dg_archive_toc_read(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 	if (!read_header(archive, s, err) || !dg_archive_read_int(archive, s, &count, err))
 		return false;
 	if (count < 0)
-		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT, "negative number of entries");
+		return dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err, "negative number of entries");
 	for (i = 0; i < count; i++)
 	{
 		TocEntry	entry;
@@ -434,7 +434,7 @@ dg_archive_toc_read(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 			return dg_archive_no_memory(err);
 		archive->ids[archive->id_count++] = entry.dump_id;
 		if (archive->id_count > DG_ARCHIVE_MAX_TOC || dg_archive_too_many(archive))
-			return dg_archive_read_fail(s, err, DG_ARCHIVE_TOO_LARGE, "too many entries");
+			return dg_archive_stream_fail(s, DG_ARCHIVE_TOO_LARGE, err, "too many entries");
 		if (entry.had_dumper && !add_data(archive, s, &entry, err))
 			return false;
 		if (!apply_entry(archive, s, &entry, err))
@@ -460,7 +460,7 @@ dg_archive_toc_finish(DgArchiveStream *s, DgArchiveError *err)
 	if (rc < 0)
 		return false;
 	if (s->start < s->end)
-		return dg_archive_read_fail(s, err, DG_ARCHIVE_CORRUPT,
-									"data after the end of the table of contents");
+		return dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err,
+									  "data after the end of the table of contents");
 	return true;
 }
