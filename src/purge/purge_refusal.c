@@ -119,7 +119,7 @@ static const struct
 	{DG_TOKEN_ACT_UNKNOWN, DG_ERRCODE_TOKEN_WRONG_ACT, HINT_MAKE},
 	{DG_TOKEN_WRONG_AUDIENCE, DG_ERRCODE_TOKEN_WRONG_DATABASE,
 	"The claim \"aud\" must be what deletion_guard.audience() returns in this database."},
-	{DG_TOKEN_LIFETIME, DG_ERRCODE_TOKEN_BAD_CLAIM,
+	{DG_TOKEN_TIME_ORDER, DG_ERRCODE_TOKEN_BAD_CLAIM,
 	"Times are whole seconds since 1970 UTC, and \"exp\" comes after \"iat\" and \"nbf\"."},
 	{DG_TOKEN_NOT_YET_VALID, DG_ERRCODE_TOKEN_NOT_YET_VALID,
 	"Wait until the token is valid, or compare the clocks of the signer and of this server."},

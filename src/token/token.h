@@ -119,7 +119,6 @@ typedef enum DgTokenStatus
 	DG_TOKEN_WRONG_AUDIENCE,
 	DG_TOKEN_TIME_RANGE,		/* iat, nbf or exp is no possible time */
 	DG_TOKEN_TIME_ORDER,		/* ends before it begins */
-	DG_TOKEN_LIFETIME,
 	DG_TOKEN_ISSUED_IN_FUTURE,
 	DG_TOKEN_NOT_YET_VALID,
 	DG_TOKEN_EXPIRED,
@@ -172,7 +171,6 @@ typedef struct DgTokenContext
 	const char *kid;			/* "kid" must be exactly this; NULL: any */
 	int64_t		now;			/* Unix seconds */
 	int64_t		clock_skew;		/* seconds, 0 to DG_TOKEN_MAX_CLOCK_SKEW */
-	int64_t		max_lifetime;	/* greatest exp - iat in seconds; 0: any */
 } DgTokenContext;
 
 /*
@@ -214,7 +212,6 @@ typedef struct DgTokenDetail
 {
 	const char *name;			/* our own constant: the claim, header parameter
 								 * or JWK member concerned, or NULL */
-	char		library[128];	/* OpenSSL's reason, or empty */
 } DgTokenDetail;
 
 /* What a file of authorities says. */

@@ -274,8 +274,6 @@ dg_token_claims_check(const DgTokenClaims *claims, const DgTokenContext *ctx,
 		return dg_token_refuse(DG_TOKEN_WRONG_AUDIENCE, "aud", detail);
 	if (claims->exp < claims->nbf || claims->exp < claims->iat)
 		return dg_token_refuse(DG_TOKEN_TIME_ORDER, "exp", detail);
-	if (ctx->max_lifetime > 0 && claims->exp - claims->iat > ctx->max_lifetime)
-		return dg_token_refuse(DG_TOKEN_LIFETIME, "exp", detail);
 	if (claims->exp <= ctx->now - ctx->clock_skew)
 		return dg_token_refuse(DG_TOKEN_EXPIRED, "exp", detail);
 	if (claims->iat > ctx->now + ctx->clock_skew)

@@ -88,9 +88,7 @@ extern DgTokenStatus dg_token_signature_verify(const DgTokenKey *key,
 											   const unsigned char *signature,
 											   size_t signature_len,
 											   const unsigned char *data,
-											   size_t data_len,
-											   DgTokenDetail *detail);
-extern void dg_token_openssl_detail(DgTokenDetail *detail);
+											   size_t data_len);
 
 /*
  * Note which claim, parameter or member a refusal is about.  "name" must be

@@ -392,7 +392,7 @@ dg_token_key_parse(const char *text, size_t len, DgTokenKey **key,
 		status = make_from_pem(result, text, len);
 	if (status == DG_TOKEN_OK)
 		status = describe_key(result);
-	dg_token_openssl_detail(detail);
+	ERR_clear_error();
 	if (status == DG_TOKEN_OK)
 		*key = result;
 	else

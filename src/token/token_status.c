@@ -63,7 +63,6 @@ static const StatusText status_text[DG_TOKEN_STATUS_COUNT] = {
 	[DG_TOKEN_WRONG_AUDIENCE] = {"wrong_audience", "token is for another database"},
 	[DG_TOKEN_TIME_RANGE] = {"time_range", "token time is out of range"},
 	[DG_TOKEN_TIME_ORDER] = {"time_order", "token expires before it was issued or becomes valid"},
-	[DG_TOKEN_LIFETIME] = {"lifetime", "token is valid for too long"},
 	[DG_TOKEN_ISSUED_IN_FUTURE] = {"issued_in_future", "token was issued in the future"},
 	[DG_TOKEN_NOT_YET_VALID] = {"not_yet_valid", "token is not valid yet"},
 	[DG_TOKEN_EXPIRED] = {"expired", "token has expired"},

@@ -20,6 +20,7 @@
  */
 #include <string.h>
 
+#include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 
@@ -29,66 +30,26 @@
 #define MAX_DER_SIGNATURE (2 * (2 + DG_TOKEN_COORDINATE_SIZE + 1) + 2)
 
 /*
- * Empty OpenSSL's error queue into the detail: the reason of the first error,
- * which is one of OpenSSL's own constants.
- */
-void
-dg_token_openssl_detail(DgTokenDetail *detail)
-{
-	unsigned long code = ERR_peek_error();
-	const char *reason = code != 0 ? ERR_reason_error_string(code) : NULL;
-
-	if (detail != NULL && reason != NULL)
-	{
-		size_t		len = strlen(reason);
-
-		if (len >= sizeof(detail->library))
-			len = sizeof(detail->library) - 1;
-		memcpy(detail->library, reason, len);
-		detail->library[len] = '\0';
-	}
-	ERR_clear_error();
-}
-
-/*
- * Write 32 bytes, an unsigned big-endian number, as a DER INTEGER: without
- * leading zeros, but with one where the number would look negative.  The end
- * of what was written.
- */
-static unsigned char *
-put_der_integer(unsigned char *out, const unsigned char *number)
-{
-	size_t		skip = 0;
-	size_t		len;
-
-	while (skip < DG_TOKEN_COORDINATE_SIZE - 1 && number[skip] == 0)
-		skip++;
-	len = DG_TOKEN_COORDINATE_SIZE - skip;
-	*out++ = 0x02;
-	if (number[skip] & 0x80)
-	{
-		*out++ = (unsigned char) (len + 1);
-		*out++ = 0;
-	}
-	else
-		*out++ = (unsigned char) len;
-	memcpy(out, number + skip, len);
-	return out + len;
-}
-
-/*
- * Turn r || s (RFC 7518, section 3.4) into the DER that OpenSSL verifies.
+ * Turn r || s (RFC 7518, section 3.4) into the DER that OpenSSL verifies; its
+ * length, or 0 without memory.
  */
 static size_t
 raw_to_der(const unsigned char *raw, unsigned char *der)
 {
-	unsigned char *p = der + 2;
+	ECDSA_SIG  *sig = ECDSA_SIG_new();
+	BIGNUM	   *r = BN_bin2bn(raw, DG_TOKEN_COORDINATE_SIZE, NULL);
+	BIGNUM	   *s = BN_bin2bn(raw + DG_TOKEN_COORDINATE_SIZE, DG_TOKEN_COORDINATE_SIZE, NULL);
+	int			len = 0;
 
-	p = put_der_integer(p, raw);
-	p = put_der_integer(p, raw + DG_TOKEN_COORDINATE_SIZE);
-	der[0] = 0x30;
-	der[1] = (unsigned char) (p - der - 2);
-	return (size_t) (p - der);
+	if (sig != NULL && r != NULL && s != NULL && ECDSA_SIG_set0(sig, r, s) == 1)
+	{
+		len = i2d_ECDSA_SIG(sig, &der);
+		r = s = NULL;			/* they are the signature's now */
+	}
+	BN_free(r);
+	BN_free(s);
+	ECDSA_SIG_free(sig);
+	return len > 0 ? (size_t) len : 0;
 }
 
 /*
@@ -97,8 +58,7 @@ raw_to_der(const unsigned char *raw, unsigned char *der)
 DgTokenStatus
 dg_token_signature_verify(const DgTokenKey *key,
 						  const unsigned char *signature, size_t signature_len,
-						  const unsigned char *data, size_t data_len,
-						  DgTokenDetail *detail)
+						  const unsigned char *data, size_t data_len)
 {
 	bool		ecdsa = dg_token_key_algorithm(key) == DG_TOKEN_ES256;
 	unsigned char der[MAX_DER_SIGNATURE];
@@ -107,15 +67,14 @@ dg_token_signature_verify(const DgTokenKey *key,
 
 	if (signature_len != DG_TOKEN_SIGNATURE_SIZE)
 		return DG_TOKEN_SIGNATURE_LENGTH;
+	ERR_clear_error();
 	if (ecdsa)
 	{
 		signature_len = raw_to_der(signature, der);
 		signature = der;
 	}
-
-	ERR_clear_error();
 	ctx = EVP_MD_CTX_new();
-	if (ctx == NULL)
+	if (ctx == NULL || signature_len == 0)
 		status = DG_TOKEN_NO_MEMORY;
 	else if (EVP_DigestVerifyInit(ctx, NULL, ecdsa ? EVP_sha256() : NULL, NULL,
 								  dg_token_key_pkey(key)) <= 0)
@@ -126,7 +85,7 @@ dg_token_signature_verify(const DgTokenKey *key,
 	else
 		status = DG_TOKEN_OK;
 	EVP_MD_CTX_free(ctx);
-	dg_token_openssl_detail(detail);
+	ERR_clear_error();
 	return status;
 }
 
@@ -135,7 +94,7 @@ dg_token_signature_verify(const DgTokenKey *key,
  */
 static DgTokenStatus
 verify_parts(const char *token, const DgTokenParts *parts,
-			 const DgTokenKey *key, DgTokenDetail *detail)
+			 const DgTokenKey *key)
 {
 	unsigned char signature[DG_TOKEN_MAX_DECODED];
 	size_t		len;
@@ -147,7 +106,7 @@ verify_parts(const char *token, const DgTokenParts *parts,
 		return DG_TOKEN_BAD_BASE64;
 	return dg_token_signature_verify(key, signature, len,
 									 (const unsigned char *) token,
-									 parts->signed_len, detail);
+									 parts->signed_len);
 }
 
 /*
@@ -190,8 +149,7 @@ context_is_valid(const DgTokenContext *ctx)
 {
 	return ctx != NULL && ctx->audience != NULL && ctx->audience[0] != '\0' &&
 		ctx->now >= 0 && ctx->now <= DG_TOKEN_MAX_TIME &&
-		ctx->clock_skew >= 0 && ctx->clock_skew <= DG_TOKEN_MAX_CLOCK_SKEW &&
-		ctx->max_lifetime >= 0;
+		ctx->clock_skew >= 0 && ctx->clock_skew <= DG_TOKEN_MAX_CLOCK_SKEW;
 }
 
 /*
@@ -216,7 +174,7 @@ verify_token(const char *token, size_t len, const DgTokenKey *key,
 		return dg_token_refuse(DG_TOKEN_ALG_MISMATCH, "alg", detail);
 	if (ctx->kid != NULL && strcmp(header.kid, ctx->kid) != 0)
 		return dg_token_refuse(DG_TOKEN_KID_MISMATCH, "kid", detail);
-	status = verify_parts(token, &parts, key, detail);
+	status = verify_parts(token, &parts, key);
 	if (status != DG_TOKEN_OK)
 		return status;
 	memcpy(claims->kid, header.kid, sizeof(claims->kid));

@@ -229,7 +229,6 @@ UNIT_TEST(jwk_detail)
 	CHECK_INT_EQ(dg_token_key_parse(jwk, strlen(jwk), &key, &detail),
 				 DG_TOKEN_KEY_MEMBER);
 	CHECK_STR_EQ(detail.name, "y");
-	CHECK_STR_EQ(detail.library, "");
 }
 
 UNIT_TEST(pem_refused)
