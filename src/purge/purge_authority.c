@@ -2,20 +2,12 @@
  * purge_authority.c
  *		Authorities: the public keys whose owners may approve a purge.
  *
- * The first authority is enrolled by the extension's owner. From then on,
- * enrolling, retiring, and asking for fewer approvals take tokens: as many as
- * a purge does, or of all authorities where there are fewer. One authority
- * alone could otherwise enrol a second key of its own and approve for two.
- *
- * A name or a key is enrolled once. Retired ones stay in the registry, so that
- * neither can come back under another guise, and the last active one cannot be
- * retired: nobody could approve anything again.
- *
- * Where deletion_guard.authorities_file is set, the registry does not count, and
- * the file's authorities are all there are (purge_file.c).
- *
- * The number of approvals only rises by itself. deletion_guard.approvals raises
- * it; what was once in force is remembered, and lowering it takes tokens.
+ * They are enrolled in a registry (purge_enrol.c). Whoever may write its files
+ * could enrol a key of his own; a file that belongs to root, outside the data
+ * directory, is out of reach of SQL and of the server itself. Where
+ * deletion_guard.authorities_file names one, only its authorities count, and a
+ * file that is missing, damaged, or open to others' writing stops everything
+ * that takes a token.
  *
  * Locking: changes hold a self-conflicting lock on the registry until the end
  * of the transaction; whoever verifies tokens to act on them holds a shared
@@ -23,59 +15,153 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "miscadmin.h"
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/htup_details.h"
+#include "funcapi.h"
+#include "storage/fd.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
 #include "common/deletion_guard.h"
-#include "ledger/ledger.h"
 #include "purge/purge_internal.h"
 #include "token/token.h"
 
-PG_FUNCTION_INFO_V1(dg_add_authority);
-PG_FUNCTION_INFO_V1(dg_retire_authority);
-PG_FUNCTION_INFO_V1(dg_set_approvals);
-PG_FUNCTION_INFO_V1(dg_key_fingerprint);
+PG_FUNCTION_INFO_V1(dg_authority_source);
 
-/* A public key as the registry keeps it. */
-typedef struct EnrolledKey
-{
-	char		algorithm[16];
-	char		pem[DG_TOKEN_PEM_SIZE];
-	char		fingerprint[2 * DG_TOKEN_DIGEST_SIZE + 1];
-	uint8		fingerprint_bytes[DG_TOKEN_DIGEST_SIZE];
-} EnrolledKey;
+#define MAX_FILE_SIZE	(64 * 1024)
 
-/* What a token for add_authority() must name. */
-typedef struct NewAuthority
+#define HINT_FILE "Make deletion_guard.authorities_file a file of root's (or of the server's user) that nobody else may write, with the authorities' names and public keys as JSON."
+
+/* ----------------------------------------------------------------------
+ * Those of a file
+ * ----------------------------------------------------------------------
+ */
+
+bool
+dg_authorities_in_file(void)
 {
-	const char *name;
-	const uint8 *fingerprint;
-} NewAuthority;
+	return dg_authorities_file != NULL && dg_authorities_file[0] != '\0';
+}
+
+static bool
+refuse_file(DgRefusal *refusal, const char *what)
+{
+	return dg_refusal_set(refusal, DG_ERRCODE_AUTHORITIES_FILE, "authorities_file", HINT_FILE,
+						  "authorities file \"%s\" %s", dg_authorities_file, what);
+}
+
+/*
+ * Is the open file one that could not have been written by others?
+ */
+static bool
+check_file(int fd, DgRefusal *refusal)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) != 0)
+		return refuse_file(refusal, "cannot be read");
+	if (!S_ISREG(st.st_mode))
+		return refuse_file(refusal, "is not a regular file");
+	if (st.st_uid != 0 && st.st_uid != geteuid())
+		return refuse_file(refusal, "belongs to another user than root and the server's own");
+	if (st.st_mode & (S_IWGRP | S_IWOTH))
+		return refuse_file(refusal, "may be written by others than its owner");
+	if (st.st_size > MAX_FILE_SIZE)
+		return refuse_file(refusal, "is too large");
+	return true;
+}
+
+/*
+ * Reads the file; palloc'd text, NULL and a refusal if it is not to be trusted.
+ */
+static char *
+read_file(int *len, DgRefusal *refusal)
+{
+	int			fd = OpenTransientFile(dg_authorities_file, O_RDONLY | PG_BINARY);
+	char	   *text;
+
+	if (fd < 0)
+	{
+		refuse_file(refusal, errno == ENOENT ? "does not exist" : "cannot be read");
+		return NULL;
+	}
+	if (!check_file(fd, refusal))
+	{
+		CloseTransientFile(fd);
+		return NULL;
+	}
+	text = palloc(MAX_FILE_SIZE + 1);
+	*len = read(fd, text, MAX_FILE_SIZE);
+	CloseTransientFile(fd);
+	if (*len < 0)
+	{
+		refuse_file(refusal, "cannot be read");
+		return NULL;
+	}
+	text[*len] = '\0';
+	return text;
+}
+
+static DgAuthority *
+copy_authority(const DgTokenAuthority *item)
+{
+	DgAuthority *authority = palloc0(sizeof(DgAuthority));
+
+	authority->name = pstrdup(item->name);
+	authority->public_key = pstrdup(dg_token_key_pem(item->key));
+	authority->fingerprint = pstrdup(dg_token_key_fingerprint(item->key));
+	return authority;
+}
+
+/*
+ * The file's authorities, a list of DgAuthority; false and a refusal if the
+ * file is not to be trusted.
+ */
+static bool
+read_authorities(List **list, DgRefusal *refusal)
+{
+	DgTokenAuthorities *volatile authorities = NULL;
+	DgTokenAuthorities *parsed;
+	DgTokenDetail detail = {0};
+	DgTokenStatus status;
+	int			len;
+	char	   *text = read_file(&len, refusal);
+
+	*list = NIL;
+	if (text == NULL)
+		return false;
+	status = dg_token_authorities_parse(text, len, &parsed, &detail);
+	if (status != DG_TOKEN_OK)
+	{
+		refuse_file(refusal, "does not list authorities");
+		return dg_refusal_detail(refusal, "%s%s%s", dg_token_status_message(status),
+								 detail.name ? ", in " : "", detail.name ? detail.name : "");
+	}
+	authorities = parsed;
+	PG_TRY();
+	{
+		for (int i = 0; i < authorities->count; i++)
+			*list = lappend(*list, copy_authority(&authorities->items[i]));
+	}
+	PG_FINALLY();
+	{
+		dg_token_authorities_free(authorities);
+	}
+	PG_END_TRY();
+	return true;
+}
+
+/* ----------------------------------------------------------------------
+ * Those that count
+ * ----------------------------------------------------------------------
+ */
 
 void
 dg_lock_authorities(LOCKMODE mode)
 {
 	dg_lock_object(dg_objects()->authority, 0, mode);
-}
-
-static DgAuthority *
-find_in_file(const char *name, DgRefusal *refusal)
-{
-	List	   *authorities;
-	ListCell   *lc;
-
-	if (!dg_authorities_read(&authorities, refusal))
-		return NULL;
-	foreach(lc, authorities)
-	{
-		DgAuthority *authority = lfirst(lc);
-
-		if (strcmp(authority->name, name) == 0)
-			return authority;
-	}
-	return NULL;
 }
 
 static char *
@@ -86,6 +172,24 @@ required_text(const DgOwnScan *scan, AttrNumber attnum)
 	if (value == NULL)
 		elog(ERROR, "unexpected null in column %d of a registry", attnum);
 	return value;
+}
+
+static DgAuthority *
+find_in_file(const char *name, DgRefusal *refusal)
+{
+	List	   *authorities;
+	ListCell   *lc;
+
+	if (!read_authorities(&authorities, refusal))
+		return NULL;
+	foreach(lc, authorities)
+	{
+		DgAuthority *authority = lfirst(lc);
+
+		if (strcmp(authority->name, name) == 0)
+			return authority;
+	}
+	return NULL;
 }
 
 /*
@@ -139,13 +243,16 @@ dg_authorities_active(void)
 
 	if (!dg_authorities_in_file())
 		return count_enrolled(true);
-	if (!dg_authorities_read(&authorities, &refusal))
+	if (!read_authorities(&authorities, &refusal))
 		dg_refuse(&refusal, "authorities");
 	return list_length(authorities);
 }
 
-static bool
-ever_enrolled(void)
+/*
+ * Was there ever an authority?
+ */
+bool
+dg_authorities_ever(void)
 {
 	if (dg_authorities_in_file())
 		return true;
@@ -157,8 +264,11 @@ ever_enrolled(void)
  * ----------------------------------------------------------------------
  */
 
-static int
-remembered_approvals(void)
+/*
+ * How many the registry remembers that a purge needed.
+ */
+int
+dg_approvals_remembered(void)
 {
 	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(approval_policy), AccessShareLock, 0, NULL);
 	int			approvals = dg_own_next(scan) ? (int) dg_own_int64(scan, Anum_approval_policy_approvals) : 1;
@@ -185,56 +295,7 @@ configured_approvals(void)
 int
 dg_approvals_required(void)
 {
-	return Max(configured_approvals(), remembered_approvals());
-}
-
-static void
-write_approvals(int approvals)
-{
-	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(approval_policy), RowExclusiveLock, 0, NULL);
-
-	if (dg_own_next(scan) && dg_own_lock(scan))
-	{
-		dg_own_set(scan, Anum_approval_policy_approvals, Int32GetDatum(approvals));
-		dg_own_update(scan);
-	}
-	else
-	{
-		Datum		values[Natts_approval_policy] = {BoolGetDatum(true), Int32GetDatum(approvals)};
-		bool		nulls[Natts_approval_policy] = {false};
-
-		dg_own_insert(DG_OWN_ALL(approval_policy), values, nulls);
-	}
-	dg_own_end(scan);
-}
-
-/*
- * Changes the number that is remembered. The caller has locked it.
- */
-static void
-remember_approvals(int approvals, List *tokens)
-{
-	write_approvals(approvals);
-	(void) dg_approvals_record(tokens, "set_approvals", psprintf("{\"approvals\": %d}", approvals));
-}
-
-static void
-lock_approvals(void)
-{
-	dg_lock_object(dg_objects()->approval_policy, 0, ExclusiveLock);
-}
-
-/*
- * Remembers the number of approvals in force, if it has risen.
- */
-void
-dg_approvals_raise(void)
-{
-	if (configured_approvals() <= remembered_approvals())
-		return;
-	lock_approvals();
-	if (configured_approvals() > remembered_approvals())
-		remember_approvals(configured_approvals(), NIL);
+	return Max(configured_approvals(), dg_approvals_remembered());
 }
 
 /*
@@ -248,286 +309,56 @@ dg_approvals_required_for_change(void)
 }
 
 /* ----------------------------------------------------------------------
- * Keys and names
+ * For people
  * ----------------------------------------------------------------------
  */
 
 /*
- * Reads a public key. The library's key is freed before anything can throw.
+ * What makes the file less than it could be: a superuser has the server write
+ * what its user may write. NULL if nothing does.
  */
-static void
-read_key(text *public_key, EnrolledKey *enrolled)
+static const char *
+file_weakness(void)
 {
-	DgTokenKey *key = NULL;
-	DgTokenDetail detail = {0};
-	DgTokenStatus status;
+	char	   *directory = pstrdup(dg_authorities_file);
+
+	get_parent_directory(directory);
+	if (access(dg_authorities_file, W_OK) == 0)
+		return "the server's user, and so any superuser, may write the authorities file";
+	if (access(directory, W_OK) == 0)
+		return "the server's user, and so any superuser, may replace the authorities file";
+	return NULL;
+}
+
+/*
+ * authority_source() -> (source text, active bigint, problem text): where the
+ * authorities that count come from.
+ */
+Datum
+dg_authority_source(PG_FUNCTION_ARGS)
+{
 	DgRefusal	refusal = {0};
+	const char *problem = NULL;
+	List	   *authorities;
+	TupleDesc	desc;
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
+	int64		active = 0;
 
-	status = dg_token_key_parse(VARDATA_ANY(public_key), VARSIZE_ANY_EXHDR(public_key), &key, &detail);
-	if (status == DG_TOKEN_OK)
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (!dg_authorities_in_file())
+		active = dg_authorities_active();
+	else if (!read_authorities(&authorities, &refusal))
+		problem = refusal.message;
+	else
 	{
-		strlcpy(enrolled->algorithm, dg_token_key_algorithm_name(key), sizeof(enrolled->algorithm));
-		strlcpy(enrolled->pem, dg_token_key_pem(key), sizeof(enrolled->pem));
-		strlcpy(enrolled->fingerprint, dg_token_key_fingerprint(key), sizeof(enrolled->fingerprint));
-		memcpy(enrolled->fingerprint_bytes, dg_token_key_fingerprint_bytes(key), DG_TOKEN_DIGEST_SIZE);
-		dg_token_key_free(key);
-		return;
+		active = list_length(authorities);
+		problem = active == 0 ? "the authorities file lists no authority" : file_weakness();
 	}
-	dg_refusal_of_token(&refusal, status, &detail);
-	dg_refuse(&refusal, "public key");
-}
-
-static char *
-authority_name(FunctionCallInfo fcinfo)
-{
-	text	   *name = dg_required_text(fcinfo, 0, "name");
-
-	if (!dg_token_name_is_valid(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("invalid name of an authority"),
-				 errhint("Use 1 to %d of A-Z a-z 0-9 . _ - and no dot at the beginning.", DG_TOKEN_MAX_NAME)));
-	return text_to_cstring(name);
-}
-
-/*
- * key_fingerprint(public_key text) -> text
- */
-Datum
-dg_key_fingerprint(PG_FUNCTION_ARGS)
-{
-	EnrolledKey key;
-
-	read_key(PG_GETARG_TEXT_PP(0), &key);
-	PG_RETURN_TEXT_P(cstring_to_text(key.fingerprint));
-}
-
-/* ----------------------------------------------------------------------
- * add_authority
- * ----------------------------------------------------------------------
- */
-
-static bool
-admits_authority(const DgTokenClaims *claims, void *arg)
-{
-	NewAuthority *authority = arg;
-
-	return strcmp(claims->authority, authority->name) == 0 &&
-		memcmp(claims->fingerprint, authority->fingerprint, DG_TOKEN_DIGEST_SIZE) == 0;
-}
-
-/*
- * The authority that has the name, else one that has the key: a scan that has
- * turned to it, or NULL.
- */
-static DgOwnScan *
-find_known(const char *name, const EnrolledKey *key)
-{
-	DgOwnScan  *scan = dg_own_find(DG_OWN(authority), AccessShareLock, 1,
-								   (ScanKeyData[]) {dg_own_key_text(Anum_authority_name, name)});
-
-	if (scan != NULL)
-		return scan;
-	return dg_own_find(DG_OWN_ALL(authority), AccessShareLock, 1,
-					   (ScanKeyData[]) {dg_own_key_text(Anum_authority_fingerprint, key->fingerprint)});
-}
-
-static void
-refuse_known(const char *name, const EnrolledKey *key)
-{
-	DgOwnScan  *known = find_known(name, key);
-	char	   *known_name;
-	bool		retired;
-
-	if (known == NULL)
-		return;
-	known_name = required_text(known, Anum_authority_name);
-	retired = !dg_own_isnull(known, Anum_authority_retired_at);
-	dg_own_end(known);
-	ereport(ERROR,
-			(errcode(ERRCODE_DUPLICATE_OBJECT),
-			 strcmp(known_name, name) == 0 ?
-			 errmsg("authority \"%s\" already exists", name) :
-			 errmsg("this key is already that of authority \"%s\"", known_name),
-			 retired ? errdetail("It was retired.") : 0,
-			 errhint("Names and keys are enrolled once; choose a new name and make a new key.")));
-}
-
-/*
- * Enrols a key under a name.
- */
-static void
-enrol(const char *name, const EnrolledKey *key, List *approvals)
-{
-	Datum		values[Natts_authority] = {0};
-	bool		nulls[Natts_authority] = {false};
-	int64		entry;
-
-	entry = dg_ledger_append_now("add_authority",
-								 psprintf("{\"authority\": %s, \"algorithm\": %s, \"fingerprint\": %s}",
-										  dg_json_string(name), dg_json_string(key->algorithm),
-										  dg_json_string(key->fingerprint)));
-	values[Anum_authority_name - 1] = CStringGetTextDatum(name);
-	values[Anum_authority_algorithm - 1] = CStringGetTextDatum(key->algorithm);
-	values[Anum_authority_public_key - 1] = CStringGetTextDatum(key->pem);
-	values[Anum_authority_fingerprint - 1] = CStringGetTextDatum(key->fingerprint);
-	values[Anum_authority_enrolled_at - 1] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
-	values[Anum_authority_enrolled_by - 1] = CStringGetTextDatum(dg_session_role());
-	values[Anum_authority_ledger_id - 1] = Int64GetDatum(entry);
-	nulls[Anum_authority_retired_at - 1] = true;
-	nulls[Anum_authority_retired_by - 1] = true;
-	dg_own_insert(DG_OWN(authority), values, nulls);
-	dg_approvals_use(approvals, entry);
-}
-
-/*
- * The registry is not written where it does not count.
- */
-static void
-require_registry(void)
-{
-	if (dg_authorities_in_file())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("authorities are those of the file \"%s\"", dg_authorities_file),
-				 errhint("Whoever may write that file adds and removes them there.")));
-}
-
-/*
- * add_authority(name text, public_key text, VARIADIC tokens text[]) -> text
- */
-Datum
-dg_add_authority(PG_FUNCTION_ARGS)
-{
-	char	   *name;
-	EnrolledKey key;
-	NewAuthority authority;
-	List	   *approvals = NIL;
-
-	PreventCommandIfReadOnly("add_authority()");
-	require_registry();
-	name = authority_name(fcinfo);
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("public_key must not be null")));
-	read_key(PG_GETARG_TEXT_PP(1), &key);
-	authority.name = name;
-	authority.fingerprint = key.fingerprint_bytes;
-
-	dg_lock_authorities(ExclusiveLock);
-	if (ever_enrolled())
-		approvals = dg_authorise(DG_TOKEN_ACT_ADD_AUTHORITY, PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2),
-								 admits_authority, &authority, "add_authority");
-	else
-		dg_require_extension_owner("enrol the first authority");
-	refuse_known(name, &key);
-	enrol(name, &key, approvals);
-	dg_approvals_raise();
-	PG_RETURN_TEXT_P(cstring_to_text(key.fingerprint));
-}
-
-/* ----------------------------------------------------------------------
- * retire_authority, set_approvals
- * ----------------------------------------------------------------------
- */
-
-static bool
-names_authority(const DgTokenClaims *claims, void *arg)
-{
-	return strcmp(claims->authority, (const char *) arg) == 0;
-}
-
-static void
-require_active(const char *name)
-{
-	DgAuthority *authority = dg_authority_find(name, NULL);
-
-	if (authority == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("authority \"%s\" does not exist", name)));
-	if (authority->retired)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("authority \"%s\" has been retired already", name)));
-	if (dg_authorities_active() == 1)
-		ereport(ERROR,
-				(errcode(DG_ERRCODE_LAST_AUTHORITY),
-				 errmsg("cannot retire \"%s\", the last authority", name),
-				 errdetail("Nobody could approve a purge, or enrol another authority, after it."),
-				 errhint("Enrol its successor first.")));
-}
-
-static void
-retire(const char *name, int64 entry)
-{
-	DgOwnScan  *scan = dg_own_find(DG_OWN(authority), RowExclusiveLock, 1,
-								   (ScanKeyData[]) {dg_own_key_text(Anum_authority_name, name)});
-
-	if (scan == NULL || !dg_own_lock(scan))
-		elog(ERROR, "authority \"%s\" is gone", name);
-	dg_own_set(scan, Anum_authority_retired_at, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
-	dg_own_set(scan, Anum_authority_retired_by, CStringGetTextDatum(dg_session_role()));
-	dg_own_set(scan, Anum_authority_ledger_id, Int64GetDatum(entry));
-	dg_own_update(scan);
-	dg_own_end(scan);
-}
-
-/*
- * retire_authority(name text, VARIADIC tokens text[]) -> void
- */
-Datum
-dg_retire_authority(PG_FUNCTION_ARGS)
-{
-	char	   *name;
-	List	   *approvals;
-
-	PreventCommandIfReadOnly("retire_authority()");
-	require_registry();
-	name = authority_name(fcinfo);
-	dg_lock_authorities(ExclusiveLock);
-	require_active(name);
-	approvals = dg_authorise(DG_TOKEN_ACT_RETIRE_AUTHORITY, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
-							 names_authority, name, "retire_authority");
-	retire(name, dg_approvals_record(approvals, "retire_authority",
-									 psprintf("{\"authority\": %s}", dg_json_string(name))));
-	PG_RETURN_VOID();
-}
-
-static bool
-sets_approvals(const DgTokenClaims *claims, void *arg)
-{
-	return claims->approvals == *(int32 *) arg;
-}
-
-/*
- * set_approvals(approvals integer, VARIADIC tokens text[]) -> void
- */
-Datum
-dg_set_approvals(PG_FUNCTION_ARGS)
-{
-	int32		wanted;
-	List	   *approvals = NIL;
-
-	PreventCommandIfReadOnly("set_approvals()");
-	if (PG_ARGISNULL(0) || PG_GETARG_INT32(0) < 1 || PG_GETARG_INT32(0) > DG_TOKEN_MAX_APPROVALS)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("approvals must be from 1 to %d", DG_TOKEN_MAX_APPROVALS)));
-	wanted = PG_GETARG_INT32(0);
-
-	dg_lock_authorities(ExclusiveLock);
-	if (wanted < dg_approvals_required() && ever_enrolled())
-		approvals = dg_authorise(DG_TOKEN_ACT_SET_APPROVALS, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
-								 sets_approvals, &wanted, "set_approvals");
-	else
-		dg_require_extension_owner("set the number of approvals");
-	lock_approvals();
-	remember_approvals(wanted, approvals);
-	if (wanted < dg_approvals)
-		ereport(NOTICE,
-				(errmsg("the setting deletion_guard.approvals still asks for %d", dg_approvals),
-				 errhint("Lower it in the server's configuration, or it counts again with the next request.")));
-	PG_RETURN_VOID();
+	values[0] = CStringGetTextDatum(dg_authorities_in_file() ? dg_authorities_file : "deletion_guard.authority");
+	values[1] = Int64GetDatum(active);
+	nulls[2] = problem == NULL;
+	values[2] = problem == NULL ? (Datum) 0 : CStringGetTextDatum(problem);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

@@ -56,12 +56,13 @@ extern DgAuthority *dg_authority_find(const char *name, DgRefusal *refusal);
 extern int	dg_authorities_active(void);
 extern void dg_lock_authorities(LOCKMODE mode);
 extern int	dg_approvals_required(void);
-extern int	dg_approvals_required_for_change(void);
-extern void dg_approvals_raise(void);
-
-/* purge_file.c */
+extern bool dg_authorities_ever(void);
 extern bool dg_authorities_in_file(void);
-extern bool dg_authorities_read(List **list, DgRefusal *refusal);
+extern int	dg_approvals_remembered(void);
+extern int	dg_approvals_required_for_change(void);
+
+/* purge_enrol.c */
+extern void dg_approvals_raise(void);
 
 /* purge_approval.c */
 
@@ -116,7 +117,6 @@ typedef struct DgRequest
 
 extern DgRequest *dg_request_find(int64 id);
 extern void dg_request_close(int64 id, const char *state);
-extern bool dg_request_names(const DgRequest *request, Oid relid);
 extern DgTokenAct dg_request_act(const DgRequest *request);
 extern char *dg_request_relations(const DgRequest *request);
 extern char *dg_request_deleted_before(const DgRequest *request);

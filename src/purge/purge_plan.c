@@ -132,6 +132,28 @@ compare_bins(const void *a, const void *b)
 }
 
 /*
+ * Does the request cover rows of this table, which may be one of the bin's?
+ */
+static bool
+is_requested(const DgRequest *request, Oid relid)
+{
+	Datum	   *elems;
+	bool	   *nulls;
+	int			nelems;
+	bool		named = request->all_relations;
+
+	if (named)
+		return true;
+	deconstruct_array(DatumGetArrayTypeP(request->relations), REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT,
+					  &elems, &nulls, &nelems);
+	for (int i = 0; !named && i < nelems; i++)
+		named = !nulls[i] && DatumGetObjectId(elems[i]) == relid;
+	pfree(elems);
+	pfree(nulls);
+	return named;
+}
+
+/*
  * Reads the registry of bin tables.
  */
 static void
@@ -152,8 +174,8 @@ read_bins(Planning *planning)
 		bin->relation = (Oid) dg_own_int64(scan, Anum_registry_relation);
 		bin->bin_table = (Oid) dg_own_int64(scan, Anum_registry_bin_table);
 		bin->relation_name = dg_own_text(scan, Anum_registry_relation_name);
-		bin->wanted = dg_request_names(planning->request, bin->relation) ||
-			dg_request_names(planning->request, bin->bin_table);
+		bin->wanted = is_requested(planning->request, bin->relation) ||
+			is_requested(planning->request, bin->bin_table);
 	}
 	dg_own_end(scan);
 	qsort(planning->bins, planning->nbins, sizeof(BinTable), compare_bins);

@@ -107,28 +107,6 @@ dg_request_close(int64 id, const char *state)
 	dg_own_end(scan);
 }
 
-/*
- * Does the request cover rows of this table, which may be one of the bin's?
- */
-bool
-dg_request_names(const DgRequest *request, Oid relid)
-{
-	Datum	   *elems;
-	bool	   *nulls;
-	int			nelems;
-	bool		named = request->all_relations;
-
-	if (named)
-		return true;
-	deconstruct_array(DatumGetArrayTypeP(request->relations), REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT,
-					  &elems, &nulls, &nelems);
-	for (int i = 0; !named && i < nelems; i++)
-		named = !nulls[i] && DatumGetObjectId(elems[i]) == relid;
-	pfree(elems);
-	pfree(nulls);
-	return named;
-}
-
 /* ----------------------------------------------------------------------
  * request_purge
  * ----------------------------------------------------------------------
