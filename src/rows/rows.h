@@ -202,7 +202,7 @@ extern Datum dg_rows_writer_read(DgRowsTarget *target, AttrNumber attnum, char *
 extern void dg_rows_writer_flush(DgRowsWriter *writer);
 extern void dg_rows_writer_end(DgRowsWriter *writer);
 
-/* rows_late.c */
+/* rows_settle.c */
 extern void dg_rows_writer_settle(DgRowsWriter *writer);
 
 #endif							/* DG_ROWS_H */

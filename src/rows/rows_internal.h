@@ -228,6 +228,8 @@ extern TupleTableSlot *dg_rows_in_target_shape(DgRowsTarget *target, DgRowsLeaf 
 
 /* rows_late.c */
 extern void dg_rows_late_add(DgRowsTarget *target);
+extern bool dg_rows_late_next(DgRowsTarget *target, DgRowsLate *late);
+extern void dg_rows_late_end(DgRowsLate *late);
 
 /* rows_writer.c */
 extern DgRowOutcome dg_rows_put_loaded(DgRowsTarget *target);

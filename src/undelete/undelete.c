@@ -45,17 +45,6 @@ typedef struct Selection
 	const char *what;
 } Selection;
 
-/*
- * Is there no table of this OID any more, that rows could go to?
- */
-bool
-dg_table_is_gone(Oid relid)
-{
-	char		relkind = get_rel_relkind(relid);
-
-	return relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE;
-}
-
 static DgSavedPart *
 read_part(uint64 row)
 {

@@ -83,8 +83,6 @@ typedef struct DgUndelete
 	char	   *failure;		/* of a dry run */
 } DgUndelete;
 
-extern bool dg_table_is_gone(Oid relid);
-
 /* undelete_same.c */
 extern List *dg_same_links(DgUndelete *call, Oid relid);
 extern bool dg_same_but_links(void *call, const DgRow *row, Relation rel, TupleTableSlot *stored, TupleTableSlot *live);
@@ -92,6 +90,7 @@ extern void dg_same_found(void *call, const DgRow *row, void *links);
 extern int64 dg_same_end(DgUndelete *call, DgRowsWriter *writer);
 
 /* undelete_restore.c */
+extern bool dg_table_is_gone(Oid relid);
 extern void dg_restore_settle(void *arg, const DgRow *row, DgRowOutcome outcome);
 extern void dg_restore_parts(void *call);
 
