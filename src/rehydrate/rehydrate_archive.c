@@ -1,6 +1,6 @@
 /*
  * rehydrate_archive.c
- *		Opening archives for a caller of SQL, and what they contain.
+ *		Opening archives for a caller of SQL.
  *
  * The server's own files are read on behalf of the caller, so the caller must
  * be a member of pg_read_server_files, as for COPY. Nothing in an archive is
@@ -11,26 +11,19 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
-#include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "common/hashfn.h"
-#include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "archive/archive.h"
 #include "rehydrate/rehydrate_internal.h"
-
-PG_FUNCTION_INFO_V1(dg_archive_contents);
-PG_FUNCTION_INFO_V1(dg_archive_inflater);
 
 /* ----------------------------------------------------------------------
  * Errors
@@ -70,8 +63,8 @@ static const struct
  * What the reader says quotes names as they are in the archive, in whatever
  * encoding. Palloc'd, if it has to be changed.
  */
-static const char *
-printable(const char *message)
+const char *
+dg_rehydrate_printable(const char *message)
 {
 	char	   *copy;
 
@@ -106,7 +99,7 @@ fail(const char *path, const DgArchiveError *error)
 	ereport(ERROR,
 			(errcode(sqlerrcode),
 			 errmsg("cannot read archive \"%s\"", path),
-			 errdetail("%s", printable(error->message)),
+			 errdetail("%s", dg_rehydrate_printable(error->message)),
 			 hint != NULL ? errhint("%s", hint) : 0));
 }
 
@@ -308,112 +301,4 @@ dg_rehydrate_tell(const DgRehydrateArchive *archive)
 				(errmsg("archive \"%s\" does not tell whether it is whole", archive->path),
 				 errdetail("It has rows that are not followed by the last line of a dump. Had it been cut off behind some statement, nobody would know."),
 				 errhint("Compare its size or checksum with those of the file that it was copied from.")));
-}
-
-/* ----------------------------------------------------------------------
- * archive_contents(archive text)
- * ----------------------------------------------------------------------
- */
-
-static const char *const format_names[] = {
-	[DG_ARCHIVE_CUSTOM] = "custom",
-	[DG_ARCHIVE_DIRECTORY] = "directory",
-	[DG_ARCHIVE_TAR] = "tar",
-	[DG_ARCHIVE_PLAIN] = "plain"
-};
-
-static const char *const compression_names[] = {
-	[DG_ARCHIVE_NONE] = "none",
-	[DG_ARCHIVE_GZIP] = "gzip",
-	[DG_ARCHIVE_LZ4] = "lz4",
-	[DG_ARCHIVE_ZSTD] = "zstd"
-};
-
-static Datum
-column_array(const DgRehydrateArchive *archive, const DgArchiveTable *table)
-{
-	Datum	   *names = palloc(sizeof(Datum) * (table->column_count + 1));
-
-	for (int i = 0; i < table->column_count; i++)
-		names[i] = DirectFunctionCall1(namein, CStringGetDatum(dg_rehydrate_text(archive, table->columns[i])));
-	return PointerGetDatum(construct_array(names, table->column_count, NAMEOID,
-										   NAMEDATALEN, false, TYPALIGN_CHAR));
-}
-
-static void
-put_table(ReturnSetInfo *rsinfo, const DgRehydrateArchive *archive, const DgArchiveTable *table)
-{
-	Datum		values[8] = {0};
-	bool		nulls[8] = {false};
-	DgPlace		place = dg_rehydrate_place(archive, table, NIL);
-	Oid			relid = place.inherited ? InvalidOid : place.relid;
-	char	   *source = OidIsValid(relid) ? dg_tenant_source_text(relid) : NULL;
-
-	values[0] = CStringGetTextDatum(dg_rehydrate_table_name(archive, table));
-	nulls[1] = !table->has_columns;
-	if (!nulls[1])
-		values[1] = column_array(archive, table);
-	values[2] = CStringGetTextDatum(format_names[archive->info->format]);
-	values[3] = CStringGetTextDatum(compression_names[table->compression]);
-	nulls[4] = (table->data_bytes < 0);
-	values[4] = Int64GetDatum(table->data_bytes);
-	nulls[5] = !OidIsValid(relid);
-	values[5] = ObjectIdGetDatum(relid);
-	nulls[6] = (source == NULL);
-	if (source != NULL)
-		values[6] = CStringGetTextDatum(source);
-	nulls[7] = (table->problem == NULL);
-	if (!nulls[7])
-		values[7] = CStringGetTextDatum(printable(table->problem));
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-}
-
-/*
- * The columns of INSERT statements are known from the first of them.
- */
-static void
-complete_tables(DgRehydrateArchive *archive)
-{
-	DgArchiveError error;
-
-	if (!dg_archive_measure(archive->archive, &error))
-		dg_rehydrate_fail(archive, &error);
-	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
-	{
-		DgArchiveRows *rows;
-
-		const DgArchiveTable *table = dg_archive_table(archive->archive, i);
-
-		if (table->form == DG_ARCHIVE_COPY || table->problem != NULL)
-			continue;
-		rows = dg_archive_rows_open(archive->archive, i, &error);
-		if (rows == NULL)
-			dg_rehydrate_fail(archive, &error);
-		dg_archive_rows_close(&rows);
-	}
-}
-
-Datum
-dg_archive_contents(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	DgRehydrateArchive *archive;
-
-	InitMaterializedSRF(fcinfo, 0);
-	archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	dg_rehydrate_tell(archive);
-	complete_tables(archive);
-	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
-		put_table(rsinfo, archive, dg_archive_table(archive->archive, i));
-	dg_rehydrate_close(archive);
-	return (Datum) 0;
-}
-
-/*
- * archive_inflater() -> text
- */
-Datum
-dg_archive_inflater(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_TEXT_P(cstring_to_text(dg_archive_has_isal() ? "ISA-L" : "zlib"));
 }

@@ -157,6 +157,16 @@ dg_tenants_of_array(ArrayType *array)
 	return dg_tenants_make(n, keys);
 }
 
+List *
+dg_tenant_list(const DgTenants *tenants)
+{
+	List	   *keys = NIL;
+
+	for (int i = 0; i < tenants->n; i++)
+		keys = lappend(keys, tenants->keys[i]);
+	return keys;
+}
+
 /*
  * In place of tenants: nobody. Finds rows without a tenant.
  */

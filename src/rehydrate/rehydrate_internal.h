@@ -34,6 +34,7 @@ extern DgRehydrateArchive *dg_rehydrate_open(const char *path);
 extern void dg_rehydrate_abandon(DgRehydrateArchive *archive);
 extern void dg_rehydrate_close(DgRehydrateArchive *archive);
 pg_noreturn extern void dg_rehydrate_fail(const DgRehydrateArchive *archive, const DgArchiveError *error);
+extern const char *dg_rehydrate_printable(const char *message);
 extern char *dg_rehydrate_text(const DgRehydrateArchive *archive, const char *text);
 extern char *dg_rehydrate_table_name(const DgRehydrateArchive *archive, const DgArchiveTable *table);
 extern Oid	dg_rehydrate_live_name(const DgRehydrateArchive *archive, const char *schema, const char *name);
@@ -173,6 +174,7 @@ typedef struct DgLiveQuery
 
 extern DgTenants *dg_tenants_make(int n, char **keys);
 extern DgTenants *dg_tenants_of_array(ArrayType *array);
+extern List *dg_tenant_list(const DgTenants *tenants);
 extern DgTenants *dg_tenants_nobody(void);
 extern DgFinder *dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants);
 extern const char **dg_column_names(Oid relid, const AttrNumber *attnums, int n);
@@ -229,7 +231,7 @@ extern bool dg_may_be_nobodys(Oid relid);
 extern DgPlace dg_rehydrate_place(const DgRehydrateArchive *archive, const DgArchiveTable *table,
 								  List *mappings);
 
-/* rehydrate_plan.c */
+/* rehydrate_source.c */
 
 typedef struct DgSourceTypes DgSourceTypes;
 
@@ -302,12 +304,15 @@ typedef struct DgRehydratePlan
 	bool		report;			/* what is left out is no error */
 } DgRehydratePlan;
 
-extern DgRehydratePlan *dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants,
-										  List *relations, List *mapping, bool report);
+extern DgSource *dg_source_make(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, List *mappings);
 extern List *dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid, List *mapping);
 extern bool dg_source_find_columns(const DgSource *source, int ncolumns, const char **columns,
 								   int *fields);
 extern bool dg_source_has_columns(const DgSource *source, int ncolumns, const char **columns);
+
+/* rehydrate_plan.c */
+extern DgRehydratePlan *dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants,
+										  List *relations, List *mapping, bool report);
 extern List *dg_plan_tenants(const DgRehydratePlan *plan);
 
 /* rehydrate_account.c */
@@ -429,7 +434,6 @@ typedef struct DgRestore
 	char	   *failure;		/* of a dry run */
 } DgRestore;
 
-extern List *dg_tenant_list(const DgTenants *tenants);
 extern void dg_restore_run(DgRestore *call);
 extern void dg_restore_try(DgRestore *call);
 
@@ -462,19 +466,7 @@ extern void dg_links_alias(DgRestore *call, DgDestination *destination, DgRowsTw
 extern void dg_links_take(void *call, const DgRow *row, void *links);
 extern void dg_links_come_back(DgRestore *call);
 
-/* rehydrate_run.c */
-typedef struct DgRun
-{
-	const char *name;
-	const char *archive;
-	Datum		relations;		/* regclass[] as the call has it, 0: every table */
-} DgRun;
-
-extern List *dg_run_leave_out(const DgRun *run, DgTenants *tenants);
-extern void dg_run_note(const DgRun *run, const DgRestore *call);
-
 /* rehydrate.c */
-extern char *dg_rows_problem(const DgRestore *call, const DgDestination *destination, const DgCount *count);
 extern bool dg_report_left_out(const char *left_out);
 extern void dg_require_argument(FunctionCallInfo fcinfo, int n, const char *name);
 

@@ -30,16 +30,6 @@
  * ----------------------------------------------------------------------
  */
 
-List *
-dg_tenant_list(const DgTenants *tenants)
-{
-	List	   *keys = NIL;
-
-	for (int i = 0; i < tenants->n; i++)
-		keys = lappend(keys, tenants->keys[i]);
-	return keys;
-}
-
 static DgDestination *
 destination_of(DgRestore *call, Oid relid, bool shared)
 {

@@ -1,0 +1,254 @@
+/*
+ * rehydrate_source.c
+ *		Tables of an archive as sources of rows: which live table one belongs to,
+ *		and its columns under the names that they have now.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/partition.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "archive/archive.h"
+#include "rehydrate/rehydrate_internal.h"
+#include "rows/rows.h"
+
+/*
+ * Is the table one of this extension, dumped along with the database?
+ */
+static bool
+is_ours(const DgArchiveTable *table)
+{
+	return strcmp(table->schema, "deletion_guard") == 0 ||
+		strcmp(table->schema, "deletion_guard_bin") == 0;
+}
+
+static void
+add_column(DgSource *source, const char *name, int field, char *constant)
+{
+	source->columns[source->ncolumns].name = name;
+	source->columns[source->ncolumns].typmod = -1;
+	source->constants[source->ncolumns] = constant;
+	source->fields[source->ncolumns++] = field;
+}
+
+/*
+ * Learns the columns of a source's rows, under the names they have now.
+ */
+static void
+set_columns(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source,
+			const DgArchiveTable *table, List *mappings)
+{
+	source->nfields = table->column_count;
+	source->columns = palloc0(sizeof(DgSourceColumn) * (source->nfields + 1));
+	source->fields = palloc0(sizeof(int) * (source->nfields + 1));
+	source->constants = palloc0(sizeof(char *) * (source->nfields + 1));
+	source->hidden = palloc0(sizeof(char *) * (source->nfields + 1));
+	source->hidden_fields = palloc0(sizeof(int) * (source->nfields + 1));
+	for (int i = 0; i < source->nfields; i++)
+	{
+		char	   *archived = dg_rehydrate_text(archive, table->columns[i]);
+		DgColumnMapping *column = dg_mapping_column(mappings, archived);
+
+		if (column == NULL || (column->to != NULL && !column->constant))
+		{
+			add_column(source, column == NULL ? archived : column->to, i, NULL);
+			continue;
+		}
+		source->hidden[source->nhidden] = archived;
+		source->hidden_fields[source->nhidden++] = i;
+		if (column->constant)
+			add_column(source, column->to, -1, column->value);
+		dg_account_leave(plan, source->relid, DG_LEFT_CHOSEN,
+						 psprintf(column->constant ?
+								  "column \"%s\" of the archive's table %s was replaced by a value, as mapping says" :
+								  "column \"%s\" of the archive's table %s was left out, as mapping says",
+								  archived, source->name));
+	}
+}
+
+/*
+ * A table without rows whose columns nothing tells is taken to have had those of
+ * today.
+ */
+static void
+set_live_columns(DgSource *source, List *mappings)
+{
+	Relation	rel = table_open(source->relid, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	source->columns = palloc0(sizeof(DgSourceColumn) * (desc->natts + 1));
+	source->fields = palloc0(sizeof(int) * (desc->natts + 1));
+	source->constants = palloc0(sizeof(char *) * (desc->natts + 1));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			add_column(source, pstrdup(NameStr(TupleDescAttr(desc, i)->attname)), source->ncolumns, NULL);
+	}
+	source->nfields = source->ncolumns;
+	table_close(rel, NoLock);
+	foreach(lc, mappings)
+	{
+		foreach(lc2, ((DgTableMapping *) lfirst(lc))->columns)
+			((DgColumnMapping *) lfirst(lc2))->used = true;
+	}
+}
+
+/*
+ * Where a column is in a source's rows, by its live name; -1 if it is not there.
+ * One that mapping leaves out, or replaces, is known by the archive's name.
+ */
+static int
+field_of(const DgSource *source, const char *name)
+{
+	for (int i = 0; i < source->ncolumns; i++)
+	{
+		if (source->fields[i] >= 0 && strcmp(source->columns[i].name, name) == 0)
+			return source->fields[i];
+	}
+	for (int i = 0; i < source->nhidden; i++)
+	{
+		if (strcmp(source->hidden[i], name) == 0)
+			return source->hidden_fields[i];
+	}
+	return -1;
+}
+
+/*
+ * Finds out where some columns are in a source's rows; false if it lacks one.
+ */
+bool
+dg_source_find_columns(const DgSource *source, int ncolumns, const char **columns, int *fields)
+{
+	for (int i = 0; i < ncolumns; i++)
+	{
+		fields[i] = field_of(source, columns[i]);
+		if (fields[i] < 0)
+			return false;
+	}
+	return true;
+}
+
+bool
+dg_source_has_columns(const DgSource *source, int ncolumns, const char **columns)
+{
+	int			fields[INDEX_MAX_KEYS];
+
+	return dg_source_find_columns(source, ncolumns, columns, fields);
+}
+
+/*
+ * Finds out the columns of a table. The first statement tells those of INSERTs,
+ * whatever the table's definition says; only one without a list of them leaves
+ * it to the definition. Sets *empty if they stay unknown because there are no
+ * rows.
+ */
+static bool
+complete_columns(DgRehydrateArchive *archive, const DgArchiveTable *table, int index, bool *empty)
+{
+	DgArchiveError error;
+	DgArchiveRow row;
+	int			rc;
+
+	*empty = false;
+	if ((table->form == DG_ARCHIVE_COPY && table->has_columns) || table->problem != NULL)
+		return table->has_columns;
+	archive->rows = dg_archive_rows_open(archive->archive, index, &error);
+	if (archive->rows == NULL)
+		dg_rehydrate_fail(archive, &error);
+	if (!table->has_columns)
+	{
+		rc = dg_archive_rows_next(archive->rows, &row, &error);
+		if (rc < 0)
+			dg_rehydrate_fail(archive, &error);
+		*empty = (rc == 0);
+	}
+	dg_archive_rows_close(&archive->rows);
+	return table->has_columns;
+}
+
+/*
+ * Accounts for a table of the archive that the caller does not want. If none of
+ * its rows can be tenants', as far as is known here, it need not be told of each.
+ */
+static void
+leave_table(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, Oid relid, const char *name)
+{
+	Oid			root = InvalidOid;
+	List	   *path;
+	bool		tenants = OidIsValid(relid) && dg_tenant_source(relid, &root, &path);
+
+	if (tenants)
+		plan->unwanted = lappend_oid(plan->unwanted, root);
+	if (dg_rehydrate_has_rows(archive, index))
+		dg_account_leave(plan, root, tenants ? DG_LEFT_CHOSEN : DG_LEFT_SHARED,
+						 psprintf("the archive's table %s was left out, as mapping says", name));
+}
+
+/*
+ * A source for one table of the archive; NULL if no live table is meant.
+ */
+DgSource *
+dg_source_make(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, List *mappings)
+{
+	const DgArchiveTable *table = dg_archive_table(archive->archive, index);
+	char	   *name = dg_rehydrate_table_name(archive, table);
+	DgPlace		place;
+	DgSource   *source;
+	bool		empty;
+
+	if (is_ours(table))
+		return NULL;
+	place = dg_rehydrate_place(archive, table, mappings);
+	if (place.left_out)
+	{
+		leave_table(archive, plan, index, place.relid, name);
+		return NULL;
+	}
+	if (!OidIsValid(place.relid))
+	{
+		if (dg_rehydrate_has_rows(archive, index))
+			dg_account_leave(plan, InvalidOid, DG_LEFT_UNKNOWN,
+							 psprintf("the archive has a table %s, which does not exist here; its rows were not looked at (mapping can say which table they are of now)",
+									  name));
+		return NULL;
+	}
+	source = palloc0(sizeof(DgSource));
+	source->known = complete_columns(archive, table, index, &empty) || empty;
+	source->index = index;
+	source->name = name;
+	source->relid = place.relid;
+	source->inherited = place.inherited;
+	/* no foreign key leads to rows of a table that inherits */
+	if (!place.inherited)
+		source->covers = lcons_oid(place.relid, get_rel_relispartition(place.relid) ?
+								   get_partition_ancestors(place.relid) : NIL);
+	if (empty)
+		set_live_columns(source, place.mappings);
+	else
+		set_columns(archive, plan, source, table, place.mappings);
+	return source;
+}
+
+/*
+ * The tables of the archive that have rows of a table, or of partitions of it;
+ * a list of DgSource.
+ */
+List *
+dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid, List *mapping)
+{
+	DgRehydratePlan plan = {0};
+	List	   *sources = NIL;
+
+	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
+	{
+		DgSource   *source = dg_source_make(archive, &plan, i, mapping);
+
+		if (source != NULL && list_member_oid(source->covers, relid))
+			sources = lappend(sources, source);
+	}
+	return sources;
+}
