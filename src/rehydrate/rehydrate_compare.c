@@ -9,8 +9,7 @@
  * in the columns that both have and that are not generated.
  *
  * Of each row only two hashes are kept, in sorts that spill to disk
- * (rehydrate_rowsort.c), so that memory does not grow with the tenants. A hash is
- * of 64 bits.
+ * (rehydrate_rowsort.c), so that memory does not grow with the tenants.
  *
  * Live rows that have lost links to ON DELETE SET NULL or SET DEFAULT are compared
  * as they were with them, which problem says: rehydrate() puts the links back.
@@ -23,10 +22,8 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "common/hashfn.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -34,7 +31,6 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/typcache.h"
 
 #include "archive/archive.h"
 #include "purge/purge.h"
@@ -45,16 +41,6 @@
 PG_FUNCTION_INFO_V1(dg_compare_tenant);
 PG_FUNCTION_INFO_V1(dg_compare_tenants);
 
-/* How a column is hashed. */
-typedef struct Column
-{
-	bool		compared;		/* all of the archive's rows have it too */
-	bool		in_key;
-	FmgrInfo	output;
-	FmgrInfo	hash;			/* by the type's equality; unset: by its text */
-	Oid			collation;
-} Column;
-
 /* A live table that is compared. */
 typedef struct Table
 {
@@ -62,9 +48,7 @@ typedef struct Table
 	Oid			copy;			/* compared instead, if valid: a copy with the tenant's rows only */
 	Relation	rel;
 	DgFinder   *finder;
-	int			natts;
-	Column	   *columns;
-	bool		has_key;
+	DgRowHash  *hash;
 	bool		absent;			/* from the archive */
 	EState	   *estate;			/* for the map's expressions */
 	TupleTableSlot *slot;		/* a row of the archive, as a live one */
@@ -99,63 +83,12 @@ typedef struct Compare
 	DgRehydratePlan *plan;
 	List	   *tables;
 	Mapping   **mappings;		/* by the index of a source */
-	StringInfoData buf;
 } Compare;
 
 /* ----------------------------------------------------------------------
  * Tables
  * ----------------------------------------------------------------------
  */
-
-/*
- * Marks the columns of the primary key, unless the archive lacks one of them.
- */
-static void
-find_key(Table *table)
-{
-	Oid			indexid = dg_primary_key_index(table->rel);
-	Relation	index;
-
-	if (!OidIsValid(indexid))
-		return;
-	index = index_open(indexid, AccessShareLock);
-	table->has_key = true;
-	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
-	{
-		Column	   *column = &table->columns[index->rd_index->indkey.values[i] - 1];
-
-		column->in_key = true;
-		table->has_key &= column->compared;
-	}
-	index_close(index, AccessShareLock);
-}
-
-static void
-describe_columns(Table *table, const DgRehydratePlan *plan)
-{
-	TupleDesc	desc = RelationGetDescr(table->rel);
-
-	table->columns = palloc0(sizeof(Column) * desc->natts);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-		Column	   *column = &table->columns[i];
-		TypeCacheEntry *cache;
-		Oid			output;
-		bool		varlena;
-
-		if (att->attisdropped || att->attgenerated != '\0' ||
-			!dg_account_has_column(plan, table->relid, NameStr(att->attname)))
-			continue;
-		column->compared = true;
-		column->collation = att->attcollation;
-		getTypeOutputInfo(att->atttypid, &output, &varlena);
-		fmgr_info(output, &column->output);
-		cache = lookup_type_cache(att->atttypid, TYPECACHE_HASH_EXTENDED_PROC_FINFO);
-		if (OidIsValid(cache->hash_extended_proc_finfo.fn_oid))
-			fmgr_info_copy(&column->hash, &cache->hash_extended_proc_finfo, CurrentMemoryContext);
-	}
-}
 
 static Table *
 add_table(Compare *compare, Oid relid, DgFinder *finder)
@@ -166,9 +99,7 @@ add_table(Compare *compare, Oid relid, DgFinder *finder)
 	table->relid = relid;
 	table->rel = table_open(relid, AccessShareLock);
 	table->finder = finder;
-	table->natts = RelationGetDescr(table->rel)->natts;
-	describe_columns(table, compare->plan);
-	find_key(table);
+	table->hash = dg_rowhash_make(table->rel, compare->plan);
 	table->problem = dg_account_columns(compare->plan, table->rel);
 	table->subtract = dg_purge_subtract_begin(table->relid, RelationGetDescr(table->rel),
 											  compare->plan->tenants->exact ?
@@ -260,64 +191,6 @@ map_source(Compare *compare, DgSource *source)
  * ----------------------------------------------------------------------
  */
 
-static void
-append_key(StringInfo buf, const Column *column, Datum value)
-{
-	uint64		hash;
-
-	if (!OidIsValid(column->hash.fn_oid))
-	{
-		char	   *text = OutputFunctionCall(unconstify(FmgrInfo *, &column->output), value);
-
-		appendBinaryStringInfo(buf, text, (int) strlen(text) + 1);
-		return;
-	}
-	hash = DatumGetUInt64(FunctionCall2Coll(unconstify(FmgrInfo *, &column->hash), column->collation,
-											value, Int64GetDatum(0)));
-	appendBinaryStringInfo(buf, (char *) &hash, sizeof(hash));
-}
-
-static int64
-hash_of(StringInfo buf)
-{
-	return (int64) hash_bytes_extended((unsigned char *) buf->data, buf->len, 0);
-}
-
-/*
- * Makes the hashes of a live row, or of one that was mapped to be like one.
- */
-static void
-hash_row(Compare *compare, const Table *table, TupleTableSlot *slot, DgHashedRow *row)
-{
-	StringInfo	buf = &compare->buf;
-
-	slot_getallattrs(slot);
-	resetStringInfo(buf);
-	for (int i = 0; i < table->natts; i++)
-	{
-		char	   *text = NULL;
-
-		if (!table->columns[i].compared)
-			continue;
-		if (!slot->tts_isnull[i])
-			text = OutputFunctionCall(&table->columns[i].output, slot->tts_values[i]);
-		appendStringInfoChar(buf, text == NULL ? 0 : 1);
-		if (text != NULL)
-			appendBinaryStringInfo(buf, text, (int) strlen(text) + 1);
-	}
-	row->content = row->key = hash_of(buf);
-	if (!table->has_key)
-		return;
-
-	resetStringInfo(buf);
-	for (int i = 0; i < table->natts; i++)
-	{
-		if (table->columns[i].in_key && !slot->tts_isnull[i])
-			append_key(buf, &table->columns[i], slot->tts_values[i]);
-	}
-	row->key = hash_of(buf);
-}
-
 /*
  * Takes a row of the archive.
  */
@@ -341,7 +214,7 @@ take_archive_row(void *arg, DgSource *source, int tenant, Datum *values, bool *n
 	dg_rows_as_owner(&mapping->role);
 	dg_rows_map_apply(mapping->map, econtext, mapping->values, mapping->nulls, table->slot);
 	dg_rows_as_caller(&mapping->role);
-	hash_row(compare, table, table->slot, &row);
+	dg_rowhash(table->hash, table->slot, &row);
 	row.purged = dg_purge_of_row(table->subtract, table->slot) != 0;
 	dg_rowsort_put(table->archive_rows, &row);
 	ExecClearTuple(table->slot);
@@ -357,7 +230,6 @@ take_archive_row(void *arg, DgSource *source, int tenant, Datum *values, bool *n
 
 typedef struct LiveRows
 {
-	Compare    *compare;
 	Table	   *table;
 	DgRowSort  *sort;
 } LiveRows;
@@ -390,7 +262,7 @@ take_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 	foreach(lc, links)
 		((DgLink *) lfirst(lc))->taken = true;
 	ExecStoreVirtualTuple(slot);
-	hash_row(live->compare, live->table, slot, &row);
+	dg_rowhash(live->table->hash, slot, &row);
 	dg_rowsort_put(live->sort, &row);
 	ExecClearTuple(slot);
 	live->table->live[tenant]++;
@@ -413,7 +285,7 @@ take_copied_row(void *arg, HeapTuple tuple, TupleDesc desc)
 static DgRowSort *
 read_live_rows(Compare *compare, Table *table)
 {
-	LiveRows	live = {compare, table, dg_rowsort_begin(work_mem)};
+	LiveRows	live = {table, dg_rowsort_begin(work_mem)};
 
 	if (!OidIsValid(table->copy))
 	{
@@ -548,7 +420,6 @@ begin_compare(Compare *compare)
 {
 	ListCell   *lc;
 
-	initStringInfo(&compare->buf);
 	compare->mappings = palloc0(sizeof(Mapping *) * dg_archive_table_count(compare->archive->archive));
 	foreach(lc, compare->plan->sources)
 	{

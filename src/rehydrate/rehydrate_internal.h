@@ -448,6 +448,11 @@ typedef struct DgHashedRow
 	bool		purged;
 } DgHashedRow;
 
+typedef struct DgRowHash DgRowHash;
+
+extern DgRowHash *dg_rowhash_make(Relation rel, const DgRehydratePlan *plan);
+extern void dg_rowhash(DgRowHash *hash, TupleTableSlot *slot, DgHashedRow *row);
+
 typedef struct DgRowSort DgRowSort;
 
 extern DgRowSort *dg_rowsort_begin(int memory);
