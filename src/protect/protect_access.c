@@ -583,5 +583,7 @@ dg_access_check(ObjectAccessType access, Oid classid, Oid objid, int subid, void
 			dg_guard_check_trigger(objid, access == OAT_POST_CREATE);
 		if (access == OAT_POST_CREATE && OidIsValid(relid) && relid != objid)
 			dg_guard_check_taken(relid);
+		if (classid == RelationRelationId && access == OAT_POST_ALTER)
+			dg_guard_check_altered(objid);
 	}
 }

@@ -27,6 +27,7 @@ extern int	dg_hooks_reached(void);
 /* protect_object.c */
 extern void dg_guard_check_drop(Oid classid, Oid objid, int subid);
 extern void dg_guard_check_trigger(Oid trigid, bool created);
+extern void dg_guard_check_altered(Oid relid);
 extern void dg_guard_check_taken(Oid relid);
 extern void dg_guard_check_detach(Oid child, Oid parent);
 extern void dg_guard_check_utility(Node *parsetree);

@@ -488,6 +488,40 @@ dg_guard_check_detach(Oid child, Oid parent)
 }
 
 static void
+refuse_unlogged(Oid relid)
+{
+	refuse(relid, psprintf("set table \"%s\" unlogged", get_rel_name(relid)),
+		   "A crash empties unlogged tables, without their rows having gone to the recycle bin.", NULL);
+}
+
+/*
+ * Is a table unlogged before the present command's change (NULL), or after it
+ * (SnapshotSelf)?
+ */
+static bool
+is_unlogged(Oid relid, Snapshot snapshot)
+{
+	Relation	rel = table_open(RelationRelationId, AccessShareLock);
+	HeapTuple	tuple = dg_guard_copy_object(rel, ClassOidIndexId, Anum_pg_class_oid, relid, snapshot);
+	bool		result = HeapTupleIsValid(tuple) &&
+		((Form_pg_class) GETSTRUCT(tuple))->relpersistence == RELPERSISTENCE_UNLOGGED;
+
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+/*
+ * A table was altered. For where the name in ALTER TABLE ... SET UNLOGGED meant
+ * another table at first.
+ */
+void
+dg_guard_check_altered(Oid relid)
+{
+	if (is_unlogged(relid, SnapshotSelf) && !is_unlogged(relid, NULL) && is_guarded(relid))
+		refuse_unlogged(relid);
+}
+
+static void
 check_alter_command(AlterTableStmt *stmt, AlterTableCmd *cmd)
 {
 	Oid			relid;
@@ -512,8 +546,7 @@ check_alter_command(AlterTableStmt *stmt, AlterTableCmd *cmd)
 								 psprintf("detach partition \"%s\" from table \"%s\"", get_rel_name(partition), name));
 			break;
 		case AT_SetUnLogged:
-			refuse(relid, psprintf("set table \"%s\" unlogged", name),
-				   "A crash empties unlogged tables, without their rows having gone to the recycle bin.", NULL);
+			refuse_unlogged(relid);
 			break;
 		default:
 			refuse(relid, psprintf("disable all triggers of table \"%s\"", name), DETAIL_GUARD,
