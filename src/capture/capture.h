@@ -73,15 +73,21 @@ extern void dg_link_rename_column(Oid relid, const char *old, const char *new);
 
 /* capture_rename.c */
 
-typedef struct DgRenamedColumns DgRenamedColumns;
-
 extern void dg_rename_init(void);
 extern bool dg_any_renamed(void);
 extern char *dg_renamed_tenant(const char *tenant);
 extern List *dg_former_keys(const char *tenant);
 extern void dg_forget_renames(const char *tenant);
+
+/* capture_present.c */
+
+typedef struct DgRenamedColumns DgRenamedColumns;
+typedef struct DgRenamedTexts DgRenamedTexts;
+
 extern DgRenamedColumns *dg_renamed_columns(Relation rel, TupleDesc desc);
 extern void dg_rename_values(DgRenamedColumns *columns, int64 deletion, Datum *values, const bool *nulls);
+extern DgRenamedTexts *dg_renamed_texts(Oid relid);
+extern void dg_rename_texts(const DgRenamedTexts *texts, int64 deletion, List *columns, List *values);
 
 /* capture_part.c */
 extern bool dg_parts_wait(void);

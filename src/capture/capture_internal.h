@@ -52,6 +52,11 @@ extern char *dg_tenant_text(DgTenantResolver *resolver, Datum tenant);
 extern void dg_tenant_resolver_end(DgTenantResolver *resolver);
 
 /* capture_rename.c */
+extern List *dg_renames_read(void);
+extern const char *dg_renamed_key(List *renames, int64 deletion, const char *key);
+extern char *dg_tenant_key_text(Oid type, Datum key);
+extern bool dg_is_of_tenants(Oid relid);
+extern void dg_rename_not_moved(Oid relid, ItemPointer tid);
 extern int64 dg_deletion_draw_number(void);
 
 /* capture_part.c */

@@ -286,12 +286,12 @@ finish_move(Watch *watch, Oid root, TupleTableSlot *slot)
 {
 	Relation	rel = watch->from->ri_RelationDesc;
 
-	if (watch->partial && !has_stayed(watch, root))
-		return;					/* the row trigger keeps it */
-	if (!watch->partial && !has_arrived(watch))
+	if (watch->partial ? !has_stayed(watch, root) : !has_arrived(watch))
 	{
-		keep_lost(watch, slot);
-		return;
+		dg_rename_not_moved(RelationGetRelid(rel), &slot->tts_tid);
+		if (!watch->partial)
+			keep_lost(watch, slot);
+		return;					/* else the row trigger keeps it */
 	}
 	if (watch->partial)
 		note_stayed(RelationGetRelid(rel), watch->estate->es_output_cid, &slot->tts_tid);

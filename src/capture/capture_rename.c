@@ -19,6 +19,7 @@
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
+#include "replication/logicalworker.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -257,8 +258,8 @@ rename_tenant(const char *old, const char *new, CommandId cid)
 			  Anum_purge_request_record_tenant, old, new);
 }
 
-static char *
-key_text(Oid type, Datum key)
+char *
+dg_tenant_key_text(Oid type, Datum key)
 {
 	int			nestlevel = dg_canonical_output_begin();
 	char	   *text = dg_value_text(type, key);
@@ -267,40 +268,161 @@ key_text(Oid type, Datum key)
 	return text;
 }
 
-/*
- * AFTER UPDATE, row, on the tenant table and its partitions.
+/* ----------------------------------------------------------------------
+ * The trigger
+ *
+ * Where a key decides what partition its row is in, the server moves the row: no
+ * UPDATE trigger fires, but one for the row's deletion here and the next one for its
+ * insertion there, both of one command.
+ * ----------------------------------------------------------------------
  */
-Datum
-dg_capture_rename(PG_FUNCTION_ARGS)
+
+static char *moved_key = NULL;	/* of a row that has left a partition; in the transaction's memory */
+static LocalTransactionId moved_lxid;
+static CommandId moved_by;
+
+/* Rows that left a partition and came nowhere, as a trigger kept them away. */
+typedef struct NotMoved
+{
+	Oid			relid;
+	ItemPointerData tid;
+} NotMoved;
+
+static List *not_moved = NIL;	/* in the transaction's memory */
+static LocalTransactionId not_moved_lxid;
+
+/*
+ * A row of a partition was to be moved, and is deleted: no other's key is what has
+ * come of its.
+ */
+void
+dg_rename_not_moved(Oid relid, ItemPointer tid)
+{
+	MemoryContext old;
+	NotMoved   *row;
+
+	if (!dg_is_of_tenants(relid))
+		return;
+	if (not_moved_lxid != DG_MY_LXID)
+		not_moved = NIL;
+	not_moved_lxid = DG_MY_LXID;
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	row = palloc(sizeof(NotMoved));
+	row->relid = relid;
+	row->tid = *tid;
+	not_moved = lappend(not_moved, row);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Is a row that has been deleted from a partition going to be in another? A
+ * replication worker does not mark it.
+ */
+static bool
+is_moved(Relation rel, HeapTuple row)
+{
+	ListCell   *lc;
+
+	if (!HeapTupleHeaderIndicatesMovedPartitions(row->t_data) && !IsLogicalWorker())
+		return false;
+	foreach(lc, not_moved_lxid == DG_MY_LXID ? not_moved : NIL)
+	{
+		NotMoved   *other = lfirst(lc);
+
+		if (other->relid == RelationGetRelid(rel) && ItemPointerEquals(&other->tid, &row->t_self))
+			return false;
+	}
+	return true;
+}
+
+static void
+note_leaving(Relation rel, HeapTuple row, Oid type, Datum key)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+
+	moved_key = is_moved(rel, row) ? dg_tenant_key_text(type, key) : NULL;
+	moved_lxid = DG_MY_LXID;
+	moved_by = HeapTupleHeaderGetCmax(row->t_data);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+note_arriving(HeapTuple row, Oid type, Datum key)
+{
+	CommandId	cid = HeapTupleHeaderGetCmin(row->t_data);
+
+	if (moved_key != NULL && moved_lxid == DG_MY_LXID && moved_by == cid)
+	{
+		char	   *new = dg_tenant_key_text(type, key);
+
+		if (strcmp(moved_key, new) != 0)
+			rename_tenant(moved_key, new, cid);
+	}
+	moved_key = NULL;
+}
+
+/*
+ * Is it the tenant table, or a partition of it?
+ */
+bool
+dg_is_of_tenants(Oid relid)
+{
+	Oid			tenants = dg_tenant_table()->relid;
+
+	return OidIsValid(tenants) && (relid == tenants || dg_partition_root(relid) == tenants);
+}
+
+static void
+require_trigger(FunctionCallInfo fcinfo)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	const DgTenantTable *tenants = dg_tenant_table();
-	Relation	rel;
-	AttrNumber	attnum;
-	Form_pg_attribute att;
-	Datum		old;
-	Datum		new;
-	bool		isnull[2];
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) ||
-		!TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) || !TRIGGER_FIRED_AFTER(trigdata->tg_event) ||
+		!TRIGGER_FIRED_AFTER(trigdata->tg_event) ||
 		strcmp(trigdata->tg_trigger->tgname, DG_TRIGGER_RENAME) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" was not called as the trigger it is for", "capture_rename"),
 				 errhint("Let deletion_guard.set_tenant_table() make the trigger.")));
+}
+
+/*
+ * AFTER UPDATE, row, on the tenant table; on its partitions also AFTER INSERT and
+ * DELETE.
+ */
+Datum
+dg_capture_rename(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	Relation	rel;
+	AttrNumber	attnum;
+	Form_pg_attribute att;
+	Datum		old;
+	Datum		new;
+	bool		isnull[2] = {false};
+
+	require_trigger(fcinfo);
 	rel = trigdata->tg_relation;
-	if (RelationGetRelid(rel) != tenants->relid && dg_partition_root(RelationGetRelid(rel)) != tenants->relid)
+	if (!dg_is_of_tenants(RelationGetRelid(rel)))
 		return PointerGetDatum(NULL);
-	attnum = get_attnum(RelationGetRelid(rel), NameStr(tenants->key_column));
+	attnum = get_attnum(RelationGetRelid(rel), NameStr(dg_tenant_table()->key_column));
 	if (attnum == InvalidAttrNumber)
 		return PointerGetDatum(NULL);
 	att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
 	old = slot_getattr(trigdata->tg_trigslot, attnum, &isnull[0]);
-	new = slot_getattr(trigdata->tg_newslot, attnum, &isnull[1]);
-	if (!isnull[0] && !isnull[1] && !datum_image_eq(old, new, att->attbyval, att->attlen))
-		rename_tenant(key_text(att->atttypid, old), key_text(att->atttypid, new),
-					  HeapTupleHeaderGetCmin(trigdata->tg_newtuple->t_data));
+	if (isnull[0])
+		return PointerGetDatum(NULL);
+	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+		note_leaving(rel, trigdata->tg_trigtuple, att->atttypid, old);
+	else if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+		note_arriving(trigdata->tg_trigtuple, att->atttypid, old);
+	else
+	{
+		new = slot_getattr(trigdata->tg_newslot, attnum, &isnull[1]);
+		if (!isnull[1] && !datum_image_eq(old, new, att->attbyval, att->attlen))
+			rename_tenant(dg_tenant_key_text(att->atttypid, old), dg_tenant_key_text(att->atttypid, new),
+						  HeapTupleHeaderGetCmin(trigdata->tg_newtuple->t_data));
+	}
 	return PointerGetDatum(NULL);
 }
 
@@ -321,8 +443,8 @@ compare_renames(const ListCell *a, const ListCell *b)
 /*
  * All changes of keys, in the order they were made; palloc'd.
  */
-static List *
-read_renames(void)
+List *
+dg_renames_read(void)
 {
 	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(tenant_rename), AccessShareLock, 0, NULL);
 	List	   *renames = NIL;
@@ -379,8 +501,8 @@ follow_key(List *renames, int n, int64 done, const char *key)
  * The key that the tenant has now who had this one when a deletion was made; the
  * same pointer if that has not changed.
  */
-static const char *
-renamed_key(List *renames, int64 deletion, const char *key)
+const char *
+dg_renamed_key(List *renames, int64 deletion, const char *key)
 {
 	int			n = 0;
 
@@ -407,7 +529,7 @@ end_of_rename(List *renames, int n)
 char *
 dg_renamed_tenant(const char *tenant)
 {
-	List	   *renames = read_renames();
+	List	   *renames = dg_renames_read();
 	const char *found = NULL;
 
 	for (int i = 0; i < list_length(renames); i++)
@@ -434,7 +556,7 @@ dg_renamed_tenant(const char *tenant)
 List *
 dg_former_keys(const char *tenant)
 {
-	List	   *renames = read_renames();
+	List	   *renames = dg_renames_read();
 	List	   *keys = NIL;
 
 	for (int i = 0; i < list_length(renames); i++)
@@ -451,7 +573,7 @@ dg_former_keys(const char *tenant)
 void
 dg_forget_renames(const char *tenant)
 {
-	List	   *renames = read_renames();
+	List	   *renames = dg_renames_read();
 
 	for (int i = 0; i < list_length(renames); i++)
 	{
@@ -467,111 +589,4 @@ dg_forget_renames(const char *tenant)
 		if (scan != NULL)
 			dg_own_end(scan);
 	}
-}
-
-/* ----------------------------------------------------------------------
- * Rows that go back
- * ----------------------------------------------------------------------
- */
-
-struct DgRenamedColumns
-{
-	List	   *renames;
-	List	   *columns;		/* of the bin table, from 0 after the bin's own */
-	TupleDesc	desc;
-	Oid			relid;
-	MemoryContext context;		/* of new values */
-};
-
-/*
- * Columns of a guarded table that hold tenants' keys: its tenant column, and those
- * that refer to the key by a foreign key.
- */
-static List *
-key_columns(Relation rel)
-{
-	const DgTenantTable *tenants = dg_tenant_table();
-	DgGuard    *guard = dg_guard_lookup(RelationGetRelid(rel));
-	List	   *names = NIL;
-	ListCell   *lc;
-
-	if (guard->has_tenant_column)
-		names = lappend(names, NameStr(guard->tenant_column));
-	foreach(lc, dg_foreign_keys(rel))
-	{
-		ForeignKeyCacheInfo *fkey = lfirst(lc);
-
-		for (int i = 0; i < fkey->nkeys; i++)
-		{
-			if (fkey->confrelid == tenants->relid &&
-				strcmp(get_attname(fkey->confrelid, fkey->confkey[i], false), NameStr(tenants->key_column)) == 0)
-				names = lappend(names, get_attname(RelationGetRelid(rel), fkey->conkey[i], false));
-		}
-	}
-	return names;
-}
-
-/*
- * Prepares to give rows of a bin table, of these columns, the keys that tenants
- * have now. NULL if no key has ever changed.
- */
-DgRenamedColumns *
-dg_renamed_columns(Relation rel, TupleDesc desc)
-{
-	List	   *renames = read_renames();
-	DgRenamedColumns *renamed_columns;
-	ListCell   *lc;
-
-	if (renames == NIL)
-		return NULL;
-	renamed_columns = palloc0(sizeof(DgRenamedColumns));
-	renamed_columns->renames = renames;
-	renamed_columns->desc = CreateTupleDescCopy(desc);
-	renamed_columns->relid = RelationGetRelid(rel);
-	renamed_columns->context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard renamed keys",
-													 ALLOCSET_SMALL_SIZES);
-	foreach(lc, key_columns(rel))
-	{
-		for (int i = DG_BIN_COLUMNS; i < desc->natts; i++)
-		{
-			if (strcmp(NameStr(TupleDescAttr(desc, i)->attname), lfirst(lc)) == 0)
-				renamed_columns->columns = list_append_unique_int(renamed_columns->columns, i);
-		}
-	}
-	return renamed_columns;
-}
-
-/*
- * Gives one row of a deletion, all of whose values are there, the present keys.
- */
-void
-dg_rename_values(DgRenamedColumns *renamed_columns, int64 deletion, Datum *values, const bool *nulls)
-{
-	MemoryContext old;
-	ListCell   *lc;
-
-	MemoryContextReset(renamed_columns->context);
-	old = MemoryContextSwitchTo(renamed_columns->context);
-	foreach(lc, renamed_columns->columns)
-	{
-		int			column = lfirst_int(lc);
-		Form_pg_attribute att = TupleDescAttr(renamed_columns->desc, column);
-		const char *key;
-		const char *present;
-
-		if (nulls[column])
-			continue;
-		key = key_text(att->atttypid, values[column]);
-		present = renamed_key(renamed_columns->renames, deletion, key);
-		if (present != key &&
-			!dg_tenant_read_key(renamed_columns->relid, att->atttypid, present, &values[column]))
-			ereport(ERROR,
-					(errcode(DG_ERRCODE_CANNOT_RESTORE),
-					 errmsg("cannot give a row of \"%s\" the key that its tenant has now",
-							get_rel_name(renamed_columns->relid)),
-					 errdetail("Tenant \"%s\" is \"%s\" now, which is no value of type %s, that the column \"%s\" had when the row was deleted.",
-							   key, present, format_type_be(att->atttypid), NameStr(att->attname)),
-					 errhint("The row is in the bin as it was. It can come back while its tenant has a key of that type.")));
-	}
-	MemoryContextSwitchTo(old);
 }

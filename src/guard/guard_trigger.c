@@ -16,7 +16,9 @@
  *								links that such a key takes (capture_link.c).
  *
  *	deletion_guard_rename		AFTER UPDATE, row, on the tenant table: notes keys that
- *								are changed (capture_rename.c).
+ *								are changed (capture_rename.c). On its partitions
+ *								also AFTER INSERT and DELETE: an UPDATE may move a
+ *								row.
  *
  * All but the second fire always: whether a trigger fires is decided for each
  * row when it goes, and for the statement at its end, and in between a
@@ -202,6 +204,8 @@ dg_guard_follow_tenants(Oid relid, bool follow)
 {
 	if (follow)
 		ensure_trigger(relid, DG_TRIGGER_RENAME,
+					   get_rel_relispartition(relid) ? "CREATE TRIGGER %s AFTER INSERT OR UPDATE OR DELETE ON %s"
+					   " FOR EACH ROW EXECUTE FUNCTION deletion_guard.capture_rename()" :
 					   "CREATE TRIGGER %s AFTER UPDATE ON %s"
 					   " FOR EACH ROW EXECUTE FUNCTION deletion_guard.capture_rename()",
 					   TRIGGER_FIRES_ALWAYS);
@@ -249,6 +253,14 @@ expected_state(Oid relid, const char *name)
 	return TRIGGER_FIRES_ALWAYS;
 }
 
+static int16
+expected_type(Oid relid, int kind)
+{
+	if (strcmp(kinds[kind].name, DG_TRIGGER_RENAME) == 0 && get_rel_relispartition(relid))
+		return kinds[kind].type | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_DELETE;
+	return kinds[kind].type;
+}
+
 /*
  * Is a trigger of ours as dg_guard_create_triggers() makes it? A new trigger
  * ("created") may still lack its state: pg_restore creates it by one command and
@@ -268,7 +280,7 @@ dg_guard_trigger_is_right(HeapTuple tuple, TupleDesc desc, bool created)
 			continue;
 		return function != NULL && strcmp(function, kinds[i].function) == 0 &&
 			get_func_namespace(trigger->tgfoid) == dg_objects()->schema &&
-			trigger->tgtype == kinds[i].type && no_when != kinds[i].when &&
+			trigger->tgtype == expected_type(trigger->tgrelid, i) && no_when != kinds[i].when &&
 			trigger->tgnargs == 0 && trigger->tgattr.dim1 == 0 &&
 			(created || trigger->tgenabled == expected_state(trigger->tgrelid, kinds[i].name));
 	}

@@ -107,7 +107,7 @@ add_table(Compare *compare, Oid relid, DgFinder *finder)
 	table->estate = CreateExecutorState();
 	table->slot = MakeSingleTupleTableSlot(RelationGetDescr(table->rel), &TTSOpsVirtual);
 	table->archive_rows = dg_rowsort_begin(Max(work_mem / list_length(compare->plan->targets), 64));
-	table->lost_links = dg_links_of_table(relid);
+	table->lost_links = dg_links_of_table(relid, true);
 	table->unlinked = palloc0(sizeof(int64) * ntenants);
 	table->only_in_archive = palloc0(sizeof(int64) * ntenants);
 	table->only_live = palloc0(sizeof(int64) * ntenants);

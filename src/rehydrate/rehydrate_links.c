@@ -24,7 +24,7 @@ lost_links(DgRestore *call, DgDestination *destination)
 	MemoryContext old = MemoryContextSwitchTo(call->context);
 
 	if (!destination->links_known)
-		destination->lost_links = dg_links_of_table(destination->relid);
+		destination->lost_links = dg_links_of_table(destination->relid, true);
 	destination->links_known = true;
 	MemoryContextSwitchTo(old);
 	return destination->lost_links;

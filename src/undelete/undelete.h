@@ -43,7 +43,7 @@ typedef struct DgLink
 extern List *dg_links_put(List *sets, Relation rel, int64 deletion, Datum *values, bool *nulls);
 extern bool dg_links_same(List *sets, Relation rel, TupleTableSlot *saved, int64 deletion, List **saved_links,
 						  TupleTableSlot *live, List **live_links);
-extern List *dg_links_of_table(Oid relid);
+extern List *dg_links_of_table(Oid relid, bool present);
 
 /* undelete_relink.c */
 extern int64 dg_restore_these_links(DgRowsWriter *writer, List *links);

@@ -28,6 +28,7 @@ typedef struct DgLinkSet
 } DgLinkSet;
 
 extern List *dg_links_read(const char *condition, int nargs, Oid *types, Datum *values);
+extern void dg_links_rename(List *links);
 extern List *dg_links_by_set(List *links);
 
 /* undelete_relink.c */

@@ -14,6 +14,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "capture/capture.h"
 #include "undelete/undelete_internal.h"
 
 static List *
@@ -77,6 +78,34 @@ dg_links_read(const char *condition, int nargs, Oid *types, Datum *values)
 	MemoryContextSwitchTo(old);
 	SPI_finish();
 	return links;
+}
+
+/*
+ * Gives links the keys that tenants have now: so their rows have them, as long as
+ * they are live, and when they come back.
+ */
+void
+dg_links_rename(List *links)
+{
+	int			nestlevel = dg_canonical_output_begin();
+	DgRenamedTexts *texts = NULL;
+	Oid			relid = InvalidOid;
+	ListCell   *lc;
+
+	foreach(lc, dg_any_renamed() ? links : NIL)
+	{
+		DgLink	   *link = lfirst(lc);
+
+		if (dg_table_is_gone(link->relation))
+			continue;
+		if (link->relation != relid)
+			texts = dg_renamed_texts(link->relation);
+		relid = link->relation;
+		dg_rename_texts(texts, link->deletion, link->key_columns, link->key_values);
+		dg_rename_texts(texts, link->deletion, link->columns, link->before);
+		dg_rename_texts(texts, link->deletion, link->columns, link->after);
+	}
+	AtEOXact_GUC(true, nestlevel);
 }
 
 /*
@@ -376,13 +405,17 @@ dg_links_same(List *sets, Relation rel, TupleTableSlot *saved, int64 deletion, L
 
 /*
  * The links that rows of a table have lost, by the columns that they name: a list
- * of DgLinkSet.
+ * of DgLinkSet. With the keys that tenants have now, or as they were noted, as rows
+ * in the bin have them.
  */
 List *
-dg_links_of_table(Oid relid)
+dg_links_of_table(Oid relid, bool present)
 {
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(relid)};
+	List	   *links = dg_links_read("relation = $1", 1, types, values);
 
-	return dg_links_by_set(dg_links_read("relation = $1", 1, types, values));
+	if (present)
+		dg_links_rename(links);
+	return dg_links_by_set(links);
 }

@@ -73,12 +73,15 @@ read_links(List *deletions, List *relids)
 {
 	Oid			types[] = {INT8ARRAYOID, OIDARRAYOID};
 	Datum		values[] = {int8_array(deletions), dg_oid_array(relids)};
+	List	   *links;
 
-	return dg_links_read("deletion_id = ANY ($1) AND waiting_since IS NULL"
+	links = dg_links_read("deletion_id = ANY ($1) AND waiting_since IS NULL"
 						 " OR waiting_since IS NOT NULL AND (relation = ANY ($2) OR relation IN"
 						 "  (SELECT l.relation FROM deletion_guard.deletion_link l WHERE l.deletion_id = ANY ($1)))"
 						 " AND EXISTS (SELECT 1 FROM unnest($1) d WHERE d BETWEEN deletion_id AND waiting_since)",
 						 2, types, values);
+	dg_links_rename(links);
+	return links;
 }
 
 /* ----------------------------------------------------------------------

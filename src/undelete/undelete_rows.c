@@ -217,7 +217,7 @@ dg_deleted_rows(PG_FUNCTION_ARGS)
 		values[1] = dg_tenants_in_bin(dg_tenants_present(list_make1(text_to_cstring(PG_GETARG_TEXT_PP(1)))), &values[3]);
 	values[2] = PG_GETARG_DATUM(2);
 	rel = table_open(relid, AccessShareLock);
-	sets = dg_links_of_table(relid);
+	sets = dg_links_of_table(relid, false);
 	SPI_connect();
 	bins = bins_of(relid, &ids);
 	for (int i = 0; i < list_length(bins); i++)

@@ -40,7 +40,7 @@ dg_same_links(DgUndelete *call, Oid relid)
 	old = MemoryContextSwitchTo(call->context);
 	lost = palloc(sizeof(LostLinks));
 	lost->relid = relid;
-	lost->sets = dg_links_of_table(relid);
+	lost->sets = dg_links_of_table(relid, true);
 	call->lost_links = lappend(call->lost_links, lost);
 	MemoryContextSwitchTo(old);
 	return lost->sets;

@@ -57,4 +57,32 @@ ALTER TABLE item_3 ENABLE ALWAYS TRIGGER t;
 SQL
 leaves('kept away', 'UPDATE item SET k = 3 WHERE id BETWEEN 21 AND 30', '95 6');
 leaves('kept away, among others', 'BEGIN; INSERT INTO item VALUES (102, 3), (104, 3); UPDATE item SET k = 3 WHERE id = 31; INSERT INTO item VALUES (106, 1); COMMIT', '97 7');
+
+# A tenant whose key is changed, and its row moved, is the same; one that is deleted before another is inserted is not.
+$publisher->safe_psql('postgres', <<'SQL');
+CREATE TABLE org (slug text PRIMARY KEY, name text);
+INSERT INTO org VALUES ('acme', 'Acme'), ('globex', 'Globex'), ('hooli', 'Hooli');
+CREATE PUBLICATION org FOR TABLE org;
+SQL
+$subscriber->safe_psql('postgres', <<'SQL');
+CREATE TABLE org (slug text PRIMARY KEY, name text) PARTITION BY LIST (slug);
+CREATE TABLE org_1 PARTITION OF org FOR VALUES IN ('acme', 'globex', 'hooli');
+CREATE TABLE org_rest PARTITION OF org DEFAULT;
+CREATE TABLE doc (id int PRIMARY KEY, org text);
+SELECT deletion_guard.guard_table('org', 'slug'), deletion_guard.guard_table('doc', 'org');
+SELECT deletion_guard.set_tenant_table('org', 'slug', 'name');
+INSERT INTO doc VALUES (1, 'acme');
+DELETE FROM doc;
+SQL
+$subscriber->safe_psql('postgres',
+	"CREATE SUBSCRIPTION org CONNECTION '" . $publisher->connstr . " dbname=postgres' PUBLICATION org");
+$subscriber->wait_for_subscription_sync($publisher, 'org');
+$publisher->safe_psql('postgres', q(UPDATE org SET slug = 'apex' WHERE slug = 'acme';
+	BEGIN; DELETE FROM org WHERE slug = 'globex'; INSERT INTO org VALUES ('other', 'Other'); DELETE FROM org WHERE slug = 'hooli'; COMMIT;
+	INSERT INTO org VALUES ('next', 'Next')));
+$publisher->wait_for_catchup('org');
+is($subscriber->safe_psql('postgres', q(SELECT string_agg(old_key || ' ' || new_key, ', ') FROM deletion_guard.tenant_rename)),
+	'acme apex', 'a tenant whose row is moved by replication is followed');
+is($subscriber->safe_psql('postgres', q(SELECT tenant || ' ' || restored FROM deletion_guard.undelete_tenant('acme'))),
+	'apex 1', 'and its rows come back with its key');
 done_testing();
