@@ -17,7 +17,6 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -326,8 +325,8 @@ dg_tenants_in_bin(List *tenants, Datum *bins)
 		texts[i] = PointerGetDatum(list_nth(parts.texts, i));
 		ids[i] = Int32GetDatum(list_nth_int(parts.bins, i));
 	}
-	*bins = PointerGetDatum(construct_array(ids, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
-	return PointerGetDatum(construct_array(texts, n, TEXTOID, -1, false, TYPALIGN_INT));
+	*bins = dg_array(ids, n, INT4OID);
+	return dg_array(texts, n, TEXTOID);
 }
 
 /* ----------------------------------------------------------------------

@@ -23,7 +23,6 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
@@ -57,7 +56,7 @@ names_of(Relation rel, const AttrNumber *attnums, int n)
 
 	for (int i = 0; i < n; i++)
 		elems[i] = NameGetDatum(&TupleDescAttr(RelationGetDescr(rel), attnums[i] - 1)->attname);
-	return PointerGetDatum(construct_array(elems, n, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
+	return dg_array(elems, n, NAMEOID);
 }
 
 /*

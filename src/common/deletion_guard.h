@@ -171,8 +171,13 @@ extern char *dg_row_text(uint64 row, int column);
 extern Datum dg_row_datum(uint64 row, int column, bool *isnull);
 extern int64 dg_row_int64(uint64 row, int column, bool *isnull);
 extern List *dg_row_oids(int column);
+
+/* array.c */
+extern Datum dg_array(Datum *elems, int n, Oid type);
 extern Datum dg_oid_array(List *oids);
 extern Datum dg_name_array(List *names);
+extern List *dg_array_strings(Datum array);
+extern List *dg_array_oids(Datum array);
 
 /* ordinary.c */
 

@@ -19,7 +19,6 @@
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
@@ -303,30 +302,4 @@ dg_row_oids(int column)
 		oids = lappend_oid(oids, DatumGetObjectId(dg_row_datum(row, column, &isnull)));
 	}
 	return oids;
-}
-
-/*
- * A list of OIDs as oid[].
- */
-Datum
-dg_oid_array(List *oids)
-{
-	Datum	   *elems = palloc(sizeof(Datum) * list_length(oids));
-
-	for (int i = 0; i < list_length(oids); i++)
-		elems[i] = ObjectIdGetDatum(list_nth_oid(oids, i));
-	return PointerGetDatum(construct_array(elems, list_length(oids), OIDOID, sizeof(Oid), true, TYPALIGN_INT));
-}
-
-/*
- * A list of names (char *) as name[].
- */
-Datum
-dg_name_array(List *names)
-{
-	Datum	   *elems = palloc(sizeof(Datum) * list_length(names));
-
-	for (int i = 0; i < list_length(names); i++)
-		elems[i] = DirectFunctionCall1(namein, CStringGetDatum(list_nth(names, i)));
-	return PointerGetDatum(construct_array(elems, list_length(names), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
 }

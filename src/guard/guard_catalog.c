@@ -19,7 +19,6 @@
 #include "access/table.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
@@ -71,20 +70,6 @@ dg_guard_catalog_init(void)
 	CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
 }
 
-static List *
-names_of_array(Datum array)
-{
-	Datum	   *elems;
-	int			nelems;
-	List	   *names = NIL;
-
-	deconstruct_array(DatumGetArrayTypeP(array), NAMEOID, NAMEDATALEN, false,
-					  TYPALIGN_CHAR, &elems, NULL, &nelems);
-	for (int i = 0; i < nelems; i++)
-		names = lappend(names, pstrdup(NameStr(*DatumGetName(elems[i]))));
-	return names;
-}
-
 /*
  * Reads the registry's row for a table into the entry; false if there is none.
  */
@@ -120,7 +105,7 @@ read_guard(DgGuard *guard, Oid relid)
 		{
 			MemoryContext old = MemoryContextSwitchTo(guard->context);
 
-			guard->tenant_path = names_of_array(value);
+			guard->tenant_path = dg_array_strings(value);
 			MemoryContextSwitchTo(old);
 		}
 	}

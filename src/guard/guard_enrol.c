@@ -395,21 +395,11 @@ dg_set_tenant_table(PG_FUNCTION_ARGS)
 static List *
 path_argument(ArrayType *array)
 {
-	Datum	   *elems;
-	bool	   *nulls;
-	int			nelems;
-	List	   *path = NIL;
-
-	deconstruct_array(array, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &elems, &nulls, &nelems);
-	for (int i = 0; i < nelems; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("tenant_path must not contain nulls")));
-		path = lappend(path, pstrdup(NameStr(*DatumGetName(elems[i]))));
-	}
-	return path;
+	if (array_contains_nulls(array))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("tenant_path must not contain nulls")));
+	return dg_array_strings(PointerGetDatum(array));
 }
 
 /*

@@ -12,7 +12,6 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
@@ -66,7 +65,7 @@ dg_unreached_hooks(PG_FUNCTION_ARGS)
 		if (!(reached & hooks[i].hook))
 			names[n++] = CStringGetTextDatum(hooks[i].name);
 	}
-	PG_RETURN_ARRAYTYPE_P(construct_array(names, n, TEXTOID, -1, false, TYPALIGN_INT));
+	PG_RETURN_DATUM(dg_array(names, n, TEXTOID));
 }
 
 /*

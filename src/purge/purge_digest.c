@@ -102,17 +102,6 @@ all_names(TupleDesc desc)
 	return names;
 }
 
-static AttrNumber
-attnum_by_name(TupleDesc desc, const char *name)
-{
-	for (int i = DG_BIN_COLUMNS; i < desc->natts; i++)
-	{
-		if (!TupleDescAttr(desc, i)->attisdropped && namestrcmp(&TupleDescAttr(desc, i)->attname, name) == 0)
-			return i + 1;
-	}
-	return InvalidAttrNumber;
-}
-
 static bool
 resolve_key(DgPurgeDigest *digest)
 {
@@ -123,9 +112,9 @@ resolve_key(DgPurgeDigest *digest)
 	key->attnums = palloc(sizeof(AttrNumber) * (list_length(digest->key_columns) + 1));
 	foreach(lc, digest->key_columns)
 	{
-		AttrNumber	attnum = attnum_by_name(digest->desc, lfirst(lc));
+		int			attnum = SPI_fnumber(digest->desc, lfirst(lc));
 
-		if (attnum == InvalidAttrNumber)
+		if (attnum <= DG_BIN_COLUMNS)
 			return false;
 		key->attnums[key->nattrs++] = attnum;
 	}

@@ -19,9 +19,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
-#include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
@@ -86,15 +84,8 @@ static List *
 names_of_column(const DgOwnScan *scan, AttrNumber attnum)
 {
 	bool		isnull;
-	Datum		array = dg_own_datum(scan, attnum, &isnull);
-	Datum	   *elems;
-	int			nelems;
-	List	   *names = NIL;
 
-	deconstruct_array(DatumGetArrayTypeP(array), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &elems, NULL, &nelems);
-	for (int i = 0; i < nelems; i++)
-		names = lappend(names, pstrdup(NameStr(*DatumGetName(elems[i]))));
-	return names;
+	return dg_array_strings(dg_own_datum(scan, attnum, &isnull));
 }
 
 static bool
@@ -189,18 +180,14 @@ static char *
 link_text(const DgOwnScan *scan, bool of_deletion, AttrNumber attnum)
 {
 	bool		isnull;
-	Datum		values = dg_own_datum(scan, attnum, &isnull);
-	Datum	   *elems;
-	bool	   *nulls;
-	int			nelems;
 	StringInfoData buf;
+	ListCell   *lc;
 
 	initStringInfo(&buf);
 	if (of_deletion)
 		dg_put_int64(&buf, dg_own_int64(scan, Anum_deletion_link_deletion_id));
-	deconstruct_array(DatumGetArrayTypeP(values), TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, &nelems);
-	for (int i = 0; i < nelems; i++)
-		dg_put_text(&buf, nulls[i] ? NULL : TextDatumGetCString(elems[i]));
+	foreach(lc, dg_array_strings(dg_own_datum(scan, attnum, &isnull)))
+		dg_put_text(&buf, lfirst(lc));
 	return buf.data;
 }
 
@@ -235,17 +222,11 @@ attnums_by_name(TupleDesc desc, List *names)
 
 	foreach(lc, names)
 	{
-		AttrNumber *attnum = &attnums[foreach_current_index(lc)];
+		int			attnum = SPI_fnumber(desc, lfirst(lc));
 
-		for (int i = DG_BIN_COLUMNS; i < desc->natts; i++)
-		{
-			Form_pg_attribute att = TupleDescAttr(desc, i);
-
-			if (!att->attisdropped && namestrcmp(&att->attname, lfirst(lc)) == 0)
-				*attnum = i + 1;
-		}
-		if (*attnum == InvalidAttrNumber)
+		if (attnum <= DG_BIN_COLUMNS)
 			return NULL;
+		attnums[foreach_current_index(lc)] = attnum;
 	}
 	return attnums;
 }

@@ -25,7 +25,6 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -137,20 +136,15 @@ compare_bins(const void *a, const void *b)
 static bool
 is_requested(const DgRequest *request, Oid relid)
 {
-	Datum	   *elems;
-	bool	   *nulls;
-	int			nelems;
-	bool		named = request->all_relations;
+	List	   *named;
+	bool		found;
 
-	if (named)
+	if (request->all_relations)
 		return true;
-	deconstruct_array(DatumGetArrayTypeP(request->relations), REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT,
-					  &elems, &nulls, &nelems);
-	for (int i = 0; !named && i < nelems; i++)
-		named = !nulls[i] && DatumGetObjectId(elems[i]) == relid;
-	pfree(elems);
-	pfree(nulls);
-	return named;
+	named = dg_array_oids(request->relations);
+	found = list_member_oid(named, relid);
+	list_free(named);
+	return found;
 }
 
 /*

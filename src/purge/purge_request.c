@@ -14,7 +14,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -170,21 +169,16 @@ char *
 dg_request_relations(const DgRequest *request)
 {
 	ArrayType  *array = DatumGetArrayTypeP(request->relations);
-	Datum	   *elems;
-	bool	   *nulls;
-	int			nelems;
 	StringInfoData buf;
+	ListCell   *lc;
 
-	deconstruct_array(array, REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT, &elems, &nulls, &nelems);
+	if (array_contains_nulls(array))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("relations must not contain nulls")));
 	initStringInfo(&buf);
-	for (int i = 0; i < nelems; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("relations must not contain nulls")));
-		appendStringInfo(&buf, "%s%s", i > 0 ? ", " : "", dg_relation_name(DatumGetObjectId(elems[i])));
-	}
+	foreach(lc, dg_array_oids(request->relations))
+		appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "", dg_relation_name(lfirst_oid(lc)));
 	return buf.data;
 }
 

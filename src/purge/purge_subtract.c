@@ -14,8 +14,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "catalog/pg_type.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -67,29 +65,24 @@ compare_digests(const void *a, const void *b)
 static void
 look_up_columns(DgPurgeSubtract *subtract, PurgedTable *table, Datum key_columns)
 {
-	Datum	   *names;
 	DgPurgeKey *key = &table->key;
-	TupleDesc	desc = subtract->desc;
+	List	   *names = dg_array_strings(key_columns);
+	ListCell   *lc;
 
-	deconstruct_array(DatumGetArrayTypeP(key_columns), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR,
-					  &names, NULL, &key->nattrs);
-	key->attnums = palloc0(sizeof(AttrNumber) * (key->nattrs + 1));
-	for (int i = 0; i < key->nattrs; i++)
+	key->attnums = palloc0(sizeof(AttrNumber) * (list_length(names) + 1));
+	foreach(lc, names)
 	{
-		for (int j = 0; j < desc->natts; j++)
-		{
-			if (!TupleDescAttr(desc, j)->attisdropped &&
-				namestrcmp(&TupleDescAttr(desc, j)->attname, NameStr(*DatumGetName(names[i]))) == 0)
-				key->attnums[i] = j + 1;
-		}
-		if (key->attnums[i] == InvalidAttrNumber)
+		int			attnum = SPI_fnumber(subtract->desc, lfirst(lc));
+
+		if (attnum <= 0)
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_CANNOT_RESTORE),
 					 errmsg("rows of %s that were purged cannot be told from others", key->relation_name),
 					 errdetail("Purge %lld knows them by column \"%s\", which the table no longer has.",
-							   (long long) table->purge, NameStr(*DatumGetName(names[i]))),
+							   (long long) table->purge, (char *) lfirst(lc)),
 					 errhint("Add the column again, rehydrate, and drop it while the table is not guarded, between unguard_table() and guard_table().")));
-		if (!dg_canonical_always(TupleDescAttr(desc, key->attnums[i] - 1)->atttypid))
+		key->attnums[key->nattrs++] = attnum;
+		if (!dg_canonical_always(TupleDescAttr(subtract->desc, attnum - 1)->atttypid))
 			subtract->plain = false;
 	}
 }

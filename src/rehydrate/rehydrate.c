@@ -15,7 +15,6 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "guard/guard.h"
@@ -216,20 +215,11 @@ dg_report_left_out(const char *left_out)
 static List *
 relations_argument(FunctionCallInfo fcinfo, int n)
 {
-	List	   *relations = NIL;
-	Datum	   *elems;
-	bool	   *nulls;
-	int			nelems;
+	List	   *relations;
 
 	if (PG_ARGISNULL(n))
 		return NIL;
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(n), REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT,
-					  &elems, &nulls, &nelems);
-	for (int i = 0; i < nelems; i++)
-	{
-		if (!nulls[i])
-			relations = lappend_oid(relations, DatumGetObjectId(elems[i]));
-	}
+	relations = dg_array_oids(PG_GETARG_DATUM(n));
 	if (relations == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -6,7 +6,6 @@
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "archive/archive.h"
@@ -36,8 +35,7 @@ column_array(const DgRehydrateArchive *archive, const DgArchiveTable *table)
 
 	for (int i = 0; i < table->column_count; i++)
 		names[i] = DirectFunctionCall1(namein, CStringGetDatum(dg_rehydrate_text(archive, table->columns[i])));
-	return PointerGetDatum(construct_array(names, table->column_count, NAMEOID,
-										   NAMEDATALEN, false, TYPALIGN_CHAR));
+	return dg_array(names, table->column_count, NAMEOID);
 }
 
 static void

@@ -135,26 +135,23 @@ dg_tenants_make(int n, char **keys)
 DgTenants *
 dg_tenants_of_array(ArrayType *array)
 {
-	Datum	   *elems;
-	bool	   *nulls;
-	char	  **keys;
-	int			n;
+	List	   *tenants = dg_array_strings(PointerGetDatum(array));
+	char	  **keys = palloc(sizeof(char *) * list_length(tenants));
+	ListCell   *lc;
 
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, &n);
-	if (n == 0)
+	if (tenants == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("tenants names no tenant")));
-	keys = palloc(sizeof(char *) * n);
-	for (int i = 0; i < n; i++)
+	foreach(lc, tenants)
 	{
-		if (nulls[i])
+		if (lfirst(lc) == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("tenants must not contain nulls")));
-		keys[i] = TextDatumGetCString(elems[i]);
+		keys[foreach_current_index(lc)] = lfirst(lc);
 	}
-	return dg_tenants_make(n, keys);
+	return dg_tenants_make(list_length(tenants), keys);
 }
 
 List *
@@ -307,14 +304,10 @@ tenant_array(Oid relid, AttrNumber attnum, const DgTenants *tenants)
 {
 	Oid			type = column_type(relid, attnum);
 	Datum	   *values = palloc(sizeof(Datum) * tenants->n);
-	int16		typlen;
-	bool		typbyval;
-	char		typalign;
 
-	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
 	for (int i = 0; i < tenants->n; i++)
 		values[i] = read_tenant(relid, attnum, type, -1, tenants->keys[i]);
-	return PointerGetDatum(construct_array(values, tenants->n, type, typlen, typbyval, typalign));
+	return dg_array(values, tenants->n, type);
 }
 
 /*

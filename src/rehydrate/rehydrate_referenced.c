@@ -234,7 +234,7 @@ text_array(List *keys, int column)
 
 	foreach(lc, keys)
 		values[foreach_current_index(lc)] = CStringGetTextDatum(((char **) lfirst(lc))[column]);
-	return PointerGetDatum(construct_array(values, list_length(keys), TEXTOID, -1, false, TYPALIGN_INT));
+	return dg_array(values, list_length(keys), TEXTOID);
 }
 
 /*

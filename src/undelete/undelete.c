@@ -15,7 +15,6 @@
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -125,15 +124,12 @@ static List *
 tenants_of_array(Datum array)
 {
 	List	   *tenants = NIL;
-	Datum	   *elems;
-	bool	   *nulls;
-	int			n;
+	ListCell   *lc;
 
-	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, &n);
-	for (int i = 0; i < n; i++)
+	foreach(lc, dg_array_strings(array))
 	{
-		if (!nulls[i])
-			tenants = lappend(tenants, TextDatumGetCString(elems[i]));
+		if (lfirst(lc) != NULL)
+			tenants = lappend(tenants, lfirst(lc));
 	}
 	return tenants;
 }
@@ -490,9 +486,9 @@ Datum
 dg_undelete_tenant(PG_FUNCTION_ARGS)
 {
 	Datum		tenant = PG_GETARG_DATUM(0);
-	ArrayType  *tenants = construct_array(&tenant, 1, TEXTOID, -1, false, TYPALIGN_INT);
+	Datum		tenants = dg_array(&tenant, 1, TEXTOID);
 
-	return undelete_tenants(fcinfo, PointerGetDatum(tenants),
+	return undelete_tenants(fcinfo, tenants,
 							psprintf("tenant \"%s\"", text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }
 

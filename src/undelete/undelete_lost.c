@@ -7,7 +7,6 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
@@ -18,26 +17,11 @@
 #include "undelete/undelete_internal.h"
 
 static List *
-strings_of(uint64 row, int column, Oid type)
+strings_of(uint64 row, int column)
 {
-	Datum	   *elems;
-	bool	   *nulls;
-	int			n;
 	bool		isnull;
-	Datum		array = dg_row_datum(row, column, &isnull);
-	List	   *strings = NIL;
 
-	if (type == NAMEOID)
-		deconstruct_array(DatumGetArrayTypeP(array), NAMEOID, NAMEDATALEN, false,
-						  TYPALIGN_CHAR, &elems, &nulls, &n);
-	else
-		deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false,
-						  TYPALIGN_INT, &elems, &nulls, &n);
-	for (int i = 0; i < n; i++)
-		strings = lappend(strings, nulls[i] ? NULL :
-						  type == NAMEOID ? pstrdup(NameStr(*DatumGetName(elems[i]))) :
-						  TextDatumGetCString(elems[i]));
-	return strings;
+	return dg_array_strings(dg_row_datum(row, column, &isnull));
 }
 
 /*
@@ -65,11 +49,11 @@ dg_links_read(const char *condition, int nargs, Oid *types, Datum *values)
 
 		link->tid = *(ItemPointer) DatumGetPointer(dg_row_datum(row, 1, &isnull));
 		link->relation = (Oid) dg_row_int64(row, 2, NULL);
-		link->key_columns = strings_of(row, 3, NAMEOID);
-		link->key_values = strings_of(row, 4, TEXTOID);
-		link->columns = strings_of(row, 5, NAMEOID);
-		link->before = strings_of(row, 6, TEXTOID);
-		link->after = strings_of(row, 7, TEXTOID);
+		link->key_columns = strings_of(row, 3);
+		link->key_values = strings_of(row, 4);
+		link->columns = strings_of(row, 5);
+		link->before = strings_of(row, 6);
+		link->after = strings_of(row, 7);
 		link->deletion = dg_row_int64(row, 8, NULL);
 		link->waiting_since = dg_row_int64(row, 9, &isnull);
 		link->waiting = !isnull;

@@ -25,7 +25,6 @@
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -58,8 +57,7 @@ int8_array(List *numbers)
 
 	for (int i = 0; i < list_length(numbers); i++)
 		elems[i] = Int64GetDatum(*(int64 *) list_nth(numbers, i));
-	return PointerGetDatum(construct_array(elems, list_length(numbers), INT8OID, sizeof(int64),
-										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	return dg_array(elems, list_length(numbers), INT8OID);
 }
 
 /*

@@ -17,7 +17,6 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "storage/lmgr.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -441,9 +440,9 @@ mark_restored(List *parts)
 		numbers[i] = Int32GetDatum(part->part);
 		rows[i] = Int64GetDatum(part->left);
 	}
-	values[0] = PointerGetDatum(construct_array(deletions, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	values[1] = PointerGetDatum(construct_array(numbers, n, INT4OID, sizeof(int32), true, TYPALIGN_INT));
-	values[2] = PointerGetDatum(construct_array(rows, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	values[0] = dg_array(deletions, n, INT8OID);
+	values[1] = dg_array(numbers, n, INT4OID);
+	values[2] = dg_array(rows, n, INT8OID);
 	SPI_connect();
 	dg_spi_execute("UPDATE deletion_guard.deletion_part p SET restored = restored + u.rows"
 				   " FROM unnest($1, $2, $3) u (deletion_id, part, rows)"
