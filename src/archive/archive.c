@@ -41,7 +41,7 @@ archive_create(const char *path, const DgArchiveOptions *opts, DgArchiveError *e
  * Fills head from the start of the main file.
  */
 static bool
-read_head(DgArchive *archive, unsigned char *head, size_t size, size_t *len,
+read_file_head(DgArchive *archive, unsigned char *head, size_t size, size_t *len,
 		  DgArchiveError *err)
 {
 	*len = 0;
@@ -69,7 +69,7 @@ open_content(DgArchive *archive, DgArchiveError *err)
 	size_t		len;
 	DgArchiveCompression packed;
 
-	if (!read_head(archive, head, sizeof(head), &len, err))
+	if (!read_file_head(archive, head, sizeof(head), &len, err))
 		return false;
 	packed = dg_archive_probe_compression(head, len);
 	if (packed != DG_ARCHIVE_NONE)
@@ -79,7 +79,7 @@ open_content(DgArchive *archive, DgArchiveError *err)
 		if (file == NULL)
 			return false;
 		archive->file = file;
-		if (!read_head(archive, head, sizeof(head), &len, err))
+		if (!read_file_head(archive, head, sizeof(head), &len, err))
 			return false;
 		if (dg_archive_probe_compression(head, len) != DG_ARCHIVE_NONE)
 		{
@@ -153,8 +153,8 @@ dg_archive_open(const char *path, const DgArchiveOptions *opts, DgArchiveError *
 }
 
 /*
- * As dg_archive_open(), from memory that stays the caller's and must outlive
- * the archive.
+ * Opens an archive in memory that stays the caller's and must outlive the
+ * archive. NULL with *err filled in if that fails.
  */
 DgArchive *
 dg_archive_open_memory(const void *data, size_t len, const DgArchiveOptions *opts,

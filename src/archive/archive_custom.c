@@ -17,7 +17,7 @@
 #define BLOCK_BLOBS		3
 
 static int
-compare_offsets(const void *a, const void *b)
+compare_block_offsets(const void *a, const void *b)
 {
 	uint64_t	x = *(const uint64_t *) a;
 	uint64_t	y = *(const uint64_t *) b;
@@ -47,7 +47,7 @@ size_blocks(DgArchive *archive, DgArchiveError *err)
 	}
 	if (archive->file->size_known)
 		offsets[count++] = archive->file->size;
-	qsort(offsets, count, sizeof(*offsets), compare_offsets);
+	qsort(offsets, count, sizeof(*offsets), compare_block_offsets);
 	for (i = 0; i < archive->entry_count; i++)
 	{
 		DgArchiveEntry *entry = &archive->entries[i];
@@ -55,7 +55,7 @@ size_blocks(DgArchive *archive, DgArchiveError *err)
 
 		if (entry->place != DG_ARCHIVE_AT_BLOCK)
 			continue;
-		at = bsearch(&entry->offset, offsets, count, sizeof(*offsets), compare_offsets);
+		at = bsearch(&entry->offset, offsets, count, sizeof(*offsets), compare_block_offsets);
 		if (at != NULL && at + 1 < offsets + count && at[1] - at[0] <= INT64_MAX)
 			entry->pub.data_bytes = (int64_t) (at[1] - at[0]);
 	}
@@ -237,7 +237,7 @@ dg_archive_custom_passed(DgArchive *archive, DgArchiveEntry *entry, uint64_t sta
 }
 
 static bool
-scan(DgArchive *archive, const DgArchiveEntry *wanted, DgArchiveError *err)
+scan_file(DgArchive *archive, const DgArchiveEntry *wanted, DgArchiveError *err)
 {
 	DgArchiveSource source;
 	bool		ok;
@@ -260,7 +260,7 @@ dg_archive_custom_source(DgArchive *archive, DgArchiveEntry *entry,
 	int			type = 0;
 	int64_t		dump_id = 0;
 
-	if (entry->place == DG_ARCHIVE_AT_UNKNOWN && !scan(archive, entry, err))
+	if (entry->place == DG_ARCHIVE_AT_UNKNOWN && !scan_file(archive, entry, err))
 		return false;
 	if (entry->place == DG_ARCHIVE_AT_UNKNOWN)
 		return dg_archive_fail(err, DG_ARCHIVE_TRUNCATED, archive->file->name,
@@ -294,7 +294,7 @@ dg_archive_measure(DgArchive *archive, DgArchiveError *err)
 	{
 		if (archive->entries[i].pub.data_bytes < 0 &&
 			archive->entries[i].place != DG_ARCHIVE_AT_NOWHERE)
-			return scan(archive, NULL, err);
+			return scan_file(archive, NULL, err);
 	}
 	return true;
 }

@@ -88,7 +88,7 @@ typedef struct ColumnList
  * count of them.  The outgrown one is left there.
  */
 static bool
-enlarge(DgArchive *archive, void *array, int count, int cap, size_t item)
+enlarge_list(DgArchive *archive, void *array, int count, int cap, size_t item)
 {
 	void	   *old;
 	void	   *new = dg_archive_alloc(&archive->arena, (size_t) cap * item);
@@ -103,7 +103,7 @@ enlarge(DgArchive *archive, void *array, int count, int cap, size_t item)
 }
 
 static bool
-add_column(DgArchive *archive, ColumnList *list, const char *name,
+add_listed_column(DgArchive *archive, ColumnList *list, const char *name,
 		   const char *type, bool generated)
 {
 	if (list->count >= DG_ARCHIVE_MAX_COLUMNS)
@@ -111,9 +111,9 @@ add_column(DgArchive *archive, ColumnList *list, const char *name,
 	if (list->count >= list->cap)
 	{
 		list->cap = list->cap == 0 ? 8 : list->cap * 2;
-		if (!enlarge(archive, &list->names, list->count, list->cap, sizeof(char *)) ||
-			!enlarge(archive, &list->types, list->count, list->cap, sizeof(char *)) ||
-			!enlarge(archive, &list->generated, list->count, list->cap, sizeof(bool)))
+		if (!enlarge_list(archive, &list->names, list->count, list->cap, sizeof(char *)) ||
+			!enlarge_list(archive, &list->types, list->count, list->cap, sizeof(char *)) ||
+			!enlarge_list(archive, &list->generated, list->count, list->cap, sizeof(bool)))
 			return false;
 	}
 	list->names[list->count] = name;
@@ -143,7 +143,7 @@ parse_column(DgArchive *archive, DgArchiveText *text, ColumnList *list)
 	type = dg_archive_strdup(&archive->arena, start, (size_t) (end - start));
 	if (type == NULL || !skip_to(text, NULL, &generated))
 		return false;
-	return add_column(archive, list, name, type, generated);
+	return add_listed_column(archive, list, name, type, generated);
 }
 
 /*
@@ -188,8 +188,8 @@ parse_parent(DgArchive *archive, DgArchiveText *text, DgArchiveShape *shape, int
 	{
 		*cap = *cap == 0 ? 4 : *cap * 2;
 		if (*cap > 64 ||
-			!enlarge(archive, &shape->parent_schemas, n, *cap, sizeof(char *)) ||
-			!enlarge(archive, &shape->parent_names, n, *cap, sizeof(char *)))
+			!enlarge_list(archive, &shape->parent_schemas, n, *cap, sizeof(char *)) ||
+			!enlarge_list(archive, &shape->parent_names, n, *cap, sizeof(char *)))
 			return false;
 	}
 	if (!dg_archive_text_qualified(text, &archive->arena,
@@ -218,7 +218,7 @@ parse_inherits(DgArchive *archive, DgArchiveText *text, DgArchiveShape *shape)
 }
 
 static bool
-parse_table(DgArchive *archive, DgArchiveText *text, DgArchiveShape *shape)
+parse_create_table(DgArchive *archive, DgArchiveText *text, DgArchiveShape *shape)
 {
 	ColumnList	list;
 	const char *schema;
@@ -278,7 +278,7 @@ dg_archive_defn_table(DgArchive *archive, const char *schema, const char *name,
 	shape.with_oids = with_oids;
 	shape.schemas = archive->schemas;
 	dg_archive_text_init(&text, defn, len, archive->info.std_strings);
-	shape.known = parse_table(archive, &text, &shape);
+	shape.known = parse_create_table(archive, &text, &shape);
 	if (shape.schema == NULL)
 		return true;
 	if (!dg_archive_grow(&archive->shapes, &archive->shape_cap,
@@ -461,7 +461,7 @@ dg_archive_defn_find(DgArchive *archive, const char *schema, const char *name)
 }
 
 static bool
-has_column(const ColumnList *list, const char *name)
+list_has_column(const ColumnList *list, const char *name)
 {
 	int			i;
 
@@ -480,8 +480,8 @@ merge_columns(DgArchive *archive, ColumnList *list, const DgArchiveShape *from)
 
 	for (i = 0; i < from->count; i++)
 	{
-		if (!has_column(list, from->columns[i]) &&
-			!add_column(archive, list, from->columns[i], from->types[i],
+		if (!list_has_column(list, from->columns[i]) &&
+			!add_listed_column(archive, list, from->columns[i], from->types[i],
 						from->generated[i]))
 			return false;
 	}

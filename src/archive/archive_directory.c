@@ -35,7 +35,7 @@ dg_archive_member_name(const char *name)
  * without memory only.
  */
 static bool
-find_member(DgArchive *archive, const char *name, const char **member,
+find_data_file(DgArchive *archive, const char *name, const char **member,
 			DgArchiveCompression *compression, int64_t *size, DgArchiveError *err)
 {
 	int			i;
@@ -97,7 +97,7 @@ find_members(DgArchive *archive, DgArchiveError *err)
 			dg_archive_error_table(err, entry->pub.schema, entry->pub.name);
 			return false;
 		}
-		if (!find_member(archive, name, &entry->member, &entry->pub.compression,
+		if (!find_data_file(archive, name, &entry->member, &entry->pub.compression,
 						 &entry->pub.data_bytes, &fault) ||
 			(entry->member == NULL && !dg_archive_entry_fault(archive, entry, &fault)))
 			return dg_archive_no_memory(err);
@@ -134,7 +134,7 @@ data_file_number(const char *name)
  * Is there a data file of another dump?  toc is the name of the table of contents.
  */
 static bool
-is_foreign(DgArchive *archive, const char *name, const char *toc)
+is_of_another_dump(DgArchive *archive, const char *name, const char *toc)
 {
 	const DgArchiveBlock *block;
 	int			number = data_file_number(name);
@@ -171,7 +171,7 @@ check_one_dump(DgArchive *archive, const char *toc, DgArchiveError *err)
 	while (ok && (file = readdir(dir)) != NULL)
 	{
 		ok = !dg_archive_interrupted(archive, err);
-		if (ok && is_foreign(archive, file->d_name, toc))
+		if (ok && is_of_another_dump(archive, file->d_name, toc))
 		{
 			ok = dg_archive_fail(err, DG_ARCHIVE_CORRUPT, file->d_name, 0,
 								 "files of more than one dump are in the directory: its table of contents does not know this one");
@@ -196,7 +196,7 @@ dg_archive_directory_open(DgArchive *archive, DgArchiveError *err)
 		return dg_archive_no_memory(err);
 	archive->toc = toc;
 	archive->info.format = DG_ARCHIVE_DIRECTORY;
-	if (!find_member(archive, "toc.dat", &member, &compression, &size, &fault))
+	if (!find_data_file(archive, "toc.dat", &member, &compression, &size, &fault))
 		return dg_archive_no_memory(err);
 	if (member == NULL)
 	{

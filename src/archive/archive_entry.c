@@ -138,7 +138,7 @@ dg_archive_entry_root(DgArchive *archive, DgArchiveEntry *entry, const char *def
  * Type of a column, looked for first where it probably is.
  */
 static const char *
-column_type(const DgArchiveShape *shape, const char *column, int guess)
+type_in_shape(const DgArchiveShape *shape, const char *column, int guess)
 {
 	int			i;
 
@@ -211,14 +211,14 @@ dg_archive_entry_columns(DgArchive *archive, DgArchiveEntry *entry,
 	if (types == NULL)
 		return dg_archive_no_memory(err);
 	for (i = 0; shape != NULL && shape->known && i < entry->pub.column_count; i++)
-		types[i] = column_type(shape, entry->pub.columns[i], i);
+		types[i] = type_in_shape(shape, entry->pub.columns[i], i);
 	entry->pub.types = types;
 	return true;
 }
 
 /*
- * The rows of a table cannot be read, as *err says: an error to whoever asks for
- * them, and to nobody else.  Returns false without memory.
+ * The rows of a table cannot be read, as *err says: an error for callers that
+ * ask for them, and no other.  Returns false without memory.
  */
 bool
 dg_archive_entry_fault(DgArchive *archive, DgArchiveEntry *entry, DgArchiveError *err)

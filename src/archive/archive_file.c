@@ -2,13 +2,13 @@
  * archive_file.c
  *		Opening files of an archive, and bounded reads at a position.
  *
- * Only regular files are read: opening a FIFO would block, a device may have
- * no end.  A symbolic link inside of a directory archive is followed only where
- * it cannot show more than whoever made it may read (see link_is_safe()).  The
- * size is taken once, at opening; a file that shrinks
- * afterwards is reported as truncated.  Whoever has read a table asks whether
- * its files are still those that were opened: a backup job may write over one
- * in place, and what was read would be a mixture.
+ * Only regular files are read: opening a FIFO would block, a device may have no
+ * end.  A symbolic link inside of a directory archive is followed only where it
+ * cannot show more than its maker may read (see link_is_safe()).  The size is
+ * taken once, at opening; a file that shrinks afterwards is reported as
+ * truncated.  After a table was read, dg_archive_files_unchanged() tells
+ * whether its files are still those that were opened: a backup job may write
+ * over one in place, and what was read would be a mixture.
  *
  * Every open file is in its archive's list and is closed with it.
  */

@@ -104,7 +104,7 @@ dg_archive_text_char(DgArchiveText *text, char c)
 
 /* In ASCII only: toupper() of a Turkish locale does not make I of i. */
 static char
-upper(char c)
+upper_ascii(char c)
 {
 	return c >= 'a' && c <= 'z' ? (char) (c - 'a' + 'A') : c;
 }
@@ -117,7 +117,7 @@ dg_archive_text_is_word(const DgArchiveText *text, const char *word)
 
 	for (; *word != '\0'; word++, p++)
 	{
-		if (p >= text->end || upper(*p) != *word)
+		if (p >= text->end || upper_ascii(*p) != *word)
 			return false;
 	}
 	return p >= text->end || !ident_part((unsigned char) *p);

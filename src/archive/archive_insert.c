@@ -146,7 +146,7 @@ first_head(DgArchiveRows *rows, DgArchiveError *err)
  * 0: the stream has ended, -1: error.
  */
 static int
-skip_space(DgArchiveRows *rows, DgArchiveError *err)
+skip_space_between(DgArchiveRows *rows, DgArchiveError *err)
 {
 	DgArchiveStream *s = &rows->stream;
 	int			rc;
@@ -189,7 +189,7 @@ static int
 next_statement(DgArchiveRows *rows, DgArchiveError *err)
 {
 	DgArchiveStream *s = &rows->stream;
-	int			rc = skip_space(rows, err);
+	int			rc = skip_space_between(rows, err);
 	size_t		have;
 
 	if (rc < 0)
@@ -231,7 +231,7 @@ after_tuple(DgArchiveRows *rows, DgArchiveError *err)
 {
 	DgArchiveStream *s = &rows->stream;
 	DgArchiveText text;
-	int			rc = skip_space(rows, err);
+	int			rc = skip_space_between(rows, err);
 
 	rows->newlines = 0;
 	if (rc < 0)
@@ -350,7 +350,7 @@ read_tuple(DgArchiveRows *rows, DgArchiveError *err)
 	const DgArchiveTable *table = &rows->entry->pub;
 	const char *behind;
 	bool		no_memory = false;
-	int			rc = skip_space(rows, err);
+	int			rc = skip_space_between(rows, err);
 
 	if (rc < 0)
 		return -1;
@@ -456,7 +456,7 @@ dg_archive_insert_next(DgArchiveRows *rows, DgArchiveRow *row, DgArchiveError *e
 bool
 dg_archive_insert_peek(DgArchiveRows *rows, DgArchiveError *err)
 {
-	int			rc = skip_space(rows, err);
+	int			rc = skip_space_between(rows, err);
 
 	if (rc <= 0)
 		return rc == 0;			/* no rows: leave that to the first call */

@@ -151,7 +151,7 @@ finish_data(PlainReader *reader, DgArchiveError *err)
  * Commands of psql that change nothing about data.
  */
 static bool
-is_harmless(const char *p, size_t len)
+is_harmless_command(const char *p, size_t len)
 {
 	static const char *const words[] = {
 		"!", "?", "a", "C", "conninfo", "copyright", "echo", "errverbose", "f", "h", "H", "o", "p", "prompt",
@@ -212,7 +212,7 @@ handle_command(PlainReader *reader, DgArchiveError *err)
 		return copy_text(archive, &name, rest, end, err) &&
 			dg_archive_use_encoding(archive, name, reader->script.offset, err);
 	}
-	if (len > 0 && is_harmless(p, len))
+	if (len > 0 && is_harmless_command(p, len))
 		return true;
 	dg_archive_fail_statement(archive, text, reader->script.offset, "the script has a command of psql that cannot be followed", err);
 	return dg_archive_hint(err, "Take the command out of a copy of the script, and put what psql would read there in its place; or let psql restore it into another database, and dump that.");

@@ -120,8 +120,8 @@ dg_archive_read_string(DgArchive *archive, DgArchiveStream *s, DgArchiveBuffer *
 }
 
 /*
- * As dg_archive_read_string(), for a name: NUL bytes and endless ones are refused.
- * *copy (if not NULL) is put into the arena; NULL reads as "".
+ * Reads a name: like dg_archive_read_string(), but NUL bytes and endless names
+ * are refused. *copy (if not NULL) is put into the arena; NULL reads as "".
  */
 bool
 dg_archive_read_name(DgArchive *archive, DgArchiveStream *s, DgArchiveBuffer *buf,

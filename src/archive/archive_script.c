@@ -24,7 +24,7 @@ word_part(unsigned char c)
 }
 
 static bool
-is_space(unsigned char c)
+is_sql_space(unsigned char c)
 {
 	return c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\f' || c == '\v';
 }
@@ -44,7 +44,7 @@ dg_archive_script_init(DgArchiveScript *script, DgArchive *archive,
  * Collects statement text, as far as the limit allows.
  */
 static bool
-collect(DgArchiveBuffer *buf, size_t limit, const char *from, const char *to,
+collect_text(DgArchiveBuffer *buf, size_t limit, const char *from, const char *to,
 		DgArchiveError *err)
 {
 	size_t		n = (size_t) (to - from);
@@ -173,7 +173,7 @@ scan_plain(DgArchiveScript *script, bool *complete, DgArchiveError *err)
 	while (p < end && !stop)
 		stop = plain_byte(script, *p++);
 	s->start = (size_t) (p - s->window);
-	if (!collect(script->text, DG_ARCHIVE_MAX_DEFN, from, p, err))
+	if (!collect_text(script->text, DG_ARCHIVE_MAX_DEFN, from, p, err))
 		return false;
 	if (!stop)
 		return true;
@@ -225,7 +225,7 @@ scan_quoted(DgArchiveScript *script, DgArchiveError *err)
 	}
 	script->prev = '\0';
 	s->start = (size_t) (p - s->window);
-	return collect(script->text, DG_ARCHIVE_MAX_DEFN, from, p, err);
+	return collect_text(script->text, DG_ARCHIVE_MAX_DEFN, from, p, err);
 }
 
 /*
@@ -253,7 +253,7 @@ scan_tag(DgArchiveScript *script, DgArchiveError *err)
 		return true;
 	}
 	s->start++;
-	return collect(script->text, DG_ARCHIVE_MAX_DEFN, p, p + 1, err);
+	return collect_text(script->text, DG_ARCHIVE_MAX_DEFN, p, p + 1, err);
 }
 
 /*
@@ -295,7 +295,7 @@ scan_dollar(DgArchiveScript *script, DgArchiveError *err)
 		p++;
 	}
 	s->start = (size_t) (p - s->window);
-	return collect(script->text, DG_ARCHIVE_MAX_DEFN, from, p, err);
+	return collect_text(script->text, DG_ARCHIVE_MAX_DEFN, from, p, err);
 }
 
 static void
@@ -359,7 +359,7 @@ read_line(DgArchiveScript *script, DgArchiveError *err)
 		const char *to = nl != NULL ? nl : s->window + s->end;
 		int			rc;
 
-		if (!collect(line, MAX_COMMENT, p, to, err))
+		if (!collect_text(line, MAX_COMMENT, p, to, err))
 			return -1;
 		s->start = (size_t) (to - s->window);
 		if (nl != NULL)
@@ -382,7 +382,7 @@ read_line(DgArchiveScript *script, DgArchiveError *err)
  * Passes over white space before a statement: 1, at the end 0, on error -1.
  */
 static int
-skip_space(DgArchiveStream *s, DgArchiveError *err)
+skip_space_before(DgArchiveStream *s, DgArchiveError *err)
 {
 	int			rc;
 
@@ -390,7 +390,7 @@ skip_space(DgArchiveStream *s, DgArchiveError *err)
 	{
 		for (; s->start < s->end; s->start++)
 		{
-			if (!is_space((unsigned char) s->window[s->start]))
+			if (!is_sql_space((unsigned char) s->window[s->start]))
 				return 1;
 		}
 		rc = dg_archive_stream_fill(s, err);
@@ -400,7 +400,7 @@ skip_space(DgArchiveStream *s, DgArchiveError *err)
 }
 
 static void
-begin_statement(DgArchiveScript *script)
+begin_script_statement(DgArchiveScript *script)
 {
 	script->state = DG_ARCHIVE_SCRIPT_PLAIN;
 	script->prev = '\0';
@@ -448,7 +448,7 @@ dg_archive_script_next(DgArchiveScript *script, DgArchiveError *err)
 {
 	DgArchiveStream *s = script->stream;
 	bool		complete = false;
-	int			rc = skip_space(s, err);
+	int			rc = skip_space_before(s, err);
 	char		c;
 
 	while (rc > 0 && s->window[s->start] == '\xef')
@@ -459,11 +459,11 @@ dg_archive_script_next(DgArchiveScript *script, DgArchiveError *err)
 		if (s->end - s->start < 3 || memcmp(s->window + s->start, "\xef\xbb\xbf", 3) != 0)
 			break;
 		s->start += 3;
-		rc = skip_space(s, err);
+		rc = skip_space_before(s, err);
 	}
 	if (rc <= 0)
 		return rc < 0 ? DG_ARCHIVE_SCRIPT_FAILED : DG_ARCHIVE_SCRIPT_END;
-	begin_statement(script);
+	begin_script_statement(script);
 	script->text->len = 0;
 	script->text->cut = false;
 	script->offset = dg_archive_stream_tell(s);

@@ -85,7 +85,7 @@ fail_tar(DgArchive *archive, DgArchiveError *err, DgArchiveStatus code,
 }
 
 static bool
-add_member(DgArchive *archive, const unsigned char *block, uint64_t offset,
+add_tar_member(DgArchive *archive, const unsigned char *block, uint64_t offset,
 		   uint64_t size, DgArchiveError *err)
 {
 	DgArchiveMember member;
@@ -133,7 +133,7 @@ all_zero(const unsigned char *block)
  * end of the archive.
  */
 static bool
-read_header(DgArchive *archive, uint64_t *offset, bool *end, DgArchiveError *err)
+read_tar_header(DgArchive *archive, uint64_t *offset, bool *end, DgArchiveError *err)
 {
 	unsigned char block[TAR_BLOCK];
 	uint64_t	size;
@@ -157,7 +157,7 @@ read_header(DgArchive *archive, uint64_t *offset, bool *end, DgArchiveError *err
 		return fail_tar(archive, err, DG_ARCHIVE_TRUNCATED, *offset,
 						"tar member reaches beyond the end of the file");
 	if ((block[156] == '0' || block[156] == '\0') &&
-		!add_member(archive, block, *offset + TAR_BLOCK, size, err))
+		!add_tar_member(archive, block, *offset + TAR_BLOCK, size, err))
 		return false;
 	if (archive->member_count > MAX_MEMBERS)
 		return fail_tar(archive, err, DG_ARCHIVE_TOO_LARGE, *offset,
@@ -175,7 +175,7 @@ read_members(DgArchive *archive, DgArchiveError *err)
 
 	while (!end)
 	{
-		if (!read_header(archive, &offset, &end, err))
+		if (!read_tar_header(archive, &offset, &end, err))
 			return false;
 	}
 	qsort(archive->members, archive->member_count, sizeof(*archive->members),
@@ -193,7 +193,7 @@ read_members(DgArchive *archive, DgArchiveError *err)
  * Finds a member with whatever suffix it has, or NULL.
  */
 static const DgArchiveMember *
-find_member(DgArchive *archive, const char *name, DgArchiveCompression *compression)
+find_tar_member(DgArchive *archive, const char *name, DgArchiveCompression *compression)
 {
 	int			i;
 
@@ -229,7 +229,7 @@ find_tables(DgArchive *archive, DgArchiveError *err)
 		DgArchiveError fault;
 
 		if (dg_archive_member_name(entry->member))
-			member = find_member(archive, entry->member, &entry->pub.compression);
+			member = find_tar_member(archive, entry->member, &entry->pub.compression);
 		if (member == NULL)
 		{
 			fail_tar(archive, &fault, DG_ARCHIVE_TRUNCATED, 0, "data of a table is missing");
@@ -286,7 +286,7 @@ dg_archive_tar_open(DgArchive *archive, DgArchiveError *err)
 	archive->info.format = DG_ARCHIVE_TAR;
 	if (!read_members(archive, err))
 		return false;
-	member = find_member(archive, "toc.dat", &compression);
+	member = find_tar_member(archive, "toc.dat", &compression);
 	if (member == NULL)
 		return fail_no_toc(archive, err);
 	if (!dg_archive_stream_init(toc, archive, compression, DG_ARCHIVE_FRAME_FILE, err))

@@ -96,7 +96,7 @@ read_compression(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 }
 
 static bool
-read_header(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
+read_toc_header(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 {
 	DgArchiveBuffer *scratch = &archive->scratch[TAG];
 	int			format = 0;
@@ -419,7 +419,7 @@ dg_archive_toc_read(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 	int			count = 0;
 	int			i;
 
-	if (!read_header(archive, s, err) || !dg_archive_read_int(archive, s, &count, err))
+	if (!read_toc_header(archive, s, err) || !dg_archive_read_int(archive, s, &count, err))
 		return false;
 	if (count < 0)
 		return dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err, "negative number of entries");

@@ -5,9 +5,9 @@
  * A bin table has no index. Its rows are written once, in batches, and stay
  * where they are until they leave: they are never updated, and VACUUM does not
  * move rows. So the ranges of blocks that a part was written to are all it
- * takes to find it again, at no cost for each row. Ranges are a hint: whoever
- * reads them looks at every row's deletion and part, and knows how many rows
- * there must be.
+ * takes to find it again, at no cost for each row. Ranges are a hint: the
+ * reader looks at every row's deletion and part, and knows how many rows there
+ * must be.
  *
  * What does move rows (VACUUM FULL, CLUSTER, pg_repack, dump and restore)
  * gives the table another file. The file's number is kept with the ranges;
@@ -102,7 +102,7 @@ dg_blocks_pack(const DgBlocks *blocks)
 }
 
 static uint64
-get_number(const uint8 **p, const uint8 *end)
+get_packed_number(const uint8 **p, const uint8 *end)
 {
 	uint64		number;
 
@@ -120,12 +120,12 @@ unpack_ranges(DgBlocks *blocks, bytea *packed)
 
 	while (p < end)
 	{
-		uint64		number = get_number(&p, end);
+		uint64		number = get_packed_number(&p, end);
 		int64		first = last + dg_varint_unfold(number / 2);
 
 		last = first;
 		if (number % 2 != 0)
-			last += (int64) get_number(&p, end);
+			last += (int64) get_packed_number(&p, end);
 		if (first < 0 || last < first || last > MaxBlockNumber)
 			elog(ERROR, "malformed block ranges of a part");
 		add_range(blocks, (BlockNumber) first, (BlockNumber) last);
@@ -201,7 +201,7 @@ dg_part_scan(Relation registry, Snapshot snapshot, int64 deletion, int32 part, S
  * another file.
  */
 static bool
-read_part(Relation bin, Relation registry, Snapshot snapshot, int64 deletion, int32 part,
+read_part_ranges(Relation bin, Relation registry, Snapshot snapshot, int64 deletion, int32 part,
 		  DgBlocks *blocks)
 {
 	TupleDesc	desc = RelationGetDescr(registry);
@@ -236,7 +236,7 @@ dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts)
 	{
 		const DgBlocks *moved;
 
-		if (read_part(bin, registry, snapshot, deletion, parts[i], &blocks))
+		if (read_part_ranges(bin, registry, snapshot, deletion, parts[i], &blocks))
 			continue;
 		moved = dg_moved_part(bin, deletion, parts[i]);
 		for (int j = 0; moved != NULL && j < moved->nranges; j++)

@@ -6,15 +6,15 @@
  * lock of its own, and writes it to the file as zeros before it is written with
  * rows: of a large DELETE that was a quarter of the time.
  *
- * The order of steps is that of PostgreSQL 16. The lock on the table's extension
- * is taken. Zeroed buffers for the pages behind the end of the file are pinned;
- * nobody else knows of these pages yet. Then the file system is asked for the
- * space, so that a full disk is found now and not at a checkpoint. From here on
- * the pages are free pages like any other: whoever is first may initialize one
- * and put rows on it, and one that nobody gets to is entered into the free space
- * map, or is found by VACUUM. Nothing is logged; replay makes pages as it finds
- * rows for them. Where any of it does not work, nothing has happened, and the
- * server adds its pages one by one, with its own errors.
+ * The order of steps is that of PostgreSQL 16. The lock on the table's
+ * extension is taken. Zeroed buffers for the pages behind the end of the file
+ * are pinned; nobody else knows of these pages yet. Then the file system is
+ * asked for the space, so that a full disk is found now and not at a
+ * checkpoint. From here on the pages are free pages like any other: any session
+ * may initialize one and put rows on it, and one that stays unused is entered
+ * into the free space map, or is found by VACUUM. Nothing is logged; replay
+ * makes pages as it finds rows for them. Where any of it does not work, nothing
+ * has happened, and the server adds its pages one by one, with its own errors.
  */
 #include "postgres.h"
 
@@ -60,7 +60,7 @@ dg_extension_begin(Relation rel)
  * be done here.
  */
 static bool
-reserve(Relation rel, BlockNumber first, int npages)
+reserve_space(Relation rel, BlockNumber first, int npages)
 {
 	bool		reserved = false;
 #ifdef __linux__
@@ -117,7 +117,7 @@ add_pages(DgExtension *extension, int wanted, BufferAccessStrategy strategy)
 			break;
 		extension->pages[extension->npages++] = buffer;
 	}
-	if (extension->npages > 0 && !reserve(rel, first, extension->npages))
+	if (extension->npages > 0 && !reserve_space(rel, first, extension->npages))
 	{
 		extension->failed = true;
 		while (extension->npages > 0)

@@ -7,11 +7,11 @@
  * that down for those parts that nobody else is at, so that others need not read
  * the table.
  *
- * Not before: whoever writes a part's record keeps others from it until the end
- * of his transaction, and the parts are those of all tenants. Undeletes that met
- * in two bins waited for each other. Now no record of another tenant's part is
- * locked while there is anything left to wait for. A transaction that is prepared
- * writes nothing.
+ * Not before: a transaction that writes a part's record keeps others from it
+ * until its end, and the parts are those of all tenants. Undeletes that met in
+ * two bins waited for each other. Now no record of another tenant's part is
+ * locked while there is anything left to wait for. A transaction that is
+ * prepared writes nothing.
  */
 #include "postgres.h"
 
@@ -211,7 +211,7 @@ forget_moved(void)
 }
 
 static void
-at_xact(XactEvent event, void *arg)
+moved_at_xact(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_PRE_COMMIT && moved != NIL)
 		write_moved();
@@ -223,7 +223,7 @@ at_xact(XactEvent event, void *arg)
  * Rows that were taken out of a bin before it was read may be there again.
  */
 static void
-at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+moved_at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 		forget_moved();
@@ -232,6 +232,6 @@ at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parent
 void
 dg_moved_init(void)
 {
-	RegisterXactCallback(at_xact, NULL);
-	RegisterSubXactCallback(at_subxact, NULL);
+	RegisterXactCallback(moved_at_xact, NULL);
+	RegisterSubXactCallback(moved_at_subxact, NULL);
 }

@@ -55,7 +55,7 @@ dg_bin_take_row_security(Oid bin_table, Oid relid)
 }
 
 static List *
-bins_of(Oid relid)
+bins_of_table(Oid relid)
 {
 	ScanKeyData key = dg_own_key_oid(Anum_registry_relation, relid);
 	DgOwnScan  *scan = dg_own_scan(DG_OWN_REGISTRY, AccessShareLock, 1, &key);
@@ -78,7 +78,7 @@ bins_of(Oid relid)
 void
 dg_bin_follow_row_security(Oid relid)
 {
-	List	   *bins = bins_of(relid);
+	List	   *bins = bins_of_table(relid);
 	ListCell   *lc;
 
 	foreach(lc, bins)

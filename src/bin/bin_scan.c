@@ -6,9 +6,8 @@
  * Rows of many tenants may lie mixed, so all the parts that are wanted of one
  * deletion are read in one pass over the blocks that any of them is in.
  *
- * Rows are read with the latest snapshot: whoever takes rows out of the bin
- * holds the lock of their tenant, and must see what others left of them
- * before.
+ * Rows are read with the latest snapshot: a call that takes rows out of the bin
+ * holds the lock of their tenant, and must see what others left of them before.
  */
 #include "postgres.h"
 
@@ -98,7 +97,7 @@ begin_range(DgBinScan *scan)
 }
 
 static bool
-is_wanted(DgBinScan *scan)
+is_wanted_row(DgBinScan *scan)
 {
 	int32		part;
 	int32	   *found;
@@ -130,7 +129,7 @@ dg_bin_scan_next(DgBinScan *scan)
 		while (table_scan_getnextslot_tidrange(scan->scan, ForwardScanDirection, scan->slot))
 		{
 			CHECK_FOR_INTERRUPTS();
-			if (is_wanted(scan))
+			if (is_wanted_row(scan))
 				return scan->slot;
 		}
 		table_endscan(scan->scan);

@@ -9,10 +9,11 @@
  * finds no bin of the new shape and makes another; old rows stay where they
  * are, as they were.
  *
- * Whoever makes a bin holds a lock for its guarded table until the end of the
- * transaction, as others see the bin only then. They wait for it, but not long:
- * a transaction may stay open, or be prepared, and must not keep everybody else
- * from deleting. Then they make a bin of their own; one shape may have several.
+ * A session that makes a bin holds a lock for its guarded table until the end
+ * of the transaction, as others see the bin only then. They wait for it, but
+ * not long: a transaction may stay open, or be prepared, and must not keep all
+ * other sessions from deleting. Then they make a bin of their own; one shape
+ * may have several.
  */
 #include "postgres.h"
 
@@ -235,9 +236,9 @@ own_column(TupleDesc desc, const char *name)
 }
 
 /*
- * The number comes first, since the end of a long name is cut off. And
- * whoever looks for tables by the beginning of their names, in all schemas,
- * should not find bins.
+ * The number comes first, since the end of a long name is cut off. And a search
+ * for tables by the beginning of their names, in all schemas, should not find
+ * bins.
  */
 static char *
 bin_table_name(Oid root, int32 bin_id)
@@ -250,9 +251,10 @@ bin_table_name(Oid root, int32 bin_id)
 }
 
 /*
- * No query has conditions on the table's columns, and gathering statistics on them
- * would run code of whoever made their types (a range type's subtype_diff) as the
- * extension's owner. ALTER TABLE takes time that is quadratic in the columns.
+ * No query has conditions on the table's columns, and gathering statistics on
+ * them would run code of those who made their types (a range type's
+ * subtype_diff) as the extension's owner. ALTER TABLE takes time that is
+ * quadratic in the columns.
  */
 static void
 keep_no_statistics(Oid bin_table)
@@ -330,7 +332,7 @@ forget_plans(void)
 }
 
 static void
-forget_at_xact(XactEvent event, void *arg)
+forget_plans_at_xact(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_ABORT)
 		forget_plans();
@@ -339,7 +341,7 @@ forget_at_xact(XactEvent event, void *arg)
 }
 
 static void
-forget_at_subxact(SubXactEvent event, SubTransactionId mySubid,
+forget_plans_at_subxact(SubXactEvent event, SubTransactionId mySubid,
 				  SubTransactionId parentSubid, void *arg)
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB)
@@ -349,8 +351,8 @@ forget_at_subxact(SubXactEvent event, SubTransactionId mySubid,
 void
 dg_bin_shape_init(void)
 {
-	RegisterXactCallback(forget_at_xact, NULL);
-	RegisterSubXactCallback(forget_at_subxact, NULL);
+	RegisterXactCallback(forget_plans_at_xact, NULL);
+	RegisterSubXactCallback(forget_plans_at_subxact, NULL);
 }
 
 /*

@@ -3,11 +3,11 @@
  *		How bin tables are stored: in heaps, but for what takes rows out of them.
  *
  * This is a table access method of its own, heap's with a few functions put in
- * place of others. A row is deleted, updated, or truncated away by nobody who goes
- * through the access method, whatever has become of the table's triggers, its name
- * or its schema, and whether or not a statement is behind it. The extension itself
- * takes rows out by calling heap (bin_scan.c). VACUUM removes what is dead, and
- * VACUUM FULL and CLUSTER copy the rest, as ever.
+ * place of others. Nothing that goes through the access method deletes, updates
+ * or truncates rows away, whatever has become of the table's triggers, its name
+ * or its schema, and whether or not a statement is behind it. The extension
+ * itself takes rows out by calling heap (bin_scan.c). VACUUM removes what is
+ * dead, and VACUUM FULL and CLUSTER copy the rest, as ever.
  *
  * Tools that look for heap's name before they touch pages (pg_surgery) keep off.
  * What a bin keeps out of line is stored in the same way, for their sake: no
@@ -33,7 +33,7 @@ PG_FUNCTION_INFO_V1(dg_bin_handler);
 static TableAmRoutine routine;
 
 pg_noreturn static void
-refuse(Relation rel)
+refuse_removal(Relation rel)
 {
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_PROTECTED_STORE),
@@ -55,7 +55,7 @@ set_new_file(Relation rel, const DgFileLocator *locator, char persistence, Trans
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("access method \"deletion_guard_bin\" is for the bin tables of deletion_guard")));
 	if (!created && RelationGetNumberOfBlocks(rel) > 0)
-		refuse(rel);
+		refuse_removal(rel);
 	GetHeapamTableAmRoutine()->DG_SET_NEW_FILE(rel, locator, persistence, xid, mxid);
 }
 
@@ -63,7 +63,7 @@ static void
 truncate_file(Relation rel)
 {
 	if (RelationGetNumberOfBlocks(rel) > 0)
-		refuse(rel);
+		refuse_removal(rel);
 	GetHeapamTableAmRoutine()->relation_nontransactional_truncate(rel);
 }
 
@@ -121,8 +121,8 @@ dg_bin_storage(void)
 		return &routine;
 	routine = *GetHeapamTableAmRoutine();
 	/* their parameters differ between versions; all begin with the table, and none returns */
-	routine.tuple_delete = (void *) refuse;
-	routine.tuple_update = (void *) refuse;
+	routine.tuple_delete = (void *) refuse_removal;
+	routine.tuple_update = (void *) refuse_removal;
 	routine.DG_SET_NEW_FILE = set_new_file;
 	routine.relation_nontransactional_truncate = truncate_file;
 	routine.relation_toast_am = toast_storage;

@@ -350,7 +350,7 @@ insert_batch(DgBinWriter *writer)
 }
 
 static void
-flush(DgBinWriter *writer)
+flush_batch(DgBinWriter *writer)
 {
 	MemoryContext old;
 
@@ -377,7 +377,7 @@ flush(DgBinWriter *writer)
 }
 
 /*
- * The batch's next slot.
+ * The slot that the batch's next row goes to.
  */
 static TupleTableSlot *
 next_slot(DgBinWriter *writer)
@@ -419,11 +419,11 @@ dg_bin_writer_put(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 r
 	writer->blocks[writer->nslots - 1] = blocks;
 	writer->bytes += tuple->t_len;
 	if (writer->nslots == BATCH_ROWS || writer->bytes >= BATCH_BYTES)
-		flush(writer);
+		flush_batch(writer);
 }
 
 /*
- * The file that the noted blocks are in.
+ * The number of the bin table's file, which the noted blocks are in.
  */
 Oid
 dg_bin_writer_file(DgBinWriter *writer)
@@ -437,7 +437,7 @@ dg_bin_writer_file(DgBinWriter *writer)
 void
 dg_bin_writer_end(DgBinWriter *writer)
 {
-	flush(writer);
+	flush_batch(writer);
 	for (int i = 0; i < writer->nslots_made; i++)
 		ExecDropSingleTupleTableSlot(writer->slots[i]);
 	if (writer->extension != NULL)

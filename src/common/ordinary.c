@@ -218,8 +218,9 @@ dg_is_odd(Oid relid, DgOddity *odd)
 }
 
 /*
- * The same of those that are guarded with a table: its partitions, or inheritance
- * children. *relid is set to the first that is odd. The caller holds a lock on the table.
+ * Is one of a table's partitions or inheritance children no ordinary table?
+ * *relid is then set to the first of them, and *odd says what it is. The caller
+ * holds a lock on the table.
  */
 bool
 dg_has_odd_member(Oid *relid, DgOddity *odd)

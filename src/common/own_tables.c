@@ -292,8 +292,8 @@ fail_to_serialize(void)
 }
 
 /*
- * Locks a row, waiting for whoever has changed it, and gets its newest version;
- * false if it is gone.
+ * Locks a row, waits for a transaction that has changed it, and gets its newest
+ * version; false if it is gone.
  */
 static bool
 lock_row(Relation rel, ItemPointer tid, Snapshot snapshot, TupleTableSlot *slot)
@@ -317,9 +317,9 @@ lock_row(Relation rel, ItemPointer tid, Snapshot snapshot, TupleTableSlot *slot)
 }
 
 /*
- * Locks the present row, waiting for whoever has changed it, and turns to its
- * newest version, which the caller looks at again. False if it is gone. Each row
- * once in a scan.
+ * Locks the present row, waits for a transaction that has changed it, and turns
+ * to its newest version, which the caller looks at again. False if it is gone.
+ * To be called once for each row of a scan.
  */
 bool
 dg_own_lock(DgOwnScan *scan)

@@ -53,7 +53,7 @@ dg_relation_owner(Oid relid)
 }
 
 /*
- * Who is acting, for the record: the role that logged in.
+ * The name of the role that logged in, for records; palloc'd.
  */
 char *
 dg_session_role(void)

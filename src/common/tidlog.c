@@ -53,7 +53,7 @@ dg_tidlog_begin(MemoryContext context)
  * Moves the buffer's content to the file, as its length and its bytes.
  */
 static void
-spill(DgTidLog *log)
+spill_to_file(DgTidLog *log)
 {
 	Size		length = log->end - log->buffer;
 
@@ -80,7 +80,7 @@ make_room(DgTidLog *log)
 
 	if (log->size * 2 > Min(work_mem * (Size) 1024, MaxAllocSize))
 	{
-		spill(log);
+		spill_to_file(log);
 		return;
 	}
 	log->size *= 2;
@@ -120,7 +120,7 @@ dg_tidlog_rewind(DgTidLog *log)
 {
 	if (log->file != NULL)
 	{
-		spill(log);
+		spill_to_file(log);
 		if (BufFileSeek(log->file, 0, 0, SEEK_SET) != 0)
 			ereport(ERROR,
 					(errcode_for_file_access(),

@@ -37,7 +37,7 @@ static DgTenantTable tenant_table;
 static Oid	registry_relid = InvalidOid;	/* of deletion_guard.tenant_table */
 
 static void
-invalidate(Datum arg, Oid relid)
+invalidate_guards(Datum arg, Oid relid)
 {
 	HASH_SEQ_STATUS status;
 	DgGuard    *guard;
@@ -67,7 +67,7 @@ dg_guard_catalog_init(void)
 	ctl.keysize = sizeof(Oid);
 	ctl.entrysize = sizeof(DgGuard);
 	guards = hash_create("deletion_guard tables", 64, &ctl, HASH_ELEM | HASH_BLOBS);
-	CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
+	CacheRegisterRelcacheCallback(invalidate_guards, (Datum) 0);
 }
 
 /*
@@ -358,7 +358,7 @@ dg_tenant_table(void)
 void
 dg_guard_forget_all(void)
 {
-	invalidate((Datum) 0, InvalidOid);
+	invalidate_guards((Datum) 0, InvalidOid);
 }
 
 /*

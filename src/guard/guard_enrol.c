@@ -3,7 +3,7 @@
  *		SQL functions that enrol tables: set_tenant_table(), guard_table(); and
  *		what unguard_table() (purge_unguard.c) does.
  *
- * Whoever enrols a table must own it. The registries are written and the
+ * Only the owner of a table may enrol it. The registries are written and the
  * triggers made in the name of the extension's owner.
  *
  * Locks: SHARE ROW EXCLUSIVE on the table and its partitions, as CREATE TRIGGER
@@ -240,7 +240,7 @@ dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path)
  * table of that name to get at what the old one held.
  */
 static void
-succeed(Oid relid)
+inherit_from_dropped(Oid relid)
 {
 	Oid			types[] = {OIDOID, TEXTOID};
 	Datum		values[2];
@@ -273,7 +273,7 @@ dg_guard_record(Oid relid)
 	ListCell   *lc;
 
 	foreach(lc, members_to_guard(relid))
-		succeed(lfirst_oid(lc));
+		inherit_from_dropped(lfirst_oid(lc));
 	dg_ledger_append("guard_table",
 					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
 }

@@ -32,8 +32,8 @@ dg_lock_all_tenants(void)
  * who the tenant is, and not by how it is written. Two tenants may share a
  * lock; then they wait for each other. Locks are taken in one order, so that
  * two such calls cannot wait for each other in a circle. Many tenants are
- * locked as one, so as not to fill the lock table: whoever locks single tenants
- * shares a lock that excludes that.
+ * locked as one, so as not to fill the lock table. A call that locks single
+ * tenants also takes a shared lock, which excludes that.
  */
 void
 dg_lock_tenants(List *tenants)

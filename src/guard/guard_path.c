@@ -262,9 +262,9 @@ search_paths(PathSearch *search, Oid relid, List *visited, List *path)
 }
 
 /*
- * May the foreign key be lost, with the row staying? Then it is a preference of
- * whoever the row is, such as the project to begin with, as likely as whose the
- * row is.
+ * May the foreign key be lost, with the row staying? Then the key may just as
+ * well say what the row prefers, such as the project to begin with, as to whom
+ * it belongs.
  */
 static bool
 may_be_lost(Oid relid, const char *name)
@@ -395,7 +395,7 @@ dg_guard_rename_in_path(Oid start, List *path, List *relids, const char *old, co
  */
 
 static Oid
-column_type(Oid relid, AttrNumber attnum)
+attribute_type(Oid relid, AttrNumber attnum)
 {
 	Oid			type;
 	int32		typmod;
@@ -462,10 +462,10 @@ make_step(DgPathStep *step, ForeignKeyCacheInfo *fkey, const char *select)
 		char	   *column = psprintf("t.%s", quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false)));
 
 		step->keys[i] = fkey->conkey[i];
-		step->key_types[i] = column_type(fkey->conrelid, fkey->conkey[i]);
+		step->key_types[i] = attribute_type(fkey->conrelid, fkey->conkey[i]);
 		if (i > 0)
 			appendStringInfoString(&buf, " AND ");
-		dg_guard_append_clause(&buf, column, column_type(fkey->confrelid, fkey->confkey[i]),
+		dg_guard_append_clause(&buf, column, attribute_type(fkey->confrelid, fkey->confkey[i]),
 							   fkey->conpfeqop[i], psprintf("$%d", i + 1), step->key_types[i]);
 	}
 	step->sql = buf.data;
@@ -475,7 +475,7 @@ make_step(DgPathStep *step, ForeignKeyCacheInfo *fkey, const char *select)
  * "t.a, t.b": the columns of a foreign key.
  */
 static char *
-key_columns(ForeignKeyCacheInfo *fkey)
+key_columns_text(ForeignKeyCacheInfo *fkey)
 {
 	StringInfoData buf;
 
@@ -531,7 +531,7 @@ dg_guard_path_steps(Relation rel, List *path, int *nsteps)
 	*nsteps = list_length(fkeys);
 	for (int i = 0; i < *nsteps; i++)
 		make_step(&steps[i], list_nth(fkeys, i),
-				  i + 1 < *nsteps ? key_columns(list_nth(fkeys, i + 1)) :
+				  i + 1 < *nsteps ? key_columns_text(list_nth(fkeys, i + 1)) :
 				  psprintf("t.%s", quote_identifier(column)));
 	return steps;
 }

@@ -51,7 +51,7 @@ published_by(const char *publication, char **what)
 }
 
 static const char *
-detail(const char *things)
+harm_to_subscriber(const char *things)
 {
 	if (strcmp(things, "sequences") == 0)
 		return "A subscriber that lacks them cannot subscribe. Where it has them, its own are set to this server's values.";
@@ -75,12 +75,12 @@ dg_publication_check(const char *what)
 	if (name != NULL && dg_publication_allowed())
 		ereport(WARNING,
 				(errmsg("publication \"%s\" has the %s of deletion_guard", name, things),
-				 errdetail("%s", detail(things))));
+				 errdetail("%s", harm_to_subscriber(things))));
 	else if (name != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot %s: publication \"%s\" has the %s of deletion_guard", what, name, things),
-				 errdetail("%s", detail(things)),
+				 errdetail("%s", harm_to_subscriber(things)),
 				 errhint("Who owns the publication can replace it in one transaction: DROP PUBLICATION %s; CREATE PUBLICATION %s FOR TABLES IN SCHEMA ..., or FOR TABLE ...; then subscribers REFRESH PUBLICATION. " HINT_ALLOW,
 						 quote_identifier(name), quote_identifier(name))));
 	SPI_finish();
@@ -101,7 +101,7 @@ dg_publication_follow(Node *parsetree)
 		ereport(dg_publication_allowed() || !dg_ledger_is_live() ? WARNING : ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("publication \"%s\" would have the %s of deletion_guard", name, things),
-				 errdetail("%s", detail(things)),
+				 errdetail("%s", harm_to_subscriber(things)),
 				 errhint("Publish the application's tables: FOR TABLES IN SCHEMA ..., or FOR TABLE .... " HINT_ALLOW)));
 }
 

@@ -4,9 +4,9 @@
  *		the schema itself for tables to come (protect_ddl.c).
  *
  * Locks: as guard_table() takes them (guard_enrol.c), for each table. Before
- * that, one on the schema, as guarded_schema lists them: whoever creates a table
- * there shares it until the end of his transaction, so that each table is either
- * found here or guarded as it is created.
+ * that, one on the schema, as guarded_schema lists them: a session that creates
+ * a table there shares it until the end of its transaction, so that each table
+ * is either found here or guarded as it is created.
  */
 #include "postgres.h"
 
@@ -38,7 +38,7 @@ report_table(ReturnSetInfo *rsinfo, Oid relid, const char *source, const char *p
 }
 
 static char *
-source_text(const char *column, List *path)
+tenant_source_text(const char *column, List *path)
 {
 	return column != NULL ? psprintf("column %s", quote_identifier(column)) : dg_guard_path_text(path);
 }
@@ -56,7 +56,7 @@ report_unplain(ReturnSetInfo *rsinfo, const DgGuard *guard, const char *problem)
 		report_table(rsinfo, guard->relid, NULL, NULL);
 	else
 		report_table(rsinfo, guard->relid,
-					 source_text(guard->has_tenant_column ? NameStr(guard->tenant_column) : NULL, guard->tenant_path),
+					 tenant_source_text(guard->has_tenant_column ? NameStr(guard->tenant_column) : NULL, guard->tenant_path),
 					 NULL);
 }
 
@@ -99,7 +99,7 @@ guard_schema_table(void *arg)
 	}
 	dg_guard_enrol(relid, column, path);
 	dg_guard_record(relid);
-	report_table(rsinfo, relid, source_text(column, path),
+	report_table(rsinfo, relid, tenant_source_text(column, path),
 				 dg_guard_is_unlogged(relid) ? "it is unlogged: a crash empties it, without its rows having gone to the bin; ALTER TABLE ... SET LOGGED" : NULL);
 }
 

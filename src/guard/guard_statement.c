@@ -127,7 +127,7 @@ dg_statement_enter(void)
 
 /*
  * From here to dg_statement_leave() deletions are put down to this role;
- * InvalidOid: to whoever is the current user then.
+ * InvalidOid: to the role that is the current user then.
  */
 void
 dg_statement_set_role(Oid role)
@@ -199,7 +199,8 @@ dg_statement_fires(const Trigger *trigger)
 }
 
 /*
- * Is no statement running, so that whoever works here works on rows?
+ * Is no statement running, so that the code at work works on single rows, as
+ * replication does?
  */
 bool
 dg_statement_none(void)

@@ -8,16 +8,16 @@
  * only if their bytes are, as the B-tree's operator class says of itself, and
  * texts are compared as they are.
  *
- * Where that is not so, the type and collation of the tenant table's key are the
- * identity of tenants in all tables; but for a table from whose tenant column no
- * foreign key could lead there, whose own type and collation count, and for its
- * rows only. The latter must be a superuser's: who owns a table may give it a
- * collation in which all keys are equal. Nearly always there is one identity, or
- * none.
+ * Where that is not so, the type and collation of the tenant table's key are
+ * the identity of tenants in all tables; but for a table from whose tenant
+ * column no foreign key could lead there, whose own type and collation count,
+ * and for its rows only. The latter must be a superuser's: the owner of a table
+ * may give it a collation in which all keys are equal. Nearly always there is
+ * one identity, or none.
  *
  * A text that the type's input function does not take is only equal to itself.
  * Input functions may run code of the table's owner, and operators' functions
- * may be replaced by whoever owns them: they run as the table's owner.
+ * may be replaced by their owners: all of these run as the table's owner.
  */
 #include "postgres.h"
 
@@ -213,7 +213,7 @@ add_identity(Identities *identities, Oid relid, Oid type, Oid collation)
 }
 
 static void
-add_table(Identities *identities, Oid relid, int identity)
+add_table_identity(Identities *identities, Oid relid, int identity)
 {
 	identities->tables = identities->ntables == 0 ?
 		MemoryContextAlloc(identities->context, sizeof(TableIdentity)) :
@@ -222,7 +222,7 @@ add_table(Identities *identities, Oid relid, int identity)
 }
 
 static int
-compare_tables(const void *a, const void *b)
+compare_table_identities(const void *a, const void *b)
 {
 	const TableIdentity *x = a;
 	const TableIdentity *y = b;
@@ -235,13 +235,13 @@ find_table(const Identities *identities, Oid relid)
 {
 	TableIdentity key = {relid};
 
-	return bsearch(&key, identities->tables, identities->ntables, sizeof(TableIdentity), compare_tables);
+	return bsearch(&key, identities->tables, identities->ntables, sizeof(TableIdentity), compare_table_identities);
 }
 
 static void
 sort_tables(Identities *identities)
 {
-	qsort(identities->tables, identities->ntables, sizeof(TableIdentity), compare_tables);
+	qsort(identities->tables, identities->ntables, sizeof(TableIdentity), compare_table_identities);
 }
 
 /*
@@ -317,7 +317,7 @@ look_at_guards(Identities *identities, Oid key_type)
 		if (isnull)
 			with_path = lappend_oid(with_path, relid);
 		else if (relid != dg_tenant_table()->relid)
-			add_table(identities, relid,
+			add_table_identity(identities, relid,
 					  identity_of_column(identities, relid, NameStr(*DatumGetName(column)), key_type));
 	}
 	systable_endscan(scan);
@@ -327,7 +327,7 @@ look_at_guards(Identities *identities, Oid key_type)
 		return;
 	foreach(lc, with_path)
 	{
-		add_table(identities, lfirst_oid(lc), identity_of_path(identities, lfirst_oid(lc)));
+		add_table_identity(identities, lfirst_oid(lc), identity_of_path(identities, lfirst_oid(lc)));
 		sort_tables(identities);
 	}
 }
@@ -348,7 +348,7 @@ find_identities(void)
 		type_of_column(tenants->relid, NameStr(tenants->key_column), &key_type, &collation) &&
 		!is_plain(key_type, collation))
 		identities->general = add_identity(identities, tenants->relid, key_type, collation);
-	add_table(identities, tenants->relid, identities->general);
+	add_table_identity(identities, tenants->relid, identities->general);
 	look_at_guards(identities, key_type);
 	return identities;
 }
@@ -532,7 +532,7 @@ call_function(const Identity *identity, const FmgrInfo *function, Datum a, Datum
 }
 
 static uint64
-hash_value(const Identity *identity, Datum value)
+hash_tenant_value(const Identity *identity, Datum value)
 {
 	Datum		hash;
 
@@ -543,9 +543,9 @@ hash_value(const Identity *identity, Datum value)
 }
 
 /*
- * What deletion_part is indexed by: keys may be too long for an index. The same
- * as hashtextextended(tenant, 0), by which the table makes it (a dump does not
- * have it, as it depends on the machine).
+ * What deletion_part is indexed by: keys may be too long for an index. It
+ * equals hashtextextended(tenant, 0), by which the table makes it (a dump does
+ * not have it, as it depends on the machine).
  */
 uint64
 dg_tenant_text_hash(const char *tenant)
@@ -581,7 +581,7 @@ begin_texts(void)
  * too.
  */
 static void
-read_text(const Identities *identities, Known *known)
+read_tenant_text(const Identities *identities, Known *known)
 {
 	for (int i = 0; i < identities->n; i++)
 	{
@@ -592,7 +592,7 @@ read_text(const Identities *identities, Known *known)
 			!dg_tenant_read_key(identity->relid, identity->type, known->text, &known->values[i]))
 			continue;
 		known->taken[i] = true;
-		known->hashes[known->nhashes++] = hash_value(identity, known->values[i]);
+		known->hashes[known->nhashes++] = hash_tenant_value(identity, known->values[i]);
 	}
 	if (known->nhashes == 0)
 		known->hashes[known->nhashes++] = dg_tenant_text_hash(known->text);
@@ -652,7 +652,7 @@ know_text(const Identities *identities, const char *text)
 	if (known != NULL)
 		return *known;
 	read = begin_known(identities, text);
-	read_text(identities, &read);
+	read_tenant_text(identities, &read);
 	if (texts == NULL || texts_generation != generation)
 		begin_texts();
 	return keep_known(identities, &read);
@@ -706,8 +706,8 @@ dg_tenant_equal(const char *a, const char *b)
 }
 
 /*
- * Do they in rows of this guarded table? InvalidOid: of the tenant table, or of
- * one that is not guarded (any more).
+ * Do two texts stand for the same tenant in rows of a guarded table?
+ * InvalidOid: of the tenant table, or of one that is not guarded (any more).
  */
 bool
 dg_tenant_equal_in(Oid relid, const char *a, const char *b)

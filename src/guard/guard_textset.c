@@ -58,8 +58,8 @@ dg_textset_create(MemoryContext context)
 }
 
 /*
- * The same of tenants. Those that are one in rows of a guarded table are one
- * member; InvalidOid: in rows of any.
+ * An empty set of tenants that lives in a memory context. Those that are one in
+ * rows of a guarded table are one member; InvalidOid: in rows of any.
  */
 DgTextSet *
 dg_textset_of_tenants(MemoryContext context, Oid relid)
@@ -126,7 +126,7 @@ make_hash(DgTextSet *set)
 }
 
 static int64
-look_up(DgTextSet *set, const char *text)
+look_up_member(DgTextSet *set, const char *text)
 {
 	int			n;
 	uint64	   *hashes;
@@ -157,7 +157,7 @@ int64
 dg_textset_find(DgTextSet *set, const char *text)
 {
 	if (set->hash != NULL)
-		return look_up(set, text);
+		return look_up_member(set, text);
 	for (int64 i = 0; i < set->ntexts; i++)
 	{
 		if (is_member(set, i, text))

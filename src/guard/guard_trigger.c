@@ -55,7 +55,7 @@
 #define NO_TRIGGER	'\0'
 
 static int
-execute(const char *sql)
+execute_command(const char *sql)
 {
 	return dg_spi_execute(sql, 0, NULL, NULL, NULL);
 }
@@ -89,7 +89,7 @@ trigger_state(Oid relid, const char *name)
 static void
 set_trigger_state(Oid relid, const char *name, char state)
 {
-	execute(psprintf("ALTER TABLE %s ENABLE %s TRIGGER %s", dg_relation_name(relid),
+	execute_command(psprintf("ALTER TABLE %s ENABLE %s TRIGGER %s", dg_relation_name(relid),
 					 state == TRIGGER_FIRES_ALWAYS ? "ALWAYS" :
 					 state == TRIGGER_FIRES_ON_REPLICA ? "REPLICA" : "",
 					 quote_identifier(name)));
@@ -104,7 +104,7 @@ static void
 ensure_trigger(Oid relid, const char *name, const char *definition, char state)
 {
 	if (trigger_state(relid, name) == NO_TRIGGER)
-		execute(psprintf(definition, name, dg_relation_name(relid)));
+		execute_command(psprintf(definition, name, dg_relation_name(relid)));
 	if (trigger_state(relid, name) != state)
 		set_trigger_state(relid, name, state);
 }
@@ -113,7 +113,7 @@ static void
 drop_trigger(Oid relid, const char *name)
 {
 	if (trigger_state(relid, name) != NO_TRIGGER)
-		execute(psprintf("DROP TRIGGER %s ON %s", name, dg_relation_name(relid)));
+		execute_command(psprintf("DROP TRIGGER %s ON %s", name, dg_relation_name(relid)));
 }
 
 /*

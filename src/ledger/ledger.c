@@ -10,11 +10,11 @@
  * where "at" is microseconds since 1970-01-01 UTC and prev_hash is the
  * preceding entry's hash in hexadecimal; 64 zeros before the first.
  *
- * Locking: whoever writes entries holds a self-conflicting lock on the ledger
- * until the end of the transaction, so the chain never forks and numbers have
- * no gaps. The head is read with a snapshot taken after the lock was granted,
- * whatever the transaction's isolation level. The lock is taken last, after
- * table and tenant locks.
+ * Locking: a transaction that writes entries holds a self-conflicting lock on
+ * the ledger until the end of the transaction, so the chain never forks and
+ * numbers have no gaps. The head is read with a snapshot taken after the lock
+ * was granted, whatever the transaction's isolation level. The lock is taken
+ * last, after table and tenant locks.
  *
  * So that nobody waits for a transaction that takes its time, entries are
  * kept in memory, in the order they were made, and written when the
@@ -148,7 +148,7 @@ dg_ledger_hash(const DgLedgerEntry *entry, uint8 *hash)
 }
 
 static void
-read_head(Relation ledger, Oid pkey, LedgerHead *head)
+read_ledger_head(Relation ledger, Oid pkey, LedgerHead *head)
 {
 	Relation	index = index_open(pkey, AccessShareLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -255,7 +255,7 @@ any_unwritten(void)
 
 /*
  * Writes the entries that are still kept in memory, and so takes the ledger's
- * lock until the end of the transaction. For whoever must see them in the
+ * lock until the end of the transaction. For callers that must see them in the
  * table.
  */
 void
@@ -273,7 +273,7 @@ dg_ledger_flush(void)
 
 	/* entries that this transaction has written become visible to the scan */
 	CommandCounterIncrement();
-	read_head(ledger, pkey, &head);
+	read_ledger_head(ledger, pkey, &head);
 	foreach(lc, pending)
 	{
 		PendingEntry *entry = lfirst(lc);
@@ -426,7 +426,7 @@ dg_ledger_clock(void)
 	Relation	ledger = dg_ledger_open(AccessShareLock, &pkey);
 	LedgerHead	head;
 
-	read_head(ledger, pkey, &head);
+	read_ledger_head(ledger, pkey, &head);
 	table_close(ledger, AccessShareLock);
 	return head.at;
 }

@@ -21,7 +21,7 @@ extern bool dg_ledger_entry(int64 id, char **event, char **details, char **hash)
 extern TimestampTz dg_ledger_clock(void);
 extern bool dg_ledger_is_live(void);
 
-/* ledger.c, for who reads the ledger */
+/* ledger.c: an entry, for readers of the ledger */
 typedef struct DgLedgerEntry
 {
 	int64		id;

@@ -103,7 +103,7 @@ make_message(const char *event, const char *details, const char *payload)
 }
 
 static bool
-start_worker(dsm_segment *segment)
+start_record_worker(dsm_segment *segment)
 {
 	BackgroundWorker worker = {0};
 
@@ -138,7 +138,7 @@ dg_autonomous(const char *event, const char *details, const char *payload)
 	if (!IsUnderPostmaster || too_many())
 		return false;
 	segment = make_message(event, details, payload);
-	started = segment != NULL && start_worker(segment);
+	started = segment != NULL && start_record_worker(segment);
 	if (!started)
 		ereport(LOG,
 				(errmsg("deletion_guard could not start a process to record what happened"),
@@ -176,7 +176,7 @@ take_message(dsm_handle handle)
 }
 
 static void
-begin(const Message *message)
+begin_worker_transaction(const Message *message)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -186,7 +186,7 @@ begin(const Message *message)
 }
 
 static void
-commit(void)
+commit_worker_transaction(void)
 {
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -223,15 +223,15 @@ dg_autonomous_main(Datum arg)
 	/* first the alarm: the ledger may be locked for a while */
 	if (message->has_payload)
 	{
-		begin(message);
+		begin_worker_transaction(message);
 		Async_Notify(DG_CHANNEL, payload);
-		commit();
+		commit_worker_transaction();
 	}
 	if (message->has_event)
 	{
-		begin(message);
+		begin_worker_transaction(message);
 		if (dg_installed())
 			dg_refusal_record(event, details);
-		commit();
+		commit_worker_transaction();
 	}
 }

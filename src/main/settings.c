@@ -2,9 +2,9 @@
  * settings.c
  *		The settings of the extension, deletion_guard.*.
  *
- * Who may set what is part of the protection: an ordinary session may describe
- * a deletion (reason, actor, expect_tenants), but ceilings and retention belong
- * to superusers and to roles that were granted SET on them.
+ * The right to set them is part of the protection: an ordinary session may
+ * describe a deletion (reason, actor, expect_tenants), but ceilings and
+ * retention belong to superusers and to roles that were granted SET on them.
  */
 #include "postgres.h"
 

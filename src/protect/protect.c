@@ -1,6 +1,6 @@
 /*
  * protect.c
- *		Keeps everybody but the extension from writing its tables: the bin, the
+ *		Lets nothing but the extension itself write its tables: the bin, the
  *		registries, the ledger.
  *
  * Twice: triggers on each table, which work in every session and load the
@@ -103,8 +103,8 @@ is_record_of_deletions(Relation rel)
 }
 
 /*
- * May a statement that the extension did not make insert rows? Only whoever the
- * table belongs to restores it: members of pg_write_all_data may insert into every
+ * May a statement that the extension did not make insert rows? Only the owner
+ * of a table restores it: members of pg_write_all_data may insert into every
  * table there is.
  */
 static bool
@@ -120,7 +120,8 @@ may_load(Relation rel)
 }
 
 /*
- * The same by the table's OID, for a statement that is about to do it.
+ * Refuses a statement that is about to insert rows into one of our tables,
+ * unless it may.
  */
 static void
 check_load(Oid relid)
@@ -194,8 +195,8 @@ dg_protect_check_permissions(List *permissions)
 }
 
 /*
- * TRUNCATE, of a table whose trigger may be gone. pg_restore empties tables that
- * it has just made, before they have triggers.
+ * Refuses TRUNCATE of one of our tables, whose trigger may be gone. pg_restore
+ * empties tables that it has just made, before they have triggers.
  */
 void
 dg_protect_check_truncate(Oid relid)

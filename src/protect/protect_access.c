@@ -99,7 +99,7 @@ dg_command_leave(DgCommand saved)
 }
 
 /*
- * This process does nothing but maintenance.
+ * Says that this process does nothing but maintenance, until it ends.
  */
 void
 dg_command_maintain(void)
@@ -158,14 +158,14 @@ copy_row(Relation rel, Oid indexid, AttrNumber attnum, Oid objid)
  * second one, which it refers to.
  */
 static Oid
-relation_of(Oid classid, Oid objid, Oid *other)
+relation_of_object(Oid classid, Oid objid, Oid *other)
 {
 	Oid			relid = InvalidOid;
 
 	*other = InvalidOid;
 	if (classid == RelationRelationId)
 	{
-		relid = relation_of(IndexRelationId, objid, other);
+		relid = relation_of_object(IndexRelationId, objid, other);
 		return OidIsValid(relid) ? relid : objid;
 	}
 	for (int i = 0; i < lengthof(belongings); i++)
@@ -213,8 +213,8 @@ namespace_of(Oid classid, Oid objid)
 }
 
 /*
- * Does the present command only give the object to another superuser?
- * REASSIGN OWNED does, when whoever made the extension leaves.
+ * Does the present command only give the object to another superuser? REASSIGN
+ * OWNED does, when the role that made the extension is to be dropped.
  */
 static bool
 only_changes_owner(Oid classid, Oid objid)
@@ -272,7 +272,7 @@ only_changes_owner(Oid classid, Oid objid)
  * that protects it?
  */
 static bool
-is_protecting_trigger(Oid trigid)
+is_protecting_by_oid(Oid trigid)
 {
 	Relation	rel = table_open(TriggerRelationId, AccessShareLock);
 	HeapTuple	tuple = copy_row(rel, TriggerOidIndexId, Anum_pg_trigger_oid, trigid);
@@ -308,14 +308,14 @@ is_empty_bin(Oid relid)
  * Something was made of, or done to, one of our tables or what belongs to it.
  */
 static void
-check_store(Oid classid, Oid objid, int subid, Oid relid, bool created)
+check_own_by_oid(Oid classid, Oid objid, int subid, Oid relid, bool created)
 {
 	if (dg_command() == DG_COMMAND_MAINTENANCE)
 		return;
 	/* a table of its own; its constraints and defaults come with it */
 	if (created && (dg_command() == DG_COMMAND_CREATE || (classid == RelationRelationId && subid == 0 && objid == relid)))
 		return;
-	if (created && classid == TriggerRelationId && is_protecting_trigger(objid))
+	if (created && classid == TriggerRelationId && is_protecting_by_oid(objid))
 		return;
 	if (!created && only_changes_owner(classid, objid))
 		return;
@@ -365,7 +365,7 @@ check_members(Oid extension)
 	{
 		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
 		Oid			other;
-		Oid			relid = relation_of(form->classid, form->objid, &other);
+		Oid			relid = relation_of_object(form->classid, form->objid, &other);
 
 		if ((OidIsValid(relid) && dg_is_store(relid)) ||
 			(form->classid == ProcedureRelationId && get_func_namespace(form->objid) == dg_objects()->schema) ||
@@ -400,7 +400,8 @@ check_subscriptions(void)
 }
 
 /*
- * Is it a command for which no hook is called, or none that says what was done?
+ * Is a command one for which no hook is called, or none that says what was
+ * done?
  */
 bool
 dg_access_judges_after(Node *parsetree)
@@ -410,8 +411,9 @@ dg_access_judges_after(Node *parsetree)
 }
 
 /*
- * Such a command has run: it is judged by what is in the catalogs now. Called by
- * the hook, and by the event trigger for the command that loaded the library.
+ * Judges a command of that kind, which has run, by what is in the catalogs now;
+ * an error refuses it. Called by the hook, and by the event trigger for the
+ * command that loaded the library.
  */
 void
 dg_access_check_after(Node *parsetree)
@@ -491,7 +493,7 @@ check_alter(Oid classid, Oid objid, int subid, Oid relid, Oid other, bool create
 			check_members(objid);
 	}
 	else if (OidIsValid(relid) && dg_is_store(relid))
-		check_store(classid, objid, subid, relid, created);
+		check_own_by_oid(classid, objid, subid, relid, created);
 	else if (OidIsValid(other) && dg_is_store(other))
 		dg_store_refuse("refer to", get_rel_name(other));
 }
@@ -501,7 +503,7 @@ check_alter(Oid classid, Oid objid, int subid, Oid relid, Oid other, bool create
  * extension, but membership is a row in a catalog.
  */
 static void
-check_drop(Oid classid, Oid objid, Oid relid)
+check_drop_by_oid(Oid classid, Oid objid, Oid relid)
 {
 	if (classid == ProcedureRelationId || classid == EventTriggerRelationId)
 	{
@@ -562,7 +564,7 @@ dg_access_check(ObjectAccessType access, Oid classid, Oid objid, int subid, void
 			excuse_truncate(objid);
 		return;
 	}
-	relid = classid == InheritsRelationId ? objid : relation_of(classid, objid, &other);
+	relid = classid == InheritsRelationId ? objid : relation_of_object(classid, objid, &other);
 	dg_builtin_check_object(access, classid, objid, relid);
 	if (!dg_installed())
 	{
@@ -571,7 +573,7 @@ dg_access_check(ObjectAccessType access, Oid classid, Oid objid, int subid, void
 	}
 	else if (access == OAT_DROP)
 	{
-		check_drop(classid, objid, relid);
+		check_drop_by_oid(classid, objid, relid);
 		dg_guard_check_drop(classid, objid, subid);
 	}
 	else if (classid == InheritsRelationId)

@@ -61,7 +61,7 @@ may_insist(bool harmless)
 }
 
 static bool
-insists(bool harmless)
+superuser_insists(bool harmless)
 {
 	return dg_ddl_allowed() && may_insist(harmless);
 }
@@ -70,7 +70,7 @@ insists(bool harmless)
  * A hint, palloc'd: advice, and how to insist where that is possible.
  */
 static char *
-way_out(const char *advice, bool harmless)
+way_to_insist(const char *advice, bool harmless)
 {
 	if (dg_locked || !may_insist(harmless))
 		return pstrdup(advice);
@@ -115,12 +115,12 @@ check_catalog(Oid relid)
 
 	if (dg_installing() || !dg_present())
 		return;
-	if (!insists(is_descriptive(relid)))
+	if (!superuser_insists(is_descriptive(relid)))
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_GUARDED_OBJECT),
 				 errmsg("cannot %s: deletion_guard is installed in this database", what),
 				 errdetail("The catalogs say what guards tables against deletion, and what keeps their rows."),
-				 errhint("%s", way_out("Use the commands for it: CREATE, ALTER, DROP.", is_descriptive(relid)))));
+				 errhint("%s", way_to_insist("Use the commands for it: CREATE, ALTER, DROP.", is_descriptive(relid)))));
 	note_insistence(what);
 }
 
@@ -286,11 +286,11 @@ dg_builtin_check_object(ObjectAccessType access, Oid classid, Oid objid, Oid rel
 		description = getObjectDescription(&object, true);
 	}
 	what = psprintf("change %s", description);
-	if (!insists(false))
+	if (!superuser_insists(false))
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_GUARDED_OBJECT),
 				 errmsg("cannot %s: it is built in, and deletion_guard is installed in this database", what),
 				 errdetail("What guards tables against deletion, and decides what may be purged, rests on it."),
-				 errhint("%s", way_out("Make one of your own, in another schema.", false))));
+				 errhint("%s", way_to_insist("Make one of your own, in another schema.", false))));
 	note_insistence(what);
 }

@@ -48,7 +48,7 @@ dg_hooks_reached(void)
 }
 
 static PlannedStmt *
-plan(DG_PLANNER_PARAMS)
+call_planner(DG_PLANNER_PARAMS)
 {
 	if (prev_planner)
 		return prev_planner(DG_PLANNER_ARGS);
@@ -66,11 +66,11 @@ guard_planner(DG_PLANNER_PARAMS)
 	int			acting;
 
 	if (!dg_acting_next())
-		return plan(DG_PLANNER_ARGS);
+		return call_planner(DG_PLANNER_ARGS);
 	acting = dg_acting_enter();
 	PG_TRY();
 	{
-		result = plan(DG_PLANNER_ARGS);
+		result = call_planner(DG_PLANNER_ARGS);
 	}
 	PG_FINALLY();
 	{

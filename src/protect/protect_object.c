@@ -49,7 +49,7 @@
  * The way out of a refusal, palloc'd: to give up the protection of the table.
  */
 static char *
-way_out(Oid relid)
+way_to_unguard(Oid relid)
 {
 	return psprintf("To give up the protection, call deletion_guard.unguard_table(%s%s) first; that is recorded.",
 					quote_literal_cstr(dg_relation_name(dg_guard_lookup(relid)->root)),
@@ -58,10 +58,10 @@ way_out(Oid relid)
 
 /*
  * Refuses a command on a guarded table. "what" says all of it, as in "cannot
- * ..."; hint may be NULL: then it is way_out().
+ * ..."; hint may be NULL: then it is way_to_unguard().
  */
 static void
-refuse(Oid relid, const char *what, const char *detail, const char *hint)
+refuse_on_guarded(Oid relid, const char *what, const char *detail, const char *hint)
 {
 	if (dg_ddl_allowed())
 	{
@@ -73,7 +73,7 @@ refuse(Oid relid, const char *what, const char *detail, const char *hint)
 			(errcode(DG_ERRCODE_GUARDED_OBJECT),
 			 errmsg("cannot %s: it is guarded against deletion", what),
 			 errdetail("%s", detail),
-			 errhint("%s", hint != NULL ? hint : way_out(relid))));
+			 errhint("%s", hint != NULL ? hint : way_to_unguard(relid))));
 }
 
 /*
@@ -83,9 +83,9 @@ refuse(Oid relid, const char *what, const char *detail, const char *hint)
 static void
 refuse_departure(Oid relid, const char *what)
 {
-	refuse(relid, what, DETAIL_ROWS,
+	refuse_on_guarded(relid, what, DETAIL_ROWS,
 		   psprintf("Delete the rows first, which keeps them in the recycle bin: an empty table may go. %s",
-					way_out(relid)));
+					way_to_unguard(relid)));
 }
 
 static void
@@ -131,7 +131,7 @@ may_go(Oid relid)
 }
 
 static bool
-is_guarded(Oid relid)
+is_guarded_table(Oid relid)
 {
 	char		relkind = get_rel_relkind(relid);
 
@@ -232,10 +232,10 @@ check_attribute(Oid typrelid)
 		if (att->attisdropped || att->atttypid < FirstNormalObjectId)
 			continue;
 		table = table_of_bin(att->attrelid);
-		if ((table == NULL && !is_guarded(att->attrelid)) || !type_holds(att->atttypid, type))
+		if ((table == NULL && !is_guarded_table(att->attrelid)) || !type_holds(att->atttypid, type))
 			continue;
 		if (table == NULL)
-			refuse(att->attrelid,
+			refuse_on_guarded(att->attrelid,
 				   psprintf("drop an attribute of type %s of column \"%s\" of table \"%s\"", format_type_be(type),
 							NameStr(att->attname), get_rel_name(att->attrelid)),
 				   DETAIL_VALUES, NULL);
@@ -269,11 +269,11 @@ check_relation(Oid relid, int subid)
 							subid != 0 ? "a column of " : "", table),
 					 errhint("Undelete the rows, or purge them with a signed token.")));
 	}
-	else if (is_guarded(relid))
+	else if (is_guarded_table(relid))
 	{
 		/* a virtual column has nothing to lose */
 		if (subid != 0 && get_attgenerated(relid, subid) != ATTRIBUTE_GENERATED_VIRTUAL)
-			refuse(relid, psprintf("drop column \"%s\" of table \"%s\"",
+			refuse_on_guarded(relid, psprintf("drop column \"%s\" of table \"%s\"",
 								   get_attname(relid, subid, false), get_rel_name(relid)),
 				   DETAIL_VALUES,
 				   psprintf("Call deletion_guard.unguard_table(%s%s), which is recorded, drop the column, and guard the table again.",
@@ -311,7 +311,7 @@ guarded_table_of_trigger(Oid trigid, char **name)
 	trigger = (Form_pg_trigger) GETSTRUCT(tuple);
 	*name = NameStr(trigger->tgname);
 	if (strncmp(*name, DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) != 0 ||
-		(!dg_is_store(trigger->tgrelid) && !is_guarded(trigger->tgrelid)))
+		(!dg_is_store(trigger->tgrelid) && !is_guarded_table(trigger->tgrelid)))
 		return InvalidOid;
 	return trigger->tgrelid;
 }
@@ -336,7 +336,7 @@ check_trigger(Oid trigid, bool dropping)
 	}
 	if (!dg_is_store(relid))
 	{
-		refuse(relid, psprintf("%s trigger \"%s\" of table \"%s\"", dropping ? "drop" : "change", name,
+		refuse_on_guarded(relid, psprintf("%s trigger \"%s\" of table \"%s\"", dropping ? "drop" : "change", name,
 							   get_rel_name(relid)),
 			   DETAIL_GUARD, NULL);
 		return;
@@ -357,7 +357,8 @@ check_trigger(Oid trigid, bool dropping)
 }
 
 /*
- * An object is about to be dropped.
+ * Refuses to drop an object that is about to be dropped: a guarded table with
+ * rows, a bin, a trigger of ours.
  */
 void
 dg_guard_check_drop(Oid classid, Oid objid, int subid)
@@ -407,7 +408,8 @@ has_parent(Oid relid, Snapshot snapshot)
 }
 
 /*
- * A trigger has been created, replaced or altered.
+ * Refuses what a command has made of a trigger of ours, created, replaced or
+ * altered it.
  */
 void
 dg_guard_check_trigger(Oid trigid, bool created)
@@ -426,13 +428,13 @@ dg_guard_check_taken(Oid relid)
 {
 	DgOddity	odd;
 
-	if (!dg_is_odd(relid, &odd) || odd.unknown || !is_guarded(relid))
+	if (!dg_is_odd(relid, &odd) || odd.unknown || !is_guarded_table(relid))
 		return;
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_GUARDED_OBJECT),
 			 errmsg("cannot make table \"%s\" %s: it is guarded against deletion", get_rel_name(relid), odd.what),
 			 errdetail(DETAIL_GUARD),
-			 errhint("%s", way_out(relid))));
+			 errhint("%s", way_to_unguard(relid))));
 }
 
 /* ----------------------------------------------------------------------
@@ -451,8 +453,8 @@ may_drop(Oid relid)
 }
 
 /*
- * DROP TABLE, before it waits for everybody who uses the table. What decides is
- * may_go().
+ * Refuses DROP TABLE before it waits for the sessions that use the table. What
+ * decides is may_go().
  */
 static void
 check_drop_table(DropStmt *stmt)
@@ -466,7 +468,7 @@ check_drop_table(DropStmt *stmt)
 		RangeVar   *rv = makeRangeVarFromNameList(lfirst(lc));
 		Oid			relid = RangeVarGetRelid(rv, AccessShareLock, true);
 
-		if (OidIsValid(relid) && is_guarded(relid) && (!may_drop(relid) || has_live_rows(relid)))
+		if (OidIsValid(relid) && is_guarded_table(relid) && (!may_drop(relid) || has_live_rows(relid)))
 			refuse_drop(relid);
 	}
 }
@@ -482,7 +484,7 @@ dg_guard_check_detach(Oid child, Oid parent)
 	/* what is attached is not looked up before it is guarded */
 	if (get_rel_relkind(parent) != RELKIND_PARTITIONED_TABLE ||
 		!has_parent(child, NULL) || has_parent(child, SnapshotSelf) ||
-		!is_guarded(parent) || !is_guarded(child) || !has_live_rows(child))
+		!is_guarded_table(parent) || !is_guarded_table(child) || !has_live_rows(child))
 		return;
 	refuse_departure(child, psprintf("detach partition \"%s\" from table \"%s\"", get_rel_name(child), get_rel_name(parent)));
 }
@@ -490,7 +492,7 @@ dg_guard_check_detach(Oid child, Oid parent)
 static void
 refuse_unlogged(Oid relid)
 {
-	refuse(relid, psprintf("set table \"%s\" unlogged", get_rel_name(relid)),
+	refuse_on_guarded(relid, psprintf("set table \"%s\" unlogged", get_rel_name(relid)),
 		   "A crash empties unlogged tables, without their rows having gone to the recycle bin.", NULL);
 }
 
@@ -517,7 +519,7 @@ is_unlogged(Oid relid, Snapshot snapshot)
 void
 dg_guard_check_altered(Oid relid)
 {
-	if (is_unlogged(relid, SnapshotSelf) && !is_unlogged(relid, NULL) && is_guarded(relid))
+	if (is_unlogged(relid, SnapshotSelf) && !is_unlogged(relid, NULL) && is_guarded_table(relid))
 		refuse_unlogged(relid);
 }
 
@@ -532,7 +534,7 @@ check_alter_command(AlterTableStmt *stmt, AlterTableCmd *cmd)
 		cmd->subtype != AT_DisableTrigAll && cmd->subtype != AT_DisableTrigUser)
 		return;
 	relid = RangeVarGetRelid(stmt->relation, AccessShareLock, true);
-	if (!OidIsValid(relid) || !is_guarded(relid))
+	if (!OidIsValid(relid) || !is_guarded_table(relid))
 		return;
 	name = get_rel_name(relid);
 	switch (cmd->subtype)
@@ -540,7 +542,7 @@ check_alter_command(AlterTableStmt *stmt, AlterTableCmd *cmd)
 		case AT_DetachPartition:
 			/* a row that comes in meanwhile stays, and the table is guarded by itself from then on */
 			partition = RangeVarGetRelid(((PartitionCmd *) cmd->def)->name, AccessShareLock, true);
-			if (OidIsValid(partition) && is_guarded(partition) &&
+			if (OidIsValid(partition) && is_guarded_table(partition) &&
 				(!dg_class_ownercheck(relid, GetUserId()) || has_live_rows(partition)))
 				refuse_departure(partition,
 								 psprintf("detach partition \"%s\" from table \"%s\"", get_rel_name(partition), name));
@@ -549,14 +551,14 @@ check_alter_command(AlterTableStmt *stmt, AlterTableCmd *cmd)
 			refuse_unlogged(relid);
 			break;
 		default:
-			refuse(relid, psprintf("disable all triggers of table \"%s\"", name), DETAIL_GUARD,
+			refuse_on_guarded(relid, psprintf("disable all triggers of table \"%s\"", name), DETAIL_GUARD,
 				   "Disable those you mean by name, or set session_replication_role to \"replica\" for a while: the guard's work then, too.");
 			break;
 	}
 }
 
 static void
-check_alter_table(AlterTableStmt *stmt)
+check_alter_guarded(AlterTableStmt *stmt)
 {
 	ListCell   *lc;
 
@@ -568,15 +570,15 @@ check_alter_table(AlterTableStmt *stmt)
  * CREATE OR REPLACE could put another function behind a trigger of ours.
  */
 static void
-check_create_trigger(CreateTrigStmt *stmt)
+check_guard_trigger(CreateTrigStmt *stmt)
 {
 	Oid			relid;
 
 	if (!stmt->replace || strncmp(stmt->trigname, DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) != 0)
 		return;
 	relid = RangeVarGetRelid(stmt->relation, AccessShareLock, true);
-	if (OidIsValid(relid) && is_guarded(relid))
-		refuse(relid, psprintf("replace trigger \"%s\" of table \"%s\"", stmt->trigname, get_rel_name(relid)),
+	if (OidIsValid(relid) && is_guarded_table(relid))
+		refuse_on_guarded(relid, psprintf("replace trigger \"%s\" of table \"%s\"", stmt->trigname, get_rel_name(relid)),
 			   DETAIL_GUARD, NULL);
 }
 
@@ -633,8 +635,9 @@ check_without_registry(Node *parsetree)
 }
 
 /*
- * A utility command that is not the extension's is about to run. Called by the
- * hook, and by the event trigger for the command that loaded the library.
+ * Refuses a utility command that is about to run and is not the extension's.
+ * Called by the hook, and by the event trigger for the command that loaded the
+ * library.
  */
 void
 dg_guard_check_utility(Node *parsetree)
@@ -650,7 +653,7 @@ dg_guard_check_utility(Node *parsetree)
 	if (IsA(parsetree, DropStmt))
 		check_drop_table((DropStmt *) parsetree);
 	else if (IsA(parsetree, AlterTableStmt))
-		check_alter_table((AlterTableStmt *) parsetree);
+		check_alter_guarded((AlterTableStmt *) parsetree);
 	else if (IsA(parsetree, CreateTrigStmt))
-		check_create_trigger((CreateTrigStmt *) parsetree);
+		check_guard_trigger((CreateTrigStmt *) parsetree);
 }

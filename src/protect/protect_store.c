@@ -146,7 +146,7 @@ find_store(RangeVar *rv, bool always)
 }
 
 static void
-check_store(const char *what, RangeVar *rv, bool always)
+check_own_by_name(const char *what, RangeVar *rv, bool always)
 {
 	Oid			relid = find_store(rv, always);
 
@@ -181,7 +181,7 @@ holds_contents(Oid relid)
  * the rows.
  */
 static bool
-is_harmless(AlterTableCmd *cmd, RangeVar *table)
+is_harmless_alter(AlterTableCmd *cmd, RangeVar *table)
 {
 	switch (cmd->subtype)
 	{
@@ -210,7 +210,7 @@ is_harmless(AlterTableCmd *cmd, RangeVar *table)
  * What pg_restore does to a table before it loads the rows.
  */
 static bool
-is_restores(AlterTableCmd *cmd)
+is_pg_restore_command(AlterTableCmd *cmd)
 {
 	switch (cmd->subtype)
 	{
@@ -249,9 +249,9 @@ dg_store_command(Node *parsetree)
 		case T_AlterTableStmt:
 			foreach(lc, ((AlterTableStmt *) parsetree)->cmds)
 			{
-				if (is_harmless(lfirst(lc), ((AlterTableStmt *) parsetree)->relation))
+				if (is_harmless_alter(lfirst(lc), ((AlterTableStmt *) parsetree)->relation))
 					continue;
-				if (!is_restores(lfirst(lc)))
+				if (!is_pg_restore_command(lfirst(lc)))
 					return DG_COMMAND_OTHER;
 				result = DG_COMMAND_RESTORE;
 			}
@@ -262,7 +262,7 @@ dg_store_command(Node *parsetree)
 }
 
 static void
-check_alter_table(AlterTableStmt *stmt)
+check_alter_own(AlterTableStmt *stmt)
 {
 	ListCell   *lc;
 
@@ -271,8 +271,8 @@ check_alter_table(AlterTableStmt *stmt)
 		AlterTableCmd *cmd = lfirst(lc);
 
 		/* a crash empties what is not logged, and an empty bin may be full by then */
-		if (!is_harmless(cmd, stmt->relation))
-			check_store("alter", stmt->relation, !is_restores(cmd));
+		if (!is_harmless_alter(cmd, stmt->relation))
+			check_own_by_name("alter", stmt->relation, !is_pg_restore_command(cmd));
 	}
 }
 
@@ -280,7 +280,7 @@ check_alter_table(AlterTableStmt *stmt)
  * pg_restore makes the bin tables' protecting triggers again.
  */
 static bool
-is_protecting_trigger(CreateTrigStmt *stmt)
+is_protecting_by_name(CreateTrigStmt *stmt)
 {
 	return !stmt->replace && stmt->whenClause == NULL && !stmt->isconstraint &&
 		strncmp(stmt->trigname, DG_TRIGGER_PROTECT, strlen(DG_TRIGGER_PROTECT)) == 0 &&
@@ -294,9 +294,9 @@ is_protecting_trigger(CreateTrigStmt *stmt)
  * table of the database.
  */
 static void
-check_create_trigger(CreateTrigStmt *stmt)
+check_own_trigger(CreateTrigStmt *stmt)
 {
-	Oid			relid = is_protecting_trigger(stmt) ? InvalidOid : find_store(stmt->relation, true);
+	Oid			relid = is_protecting_by_name(stmt) ? InvalidOid : find_store(stmt->relation, true);
 
 	if (OidIsValid(relid))
 		ereport(ERROR,
@@ -310,7 +310,7 @@ check_create_trigger(CreateTrigStmt *stmt)
  * DROP of a table, an index, or of a trigger, a rule or a policy on a table.
  */
 static void
-check_drop(DropStmt *stmt)
+check_drop_by_name(DropStmt *stmt)
 {
 	ListCell   *lc;
 
@@ -321,16 +321,16 @@ check_drop(DropStmt *stmt)
 		switch (stmt->removeType)
 		{
 			case OBJECT_INDEX:
-				check_store("drop", makeRangeVarFromNameList(names), true);
+				check_own_by_name("drop", makeRangeVarFromNameList(names), true);
 				break;
 			case OBJECT_TABLE:
-				check_store("drop", makeRangeVarFromNameList(names), false);
+				check_own_by_name("drop", makeRangeVarFromNameList(names), false);
 				break;
 			case OBJECT_TRIGGER:
 			case OBJECT_RULE:
 			case OBJECT_POLICY:
 				/* the last name is the object's own */
-				check_store("alter", makeRangeVarFromNameList(list_truncate(list_copy(names), list_length(names) - 1)), true);
+				check_own_by_name("alter", makeRangeVarFromNameList(list_truncate(list_copy(names), list_length(names) - 1)), true);
 				break;
 			default:
 				break;
@@ -372,7 +372,7 @@ check_rename(RenameStmt *stmt)
 	if (stmt->renameType == OBJECT_SCHEMA && is_our_schema(stmt->subname))
 		dg_store_refuse("rename schema", stmt->subname);
 	if (stmt->relation != NULL)
-		check_store(stmt->renameType == OBJECT_COLUMN ? "rename a column of" :
+		check_own_by_name(stmt->renameType == OBJECT_COLUMN ? "rename a column of" :
 					stmt->renameType == OBJECT_TABCONSTRAINT ? "rename a constraint of" :
 					stmt->renameType == OBJECT_TRIGGER ? "rename a trigger of" : "rename",
 					stmt->relation, true);
@@ -386,7 +386,8 @@ check_owner(AlterOwnerStmt *stmt)
 }
 
 /*
- * A utility command is about to run.
+ * Refuses a utility command that is about to run, if it concerns one of our own
+ * objects and its parse tree says so.
  */
 void
 dg_store_check_utility(Node *parsetree)
@@ -394,29 +395,29 @@ dg_store_check_utility(Node *parsetree)
 	switch (nodeTag(parsetree))
 	{
 		case T_AlterTableStmt:
-			check_alter_table((AlterTableStmt *) parsetree);
+			check_alter_own((AlterTableStmt *) parsetree);
 			break;
 		case T_CreateTrigStmt:
-			check_create_trigger((CreateTrigStmt *) parsetree);
+			check_own_trigger((CreateTrigStmt *) parsetree);
 			break;
 		case T_RuleStmt:
-			check_store("create a rule on", ((RuleStmt *) parsetree)->relation, true);
+			check_own_by_name("create a rule on", ((RuleStmt *) parsetree)->relation, true);
 			break;
 		case T_IndexStmt:
-			check_store("create an index on", ((IndexStmt *) parsetree)->relation, true);
+			check_own_by_name("create an index on", ((IndexStmt *) parsetree)->relation, true);
 			break;
 		case T_CreatePolicyStmt:
-			check_store("create a policy on", ((CreatePolicyStmt *) parsetree)->table, true);
+			check_own_by_name("create a policy on", ((CreatePolicyStmt *) parsetree)->table, true);
 			break;
 		case T_ViewStmt:
 			if (((ViewStmt *) parsetree)->replace)
-				check_store("replace", ((ViewStmt *) parsetree)->view, true);
+				check_own_by_name("replace", ((ViewStmt *) parsetree)->view, true);
 			break;
 		case T_AlterSeqStmt:
-			check_store("alter", ((AlterSeqStmt *) parsetree)->sequence, true);
+			check_own_by_name("alter", ((AlterSeqStmt *) parsetree)->sequence, true);
 			break;
 		case T_AlterObjectSchemaStmt:
-			check_store("set the schema of", ((AlterObjectSchemaStmt *) parsetree)->relation, true);
+			check_own_by_name("set the schema of", ((AlterObjectSchemaStmt *) parsetree)->relation, true);
 			break;
 		case T_RenameStmt:
 			check_rename((RenameStmt *) parsetree);
@@ -428,7 +429,7 @@ dg_store_check_utility(Node *parsetree)
 			if (((DropStmt *) parsetree)->removeType == OBJECT_EXTENSION)
 				check_drop_extension((DropStmt *) parsetree);
 			else
-				check_drop((DropStmt *) parsetree);
+				check_drop_by_name((DropStmt *) parsetree);
 			break;
 		case T_AlterExtensionContentsStmt:
 			if (strcmp(((AlterExtensionContentsStmt *) parsetree)->extname, "deletion_guard") == 0)

@@ -71,8 +71,8 @@ dg_unreached_hooks(PG_FUNCTION_ARGS)
 /*
  * server_setting(name text) -> text
  *
- * Whoever may call it need not have the right to see the setting: the owner of
- * the extension may have been a superuser once.
+ * The caller need not have the right to see the setting: the owner of the
+ * extension may have been a superuser once.
  */
 Datum
 dg_server_setting(PG_FUNCTION_ARGS)

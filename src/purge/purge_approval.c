@@ -165,10 +165,9 @@ refuse_act(const DgApproval *approval, DgTokenAct act, DgRefusal *refusal)
 }
 
 /*
- * Has the authority approved already? Keys are compared, not names: the key
- * is what was verified, and whoever holds it is one party. As neither the
- * registry nor a file lists a name or a key twice, the names would give the
- * same answer.
+ * Has the authority approved already? Keys are compared, not names: the key is
+ * what was verified, and all who hold it are one party. As neither the registry
+ * nor a file lists a name or a key twice, the names would give the same answer.
  */
 static bool
 approved_already(List *approvals, const DgApproval *approval)
@@ -186,7 +185,7 @@ approved_already(List *approvals, const DgApproval *approval)
 }
 
 static bool
-verify_token(Datum token, DgTokenAct act, List **approvals, DgRefusal *refusal)
+verify_one_token(Datum token, DgTokenAct act, List **approvals, DgRefusal *refusal)
 {
 	text	   *bytes = DatumGetTextPP(token);
 	DgApproval *approval = palloc0(sizeof(DgApproval));
@@ -228,7 +227,7 @@ dg_approvals_verify(ArrayType *tokens, DgTokenAct act, List **approvals, DgRefus
 	{
 		if (nulls[i])
 			return dg_refusal_of_token(refusal, DG_TOKEN_EMPTY, NULL);
-		if (!verify_token(elems[i], act, approvals, refusal))
+		if (!verify_one_token(elems[i], act, approvals, refusal))
 			return false;
 	}
 	refusal->authority = NULL;

@@ -10,7 +10,7 @@
  * that takes a token.
  *
  * Locking: changes hold a self-conflicting lock on the registry until the end
- * of the transaction; whoever verifies tokens to act on them holds a shared
+ * of the transaction; a call that verifies tokens to act on them holds a shared
  * one, so an authority is not retired between a token's check and its use.
  */
 #include "postgres.h"

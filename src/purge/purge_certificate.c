@@ -5,7 +5,7 @@
  * A certificate is the text of the purge's ledger entry plus "ledger", the
  * entry's number and hash. It names no tenant; the digest in its plan was
  * signed by the authorities together with the tenant's key and name, so that
- * whoever has the claims can show whom it was about.
+ * the claims show whom it was about.
  */
 #include "postgres.h"
 

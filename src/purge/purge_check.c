@@ -51,8 +51,8 @@ check_relations(const DgApproval *approval, const DgRequest *request, DgRefusal 
 }
 
 /*
- * Does it name what the request does? Of a tenant, the key must go with the
- * request and the name with the key.
+ * Does the token name what the request does? Of a tenant, the key must go with
+ * the request and the name with the key.
  */
 static bool
 check_tenant(const DgApproval *approval, const DgRequest *request, DgRefusal *refusal)
@@ -193,7 +193,7 @@ verified_claims(text *token)
 }
 
 static bool
-check(DgApproval *approval, DgRefusal *refusal)
+check_verified(DgApproval *approval, DgRefusal *refusal)
 {
 	DgRequest  *request;
 	DgPlan	   *plan;
@@ -245,7 +245,7 @@ dg_check_token(PG_FUNCTION_ARGS)
 	{
 		nulls[2] = false;
 		values[2] = verified_claims(token);
-		ok = check(&approval, &refusal);
+		ok = check_verified(&approval, &refusal);
 	}
 	values[0] = BoolGetDatum(ok);
 	nulls[1] = ok;

@@ -18,8 +18,8 @@
 PG_FUNCTION_INFO_V1(dg_audience);
 
 /*
- * For what only the extension's owner may do, whoever was granted EXECUTE:
- * the first key decides who can ever approve a purge.
+ * Fails unless the caller is the extension's owner, for acts that EXECUTE alone
+ * does not permit: the first key decides who can ever approve a purge.
  */
 void
 dg_require_extension_owner(const char *act)

@@ -163,7 +163,7 @@ add_digest(uint8 *sum, const uint8 *digest)
 }
 
 static void
-hash_row(DgPurgeDigest *digest, TupleTableSlot *slot)
+add_row_digest(DgPurgeDigest *digest, TupleTableSlot *slot)
 {
 	uint8		hash[DG_DIGEST_SIZE];
 
@@ -229,7 +229,7 @@ dg_purge_digest_row(DgPurgeDigest *digest, const DgPlanPart *part, TupleTableSlo
 	KeyDigests *keys = keys_of_part(digest, part);
 	uint8		hash[DG_KEY_DIGEST_SIZE];
 
-	hash_row(digest, slot);
+	add_row_digest(digest, slot);
 	dg_purge_key_digest(&digest->key, slot, hash);
 	appendBinaryStringInfo(&keys->bytes, (char *) hash, DG_KEY_DIGEST_SIZE);
 	digest->rows++;

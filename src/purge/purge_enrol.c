@@ -211,7 +211,7 @@ refuse_known(const char *name, const EnrolledKey *key)
  * Enrols a key under a name.
  */
 static void
-enrol(const char *name, const EnrolledKey *key, List *approvals)
+enrol_key(const char *name, const EnrolledKey *key, List *approvals)
 {
 	Datum		values[Natts_authority] = {0};
 	bool		nulls[Natts_authority] = {false};
@@ -276,7 +276,7 @@ dg_add_authority(PG_FUNCTION_ARGS)
 	else
 		dg_require_extension_owner("enrol the first authority");
 	refuse_known(name, &key);
-	enrol(name, &key, approvals);
+	enrol_key(name, &key, approvals);
 	dg_approvals_raise();
 	PG_RETURN_TEXT_P(cstring_to_text(key.fingerprint));
 }
@@ -314,7 +314,7 @@ require_active(const char *name)
 }
 
 static void
-retire(const char *name, int64 entry)
+write_retirement(const char *name, int64 entry)
 {
 	DgOwnScan  *scan = dg_own_find(DG_OWN(authority), RowExclusiveLock, 1,
 								   (ScanKeyData[]) {dg_own_key_text(Anum_authority_name, name)});
@@ -344,7 +344,7 @@ dg_retire_authority(PG_FUNCTION_ARGS)
 	require_active(name);
 	approvals = dg_authorise(DG_TOKEN_ACT_RETIRE_AUTHORITY, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
 							 names_authority, name, "retire_authority");
-	retire(name, dg_approvals_record(approvals, "retire_authority",
+	write_retirement(name, dg_approvals_record(approvals, "retire_authority",
 									 psprintf("{\"authority\": %s}", dg_json_string(name))));
 	PG_RETURN_VOID();
 }

@@ -145,7 +145,7 @@ is_key_of(const char *public_key, const char *fingerprint)
 }
 
 static void
-check_authority(Evidence *evidence, const DgOwnScan *scan)
+compare_authority(Evidence *evidence, const DgOwnScan *scan)
 {
 	char	   *name = dg_own_text(scan, Anum_authority_name);
 	char	   *what = psprintf("authority \"%s\"", name);
@@ -163,7 +163,7 @@ check_authority(Evidence *evidence, const DgOwnScan *scan)
 }
 
 static void
-check_hold(Evidence *evidence, const DgOwnScan *scan)
+compare_hold(Evidence *evidence, const DgOwnScan *scan)
 {
 	char	   *what = psprintf("hold " INT64_FORMAT, dg_own_int64(scan, Anum_hold_hold_id));
 	char	   *details = psprintf("{\"hold\": " INT64_FORMAT "}", dg_own_int64(scan, Anum_hold_hold_id));
@@ -175,7 +175,7 @@ check_hold(Evidence *evidence, const DgOwnScan *scan)
 }
 
 static void
-check_request(Evidence *evidence, const DgOwnScan *scan)
+compare_request(Evidence *evidence, const DgOwnScan *scan)
 {
 	int64		id = dg_own_int64(scan, Anum_purge_request_record_request_id);
 	char	   *what = psprintf("request " INT64_FORMAT, id);
@@ -190,7 +190,7 @@ check_request(Evidence *evidence, const DgOwnScan *scan)
 }
 
 static void
-check_purge(Evidence *evidence, const DgOwnScan *scan)
+compare_purge(Evidence *evidence, const DgOwnScan *scan)
 {
 	char	   *what = psprintf("purge " INT64_FORMAT, dg_own_int64(scan, Anum_purge_record_purge_id));
 
@@ -201,7 +201,7 @@ check_purge(Evidence *evidence, const DgOwnScan *scan)
 }
 
 static void
-check_used_token(Evidence *evidence, const DgOwnScan *scan)
+compare_used_token(Evidence *evidence, const DgOwnScan *scan)
 {
 	refer_to(evidence, scan, Anum_used_token_ledger_id);
 }
@@ -245,7 +245,7 @@ compare_registries(DgLedgerWalk *walk, Evidence *evidence)
 }
 
 static void
-verify(DgLedgerWalk *walk, int64 head_entry, const char *head_hash)
+verify_all(DgLedgerWalk *walk, int64 head_entry, const char *head_hash)
 {
 	Evidence	evidence = {0};
 
@@ -254,11 +254,11 @@ verify(DgLedgerWalk *walk, int64 head_entry, const char *head_hash)
 	evidence.recorded = dg_textset_create(CurrentMemoryContext);
 	dg_ledger_flush();
 	dg_ledger_walk(walk, head_entry, head_hash, visit_entry, &evidence);
-	read_registry(&evidence, DG_OWN_ALL(authority), check_authority);
-	read_registry(&evidence, DG_OWN_ALL(used_token), check_used_token);
-	read_registry(&evidence, DG_OWN_ALL(hold), check_hold);
-	read_registry(&evidence, DG_OWN_ALL(purge_request_record), check_request);
-	read_registry(&evidence, DG_OWN_ALL(purge_record), check_purge);
+	read_registry(&evidence, DG_OWN_ALL(authority), compare_authority);
+	read_registry(&evidence, DG_OWN_ALL(used_token), compare_used_token);
+	read_registry(&evidence, DG_OWN_ALL(hold), compare_hold);
+	read_registry(&evidence, DG_OWN_ALL(purge_request_record), compare_request);
+	read_registry(&evidence, DG_OWN_ALL(purge_record), compare_purge);
 	if (Max(evidence.referred, head_entry) > walk->id)
 		dg_ledger_add_missing(walk, walk->id + 1, Max(evidence.referred, head_entry), " at the end");
 	compare_registries(walk, &evidence);
@@ -284,7 +284,7 @@ dg_verify_ledger(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("give both head_entry and head_hash, or neither"),
 				 errhint("deletion_guard.ledger_head() prints the two.")));
-	verify(&walk, PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0),
+	verify_all(&walk, PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0),
 		   PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	problems = dg_ledger_problems(&walk);
 

@@ -116,11 +116,12 @@ lock_tenant_of(const DgApproval *approval)
 }
 
 /*
- * Everything that must hold, under the tenant's lock. Who comes with a token that
- * was used does not wait for it.
+ * Checks everything that must hold, under the tenant's lock; false and a
+ * refusal if something does not. A call with a token that was used does not
+ * wait for the lock.
  */
 static bool
-check(Purge *purge, ArrayType *tokens, DgRefusal *refusal)
+check_purge(Purge *purge, ArrayType *tokens, DgRefusal *refusal)
 {
 	ListCell   *lc;
 
@@ -280,7 +281,7 @@ part_of_row(Removal *removal, TupleTableSlot *slot)
 }
 
 /*
- * A row of the bin is about to go.
+ * Digests a row of the bin that is about to go. A DgBinRowCallback.
  */
 static void
 remove_row(TupleTableSlot *slot, int32 number, void *arg)
@@ -423,7 +424,7 @@ remove_rows(Purge *purge)
 }
 
 static DgOwnScan *
-find_record(int64 id, LOCKMODE lockmode)
+find_purge_record(int64 id, LOCKMODE lockmode)
 {
 	return dg_own_find(DG_OWN(purge_record), lockmode, 1,
 					   (ScanKeyData[]) {dg_own_key_int8(Anum_purge_record_purge_id, id)});
@@ -437,7 +438,7 @@ end_record(const Purge *purge)
 {
 	char	   *certificate = certificate_text(purge);
 	int64		entry = dg_approvals_record(purge->approvals, "purge", certificate);
-	DgOwnScan  *scan = find_record(purge->id, RowExclusiveLock);
+	DgOwnScan  *scan = find_purge_record(purge->id, RowExclusiveLock);
 
 	if (scan == NULL || !dg_own_lock(scan))
 		elog(ERROR, "record of purge " INT64_FORMAT " is gone", purge->id);
@@ -460,7 +461,7 @@ dg_purge(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("purge()");
 	dg_lock_authorities(ShareLock);
-	if (!check(&purge, PG_ARGISNULL(0) ? NULL : PG_GETARG_ARRAYTYPE_P(0), &refusal))
+	if (!check_purge(&purge, PG_ARGISNULL(0) ? NULL : PG_GETARG_ARRAYTYPE_P(0), &refusal))
 		dg_refuse(&refusal, "purge");
 	warn_of_clock();
 
@@ -496,7 +497,7 @@ annuls_purge(const DgTokenClaims *claims, void *arg)
 static DgOwnScan *
 require_purge(int64 id, LOCKMODE lockmode)
 {
-	DgOwnScan  *scan = find_record(id, lockmode);
+	DgOwnScan  *scan = find_purge_record(id, lockmode);
 
 	if (scan == NULL)
 		ereport(ERROR,

@@ -2,13 +2,13 @@
  * purge_forget.c
  *		What else is known of a tenant goes with the last of its rows.
  *
- * The deletions that a purge touches lose their statement and reason, which
- * may quote the rows. Once nothing of the tenant is left in the bin, its name
- * and contact go, and the reasons that requests and holds give. Where it is
- * not among the live tenants either, its key goes too: a digest of it takes
- * its place, the same as in the purge's record. Whoever knows the key can
- * still find what was done; whoever does not know it learns nothing about it.
- * Requests that are still open, and now cover nothing, are closed with it.
+ * The deletions that a purge touches lose their statement and reason, which may
+ * quote the rows. Once nothing of the tenant is left in the bin, its name and
+ * contact go, and the reasons that requests and holds give. Where it is not
+ * among the live tenants either, its key goes too: a digest of it takes its
+ * place, the same as in the purge's record. Somebody who knows the key can
+ * still find what was done; nobody else learns anything about it. Requests that
+ * are still open, and now cover nothing, are closed with it.
  */
 #include "postgres.h"
 

@@ -1,7 +1,7 @@
 /*
  * purge_hold.c
  *		Holds: while one is not released, nothing of its tenant is purged,
- *		whoever signed.
+ *		whatever was signed.
  *
  * Placing a hold takes the privilege to call the function; releasing one takes
  * a token. A hold takes the tenant's lock: it either precedes a purge and stops

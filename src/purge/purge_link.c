@@ -89,7 +89,7 @@ names_of_column(const DgOwnScan *scan, AttrNumber attnum)
 }
 
 static bool
-is_key(const LinkKey *key, Oid relation, List *columns)
+is_same_key(const LinkKey *key, Oid relation, List *columns)
 {
 	ListCell   *a;
 	ListCell   *b;
@@ -116,7 +116,7 @@ links_of_deletion(int64 deletion, LOCKMODE lockmode)
  * Takes note of the foreign key that the scan's link is of.
  */
 static void
-note_key(DgPurgeLinks *links, const DgOwnScan *scan)
+note_link_key(DgPurgeLinks *links, const DgOwnScan *scan)
 {
 	Oid			relation = (Oid) dg_own_int64(scan, Anum_deletion_link_relation);
 	List	   *columns = names_of_column(scan, Anum_deletion_link_columns);
@@ -125,7 +125,7 @@ note_key(DgPurgeLinks *links, const DgOwnScan *scan)
 
 	foreach(lc, links->keys)
 	{
-		if (is_key(lfirst(lc), relation, columns))
+		if (is_same_key(lfirst(lc), relation, columns))
 		{
 			list_free_deep(columns);
 			return;
@@ -158,7 +158,7 @@ dg_purge_links_begin(const DgPlan *plan)
 		DgOwnScan  *scan = links_of_deletion(links->deletions[i], AccessShareLock);
 
 		while (dg_own_next(scan))
-			note_key(links, scan);
+			note_link_key(links, scan);
 		dg_own_end(scan);
 	}
 	links->context = CurrentMemoryContext;
@@ -290,7 +290,7 @@ probe_constraint(DgPurgeLinks *links, Relation bin, HeapTuple constraint, const 
 	if (form->contype != CONSTRAINT_FOREIGN || !list_member_oid(referred, form->confrelid))
 		return;
 	DeconstructFkConstraintRow(constraint, &n, referring_columns, referred_columns, NULL, NULL, NULL, NULL, NULL);
-	if (is_key(key, key->relation, column_names(form->conrelid, referring_columns, n)))
+	if (is_same_key(key, key->relation, column_names(form->conrelid, referring_columns, n)))
 		(void) add_probe(links, bin, true, *key, column_names(form->confrelid, referred_columns, n));
 }
 
@@ -344,7 +344,7 @@ probe_links_to(DgPurgeLinks *links, Relation bin, Oid relation)
 			{
 				Probe	   *probe = lfirst(lc);
 
-				if (probe->attnums != NULL && is_key(&probe->key, of, columns))
+				if (probe->attnums != NULL && is_same_key(&probe->key, of, columns))
 					add_link(probe, scan, Anum_deletion_link_before);
 			}
 			list_free_deep(columns);
@@ -365,7 +365,7 @@ probe_of_row(DgPurgeLinks *links, Relation bin, Oid relation, List *columns)
 	{
 		Probe	   *probe = lfirst(lc);
 
-		if (!probe->of_deletion && is_key(&probe->key, relation, columns))
+		if (!probe->of_deletion && is_same_key(&probe->key, relation, columns))
 		{
 			list_free_deep(columns);
 			return probe;

@@ -97,7 +97,7 @@ find_token(const char *text, int *len)
  * Replaces tokens, in place.
  */
 static void
-redact(char *text)
+redact_tokens(char *text)
 {
 	char	   *token;
 	int			len;
@@ -115,12 +115,12 @@ redact_entry(ErrorData *edata)
 {
 	int			len;
 
-	redact(edata->message);
-	redact(edata->detail);
-	redact(edata->detail_log);
-	redact(edata->hint);
-	redact(edata->context);
-	redact(edata->internalquery);
+	redact_tokens(edata->message);
+	redact_tokens(edata->detail);
+	redact_tokens(edata->detail_log);
+	redact_tokens(edata->hint);
+	redact_tokens(edata->context);
+	redact_tokens(edata->internalquery);
 	if (debug_query_string != NULL && find_token(debug_query_string, &len) != NULL)
 		edata->hide_stmt = true;
 	if (prev_emit_log)
@@ -139,7 +139,7 @@ dg_hide_tokens_in_activity(void)
 	if (debug_query_string == NULL || find_token(debug_query_string, &len) == NULL)
 		return;
 	query = pstrdup(debug_query_string);
-	redact(query);
+	redact_tokens(query);
 	pgstat_report_activity(STATE_RUNNING, query);
 	pfree(query);
 }

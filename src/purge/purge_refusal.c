@@ -38,10 +38,10 @@ typedef struct RememberedRefusal
 static RememberedRefusal remembered[REMEMBERED_REFUSALS];
 static int	next_remembered = 0;
 
-static char *format(const char *fmt, va_list args) pg_attribute_printf(1, 0);
+static char *format_text(const char *fmt, va_list args) pg_attribute_printf(1, 0);
 
 static char *
-format(const char *fmt, va_list args)
+format_text(const char *fmt, va_list args)
 {
 	StringInfoData buf;
 
@@ -74,7 +74,7 @@ dg_refusal_set(DgRefusal *refusal, int sqlstate, const char *reason, const char 
 	refusal->hint = hint;
 	refusal->detail = NULL;
 	va_start(args, fmt);
-	refusal->message = format(fmt, args);
+	refusal->message = format_text(fmt, args);
 	va_end(args);
 	return false;
 }
@@ -85,7 +85,7 @@ dg_refusal_detail(DgRefusal *refusal, const char *fmt,...)
 	va_list		args;
 
 	va_start(args, fmt);
-	refusal->detail = format(fmt, args);
+	refusal->detail = format_text(fmt, args);
 	va_end(args);
 	return false;
 }

@@ -66,7 +66,7 @@ read_request(const DgOwnScan *scan)
 }
 
 static DgOwnScan *
-find_record(int64 id, LOCKMODE lockmode)
+find_request_record(int64 id, LOCKMODE lockmode)
 {
 	return dg_own_find(DG_OWN(purge_request_record), lockmode, 1,
 					   (ScanKeyData[]) {dg_own_key_int8(Anum_purge_request_record_request_id, id)});
@@ -78,7 +78,7 @@ find_record(int64 id, LOCKMODE lockmode)
 DgRequest *
 dg_request_find(int64 id)
 {
-	DgOwnScan  *scan = find_record(id, AccessShareLock);
+	DgOwnScan  *scan = find_request_record(id, AccessShareLock);
 	DgRequest  *request;
 
 	if (scan == NULL)
@@ -94,7 +94,7 @@ dg_request_find(int64 id)
 void
 dg_request_close(int64 id, const char *state)
 {
-	DgOwnScan  *scan = find_record(id, RowExclusiveLock);
+	DgOwnScan  *scan = find_request_record(id, RowExclusiveLock);
 
 	if (scan == NULL || !dg_own_lock(scan) ||
 		strcmp(dg_own_text(scan, Anum_purge_request_record_state), "open") != 0)
@@ -122,7 +122,7 @@ deleted_before(FunctionCallInfo fcinfo, int arg)
 }
 
 static void
-read_arguments(FunctionCallInfo fcinfo, DgRequest *request)
+read_request_arguments(FunctionCallInfo fcinfo, DgRequest *request)
 {
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -199,7 +199,7 @@ has_bin(Oid relid)
 }
 
 static bool
-is_guarded(Oid relid)
+is_in_registry(Oid relid)
 {
 	DgOwnScan  *scan = dg_own_find(DG_OWN(guard), AccessShareLock, 1,
 								   (ScanKeyData[]) {dg_own_key_oid(Anum_guard_relation, relid)});
@@ -235,7 +235,7 @@ check_named_relations(const DgRequest *request)
 	/* there are no nulls among them, or they would have had no names */
 	for (int i = 0; i < ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)); i++)
 	{
-		if (!has_bin(relids[i]) && !(request->by_age && is_guarded(relids[i])))
+		if (!has_bin(relids[i]) && !(request->by_age && is_in_registry(relids[i])))
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_NOTHING_TO_PURGE),
 					 errmsg("no row of table \"%s\" was ever deleted",
@@ -353,7 +353,7 @@ dg_request_purge(PG_FUNCTION_ARGS)
 	DgRefusal	refusal = {0};
 
 	PreventCommandIfReadOnly("request_purge()");
-	read_arguments(fcinfo, &request);
+	read_request_arguments(fcinfo, &request);
 	dg_lock_tenant(request.tenant);
 	request.tenant_name = dg_tenant_name(request.tenant, &refusal);
 	if (request.tenant_name == NULL)

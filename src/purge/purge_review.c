@@ -13,7 +13,7 @@
 #define MAX_LINES 10
 
 static void
-put_line(StringInfo buf, int *lines, const char *line)
+put_plan_line(StringInfo buf, int *lines, const char *line)
 {
 	if ((*lines)++ < MAX_LINES)
 		appendStringInfo(buf, "%s%s", buf->len > 0 ? "\n" : "", line);
@@ -23,7 +23,7 @@ static void
 describe_difference(StringInfo buf, int *lines, int64 deletion, const char *relation, int64 reviewed, int64 now)
 {
 	if (reviewed != now)
-		put_line(buf, lines, psprintf("Deletion " INT64_FORMAT ", table %s: " INT64_FORMAT
+		put_plan_line(buf, lines, psprintf("Deletion " INT64_FORMAT ", table %s: " INT64_FORMAT
 									  " rows were reviewed, " INT64_FORMAT " are in the bin now.",
 									  deletion, relation, reviewed, now));
 }
@@ -109,7 +109,7 @@ plan_summary(const DgPlan *plan)
 	{
 		const DgPlanPart *part = &plan->parts[i];
 
-		put_line(&buf, &lines,
+		put_plan_line(&buf, &lines,
 				 psprintf("Deletion " INT64_FORMAT " of %s, table %s: " INT64_FORMAT " rows%s, due %s.",
 						  part->deletion, pstrdup(timestamptz_to_str(part->deleted_at)), part->relation_name, part->rows,
 						  part->blank ? " with an empty key" : "",
@@ -159,7 +159,7 @@ compare_by_table(const void *a, const void *b)
  * Adds a line about the parts of one table, which are in the order of a plan.
  */
 static void
-put_table(StringInfo buf, DgPlanPart **parts, int nparts)
+put_table_line(StringInfo buf, DgPlanPart **parts, int nparts)
 {
 	Bitmapset  *tenants = NULL;
 	int64		rows = 0;
@@ -194,7 +194,7 @@ summary_by_table(const DgPlan *plan)
 	{
 		for (n = 1; i + n < plan->nparts && strcmp(parts[i + n]->relation_name, parts[i]->relation_name) == 0;)
 			n++;
-		put_table(&buf, &parts[i], n);
+		put_table_line(&buf, &parts[i], n);
 	}
 	return buf.data;
 }

@@ -21,11 +21,10 @@
  * that it was at.
  *
  * It takes the locks that VACUUM and REINDEX CONCURRENTLY take, and waits for
- * nobody's transaction but in REINDEX. VACUUM and the cleaning of pages pause as
+ * other transactions in REINDEX only. VACUUM and the cleaning of pages pause as
  * cost-based VACUUM does, by default at autovacuum's pace; REINDEX knows no
- * pauses. Versions that an old
- * snapshot, a prepared transaction or a replication slot may still need are not
- * removed; it says so, and who that is.
+ * pauses. Versions that an old snapshot, a prepared transaction or a
+ * replication slot may still need are not removed; it says so, and who that is.
  *
  * Out of its reach: WAL until it is recycled, standbys until they have
  * replayed it, backups, logs, temporary files, and blocks that the file
@@ -107,7 +106,7 @@ static int	cost_balance;
  */
 
 static bool
-start_worker(double delay, int limit)
+start_scrub_worker(double delay, int limit)
 {
 	BackgroundWorker worker = {0};
 	ScrubStart	start = {MyDatabaseId, GetTopTransactionId(), delay, limit};
@@ -138,7 +137,7 @@ scrub_lock(void)
 }
 
 static int64
-unfinished(void)
+count_unfinished(void)
 {
 	dg_spi_select("SELECT count(*) FROM deletion_guard.scrub_progress WHERE ended_at IS NULL", 0, NULL, NULL, NULL);
 	return dg_row_int64(0, 1, NULL);
@@ -155,7 +154,7 @@ require_no_scrub(void)
 
 	if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
 		return;
-	if (unfinished() > 0)
+	if (count_unfinished() > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("tables are being scrubbed already"),
@@ -212,9 +211,9 @@ dg_scrub(PG_FUNCTION_ARGS)
 	require_no_scrub();
 	if (!resume)
 		queue_tables(PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0), PG_ARGISNULL(0));
-	queued = unfinished();
+	queued = count_unfinished();
 	SPI_finish();
-	if (!start_worker(delay, limit))
+	if (!start_scrub_worker(delay, limit))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("could not start a process to scrub"),
@@ -231,7 +230,7 @@ dg_scrub(PG_FUNCTION_ARGS)
  * Pauses when so much has been done that cost-based VACUUM would.
  */
 static void
-pace(int cost)
+pause_like_vacuum(int cost)
 {
 	cost_balance += cost;
 	if (cost_delay <= 0 || cost_balance < cost_limit)
@@ -278,7 +277,7 @@ clean_slice(Oid relid, BlockNumber first, BlockNumber end, ScrubResult *result)
 			CHECK_FOR_INTERRUPTS();
 			dirty = dg_scrub_page(rel, block, strategy, oldest, &result->kept);
 			result->cleaned += dirty;
-			pace(VacuumCostPageMiss + (dirty ? VacuumCostPageDirty : 0));
+			pause_like_vacuum(VacuumCostPageMiss + (dirty ? VacuumCostPageDirty : 0));
 		}
 	}
 	FreeAccessStrategy(strategy);
@@ -292,7 +291,8 @@ clean_slice(Oid relid, BlockNumber first, BlockNumber end, ScrubResult *result)
  */
 
 /*
- * Who keeps dead versions from being removed; palloc'd.
+ * Which sessions, slots or prepared transactions keep dead versions from being
+ * removed, in words; palloc'd.
  */
 static char *
 who_holds_back(void)
@@ -311,7 +311,7 @@ who_holds_back(void)
  * What is left to be done by hand, or later; palloc'd, NULL for nothing.
  */
 static char *
-problem_of(const ScrubTask *task)
+problem_of_task(const ScrubTask *task)
 {
 	const ScrubResult *result = &task->result;
 	char	   *who;
@@ -332,7 +332,7 @@ problem_of(const ScrubTask *task)
  * Writes down how far the task has got.
  */
 static void
-report(const ScrubTask *task)
+report_task(const ScrubTask *task)
 {
 	Oid			types[] = {OIDOID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID};
 	const ScrubResult *result = &task->result;
@@ -344,7 +344,7 @@ report(const ScrubTask *task)
 
 	SPI_connect();
 	if (strcmp(task->phase, "done") == 0 || task->problem[0] != '\0')
-		problem = problem_of(task);
+		problem = problem_of_task(task);
 	if (problem != NULL)
 	{
 		nulls[6] = ' ';
@@ -362,7 +362,7 @@ enter_phase(ScrubTask *task, const char *phase)
 {
 	strlcpy(task->phase, phase, sizeof(task->phase));
 	dg_scrub_begin();
-	report(task);
+	report_task(task);
 	dg_scrub_commit();
 }
 
@@ -396,7 +396,7 @@ clean_next(ScrubTask *task, Oid toast, BlockNumber own)
 	CommitTransactionCommand();
 	result->pages += end - first;
 	dg_scrub_begin();
-	report(task);
+	report_task(task);
 	dg_scrub_commit();
 	return true;
 }
@@ -543,8 +543,9 @@ set_pace(const ScrubStart *start)
 }
 
 /*
- * One process at a time: whoever comes second waits, and does what is on the list
- * then. It waits without a snapshot, for which the first one's REINDEX would wait.
+ * Waits until no other process scrubs: the second does what is on the list
+ * then. It waits without a snapshot, for which the first one's REINDEX would
+ * wait.
  */
 static bool
 lock_scrub(void)

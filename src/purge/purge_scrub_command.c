@@ -3,9 +3,9 @@
  *		Transactions and commands of the process that scrubs.
  *
  * It has no client and no portal, so that it begins and ends its transactions
- * itself. A lock is waited for without a snapshot wherever that can be: whoever
- * holds it may be a REINDEX CONCURRENTLY, which waits for snapshots that are older
- * than its own.
+ * itself. A lock is waited for without a snapshot wherever that can be: its
+ * holder may be a REINDEX CONCURRENTLY, which waits for snapshots that are
+ * older than its own.
  */
 #include "postgres.h"
 
@@ -38,7 +38,7 @@ dg_scrub_commit(void)
  * Runs VACUUM or REINDEX, which want no transaction around them.
  */
 static void
-run(const void *arg)
+run_command(const void *arg)
 {
 	const char *sql = arg;
 	ParseState *pstate;
@@ -100,5 +100,5 @@ dg_scrub_try(void (*work) (const void *arg), const void *arg)
 char *
 dg_scrub_run(const char *sql)
 {
-	return dg_scrub_try(run, sql);
+	return dg_scrub_try(run_command, sql);
 }

@@ -81,7 +81,8 @@ note_rebuilt(ObjectAccessType access, Oid classid, Oid objid, int subid, void *a
 }
 
 /*
- * To be called once, in the process that scrubs.
+ * Makes the process that scrubs, which calls this once, note the new index of
+ * each rebuilding.
  */
 void
 dg_scrub_index_init(void)
@@ -97,8 +98,8 @@ dg_scrub_index_init(void)
 
 /*
  * Drops an index if it is invalid, with the locks of DROP INDEX CONCURRENTLY.
- * The lock is waited for without a snapshot, and the index looked at again then:
- * somebody's REINDEX may just have been at it.
+ * The lock is waited for without a snapshot, and the index looked at again
+ * then: a REINDEX of another session may just have replaced it.
  */
 static void
 drop_if_invalid(const void *arg)

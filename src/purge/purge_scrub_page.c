@@ -16,7 +16,7 @@
 #include "purge/purge_internal.h"
 
 static bool
-zero(char *page, int from, int to)
+zero_bytes(char *page, int from, int to)
 {
 	bool		dirty = false;
 
@@ -28,7 +28,7 @@ zero(char *page, int from, int to)
 }
 
 static int
-compare_offsets(const void *a, const void *b)
+compare_item_offsets(const void *a, const void *b)
 {
 	return (int) *(const uint32 *) a - (int) *(const uint32 *) b;
 }
@@ -45,7 +45,7 @@ clean_page(char *page)
 	uint32		items[MaxHeapTuplesPerPage];	/* offset << 16 | length */
 	int			nitems = 0;
 	int			covered = header->pd_upper;
-	bool		dirty = zero(page, header->pd_lower, header->pd_upper);
+	bool		dirty = zero_bytes(page, header->pd_lower, header->pd_upper);
 
 	for (OffsetNumber offnum = FirstOffsetNumber; offnum <= last && nitems < MaxHeapTuplesPerPage; offnum++)
 	{
@@ -54,13 +54,13 @@ clean_page(char *page)
 		if (ItemIdHasStorage(item))
 			items[nitems++] = ((uint32) ItemIdGetOffset(item) << 16) | MAXALIGN(ItemIdGetLength(item));
 	}
-	qsort(items, nitems, sizeof(uint32), compare_offsets);
+	qsort(items, nitems, sizeof(uint32), compare_item_offsets);
 	for (int i = 0; i < nitems; i++)
 	{
-		dirty |= zero(page, covered, items[i] >> 16);
+		dirty |= zero_bytes(page, covered, items[i] >> 16);
 		covered = Max(covered, (int) (items[i] >> 16) + (int) (items[i] & 0xFFFF));
 	}
-	return zero(page, covered, header->pd_special) || dirty;
+	return zero_bytes(page, covered, header->pd_special) || dirty;
 }
 
 /*

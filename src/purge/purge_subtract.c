@@ -179,7 +179,7 @@ purge_counts(int64 purge, List *tenants, uint8 *salt)
  * digests.
  */
 static void
-add_table(DgPurgeSubtract *subtract, const DgOwnScan *scan, List *tenants)
+add_purged_table(DgPurgeSubtract *subtract, const DgOwnScan *scan, List *tenants)
 {
 	PurgedTable *table = palloc0(sizeof(PurgedTable));
 	bool		isnull;
@@ -197,7 +197,7 @@ add_table(DgPurgeSubtract *subtract, const DgOwnScan *scan, List *tenants)
 }
 
 static int
-compare_tables(const ListCell *a, const ListCell *b)
+compare_purged_tables(const ListCell *a, const ListCell *b)
 {
 	const PurgedTable *x = lfirst(a);
 	const PurgedTable *y = lfirst(b);
@@ -217,10 +217,10 @@ find_purges(DgPurgeSubtract *subtract, Oid relid, List *tenants)
 	while (dg_own_next(scan))
 	{
 		if (is_among(dg_own_text(scan, Anum_purge_table_relation_name), names))
-			add_table(subtract, scan, tenants);
+			add_purged_table(subtract, scan, tenants);
 	}
 	dg_own_end(scan);
-	list_sort(subtract->tables, compare_tables);
+	list_sort(subtract->tables, compare_purged_tables);
 }
 
 /*

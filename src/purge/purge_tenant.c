@@ -23,7 +23,7 @@
  * Looks among the live tenants.
  */
 static bool
-find_live(const char *tenant, DgTenantRow *row)
+find_live_tenant(const char *tenant, DgTenantRow *row)
 {
 	int			found = dg_tenant_live(tenant, GetLatestSnapshot(), row);
 
@@ -36,18 +36,19 @@ find_live(const char *tenant, DgTenantRow *row)
 }
 
 /*
- * Is it among the live tenants? Where no table lists them, none is known to be.
+ * Is a tenant among the live ones? Where no table lists them, none is known to
+ * be.
  */
 bool
 dg_tenant_is_live(const char *tenant)
 {
 	DgTenantRow row;
 
-	return find_live(tenant, &row);
+	return find_live_tenant(tenant, &row);
 }
 
 /*
- * Is it a tenant, live or deleted, of the tenant table?
+ * Is a key that of a tenant, live or deleted, of the tenant table?
  */
 bool
 dg_tenant_is_known(const char *tenant)
@@ -55,7 +56,7 @@ dg_tenant_is_known(const char *tenant)
 	DgTenantRow row;
 
 	return OidIsValid(dg_tenant_table()->relid) &&
-		(find_live(tenant, &row) || dg_tenant_deleted(tenant, GetLatestSnapshot(), &row));
+		(find_live_tenant(tenant, &row) || dg_tenant_deleted(tenant, GetLatestSnapshot(), &row));
 }
 
 /*
@@ -70,7 +71,7 @@ dg_tenant_name(const char *tenant, DgRefusal *refusal)
 
 	if (!OidIsValid(tenants->relid) || NameStr(tenants->name_column)[0] == '\0')
 		return pstrdup("");
-	if (find_live(tenant, &row) || dg_tenant_deleted(tenant, GetLatestSnapshot(), &row))
+	if (find_live_tenant(tenant, &row) || dg_tenant_deleted(tenant, GetLatestSnapshot(), &row))
 		return row.name != NULL ? row.name : pstrdup("");
 	dg_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "unknown_tenant", HINT_TENANT,
 				   "tenant \"%s\" is not known", tenant);

@@ -2,11 +2,11 @@
  * purge_unguard.c
  *		Giving up protection: unguard_table() and allow_drop().
  *
- * Where deletion_guard.locked is set, which only whoever starts the server can,
- * giving up protection takes tokens for the act "unguard": for one table, its
- * name; for DROP EXTENSION and for dropping tables of the bin,
- * "extension deletion_guard". The latter is permitted to the transaction that
- * has shown the tokens.
+ * Where deletion_guard.locked is set, which only the server's start can, giving
+ * up protection takes tokens for the act "unguard": for one table, its name;
+ * for DROP EXTENSION and for dropping tables of the bin, "extension
+ * deletion_guard". The latter is permitted to the transaction that has shown
+ * the tokens.
  */
 #include "postgres.h"
 
@@ -36,7 +36,7 @@ names_relation(const DgTokenClaims *claims, void *arg)
  * Verifies the tokens, if any are needed or given.
  */
 static List *
-authorise(ArrayType *tokens, char *relation, const char *what)
+authorise_unguard(ArrayType *tokens, char *relation, const char *what)
 {
 	bool		given = tokens != NULL && ArrayGetNItems(ARR_NDIM(tokens), ARR_DIMS(tokens)) > 0;
 
@@ -66,7 +66,7 @@ unguard_gone(Oid relid, ArrayType *tokens)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to unguard a table that was dropped"),
 				 errhint("A superuser may.")));
-	approvals = authorise(tokens, name, "unguard_table");
+	approvals = authorise_unguard(tokens, name, "unguard_table");
 	dg_own_delete_by_oid(DG_OWN(guard), Anum_guard_relation, relid);
 	dg_guard_forget_all();
 	dg_approvals_record(approvals, "unguard_table", psprintf("{\"table\": %s}", dg_json_string(name)));
@@ -96,7 +96,7 @@ dg_unguard_table(PG_FUNCTION_ARGS)
 	}
 	SPI_connect();
 	dg_guard_lock_owned(relid);
-	approvals = authorise(tokens, dg_relation_name(relid), "unguard_table");
+	approvals = authorise_unguard(tokens, dg_relation_name(relid), "unguard_table");
 	dg_guard_remove(relid);
 	dg_approvals_record(approvals, "unguard_table",
 						psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
@@ -115,7 +115,7 @@ dg_allow_drop(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("allow_drop()");
 	dg_require_extension_owner("drop deletion_guard");
-	approvals = authorise(PG_ARGISNULL(0) ? NULL : PG_GETARG_ARRAYTYPE_P(0), EXTENSION_CLAIM, "allow_drop");
+	approvals = authorise_unguard(PG_ARGISNULL(0) ? NULL : PG_GETARG_ARRAYTYPE_P(0), EXTENSION_CLAIM, "allow_drop");
 	dg_approvals_record(approvals, "allow_drop", "{}");
 	ereport(LOG,
 			(errmsg("deletion_guard may be dropped by this transaction"),

@@ -145,7 +145,7 @@ dg_rows_looks_make(ResultRelInfo *rri, EState *estate)
  * Would a row pass?
  */
 static bool
-passes(DgRowsLooks *looks, ResultRelInfo *rri, EState *estate, TupleTableSlot *slot)
+row_passes(DgRowsLooks *looks, ResultRelInfo *rri, EState *estate, TupleTableSlot *slot)
 {
 	ExprContext *econtext = GetPerTupleExprContext(estate);
 	ListCell   *lc;
@@ -178,7 +178,7 @@ dg_rows_check(ModifyTableState *mtstate, ResultRelInfo *rri, TupleTableSlot *slo
 	slot->tts_tableOid = RelationGetRelid(rri->ri_RelationDesc);
 	if (constr != NULL && constr->has_generated_stored)
 		ExecComputeStoredGenerated(rri, estate, slot, CMD_INSERT);
-	if (looks != NULL && !passes(looks, rri, estate, slot))
+	if (looks != NULL && !row_passes(looks, rri, estate, slot))
 		return false;
 	if (rri->ri_WithCheckOptions != NIL)
 		ExecWithCheckOptions(WCO_RLS_INSERT_CHECK, rri, slot, estate);

@@ -102,7 +102,7 @@ same_content(TupleTableSlot *a, TupleTableSlot *b)
  * the caller may not see it.
  */
 static char *
-describe_key(ResultRelInfo *rri, EState *estate, int i, TupleTableSlot *slot)
+describe_index_key(ResultRelInfo *rri, EState *estate, int i, TupleTableSlot *slot)
 {
 	Datum		values[INDEX_MAX_KEYS];
 	bool		isnull[INDEX_MAX_KEYS];
@@ -132,12 +132,12 @@ describe_conflict(ResultRelInfo *rri, EState *estate, Oid indexid, TupleTableSlo
 
 		if (RelationGetRelid(index) == indexid)
 		{
-			char	   *key = describe_key(rri, estate, i, slot);
+			char	   *key = describe_index_key(rri, estate, i, slot);
 
 			appendStringInfo(&buf, "%s of %s", key ? key : "a key", RelationGetRelationName(index));
 		}
 		else if (index->rd_index->indisprimary)
-			primary = describe_key(rri, estate, i, existing);
+			primary = describe_index_key(rri, estate, i, existing);
 	}
 	if (primary != NULL)
 		appendStringInfo(&buf, ": %s", primary);
@@ -151,7 +151,7 @@ describe_conflict(ResultRelInfo *rri, EState *estate, Oid indexid, TupleTableSlo
  * constraint compares them? For index methods that find more than was asked.
  */
 static bool
-matches(Relation index, const Oid *procs, const ScanKeyData *keys, int n,
+has_keys_values(Relation index, const Oid *procs, const ScanKeyData *keys, int n,
 		const Datum *values, const bool *isnull)
 {
 	for (int i = 0; i < n; i++)
@@ -191,7 +191,7 @@ find_by_index(ResultRelInfo *rri, EState *estate, int i, ScanKey keys, const Oid
 		{
 			GetPerTupleExprContext(estate)->ecxt_scantuple = existing;
 			FormIndexDatum(rri->ri_IndexRelationInfo[i], existing, estate, values, isnull);
-			found = matches(index, procs, keys, n, values, isnull);
+			found = has_keys_values(index, procs, keys, n, values, isnull);
 		}
 	}
 	*xwait = TransactionIdIsValid(dirty.xmin) ? dirty.xmin : dirty.xmax;

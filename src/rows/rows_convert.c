@@ -282,7 +282,7 @@ loses_nothing(DgRowsConversion *conversion, ExprContext *econtext, Datum value, 
  * The beginning of a value's text, quoted.
  */
 static char *
-shown(Oid type, Datum value)
+quoted_value(Oid type, Datum value)
 {
 	char	   *text = dg_value_text(type, value);
 	int			len = strlen(text);
@@ -299,8 +299,8 @@ refuse_loss(DgRowsConversion *conversion, Datum value, Datum result, bool isnull
 			 errmsg("a saved value does not fit its column any more without loss"),
 			 !visible ? 0 :
 			 errdetail("It is %s; the column, of type %s, would hold %s.",
-					   shown(conversion->from, value), conversion->type_name,
-					   isnull ? "null" : shown(conversion->to, result)),
+					   quoted_value(conversion->from, value), conversion->type_name,
+					   isnull ? "null" : quoted_value(conversion->to, result)),
 			 errhint("Nothing was restored. Give the column a type that holds the value, restore, and change it again.")));
 }
 

@@ -72,7 +72,8 @@ struct DgRowsForeignKeys
  */
 
 /*
- * The options must last as long.
+ * Begins to collect the foreign keys of a call's rows, in the current memory
+ * context. The options must last as long as the result.
  */
 DgRowsForeignKeys *
 dg_rows_fkeys_begin(const DgRowsOptions *options)
@@ -150,7 +151,7 @@ provide_if_referenced(ForeignKey *fkey, Relation rel)
  * Has a table been taken on before? *handled are then its constraints.
  */
 static bool
-is_known(DgRowsForeignKeys *fkeys, Relation rel, List **handled)
+is_table_known(DgRowsForeignKeys *fkeys, Relation rel, List **handled)
 {
 	bool		known = false;
 	ListCell   *lc;
@@ -180,7 +181,7 @@ dg_rows_fkeys_add(DgRowsForeignKeys *fkeys, Relation rel)
 	ListCell   *lc;
 	ListCell   *lc2;
 
-	if (is_known(fkeys, rel, &handled))
+	if (is_table_known(fkeys, rel, &handled))
 	{
 		MemoryContextSwitchTo(old);
 		return handled;
@@ -335,7 +336,8 @@ dg_rows_fkeys_note(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slot, in
 }
 
 /*
- * A row that was noted is going to be changed, and noted again.
+ * Takes note that a row which was noted is going to be changed, and noted
+ * again.
  */
 void
 dg_rows_fkeys_change(DgRowsForeignKeys *fkeys, Oid relid)
@@ -483,7 +485,7 @@ keep_missing(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
  * The table that a key is of: one of a partition is the table's business.
  */
 static Oid
-table_of(ForeignKey *fkey)
+table_of_key(ForeignKey *fkey)
 {
 	Oid			relid = fkey->info->conrelid;
 
@@ -493,7 +495,7 @@ table_of(ForeignKey *fkey)
 static void
 refuse_missing(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 {
-	bool		visible = dg_rows_may_read(table_of(fkey));
+	bool		visible = dg_rows_may_read(table_of_key(fkey));
 
 	ereport(ERROR,
 			(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
@@ -501,7 +503,7 @@ refuse_missing(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 					get_rel_name(fkey->info->conrelid), get_rel_name(fkey->info->confrelid)),
 			 visible ? errdetail("Foreign key \"%s\" needs %s.", fkey->name, describe_missing(fkey)) :
 			 errdetail("Foreign key \"%s\" needs them. Values are not shown, as you may not read all of \"%s\".",
-					   fkey->name, get_rel_name(table_of(fkey))),
+					   fkey->name, get_rel_name(table_of_key(fkey))),
 			 errhint("%s", fkeys->options->hint)));
 }
 
@@ -511,7 +513,7 @@ refuse_missing(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 static void
 tell_of_orphans(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 {
-	Oid			relid = table_of(fkey);
+	Oid			relid = table_of_key(fkey);
 
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
@@ -525,7 +527,7 @@ tell_of_orphans(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 }
 
 static void
-look_up(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
+look_up_keys(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 {
 	List	   *tables = dg_rows_tables(fkey->info->confrelid);
 	ListCell   *lc;
@@ -573,7 +575,7 @@ dg_rows_fkeys_check(DgRowsForeignKeys *fkeys)
 		MemoryContextSwitchTo(old);
 		if (fkey->lookups != NULL)
 		{
-			look_up(fkeys, fkey);
+			look_up_keys(fkeys, fkey);
 			tuplestore_end(fkey->lookups);
 		}
 		ExecDropSingleTupleTableSlot(fkey->slot);

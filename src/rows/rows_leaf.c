@@ -35,7 +35,7 @@ dg_rows_open_target(DgRowsTarget *target)
 }
 
 /*
- * Closes it. Batches are empty.
+ * Closes a target's query. Its batches are empty.
  */
 void
 dg_rows_close_target(DgRowsTarget *target)

@@ -89,7 +89,7 @@ find_source(const DgSourceColumn *columns, int ncolumns, const char *name)
 }
 
 static void
-map_source(ColumnMap *map, Form_pg_attribute att, const DgSourceColumn *source)
+map_source_column(ColumnMap *map, Form_pg_attribute att, const DgSourceColumn *source)
 {
 	map->conversion = dg_rows_conversion_make(att, source);
 	map->rule = map->conversion == NULL ? COLUMN_COPY : COLUMN_CONVERT;
@@ -200,7 +200,7 @@ dg_rows_map_make(Relation rel, const DgSourceColumn *columns, int ncolumns)
 		}
 		map->columns[i].source = find_source(columns, ncolumns, NameStr(att->attname));
 		if (map->columns[i].source >= 0)
-			map_source(&map->columns[i], att, &columns[map->columns[i].source]);
+			map_source_column(&map->columns[i], att, &columns[map->columns[i].source]);
 		else
 			map_missing(&map->columns[i], rel, att);
 		if (map->columns[i].rule == COLUMN_NULL && att->attnotnull)
@@ -221,7 +221,7 @@ dg_rows_map_make(Relation rel, const DgSourceColumn *columns, int ncolumns)
 }
 
 static char *
-source_text(Oid type, Datum value)
+source_value_text(Oid type, Datum value)
 {
 	return OidIsValid(type) ? dg_value_text(type, value) : DatumGetCString(value);
 }
@@ -339,9 +339,9 @@ dg_rows_map_check_generated(DgRowsMap *map, Relation rel, TupleTableSlot *slot)
 }
 
 /*
- * Takes values out of the error that is being raised, if the caller may not read
- * the table. The server shows rows and values to who writes them, for he knows
- * them; saved ones he does not. For error contexts.
+ * Takes values out of the error that is being raised, if the caller may not
+ * read the table. The server shows rows and values to the user who writes them,
+ * and knows them; saved rows the caller does not know. For error contexts.
  */
 void
 dg_rows_map_hide_values(const DgRowsMap *map)
@@ -378,7 +378,7 @@ dg_rows_map_context(void *arg)
 
 		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", key->name);
 		appendStringInfo(&values, "%s%s", i > 0 ? ", " : "",
-						 map->nulls[map->keys[i]] ? "null" : source_text(key->type, map->values[map->keys[i]]));
+						 map->nulls[map->keys[i]] ? "null" : source_value_text(key->type, map->values[map->keys[i]]));
 	}
 	if (map->nkeys == 0)
 		errcontext("restoring a row of table \"%s\"%s%s%s", map->relation,

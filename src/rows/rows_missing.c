@@ -29,7 +29,8 @@ struct DgRowsMissing
 };
 
 /*
- * For all tries of one call, in the current memory context.
+ * An empty collection of missing keys, for all tries of one call, in the
+ * current memory context.
  */
 DgRowsMissing *
 dg_rows_missing_make(void)
@@ -41,7 +42,8 @@ dg_rows_missing_make(void)
 }
 
 /*
- * Those of a foreign key; NULL if there are none, or missing is NULL.
+ * The missing keys of a foreign key; NULL if there are none, or missing is
+ * NULL.
  */
 DgKeySet *
 dg_rows_missing_of(DgRowsMissing *missing, Oid conoid)
@@ -97,7 +99,7 @@ dg_rows_missing_note(DgRowsMissing *missing, DgKeySet *keys, SPITupleTable *foun
 }
 
 /*
- * Ends the present try if it has found any.
+ * Ends the present try, by an error, if it has found missing keys.
  */
 void
 dg_rows_missing_refuse(const DgRowsMissing *missing)
@@ -109,7 +111,8 @@ dg_rows_missing_refuse(const DgRowsMissing *missing)
 }
 
 /*
- * Did it? Then there is another.
+ * Has the try that just failed found missing keys? Then the call is to be tried
+ * again.
  */
 bool
 dg_rows_missing_grown(DgRowsMissing *missing)

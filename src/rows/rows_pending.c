@@ -45,8 +45,9 @@ struct DgRowsPending
 };
 
 /*
- * For a table's arbiters (dg_rows_arbiters()), in the current memory context;
- * NULL if there are none.
+ * An empty set of keys of rows in a batch, by the table's arbiters
+ * (dg_rows_arbiters()), in the current memory context; NULL if there are no
+ * arbiters.
  */
 DgRowsPending *
 dg_rows_pending_make(List *arbiters)
@@ -65,7 +66,7 @@ dg_rows_pending_make(List *arbiters)
  * A hash that equal values of the column share.
  */
 static uint32
-hash_value(Relation index, int column, Datum value)
+hash_key_value(Relation index, int column, Datum value)
 {
 	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(index), column);
 	TypeCacheEntry *type = lookup_type_cache(index->rd_opcintype[column], TYPECACHE_HASH_PROC_FINFO);
@@ -92,7 +93,7 @@ hash_key(Relation index, IndexInfo *info, EState *estate, TupleTableSlot *slot, 
 	{
 		if (isnull[i] && !info->ii_NullsNotDistinct)
 			return false;
-		*hash = hash_combine(*hash, isnull[i] ? 0 : hash_value(index, i, values[i]));
+		*hash = hash_combine(*hash, isnull[i] ? 0 : hash_key_value(index, i, values[i]));
 	}
 	return true;
 }
@@ -131,7 +132,7 @@ dg_rows_pending_add(DgRowsPending *pending, ResultRelInfo *rri, EState *estate, 
 }
 
 /*
- * The batch has been written.
+ * Forgets the keys: the batch has been written.
  */
 void
 dg_rows_pending_reset(DgRowsPending *pending)

@@ -4,10 +4,10 @@
  *
  * The server checks a deferrable constraint again at the end of the statement
  * or of the transaction, and then evaluates the expressions and the predicate
- * of its index as whoever is the user at that moment: a superuser, perhaps, who
- * does not know of it. So where an index has such code, only an exclusion
- * constraint's does, its check is not left to the server: it is made as the writer
- * ends, as the owner (rows_role.c).
+ * of its index as the user of that moment: perhaps a superuser, who does not
+ * know of it. So where an index has such code, only an exclusion constraint's
+ * does, its check is not left to the server: it is made as the writer ends, as
+ * the owner (rows_role.c).
  *
  * Only rows that seemed to conflict as they were written are noted: few.
  */
@@ -39,8 +39,9 @@ struct DgRowsRechecks
 };
 
 /*
- * In the current memory context. With "refuse", a row that seems to conflict is an
- * error at once: it was not expected.
+ * Begins to collect rows that are to be checked again, in the current memory
+ * context. With "refuse", a row that seems to conflict is an error at once: it
+ * was not expected.
  */
 DgRowsRechecks *
 dg_rows_rechecks_make(bool refuse)

@@ -4,12 +4,12 @@
  *
  * Writing a row runs what owners have attached to its table: checks, domains,
  * casts, defaults, generated columns, index expressions, partition keys,
- * triggers. An INSERT runs them as whoever inserts. Who brings back other
- * people's rows has not chosen to run their code; so where the caller could be
- * the owner anyway, a superuser or a member of the owner's role, it runs as the
- * owner, in a security-restricted operation, as it does when a superuser runs
- * REINDEX. Anybody else runs it himself, as for INSERT: he must not get at the
- * owner's rights by what he has set up around that code.
+ * triggers. An INSERT runs them as the user who inserts. Somebody who brings
+ * back other people's rows has not chosen to run their code; so where the
+ * caller could be the owner anyway, a superuser or a member of the owner's
+ * role, it runs as the owner, in a security-restricted operation, as it does
+ * when a superuser runs REINDEX. Anybody else runs it himself, as for INSERT:
+ * he must not get at the owner's rights by what he has set up around that code.
  *
  * A partition has an owner of its own, who attaches code to it. What is between
  * the table and the partition that a row goes to runs as the one owner
@@ -35,7 +35,7 @@
 #include "rows/rows_internal.h"
 
 /*
- * For the present caller.
+ * As whom code that belongs to a table runs in the present call.
  */
 DgRowsRole
 dg_rows_role(Relation rel)
@@ -44,7 +44,7 @@ dg_rows_role(Relation rel)
 }
 
 /*
- * The same, for what belongs to a role.
+ * As whom code runs that belongs to a role.
  */
 DgRowsRole
 dg_rows_role_of(Oid owner)
@@ -58,7 +58,7 @@ dg_rows_role_of(Oid owner)
 }
 
 /*
- * The same, for finding the partition of a table that a row goes to.
+ * As whom code runs that finds the partition of a table for a row.
  */
 DgRowsRole
 dg_rows_role_of_tree(Relation rel)

@@ -94,7 +94,7 @@ struct DgRowsTwins
  * Does an index tell any two rows apart?
  */
 static bool
-is_key(Relation rel, Form_pg_index index, bool plain)
+is_key_index(Relation rel, Form_pg_index index, bool plain)
 {
 	if (!index->indisunique || !index->indisvalid || !plain)
 		return false;
@@ -122,7 +122,7 @@ has_key(Relation rel, AttrNumber *probed)
 	{
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 		bool		plain = heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
-		bool		key = is_key(rel, index->rd_index, plain);
+		bool		key = is_key_index(rel, index->rd_index, plain);
 
 		if (plain && index->rd_index->indisvalid && index->rd_rel->relam == BTREE_AM_OID && *probed == 0 &&
 			index->rd_index->indkey.values[0] > 0)
@@ -135,7 +135,8 @@ has_key(Relation rel, AttrNumber *probed)
 }
 
 /*
- * For an open table, in the current memory context; NULL if it has a key.
+ * Begins to tell rows of an open table by their content, in the current memory
+ * context; NULL if the table has a key, which tells them.
  */
 DgRowsTwins *
 dg_rows_twins_make(Relation rel)
@@ -235,7 +236,8 @@ image_of_tuple(DgRowsTwins *twins, HeapTuple tuple, TupleDesc desc, int first)
 }
 
 /*
- * A live row; the columns of the tuple begin with those asked for.
+ * Takes note of a live row; the columns of the tuple begin with those that
+ * dg_rows_twins_columns() has asked for.
  */
 void
 dg_rows_twins_live(DgRowsTwins *twins, HeapTuple tuple, TupleDesc desc)
@@ -310,8 +312,9 @@ is_after(TransactionId xmin, CommandId cmin, const DgRowsMoment *moment)
 }
 
 /*
- * A row, in the table's shape, that is going to come back; when it was deleted. Or,
- * with an alias, other values with which the row that was expected last may be there.
+ * Takes note of a row, in the table's shape, that is going to come back, and of
+ * when it was deleted. Or, with an alias, other values with which the row that
+ * was expected last may be there.
  */
 void
 dg_rows_twins_expect(DgRowsTwins *twins, TupleTableSlot *slot, const DgRowsMoment *deleted, void *alias)
@@ -333,7 +336,8 @@ dg_rows_twins_expect(DgRowsTwins *twins, TupleTableSlot *slot, const DgRowsMomen
 }
 
 /*
- * Rows that this transaction wrote were brought back by an undelete.
+ * Takes note that the rows which a transaction wrote were brought back by an
+ * undelete: they are not new ones.
  */
 void
 dg_rows_twins_put_back(DgRowsTwins *twins, TransactionId xid)
@@ -374,7 +378,7 @@ is_written_anew(Oid relid, ItemPointer tid, TransactionId xmin)
 }
 
 static void
-count_live_row(void *arg, HeapTuple tuple, TupleDesc desc)
+count_live_twin(void *arg, HeapTuple tuple, TupleDesc desc)
 {
 	DgRowsTwins *twins = arg;
 	bool		isnull;
@@ -420,7 +424,7 @@ find_in_table(DgRowsTwins *twins, Oid relid)
 	if (twins->probes != NULL)
 		append_probes(twins, &sql);
 	PushActiveSnapshot(GetLatestSnapshot());
-	dg_spi_read_as_owner(relid, sql.data, 0, NULL, NULL, count_live_row, twins);
+	dg_spi_read_as_owner(relid, sql.data, 0, NULL, NULL, count_live_twin, twins);
 	PopActiveSnapshot();
 	SPI_finish();
 }

@@ -158,7 +158,7 @@ dg_rows_update(ResultRelInfo *rri, EState *estate, const DgRowsRole *role, DgRow
 }
 
 /*
- * Do foreign keys lead to rows of this table?
+ * Do foreign keys of any table lead to rows of this one?
  */
 bool
 dg_rows_is_referenced(ResultRelInfo *rri)

@@ -34,7 +34,8 @@ struct DgRowsVerify
 };
 
 /*
- * In the current memory context.
+ * Begins to compare what is written with what is read back, in the current
+ * memory context.
  */
 DgRowsVerify *
 dg_rows_verify_make(void)
@@ -73,7 +74,7 @@ dg_rows_append_value(StringInfo row, Datum value, bool isnull, Form_pg_attribute
 }
 
 static uint64
-hash_row(DgRowsVerify *verify, TupleTableSlot *slot)
+hash_row_values(DgRowsVerify *verify, TupleTableSlot *slot)
 {
 	TupleDesc	desc = slot->tts_tupleDescriptor;
 
@@ -116,7 +117,7 @@ dg_rows_verify_written(DgRowsVerify *verify, TupleTableSlot *slot, int tag)
 	Digest	   *digest = digest_of(verify, tag, false);
 
 	digest->rows++;
-	digest->sum += hash_row(verify, slot);
+	digest->sum += hash_row_values(verify, slot);
 }
 
 /*
@@ -130,7 +131,7 @@ dg_rows_verify_read(DgRowsVerify *verify, Relation rel, ItemPointer tid, TupleTa
 	if (!table_tuple_fetch_row_version(rel, tid, SnapshotSelf, slot))
 		return;
 	digest->rows++;
-	digest->sum += hash_row(verify, slot);
+	digest->sum += hash_row_values(verify, slot);
 	ExecClearTuple(slot);
 }
 

@@ -114,7 +114,7 @@ dg_rows_writer_verify(DgRowsTarget *target)
 }
 
 static void
-flush(DgRowsTarget *target, DgRowsLeaf *leaf)
+flush_leaf(DgRowsTarget *target, DgRowsLeaf *leaf)
 {
 	dg_rows_batch_write(leaf->batch, target->verify, leaf->existing);
 }
@@ -305,7 +305,7 @@ store_row(DgRowsTarget *target, DgRowsLeaf *leaf)
  * if it is left out.
  */
 static DgRowOutcome
-put_row(DgRowsTarget *target, DgRowsLeaf **leaf)
+place_and_store(DgRowsTarget *target, DgRowsLeaf **leaf)
 {
 	DgRowOutcome outcome;
 
@@ -330,12 +330,12 @@ DgRowOutcome
 dg_rows_put_loaded(DgRowsTarget *target)
 {
 	DgRowsLeaf *leaf;
-	DgRowOutcome outcome = put_row(target, &leaf);
+	DgRowOutcome outcome = place_and_store(target, &leaf);
 
 	dg_rows_as_caller(&target->role);
 	if (leaf != NULL && (dg_rows_batch_is_full(leaf->batch) || has_before_triggers(leaf)))
 	{
-		flush(target, leaf);
+		flush_leaf(target, leaf);
 		if (target->writer->options.fire_triggers)
 			CommandCounterIncrement();
 	}
@@ -381,8 +381,9 @@ dg_rows_writer_twins(DgRowsTarget *target)
 }
 
 /*
- * A row that is going to be put, and when it was deleted; or, with an alias, the
- * other values with which the last such row may be there.
+ * Announces a row that is going to be put, and when it was deleted, to a target
+ * whose rows are told by their content; or, with an alias, the other values
+ * with which the last such row may be there.
  */
 void
 dg_rows_writer_expect(DgRowsTarget *target, Datum *values, bool *nulls, const DgRowsMoment *deleted, void *alias)
@@ -457,7 +458,7 @@ move_row(DgRowsTarget *target, DgRowsLeaf *leaf, TupleTableSlot *stored, Oid fro
 	if (target->verify != NULL)
 		dg_rows_verify_written(target->verify, stored, target->row.tag);
 	dg_rows_batch_add(leaf->batch, target->row.tag);
-	flush(target, leaf);
+	flush_leaf(target, leaf);
 }
 
 /*
@@ -521,7 +522,7 @@ flush_target(DgRowsTarget *target)
 
 	hash_seq_init(&status, target->leaves);
 	while ((leaf = hash_seq_search(&status)) != NULL)
-		flush(target, leaf);
+		flush_leaf(target, leaf);
 }
 
 /*
@@ -551,7 +552,8 @@ close_target(DgRowsTarget *target)
 }
 
 /*
- * Deferrable keys that were not asked about beforehand fail here.
+ * An error context: deferrable keys that were not asked about beforehand fail
+ * as the writer ends.
  */
 static void
 end_context(void *arg)

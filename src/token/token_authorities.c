@@ -35,7 +35,7 @@ read_authority(const cJSON *item, DgTokenAuthority *authority, DgTokenDetail *de
 }
 
 static bool
-is_known(const DgTokenAuthorities *authorities, const DgTokenAuthority *authority)
+is_listed_already(const DgTokenAuthorities *authorities, const DgTokenAuthority *authority)
 {
 	int			i;
 
@@ -50,7 +50,7 @@ is_known(const DgTokenAuthorities *authorities, const DgTokenAuthority *authorit
 }
 
 static DgTokenStatus
-read_authorities(const cJSON *tree, DgTokenAuthorities *authorities, DgTokenDetail *detail)
+read_authority_list(const cJSON *tree, DgTokenAuthorities *authorities, DgTokenDetail *detail)
 {
 	const cJSON *list = dg_token_json_member(tree, "authorities");
 	const cJSON *item;
@@ -65,7 +65,7 @@ read_authorities(const cJSON *tree, DgTokenAuthorities *authorities, DgTokenDeta
 
 		if (status != DG_TOKEN_OK)
 			return status;
-		if (is_known(authorities, authority))
+		if (is_listed_already(authorities, authority))
 		{
 			dg_token_key_free(authority->key);
 			return dg_token_refuse(DG_TOKEN_DUPLICATE_NAME, "authorities", detail);
@@ -92,7 +92,7 @@ dg_token_authorities_parse(const char *text, size_t len,
 	status = dg_token_json_parse(text, len, &tree);
 	if (status == DG_TOKEN_OK)
 	{
-		status = read_authorities(tree, *authorities, detail);
+		status = read_authority_list(tree, *authorities, detail);
 		cJSON_Delete(tree);
 	}
 	if (status != DG_TOKEN_OK)

@@ -8,7 +8,7 @@
  * lower case, and there is no white space.  So two spellings of one token
  * cannot exist, and nothing can be hidden in one.
  *
- * src/token_base64.c
+ * src/token/token_base64.c
  *
  *-------------------------------------------------------------------------
  */
@@ -83,7 +83,8 @@ dg_token_base64url_decode(const char *text, size_t len,
 }
 
 /*
- * Decode base64 with padding (RFC 4648, section 4), as above.
+ * Decode base64 with padding (RFC 4648, section 4). False if the text is not
+ * the canonical spelling of something that fits into outsize bytes.
  */
 bool
 dg_token_base64_decode(const char *text, size_t len,

@@ -154,7 +154,7 @@ is_visible(const char *text)
  * NUL.
  */
 static DgTokenStatus
-read_text(const ClaimRule *rule, const char *text, char *member)
+read_text_claim(const ClaimRule *rule, const char *text, char *member)
 {
 	size_t		len = strlen(text);
 
@@ -209,7 +209,7 @@ read_claim(const ClaimRule *rule, const cJSON *item, DgTokenClaims *claims)
 									   DG_TOKEN_DIGEST_SIZE) ?
 				DG_TOKEN_OK : DG_TOKEN_CLAIM_VALUE;
 		default:
-			return read_text(rule, item->valuestring, member);
+			return read_text_claim(rule, item->valuestring, member);
 	}
 }
 

@@ -184,11 +184,11 @@ parse_algorithm(const cJSON *alg, DgTokenAlgorithm *algorithm)
 }
 
 /*
- * Read the header's tree.  The algorithm comes first: whoever tries "none"
- * shall hear about that.
+ * Read the header's tree.  The algorithm comes first, so that "none" is refused
+ * as what it is.
  */
 static DgTokenStatus
-read_header(const cJSON *tree, DgTokenHeader *header, DgTokenDetail *detail)
+judge_header(const cJSON *tree, DgTokenHeader *header, DgTokenDetail *detail)
 {
 	const cJSON *kid = dg_token_json_member(tree, "kid");
 	const cJSON *typ = dg_token_json_member(tree, "typ");
@@ -234,7 +234,7 @@ dg_token_header_parse(const DgTokenParts *parts, DgTokenHeader *header,
 	status = dg_token_json_parse(json, len, &tree);
 	if (status != DG_TOKEN_OK)
 		return status;
-	status = read_header(tree, header, detail);
+	status = judge_header(tree, header, detail);
 	cJSON_Delete(tree);
 	return status;
 }

@@ -93,7 +93,7 @@ check_encoding(const unsigned char *p, const unsigned char *end)
 }
 
 static void
-skip_space(JsonScan *scan)
+skip_json_space(JsonScan *scan)
 {
 	while (scan->p < scan->end &&
 		   (*scan->p == ' ' || *scan->p == '\t' ||
@@ -254,26 +254,26 @@ scan_container(JsonScan *scan, char opening, char closing)
 	if (++scan->depth > MAX_DEPTH)
 		return DG_TOKEN_TOO_DEEP;
 	accept_char(scan, opening);
-	skip_space(scan);
+	skip_json_space(scan);
 	if (!accept_char(scan, closing))
 	{
 		do
 		{
-			skip_space(scan);
+			skip_json_space(scan);
 			if (opening == '{')
 			{
 				status = scan_string(scan);
 				if (status != DG_TOKEN_OK)
 					return status;
-				skip_space(scan);
+				skip_json_space(scan);
 				if (!accept_char(scan, ':'))
 					return DG_TOKEN_BAD_JSON;
-				skip_space(scan);
+				skip_json_space(scan);
 			}
 			status = scan_value(scan);
 			if (status != DG_TOKEN_OK)
 				return status;
-			skip_space(scan);
+			skip_json_space(scan);
 		} while (accept_char(scan, ','));
 		if (!accept_char(scan, closing))
 			return DG_TOKEN_BAD_JSON;
@@ -325,11 +325,11 @@ dg_token_json_check(const char *text, size_t len)
 	status = check_encoding(scan.p, scan.end);
 	if (status != DG_TOKEN_OK)
 		return status;
-	skip_space(&scan);
+	skip_json_space(&scan);
 	status = scan_value(&scan);
 	if (status != DG_TOKEN_OK)
 		return status;
-	skip_space(&scan);
+	skip_json_space(&scan);
 	return scan.p == scan.end ? DG_TOKEN_OK : DG_TOKEN_BAD_JSON;
 }
 

@@ -208,7 +208,7 @@ build_spki(const DgTokenKey *key, unsigned char *der)
  * Fill in what is derived from the point: PEM and fingerprint.
  */
 static DgTokenStatus
-describe_key(DgTokenKey *key)
+derive_texts(DgTokenKey *key)
 {
 	unsigned char der[MAX_SPKI_SIZE];
 	char		base64[(MAX_SPKI_SIZE + 2) / 3 * 4 + 1];
@@ -283,14 +283,14 @@ make_from_spki(DgTokenKey *key, unsigned char *der, size_t len)
 }
 
 static bool
-is_space(char c)
+is_pem_space(char c)
 {
 	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
 /* Does this text, which need not end in NUL, contain the string? */
 static bool
-contains(const char *text, size_t len, const char *string)
+text_contains(const char *text, size_t len, const char *string)
 {
 	size_t		n = strlen(string);
 	size_t		i;
@@ -318,9 +318,9 @@ make_from_pem(DgTokenKey *key, const char *text, size_t len)
 	size_t		der_len;
 	size_t		i;
 
-	if (contains(text, len, "PRIVATE KEY-----"))
+	if (text_contains(text, len, "PRIVATE KEY-----"))
 		return DG_TOKEN_KEY_PRIVATE;
-	if (contains(text, len, "-----BEGIN RSA PUBLIC KEY-----"))
+	if (text_contains(text, len, "-----BEGIN RSA PUBLIC KEY-----"))
 		return DG_TOKEN_KEY_UNSUPPORTED;
 	if (len < begin_len + end_len ||
 		memcmp(text, PEM_BEGIN, begin_len) != 0 ||
@@ -328,7 +328,7 @@ make_from_pem(DgTokenKey *key, const char *text, size_t len)
 		return DG_TOKEN_KEY_FORMAT;
 	for (i = begin_len; i < len - end_len; i++)
 	{
-		if (!is_space(text[i]))
+		if (!is_pem_space(text[i]))
 			base64[base64_len++] = text[i];
 	}
 	if (!dg_token_base64_decode(base64, base64_len, der, sizeof(der), &der_len))
@@ -375,9 +375,9 @@ dg_token_key_parse(const char *text, size_t len, DgTokenKey **key,
 		return DG_TOKEN_BAD_ARGUMENT;
 	if (len > DG_TOKEN_MAX_KEY_LENGTH)
 		return DG_TOKEN_KEY_TOO_LONG;
-	for (; len > 0 && is_space(text[0]); len--)
+	for (; len > 0 && is_pem_space(text[0]); len--)
 		text++;
-	while (len > 0 && is_space(text[len - 1]))
+	while (len > 0 && is_pem_space(text[len - 1]))
 		len--;
 	if (len == 0)
 		return DG_TOKEN_KEY_EMPTY;
@@ -391,7 +391,7 @@ dg_token_key_parse(const char *text, size_t len, DgTokenKey **key,
 	else
 		status = make_from_pem(result, text, len);
 	if (status == DG_TOKEN_OK)
-		status = describe_key(result);
+		status = derive_texts(result);
 	ERR_clear_error();
 	if (status == DG_TOKEN_OK)
 		*key = result;
@@ -448,7 +448,8 @@ dg_token_key_fingerprint(const DgTokenKey *key)
 }
 
 /*
- * The same as DG_TOKEN_DIGEST_SIZE bytes, for DgTokenClaims.fingerprint.
+ * The fingerprint as DG_TOKEN_DIGEST_SIZE bytes, for DgTokenClaims.fingerprint.
+ * Lives as long as the key.
  */
 const unsigned char *
 dg_token_key_fingerprint_bytes(const DgTokenKey *key)

@@ -156,7 +156,7 @@ context_is_valid(const DgTokenContext *ctx)
  * The checks of dg_token_verify(), in their order.
  */
 static DgTokenStatus
-verify_token(const char *token, size_t len, const DgTokenKey *key,
+run_checks(const char *token, size_t len, const DgTokenKey *key,
 			 const DgTokenContext *ctx, DgTokenClaims *claims,
 			 DgTokenDetail *detail)
 {
@@ -204,7 +204,7 @@ dg_token_verify(const char *token, size_t len, const DgTokenKey *key,
 	memset(claims, 0, sizeof(*claims));
 	if (key == NULL || !context_is_valid(ctx))
 		return DG_TOKEN_BAD_ARGUMENT;
-	status = verify_token(token, len, key, ctx, claims, detail);
+	status = run_checks(token, len, key, ctx, claims, detail);
 	if (status != DG_TOKEN_OK)
 		memset(claims, 0, sizeof(*claims));
 	return status;
