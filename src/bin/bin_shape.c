@@ -29,6 +29,7 @@
 #include "commands/sequence.h"
 #include "commands/trigger.h"
 #include "mb/pg_wchar.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -154,12 +155,37 @@ dg_bin_is_sound(Relation bin)
 }
 
 /*
+ * Is the bin empty, though it should have rows? Then the database was restored
+ * without them, and other rows would hide that.
+ */
+static bool
+has_lost_rows(Relation bin, int32 bin_id)
+{
+	DgOwnScan  *scan;
+	bool		lost = false;
+
+	if (RelationGetNumberOfBlocks(bin) > 0)
+		return false;
+	scan = dg_own_scan(DG_OWN_ALL(deletion_part), AccessShareLock, 0, NULL);
+	while (!lost && dg_own_next(scan))
+	{
+		bool		isnull;
+
+		lost = DatumGetInt32(dg_own_datum(scan, Anum_deletion_part_bin_id, &isnull)) == bin_id &&
+			dg_own_int64(scan, Anum_deletion_part_rows) > dg_own_int64(scan, Anum_deletion_part_restored) +
+			dg_own_int64(scan, Anum_deletion_part_purged);
+	}
+	dg_own_end(scan);
+	return lost;
+}
+
+/*
  * Can rows of this shape go into the bin? What the registry says is not enough:
  * an empty bin may have lost a column with its type, and another type may have
  * the name by now.
  */
 static bool
-bin_fits(Oid bin_table, TupleDesc desc)
+bin_fits(int32 bin_id, Oid bin_table, TupleDesc desc)
 {
 	Relation	bin = try_table_open(bin_table, AccessShareLock);
 	int			natts = DG_BIN_COLUMNS;
@@ -167,7 +193,7 @@ bin_fits(Oid bin_table, TupleDesc desc)
 
 	if (bin == NULL)
 		return false;
-	fits = dg_bin_is_sound(bin);
+	fits = dg_bin_is_sound(bin) && !has_lost_rows(bin, bin_id);
 	for (int i = 0; fits && i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
@@ -208,7 +234,7 @@ find_bin(Oid root, TupleDesc rows, const char *shape, int32 *bin_id, Oid *bin_ta
 			continue;
 		*bin_id = DatumGetInt32(heap_getattr(tuple, Anum_registry_bin_id, desc, &isnull));
 		*bin_table = DatumGetObjectId(heap_getattr(tuple, Anum_registry_bin_table, desc, &isnull));
-		found = OidIsValid(*bin_table) && bin_fits(*bin_table, rows);
+		found = OidIsValid(*bin_table) && bin_fits(*bin_id, *bin_table, rows);
 	}
 	systable_endscan(scan);
 	table_close(registry, AccessShareLock);

@@ -14,6 +14,9 @@
  * others from the server's counters of this transaction, for which track_counts
  * must be on. Tables that the server does not count, foreign ones and the like, are
  * told from the locks.
+ *
+ * What waits for the end of the transaction is done as well: deferred triggers may
+ * delete, and deferred constraints fail.
  */
 #include "postgres.h"
 
@@ -22,6 +25,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "pgstat.h"
 #include "tcop/dest.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
@@ -36,6 +40,8 @@ PG_FUNCTION_INFO_V1(dg_preview);
 
 /* Counters of all tables, as parallel arrays: oid, file, inserted, updated, deleted. */
 #define NCOUNTERS 5
+
+#define UNCOUNTED_TEXT	"not known: with track_counts off, rows of tables that are not guarded are not counted"
 
 static const char *const counters_query =
 "SELECT array_agg(c.oid), array_agg(coalesce(pg_relation_filenode(c.oid), 0::oid)),"
@@ -163,11 +169,14 @@ read_counters(Datum *counters)
 	}
 }
 
+/*
+ * Puts a line that is of no table; -1 rows are not known how many.
+ */
 static void
 put_effect(ReturnSetInfo *rsinfo, int64 rows, const char *effect)
 {
 	Datum		values[4] = {(Datum) 0, (Datum) 0, Int64GetDatum(rows), CStringGetTextDatum(effect)};
-	bool		nulls[4] = {true, true, false, false};
+	bool		nulls[4] = {true, true, rows < 0, false};
 
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
@@ -220,10 +229,11 @@ put_effects(ReturnSetInfo *rsinfo)
 }
 
 /*
- * Reports what happened since the counters were read.
+ * Reports what happened since the counters were read. failure is what would keep
+ * the transaction from committing, or NULL.
  */
 static void
-report_effects(ReturnSetInfo *rsinfo, Datum *counters, bool moves, int exceeded)
+report_effects(ReturnSetInfo *rsinfo, Datum *counters, bool moves, int exceeded, const char *failure)
 {
 	bool		any = dg_deletion_exists();
 	Oid			types[] = {INT8OID, OIDARRAYOID, OIDARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BOOLOID};
@@ -239,6 +249,19 @@ report_effects(ReturnSetInfo *rsinfo, Datum *counters, bool moves, int exceeded)
 		if (exceeded & ceiling)
 			put_effect(rsinfo, rows, dg_ceiling_effect(ceiling));
 	}
+	if (!pgstat_track_counts)
+		put_effect(rsinfo, -1, UNCOUNTED_TEXT);
+	if (failure != NULL)
+		put_effect(rsinfo, -1, psprintf("fails when the transaction commits: %s", failure));
+}
+
+/*
+ * Does what waits for the end of the transaction.
+ */
+static void
+do_deferred(void *arg)
+{
+	(void) SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0);
 }
 
 static void
@@ -246,6 +269,7 @@ run(ReturnSetInfo *rsinfo, const char *sql, bool moves, const int *exceeded)
 {
 	SPIExecuteOptions options = {0};
 	Datum		counters[NCOUNTERS];
+	ErrorData  *error;
 	int			ret;
 
 	SPI_connect();
@@ -254,7 +278,8 @@ run(ReturnSetInfo *rsinfo, const char *sql, bool moves, const int *exceeded)
 	ret = SPI_execute_extended(sql, &options);
 	if (ret < 0)
 		elog(ERROR, "preview failed: %s", SPI_result_code_string(ret));
-	report_effects(rsinfo, counters, moves, *exceeded);
+	error = dg_try(do_deferred, NULL, true);
+	report_effects(rsinfo, counters, moves, *exceeded, error == NULL ? NULL : error->message);
 	SPI_finish();
 }
 

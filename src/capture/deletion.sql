@@ -18,16 +18,22 @@ CREATE VIEW deletion_guard.deletion_detail AS
 		   (deletion_guard.tenant_label(s.tenant)).contact,
 		   s.rows,
 		   s.restored,
-		   s.purged
+		   s.purged,
+		   s.lost,
+		   s.relation_name
 	FROM (SELECT p.deletion_id, b.relation, p.tenant,
 				 sum(p.rows)::bigint AS rows,
 				 sum(p.restored)::bigint AS restored,
-				 sum(p.purged)::bigint AS purged
+				 sum(p.purged)::bigint AS purged,
+				 coalesce(sum(p.rows - p.restored - p.purged)
+						  FILTER (WHERE p.bin_id IN (SELECT e.bin_id FROM deletion_guard.empty_bin e)), 0)::bigint AS lost,
+				 min(b.relation_name) AS relation_name
 		  FROM deletion_guard.deletion_part p
 		  JOIN deletion_guard.bin b USING (bin_id)
-		  GROUP BY p.deletion_id, b.relation, p.tenant) s;
+		  -- tables that were dropped are told by their names
+		  GROUP BY p.deletion_id, b.relation, CASE WHEN b.relation = 0 THEN b.relation_name END, p.tenant) s;
 COMMENT ON VIEW deletion_guard.deletion_detail IS
-	'deletions by table and tenant: rows removed, of which restored and purged since';
+	'deletions by table and tenant: rows removed, of which restored and purged since; the rest is in the bin, unless it is lost';
 COMMENT ON COLUMN deletion_guard.deletion_detail.deletion_id IS 'number of the deletion';
 COMMENT ON COLUMN deletion_guard.deletion_detail.relation IS 'table the rows were in; 0 if it was dropped';
 COMMENT ON COLUMN deletion_guard.deletion_detail.tenant IS 'tenant''s key; null for rows without one';
@@ -36,6 +42,8 @@ COMMENT ON COLUMN deletion_guard.deletion_detail.contact IS 'tenant''s contact, 
 COMMENT ON COLUMN deletion_guard.deletion_detail.rows IS 'rows removed';
 COMMENT ON COLUMN deletion_guard.deletion_detail.restored IS 'of these, rows that are back';
 COMMENT ON COLUMN deletion_guard.deletion_detail.purged IS 'of these, rows that are gone for good';
+COMMENT ON COLUMN deletion_guard.deletion_detail.lost IS 'of these, rows that are neither back nor purged nor in the bin: the database was restored without it; they are where it was dumped';
+COMMENT ON COLUMN deletion_guard.deletion_detail.relation_name IS 'name of the table, also of one that was dropped';
 
 CREATE VIEW deletion_guard.deletion AS
 	SELECT d.deletion_id AS id,
@@ -50,20 +58,26 @@ CREATE VIEW deletion_guard.deletion AS
 		   d.xid,
 		   s.rows,
 		   s.tenants,
-		   CASE WHEN s.restored + s.purged = 0 THEN 'deleted'
+		   CASE WHEN s.lost > 0 AND s.lost = s.rows THEN 'lost'
+				WHEN s.lost > 0 THEN 'partly lost'
+				WHEN s.restored + s.purged = 0 THEN 'deleted'
 				WHEN s.restored = s.rows THEN 'restored'
 				WHEN s.purged = s.rows THEN 'purged'
 				WHEN s.restored + s.purged = s.rows THEN 'restored and purged'
 				WHEN s.purged = 0 THEN 'partly restored'
 				ELSE 'partly purged'
 		   END AS state,
-		   d.purge_not_before
+		   d.purge_not_before,
+		   (SELECT count(*) FROM deletion_guard.deletion_link l
+			WHERE l.deletion_id = d.deletion_id AND NOT l.restored) AS links
 	FROM deletion_guard.deletion_record d
 	CROSS JOIN LATERAL (
 		SELECT sum(p.rows)::bigint AS rows,
 			   count(DISTINCT p.tenant) AS tenants,
 			   sum(p.restored)::bigint AS restored,
-			   sum(p.purged)::bigint AS purged
+			   sum(p.purged)::bigint AS purged,
+			   coalesce(sum(p.rows - p.restored - p.purged)
+						FILTER (WHERE p.bin_id IN (SELECT e.bin_id FROM deletion_guard.empty_bin e)), 0)::bigint AS lost
 		FROM deletion_guard.deletion_part p
 		WHERE p.deletion_id = d.deletion_id) s;
 COMMENT ON VIEW deletion_guard.deletion IS
@@ -80,13 +94,14 @@ COMMENT ON COLUMN deletion_guard.deletion.statement IS 'text of the top-level st
 COMMENT ON COLUMN deletion_guard.deletion.xid IS 'transaction that deleted';
 COMMENT ON COLUMN deletion_guard.deletion.rows IS 'rows removed, over all tables';
 COMMENT ON COLUMN deletion_guard.deletion.tenants IS 'distinct tenants whose rows were removed';
-COMMENT ON COLUMN deletion_guard.deletion.state IS 'what became of the rows: deleted (all in the bin), restored, purged, or partly so';
+COMMENT ON COLUMN deletion_guard.deletion.state IS 'what became of the rows: deleted (all in the bin), restored, purged, or partly so; lost, if the database was restored without the bin''s rows';
 COMMENT ON COLUMN deletion_guard.deletion.purge_not_before IS 'when a purge is possible at the earliest; infinity: never';
+COMMENT ON COLUMN deletion_guard.deletion.links IS 'links that it took from rows that stayed, by ON DELETE SET NULL and SET DEFAULT, and that are not back';
 
 CREATE FUNCTION deletion_guard.deleted_rows(target anyelement, tenant text = NULL,
 		deletion_id bigint = NULL) RETURNS SETOF anyelement
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_deleted_rows';
 COMMENT ON FUNCTION deletion_guard.deleted_rows IS
-	'rows of a table that are in the bin, as rows of the table: deleted_rows(NULL::public.issue, tenant => ''42''); of all tenants or deletions where these are null. Columns that the table got later are null; links that ON DELETE SET NULL or SET DEFAULT had taken from a row are shown as they were. Anyone with SELECT on the table may call it, unless row security applies to them (42501)';
+	'rows of a table that are in the bin, as rows of the table: deleted_rows(NULL::public.issue, tenant => ''42''); of all tenants or deletions where these are null. Columns that the table got later are null; links that ON DELETE SET NULL or SET DEFAULT had taken from a row are shown as they were. Anyone with SELECT on the table may call it, unless row security applies to them (42501). Fails if the bin does not have all of the rows';
 

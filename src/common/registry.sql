@@ -102,6 +102,12 @@ CREATE VIEW deletion_guard.deletion_record AS
 	FROM deletion_guard.deletion_part
 	WHERE deleted_at IS NOT NULL;
 
+-- Bins that have no rows, whatever the parts say: dropped, or restored without their
+-- data. Rows take pages, and a bin gives pages back only when it is empty.
+CREATE VIEW deletion_guard.empty_bin AS
+	SELECT bin_id FROM deletion_guard.bin
+	WHERE coalesce(pg_catalog.pg_relation_size(bin_table), 0) = 0;
+
 -- Links that a deletion took from rows that stayed, by ON DELETE SET NULL or SET
 -- DEFAULT: the row, the columns of the key, what they were and what they became.
 CREATE TABLE deletion_guard.deletion_link
@@ -171,6 +177,8 @@ COMMENT ON COLUMN deletion_guard.deletion_record.reason IS 'deletion_guard.reaso
 COMMENT ON COLUMN deletion_guard.deletion_record.statement IS 'text of the top-level statement, until a purge removes it';
 COMMENT ON COLUMN deletion_guard.deletion_record.xid IS 'transaction that deleted';
 COMMENT ON COLUMN deletion_guard.deletion_record.purge_not_before IS 'when a purge is possible at the earliest; infinity: never';
+COMMENT ON VIEW deletion_guard.empty_bin IS 'bins without rows; what parts record there as in the bin is lost';
+COMMENT ON COLUMN deletion_guard.empty_bin.bin_id IS 'id of the bin';
 COMMENT ON SEQUENCE deletion_guard.deletion_id_seq IS 'ids of deletions';
 COMMENT ON TABLE deletion_guard.tenant_rename IS 'keys of tenants that were changed in the tenant table; forgotten when nothing of the tenant is left';
 COMMENT ON TABLE deletion_guard.deletion_link IS 'links that deletions took from rows that stayed (ON DELETE SET NULL, SET DEFAULT)';

@@ -5,7 +5,8 @@ CREATE VIEW deletion_guard.status AS
 	SELECT (SELECT count(*) FROM deletion_guard.guard) AS guarded_tables,
 		   (SELECT count(*) FROM deletion_guard.find_unguarded_tables()) AS unguarded_tables,
 		   (SELECT coalesce(sum(p.rows - p.restored - p.purged), 0)::bigint
-			FROM deletion_guard.deletion_part p) AS bin_rows,
+			FROM deletion_guard.deletion_part p
+			WHERE p.bin_id NOT IN (SELECT e.bin_id FROM deletion_guard.empty_bin e)) AS bin_rows,
 		   (SELECT coalesce(sum(pg_catalog.pg_total_relation_size(b.bin_table)), 0)::bigint
 			FROM deletion_guard.bin b) AS bin_bytes,
 		   (SELECT count(*) FROM deletion_guard.deletion_record d
@@ -19,7 +20,8 @@ CREATE VIEW deletion_guard.status AS
 		   (SELECT coalesce(sum(p.rows - p.restored - p.purged), 0)::bigint
 			FROM deletion_guard.deletion_part p
 			JOIN deletion_guard.deletion_record d USING (deletion_id)
-			WHERE d.purge_not_before <= pg_catalog.clock_timestamp()) AS rows_due,
+			WHERE d.purge_not_before <= pg_catalog.clock_timestamp()
+				AND p.bin_id NOT IN (SELECT e.bin_id FROM deletion_guard.empty_bin e)) AS rows_due,
 		   (SELECT count(*) FROM deletion_guard.hold h WHERE h.released_at IS NULL) AS holds,
 		   (SELECT count(*) FROM deletion_guard.purge_request_record r WHERE r.state = 'open') AS open_requests,
 		   (SELECT max(r.drilled_at) FROM deletion_guard.drill_result r) AS last_drill,
@@ -29,7 +31,11 @@ CREATE VIEW deletion_guard.status AS
 		   (SELECT max(p.purged_at) FROM deletion_guard.purge_record p WHERE p.state <> 'begun') AS last_purge,
 		   (SELECT min(d.deleted_at) FROM deletion_guard.deletion_record d
 			WHERE EXISTS (SELECT FROM deletion_guard.deletion_part p
-						  WHERE p.deletion_id = d.deletion_id AND p.rows > p.restored + p.purged)) AS oldest_bin_row;
+						  WHERE p.deletion_id = d.deletion_id AND p.rows > p.restored + p.purged
+							AND p.bin_id NOT IN (SELECT e.bin_id FROM deletion_guard.empty_bin e))) AS oldest_bin_row,
+		   (SELECT coalesce(sum(p.rows - p.restored - p.purged), 0)::bigint
+			FROM deletion_guard.deletion_part p
+			WHERE p.bin_id IN (SELECT e.bin_id FROM deletion_guard.empty_bin e)) AS rows_lost;
 GRANT SELECT ON deletion_guard.status TO pg_monitor;
 COMMENT ON VIEW deletion_guard.status IS
 	'one row for monitoring: what is guarded, what is in the bin, what happened lately, what is open; problems are those that verify() sees';
@@ -50,6 +56,7 @@ COMMENT ON COLUMN deletion_guard.status.last_successful_drill IS 'when a drill l
 COMMENT ON COLUMN deletion_guard.status.last_refusal IS 'when a token was last refused';
 COMMENT ON COLUMN deletion_guard.status.last_purge IS 'when rows were last purged';
 COMMENT ON COLUMN deletion_guard.status.oldest_bin_row IS 'when the oldest rows in the bin were deleted';
+COMMENT ON COLUMN deletion_guard.status.rows_lost IS 'rows that should be in the bin and are not, as the database was restored without it';
 
 /*
  * What fills the disk, and since when.
@@ -57,8 +64,15 @@ COMMENT ON COLUMN deletion_guard.status.oldest_bin_row IS 'when the oldest rows 
 CREATE VIEW deletion_guard.bin_usage AS
 	SELECT b.relation, b.relation_name, b.bin_table,
 		   coalesce(pg_catalog.pg_total_relation_size(b.bin_table), 0) AS bytes,
-		   coalesce(u.rows, 0) AS rows, coalesce(u.rows_due, 0) AS rows_due, u.oldest
+		   CASE WHEN e.bin_id IS NULL THEN coalesce(u.rows, 0) ELSE 0 END AS rows,
+		   CASE WHEN e.bin_id IS NULL THEN coalesce(u.rows_due, 0) ELSE 0 END AS rows_due,
+		   CASE WHEN e.bin_id IS NULL THEN u.oldest END AS oldest,
+		   CASE WHEN e.bin_id IS NOT NULL AND u.rows > 0 THEN pg_catalog.format('it is %s, where %s rows are recorded',
+					CASE WHEN pg_catalog.pg_relation_size(b.bin_table) IS NULL THEN 'gone' ELSE 'empty' END, u.rows)
+				WHEN b.relation = 0 AND u.rows > 0 THEN 'the table was dropped; adopt_bin() gives the rows to another'
+		   END AS problem
 	FROM deletion_guard.bin b
+	LEFT JOIN deletion_guard.empty_bin e USING (bin_id)
 	LEFT JOIN (SELECT p.bin_id, sum(p.rows - p.restored - p.purged)::bigint AS rows,
 					  sum(p.rows - p.restored - p.purged)
 						  FILTER (WHERE d.purge_not_before <= pg_catalog.clock_timestamp())::bigint AS rows_due,
@@ -77,3 +91,4 @@ COMMENT ON COLUMN deletion_guard.bin_usage.bytes IS 'size on disk, in bytes; wha
 COMMENT ON COLUMN deletion_guard.bin_usage.rows IS 'rows in it';
 COMMENT ON COLUMN deletion_guard.bin_usage.rows_due IS 'of these, rows whose time to be kept is over';
 COMMENT ON COLUMN deletion_guard.bin_usage.oldest IS 'when the oldest of them were deleted';
+COMMENT ON COLUMN deletion_guard.bin_usage.problem IS 'why its rows cannot simply come back';

@@ -619,12 +619,14 @@ AS $$
 	UNION ALL
 	SELECT 'bins', CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.oid = b.bin_table) THEN b.bin_table::text ELSE 'bin of ' || b.relation_name END,
 		v.problem IS NULL, v.problem
-	FROM (SELECT b.bin_table, b.relation, b.relation_name, sum(p.rows - p.restored - p.purged) AS rows
+	FROM (SELECT b.bin_id, b.bin_table, b.relation, b.relation_name, sum(p.rows - p.restored - p.purged) AS rows
 		  FROM deletion_guard.bin b LEFT JOIN deletion_guard.deletion_part p USING (bin_id)
 		  GROUP BY b.bin_id) b
 	CROSS JOIN LATERAL (SELECT CASE
 		WHEN b.rows > 0 AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = b.bin_table)
 			THEN format('it is gone, with %s rows of %s. Find out who dropped it, and look for them in a backup.', b.rows, b.relation_name)
+		WHEN b.rows > 0 AND b.bin_id IN (SELECT e.bin_id FROM deletion_guard.empty_bin e)
+			THEN format('it is empty, where %s rows of %s are recorded: the database was restored without them. They are where it was dumped.', b.rows, b.relation_name)
 		WHEN b.rows > 0 AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = b.relation)
 			THEN format('it holds %s rows of %s, which was dropped. If another table takes its place, deletion_guard.adopt_bin(%L, ...) gives it these rows.', b.rows, b.relation_name, b.bin_table)
 		END AS problem) v

@@ -92,6 +92,7 @@ extern int64 dg_same_end(DgUndelete *call, DgRowsWriter *writer);
 
 /* undelete_restore.c */
 extern bool dg_table_is_gone(Oid relid);
+extern void dg_check_part(const char *relation_name, int64 deletion, int part, int64 found, int64 recorded);
 extern void dg_restore_settle(void *arg, const DgRow *row, DgRowOutcome outcome);
 extern void dg_restore_parts(void *call);
 

@@ -451,17 +451,20 @@ mark_restored(List *parts)
 	SPI_finish();
 }
 
-static void
-check_part(DgSavedPart *part)
+/*
+ * Fails unless the bin has as many rows of a part as are recorded.
+ */
+void
+dg_check_part(const char *relation_name, int64 deletion, int part, int64 found, int64 recorded)
 {
-	if (part->seen == part->rows)
+	if (found == recorded)
 		return;
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_VERIFICATION_FAILED),
 			 errmsg("the bin of \"%s\" holds %lld rows of deletion %lld, part %d, where %lld are recorded",
-					part->relation_name, (long long) part->seen, (long long) part->deletion,
-					part->part, (long long) part->rows),
-			 errdetail("The bin has been changed by other means than deletion_guard's.")));
+					relation_name, (long long) found, (long long) deletion, part, (long long) recorded),
+			 errdetail("The bin has been changed by other means than deletion_guard's, or the database was restored without its rows."),
+			 errhint("Rows that were not restored are in the database that was dumped, or in another dump of it.")));
 }
 
 static void
@@ -473,8 +476,10 @@ account_for(DgUndelete *call, List *parts)
 	mark_restored(parts);
 	foreach(lc, parts)
 	{
-		check_part(lfirst(lc));
-		call->rows += ((DgSavedPart *) lfirst(lc))->left;
+		DgSavedPart *part = lfirst(lc);
+
+		dg_check_part(part->relation_name, part->deletion, part->part, part->seen, part->rows);
+		call->rows += part->left;
 	}
 }
 

@@ -58,9 +58,14 @@ require_reading(Oid relid)
 				 errhint("Ask as a role that bypasses row security.")));
 }
 
+#define OF_CALL	"p.bin_id = $1 AND ($2 IS NULL OR " DG_OF_TENANTS("$2", "$4") ")" \
+	" AND ($3 IS NULL OR p.deletion_id = $3)"
+
 /*
- * A query for the deleted rows in one bin table: the columns of the table, in
- * order; those that the table got later, or has dropped, are null.
+ * A query for the deleted rows in one bin table: the deletion; the columns of the
+ * table, in order, where those that it got later, or has dropped, are null; the
+ * part, how many rows of it should be there, and whether this is one. A part that
+ * should have some and has none gives a line as well.
  */
 static char *
 rows_query(Relation rel, Relation bin)
@@ -81,12 +86,11 @@ rows_query(Relation rel, Relation bin)
 		else
 			appendStringInfoString(&columns, ", NULL");
 	}
-	return psprintf("SELECT r.%s%s FROM %s r JOIN deletion_guard.deletion_part p"
-					" ON p.deletion_id = r.%s AND p.part = r.%s"
-					" WHERE p.bin_id = $1 AND ($2 IS NULL OR " DG_OF_TENANTS("$2", "$4") ")"
-					" AND ($3 IS NULL OR p.deletion_id = $3) ORDER BY r.%s, r.%s, r.%s",
-					deletion, columns.data, dg_relation_name(RelationGetRelid(bin)),
-					deletion, part, deletion, part, row);
+	return psprintf("SELECT p.deletion_id%s, p.part::bigint, p.rows - p.restored - p.purged, r.%s IS NOT NULL"
+					" FROM deletion_guard.deletion_part p LEFT JOIN %s r ON p.deletion_id = r.%s AND p.part = r.%s"
+					" WHERE " OF_CALL " AND (p.rows > p.restored + p.purged OR r.%s IS NOT NULL)"
+					" ORDER BY p.deletion_id, p.part, r.%s",
+					columns.data, row, dg_relation_name(RelationGetRelid(bin)), deletion, part, row, row);
 }
 
 /*
@@ -152,6 +156,42 @@ put_row(ReturnSetInfo *rsinfo, Relation rel, HeapTuple tuple, TupleDesc from, Li
 	if (sets != NIL)
 		(void) dg_links_put(sets, rel, reading->deletion, values, nulls);
 	tuplestore_putvalues(rsinfo->setResult, desc, values, nulls);
+}
+
+/*
+ * Fails unless SPI's result has as many rows of each part as it should.
+ */
+static void
+check_rows(Relation rel)
+{
+	int			n = RelationGetNumberOfAttributes(rel) + 1;
+	int64		found = 0;
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+
+		found += DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n + 3, &isnull));
+		if (i + 1 < SPI_processed && dg_row_int64(i, 1, NULL) == dg_row_int64(i + 1, 1, NULL) &&
+			dg_row_int64(i, n + 1, NULL) == dg_row_int64(i + 1, n + 1, NULL))
+			continue;
+		dg_check_part(dg_relation_name(RelationGetRelid(rel)), dg_row_int64(i, 1, NULL), (int) dg_row_int64(i, n + 1, NULL),
+					  found, dg_row_int64(i, n + 2, NULL));
+		found = 0;
+	}
+}
+
+/*
+ * The same of a bin that is gone.
+ */
+static void
+check_gone(Relation rel, Oid *types, Datum *values, const char *nulls)
+{
+	dg_spi_execute("SELECT p.deletion_id, p.part::bigint, p.rows - p.restored - p.purged FROM deletion_guard.deletion_part p"
+				   " WHERE " OF_CALL " AND p.rows > p.restored + p.purged ORDER BY 1, 2 LIMIT 1", 4, types, values, nulls);
+	if (SPI_processed > 0)
+		dg_check_part(dg_relation_name(RelationGetRelid(rel)), dg_row_int64(0, 1, NULL), (int) dg_row_int64(0, 2, NULL),
+					  0, dg_row_int64(0, 3, NULL));
 }
 
 static void
@@ -224,11 +264,15 @@ dg_deleted_rows(PG_FUNCTION_ARGS)
 	{
 		Relation	bin = try_table_open(list_nth_oid(bins, i), AccessShareLock);
 
+		values[0] = Int32GetDatum(list_nth_int(ids, i));
 		/* an empty bin can be dropped */
 		if (bin == NULL)
+		{
+			check_gone(rel, types, values, nulls);
 			continue;
-		values[0] = Int32GetDatum(list_nth_int(ids, i));
+		}
 		dg_spi_execute(rows_query(rel, bin), 4, types, values, nulls);
+		check_rows(rel);
 		put_rows((ReturnSetInfo *) fcinfo->resultinfo, rel, sets, RelationGetRelid(bin));
 		table_close(bin, NoLock);
 	}
