@@ -97,6 +97,37 @@ check_offsets(DgArchive *archive, DgArchiveError *err)
 	return true;
 }
 
+/*
+ * The data begin where the TOC ends: what lies between is unknown to the TOC.
+ */
+static bool
+check_start(DgArchive *archive, DgArchiveError *err)
+{
+	uint64_t	first = UINT64_MAX;
+	char		byte;
+	size_t		got;
+	size_t		i;
+
+	for (i = 0; i < archive->block_count; i++)
+	{
+		if (!archive->blocks[i].located)
+			return true;		/* they will be looked for from the front */
+		if (archive->blocks[i].offset < first)
+			first = archive->blocks[i].offset;
+	}
+	if (first == archive->data_start)
+		return true;
+	if (archive->block_count == 0)
+	{
+		if (!dg_archive_file_some(archive->file, archive->data_start, &byte, 1, &got, err))
+			return false;
+		if (got == 0)
+			return true;
+	}
+	return dg_archive_fail(err, DG_ARCHIVE_CORRUPT, archive->file->name, archive->data_start,
+						   "data behind the table of contents that it does not know of");
+}
+
 bool
 dg_archive_custom_open(DgArchive *archive, DgArchiveError *err)
 {
@@ -114,7 +145,7 @@ dg_archive_custom_open(DgArchive *archive, DgArchiveError *err)
 		return false;
 	archive->data_start = dg_archive_stream_tell(toc);
 	archive->scan_pos = archive->data_start;
-	return check_offsets(archive, err) && size_blocks(archive, err);
+	return check_offsets(archive, err) && check_start(archive, err) && size_blocks(archive, err);
 }
 
 /*

@@ -424,6 +424,7 @@ extern bool dg_archive_entries_finish(DgArchive *archive, DgArchiveError *err);
 
 /* ---- archive_statement.c ---- */
 
+extern bool dg_archive_statement_known(const DgArchiveBuffer *text);
 extern bool dg_archive_statement(DgArchive *archive, const DgArchiveBuffer *text, uint64_t offset,
 								 DgArchiveError *err);
 extern bool dg_archive_use_encoding(DgArchive *archive, const char *name, uint64_t offset, DgArchiveError *err);
@@ -499,6 +500,7 @@ typedef struct DgArchiveScript
 	DgArchiveBuffer *text;		/* of the item, without comments inside of it */
 	uint64_t	offset;			/* of the item */
 	bool		comment_in_statement;
+	bool		heading_in_statement;	/* one of pg_dump's, that begins the next */
 	/* the rest is the scanner's own */
 	enum
 	{
@@ -514,6 +516,8 @@ typedef struct DgArchiveScript
 	bool		backslashes;
 	bool		escaped;
 	int			depth;			/* of block comments */
+	char		comment[32];	/* the beginning of one */
+	size_t		comment_len;
 	int			parens;
 	int			begins;
 	bool		in_function;
@@ -527,6 +531,7 @@ typedef struct DgArchiveScript
 } DgArchiveScript;
 
 extern void dg_archive_script_init(DgArchiveScript *script, DgArchive *archive, DgArchiveStream *stream);
+extern bool dg_archive_script_is_heading(const char *p, size_t len);
 extern DgArchiveScriptItem dg_archive_script_next(DgArchiveScript *script, DgArchiveError *err);
 
 /* ---- archive_probe.c ---- */

@@ -231,10 +231,11 @@ data_comment(PlainReader *reader, const char *p, const char *end, DgArchiveError
 	const char *owner;
 
 	mid = find_last(p, end, type);
+	owner = find_last(mid != NULL ? mid : p, end, "; Owner: ");
+	if (owner == NULL)
+		return dg_archive_fail_statement(reader->archive, reader->script.text, reader->script.offset,
+										 "the end of a comment of pg_dump is missing", err);
 	if (mid == NULL)
-		return true;
-	owner = find_last(mid, end, "; Owner: ");
-	if (owner == NULL || owner < mid + sizeof(type) - 1)
 		return true;
 	b[DATA_NAME].len = b[DATA_SCHEMA].len = 0;
 	if (!dg_archive_buffer_add(&b[DATA_NAME], p, (size_t) (mid - p)))
@@ -271,12 +272,8 @@ handle_comment(PlainReader *reader, DgArchiveError *err)
 	const char *p = reader->script.text->data;
 	const char *end = p + reader->script.text->len;
 
-	if (begins_with(p, end, data) || begins_with(p, end, "-- Name: ") ||
-		begins_with(p, end, "-- PostgreSQL database "))
-	{
-		if (!finish_data(reader, err))
-			return false;
-	}
+	if (dg_archive_script_is_heading(p, (size_t) (end - p)) && !finish_data(reader, err))
+		return false;
 	if (begins_with(p, end, data))
 		return data_comment(reader, p + sizeof(data) - 1, end, err);
 	if (begins_with(p, end, server))
@@ -301,6 +298,43 @@ handle_comment(PlainReader *reader, DgArchiveError *err)
 	else if (begins_with(p, end, "-- Database \""))
 		reader->databases.commented = true;
 	return true;
+}
+
+/*
+ * Passes over the rest of a line, which must be blank: 1, at the end of the file 0,
+ * on error -1.
+ */
+static int
+skip_blank(DgArchiveStream *s, DgArchiveError *err)
+{
+	for (;;)
+	{
+		for (; s->start < s->end; s->start++)
+		{
+			char		c = s->window[s->start];
+
+			if (c == '\n')
+			{
+				s->start++;
+				return 1;
+			}
+			if (c != ' ' && c != '\t' && c != '\r')
+			{
+				dg_archive_fail(err, DG_ARCHIVE_CORRUPT, s->source.file->name, dg_archive_stream_tell(s),
+								"something follows a COPY statement in its line");
+				return -1;
+			}
+		}
+		switch (dg_archive_stream_fill(s, err))
+		{
+			case -1:
+				return -1;
+			case 0:
+				return 0;
+			default:
+				break;
+		}
+	}
 }
 
 /*
@@ -394,7 +428,7 @@ handle_copy(PlainReader *reader, DgArchiveError *err)
 		!dg_archive_entry_copy(archive, &parsed, text->data, text->len))
 		return dg_archive_fail_statement(archive, text, reader->script.offset,
 										 "COPY statement that pg_dump does not write", err);
-	rc = skip_line(reader->stream, err);
+	rc = skip_blank(reader->stream, err);
 	if (rc < 0)
 		return false;
 	entry = add_entry(reader, &parsed, dg_archive_stream_tell(reader->stream), err);
@@ -459,6 +493,44 @@ handle_insert(PlainReader *reader, bool in_run, DgArchiveError *err)
 	return true;
 }
 
+/*
+ * Does a statement, in a literal of it, go over what pg_dump begins others with?
+ */
+static bool
+holds_heading(const DgArchiveBuffer *text)
+{
+	const char *p = text->data;
+	const char *end = p + text->len;
+
+	while ((p = find_bytes(p, end, "\n--\n-- ")) != NULL)
+	{
+		p += 4;
+		if (dg_archive_script_is_heading(p, (size_t) (end - p)))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A statement other than COPY and INSERT.  Where its quotes or its semicolon are
+ * damaged, rows may be in it.
+ */
+static bool
+handle_other(PlainReader *reader, DgArchiveError *err)
+{
+	DgArchive  *archive = reader->archive;
+	DgArchiveBuffer *text = reader->script.text;
+
+	if (reader->script.heading_in_statement || holds_heading(text))
+		return dg_archive_fail(err, DG_ARCHIVE_CORRUPT, archive->file->name, reader->script.offset,
+							   "a statement does not end before pg_dump begins another: %.*s...",
+							   (int) (text->len < 50 ? text->len : 50), text->data);
+	if (!dg_archive_statement_known(text))
+		return dg_archive_fail_statement(archive, text, reader->script.offset,
+										 "the script has what is no statement of PostgreSQL", err);
+	return text->cut || dg_archive_statement(archive, text, reader->script.offset, err);
+}
+
 static bool
 handle_statement(PlainReader *reader, DgArchiveError *err)
 {
@@ -475,7 +547,7 @@ handle_statement(PlainReader *reader, DgArchiveError *err)
 		return handle_insert(reader, in_run, err);
 	if (dg_archive_text_is_word(&t, "COPY"))
 		return handle_copy(reader, err);
-	return text->cut || dg_archive_statement(archive, text, reader->script.offset, err);
+	return handle_other(reader, err);
 }
 
 /*

@@ -137,6 +137,8 @@ plain_byte(DgArchiveScript *script, char c)
 			if (prev != '-')
 				break;
 			script->state = DG_ARCHIVE_SCRIPT_LINE_COMMENT;
+			memcpy(script->comment, "--", 2);
+			script->comment_len = 2;
 			end_word(script);
 			return true;
 		case '*':
@@ -324,6 +326,23 @@ scan_block_comment(DgArchiveScript *script)
 }
 
 /*
+ * Does pg_dump write such a comment before something else begins?
+ */
+bool
+dg_archive_script_is_heading(const char *p, size_t len)
+{
+	static const char *const headings[] = {"-- Data for Name: ", "-- Name: ", "-- PostgreSQL database ", NULL};
+	int			i;
+
+	for (i = 0; headings[i] != NULL; i++)
+	{
+		if (len >= strlen(headings[i]) && memcmp(p, headings[i], strlen(headings[i])) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
  * A comment inside of a statement counts as white space.
  */
 static void
@@ -332,14 +351,18 @@ scan_line_comment(DgArchiveScript *script)
 	DgArchiveStream *s = script->stream;
 	const char *p = s->window + s->start;
 	const char *nl = memchr(p, '\n', s->end - s->start);
+	const char *to = nl != NULL ? nl : s->window + s->end;
+	size_t		n = sizeof(script->comment) - script->comment_len;
 
+	if (n > (size_t) (to - p))
+		n = (size_t) (to - p);
+	memcpy(script->comment + script->comment_len, p, n);
+	script->comment_len += n;
 	script->prev = '\0';
+	s->start = (size_t) (to - s->window);
 	if (nl == NULL)
-	{
-		s->start = s->end;
 		return;
-	}
-	s->start = (size_t) (nl - s->window);
+	script->heading_in_statement |= dg_archive_script_is_heading(script->comment, script->comment_len);
 	script->state = DG_ARCHIVE_SCRIPT_PLAIN;
 }
 
@@ -412,6 +435,7 @@ begin_script_statement(DgArchiveScript *script)
 	script->begins = 0;
 	script->escaped = false;
 	script->comment_in_statement = false;
+	script->heading_in_statement = false;
 }
 
 static bool

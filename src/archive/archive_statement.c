@@ -277,6 +277,34 @@ handle_alter(DgArchive *archive, DgArchiveText *t, uint64_t offset, DgArchiveErr
 }
 
 /*
+ * Does a text begin as a statement does?
+ */
+bool
+dg_archive_statement_known(const DgArchiveBuffer *text)
+{
+	static const char *const words[] = {
+		"ABORT", "ALTER", "ANALYZE", "BEGIN", "CALL", "CHECKPOINT", "CLOSE", "CLUSTER", "COMMENT", "COMMIT", "CREATE",
+		"DEALLOCATE", "DECLARE", "DELETE", "DISCARD", "DO", "DROP", "END", "EXECUTE", "EXPLAIN", "FETCH", "GRANT", "IMPORT",
+		"LISTEN", "LOAD", "LOCK", "MERGE", "MOVE", "NOTIFY", "PREPARE", "REASSIGN", "REFRESH", "REINDEX", "RELEASE",
+		"RESET", "REVOKE", "ROLLBACK", "SAVEPOINT", "SECURITY", "SELECT", "SET", "SHOW", "START", "TABLE", "TRUNCATE",
+		"UNLISTEN", "UPDATE", "VACUUM", "VALUES", "WITH", NULL
+	};
+	DgArchiveText t;
+	int			i;
+
+	dg_archive_text_init(&t, text->data, text->len, true);
+	dg_archive_text_space(&t);
+	if (t.p >= t.end || *t.p == ';')
+		return true;
+	for (i = 0; words[i] != NULL; i++)
+	{
+		if (dg_archive_text_is_word(&t, words[i]))
+			return true;
+	}
+	return false;
+}
+
+/*
  * A statement that is neither COPY nor INSERT.
  */
 bool

@@ -199,7 +199,9 @@ read_entry(DgArchive *archive, DgArchiveStream *s, TocEntry *entry,
 	if (!dg_archive_read_int(archive, s, &had_dumper, err) ||
 		!read_entry_texts(archive, s, entry, err))
 		return false;
-	entry->had_dumper = had_dumper != 0;
+	if (had_dumper != 0 && had_dumper != 1)
+		return dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err, "entry neither has data nor has none");
+	entry->had_dumper = had_dumper == 1;
 	if (!dg_archive_read_string(archive, s, &word, sizeof(flag) - 1, err))
 		return false;
 	entry->with_oids = strcmp(flag, "true") == 0;
@@ -222,6 +224,22 @@ read_entry(DgArchive *archive, DgArchiveStream *s, TocEntry *entry,
 		dg_archive_buffer_free(&name);
 		return ok;
 	}
+}
+
+/*
+ * Tables and large objects have data, and nothing else has: an entry of another
+ * kind may be of a table, whose rows would be missed.
+ */
+static bool
+check_entry(DgArchive *archive, DgArchiveStream *s, const TocEntry *entry, DgArchiveError *err)
+{
+	bool		no_data = archive->info.format == DG_ARCHIVE_CUSTOM && entry->offset_flag == 3;
+
+	if (entry->kind == KIND_TABLE_DATA && (!entry->had_dumper || no_data))
+		return dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err, "entry for the data of a table has none");
+	if (entry->kind != KIND_TABLE_DATA && entry->kind != KIND_LARGE_OBJECTS && entry->had_dumper)
+		return dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err, "data of a kind that pg_dump does not write");
+	return true;
 }
 
 /*
@@ -435,7 +453,8 @@ dg_archive_toc_read(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 		archive->ids[archive->id_count++] = entry.dump_id;
 		if (archive->id_count > DG_ARCHIVE_MAX_TOC || dg_archive_too_many(archive))
 			return dg_archive_stream_fail(s, DG_ARCHIVE_TOO_LARGE, err, "too many entries");
-		if (entry.had_dumper && !add_data(archive, s, &entry, err))
+		if (!check_entry(archive, s, &entry, err) ||
+			(entry.had_dumper && !add_data(archive, s, &entry, err)))
 			return false;
 		if (!apply_entry(archive, s, &entry, err))
 			return false;

@@ -1,7 +1,8 @@
 /*
  * test_archive_whole.c
  *		What is read is whole: the archives of every version of pg_dump, cut off
- *		everywhere, give an error or all rows.
+ *		everywhere, give an error or all rows; with one byte that is wrong, an error
+ *		or as many rows.
  */
 #include <dirent.h>
 #include <sys/stat.h>
@@ -55,6 +56,105 @@ cut_everywhere(const char *path, size_t first)
 	free(b.data);
 }
 
+/*
+ * No sum tells of a wrong byte in a value; a table or a row that it takes out of
+ * sight is noticed.
+ */
+static void
+change_bytes(const char *path, unsigned int seed)
+{
+	Bytes		b = slurp(path);
+	Result		all = read_all(b.data, b.len, NULL);
+	long		bad = 0;
+	int			i;
+
+	for (i = 0; i < 150; i++)
+	{
+		size_t		at;
+		unsigned char was;
+		Result		got;
+
+		seed = seed * 1103515245 + 12345;
+		at = (seed >> 4) % b.len;
+		seed = seed * 1103515245 + 12345;
+		was = b.data[at];
+		b.data[at] ^= (unsigned char) (i % 2 ? 1U << (seed >> 16) % 8 : seed >> 16);
+		got = read_all(b.data, b.len, NULL);
+		bad += got.status == DG_ARCHIVE_OK && got.rows < all.rows;
+		b.data[at] = was;
+	}
+	CHECK_MSG(bad == 0, "%s: %ld times", path, bad);
+	free(b.data);
+}
+
+/*
+ * Of a script, bytes at the places that matter most.
+ */
+static const char script[] =
+"--\n-- PostgreSQL database dump\n--\n\nSET client_encoding = 'UTF8';\n\n"
+"--\n-- Data for Name: a; Type: TABLE DATA; Schema: public; Owner: o\n--\n\n"
+"COPY public.a (x) FROM stdin;\n1\nit's\n\\.\n\n"
+"--\n-- Data for Name: b; Type: TABLE DATA; Schema: public; Owner: o\n--\n\n"
+"INSERT INTO public.b VALUES (1);\nINSERT INTO public.b VALUES (2);\n\n"
+"--\n-- PostgreSQL database dump complete\n--\n";
+
+static Result
+read_changed(const char *from, const char *to)
+{
+	char		text[sizeof(script) + 100];
+	const char *at = strstr(script, from);
+
+	snprintf(text, sizeof(text), "%.*s%s%s", (int) (at - script), script, to, at + strlen(from));
+	return read_all(text, strlen(text), NULL);
+}
+
+UNIT_TEST(rows_out_of_sight)
+{
+	CHECK(read_changed("", "").status == DG_ARCHIVE_OK && read_changed("", "").rows == 4);
+	CHECK(read_changed("stdin;\n1", "stdin; 1").status == DG_ARCHIVE_CORRUPT);
+	CHECK(read_changed("stdin;\n", "stdin; \r\n").rows == 4);
+	CHECK(read_changed("COPY", "COPX").status == DG_ARCHIVE_UNSUPPORTED);
+	CHECK(read_changed("INSERT", "INSORT").status == DG_ARCHIVE_UNSUPPORTED);
+	CHECK(read_changed("INSERT INTO public.b VALUES ", "").status == DG_ARCHIVE_UNSUPPORTED);
+	CHECK(read_changed("UTF8'", "UTF8").status == DG_ARCHIVE_CORRUPT);
+	CHECK(read_changed("'UTF8'", "$x$UTF8").status != DG_ARCHIVE_OK);
+	CHECK(read_changed("'UTF8';", "'UTF8'").status == DG_ARCHIVE_CORRUPT);
+	CHECK(read_changed("er: o\n--\n\nINSERT", "INSERT").status == DG_ARCHIVE_UNSUPPORTED);
+	CHECK(read_changed("SET client_encoding = 'UTF8';", "COMMENT ON TABLE a IS '-- Name: of a\n-- Data for Name: a';").rows == 4);
+	CHECK(read_changed("SET client_encoding = 'UTF8';", "select 1 -- one\n;; ANALYZE;").rows == 4);
+}
+
+UNIT_TEST(entries_out_of_sight)
+{
+	Data		tables[] = {
+		{11, "public", "first", NULL, "", "COPY public.first (a) FROM stdin;\n", "1\n\\.\n\n\n", 0},
+		{12, "public", "other", NULL, "", "COPY public.other (a) FROM stdin;\n", "2\n\\.\n\n\n", 0}
+	};
+	Recipe		r = {16, DG_ARCHIVE_NONE, true, 0, NULL, false};
+	Bytes		b = make_custom(&r, tables, 2, NULL);
+	size_t		i;
+	int			found = 0;
+
+	CHECK(read_all(b.data, b.len, NULL).rows == 2);
+	for (i = 0; i + 10 < b.len; i++)
+	{
+		if (memcmp(b.data + i, "TABLE DATA", 10) != 0)
+			continue;
+		found++;
+		b.data[i + 9] = 'B';
+		CHECK(read_all(b.data, b.len, NULL).status == DG_ARCHIVE_CORRUPT);
+		b.data[i + 9] = 'A';
+	}
+	CHECK(found == 2);
+	free(b.data);
+	/* without entries there are no data */
+	b = make_custom(&r, tables, 0, NULL);
+	CHECK(read_all(b.data, b.len, NULL).status == DG_ARCHIVE_OK);
+	put_byte(&b, 1);
+	CHECK(read_all(b.data, b.len, NULL).status == DG_ARCHIVE_CORRUPT);
+	free(b.data);
+}
+
 UNIT_TEST(archives_of_every_version)
 {
 	static const char *const names[] = {
@@ -71,8 +171,10 @@ UNIT_TEST(archives_of_every_version)
 			char		path[200];
 
 			snprintf(path, sizeof(path), "test/archives/pg%d/%s", version, names[i]);
-			if (access(path, R_OK) == 0)
-				cut_everywhere(path, done++ % 7);
+			if (access(path, R_OK) != 0)
+				continue;
+			change_bytes(path, (unsigned int) done);
+			cut_everywhere(path, done++ % 7);
 		}
 	}
 	CHECK(done >= 7 * 6);
@@ -186,6 +288,8 @@ UNIT_TEST(checksum_behind_what_was_read)
 int
 main(void)
 {
+	RUN(rows_out_of_sight);
+	RUN(entries_out_of_sight);
 	RUN(archives_of_every_version);
 	RUN(directories);
 	RUN(checksum_behind_what_was_read);
