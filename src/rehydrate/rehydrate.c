@@ -133,6 +133,15 @@ is_destination(const DgRestore *call, Oid relid)
 }
 
 /*
+ * What a call has left out, and left as it was.
+ */
+static List *
+account_of(const DgRestore *call)
+{
+	return list_concat_copy(dg_rehydrate_account(call->plan), call->links_left);
+}
+
+/*
  * Puts the report of a call. Shared tables that were left alone are no news for
  * each tenant of a run.
  */
@@ -148,7 +157,7 @@ put_report(ReturnSetInfo *rsinfo, const DgRestore *call, bool with_shared)
 		foreach(lc, call->destinations)
 			put_destination(rsinfo, call, lfirst(lc));
 	}
-	foreach(lc, dg_rehydrate_account(call->plan))
+	foreach(lc, account_of(call))
 	{
 		DgLeftOut  *left = lfirst(lc);
 
@@ -423,7 +432,7 @@ problem_of_tenant(const DgRestore *call, int tenant)
 		if (problem != NULL)
 			dg_account_append(&buf, destination->relid, problem);
 	}
-	foreach(lc, dg_rehydrate_account(call->plan))
+	foreach(lc, account_of(call))
 	{
 		DgLeftOut  *left = lfirst(lc);
 

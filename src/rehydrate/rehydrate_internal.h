@@ -427,6 +427,7 @@ typedef struct DgRestore
 	List	   *destinations;	/* in the order of the plan's targets */
 	List	   *links;			/* lost by live rows that are otherwise the archive's */
 	int64		links_missing;	/* of them, not put back */
+	List	   *links_left;		/* of DgLeftOut: other rows' links, lost to rows that are back */
 	DgReferences *references;	/* with_referenced: what tenants' rows refer to */
 	DgRowsWriter *writer;
 	DgRowsTarget **targets;		/* by the index of a source; behind them those of shared rows */
@@ -469,7 +470,7 @@ extern void dg_compare_copies(DgRestore *call);
 extern bool dg_links_make_same(void *call, const DgRow *row, Relation rel, TupleTableSlot *stored, TupleTableSlot *live);
 extern void dg_links_alias(DgRestore *call, DgDestination *destination, DgRowsTwins *twins, HeapTuple tuple, TupleDesc desc);
 extern void dg_links_take(void *call, const DgRow *row, void *links);
-extern void dg_links_come_back(DgRestore *call);
+extern void dg_links_come_back(DgRestore *call, CommandId since);
 
 /* rehydrate.c */
 extern bool dg_report_left_out(const char *left_out);

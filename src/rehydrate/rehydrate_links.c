@@ -18,6 +18,9 @@
 #include "rows/rows.h"
 #include "undelete/undelete.h"
 
+/* of which a line of the report gives the numbers */
+#define NAMED_DELETIONS 5
+
 static List *
 lost_links(DgRestore *call, DgDestination *destination)
 {
@@ -108,13 +111,78 @@ dg_links_take(void *arg, const DgRow *row, void *links)
 }
 
 /*
- * Puts the links back. All rows have been written.
+ * Some deletions, each named once, as a person reads them.
+ */
+static char *
+name_deletions(List *deletions)
+{
+	StringInfoData buf;
+	int64		last = 0;
+	int			n = 0;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, deletions)
+	{
+		int64		deletion = *(int64 *) lfirst(lc);
+
+		if (deletion == last)
+			continue;
+		if (++n <= NAMED_DELETIONS)
+			appendStringInfo(&buf, "%s%lld", n > 1 ? ", " : "", (long long) deletion);
+		last = deletion;
+	}
+	return psprintf(ngettext("deletion %s%s", "deletions %s%s", n), buf.data, n > NAMED_DELETIONS ? " and others" : "");
+}
+
+/*
+ * Keeps a word about rows that stay as they are; a DgLinkTell.
+ */
+static void
+tell_lost(void *arg, Oid relid, List *columns, int64 rows, List *deletions)
+{
+	DgRestore  *call = arg;
+	MemoryContext old = MemoryContextSwitchTo(call->context);
+	DgLeftOut  *left = palloc(sizeof(DgLeftOut));
+	StringInfoData names;
+	ListCell   *lc;
+
+	initStringInfo(&names);
+	foreach(lc, columns)
+		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", (char *) lfirst(lc));
+	left->relid = relid;
+	left->kind = DG_LEFT_CERTAIN;
+	left->problem = psprintf(ngettext("%lld other live row, of another tenant or newer than the archive, has lost its link (%s) to a row that came back; undelete() of %s puts it back",
+									  "%lld other live rows, of other tenants or newer than the archive, have lost their links (%s) to rows that came back; undelete() of %s puts them back",
+									  (unsigned long) rows),
+							 (long long) rows, names.data, name_deletions(deletions));
+	call->links_left = lappend(call->links_left, left);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Puts the links back. Other rows that have lost links to rows that are back, other
+ * tenants' or newer than the archive, are not for this call to change: they are
+ * counted. All rows have been written.
  */
 void
-dg_links_come_back(DgRestore *call)
+dg_links_come_back(DgRestore *call, CommandId since)
 {
-	if (call->links == NIL)
+	List	   *relids = NIL;
+	ListCell   *lc;
+
+	if (call->into_schema != NULL)
 		return;
 	dg_rows_writer_flush(call->writer);
-	call->links_missing = list_length(call->links) - dg_restore_these_links(call->writer, call->links);
+	if (call->links != NIL)
+		call->links_missing = list_length(call->links) - dg_restore_these_links(call->writer, call->links);
+	foreach(lc, call->destinations)
+	{
+		DgDestination *destination = lfirst(lc);
+
+		if (destination->restored > 0)
+			relids = list_append_unique_oid(relids, destination->relid);
+	}
+	if (relids != NIL)
+		dg_links_tell(relids, since, tell_lost, call);
 }

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "utils/guc.h"
@@ -455,6 +456,7 @@ restore(DgRestore *call)
 {
 	int			ntables = dg_archive_table_count(call->archive->archive);
 	int			level = dg_rehydrate_settings();
+	CommandId	since = GetCurrentCommandId(false);
 
 	call->targets = palloc0(sizeof(DgRowsTarget *) * ntables * 2);
 	call->by_source = palloc0(sizeof(DgDestination *) * ntables * 2);
@@ -469,9 +471,9 @@ restore(DgRestore *call)
 	check_left_out(call);
 	if (call->with_referenced)
 		write_referenced_rows(call);
-	dg_links_come_back(call);
 	dg_rehydrate_progress_checking(call->archive);
 	dg_rows_writer_settle(call->writer);
+	dg_links_come_back(call, since);
 	dg_rows_writer_end(call->writer);
 	check_counts(call);
 	if (!call->dry_run && call->into_schema == NULL)
@@ -508,7 +510,7 @@ start_over(void *arg)
 
 	dg_rehydrate_abandon(call->archive);
 	call->destinations = NIL;
-	call->links = NIL;
+	call->links = call->links_left = NIL;
 	call->references = NULL;
 }
 
@@ -569,6 +571,7 @@ dg_restore_try(DgRestore *call)
 	if (error == NULL)
 		return;
 	dg_rehydrate_abandon(call->archive);
+	call->links_left = NIL;
 	call->failure = error->detail == NULL ? error->message :
 		psprintf("%s: %s", error->message, error->detail);
 }

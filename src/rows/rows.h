@@ -198,7 +198,6 @@ extern void dg_rows_writer_expect(DgRowsTarget *target, Datum *values, bool *nul
 extern bool dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 								  const AttrNumber *attnums, const Datum *values,
 								  const bool *nulls, int n);
-extern Datum dg_rows_writer_read(DgRowsTarget *target, AttrNumber attnum, char *text);
 extern void dg_rows_writer_flush(DgRowsWriter *writer);
 extern void dg_rows_writer_end(DgRowsWriter *writer);
 

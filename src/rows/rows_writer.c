@@ -428,24 +428,6 @@ load_live_row(DgRowsTarget *target, Oid relid, ItemPointer tid)
 }
 
 /*
- * A value of one of the target's columns from its text, palloc'd.
- */
-Datum
-dg_rows_writer_read(DgRowsTarget *target, AttrNumber attnum, char *text)
-{
-	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(target->rel), attnum - 1);
-	Oid			input;
-	Oid			typioparam;
-	Datum		value;
-
-	getTypeInputInfo(att->atttypid, &input, &typioparam);
-	dg_rows_as_owner(&target->role);
-	value = OidInputFunctionCall(input, text, typioparam, -1);
-	dg_rows_as_caller(&target->role);
-	return value;
-}
-
-/*
  * Moves a row, whose new version is in the next slot of the batch of the
  * partition it goes to, out of the partition that it is in.
  */

@@ -45,6 +45,12 @@ extern bool dg_links_same(List *sets, Relation rel, TupleTableSlot *saved, int64
 						  TupleTableSlot *live, List **live_links);
 extern List *dg_links_of_table(Oid relid, bool present);
 
+/* undelete_seek.c */
+/* is told of rows that have lost links of some columns, and of the deletions that took them */
+typedef void (*DgLinkTell) (void *arg, Oid relid, List *columns, int64 rows, List *deletions);
+
+extern void dg_links_tell(List *relids, CommandId since, DgLinkTell tell, void *arg);
+
 /* undelete_relink.c */
 extern int64 dg_restore_these_links(DgRowsWriter *writer, List *links);
 

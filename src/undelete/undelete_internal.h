@@ -30,6 +30,16 @@ typedef struct DgLinkSet
 extern List *dg_links_read(const char *condition, int nargs, Oid *types, Datum *values);
 extern void dg_links_rename(List *links);
 extern List *dg_links_by_set(List *links);
+extern Datum dg_link_value(const DgLinkSet *set, AttrNumber attnum, char *text);
+
+/* undelete_seek.c */
+
+/* is given a row that has lost the set's n-th link, or one that names the same row */
+typedef void (*DgLinkSink) (void *arg, DgLinkSet *set, int n, Oid relid, ItemPointer tid);
+
+extern bool dg_link_is_pending(const DgLink *link);
+extern void dg_links_find_parents(DgLinkSet *set, CommandId since);
+extern void dg_links_find_rows(DgLinkSet *set, bool lock, DgLinkSink sink, void *arg);
 
 /* undelete_relink.c */
 extern void dg_links_found(List *links);

@@ -282,31 +282,49 @@ link_of_row(DgLinkSet *set, Relation rel, int64 deletion, const Datum *values, c
 }
 
 /*
+ * A value from its text, palloc'd. What reads it, a domain's check, may be code of the
+ * links' table.
+ */
+static Datum
+read_value(const DgLinkSet *set, Oid type, char *text)
+{
+	DgRowsRole	role = dg_rows_role_of(dg_relation_owner(set->relation));
+	Oid			input;
+	Oid			typioparam;
+	Datum		value;
+
+	getTypeInputInfo(type, &input, &typioparam);
+	dg_rows_as_owner(&role);
+	value = OidInputFunctionCall(input, text, typioparam, -1);
+	dg_rows_as_caller(&role);
+	return value;
+}
+
+/*
+ * A value of a column of the links' table from its text, palloc'd.
+ */
+Datum
+dg_link_value(const DgLinkSet *set, AttrNumber attnum, char *text)
+{
+	return read_value(set, get_atttype(set->relation, attnum), text);
+}
+
+/*
  * Puts a link of a row back into its values, if one was lost before a deletion;
  * returns it, or NULL. The table may be a partition of the links', or a bin of it.
- * What reads the values, a domain's check, may be code of the links' table.
  */
 static DgLink *
 put_link(DgLinkSet *set, Relation rel, int64 deletion, Datum *values, bool *nulls)
 {
 	DgLink	   *link = link_of_row(set, rel, deletion, values, nulls);
-	DgRowsRole	role;
 
-	if (link == NULL)
-		return NULL;
-	role = dg_rows_role_of(dg_relation_owner(set->relation));
-	dg_rows_as_owner(&role);
-	for (int i = 0; i < set->n; i++)
+	for (int i = 0; link != NULL && i < set->n; i++)
 	{
 		AttrNumber	attnum = get_attnum(RelationGetRelid(rel), list_nth(set->columns, i));
-		Oid			input;
-		Oid			typioparam;
 
-		getTypeInputInfo(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->atttypid, &input, &typioparam);
-		values[attnum - 1] = OidInputFunctionCall(input, list_nth(link->before, i), typioparam, -1);
+		values[attnum - 1] = read_value(set, TupleDescAttr(RelationGetDescr(rel), attnum - 1)->atttypid, list_nth(link->before, i));
 		nulls[attnum - 1] = false;
 	}
-	dg_rows_as_caller(&role);
 	return link;
 }
 

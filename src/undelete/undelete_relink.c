@@ -5,12 +5,6 @@
  * A row gets its link back if it is there and nobody has given it another link
  * since, and if what the link leads to is live.
  *
- * Links that name the same columns of one table are looked for together, by two
- * queries: which of what they lead to is live, and where their rows are. Keys
- * are compared by their types' own equality, whatever it is called and wherever
- * it is; rows without a key by the text of all their columns, which finds them
- * in one pass over the table.
- *
  * A link may have to wait: where its row was deleted, too, and comes back in a
  * later call, or where a row is known only by columns that are other lost
  * links. So whatever cannot be put back is tried again when others were.
@@ -40,15 +34,6 @@ typedef struct TakenRow
 	Oid			relid;
 	ItemPointerData tid;
 } TakenRow;
-
-/* Rows for a query, as lost_links: n, a link's place in its set, and columns. */
-typedef struct LinkRows
-{
-	TupleDesc	desc;
-	Tuplestorestate *store;
-	Datum	   *values;
-	bool	   *nulls;
-} LinkRows;
 
 static Datum
 int8_array(List *numbers)
@@ -80,191 +65,6 @@ read_links(List *deletions, List *relids)
 						 2, types, values);
 	dg_links_rename(links);
 	return links;
-}
-
-/* ----------------------------------------------------------------------
- * Queries
- * ----------------------------------------------------------------------
- */
-
-static LinkRows *
-link_rows_begin(int ncolumns)
-{
-	LinkRows   *rows = palloc(sizeof(LinkRows));
-
-	rows->desc = CreateTemplateTupleDesc(ncolumns + 1);
-	TupleDescInitEntry(rows->desc, 1, "n", INT4OID, -1, 0);
-	rows->store = tuplestore_begin_heap(false, false, work_mem);
-	rows->values = palloc(sizeof(Datum) * (ncolumns + 1));
-	rows->nulls = palloc0(sizeof(bool) * (ncolumns + 1));
-	return rows;
-}
-
-static void
-append_equality(StringInfo sql, const char *left, Oid left_type, Oid operator, const char *right, Oid right_type)
-{
-	appendStringInfoString(sql, " AND ");
-	generate_operator_clause(sql, left, left_type, operator, right, right_type);
-}
-
-/*
- * A condition for one column by the text of its value: concat() uses the
- * type's output function, as texts_of() in capture_link.c does, and not a cast.
- */
-static void
-append_text_equality(StringInfo sql, const char *column, const char *text)
-{
-	appendStringInfo(sql, " AND pg_catalog.concat(r.%s) OPERATOR(pg_catalog.=) pg_catalog.concat(l.%s)"
-					 " AND pg_catalog.num_nulls(r.%s) OPERATOR(pg_catalog.=) pg_catalog.num_nulls(l.%s)",
-					 quote_identifier(column), text, quote_identifier(column), text);
-}
-
-/*
- * The foreign key of those columns, or NULL; the caller keeps rel open.
- */
-static ForeignKeyCacheInfo *
-foreign_key_of(Relation rel, const AttrNumber *attnums, int n)
-{
-	ListCell   *lc;
-
-	foreach(lc, dg_foreign_keys(rel))
-	{
-		ForeignKeyCacheInfo *fkey = lfirst(lc);
-
-		if (fkey->nkeys == n && memcmp(fkey->conkey, attnums, sizeof(AttrNumber) * n) == 0)
-			return fkey;
-	}
-	return NULL;
-}
-
-/*
- * Asks which of the links that are still lost lead to live rows. Where no
- * foreign key says which those are, all do.
- */
-static void
-find_parents(DgLinkSet *set, DgRowsTarget *target)
-{
-	Relation	rel = table_open(set->relation, RowExclusiveLock);
-	ForeignKeyCacheInfo *fkey = foreign_key_of(rel, set->attnums, set->n);
-	LinkRows   *rows = link_rows_begin(set->n);
-	StringInfoData sql;
-	ListCell   *lc;
-
-	initStringInfo(&sql);
-	for (int i = 0; i < set->n; i++)
-	{
-		Oid			type = TupleDescAttr(RelationGetDescr(rel), set->attnums[i] - 1)->atttypid;
-
-		TupleDescInitEntry(rows->desc, i + 2, psprintf("b%d", i + 1), type, -1, 0);
-		if (fkey != NULL)
-			append_equality(&sql, psprintf("p.%s", quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false))),
-							get_atttype(fkey->confrelid, fkey->confkey[i]), fkey->conpfeqop[i],
-							psprintf("l.b%d", i + 1), type);
-	}
-	dg_tupdesc_finalize(rows->desc);
-	foreach(lc, set->links)
-	{
-		DgLink	   *link = lfirst(lc);
-
-		link->live = fkey == NULL;
-		if (link->restored || link->stale)
-			continue;
-		rows->values[0] = Int32GetDatum(foreach_current_index(lc));
-		for (int i = 0; i < set->n; i++)
-			rows->values[i + 1] = dg_rows_writer_read(target, set->attnums[i], list_nth(link->before, i));
-		tuplestore_putvalues(rows->store, rows->desc, rows->values, rows->nulls);
-	}
-	table_close(rel, NoLock);
-	if (fkey == NULL)
-		return;
-	dg_spi_register_rows("lost_links", rows->store, rows->desc);
-	foreach(lc, dg_rows_tables(fkey->confrelid))
-	{
-		dg_spi_execute_as_owner(lfirst_oid(lc), psprintf("SELECT l.n FROM lost_links l WHERE EXISTS (SELECT 1 FROM %s p WHERE true%s)",
-														 dg_own_rows(lfirst_oid(lc)), sql.data), 0, NULL, NULL);
-		for (uint64 row = 0; row < SPI_processed; row++)
-			((DgLink *) list_nth(set->links, (int) dg_row_int64(row, 1, NULL)))->live = true;
-	}
-}
-
-/*
- * Are the columns by which the set's links know their rows the primary key?
- */
-static bool
-is_keyed(Relation rel, List *key_columns)
-{
-	Bitmapset  *key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
-	ListCell   *lc;
-
-	if (bms_num_members(key) != list_length(key_columns))
-		return false;
-	foreach(lc, key_columns)
-	{
-		if (!bms_is_member(get_attnum(RelationGetRelid(rel), lfirst(lc)) - FirstLowInvalidHeapAttributeNumber, key))
-			return false;
-	}
-	return true;
-}
-
-/*
- * Appends the conditions that a row has the values of a link, in columns of the
- * query from *column on.
- */
-static void
-append_columns(StringInfo sql, LinkRows *rows, Relation rel, List *columns, bool keyed, int *column)
-{
-	ListCell   *lc;
-
-	foreach(lc, columns)
-	{
-		Oid			type = keyed ? get_atttype(RelationGetRelid(rel), get_attnum(RelationGetRelid(rel), lfirst(lc))) : TEXTOID;
-		char	   *name = psprintf("v%d", *column);
-
-		TupleDescInitEntry(rows->desc, ++*column, name, type, -1, 0);
-		if (keyed)
-			append_equality(sql, psprintf("r.%s", quote_identifier(lfirst(lc))), type,
-							lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr, psprintf("l.%s", name), type);
-		else
-			append_text_equality(sql, lfirst(lc), name);
-	}
-}
-
-static void
-put_texts(LinkRows *rows, List *texts, int *column)
-{
-	ListCell   *lc;
-
-	foreach(lc, texts)
-	{
-		rows->nulls[*column] = lfirst(lc) == NULL;
-		if (lfirst(lc) != NULL)
-			rows->values[*column] = CStringGetTextDatum(lfirst(lc));
-		(*column)++;
-	}
-}
-
-static void
-put_link(LinkRows *rows, DgLinkSet *set, int n, bool keyed, DgRowsTarget *target)
-{
-	DgLink	   *link = list_nth(set->links, n);
-	int			column = 1;
-	ListCell   *lc;
-	ListCell   *lc2;
-
-	rows->values[0] = Int32GetDatum(n);
-	if (!keyed)
-		put_texts(rows, link->key_values, &column);
-	else
-		forboth(lc, set->key_columns, lc2, link->key_values)
-			rows->values[column++] = dg_rows_writer_read(target, get_attnum(set->relation, lfirst(lc)), lfirst(lc2));
-	put_texts(rows, link->after, &column);
-	tuplestore_putvalues(rows->store, rows->desc, rows->values, rows->nulls);
-}
-
-static bool
-is_pending(const DgLink *link)
-{
-	return link->live && !link->restored && !link->stale;
 }
 
 /* ----------------------------------------------------------------------
@@ -347,7 +147,7 @@ next_pending(DgLinkSet *set, int n)
 
 		if (strcmp(link->row, row) != 0)
 			break;
-		if (is_pending(link))
+		if (dg_link_is_pending(link))
 			return link;
 	}
 	return NULL;
@@ -360,90 +160,39 @@ restore_link(DgLinkSet *set, DgRowsTarget *target, DgLink *link, TakenRow *row)
 	bool	   *nulls = palloc0(sizeof(bool) * set->n);
 
 	for (int i = 0; i < set->n; i++)
-		values[i] = dg_rows_writer_read(target, set->attnums[i], list_nth(link->before, i));
+		values[i] = dg_link_value(set, set->attnums[i], list_nth(link->before, i));
 	link->restored = claim_link(link) &&
 		dg_rows_writer_change(target, row->relid, &row->tid, set->attnums, values, nulls, set->n);
 	if (link->restored)
 		mark_link(link);
 }
 
-/*
- * Puts links back into the rows that a query has found, into each row one:
- * it is another version then. Returns how many.
- */
-static int64
-restore_found(DgLinkSet *set, DgRowsTarget *target, HTAB *taken)
+/* What is put back in a pass. */
+typedef struct Pass
 {
-	SPITupleTable *found = SPI_tuptable;
-	uint64		nfound = SPI_processed;
-	int64		restored = 0;
-
-	for (uint64 i = 0; i < nfound; i++)
-	{
-		TakenRow	row = {0};
-		bool		isnull;
-		int			n = DatumGetInt32(SPI_getbinval(found->vals[i], found->tupdesc, 1, &isnull));
-		DgLink	   *link = next_pending(set, n);
-
-		row.relid = DatumGetObjectId(SPI_getbinval(found->vals[i], found->tupdesc, 2, &isnull));
-		row.tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(found->vals[i], found->tupdesc, 3, &isnull));
-		if (link == NULL || hash_search(taken, &row, HASH_FIND, NULL) != NULL)
-			continue;
-		restore_link(set, target, link, &row);
-		(void) hash_search(taken, &row, HASH_ENTER, NULL);
-		restored += link->restored;
-	}
-	return restored;
-}
+	DgRowsTarget *target;
+	HTAB	   *taken;
+	int64		restored;
+} Pass;
 
 /*
- * Asks where the rows are whose links can be put back, if nobody has given them
- * others since, locks them, and puts the links back. Links that name one row, or
- * rows that are the same, are asked about once, by the first. Returns how many
- * were put back.
+ * Puts a link back into a row that was found, into each row one: it is another
+ * version then. A DgLinkSink.
  */
-static int64
-restore_rows(DgLinkSet *set, DgRowsTarget *target, HTAB *taken)
+static void
+restore_found(void *arg, DgLinkSet *set, int n, Oid relid, ItemPointer tid)
 {
-	Relation	rel = table_open(set->relation, RowExclusiveLock);
-	bool		keyed = is_keyed(rel, set->key_columns);
-	LinkRows   *rows = link_rows_begin(list_length(set->key_columns) + set->n);
-	const DgLink *last = NULL;
-	int			column = 1;
-	int			nestlevel = NewGUCNestLevel();
-	int64		restored = 0;
-	StringInfoData sql;
-	ListCell   *lc;
+	Pass	   *pass = arg;
+	TakenRow	row = {0};
+	DgLink	   *link = next_pending(set, n);
 
-	initStringInfo(&sql);
-	append_columns(&sql, rows, rel, set->key_columns, keyed, &column);
-	append_columns(&sql, rows, rel, set->columns, false, &column);
-	table_close(rel, NoLock);
-	dg_tupdesc_finalize(rows->desc);
-	foreach(lc, set->links)
-	{
-		DgLink	   *link = lfirst(lc);
-
-		if (!is_pending(link) || (last != NULL && strcmp(last->row, link->row) == 0))
-			continue;
-		put_link(rows, set, foreach_current_index(lc), keyed, target);
-		last = link;
-	}
-	/* no index knows the texts of rows, and no statistics how few there are */
-	if (!keyed)
-	{
-		(void) set_config_option("enable_nestloop", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-		(void) set_config_option("enable_mergejoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	}
-	dg_spi_register_rows("lost_links", rows->store, rows->desc);
-	foreach(lc, dg_rows_tables(set->relation))
-	{
-		dg_spi_execute_as_owner(lfirst_oid(lc), psprintf("SELECT l.n, r.tableoid, r.ctid FROM lost_links l, %s r WHERE true%s FOR NO KEY UPDATE OF r",
-														 dg_own_rows(lfirst_oid(lc)), sql.data), 0, NULL, NULL);
-		restored += restore_found(set, target, taken);
-	}
-	AtEOXact_GUC(true, nestlevel);
-	return restored;
+	row.relid = relid;
+	row.tid = *tid;
+	if (link == NULL || hash_search(pass->taken, &row, HASH_FIND, NULL) != NULL)
+		return;
+	restore_link(set, pass->target, link, &row);
+	(void) hash_search(pass->taken, &row, HASH_ENTER, NULL);
+	pass->restored += link->restored;
 }
 
 /*
@@ -453,23 +202,21 @@ restore_rows(DgLinkSet *set, DgRowsTarget *target, HTAB *taken)
 static int64
 restore_set(DgLinkSet *set, DgRowsTarget *target, HTAB *taken)
 {
-	int64		restored;
+	Pass		pass = {target, taken, 0};
 	ListCell   *lc;
 
+	dg_links_find_parents(set, FirstCommandId);
+	dg_links_find_rows(set, true, restore_found, &pass);
 	SPI_connect();
-	find_parents(set, target);
-	SPI_finish();
-	SPI_connect();
-	restored = restore_rows(set, target, taken);
 	foreach(lc, set->links)
 	{
 		DgLink	   *link = lfirst(lc);
 
-		if (is_pending(link) && !link->waiting && claim_link(link))
+		if (dg_link_is_pending(link) && !link->waiting && claim_link(link))
 			mark_link(link);
 	}
 	SPI_finish();
-	return restored;
+	return pass.restored;
 }
 
 static DgRowsTarget *
