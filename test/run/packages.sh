@@ -50,6 +50,27 @@ installed_major()
 	done
 }
 
+# Packages that are for one test each, or not to be had everywhere: we do without
+# them, and nobody is asked for them. Those that are not there and could be had.
+# (pgbouncer, which would be started, is left to whoever has it.)
+find_optional()
+{
+	local name package wanted=(libisal-dev)
+
+	if [ -n "$major" ]; then
+		wanted+=("postgresql-plperl-$major" "postgresql-plpython3-$major")
+		for name in pglogical repack periods tablelog pgaudit hypopg wal2json cron timescaledb age; do
+			wanted+=("postgresql-$major-$name")
+		done
+	fi
+	optional=()
+	for package in "${wanted[@]}"; do
+		have "$package" || optional+=("$package")
+	done
+	[ ${#optional[@]} -eq 0 ] ||
+		mapfile -t optional < <(apt-cache show "${optional[@]}" 2>/dev/null | sed -n 's/^Package: //p' | sort -u)
+}
+
 # Sets "missing" to the packages that are not there; with a "major", those of
 # that server too.
 find_missing()
@@ -57,12 +78,6 @@ find_missing()
 	local package wanted=(gcc libc6-dev make perl libipc-run-perl openssl
 		libcjson-dev libssl-dev zlib1g-dev liblz4-dev libzstd-dev)
 
-	# Not on every architecture, and for one test: we do without, and nobody is asked for them.
-	for package in libisal-dev ${major:+"postgresql-plperl-$major"}; do
-		if [ "$(id -u)" -eq 0 ] && apt-cache show "$package" >/dev/null 2>&1; then
-			wanted+=("$package")
-		fi
-	done
 	if [ -n "$major" ]; then
 		wanted+=("postgresql-$major" "postgresql-server-dev-$major")
 	fi
@@ -70,6 +85,10 @@ find_missing()
 	for package in "${wanted[@]}"; do
 		have "$package" || missing+=("$package")
 	done
+	if [ "$(id -u)" -eq 0 ]; then
+		find_optional
+		missing+=("${optional[@]}")
+	fi
 }
 
 # Installing a server package for the first time creates and starts a cluster
