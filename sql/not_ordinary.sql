@@ -62,13 +62,31 @@ INSERT INTO app.label VALUES (1);
 SELECT * FROM deletion_guard.preview('DELETE FROM app.label');
 SELECT * FROM deletion_guard.preview('TRUNCATE app.label, app.anchor');
 
--- In an enrolled schema a table is guarded before anybody can take it over.
+-- In an enrolled schema a table is guarded before anybody can take it over. With rows it is not let go.
 CREATE TABLE app.later (id int, tenant_id int);
+CREATE TABLE app.bare (id int, tenant_id int);
+INSERT INTO app.later VALUES (1, 1);
 CREATE FUNCTION taken() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE FUNCTION take(relation text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO _timescaledb_catalog.hypertable VALUES ('app', relation);
+	EXECUTE format('CREATE TRIGGER ts_insert_blocker AFTER INSERT ON app.%I EXECUTE FUNCTION taken()', relation);
+END $$;
+SELECT take('later'); -- fails
 BEGIN;
-INSERT INTO _timescaledb_catalog.hypertable VALUES ('app', 'later');
-CREATE TRIGGER ts_insert_blocker AFTER INSERT ON app.later EXECUTE FUNCTION taken(); -- fails
+SELECT take('bare');
 ROLLBACK;
+BEGIN;
+SAVEPOINT a;
+SELECT take('bare');
+ROLLBACK TO a;
+INSERT INTO app.bare VALUES (1, 1);
+DELETE FROM app.bare;
+COMMIT;
+SELECT take('bare');
+SELECT tgname FROM pg_trigger WHERE tgrelid = 'app.bare'::regclass;
+SELECT relation FROM deletion_guard.guarded_table WHERE relation IN ('app.later'::regclass, 'app.bare'::regclass);
+SELECT event, details FROM deletion_guard.ledger WHERE event = 'unguard_table';
 
 -- What became one later, unseen: its rows do not go.
 SELECT deletion_guard.guard_table('note', 'tenant_id');

@@ -252,14 +252,15 @@ merge_guard(Oid relid)
 }
 
 /*
- * A table that is no ordinary one, below a guarded one: its rows would leave
- * without going to the bin.
+ * A guarded table, or one below it, is no ordinary one: its rows would leave without
+ * going to the bin.
  */
 static void
 refuse_odd(Oid relid, Oid parent, const DgOddity *odd)
 {
 	ereport(dg_ddl_allowed() ? LOG_SERVER_ONLY : ERROR,
 			(errcode(DG_ERRCODE_GUARDED_OBJECT),
+			 relid == parent ? errmsg("guarded table \"%s\" cannot be %s", get_rel_name(relid), odd->what) :
 			 errmsg("\"%s\" cannot be a %s of guarded table \"%s\": it is %s", get_rel_name(relid),
 					get_rel_relispartition(relid) ? "partition" : "child", get_rel_name(parent), odd->what),
 			 errdetail("Rows that are deleted from it could not be kept here."),
@@ -284,9 +285,7 @@ follow_members(Oid relid, DgGuard *guard)
 
 		if (dg_is_odd(member, &odd))
 		{
-			if (guarded && member == guard->root && !dg_ddl_allowed())
-				dg_guard_check_taken(member);
-			else if (guarded)
+			if (guarded)
 				refuse_odd(member, guard->root, &odd);
 			continue;
 		}

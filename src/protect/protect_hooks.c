@@ -146,6 +146,8 @@ guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 		dg_statement_leave(saved);
 	}
 	PG_END_TRY();
+	if (saved.depth == 0)
+		dg_taken_finish();
 }
 
 static void
@@ -240,6 +242,8 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 		dg_access_check_after(pstmt->utilityStmt);
 	if (truncates)
 		dg_empty_check();
+	if (saved.depth == 0)
+		dg_taken_finish();
 	/* it may have given the extension to another role; no invalidation says so */
 	if (reassigns)
 		dg_objects_forget();

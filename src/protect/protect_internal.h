@@ -28,9 +28,13 @@ extern int	dg_hooks_reached(void);
 extern void dg_guard_check_drop(Oid classid, Oid objid, int subid);
 extern void dg_guard_check_trigger(Oid trigid, bool created);
 extern void dg_guard_check_altered(Oid relid);
-extern void dg_guard_check_taken(Oid relid);
+extern bool dg_guard_has_rows(Oid relid);
 extern void dg_guard_check_detach(Oid child, Oid parent);
 extern void dg_guard_check_utility(Node *parsetree);
+
+/* protect_taken.c */
+extern void dg_guard_check_taken(Oid relid);
+extern void dg_taken_finish(void);
 
 /* protect_access.c */
 

@@ -97,8 +97,8 @@ refuse_drop(Oid relid)
 /*
  * Does any row live in the table, or in a partition of it?
  */
-static bool
-has_live_rows(Oid relid)
+bool
+dg_guard_has_rows(Oid relid)
 {
 	ListCell   *lc;
 
@@ -106,7 +106,7 @@ has_live_rows(Oid relid)
 		return dg_store_has_rows(relid);
 	foreach(lc, find_inheritance_children(relid, AccessShareLock))
 	{
-		if (has_live_rows(lfirst_oid(lc)))
+		if (dg_guard_has_rows(lfirst_oid(lc)))
 			return true;
 	}
 	return false;
@@ -418,25 +418,6 @@ dg_guard_check_trigger(Oid trigid, bool created)
 		check_trigger(trigid, false);
 }
 
-/*
- * Something was made that belongs to a table. Extensions that manage tables make
- * triggers or indexes on those that they take over, and by then have put the table on
- * their list. Nobody may insist: what they do to such a table is not seen here.
- */
-void
-dg_guard_check_taken(Oid relid)
-{
-	DgOddity	odd;
-
-	if (!dg_is_odd(relid, &odd) || odd.unknown || !is_guarded_table(relid))
-		return;
-	ereport(ERROR,
-			(errcode(DG_ERRCODE_GUARDED_OBJECT),
-			 errmsg("cannot make table \"%s\" %s: it is guarded against deletion", get_rel_name(relid), odd.what),
-			 errdetail(DETAIL_GUARD),
-			 errhint("%s", way_to_unguard(relid))));
-}
-
 /* ----------------------------------------------------------------------
  * By the parse tree
  * ----------------------------------------------------------------------
@@ -468,7 +449,7 @@ check_drop_table(DropStmt *stmt)
 		RangeVar   *rv = makeRangeVarFromNameList(lfirst(lc));
 		Oid			relid = RangeVarGetRelid(rv, AccessShareLock, true);
 
-		if (OidIsValid(relid) && is_guarded_table(relid) && (!may_drop(relid) || has_live_rows(relid)))
+		if (OidIsValid(relid) && is_guarded_table(relid) && (!may_drop(relid) || dg_guard_has_rows(relid)))
 			refuse_drop(relid);
 	}
 }
@@ -484,7 +465,7 @@ dg_guard_check_detach(Oid child, Oid parent)
 	/* what is attached is not looked up before it is guarded */
 	if (get_rel_relkind(parent) != RELKIND_PARTITIONED_TABLE ||
 		!has_parent(child, NULL) || has_parent(child, SnapshotSelf) ||
-		!is_guarded_table(parent) || !is_guarded_table(child) || !has_live_rows(child))
+		!is_guarded_table(parent) || !is_guarded_table(child) || !dg_guard_has_rows(child))
 		return;
 	refuse_departure(child, psprintf("detach partition \"%s\" from table \"%s\"", get_rel_name(child), get_rel_name(parent)));
 }
@@ -543,7 +524,7 @@ check_alter_command(AlterTableStmt *stmt, AlterTableCmd *cmd)
 			/* a row that comes in meanwhile stays, and the table is guarded by itself from then on */
 			partition = RangeVarGetRelid(((PartitionCmd *) cmd->def)->name, AccessShareLock, true);
 			if (OidIsValid(partition) && is_guarded_table(partition) &&
-				(!dg_class_ownercheck(relid, GetUserId()) || has_live_rows(partition)))
+				(!dg_class_ownercheck(relid, GetUserId()) || dg_guard_has_rows(partition)))
 				refuse_departure(partition,
 								 psprintf("detach partition \"%s\" from table \"%s\"", get_rel_name(partition), name));
 			break;

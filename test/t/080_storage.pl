@@ -47,7 +47,7 @@ refused('with a partition', "SELECT deletion_guard.guard_table('tree')", qr/cann
 refused('a new partition', 'CREATE TABLE whole_2 PARTITION OF whole FOR VALUES IN (2)',
 	qr/"whole_2" cannot be a partition of guarded table "whole": it is stored by access method "other"/);
 refused('a new child', 'CREATE TABLE child () INHERITS (kept)', qr/"child" cannot be a child of guarded table "kept": it is stored/);
-refused('a guarded table', 'ALTER TABLE kept SET ACCESS METHOD other', qr/cannot make table "kept" stored by access method "other": it is guarded/);
+refused('a guarded table', 'ALTER TABLE kept SET ACCESS METHOD other', qr/guarded table "kept" cannot be stored by access method "other"/);
 refused('a partition', 'ALTER TABLE whole_1 SET ACCESS METHOD other', qr/"whole_1" cannot be a partition of guarded table "whole"/);
 refused('a new table of the schema', 'CREATE TABLE later (id int, org_id int)', qr/WARNING:  cannot guard "later": it is stored by access method "other"/);
 $node->safe_psql('postgres', 'CREATE TABLE late (id int, org_id int) USING heap');

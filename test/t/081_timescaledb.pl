@@ -31,27 +31,35 @@ is($node->safe_psql('postgres', "SELECT object FROM deletion_guard.verify() WHER
 is($node->safe_psql('postgres', "SELECT bool_or(effect = 'not counted: it is a hypertable of TimescaleDB'), sum(rows) FROM deletion_guard.preview('DELETE FROM reading WHERE org_id = 1')"),
 	't|33', 'preview() does, too');
 
-# a table of the enrolled schema is guarded as it is made, and stays an ordinary one where the library is loaded
+# a table of the enrolled schema is guarded as it is made; with rows it stays an ordinary one
 $node->safe_psql('postgres', 'CREATE TABLE later (at timestamptz NOT NULL, org_id int); INSERT INTO later VALUES (now(), 1)');
-$ENV{PGOPTIONS} = '-c session_preload_libraries=deletion_guard';
 my $make = "SELECT create_hypertable('later', 'at', migrate_data => true)";
-refused($node, 'it is not made a hypertable', $make, qr{a hypertable of TimescaleDB});
-$node->safe_psql('postgres', 'DELETE FROM later');
-refused($node, 'nor when it is empty', $make, qr/cannot make table "later" a hypertable of TimescaleDB: it is guarded/);
-refused($node, 'nor by a superuser who insists', "SET deletion_guard.ddl = allow; $make", qr/cannot make table "later" a hypertable/);
-is($node->safe_psql('postgres', "SELECT count(*) FROM timescaledb_information.hypertables"), '2', 'nothing is left of that');
+{
+	local $ENV{PGOPTIONS} = '-c session_preload_libraries=deletion_guard';
+	refused($node, 'it is not made a hypertable', $make, qr/ERROR:.* a hypertable of TimescaleDB/);
+	refused($node, 'nor by a superuser who insists', "SET deletion_guard.ddl = allow; $make", qr/ERROR:.* a hypertable of TimescaleDB/);
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM timescaledb_information.hypertables'), '2', 'nothing is left of that');
+	$node->safe_psql('postgres', 'DELETE FROM later');
+	refused($node, 'an empty one is, and guarded no more', $make, qr/WARNING:  table "later" is not guarded any more: it is a hypertable/);
+	$node->safe_psql('postgres', 'INSERT INTO later VALUES (now(), 2); DELETE FROM later');
+	is($node->safe_psql('postgres', "SELECT count(*) FROM deletion_guard.ledger WHERE event = 'unguard_table' AND details::text LIKE '%hypertable%'"), '1', 'that is on record');
+}
 
-# where it is not, deletions fail afterwards
-delete $ENV{PGOPTIONS};
-$node->safe_psql('postgres', $make);
-$node->safe_psql('postgres', 'INSERT INTO later VALUES (now(), 2)');
-refused($node, 'DELETE', 'DELETE FROM later', qr/cannot delete from .* it is a (hyper|chunk of a hyper)table of TimescaleDB/);
-refused($node, 'TRUNCATE', 'TRUNCATE later', qr/cannot delete from "later"/);
+# what is in the bin is not restored into it past TimescaleDB
 refused($node, 'undelete', "SELECT * FROM deletion_guard.undelete_tenant('1')", qr/cannot restore rows of "later": it is a hypertable/);
-is($node->safe_psql('postgres', 'SELECT count(*) FROM later'), '1', 'nothing is lost');
-is($node->safe_psql('postgres', "SELECT count(*) FROM deletion_guard.verify() WHERE check_name = 'storage' AND object = 'public.later' AND NOT ok"), '1', 'verify() says so');
-$node->safe_psql('postgres', "SELECT deletion_guard.unguard_table('later'); INSERT INTO later SELECT * FROM deletion_guard.deleted_rows(NULL::later, tenant => '1')");
-is($node->safe_psql('postgres', 'SELECT count(*) FROM later'), '2', 'as a statement they come back');
+$node->safe_psql('postgres', "INSERT INTO later SELECT * FROM deletion_guard.deleted_rows(NULL::later, tenant => '1')");
+is($node->safe_psql('postgres', 'SELECT count(*) FROM later'), '1', 'as a statement it comes back');
+
+# a session that has not loaded the library takes a table over unseen: then deletions fail
+$node->safe_psql('postgres', 'CREATE TABLE blind (at timestamptz NOT NULL, org_id int)');
+$node->safe_psql('postgres', "SELECT create_hypertable('blind', 'at')");
+$node->safe_psql('postgres', 'INSERT INTO blind VALUES (now(), 2)');
+refused($node, 'DELETE', 'DELETE FROM blind', qr/cannot delete from .* it is a (hyper|chunk of a hyper)table of TimescaleDB/);
+refused($node, 'TRUNCATE', 'TRUNCATE blind', qr/cannot delete from "blind"/);
+is($node->safe_psql('postgres', 'SELECT count(*) FROM blind'), '1', 'nothing is lost');
+is($node->safe_psql('postgres', "SELECT count(*) FROM deletion_guard.verify() WHERE check_name = 'storage' AND object = 'public.blind' AND NOT ok"), '1', 'verify() says so');
+$node->safe_psql('postgres', "SELECT deletion_guard.unguard_table('blind'); DELETE FROM blind");
+is($node->safe_psql('postgres', 'SELECT count(*) FROM blind'), '0', 'without its guard it works');
 
 # what is not guarded works as ever
 $node->safe_psql('postgres', "DELETE FROM later; DELETE FROM reading WHERE org_id = 2");

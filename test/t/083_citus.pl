@@ -48,6 +48,15 @@ my $insist = 'SET citus.enable_unsafe_triggers = on;';
 	refused($node, 'nor a local table that Citus knows', "$insist SELECT citus_add_local_table_to_metadata('apart.later')", qr/guarded against deletion/);
 }
 
+# an empty one is, and guarded no more
+{
+	local $ENV{PGOPTIONS} = '-c session_preload_libraries=deletion_guard';
+	$node->safe_psql('postgres', 'CREATE TABLE apart.bare (LIKE apart.later INCLUDING ALL)');
+	refused($node, 'a table without rows', "SELECT deletion_guard.guard_table('apart.bare'); $insist SELECT create_distributed_table('apart.bare', 'org_id')",
+		qr/WARNING:  table "bare" is not guarded any more: it is a table that Citus manages/);
+	$node->safe_psql('postgres', 'INSERT INTO apart.bare VALUES (1, 1), (2, 2); DELETE FROM apart.bare');
+}
+
 # where the library is not loaded when that is done, deletions fail
 $node->safe_psql('postgres', "$insist $make");
 refused($node, 'DELETE in a session without the library', 'DELETE FROM apart.later', qr/was not called as the trigger it is for/);

@@ -1,0 +1,111 @@
+/*
+ * protect_taken.c
+ *		Guarded tables that an extension takes over: they are none of ours any more.
+ *
+ * An extension that manages tables makes triggers or indexes on those that it takes
+ * over, and by then has put the table on its list (ordinary.c). A table with rows is
+ * not let go. One without is what CREATE TABLE in an enrolled schema has just made and
+ * guarded: its guard is taken off, with a warning and on record, as such a table would not
+ * have been guarded had it been there before. That is done when the outermost statement
+ * ends, as the table is in use until then.
+ *
+ * Nobody may insist: what extensions do to such tables is not seen here.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "common/deletion_guard.h"
+#include "guard/guard.h"
+#include "ledger/ledger.h"
+#include "protect/protect_internal.h"
+
+static List *taken = NIL;		/* OIDs; what a rollback has undone is no longer odd */
+
+/*
+ * Has somebody taken the table over, and is it guarded? *root is the table that was enrolled.
+ */
+static bool
+is_taken(Oid relid, Oid *root, DgOddity *odd)
+{
+	DgGuard    *guard;
+
+	if (!dg_is_odd(relid, odd) || odd->unknown || !dg_installed())
+		return false;
+	guard = dg_guard_lookup(relid);
+	*root = guard->root;
+	return guard->guarded;
+}
+
+/*
+ * Something was made that belongs to a table.
+ */
+void
+dg_guard_check_taken(Oid relid)
+{
+	MemoryContext old;
+	DgOddity	odd;
+	Oid			root;
+
+	if (!is_taken(relid, &root, &odd) || list_member_oid(taken, root))
+		return;
+	if (root != relid || dg_guard_has_rows(relid))
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_GUARDED_OBJECT),
+				 errmsg("cannot make table \"%s\" %s: it is guarded against deletion", get_rel_name(relid), odd.what),
+				 errdetail("Rows could then be deleted without going to the recycle bin."),
+				 errhint("To give up the protection, call deletion_guard.unguard_table(%s%s) first; that is recorded.",
+						 quote_literal_cstr(dg_relation_name(root)), dg_locked ? ", tokens" : "")));
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	taken = lappend_oid(taken, relid);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+let_go(Oid relid)
+{
+	DgOddity	odd;
+	Oid			root;
+
+	if (!is_taken(relid, &root, &odd) || root != relid)
+		return;
+	table_close(table_open(relid, AccessExclusiveLock), NoLock);
+	dg_guard_remove(relid);
+	dg_ledger_append("unguard_table",
+					 psprintf("{\"table\": %s, \"is\": %s}", dg_json_string(dg_relation_name(relid)), dg_json_string(odd.what)));
+	ereport(WARNING,
+			(errmsg("table \"%s\" is not guarded any more: it is %s", get_rel_name(relid), odd.what),
+			 errhint("%s", odd.hint)));
+}
+
+/*
+ * An outermost statement ends.
+ */
+void
+dg_taken_finish(void)
+{
+	bool		pushed = false;
+
+	if (taken == NIL || !dg_on_duty())
+		return;
+	if (!ActiveSnapshotSet())
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
+		pushed = true;
+	}
+	while (taken != NIL)
+	{
+		Oid			relid = linitial_oid(taken);
+
+		taken = list_delete_first(taken);
+		let_go(relid);
+	}
+	if (pushed)
+		PopActiveSnapshot();
+}
