@@ -172,6 +172,13 @@ extern Datum dg_row_datum(uint64 row, int column, bool *isnull);
 extern int64 dg_row_int64(uint64 row, int column, bool *isnull);
 extern List *dg_row_oids(int column);
 
+/* worker.c */
+extern bool dg_worker_start(const char *function, const char *name, const char *type, Datum arg,
+							const void *extra, Size size);
+extern void dg_worker_unblock(void);
+extern void dg_worker_begin(void);
+extern void dg_worker_commit(void);
+
 /* array.c */
 extern Datum dg_array(Datum *elems, int n, Oid type);
 extern Datum dg_oid_array(List *oids);

@@ -14,16 +14,13 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "commands/async.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "storage/dsm.h"
-#include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "ledger/ledger_internal.h"
@@ -105,19 +102,9 @@ make_message(const char *event, const char *details, const char *payload)
 static bool
 start_record_worker(dsm_segment *segment)
 {
-	BackgroundWorker worker = {0};
-
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker.bgw_library_name, "$libdir/deletion_guard", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "dg_autonomous_main", sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_name, "deletion_guard record", sizeof(worker.bgw_name));
-	strlcpy(worker.bgw_type, "deletion_guard", sizeof(worker.bgw_type));
-	worker.bgw_main_arg = UInt32GetDatum(dsm_segment_handle(segment));
-
 	dsm_pin_segment(segment);
-	if (RegisterDynamicBackgroundWorker(&worker, NULL))
+	if (dg_worker_start("dg_autonomous_main", "deletion_guard record", "deletion_guard",
+						UInt32GetDatum(dsm_segment_handle(segment)), NULL, 0))
 		return true;
 	dsm_unpin_segment(dsm_segment_handle(segment));
 	return false;
@@ -178,18 +165,9 @@ take_message(dsm_handle handle)
 static void
 begin_worker_transaction(const Message *message)
 {
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	dg_worker_begin();
 	/* the ledger names the role in whose session it happened */
 	SetSessionAuthorization(message->role, message->superuser);
-}
-
-static void
-commit_worker_transaction(void)
-{
-	PopActiveSnapshot();
-	CommitTransactionCommand();
 }
 
 void
@@ -200,8 +178,7 @@ dg_autonomous_main(Datum arg)
 	const char *details;
 	const char *payload;
 
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
+	dg_worker_unblock();
 	message = take_message(DatumGetUInt32(arg));
 	if (message == NULL)
 		return;
@@ -225,13 +202,13 @@ dg_autonomous_main(Datum arg)
 	{
 		begin_worker_transaction(message);
 		Async_Notify(DG_CHANNEL, payload);
-		commit_worker_transaction();
+		dg_worker_commit();
 	}
 	if (message->has_event)
 	{
 		begin_worker_transaction(message);
 		if (dg_installed())
 			dg_refusal_record(event, details);
-		commit_worker_transaction();
+		dg_worker_commit();
 	}
 }

@@ -218,8 +218,6 @@ extern bool dg_scrub_page(Relation rel, BlockNumber block, BufferAccessStrategy 
 						  TransactionId oldest, int64 *kept);
 
 /* purge_scrub_command.c */
-extern void dg_scrub_begin(void);
-extern void dg_scrub_commit(void);
 extern char *dg_scrub_run(const char *sql);
 extern char *dg_scrub_try(void (*work) (const void *arg), const void *arg);
 

@@ -45,7 +45,6 @@
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/procarray.h"
-#include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -108,18 +107,10 @@ static int	cost_balance;
 static bool
 start_scrub_worker(double delay, int limit)
 {
-	BackgroundWorker worker = {0};
 	ScrubStart	start = {MyDatabaseId, GetTopTransactionId(), delay, limit};
 
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	strlcpy(worker.bgw_library_name, "$libdir/deletion_guard", sizeof(worker.bgw_library_name));
-	strlcpy(worker.bgw_function_name, "dg_scrub_main", sizeof(worker.bgw_function_name));
-	strlcpy(worker.bgw_name, "deletion_guard scrub", sizeof(worker.bgw_name));
-	strlcpy(worker.bgw_type, "deletion_guard scrub", sizeof(worker.bgw_type));
-	memcpy(worker.bgw_extra, &start, sizeof(start));
-	return RegisterDynamicBackgroundWorker(&worker, NULL);
+	return dg_worker_start("dg_scrub_main", "deletion_guard scrub", "deletion_guard scrub", (Datum) 0,
+						   &start, sizeof(start));
 }
 
 /*
@@ -361,9 +352,9 @@ static void
 enter_phase(ScrubTask *task, const char *phase)
 {
 	strlcpy(task->phase, phase, sizeof(task->phase));
-	dg_scrub_begin();
+	dg_worker_begin();
 	report_task(task);
-	dg_scrub_commit();
+	dg_worker_commit();
 }
 
 /*
@@ -395,9 +386,9 @@ clean_next(ScrubTask *task, Oid toast, BlockNumber own)
 	clean_slice(result->pages < own ? task->relid : toast, first, end, result);
 	CommitTransactionCommand();
 	result->pages += end - first;
-	dg_scrub_begin();
+	dg_worker_begin();
 	report_task(task);
-	dg_scrub_commit();
+	dg_worker_commit();
 	return true;
 }
 
@@ -408,7 +399,7 @@ clean_table(ScrubTask *task)
 	BlockNumber own;
 	Relation	rel;
 
-	dg_scrub_begin();
+	dg_worker_begin();
 	forget_statistics(task->relid);
 	rel = try_relation_open(task->relid, AccessShareLock);
 	if (rel != NULL)
@@ -418,7 +409,7 @@ clean_table(ScrubTask *task)
 	}
 	own = pages_of(task->relid);
 	task->result.total = (int64) own + pages_of(toast);
-	dg_scrub_commit();
+	dg_worker_commit();
 
 	while (clean_next(task, toast, own))
 		;
@@ -434,11 +425,11 @@ table_name(Oid relid, char *relkind)
 {
 	char	   *name = NULL;
 
-	dg_scrub_begin();
+	dg_worker_begin();
 	*relkind = get_rel_relkind(relid);
 	if (*relkind != '\0')
 		name = MemoryContextStrdup(TopMemoryContext, dg_relation_name(relid));
-	dg_scrub_commit();
+	dg_worker_commit();
 	return name;
 }
 
@@ -502,7 +493,7 @@ next_task(ScrubTask *task)
 	bool		found;
 
 	memset(task, 0, sizeof(*task));
-	dg_scrub_begin();
+	dg_worker_begin();
 	SPI_connect();
 	found = dg_installed() &&
 		dg_spi_select("SELECT relation::oid, step, phase, pages, cleaned, kept, coalesce(problem, '') FROM deletion_guard.scrub_progress"
@@ -519,7 +510,7 @@ next_task(ScrubTask *task)
 		strlcpy(task->problem, dg_row_text(0, 7), sizeof(task->problem));
 	}
 	SPI_finish();
-	dg_scrub_commit();
+	dg_worker_commit();
 	return found;
 }
 
@@ -553,11 +544,11 @@ lock_scrub(void)
 	LOCKTAG		tag;
 	bool		installed;
 
-	dg_scrub_begin();
+	dg_worker_begin();
 	installed = dg_installed();
 	if (installed)
 		tag = scrub_lock();
-	dg_scrub_commit();
+	dg_worker_commit();
 	if (!installed)
 		return false;
 	StartTransactionCommand();
@@ -573,8 +564,7 @@ dg_scrub_main(Datum arg)
 	ScrubTask	task;
 
 	memcpy(&start, MyBgworkerEntry->bgw_extra, sizeof(start));
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
+	dg_worker_unblock();
 	BackgroundWorkerInitializeConnectionByOid(start.database, InvalidOid, 0);
 	dg_command_maintain();
 	PortalContext = AllocSetContextCreate(TopMemoryContext, "deletion_guard scrub", ALLOCSET_DEFAULT_SIZES);

@@ -1,11 +1,9 @@
 /*
  * purge_scrub_command.c
- *		Transactions and commands of the process that scrubs.
+ *		Commands of the process that scrubs.
  *
- * It has no client and no portal, so that it begins and ends its transactions
- * itself. A lock is waited for without a snapshot wherever that can be: its
- * holder may be a REINDEX CONCURRENTLY, which waits for snapshots that are
- * older than its own.
+ * A lock is waited for without a snapshot wherever that can be: its holder may be a
+ * REINDEX CONCURRENTLY, which waits for snapshots that are older than its own.
  */
 #include "postgres.h"
 
@@ -18,21 +16,6 @@
 #include "utils/snapmgr.h"
 
 #include "purge/purge_internal.h"
-
-void
-dg_scrub_begin(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-void
-dg_scrub_commit(void)
-{
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-}
 
 /*
  * Runs VACUUM or REINDEX, which want no transaction around them.

@@ -48,14 +48,14 @@ note_rebuilding(Oid relid, Oid index)
 	char		nulls[] = {' ', OidIsValid(index) ? ' ' : 'n'};
 	bool		noted;
 
-	dg_scrub_begin();
+	dg_worker_begin();
 	SPI_connect();
 	dg_spi_execute("UPDATE deletion_guard.scrub_progress SET rebuilding = $2, rebuilt_as = NULL"
 				   " WHERE relation = $1 AND (rebuilding IS NULL OR $2 IS NULL)",
 				   2, types, values, nulls);
 	noted = SPI_processed > 0;
 	SPI_finish();
-	dg_scrub_commit();
+	dg_worker_commit();
 	return noted;
 }
 
@@ -140,28 +140,28 @@ select_oids(const char *sql)
 	List	   *oids;
 	MemoryContext old;
 
-	dg_scrub_begin();
+	dg_worker_begin();
 	SPI_connect();
 	dg_spi_select(sql, 0, NULL, NULL, NULL);
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	oids = dg_row_oids(1);
 	MemoryContextSwitchTo(old);
 	SPI_finish();
-	dg_scrub_commit();
+	dg_worker_commit();
 	return oids;
 }
 
 static void
 forget_done(void)
 {
-	dg_scrub_begin();
+	dg_worker_begin();
 	SPI_connect();
 	dg_spi_execute("UPDATE deletion_guard.scrub_progress p SET rebuilding = NULL, rebuilt_as = NULL"
 				   " WHERE rebuilding IS NOT NULL"
 				   " AND NOT EXISTS (SELECT FROM deletion_guard.scrub_remains() r WHERE r.relation = p.relation)",
 				   0, NULL, NULL, NULL);
 	SPI_finish();
-	dg_scrub_commit();
+	dg_worker_commit();
 }
 
 /*
@@ -194,11 +194,11 @@ rebuild_index(Oid relid, Oid index)
 	char	   *sql = NULL;
 	char	   *problem;
 
-	dg_scrub_begin();
+	dg_worker_begin();
 	if (get_rel_relkind(index) == RELKIND_INDEX)
 		sql = MemoryContextStrdup(TopMemoryContext,
 								  psprintf("REINDEX (CONCURRENTLY) INDEX %s", dg_relation_name(index)));
-	dg_scrub_commit();
+	dg_worker_commit();
 	if (sql == NULL)
 		return NULL;			/* dropped meanwhile */
 	if (!note_rebuilding(relid, index))
