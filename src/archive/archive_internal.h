@@ -195,7 +195,6 @@ extern bool dg_archive_stream_init(DgArchiveStream *stream, DgArchive *archive,
 extern int	dg_archive_stream_fill(DgArchiveStream *stream, DgArchiveError *err);
 extern bool dg_archive_stream_take(DgArchiveStream *stream, void *buf, size_t len, DgArchiveError *err);
 extern bool dg_archive_stream_skip(DgArchiveStream *stream, uint64_t len, DgArchiveError *err);
-extern bool dg_archive_stream_rewind(DgArchiveStream *stream, DgArchiveError *err);
 extern uint64_t dg_archive_stream_tell(const DgArchiveStream *stream);
 extern uint64_t dg_archive_stream_stored(const DgArchiveStream *stream);
 extern void dg_archive_stream_free(DgArchiveStream *stream);

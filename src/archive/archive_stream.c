@@ -95,23 +95,6 @@ dg_archive_stream_fail(const DgArchiveStream *stream, DgArchiveStatus code, DgAr
 }
 
 /*
- * Back to the first byte of an extent.
- */
-bool
-dg_archive_stream_rewind(DgArchiveStream *stream, DgArchiveError *err)
-{
-	if (stream->codec != NULL && !stream->codec->reset(stream->codec_state))
-		return dg_archive_no_memory(err);
-	stream->source.pos = stream->source.start;
-	stream->source.at_end = false;
-	stream->in_start = stream->in_end = 0;
-	stream->start = stream->end = 0;
-	stream->base = 0;
-	stream->in_frame = stream->any_frame = stream->ended = false;
-	return true;
-}
-
-/*
  * Refills the empty input buffer.  *more is false at the end of the source.
  */
 static bool
@@ -350,6 +333,23 @@ free_packed(DgArchiveStream *stream)
 }
 
 /*
+ * Back to the first byte of an extent.
+ */
+static bool
+rewind_stream(DgArchiveStream *stream, DgArchiveError *err)
+{
+	if (stream->codec != NULL && !stream->codec->reset(stream->codec_state))
+		return dg_archive_no_memory(err);
+	stream->source.pos = stream->source.start;
+	stream->source.at_end = false;
+	stream->in_start = stream->in_end = 0;
+	stream->start = stream->end = 0;
+	stream->base = 0;
+	stream->in_frame = stream->any_frame = stream->ended = false;
+	return true;
+}
+
+/*
  * Reads up to want bytes at offset of a packed file.
  */
 static bool
@@ -361,7 +361,7 @@ read_packed(DgArchiveFile *file, uint64_t offset, void *buf, size_t want,
 
 	*got = 0;
 	if (offset < dg_archive_stream_tell(stream) &&
-		!dg_archive_stream_rewind(stream, err))
+		!rewind_stream(stream, err))
 		return false;
 	for (;;)
 	{

@@ -22,7 +22,6 @@
 #include "common/hashfn.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -31,13 +30,27 @@
 #include "common/deletion_guard.h"
 #include "purge/purge_internal.h"
 
-/* A lost link, known by a canonical text of some columns' values. */
-typedef struct Link
+/* Lost links, known by a canonical text of some columns' values. */
+typedef struct LinksOfText
 {
-	ItemPointerData tid;
-	const char *values;
-	bool		gone;
-} Link;
+	const char *text;			/* hash key */
+	uint32		hash;
+	char		status;
+	List	   *links;			/* addresses of those that are not gone */
+} LinksOfText;
+
+#define SH_PREFIX texts
+#define SH_ELEMENT_TYPE LinksOfText
+#define SH_KEY_TYPE const char *
+#define SH_KEY text
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, a) a->hash
+#define SH_HASH_KEY(tb, key) hash_bytes((const unsigned char *) key, (int) strlen(key))
+#define SH_EQUAL(tb, a, b) (strcmp(a, b) == 0)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
 
 /* A foreign key that links were lost of. */
 typedef struct LinkKey
@@ -53,14 +66,8 @@ typedef struct Probe
 	LinkKey		key;			/* of the links: foreign key, or the primary key */
 	int			nattrs;
 	AttrNumber *attnums;		/* in the bin table; NULL: it does not have them all */
-	HTAB	   *links;			/* of LinkEntry */
+	texts_hash *links;
 } Probe;
-
-typedef struct LinkEntry
-{
-	uint64		hash;			/* of the text; hash key */
-	List	   *links;
-} LinkEntry;
 
 struct DgPurgeLinks
 {
@@ -191,6 +198,12 @@ link_text(const DgOwnScan *scan, bool of_deletion, AttrNumber attnum)
 	return buf.data;
 }
 
+static ItemPointer
+copy_address(ItemPointer tid)
+{
+	return memcpy(palloc(sizeof(ItemPointerData)), tid, sizeof(ItemPointerData));
+}
+
 /*
  * Adds the scan's link to those that the probe looks for, by the values in one
  * of the link's columns.
@@ -198,16 +211,10 @@ link_text(const DgOwnScan *scan, bool of_deletion, AttrNumber attnum)
 static void
 add_link(Probe *probe, const DgOwnScan *scan, AttrNumber attnum)
 {
-	char	   *values = link_text(scan, probe->of_deletion, attnum);
-	uint64		hash = hash_bytes_extended((const unsigned char *) values, strlen(values), 0);
 	bool		found;
-	LinkEntry  *entry = hash_search(probe->links, &hash, HASH_ENTER, &found);
-	Link	   *link = palloc(sizeof(Link));
+	LinksOfText *entry = texts_insert(probe->links, link_text(scan, probe->of_deletion, attnum), &found);
 
-	link->tid = scan->tuple->t_self;
-	link->values = values;
-	link->gone = false;
-	entry->links = lappend(found ? entry->links : NIL, link);
+	entry->links = lappend(found ? entry->links : NIL, copy_address(&scan->tuple->t_self));
 }
 
 /*
@@ -238,14 +245,13 @@ attnums_by_name(TupleDesc desc, List *names)
 static Probe *
 add_probe(DgPurgeLinks *links, Relation bin, bool of_deletion, LinkKey key, List *bin_columns)
 {
-	HASHCTL		ctl = {.keysize = sizeof(uint64), .entrysize = sizeof(LinkEntry), .hcxt = links->bin_context};
 	Probe	   *probe = palloc0(sizeof(Probe));
 
 	probe->of_deletion = of_deletion;
 	probe->key = key;
 	probe->nattrs = list_length(bin_columns);
 	probe->attnums = attnums_by_name(RelationGetDescr(bin), bin_columns);
-	probe->links = hash_create("deletion_guard purge links", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	probe->links = texts_create(links->bin_context, 64, NULL);
 	links->probes = lappend(links->probes, probe);
 	return probe;
 }
@@ -435,20 +441,14 @@ row_text(DgPurgeLinks *links, const Probe *probe, TupleTableSlot *slot)
 }
 
 static void
-take_links(DgPurgeLinks *links, const LinkEntry *entry, const char *values)
+take_links(DgPurgeLinks *links, LinksOfText *entry)
 {
 	MemoryContext old = MemoryContextSwitchTo(links->context);
 	ListCell   *lc;
 
 	foreach(lc, entry->links)
-	{
-		Link	   *link = lfirst(lc);
-
-		if (link->gone || strcmp(link->values, values) != 0)
-			continue;
-		link->gone = true;
-		links->gone = lappend(links->gone, memcpy(palloc(sizeof(ItemPointerData)), &link->tid, sizeof(ItemPointerData)));
-	}
+		links->gone = lappend(links->gone, copy_address(lfirst(lc)));
+	entry->links = NIL;
 	MemoryContextSwitchTo(old);
 }
 
@@ -464,17 +464,13 @@ dg_purge_links_row(DgPurgeLinks *links, TupleTableSlot *slot)
 	foreach(lc, links->probes)
 	{
 		Probe	   *probe = lfirst(lc);
-		const char *values;
-		uint64		hash;
-		LinkEntry  *entry;
+		LinksOfText *entry;
 
-		if (probe->attnums == NULL || hash_get_num_entries(probe->links) == 0)
+		if (probe->attnums == NULL || probe->links->members == 0)
 			continue;
-		values = row_text(links, probe, slot);
-		hash = hash_bytes_extended((const unsigned char *) values, strlen(values), 0);
-		entry = hash_search(probe->links, &hash, HASH_FIND, NULL);
+		entry = texts_lookup(probe->links, row_text(links, probe, slot));
 		if (entry != NULL)
-			take_links(links, entry, values);
+			take_links(links, entry);
 	}
 }
 
