@@ -193,9 +193,8 @@ dg_account_tables(DgRehydrateArchive *archive, DgRehydratePlan *plan)
 static char *
 orphans_text(const DgPass *pass)
 {
-	return psprintf(ngettext("%lld row of the archive's table %s was left out, as nothing tells whose it is: it refers to a row of \"%s\", %s, that the archive does not have and that is gone here, or has no tenant any more",
-							 "%lld rows of the archive's table %s were left out, as nothing tells whose they are: they refer to rows of \"%s\", %s for one, that the archive does not have and that are gone here, or have no tenant any more",
-							 (unsigned long) pass->orphans),
+	return psprintf(pass->orphans == 1 ? "%lld row of the archive's table %s was left out, as nothing tells whose it is: it refers to a row of \"%s\", %s, that the archive does not have and that is gone here, or has no tenant any more" :
+					"%lld rows of the archive's table %s were left out, as nothing tells whose they are: they refer to rows of \"%s\", %s for one, that the archive does not have and that are gone here, or have no tenant any more",
 					(long long) pass->orphans, pass->source->name,
 					get_rel_name(pass->finder->parent->relid), pass->orphan);
 }
@@ -203,9 +202,8 @@ orphans_text(const DgPass *pass)
 static char *
 counted_text(const DgSource *source)
 {
-	return psprintf(ngettext("%lld row of the tenants in the archive's table %s was left out: the table, which inherited from \"%s\", does not exist here",
-							 "%lld rows of the tenants in the archive's table %s were left out: the table, which inherited from \"%s\", does not exist here",
-							 (unsigned long) source->left_rows),
+	return psprintf(source->left_rows == 1 ? "%lld row of the tenants in the archive's table %s was left out: the table, which inherited from \"%s\", does not exist here" :
+					"%lld rows of the tenants in the archive's table %s were left out: the table, which inherited from \"%s\", does not exist here",
 					(long long) source->left_rows, source->name, get_rel_name(source->relid));
 }
 

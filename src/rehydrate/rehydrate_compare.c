@@ -356,9 +356,8 @@ problem_of(const Table *table, int tenant)
 
 	if (table->unlinked[tenant] == 0)
 		return table->problem;
-	unlinked = psprintf(ngettext("%lld live row has lost links to what was deleted, and was compared as it was with them",
-								 "%lld live rows have lost links to what was deleted, and were compared as they were with them",
-								 (unsigned long) table->unlinked[tenant]), (long long) table->unlinked[tenant]);
+	unlinked = psprintf(table->unlinked[tenant] == 1 ? "%lld live row has lost links to what was deleted, and was compared as it was with them" :
+						"%lld live rows have lost links to what was deleted, and were compared as they were with them", (long long) table->unlinked[tenant]);
 	return table->problem == NULL ? unlinked : psprintf("%s; %s", unlinked, table->problem);
 }
 

@@ -69,9 +69,8 @@ dg_append_objects(StringInfo buf, const DgObjectCount *count)
 {
 	if (count->missing == 0)
 		return;
-	appendStringInfo(buf, ngettext("%s%lld of %lld reference to large objects leads nowhere, to %u: large objects are not restored",
-								   "%s%lld of %lld references to large objects lead nowhere, to %u for one: large objects are not restored",
-								   (unsigned long) count->references),
+	appendStringInfo(buf, count->references == 1 ? "%s%lld of %lld reference to large objects leads nowhere, to %u: large objects are not restored" :
+					 "%s%lld of %lld references to large objects lead nowhere, to %u for one: large objects are not restored",
 					 buf->len > 0 ? "; " : "", (long long) count->missing, (long long) count->references,
 					 count->first_missing);
 }

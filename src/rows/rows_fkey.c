@@ -520,8 +520,8 @@ tell_of_orphans(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 		int64		rows = dg_row_int64(i, 2, NULL);
 
 		fkeys->options->tell(fkeys->options->arg, relid, (int) dg_row_int64(i, 1, NULL),
-							 psprintf(ngettext("%lld row refers to a row of \"%s\" that does not exist, as before: foreign key \"%s\" is NOT VALID",
-											   "%lld rows refer to rows of \"%s\" that do not exist, as before: foreign key \"%s\" is NOT VALID", rows),
+							 psprintf(rows == 1 ? "%lld row refers to a row of \"%s\" that does not exist, as before: foreign key \"%s\" is NOT VALID" :
+									  "%lld rows refer to rows of \"%s\" that do not exist, as before: foreign key \"%s\" is NOT VALID",
 									  (long long) rows, get_rel_name(fkey->info->confrelid), fkey->name));
 	}
 }

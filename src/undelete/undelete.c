@@ -274,17 +274,17 @@ describe_problem(DgReport *report)
 	StringInfoData buf;
 
 	if (OidIsValid(report->orphan))
-		return psprintf(ngettext("table %s does not exist any more: %lld row stays in %s",
-								 "table %s does not exist any more: %lld rows stay in %s", report->skipped),
+		return psprintf(report->skipped == 1 ? "table %s does not exist any more: %lld row stays in %s" :
+						"table %s does not exist any more: %lld rows stay in %s",
 						report->relation_name, (long long) report->skipped, dg_relation_name(report->orphan));
 	initStringInfo(&buf);
 	if (taken > 0)
-		append_problem(&buf, psprintf(ngettext("%lld row stays in the bin: a different live row has its key",
-											   "%lld rows stay in the bin: different live rows have their keys", taken),
+		append_problem(&buf, psprintf(taken == 1 ? "%lld row stays in the bin: a different live row has its key" :
+									  "%lld rows stay in the bin: different live rows have their keys",
 									  (long long) taken));
 	if (report->orphaned > 0)
-		append_problem(&buf, psprintf(ngettext("%lld row stays in the bin: what it refers to does not exist",
-											   "%lld rows stay in the bin: what they refer to does not exist", report->orphaned),
+		append_problem(&buf, psprintf(report->orphaned == 1 ? "%lld row stays in the bin: what it refers to does not exist" :
+									  "%lld rows stay in the bin: what they refer to does not exist",
 									  (long long) report->orphaned));
 	append_problem(&buf, report->note);
 	return buf.len > 0 ? buf.data : NULL;
