@@ -179,6 +179,9 @@ extern void dg_worker_unblock(void);
 extern void dg_worker_begin(void);
 extern void dg_worker_commit(void);
 
+/* argument.c */
+extern void dg_require_argument(FunctionCallInfo fcinfo, int n, const char *name);
+
 /* array.c */
 extern Datum dg_array(Datum *elems, int n, Oid type);
 extern Datum dg_oid_array(List *oids);

@@ -412,10 +412,7 @@ dg_guard_table(PG_FUNCTION_ARGS)
 	List	   *tenant_path = NIL;
 	Relation	rel;
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("target must not be null")));
+	dg_require_argument(fcinfo, 0, "target");
 	if (!PG_ARGISNULL(1))
 		tenant_column = NameStr(*PG_GETARG_NAME(1));
 	if (!PG_ARGISNULL(2))

@@ -40,10 +40,7 @@ dg_required_text(FunctionCallInfo fcinfo, int arg, const char *name)
 {
 	text	   *value;
 
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
+	dg_require_argument(fcinfo, arg, name);
 	value = PG_GETARG_TEXT_PP(arg);
 	if (VARSIZE_ANY_EXHDR(value) == 0)
 		ereport(ERROR,

@@ -261,10 +261,7 @@ dg_add_authority(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("add_authority()");
 	require_registry();
 	name = authority_name(fcinfo);
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("public_key must not be null")));
+	dg_require_argument(fcinfo, 1, "public_key");
 	read_key(PG_GETARG_TEXT_PP(1), &key);
 	authority.name = name;
 	authority.fingerprint = key.fingerprint_bytes;

@@ -537,10 +537,7 @@ dg_annul_purge(PG_FUNCTION_ARGS)
 	List	   *approvals;
 
 	PreventCommandIfReadOnly("annul_purge()");
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("purge_id must not be null")));
+	dg_require_argument(fcinfo, 0, "purge_id");
 	id = PG_GETARG_INT64(0);
 
 	dg_lock_authorities(ShareLock);

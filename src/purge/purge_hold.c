@@ -155,10 +155,7 @@ dg_release_hold(PG_FUNCTION_ARGS)
 	List	   *approvals;
 
 	PreventCommandIfReadOnly("release_hold()");
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("hold_id must not be null")));
+	dg_require_argument(fcinfo, 0, "hold_id");
 	hold = PG_GETARG_INT64(0);
 
 	dg_lock_authorities(ShareLock);

@@ -111,16 +111,6 @@ dg_request_close(int64 id, const char *state)
  * ----------------------------------------------------------------------
  */
 
-static TimestampTz
-deleted_before(FunctionCallInfo fcinfo, int arg)
-{
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("deleted_before must not be null")));
-	return PG_GETARG_TIMESTAMPTZ(arg);
-}
-
 static void
 read_request_arguments(FunctionCallInfo fcinfo, DgRequest *request)
 {
@@ -134,7 +124,8 @@ read_request_arguments(FunctionCallInfo fcinfo, DgRequest *request)
 	request->all_relations = PG_ARGISNULL(2);
 	if (!request->all_relations)
 		request->relations = PG_GETARG_DATUM(2);
-	request->deleted_before = deleted_before(fcinfo, 3);
+	dg_require_argument(fcinfo, 3, "deleted_before");
+	request->deleted_before = PG_GETARG_TIMESTAMPTZ(3);
 }
 
 /*
@@ -377,7 +368,8 @@ request_of_tables(FunctionCallInfo fcinfo, bool by_age)
 				 errhint("Name each table whose rows are to be purged.")));
 	request.relations = PG_GETARG_DATUM(0);
 	request.reason = text_to_cstring(dg_required_text(fcinfo, 1, "reason"));
-	request.deleted_before = deleted_before(fcinfo, 2);
+	dg_require_argument(fcinfo, 2, "deleted_before");
+	request.deleted_before = PG_GETARG_TIMESTAMPTZ(2);
 	if (by_age && TIMESTAMP_NOT_FINITE(request.deleted_before))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

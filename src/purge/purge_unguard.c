@@ -84,10 +84,7 @@ dg_unguard_table(PG_FUNCTION_ARGS)
 	List	   *approvals;
 
 	PreventCommandIfReadOnly("unguard_table()");
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("target must not be null")));
+	dg_require_argument(fcinfo, 0, "target");
 	relid = PG_GETARG_OID(0);
 	if (get_rel_name(relid) == NULL)
 	{

@@ -196,18 +196,6 @@ append_to_ledger(const DgRestore *call)
  */
 
 /*
- * Refuses a null.
- */
-void
-dg_require_argument(FunctionCallInfo fcinfo, int n, const char *name)
-{
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
-}
-
-/*
  * Reads the argument left_out: is what is left out to be reported, instead of an
  * error?
  */

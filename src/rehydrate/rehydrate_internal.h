@@ -474,7 +474,6 @@ extern void dg_links_come_back(DgRestore *call, CommandId since);
 
 /* rehydrate.c */
 extern bool dg_report_left_out(const char *left_out);
-extern void dg_require_argument(FunctionCallInfo fcinfo, int n, const char *name);
 
 /* rehydrate_schema.c */
 extern List *dg_schema_create(const char *schema, List *relations, bool any_name);
