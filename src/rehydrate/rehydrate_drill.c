@@ -389,7 +389,7 @@ rehearse_now(void *drill)
 }
 
 /*
- * The same in a subtransaction that is rolled back.
+ * Rehearses in a subtransaction that is rolled back; an error is the result then.
  */
 static void
 try_rehearsal(Drill *drill)

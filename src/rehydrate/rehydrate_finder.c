@@ -130,7 +130,7 @@ dg_tenants_make(int n, char **keys)
 }
 
 /*
- * The same from an array of text.
+ * The tenants of an array of text, which must name some and have no nulls.
  */
 DgTenants *
 dg_tenants_of_array(ArrayType *array)
@@ -154,6 +154,9 @@ dg_tenants_of_array(ArrayType *array)
 	return dg_tenants_make(list_length(tenants), keys);
 }
 
+/*
+ * The tenants' keys as a list.
+ */
 List *
 dg_tenant_list(const DgTenants *tenants)
 {
@@ -336,7 +339,7 @@ make_live_query(Oid relid, List **finders, const DgTenants *tenants,
 }
 
 /*
- * The same for rows of the tenants.
+ * Makes the query for the live rows that the tenants have in a table.
  */
 void
 dg_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
@@ -528,8 +531,8 @@ dg_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, 
 }
 
 /*
- * The same, always as the tables' owners: for what the caller is told no more of
- * than that it is there.
+ * Like dg_finder_live_rows(), but always reads as the tables' owners: for what the
+ * caller is told no more of than that it is there.
  */
 void
 dg_finder_live_twins(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,

@@ -475,7 +475,7 @@ find_whole(const DgKeyMap *map, const char *key, size_t len)
 }
 
 /*
- * The same for a key with a value that no key in the map has. Only one part
+ * What stands for a key with a value that no key in the map has: only one part
  * says that it is absent.
  */
 static inline int32
@@ -501,7 +501,7 @@ dg_keymap_find(DgKeyMap *map, const DgKeyText *key)
 }
 
 /*
- * The same by the text of one column, without ever throwing: DG_KEY_UNSURE
+ * Finds a key by the text of its first column, without ever throwing: DG_KEY_UNSURE
  * where that column does not settle it.
  */
 int

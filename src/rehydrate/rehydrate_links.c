@@ -57,7 +57,7 @@ dg_links_make_same(void *arg, const DgRow *row, Relation rel, TupleTableSlot *st
 }
 
 /*
- * The same without a key: tells the twins what a live row, whose columns they have
+ * Of a table without a key, tells the twins what a live row, whose columns they have
  * asked for, was with the links that it may have lost. A link is of one row.
  */
 void

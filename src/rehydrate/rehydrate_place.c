@@ -47,7 +47,8 @@ dg_tenant_source(Oid relid, Oid *root, List **path)
 }
 
 /*
- * The same as a person reads it, palloc'd; NULL if nothing tells it.
+ * How the tenant of a table's rows is told, in words, palloc'd; NULL if nothing tells
+ * it.
  */
 char *
 dg_tenant_source_text(Oid relid)

@@ -561,7 +561,8 @@ run(void *call)
 }
 
 /*
- * The same in a subtransaction that is rolled back, whatever happens.
+ * Restores in a subtransaction that is rolled back, whatever happens; call->failure
+ * is the error that it ended with.
  */
 void
 dg_restore_try(DgRestore *call)

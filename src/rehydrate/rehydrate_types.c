@@ -91,7 +91,7 @@ archived_type(const char *name, int32 *typmod)
 static bool drops_silently(Oid type);
 
 /*
- * The same for a part of a type: its modifier may round.
+ * May a part of a type drop something of a text silently? Its modifier may round.
  */
 static bool
 part_drops_silently(Oid type, int32 typmod)

@@ -202,7 +202,7 @@ restore_all(void *arg)
 }
 
 /*
- * The same in a subtransaction that is rolled back, whatever happens.
+ * Restores all in a subtransaction that is rolled back, whatever happens.
  */
 static void
 restore_parts_dry(DgUndelete *call)

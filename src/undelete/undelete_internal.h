@@ -27,6 +27,7 @@ typedef struct DgLinkSet
 	List	   *links;
 } DgLinkSet;
 
+extern bool dg_table_is_gone(Oid relid);
 extern List *dg_links_read(const char *condition, int nargs, Oid *types, Datum *values);
 extern void dg_links_rename(List *links);
 extern List *dg_links_by_set(List *links);
@@ -101,7 +102,6 @@ extern void dg_same_found(void *call, const DgRow *row, void *links);
 extern int64 dg_same_end(DgUndelete *call, DgRowsWriter *writer);
 
 /* undelete_restore.c */
-extern bool dg_table_is_gone(Oid relid);
 extern void dg_check_part(const char *relation_name, int64 deletion, int part, int64 found, int64 recorded);
 extern void dg_restore_settle(void *arg, const DgRow *row, DgRowOutcome outcome);
 extern void dg_restore_parts(void *call);

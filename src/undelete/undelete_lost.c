@@ -16,6 +16,17 @@
 #include "capture/capture.h"
 #include "undelete/undelete_internal.h"
 
+/*
+ * Is there no table of this OID any more, that rows could go to?
+ */
+bool
+dg_table_is_gone(Oid relid)
+{
+	char		relkind = get_rel_relkind(relid);
+
+	return relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE;
+}
+
 static List *
 strings_of(uint64 row, int column)
 {

@@ -321,8 +321,8 @@ dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids)
 }
 
 /*
- * The same for links that were read before, each of a live row. What another call
- * has put back meanwhile is not counted.
+ * Puts back links that were read before, each of a live row; returns how many. What
+ * another call has put back meanwhile is not counted.
  */
 int64
 dg_restore_these_links(DgRowsWriter *writer, List *links)

@@ -42,17 +42,6 @@ typedef struct ReportEntry
 	List	   *reports;
 } ReportEntry;
 
-/*
- * Is there no table of this OID any more, that rows could go to?
- */
-bool
-dg_table_is_gone(Oid relid)
-{
-	char		relkind = get_rel_relkind(relid);
-
-	return relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE;
-}
-
 static ReportEntry *
 report_entry(DgUndelete *call, DgSavedPart *part)
 {

@@ -68,7 +68,8 @@ dg_same_but_links(void *arg, const DgRow *row, Relation rel, TupleTableSlot *sto
 }
 
 /*
- * The same without a key, for a row that had lost these links; a DgRowsAlias.
+ * A row without a key, which had lost these links, has come back as a live one; a
+ * DgRowsAlias.
  */
 void
 dg_same_found(void *arg, const DgRow *row, void *links)
