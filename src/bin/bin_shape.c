@@ -407,11 +407,12 @@ create_bin(Oid root, TupleDesc desc, const char *shape, int32 *bin_id)
 {
 	Datum		values[Natts_registry];
 	bool		nulls[Natts_registry] = {false};
+	int64		known = -1;
 	Oid			bin_table;
 
 	check_columns(root, desc);
 	bins_made = true;
-	*bin_id = (int32) nextval_internal(dg_objects()->bin_id_seq, false);
+	*bin_id = (int32) dg_own_draw(dg_objects()->bin_id_seq, DG_OWN_REGISTRY, Anum_registry_bin_id, DG_LEAP_OF_BINS, &known);
 	bin_table = create_bin_table(root, desc, shape, *bin_id);
 
 	values[Anum_registry_bin_id - 1] = Int32GetDatum(*bin_id);

@@ -139,16 +139,16 @@ rename_in(DgOwnTable table, AttrNumber id, AttrNumber attnum, const char *old, c
  * Numbers
  *
  * Whether a deletion was made before a change of keys is told by their numbers, and
- * members of pg_write_all_data may set the sequence back. So a deletion draws
- * numbers until it has one that no change has reached, and a change one that
- * neither has. Backends keep the number of the last change that they know of, and
- * forget it when there is another.
+ * members of pg_write_all_data may set the sequence (own_number.c). So a deletion takes a
+ * number that no change has reached, and a change one that neither has. Backends keep
+ * the number of the last change that they know of, and forget it when there is
+ * another; and the last number that they know of, and forget it when a transaction
+ * fails, which may be for another's having had the same.
  * ----------------------------------------------------------------------
  */
 
-#define MAX_DRAWS 1000
-
 static int64 last_rename = -1;	/* 0: there is none; -1: not known */
+static int64 last_number = -1;	/* that this session knows of; -1: none */
 
 static void
 forget_last(Datum arg, Oid relid)
@@ -157,60 +157,32 @@ forget_last(Datum arg, Oid relid)
 		last_rename = -1;
 }
 
+static void
+at_xact(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_ABORT)
+		last_number = -1;
+}
+
+static void
+at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		last_number = -1;
+}
+
 void
 dg_rename_init(void)
 {
 	CacheRegisterRelcacheCallback(forget_last, (Datum) 0);
+	RegisterXactCallback(at_xact, NULL);
+	RegisterSubXactCallback(at_subxact, NULL);
 }
 
 static int64
 find_last_rename(void)
 {
-	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(tenant_rename), AccessShareLock, 0, NULL);
-	int64		last = 0;
-
-	while (dg_own_next(scan))
-		last = Max(last, dg_own_int64(scan, Anum_tenant_rename_rename_id));
-	dg_own_end(scan);
-	return last;
-}
-
-static int64
-find_last_deletion(void)
-{
-	Relation	rel = table_open(dg_objects()->deletion_part, AccessShareLock);
-	Relation	index = index_open(dg_objects()->deletion_part_pkey, AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	SysScanDesc scan = systable_beginscan_ordered(rel, index, snapshot, 0, NULL);
-	HeapTuple	tuple = systable_getnext_ordered(scan, BackwardScanDirection);
-	bool		isnull;
-	int64		last = HeapTupleIsValid(tuple) ?
-		DatumGetInt64(heap_getattr(tuple, Anum_deletion_part_deletion_id, RelationGetDescr(rel), &isnull)) : 0;
-
-	systable_endscan_ordered(scan);
-	UnregisterSnapshot(snapshot);
-	index_close(index, AccessShareLock);
-	table_close(rel, AccessShareLock);
-	return last;
-}
-
-static int64
-draw_number(int64 last)
-{
-	int64		id = 0;
-
-	for (int i = 0; i < MAX_DRAWS; i++)
-	{
-		id = nextval_internal(dg_objects()->deletion_id_seq, false);
-		if (id > last)
-			return id;
-	}
-	ereport(ERROR,
-			(errcode(DG_ERRCODE_CANNOT_CAPTURE),
-			 errmsg("the numbers of deletions have been set back"),
-			 errdetail("Number %lld was drawn, and %lld was there before.", (long long) id, (long long) last),
-			 errhint("Have a superuser call setval('deletion_guard.deletion_id_seq', %lld).", (long long) last)));
-	return 0;
+	return dg_own_last(DG_OWN_ALL(tenant_rename), Anum_tenant_rename_rename_id);
 }
 
 /*
@@ -221,7 +193,11 @@ dg_deletion_draw_number(void)
 {
 	if (last_rename < 0)
 		last_rename = find_last_rename();
-	return draw_number(last_rename);
+	if (last_number < 0)
+		last_number = dg_own_last(DG_OWN(deletion_part), Anum_deletion_part_deletion_id);
+	last_number = Max(last_number, last_rename);
+	return dg_own_draw(dg_objects()->deletion_id_seq, DG_OWN(deletion_part), Anum_deletion_part_deletion_id,
+					   DG_LEAP, &last_number);
 }
 
 static void
@@ -229,8 +205,12 @@ note_rename(const char *old, const char *new)
 {
 	Datum		values[Natts_tenant_rename];
 	bool		nulls[Natts_tenant_rename] = {false};
-	int64		id = draw_number(Max(find_last_rename(), find_last_deletion()));
+	int64		id;
 
+	/* above all that there is */
+	last_rename = find_last_rename();
+	last_number = -1;
+	id = dg_deletion_draw_number();
 	if (first_rename == 0)
 		first_rename = id;
 	values[Anum_tenant_rename_rename_id - 1] = Int64GetDatum(id);

@@ -217,6 +217,42 @@ dg_own_find(DgOwnTable table, LOCKMODE lockmode, int nkeys, ScanKeyData *keys)
 }
 
 /*
+ * The greatest value in an integer column, which is the first of the table's index, if
+ * that is given; 0 if there are no rows. Rows that others are inserting count. No
+ * serializable transaction depends on what this has seen.
+ */
+int64
+dg_own_last(DgOwnTable table, AttrNumber attnum)
+{
+	Relation	rel = open_table(table, AccessShareLock);
+	DgOwnScan	scan = {.rel = rel,.desc = RelationGetDescr(rel)};
+	bool		by_index = OidIsValid(table.indexid) && is_plain_index(rel, table.indexid);
+	Relation	index = by_index ? index_open(table.indexid, AccessShareLock) : NULL;
+	SnapshotData dirty;
+	int64		last = 0;
+
+	InitDirtySnapshot(dirty);
+	scan.scan = by_index ? systable_beginscan_ordered(rel, index, &dirty, 0, NULL) :
+		systable_beginscan(rel, InvalidOid, false, &dirty, 0, NULL);
+	while ((scan.tuple = by_index ? systable_getnext_ordered(scan.scan, BackwardScanDirection) :
+			systable_getnext(scan.scan)) != NULL)
+	{
+		last = Max(last, dg_own_int64(&scan, attnum));
+		if (by_index)
+			break;
+	}
+	if (by_index)
+	{
+		systable_endscan_ordered(scan.scan);
+		index_close(index, AccessShareLock);
+	}
+	else
+		systable_endscan(scan.scan);
+	table_close(rel, NoLock);
+	return last;
+}
+
+/*
  * A value of the present row. What it points to is part of the row.
  */
 Datum
@@ -459,13 +495,4 @@ dg_own_delete_by_oid(DgOwnTable table, AttrNumber attnum, Oid key)
 		CatalogTupleDelete(rel, &tuple->t_self);
 	systable_endscan(scan);
 	table_close(rel, NoLock);
-}
-
-/*
- * The next number of one of the extension's sequences.
- */
-int64
-dg_own_next_id(Oid sequence)
-{
-	return nextval_internal(sequence, false);
 }

@@ -75,8 +75,17 @@ extern void dg_own_delete(DgOwnScan *scan);
 extern void dg_own_delete_at(DgOwnTable table, ItemPointer tid);
 
 extern void dg_own_insert(DgOwnTable table, Datum *values, bool *nulls);
-extern int64 dg_own_next_id(Oid sequence);
 extern void dg_own_insert_many(DgOwnTable table, int64 nrows, DgOwnFill fill, void *arg);
 extern void dg_own_delete_by_oid(DgOwnTable table, AttrNumber attnum, Oid key);
+extern int64 dg_own_last(DgOwnTable table, AttrNumber attnum);
+
+/* own_number.c */
+
+/* Numbers that are never drawn and not used one after the other, so many. */
+#define DG_LEAP			(INT64CONST(1) << 32)
+#define DG_LEAP_OF_BINS	(1 << 16)
+
+extern int64 dg_own_draw(Oid sequence, DgOwnTable table, AttrNumber attnum, int64 leap, int64 *known);
+extern int64 dg_own_next_id(Oid sequence, DgOwnTable table, AttrNumber attnum);
 
 #endif							/* DG_OWN_TABLES_H */

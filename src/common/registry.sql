@@ -46,7 +46,7 @@ CREATE TABLE deletion_guard.bin
 	created_at timestamptz NOT NULL
 ) USING heap;
 CREATE INDEX bin_relation_idx ON deletion_guard.bin (relation);
-CREATE SEQUENCE deletion_guard.bin_id_seq AS integer OWNED BY deletion_guard.bin.bin_id;
+CREATE SEQUENCE deletion_guard.bin_id_seq AS integer CYCLE OWNED BY deletion_guard.bin.bin_id;
 
 CREATE FUNCTION deletion_guard.same_tenant(a text, b text) RETURNS boolean
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE
@@ -93,7 +93,7 @@ CREATE TABLE deletion_guard.deletion_part
 ) USING heap;
 -- By the hash: a tenant's key may be too long for an index.
 CREATE INDEX deletion_part_tenant_idx ON deletion_guard.deletion_part (tenant_hash, deletion_id);
-CREATE SEQUENCE deletion_guard.deletion_id_seq OWNED BY deletion_guard.deletion_part.deletion_id;
+CREATE SEQUENCE deletion_guard.deletion_id_seq CYCLE OWNED BY deletion_guard.deletion_part.deletion_id;
 
 -- Deletions: what one top-level statement removed.
 CREATE VIEW deletion_guard.deletion_record AS

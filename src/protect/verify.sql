@@ -632,6 +632,22 @@ AS $$
 		END AS problem) v
 
 	UNION ALL
+	SELECT 'sequences', v.name, false,
+		format('it stands at %s, and the last number that was used is %s: somebody has set it. Members of pg_write_all_data may. '
+			'Nothing is lost by that: the next number that is drawn puts it right.', v.value, coalesce(v.last, 0))
+	FROM (VALUES
+		('deletion_guard.deletion_id_seq', (SELECT last_value FROM deletion_guard.deletion_id_seq),
+			(SELECT max(deletion_id) FROM deletion_guard.deletion_part), 4294967296),
+		('deletion_guard.bin_id_seq', (SELECT last_value FROM deletion_guard.bin_id_seq), (SELECT max(bin_id) FROM deletion_guard.bin), 65536),
+		('deletion_guard.purge_request_id_seq', (SELECT last_value FROM deletion_guard.purge_request_id_seq),
+			(SELECT max(request_id) FROM deletion_guard.purge_request_record), 4294967296),
+		('deletion_guard.purge_id_seq', (SELECT last_value FROM deletion_guard.purge_id_seq),
+			(SELECT max(purge_id) FROM deletion_guard.purge_record), 4294967296),
+		('deletion_guard.hold_id_seq', (SELECT last_value FROM deletion_guard.hold_id_seq), (SELECT max(hold_id) FROM deletion_guard.hold), 4294967296))
+		v (name, value, last, leap)
+	WHERE v.value < v.last OR v.value - coalesce(v.last, 0) > v.leap
+
+	UNION ALL
 	SELECT 'scrub', r.index::text, false,
 		format('invalid: a scrub of %s was stopped. Every write keeps it up. The next deletion_guard.scrub() removes it; with resume => true it also goes on.', r.relation)
 	FROM deletion_guard.scrub_remains() r

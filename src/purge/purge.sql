@@ -26,7 +26,7 @@ CREATE TABLE deletion_guard.purge_request_record
 	tenants bigint						-- of a request by age; NULL: any other
 ) USING heap;
 CREATE INDEX purge_request_record_tenant_idx ON deletion_guard.purge_request_record USING hash (tenant); -- may be long
-CREATE SEQUENCE deletion_guard.purge_request_id_seq OWNED BY deletion_guard.purge_request_record.request_id;
+CREATE SEQUENCE deletion_guard.purge_request_id_seq CYCLE OWNED BY deletion_guard.purge_request_record.request_id;
 
 -- The plan as it was reviewed.
 CREATE TABLE deletion_guard.purge_request_part
@@ -56,7 +56,7 @@ CREATE TABLE deletion_guard.purge_record
 	annulled_by text,
 	annulled_ledger_id bigint
 ) USING heap;
-CREATE SEQUENCE deletion_guard.purge_id_seq OWNED BY deletion_guard.purge_record.purge_id;
+CREATE SEQUENCE deletion_guard.purge_id_seq CYCLE OWNED BY deletion_guard.purge_record.purge_id;
 
 -- Per purge and table: how many rows, the sum of their digests, and which
 -- columns the digests of keys are made of.
@@ -113,7 +113,7 @@ CREATE TABLE deletion_guard.hold
 ) USING heap;
 -- Keys may be too long for a B-tree.
 CREATE INDEX hold_tenant_idx ON deletion_guard.hold USING hash (tenant);
-CREATE SEQUENCE deletion_guard.hold_id_seq OWNED BY deletion_guard.hold.hold_id;
+CREATE SEQUENCE deletion_guard.hold_id_seq CYCLE OWNED BY deletion_guard.hold.hold_id;
 
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purge_request_record', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.purge_request_id_seq', '');

@@ -189,7 +189,7 @@ insert_record(const Purge *purge)
 static void
 begin_record(Purge *purge)
 {
-	purge->id = dg_own_next_id(dg_objects()->purge_id_seq);
+	purge->id = dg_own_next_id(dg_objects()->purge_id_seq, DG_OWN(purge_record), Anum_purge_record_purge_id);
 	if (!pg_strong_random(purge->salt, sizeof(purge->salt)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),

@@ -91,7 +91,7 @@ dg_hold_tenant(PG_FUNCTION_ARGS)
 	reason = dg_required_text(fcinfo, 1, "reason");
 	dg_lock_tenant(tenant);
 	warn_if_unknown(tenant);
-	hold = dg_own_next_id(dg_objects()->hold_id_seq);
+	hold = dg_own_next_id(dg_objects()->hold_id_seq, DG_OWN(hold), Anum_hold_hold_id);
 	dg_ledger_append("hold_tenant", psprintf("{\"hold\": " INT64_FORMAT "}", hold));
 	place_hold(hold, tenant, reason);
 	PG_RETURN_INT64(hold);

@@ -321,7 +321,7 @@ make_request(DgRequest *request)
 {
 	DgPlan	   *plan;
 
-	request->id = dg_own_next_id(dg_objects()->purge_request_id_seq);
+	request->id = dg_own_next_id(dg_objects()->purge_request_id_seq, DG_OWN(purge_request_record), Anum_purge_request_record_request_id);
 	request->requested_at = GetCurrentTransactionStartTimestamp();
 	plan = dg_plan_make(request);
 	if (plan->nparts == 0)
