@@ -65,7 +65,7 @@ COMMIT;
 SELECT * FROM rows WHERE id >= 30;
 SELECT relation, restored FROM deletion_guard.deletion d, deletion_guard.undelete(d.id) WHERE d.id = (SELECT max(id) FROM deletion_guard.deletion);
 SELECT * FROM rows WHERE id = 35;
--- where the trigger inserts another row instead
+-- where the trigger inserts another row instead, which need not be the same
 CREATE OR REPLACE FUNCTION keeps_away() RETURNS trigger LANGUAGE plpgsql AS
 	'BEGIN INSERT INTO item VALUES (new.id, 3, new.note); RETURN NULL; END';
 UPDATE item SET k = 2 WHERE id = 36;

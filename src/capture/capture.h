@@ -111,7 +111,10 @@ extern void dg_trail_finish(QueryDesc *query);
 /* capture_move.c */
 extern void dg_move_prepare(QueryDesc *query, bool certain);
 extern void dg_move_ran(QueryDesc *query);
+extern void dg_move_pause(const EState *estate);
+extern void dg_move_resume(const EState *estate, bool failed);
 extern void dg_move_init(void);
+extern void dg_stayed_init(void);
 
 /* capture_balance.c */
 

@@ -114,6 +114,9 @@ extern void dg_trail_add(Oid relid, EState *firing, Oid partition, CommandId cid
 extern DgTrail *dg_trail_take(Oid relid);
 
 /* capture_move.c */
+
+/* capture_stayed.c */
+extern void dg_move_note_stayed(Oid relid, CommandId cid, ItemPointer tid);
 extern bool dg_move_stayed(Relation rel, HeapTuple tuple);
 extern bool dg_move_arrived(Oid root, HeapTuple row);
 

@@ -17,8 +17,9 @@
  * the count has changed.
  *
  * Whether a moved row has arrived is told by the count of insertions, if there is
- * a trigger at all that might have kept it away. A trigger that inserts other
- * rows instead has changed the row, which is not the guard's business.
+ * a trigger at all that might have kept it away. What others have inserted is taken
+ * off: queries and commands that triggers and functions run meanwhile, and the
+ * other parts of the query. What C code inserts without a query is not known.
  *
  * A guarded table may be a partition of one that is not guarded. A row that is
  * moved from it to another partition is out of the guard's reach, and a DELETE
@@ -48,6 +49,15 @@
 #include "capture/capture_internal.h"
 #include "guard/guard.h"
 
+/* Rows that others have inserted in a subtransaction, while a query is watched. */
+typedef struct Others
+{
+	SubTransactionId subid;
+	int64		inserted;
+	int64		outside;
+	struct Others *next;
+} Others;
+
 /* A query that is watched. */
 typedef struct Watch
 {
@@ -58,31 +68,28 @@ typedef struct Watch
 	int			routed;			/* partitions that were opened for rows moved there, and seen */
 	bool		filtered;		/* may a trigger keep rows away from a partition? */
 	bool		partial;		/* is only a part of the partition tree guarded? */
-	int64		inserted;		/* into the target, when a row was last seen to be moved */
-	double		merged;			/* of those, by the query's own INSERT actions */
+
+	/* rows inserted when last counted, see count(), and moved there since */
+	int64		inserted;
+	int64		outside;
+	double		merged;			/* by the query's own INSERT actions */
+	Others	   *others;			/* since then */
+
+	/* another query runs, which may insert rows */
+	int			paused;			/* depth */
+	int64		inserted_before;
+	int64		outside_before;
 
 	/* the row that the query works on */
 	ResultRelInfo *from;		/* NULL: none */
 	ItemPointerData tid;
 	int64		deleted;		/* from its table, before */
-	int64		inside;			/* inserted into the guarded table that it is of, before; if partial */
-	int64		outside;		/* into the rest of the tree */
-	uint64		processed;		/* rows, by the query */
 
 	MemoryContextCallback callback;
 	struct Watch *next;
 } Watch;
 
-/* A row that was moved and has stayed in its guarded table; compared as bytes. */
-typedef struct StayedRow
-{
-	Oid			relid;
-	CommandId	cid;
-	int64		address;		/* as in DgTidEntry */
-} StayedRow;
-
 static Watch *watches = NULL;
-static HTAB *stayed = NULL;		/* of this transaction; NULL: none */
 
 static void
 forget_watch(void *arg)
@@ -113,6 +120,19 @@ target_of(Watch *watch)
 }
 
 /*
+ * Rows that the transaction has inserted into a table, since it last emptied it.
+ */
+static int64
+inserted_into(const PgStat_TableXactStatus *counts)
+{
+	int64		inserted = 0;
+
+	for (; counts != NULL; counts = counts->truncdropped ? NULL : counts->upper)
+		inserted += counts->tuples_inserted;
+	return inserted;
+}
+
+/*
  * Rows inserted into an enrolled table and, if "outside" is not NULL, into the rest
  * of the partition tree that it is in.
  */
@@ -130,14 +150,56 @@ count_inserted(Oid root, int64 *outside)
 	{
 		Oid			relid = DG_COUNTED_RELID(counts);
 
-		if (counts->tuples_inserted == 0 || relid < FirstNormalObjectId)
+		int64		inserted = inserted_into(counts);
+
+		if (inserted == 0 || relid < FirstNormalObjectId)
 			continue;
 		if (dg_guard_lookup(relid)->root == root)
-			inside += counts->tuples_inserted;
+			inside += inserted;
 		else if (outside != NULL && dg_partition_root(relid) == tree)
-			*outside += counts->tuples_inserted;
+			*outside += inserted;
 	}
 	return inside;
+}
+
+/*
+ * Rows inserted where the row must have arrived: into the target, or, if that is
+ * guarded in part only, into the guarded table that the row is of; then *outside
+ * are those inserted into the rest of the tree.
+ */
+static int64
+count(Watch *watch, int64 *outside)
+{
+	DgGuard    *guard;
+
+	*outside = 0;
+	if (!watch->partial)
+		return count_inserted(dg_guard_lookup(target_of(watch))->root, NULL);
+	if (watch->from == NULL)
+		return 0;
+	guard = dg_guard_lookup(RelationGetRelid(watch->from->ri_RelationDesc));
+	return guard->guarded ? count_inserted(guard->root, outside) : 0;
+}
+
+/*
+ * How many rows more are there than were counted last, and than others have
+ * inserted since? Counts anew.
+ */
+static int64
+count_more(Watch *watch, int64 *outside)
+{
+	int64		inserted = watch->inserted;
+
+	*outside = watch->outside;
+	for (const Others *others = watch->others; others != NULL; others = others->next)
+	{
+		inserted += others->inserted;
+		*outside += others->outside;
+	}
+	watch->others = NULL;
+	watch->inserted = count(watch, &watch->outside);
+	*outside = watch->outside - *outside;
+	return watch->inserted - inserted;
 }
 
 /*
@@ -163,14 +225,15 @@ is_filtered(Watch *watch)
 static bool
 has_arrived(Watch *watch)
 {
-	int64		inserted;
+	int64		outside;
 	int64		more;
 
 	if (!is_filtered(watch))
+	{
+		watch->inserted++;
 		return true;
-	inserted = count_inserted(dg_guard_lookup(target_of(watch))->root, NULL);
-	more = inserted - watch->inserted - (int64) (watch->state->mt_merge_inserted - watch->merged);
-	watch->inserted = inserted;
+	}
+	more = count_more(watch, &outside) - (int64) (watch->state->mt_merge_inserted - watch->merged);
 	watch->merged = watch->state->mt_merge_inserted;
 	return more > 0;
 }
@@ -232,50 +295,11 @@ keep_lost(Watch *watch, TupleTableSlot *slot)
  * the guarded table? Where the counts do not prove it, it has left.
  */
 static bool
-has_stayed(Watch *watch, Oid root)
+has_stayed(Watch *watch)
 {
 	int64		outside;
-	int64		inside = count_inserted(root, &outside);
 
-	if (inside != watch->inside + 1 || outside != watch->outside)
-		return false;
-	/* it may be another row, which a trigger has put there */
-	return !is_filtered(watch) ||
-		(watch->state->operation == CMD_UPDATE && watch->state->canSetTag &&
-		 watch->estate->es_processed == watch->processed + 1);
-}
-
-static int64
-address_of(ItemPointer tid)
-{
-	return (int64) ItemPointerGetBlockNumber(tid) << 16 | ItemPointerGetOffsetNumber(tid);
-}
-
-static void
-note_stayed(Oid relid, CommandId cid, ItemPointer tid)
-{
-	StayedRow	row = {relid, cid, address_of(tid)};
-
-	if (stayed == NULL)
-	{
-		HASHCTL		ctl = {.keysize = sizeof(StayedRow),.entrysize = sizeof(StayedRow),.hcxt = TopTransactionContext};
-
-		stayed = hash_create("deletion_guard moved rows", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-	(void) hash_search(stayed, &row, HASH_ENTER, NULL);
-}
-
-/*
- * A row was moved from a partition to another one. Is it still guarded?
- */
-bool
-dg_move_stayed(Relation rel, HeapTuple tuple)
-{
-	StayedRow	row = {RelationGetRelid(rel), HeapTupleHeaderGetCmax(tuple->t_data), address_of(&tuple->t_self)};
-
-	if (dg_guard_lookup(dg_partition_root(RelationGetRelid(rel)))->guarded)
-		return true;
-	return stayed != NULL && hash_search(stayed, &row, HASH_REMOVE, NULL) != NULL;
+	return count_more(watch, &outside) == 1 && outside == 0;
 }
 
 /*
@@ -286,7 +310,7 @@ finish_move(Watch *watch, Oid root, TupleTableSlot *slot)
 {
 	Relation	rel = watch->from->ri_RelationDesc;
 
-	if (watch->partial ? !has_stayed(watch, root) : !has_arrived(watch))
+	if (watch->partial ? !has_stayed(watch) : !has_arrived(watch))
 	{
 		dg_rename_not_moved(RelationGetRelid(rel), &slot->tts_tid);
 		if (!watch->partial)
@@ -294,7 +318,7 @@ finish_move(Watch *watch, Oid root, TupleTableSlot *slot)
 		return;					/* else the row trigger keeps it */
 	}
 	if (watch->partial)
-		note_stayed(RelationGetRelid(rel), watch->estate->es_output_cid, &slot->tts_tid);
+		dg_move_note_stayed(RelationGetRelid(rel), watch->estate->es_output_cid, &slot->tts_tid);
 	dg_balance_moved(root);
 	if (InNoForceRLSOperation())
 		dg_link_note_lost(rel, slot, watch->from->ri_newTupleSlot);
@@ -349,13 +373,12 @@ begin_row(Watch *watch, TupleTableSlot *slot)
 	}
 	watch->deleted = count_deleted(from->ri_RelationDesc);
 	watch->from = from;
-	watch->processed = watch->estate->es_processed;
-	if (watch->partial)
+	/* other parts of the query insert rows, if they do, before it is given this one */
+	if (watch->partial || watch->estate->es_auxmodifytables != NIL)
 	{
-		DgGuard    *guard = dg_guard_lookup(RelationGetRelid(from->ri_RelationDesc));
-
-		if (guard->guarded)
-			watch->inside = count_inserted(guard->root, &watch->outside);
+		watch->others = NULL;
+		watch->inserted = count(watch, &watch->outside);
+		watch->merged = state->mt_merge_inserted;
 	}
 }
 
@@ -413,8 +436,7 @@ watch(ModifyTableState *state, EState *firing)
 	watch->estate = state->ps.state;
 	watch->firing = firing;
 	watch->partial = !dg_guard_lookup(dg_partition_root(target_of(watch)))->guarded;
-	if (!watch->partial)
-		watch->inserted = count_inserted(dg_guard_lookup(target_of(watch))->root, NULL);
+	watch->inserted = count(watch, &watch->outside);
 	for (int i = 0; i < state->mt_nrels; i++)
 	{
 		TriggerDesc *triggers = state->resultRelInfo[i].ri_TrigDesc;
@@ -461,82 +483,77 @@ dg_move_ran(QueryDesc *query)
 	}
 }
 
-/* ----------------------------------------------------------------------
- * Logical replication
- * ----------------------------------------------------------------------
- */
-
 /*
- * Has this transaction put a row on the page that it wrote to last, by command
- * cid or after it?
+ * A query, or a command (NULL), begins to run. What it inserts are no rows that the
+ * queries move in whose course it runs.
  */
-static bool
-has_new_row(Relation rel, CommandId cid)
+void
+dg_move_pause(const EState *estate)
 {
-	BlockNumber block = RelationGetTargetBlock(rel);
-	Buffer		buffer;
-	Page		page;
-	bool		found = false;
-
-	if (block == InvalidBlockNumber || block >= RelationGetNumberOfBlocks(rel))
-		return false;
-	buffer = ReadBuffer(rel, block);
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	page = BufferGetPage(buffer);
-	for (OffsetNumber i = FirstOffsetNumber; i <= PageGetMaxOffsetNumber(page) && !found; i++)
+	for (Watch *watch = watches; watch != NULL; watch = watch->next)
 	{
-		ItemId		item = PageGetItemId(page, i);
-		HeapTupleHeader row;
-
-		if (!ItemIdIsNormal(item))
-			continue;
-		row = (HeapTupleHeader) PageGetItem(page, item);
-		found = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(row)) &&
-			HeapTupleHeaderGetCmin(row) >= cid;
+		if (watch->estate != estate && watch->paused++ == 0)
+			watch->inserted_before = count(watch, &watch->outside_before);
 	}
-	UnlockReleaseBuffer(buffer);
-	return found;
-}
-
-/*
- * A replication worker has deleted a row from a partition to insert it into
- * another one, which is over by now. Has it arrived there? Where that cannot be
- * told it has not: better a row too many in the bin than one too few.
- */
-bool
-dg_move_arrived(Oid root, HeapTuple row)
-{
-	CommandId	cid = HeapTupleHeaderGetCmax(row->t_data);
-	PgStat_SubXactStatus *level = NULL;
-	PgStat_TableXactStatus *counts = NULL;
-
-	while ((counts = dg_balance_next(&level, counts)) != NULL)
-	{
-		Oid			relid = DG_COUNTED_RELID(counts);
-		bool		found;
-		Relation	rel;
-
-		if (relid < FirstNormalObjectId || dg_guard_lookup(relid)->root != root ||
-			get_rel_relkind(relid) != RELKIND_RELATION)
-			continue;
-		rel = table_open(relid, NoLock);
-		found = has_new_row(rel, cid);
-		table_close(rel, NoLock);
-		if (found)
-			return true;
-	}
-	return false;
 }
 
 static void
-at_xact(XactEvent event, void *arg)
+add_others(Watch *watch, int64 inserted, int64 outside)
 {
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		stayed = NULL;
+	Others	   *others = watch->others;
+
+	if (inserted == 0 && outside == 0)
+		return;
+	if (others == NULL || others->subid != GetCurrentSubTransactionId())
+	{
+		others = MemoryContextAllocZero(watch->estate->es_query_cxt, sizeof(Others));
+		others->subid = GetCurrentSubTransactionId();
+		others->next = watch->others;
+		watch->others = others;
+	}
+	others->inserted += inserted;
+	others->outside += outside;
+}
+
+/*
+ * It has run; if it has failed, what it inserted is taken back.
+ */
+void
+dg_move_resume(const EState *estate, bool failed)
+{
+	for (Watch *watch = watches; watch != NULL; watch = watch->next)
+	{
+		int64		inserted;
+		int64		outside;
+
+		if (watch->estate == estate || watch->paused == 0 || --watch->paused > 0 || failed)
+			continue;
+		inserted = count(watch, &outside);
+		add_others(watch, inserted - watch->inserted_before, outside - watch->outside_before);
+	}
+}
+
+/*
+ * What others have inserted in a subtransaction is its parent's, or is taken back.
+ */
+static void
+at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+{
+	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	for (Watch *watch = watches; watch != NULL; watch = watch->next)
+	{
+		for (Others *others = watch->others; others != NULL && others->subid >= mySubid; others = others->next)
+		{
+			others->subid = parentSubid;
+			if (event == SUBXACT_EVENT_ABORT_SUB)
+				others->inserted = others->outside = 0;
+		}
+	}
 }
 
 void
 dg_move_init(void)
 {
-	RegisterXactCallback(at_xact, NULL);
+	RegisterSubXactCallback(at_subxact, NULL);
 }

@@ -123,11 +123,13 @@ guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 	DgNesting	saved;
 	DgUpsert	upsert;
 	int			acting;
+	volatile bool failed = true;
 
 	reached |= DG_HOOK_EXECUTOR_RUN;
 	dg_statement_run(query);
 	dg_statement_note_plan(query->plannedstmt);
 	upsert = dg_balance_upsert_begin(query);
+	dg_move_pause(query->estate);
 	saved = dg_statement_enter();
 	acting = dg_acting_enter();
 	PG_TRY();
@@ -139,9 +141,11 @@ guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 		dg_trail_ran(query);
 		dg_move_ran(query);
 		dg_balance_upsert_end(&upsert, query);
+		failed = false;
 	}
 	PG_FINALLY();
 	{
+		dg_move_resume(query->estate, failed);
 		dg_acting_leave(acting);
 		dg_statement_leave(saved);
 	}
@@ -206,6 +210,7 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	DgCommand	command;
 	DgNesting	saved;
 	int			acting;
+	volatile bool failed = true;
 
 	reached |= DG_HOOK_UTILITY;
 	dg_statement_begin(pstmt);
@@ -220,6 +225,7 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 		dg_acting_leave(acting);
 	if (hidden)
 		EventTriggerInhibitCommandCollection();
+	dg_move_pause(NULL);
 	PG_TRY();
 	{
 		if (prev_ProcessUtility)
@@ -228,9 +234,11 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 		else
 			standard_ProcessUtility(pstmt, queryString, readOnlyTree, as, params,
 									queryEnv, dest, qc);
+		failed = false;
 	}
 	PG_FINALLY();
 	{
+		dg_move_resume(NULL, failed);
 		if (hidden)
 			EventTriggerUndoInhibitCommandCollection();
 		dg_command_leave(context == PROCESS_UTILITY_TOPLEVEL ? DG_COMMAND_OTHER : command);
@@ -281,6 +289,7 @@ dg_guard_hooks_init(void)
 	dg_balance_init();
 	dg_empty_init();
 	dg_move_init();
+	dg_stayed_init();
 	dg_command_init();
 
 	prev_planner = planner_hook;
