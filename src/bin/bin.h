@@ -71,6 +71,14 @@ extern HeapTuple dg_blocks_forget(HeapTuple part, TupleDesc desc);
 /* bin_moved.c */
 extern void dg_moved_init(void);
 
+/* bin_rename.c */
+extern List *dg_renames_read(void);
+extern const char *dg_renamed_key(List *renames, int64 deletion, const char *key);
+extern bool dg_any_renamed(void);
+extern char *dg_renamed_tenant(const char *tenant);
+extern List *dg_former_keys(const char *tenant);
+extern void dg_forget_renames(const char *tenant);
+
 /* bin_tenant_row.c */
 
 /* Of a tenant, as text; NULL for null. */

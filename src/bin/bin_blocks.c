@@ -223,10 +223,11 @@ read_part_ranges(Relation bin, Relation registry, Snapshot snapshot, int64 delet
 
 /*
  * Where the rows of some parts of a deletion are in an open bin table, in
- * ascending order.
+ * ascending order. What has moved is asked of find_moved.
  */
 DgBlocks
-dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts)
+dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts,
+				   DgMovedPart find_moved)
 {
 	DgBlocks	blocks = {.context = CurrentMemoryContext};
 	Relation	registry = table_open(dg_objects()->deletion_part, AccessShareLock);
@@ -238,7 +239,7 @@ dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts)
 
 		if (read_part_ranges(bin, registry, snapshot, deletion, parts[i], &blocks))
 			continue;
-		moved = dg_moved_part(bin, deletion, parts[i]);
+		moved = find_moved(bin, deletion, parts[i]);
 		for (int j = 0; moved != NULL && j < moved->nranges; j++)
 			add_range(&blocks, moved->ranges[j].first, moved->ranges[j].last);
 	}

@@ -24,7 +24,12 @@ extern void dg_bin_take_row_security(Oid bin_table, Oid relid);
 /* bin_blocks.c */
 extern void dg_blocks_add(DgBlocks *blocks, BlockNumber block);
 extern HeapTuple dg_part_scan(Relation registry, Snapshot snapshot, int64 deletion, int32 part, SysScanDesc *scan);
-extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts);
+
+/* Where a part is whose bin table has got another file; NULL: nowhere. */
+typedef const DgBlocks *(*DgMovedPart) (Relation bin, int64 deletion, int32 part);
+
+extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts,
+								   DgMovedPart find_moved);
 
 /* bin_moved.c */
 extern const DgBlocks *dg_moved_part(Relation bin, int64 deletion, int32 part);

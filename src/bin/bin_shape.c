@@ -496,7 +496,6 @@ dg_bin_rename_column(Oid relid, const char *old, const char *new)
 					   0, NULL, NULL, NULL);
 		dg_bin_update_shape(lfirst_oid(lc));
 	}
-	dg_link_rename_column(relid, old, new);
 }
 
 /* ----------------------------------------------------------------------

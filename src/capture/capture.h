@@ -49,7 +49,6 @@ typedef struct DgTotal
 
 extern DgTotal *dg_total_begin(Oid relid);
 extern void dg_total_add(DgTotal *total, const char *tenant, int64 rows);
-extern void dg_total_add_deletion(DgTotal *total, int64 deletion);
 
 /* capture.c */
 extern bool dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *tenant);
@@ -72,12 +71,7 @@ extern void dg_announce_init(void);
 extern void dg_link_rename_column(Oid relid, const char *old, const char *new);
 
 /* capture_rename.c */
-
 extern void dg_rename_init(void);
-extern bool dg_any_renamed(void);
-extern char *dg_renamed_tenant(const char *tenant);
-extern List *dg_former_keys(const char *tenant);
-extern void dg_forget_renames(const char *tenant);
 
 /* capture_present.c */
 
@@ -90,7 +84,7 @@ extern DgRenamedTexts *dg_renamed_texts(Oid relid);
 extern void dg_rename_texts(const DgRenamedTexts *texts, int64 deletion, List *columns, List *values);
 
 /* capture_part.c */
-extern bool dg_parts_wait(void);
+extern void dg_total_add_deletion(DgTotal *total, int64 deletion);
 extern int	dg_parts_enter(void);
 extern void dg_parts_write_open(void);
 extern void dg_parts_leave(int saved);
@@ -116,6 +110,9 @@ extern void dg_move_resume(const EState *estate, bool failed);
 extern void dg_move_init(void);
 extern void dg_stayed_init(void);
 
+/* capture_account.c */
+extern void dg_balance_moved(Oid root);
+
 /* capture_balance.c */
 
 /* An INSERT ... ON CONFLICT into a guarded table, as it begins to run. */
@@ -128,7 +125,6 @@ typedef struct DgUpsert
 	uint64		processed;
 } DgUpsert;
 
-extern void dg_balance_moved(Oid root);
 extern void dg_balance_look(void);
 extern void dg_balance_leave(Oid root, List *relids);
 extern DgUpsert dg_balance_upsert_begin(QueryDesc *query);

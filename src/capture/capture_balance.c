@@ -39,20 +39,6 @@
 
 #include "capture/capture_internal.h"
 #include "guard/guard.h"
-#include "protect/protect.h"
-
-/* What one subtransaction did to one enrolled table. */
-typedef struct Account
-{
-	Oid			root;
-	SubTransactionId subid;
-	int64		kept;			/* rows */
-	int64		moved;
-	int64		corrected;
-	int64		by_row;			/* of those kept, see dg_balance_row_kept() */
-	int64		deleted;		/* as the server has counted, while accounts are compared */
-	struct Account *next;
-} Account;
 
 /* A table, and which account its deletions were last seen to belong to. */
 typedef struct Member
@@ -63,57 +49,12 @@ typedef struct Member
 	struct Member *next;
 } Member;
 
-static Account *accounts = NULL;	/* of the innermost subtransaction first */
 static Member *members = NULL;
-static bool uncounted = false;	/* has the server not counted all the time? */
 
 /* ----------------------------------------------------------------------
  * The server's side
  * ----------------------------------------------------------------------
  */
-
-/*
- * The counts of one more table, those of its innermost subtransaction; NULL at
- * the end. Both are NULL to begin with.
- */
-PgStat_TableXactStatus *
-dg_balance_next(PgStat_SubXactStatus **level, PgStat_TableXactStatus *counts)
-{
-	if (*level == NULL)
-	{
-		*level = pgstat_get_xact_stack_level(GetCurrentTransactionNestLevel());
-		counts = (*level)->first;
-	}
-	else
-		counts = counts->next;
-	for (;;)
-	{
-		while (counts != NULL && counts->parent->trans != counts)
-			counts = counts->next;
-		if (counts != NULL || (*level)->prev == NULL)
-			return counts;
-		*level = (*level)->prev;
-		counts = (*level)->first;
-	}
-}
-
-/*
- * Rows that the transaction has deleted from a table and, if "written" is not
- * NULL, rows that it has inserted or updated, all since it last emptied it.
- */
-int64
-dg_balance_deleted(const PgStat_TableXactStatus *counts, int64 *written)
-{
-	int64		deleted = 0;
-
-	for (; counts != NULL; counts = counts->truncdropped ? NULL : counts->upper)
-	{
-		deleted += counts->tuples_deleted;
-		if (written != NULL)
-			*written += counts->tuples_inserted + counts->tuples_updated;
-	}
-	return deleted;
-}
 
 /*
  * The enrolled table that a table belongs to, or InvalidOid.
@@ -146,114 +87,6 @@ deleted_of(Oid root, int64 *written)
 			deleted += dg_balance_deleted(counts, written);
 	}
 	return deleted;
-}
-
-/* ----------------------------------------------------------------------
- * Our side
- * ----------------------------------------------------------------------
- */
-
-static Account *
-account_of(Oid root)
-{
-	SubTransactionId subid = GetCurrentSubTransactionId();
-	Account    *account = accounts;
-
-	while (account != NULL && account->subid == subid)
-	{
-		if (account->root == root)
-			return account;
-		account = account->next;
-	}
-	account = MemoryContextAllocZero(TopTransactionContext, sizeof(Account));
-	account->root = root;
-	account->subid = subid;
-	account->next = accounts;
-	accounts = account;
-	return account;
-}
-
-/*
- * All that is on an enrolled table's accounts.
- */
-static Account
-sum_of(Oid root)
-{
-	Account		sum = {.root = root};
-
-	for (const Account *account = accounts; account != NULL; account = account->next)
-	{
-		if (account->root != root)
-			continue;
-		sum.kept += account->kept;
-		sum.moved += account->moved;
-		sum.corrected += account->corrected;
-		sum.by_row += account->by_row;
-	}
-	return sum;
-}
-
-static int64
-expected_of(Oid root)
-{
-	Account		sum = sum_of(root);
-
-	return sum.kept + sum.moved + sum.corrected;
-}
-
-/*
- * Deleted rows of an enrolled table are in its bin.
- */
-void
-dg_balance_kept(Oid root, int64 rows)
-{
-	if (!pgstat_track_counts)
-		uncounted = true;
-	account_of(root)->kept += rows;
-}
-
-/*
- * One of these was put there by a row trigger that does not know whether the
- * statement trigger of the same query will fire.
- */
-void
-dg_balance_row_kept(Oid root)
-{
-	account_of(root)->by_row++;
-}
-
-/*
- * How many rows were put there like that; begins anew.
- */
-int64
-dg_balance_take_row_kept(Oid root)
-{
-	int64		rows = accounts == NULL ? 0 : sum_of(root).by_row;
-
-	if (rows != 0)
-		account_of(root)->by_row -= rows;
-	return rows;
-}
-
-/*
- * A row has left a partition for another one.
- */
-void
-dg_balance_moved(Oid root)
-{
-	if (!pgstat_track_counts)
-		uncounted = true;
-	account_of(root)->moved++;
-}
-
-/*
- * The server's count has changed, by so many rows, without any being deleted.
- */
-void
-dg_balance_corrected(Oid root, int64 rows)
-{
-	if (rows != 0)
-		account_of(root)->corrected += rows;
 }
 
 /* ----------------------------------------------------------------------
@@ -400,7 +233,7 @@ dg_balance_upsert_begin(QueryDesc *query)
 	upsert.root = upsert_root(query->planstate);
 	if (OidIsValid(upsert.root))
 	{
-		upsert.expected = expected_of(upsert.root);
+		upsert.expected = dg_account_expected(upsert.root);
 		upsert.deleted = deleted_of(upsert.root, &upsert.written);
 		upsert.processed = query->estate->es_processed;
 	}
@@ -421,7 +254,7 @@ dg_balance_upsert_end(const DgUpsert *upsert, QueryDesc *query)
 	if (!OidIsValid(upsert->root))
 		return;
 	more = deleted_of(upsert->root, &written) - upsert->deleted -
-		(expected_of(upsert->root) - upsert->expected);
+		(dg_account_expected(upsert->root) - upsert->expected);
 	if (more != 0 && more == written - (int64) (query->estate->es_processed - upsert->processed) &&
 		!is_foreign(query->planstate, NULL))
 		dg_balance_corrected(upsert->root, more);
@@ -439,7 +272,7 @@ dg_balance_upsert_end(const DgUpsert *upsert, QueryDesc *query)
 static bool
 is_explained(Oid root)
 {
-	Account		sum = sum_of(root);
+	DgAccount		sum = dg_account_sum(root);
 	int64		moved;
 	int64		deleted;
 
@@ -455,7 +288,7 @@ is_explained(Oid root)
 static void
 compare(Oid root, int64 deleted)
 {
-	int64		expected = expected_of(root);
+	int64		expected = dg_account_expected(root);
 
 	if (deleted == expected || is_explained(root))
 		return;
@@ -474,7 +307,7 @@ void
 dg_balance_check(Oid root)
 {
 	dg_empty_check();
-	if (pgstat_track_counts && !uncounted)
+	if (dg_account_is_counted())
 		compare(root, deleted_of(root, NULL));
 }
 
@@ -499,12 +332,12 @@ check_all(void)
 		root = root_of(DG_COUNTED_RELID(counts));
 		if (!OidIsValid(root))
 			continue;
-		account_of(root)->deleted += counts->tuples_deleted;
+		dg_account_of(root)->deleted += counts->tuples_deleted;
 		/* pg_restore may empty a table that has got no triggers yet */
 		if (counts->truncdropped && dg_guard_is_complete(DG_COUNTED_RELID(counts)))
 			dg_empty_require(DG_COUNTED_RELID(counts));
 	}
-	for (Account *account = accounts; account != NULL; account = account->next)
+	for (DgAccount *account = dg_account_first(); account != NULL; account = account->next)
 	{
 		if (dg_installed() && root_of(account->root) == account->root)
 			compare(account->root, account->deleted);
@@ -516,50 +349,14 @@ check_all(void)
  * ----------------------------------------------------------------------
  */
 
-/*
- * What a subtransaction did is its parent's from now on.
- */
-static void
-pass_on(SubTransactionId subid, SubTransactionId parent)
-{
-	Account    *mine = accounts;
-
-	while (accounts != NULL && accounts->subid == subid)
-		accounts = accounts->next;
-	while (mine != NULL && mine->subid == subid)
-	{
-		Account    *next = mine->next;
-		Account    *other = accounts;
-
-		while (other != NULL && other->subid == parent && other->root != mine->root)
-			other = other->next;
-		if (other == NULL || other->subid != parent)
-		{
-			mine->subid = parent;
-			mine->next = accounts;
-			accounts = mine;
-		}
-		else
-		{
-			other->kept += mine->kept;
-			other->moved += mine->moved;
-			other->corrected += mine->corrected;
-			other->by_row += mine->by_row;
-			pfree(mine);
-		}
-		mine = next;
-	}
-}
-
 static void
 at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
 {
 	if (event == SUBXACT_EVENT_COMMIT_SUB)
-		pass_on(mySubid, parentSubid);
+		dg_account_pass_on(mySubid, parentSubid);
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
-		while (accounts != NULL && accounts->subid == mySubid)
-			accounts = accounts->next;
+		dg_account_drop(mySubid);
 		members = NULL;
 	}
 }
@@ -572,13 +369,12 @@ at_xact(XactEvent event, void *arg)
 		if (!TransactionIdIsValid(GetTopTransactionIdIfAny()) || !dg_on_duty())
 			return;
 		dg_empty_check();
-		if (pgstat_track_counts && !uncounted)
+		if (dg_account_is_counted())
 			check_all();
 		return;
 	}
-	accounts = NULL;
+	dg_account_reset();
 	members = NULL;
-	uncounted = false;
 }
 
 void

@@ -52,9 +52,6 @@ extern char *dg_tenant_text(DgTenantResolver *resolver, Datum tenant);
 extern void dg_tenant_resolver_end(DgTenantResolver *resolver);
 
 /* capture_rename.c */
-extern List *dg_renames_read(void);
-extern const char *dg_renamed_key(List *renames, int64 deletion, const char *key);
-extern char *dg_tenant_key_text(Oid type, Datum key);
 extern bool dg_is_of_tenants(Oid relid);
 extern void dg_rename_not_moved(Oid relid, ItemPointer tid);
 extern int64 dg_deletion_draw_number(void);
@@ -82,12 +79,11 @@ extern DgPart *dg_parts_of_row(DgParts *parts, DgTenantResolver *resolver,
 							   TupleTableSlot *slot, bool *created);
 extern void dg_parts_end(DgParts *parts);
 extern void dg_parts_add(DgTotal *total, DgParts *parts);
-extern void dg_parts_add_open(DgTotal *total, int64 deletion);
 
 /* capture_merge.c */
 extern void dg_merge_check_unseen(Relation rel);
 
-/* capture_note.c */
+/* capture_stretch.c */
 
 /* Rows of one table, or of one partition. */
 typedef struct DgStretch
@@ -110,6 +106,9 @@ typedef struct DgTrail
 	struct DgTrail *next;
 } DgTrail;
 
+extern DgTrail *dg_trail_find(Oid relid, const EState *firing);
+extern DgTrail *dg_trail_of(Oid relid, EState *firing);
+extern DgTidLog *dg_trail_log(DgTrail *trail, Oid relid);
 extern void dg_trail_add(Oid relid, EState *firing, Oid partition, CommandId cid, ItemPointer tid);
 extern DgTrail *dg_trail_take(Oid relid);
 
@@ -120,7 +119,21 @@ extern void dg_move_note_stayed(Oid relid, CommandId cid, ItemPointer tid);
 extern bool dg_move_stayed(Relation rel, HeapTuple tuple);
 extern bool dg_move_arrived(Oid root, HeapTuple row);
 
-/* capture_balance.c */
+/* capture_account.c */
+
+/* What one subtransaction did to one enrolled table. */
+typedef struct DgAccount
+{
+	Oid			root;
+	SubTransactionId subid;
+	int64		kept;			/* rows */
+	int64		moved;
+	int64		corrected;
+	int64		by_row;			/* of those kept, see dg_balance_row_kept() */
+	int64		deleted;		/* as the server has counted, while accounts are compared */
+	struct DgAccount *next;
+} DgAccount;
+
 extern struct PgStat_TableXactStatus *dg_balance_next(struct PgStat_SubXactStatus **level,
 													  struct PgStat_TableXactStatus *counts);
 extern int64 dg_balance_deleted(const struct PgStat_TableXactStatus *counts, int64 *written);
@@ -128,6 +141,14 @@ extern void dg_balance_kept(Oid root, int64 rows);
 extern void dg_balance_row_kept(Oid root);
 extern int64 dg_balance_take_row_kept(Oid root);
 extern void dg_balance_corrected(Oid root, int64 rows);
+extern DgAccount *dg_account_of(Oid root);
+extern DgAccount dg_account_sum(Oid root);
+extern int64 dg_account_expected(Oid root);
+extern void dg_account_pass_on(SubTransactionId subid, SubTransactionId parent);
+extern void dg_account_drop(SubTransactionId subid);
+extern void dg_account_reset(void);
+extern DgAccount *dg_account_first(void);
+extern bool dg_account_is_counted(void);
 
 /* capture_empty.c */
 extern void dg_empty_begin(Relation rel);

@@ -51,19 +51,7 @@ typedef struct TrailQuery
 	struct TrailQuery *next;
 } TrailQuery;
 
-static DgTrail *trails = NULL;
 static TrailQuery *queries = NULL;
-
-static void
-forget_trail(void *arg)
-{
-	DgTrail   **trail = &trails;
-
-	while (*trail != NULL && *trail != arg)
-		trail = &(*trail)->next;
-	if (*trail != NULL)
-		*trail = (*trail)->next;
-}
 
 static void
 forget_query(void *arg)
@@ -74,68 +62,6 @@ forget_query(void *arg)
 		query = &(*query)->next;
 	if (*query != NULL)
 		*query = (*query)->next;
-}
-
-/*
- * A trail in a table, or in any (InvalidOid).
- */
-static DgTrail *
-find_trail(Oid relid, const EState *firing)
-{
-	DgTrail    *trail = trails;
-
-	while (trail != NULL && (trail->firing != firing || (OidIsValid(relid) && trail->relid != relid)))
-		trail = trail->next;
-	return trail;
-}
-
-static DgTrail *
-begin_trail(Oid relid, EState *firing)
-{
-	MemoryContext context = AllocSetContextCreate(firing->es_query_cxt, "deletion_guard trail",
-												  ALLOCSET_SMALL_SIZES);
-	DgTrail    *trail = MemoryContextAllocZero(context, sizeof(DgTrail));
-
-	trail->relid = relid;
-	trail->firing = firing;
-	trail->context = context;
-	trail->callback.func = forget_trail;
-	trail->callback.arg = trail;
-	MemoryContextRegisterResetCallback(context, &trail->callback);
-	trail->next = trails;
-	trails = trail;
-	return trail;
-}
-
-static DgTrail *
-trail_of(Oid relid, EState *firing)
-{
-	DgTrail    *trail = find_trail(relid, firing);
-
-	return trail != NULL ? trail : begin_trail(relid, firing);
-}
-
-static DgTidLog *
-log_of(DgTrail *trail, Oid relid)
-{
-	ListCell   *lc;
-	MemoryContext old;
-
-	if (trail->last != NULL && trail->last->relid == relid)
-		return trail->last->log;
-	foreach(lc, trail->stretches)
-	{
-		trail->last = lfirst(lc);
-		if (trail->last->relid == relid)
-			return trail->last->log;
-	}
-	old = MemoryContextSwitchTo(trail->context);
-	trail->last = palloc(sizeof(DgStretch));
-	trail->last->relid = relid;
-	trail->last->log = dg_tidlog_begin(trail->context);
-	trail->stretches = lappend(trail->stretches, trail->last);
-	MemoryContextSwitchTo(old);
-	return trail->last->log;
 }
 
 /*
@@ -163,7 +89,7 @@ find_and_note(PlanState *plan)
 	if (!isnull && !OidIsValid(query->only))
 		relid = ExecGetJunkAttribute(slot, query->state->mt_resultOidAttno, &isnull);
 	if (!isnull)
-		dg_tidlog_add(log_of(trail_of(query->relid, query->firing), DatumGetObjectId(relid)), query->estate->es_output_cid,
+		dg_tidlog_add(dg_trail_log(dg_trail_of(query->relid, query->firing), DatumGetObjectId(relid)), query->estate->es_output_cid,
 					  (ItemPointer) DatumGetPointer(address));
 	return slot;
 }
@@ -317,22 +243,8 @@ dg_trail_ran(QueryDesc *query)
 		leaving = leaving->next;
 	if (leaving == NULL || query->estate->es_processed == 0)
 		return;
-	trail = trail_of(leaving->relid, leaving->firing);
+	trail = dg_trail_of(leaving->relid, leaving->firing);
 	trail->deleted += query->estate->es_processed;
-	trail->xid = GetCurrentTransactionIdIfAny();
-}
-
-/*
- * A row of a partition was deleted, by the present transaction and this command,
- * in the course of a query that is no DELETE: it goes on the trail in table relid.
- */
-void
-dg_trail_add(Oid relid, EState *firing, Oid partition, CommandId cid, ItemPointer tid)
-{
-	DgTrail    *trail = trail_of(relid, firing);
-
-	dg_tidlog_add(log_of(trail, partition), cid, tid);
-	trail->deleted++;
 	trail->xid = GetCurrentTransactionIdIfAny();
 }
 
@@ -362,7 +274,7 @@ dg_trail_finish(QueryDesc *query)
 {
 	DgTrail    *trail;
 
-	while ((trail = find_trail(InvalidOid, query->estate)) != NULL)
+	while ((trail = dg_trail_find(InvalidOid, query->estate)) != NULL)
 	{
 		Relation	rel = table_open(trail->relid, NoLock);
 
@@ -378,16 +290,3 @@ dg_trail_finish(QueryDesc *query)
 				 errhint("Let it return all of its rows.")));
 }
 
-/*
- * The trail that leads to the deleted rows of a table, for the trigger that
- * fires now; NULL if there is none. It is the caller's, who deletes its context.
- */
-DgTrail *
-dg_trail_take(Oid relid)
-{
-	DgTrail    *trail = find_trail(relid, dg_statement_firing());
-
-	if (trail != NULL)
-		forget_trail(trail);
-	return trail;
-}

@@ -23,16 +23,20 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "replication/logicalworker.h"
+#include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "bin/bin.h"
 #include "capture/capture_internal.h"
+#include "common/tables.h"
 #include "guard/guard.h"
 
 typedef struct TenantType
@@ -333,7 +337,7 @@ dg_parts_end(DgParts *parts)
 
 /*
  * Adds the rows and tenants of a capture that has not ended, unless they are
- * in open parts, which dg_parts_add_open() adds.
+ * in open parts, which parts_add_open() adds.
  */
 void
 dg_parts_add(DgTotal *total, DgParts *parts)
@@ -381,8 +385,8 @@ dg_parts_share(Oid relid, const DgCapture *plan, DgTenantResolver *resolver, int
 /*
  * Are there parts that stay open until the transaction ends?
  */
-bool
-dg_parts_wait(void)
+static bool
+parts_wait(void)
 {
 	return level == 0 && open_parts != NULL;
 }
@@ -390,8 +394,8 @@ dg_parts_wait(void)
 /*
  * Adds the rows and tenants of a deletion's parts that are open.
  */
-void
-dg_parts_add_open(DgTotal *total, int64 deletion)
+static void
+parts_add_open(DgTotal *total, int64 deletion)
 {
 	for (DgParts *parts = open_parts; parts != NULL; parts = parts->next)
 	{
@@ -507,6 +511,39 @@ at_xact(XactEvent event, void *arg)
 void
 dg_parts_init(void)
 {
+	dg_statement_continue_while(parts_wait);
 	RegisterSubXactCallback(at_subxact, NULL);
 	RegisterXactCallback(at_xact, NULL);
+}
+
+/*
+ * Adds what is known of a deletion so far, by this transaction too. Parts that
+ * were rolled back are not seen.
+ */
+void
+dg_total_add_deletion(DgTotal *total, int64 deletion)
+{
+	Relation	registry = table_open(dg_objects()->deletion_part, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(registry);
+	Snapshot	snapshot;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	CommandCounterIncrement();
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	ScanKeyInit(&key, Anum_deletion_part_deletion_id, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(deletion));
+	scan = systable_beginscan(registry, dg_objects()->deletion_part_pkey, true, snapshot, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		rows = heap_getattr(tuple, Anum_deletion_part_rows, desc, &isnull);
+		Datum		tenant = heap_getattr(tuple, Anum_deletion_part_tenant, desc, &isnull);
+
+		dg_total_add(total, isnull ? NULL : TextDatumGetCString(tenant), DatumGetInt64(rows));
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(registry, AccessShareLock);
+	parts_add_open(total, deletion);
 }

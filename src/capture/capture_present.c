@@ -122,7 +122,7 @@ dg_rename_values(DgRenamedColumns *renamed_columns, int64 deletion, Datum *value
 
 		if (nulls[column])
 			continue;
-		key = dg_tenant_key_text(att->atttypid, values[column]);
+		key = dg_canonical_text(att->atttypid, values[column]);
 		present = dg_renamed_key(renamed_columns->renames, deletion, key);
 		if (present != key &&
 			!dg_tenant_read_key(renamed_columns->relid, att->atttypid, present, &values[column]))

@@ -72,3 +72,16 @@ dg_value_text(Oid type, Datum value)
 	getTypeOutputInfo(type, &output, &varlena);
 	return OidOutputFunctionCall(output, value);
 }
+
+/*
+ * A value as text that does not depend on the session's settings, palloc'd.
+ */
+char *
+dg_canonical_text(Oid type, Datum value)
+{
+	int			nestlevel = dg_canonical_output_begin();
+	char	   *text = dg_value_text(type, value);
+
+	AtEOXact_GUC(true, nestlevel);
+	return text;
+}

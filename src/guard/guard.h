@@ -69,14 +69,10 @@ extern void dg_guard_dropped(Oid relid);
 extern void dg_ordinary_require(Oid relid);
 extern void dg_tenant_table_changed(void);
 
-/* guard_enrol.c */
-extern void dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path);
 extern void dg_guard_require_stored(Oid relid, const char *column);
-extern bool dg_guard_require(Relation rel, int elevel);
-extern void dg_guard_lock_owned(Oid relid);
-extern void dg_guard_remove(Oid relid);
 
 /* guard_path.c */
+extern void dg_guard_check_path(Relation rel, List *path);
 
 /* One table on a path to the tenant, and the query for a row of it. */
 typedef struct DgPathStep
@@ -99,6 +95,7 @@ extern void dg_guard_append_clause(StringInfo buf, const char *left, Oid left_ty
 extern DgPathStep *dg_guard_path_steps(Relation rel, List *path, int *nsteps);
 
 /* guard_tenant.c */
+extern void dg_tenant_init(void);
 extern bool dg_tenant_is_plain(Oid relid, const char *column);
 extern bool dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value);
 extern bool dg_tenants_are_plain(void);
@@ -109,6 +106,8 @@ extern uint64 dg_tenant_hash(const char *tenant);
 extern uint64 dg_tenant_text_hash(const char *tenant);
 
 /* guard_trigger.c */
+extern void dg_guard_follow_tenants(Oid relid, bool follow);
+extern void dg_guard_drop_triggers(Oid relid);
 extern void dg_guard_create_triggers(Oid relid);
 extern bool dg_guard_trigger_is_right(HeapTuple tuple, TupleDesc desc, bool created);
 extern void dg_guard_enable_trigger(Oid relid, const char *name);
@@ -127,6 +126,7 @@ typedef struct DgNesting
 } DgNesting;
 
 extern void dg_statement_init(void);
+extern void dg_statement_continue_while(bool (*function) (void));
 extern void dg_statement_begin(const PlannedStmt *stmt);
 extern void dg_statement_run(const void *query);
 extern void dg_statement_note_plan(const PlannedStmt *plan);
@@ -146,6 +146,7 @@ extern bool dg_statement_unseen(void);
 extern Oid	dg_statement_role(void);
 
 /* guard_publication.c */
+extern void dg_publication_check(const char *what);
 extern void dg_publication_follow(Node *parsetree);
 
 /* guard_lock.c */

@@ -42,7 +42,6 @@ invalidate_guards(Datum arg, Oid relid)
 	HASH_SEQ_STATUS status;
 	DgGuard    *guard;
 
-	dg_tenant_table_altered(relid);
 	if (OidIsValid(relid))
 	{
 		guard = hash_search(guards, &relid, HASH_FIND, NULL);
@@ -417,4 +416,20 @@ void
 dg_tenant_table_changed(void)
 {
 	CacheInvalidateRelcacheByRelid(dg_objects()->tenant_table);
+}
+
+/*
+ * A virtual column has no value in the rows that are deleted.
+ */
+void
+dg_guard_require_stored(Oid relid, const char *column)
+{
+	AttrNumber	attnum = get_attnum(relid, column);
+
+	if (attnum > 0 && get_attgenerated(relid, attnum) == ATTRIBUTE_GENERATED_VIRTUAL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("column \"%s\" of \"%s\" cannot tell whose rows are deleted: it is a virtual generated column",
+						column, get_rel_name(relid)),
+				 errhint("Make it STORED, or name another column.")));
 }

@@ -45,6 +45,24 @@ dg_statement_init(void)
 	loaded_during = GetCurrentStatementStartTimestamp();
 }
 
+static bool (*waits) (void) = NULL;
+
+/*
+ * As long as a function says so, a statement from outside continues the last one:
+ * rows of an unfinished deletion are being held back.
+ */
+void
+dg_statement_continue_while(bool (*function) (void))
+{
+	waits = function;
+}
+
+static bool
+is_waiting(void)
+{
+	return waits != NULL && waits();
+}
+
 /*
  * Is this one of several queries that rules have made of one statement, and not
  * the first of them?
@@ -68,7 +86,7 @@ dg_statement_begin(const PlannedStmt *stmt)
 		top_query = NULL;
 		return;
 	}
-	if (nesting.depth > 0 || IsLogicalWorker() || dg_parts_wait() || GetCurrentStatementStartTimestamp() == loaded_during)
+	if (nesting.depth > 0 || IsLogicalWorker() || is_waiting() || GetCurrentStatementStartTimestamp() == loaded_during)
 		return;
 	loaded_during = 0;
 	serial++;

@@ -34,6 +34,7 @@
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -356,8 +357,8 @@ find_identities(void)
 /*
  * The relcache says that a table has changed, InvalidOid: that any may have.
  */
-void
-dg_tenant_table_altered(Oid relid)
+static void
+table_altered(Datum arg, Oid relid)
 {
 	const DgObjects *objects = dg_known_objects();
 
@@ -366,6 +367,12 @@ dg_tenant_table_altered(Oid relid)
 	else if (!OidIsValid(relid) || objects == NULL || relid == objects->guard || relid == objects->tenant_table ||
 			 find_table(current, relid) != NULL)
 		valid = false;
+}
+
+void
+dg_tenant_init(void)
+{
+	CacheRegisterRelcacheCallback(table_altered, (Datum) 0);
 }
 
 /*

@@ -26,6 +26,7 @@ _PG_init(void)
 	dg_define_settings();
 	dg_objects_init();
 	dg_guard_catalog_init();
+	dg_tenant_init();
 	dg_guard_hooks_init();
 	dg_deletion_init();
 	dg_parts_init();

@@ -17,7 +17,7 @@
 /* protect_hooks.c */
 extern void dg_guard_hooks_init(void);
 
-/* protect_access.c */
+/* protect_command.c */
 extern void dg_command_maintain(void);
 
 /* protect_store.c */

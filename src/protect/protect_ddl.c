@@ -26,6 +26,7 @@
 #include "bin/bin.h"
 #include "capture/capture.h"
 #include "common/own_tables.h"
+#include "enrol/enrol.h"
 #include "guard/guard.h"
 #include "protect/protect_internal.h"
 
@@ -157,7 +158,10 @@ follow_rename(RenameStmt *stmt)
 		for (int i = 0; i < lengthof(column_updates); i++)
 			dg_spi_execute(column_updates[i], 3, types, values, NULL);
 		foreach(lc, relids)
+		{
 			dg_bin_rename_column(lfirst_oid(lc), stmt->subname, stmt->newname);
+			dg_link_rename_column(lfirst_oid(lc), stmt->subname, stmt->newname);
+		}
 	}
 	else
 		rename_in_paths(relids, stmt->subname, stmt->newname);

@@ -36,7 +36,7 @@ extern void dg_guard_check_utility(Node *parsetree);
 extern void dg_guard_check_taken(Oid relid);
 extern void dg_taken_finish(void);
 
-/* protect_access.c */
+/* protect_command.c */
 
 /* What kind of utility command runs, as far as that matters. */
 typedef enum DgCommand
@@ -54,6 +54,8 @@ extern DgCommand dg_command(void);
 extern DgCommand dg_command_enter(Node *parsetree);
 extern void dg_command_leave(DgCommand saved);
 extern void dg_command_init(void);
+
+/* protect_access.c */
 extern void dg_access_check(ObjectAccessType access, Oid classid, Oid objid, int subid, void *arg);
 extern bool dg_access_judges_after(Node *parsetree);
 extern void dg_access_check_after(Node *parsetree);

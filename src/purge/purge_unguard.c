@@ -16,6 +16,7 @@
 
 #include "common/deletion_guard.h"
 #include "common/own_tables.h"
+#include "enrol/enrol.h"
 #include "guard/guard.h"
 #include "protect/protect.h"
 #include "purge/purge_internal.h"

@@ -91,7 +91,7 @@ arrows=$(ROOMS=$rooms perl -e '
 	my (%defines, %needs, %order);
 	my $i = 0;
 	$order{$_} = $i++ for split / /, $ENV{ROOMS};
-	for my $object (grep { -e s/\.o$/.c/r } glob("src/*/*.o"))
+	for my $object (map { s/\.c$/.o/r } glob("src/*/*.c"))
 	{
 		for (`nm $object`)
 		{
@@ -131,7 +131,8 @@ arrows=$(ROOMS=$rooms perl -e '
 	}
 	print "up there are no object files\n" if !%calls;
 ')
-echo "# note: $(grep -c '^up ' <<<"$arrows") calls go to rooms above, $(grep -c '^circle ' <<<"$arrows") circles of files are left"
+result "rooms call only those below them" "$(grep '^up ' <<<"$arrows" | cut -c4-)"
+echo "# note: $(grep -c '^circle ' <<<"$arrows") circles of files are left"
 
 long=$(wc -l src/*/*.[ch] | awk '$2 != "total" && $1 > 600 { print $2 " (" $1 ")" }' | paste -sd ' ' | sed 's/ src/, src/g')
 [ -z "$long" ] || echo "# note: files of more than 600 lines: $long"

@@ -1,9 +1,9 @@
 /*
- * guard_schema.c
+ * enrol_schema.c
  *		guard_schema(): enrols every table of a schema whose tenant is plain, and
  *		the schema itself for tables to come (protect_ddl.c).
  *
- * Locks: as guard_table() takes them (guard_enrol.c), for each table. Before
+ * Locks: as guard_table() takes them (enrol.c), for each table. Before
  * that, one on the schema, as guarded_schema lists them: a session that creates
  * a table there shares it until the end of its transaction, so that each table
  * is either found here or guarded as it is created.
@@ -20,7 +20,10 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-#include "guard/guard_internal.h"
+#include "common/compat.h"
+#include "common/deletion_guard.h"
+#include "enrol/enrol_internal.h"
+#include "guard/guard.h"
 
 PG_FUNCTION_INFO_V1(dg_guard_schema);
 

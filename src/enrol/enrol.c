@@ -1,5 +1,5 @@
 /*
- * guard_enrol.c
+ * enrol.c
  *		SQL functions that enrol tables: set_tenant_table(), guard_table(); and
  *		what unguard_table() (purge_unguard.c) does.
  *
@@ -32,28 +32,12 @@
 #include "bin/bin.h"
 #include "capture/capture.h"
 #include "common/deletion_guard.h"
-#include "guard/guard_internal.h"
+#include "enrol/enrol_internal.h"
 #include "ledger/ledger.h"
 
 PG_FUNCTION_INFO_V1(dg_set_tenant_table);
 PG_FUNCTION_INFO_V1(dg_guard_table);
 PG_FUNCTION_INFO_V1(dg_guard_new_table);
-
-/*
- * A virtual column has no value in the rows that are deleted.
- */
-void
-dg_guard_require_stored(Oid relid, const char *column)
-{
-	AttrNumber	attnum = get_attnum(relid, column);
-
-	if (attnum > 0 && get_attgenerated(relid, attnum) == ATTRIBUTE_GENERATED_VIRTUAL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("column \"%s\" of \"%s\" cannot tell whose rows are deleted: it is a virtual generated column",
-						column, get_rel_name(relid)),
-				 errhint("Make it STORED, or name another column.")));
-}
 
 static void
 require_column(Relation rel, const char *column)

@@ -1,0 +1,15 @@
+/*
+ * enrol_internal.h
+ *		What the files of enrol/ share among themselves.
+ */
+#ifndef DG_ENROL_INTERNAL_H
+#define DG_ENROL_INTERNAL_H
+
+#include "enrol/enrol.h"
+
+/* enrol.c */
+extern void dg_guard_check_owner(Relation rel);
+extern bool dg_guard_is_unlogged(Oid relid);
+extern void dg_guard_record(Oid relid);
+
+#endif							/* DG_ENROL_INTERNAL_H */
