@@ -13,6 +13,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "bin/bin.h"
 #include "capture/capture.h"
 #include "undelete/undelete_internal.h"
 
