@@ -122,7 +122,6 @@ extern List *dg_foreign_keys(Relation rel);
 extern Oid	dg_constraint_of(Oid constraint, Oid relid);
 
 extern bool dg_is_store(Oid relid);
-extern bool dg_table_is_gone(Oid relid);
 extern bool dg_on_duty(void);
 
 /* acting.c */

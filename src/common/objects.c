@@ -379,13 +379,3 @@ dg_on_duty(void)
 		OidIsValid(MyDatabaseId) && !RecoveryInProgress();
 }
 
-/*
- * Is there no table of this OID any more, that rows could go to?
- */
-bool
-dg_table_is_gone(Oid relid)
-{
-	char		relkind = get_rel_relkind(relid);
-
-	return relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE;
-}

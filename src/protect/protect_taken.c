@@ -22,6 +22,7 @@
 #include "utils/snapmgr.h"
 
 #include "common/deletion_guard.h"
+#include "enrol/enrol.h"
 #include "guard/guard.h"
 #include "ledger/ledger.h"
 #include "protect/protect_internal.h"
