@@ -72,6 +72,25 @@ SELECT rows, links, state FROM deletion_guard.deletion ORDER BY id;
 SELECT relation, relation_name, tenant, rows, restored, purged, lost FROM deletion_guard.deletion_detail ORDER BY deletion_id, relation_name COLLATE "C", tenant;
 SELECT relation_name, rows, rows_due, oldest IS NOT NULL AS since, problem FROM deletion_guard.bin_usage ORDER BY relation_name COLLATE "C";
 
+-- Rows of partitions are those of the root; what is not guarded is not kept.
+CREATE TABLE reading (id integer, site_id integer, at integer) PARTITION BY RANGE (at);
+CREATE TABLE reading_1 PARTITION OF reading FOR VALUES FROM (0) TO (10);
+CREATE TABLE reading_2 (site_id integer, at integer, id integer);
+SELECT deletion_guard.guard_table(t, 'site_id') FROM unnest('{reading,reading_2}'::regclass[]) t;
+INSERT INTO reading VALUES (1, 1, 1), (2, 2, 2);
+INSERT INTO reading_2 VALUES (1, 11, 3), (1, 12, 4);
+DELETE FROM reading_2 WHERE id = 3;
+ALTER TABLE reading ATTACH PARTITION reading_2 FOR VALUES FROM (10) TO (20);
+DELETE FROM reading WHERE site_id = 1;
+\set VERBOSITY terse
+SET client_min_messages = notice;
+SELECT id FROM deletion_guard.deleted_rows(NULL::reading) ORDER BY 1;
+SELECT id FROM deletion_guard.deleted_rows(NULL::reading_1) ORDER BY 1;  -- fails
+SELECT id FROM deletion_guard.deleted_rows(NULL::reading_2) ORDER BY 1;
+SELECT * FROM deletion_guard.deleted_rows(NULL::log);
+SET client_min_messages = warning;
+DROP TABLE reading;
+
 -- A database that was restored without its bin.
 \! pg_dump -Fc -f "$DIR/results/unknown.dump" --exclude-table-data='deletion_guard_bin.*'
 \c regress_dg_report_restored

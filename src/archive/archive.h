@@ -121,6 +121,7 @@ typedef struct DgArchiveTable
 	int			column_count;
 	const char *const *columns; /* in the order of a row's fields */
 	const char *const *types;	/* SQL text, entries may be NULL */
+	const bool *generated;		/* columns that have DEFAULT for a value; NULL: none */
 } DgArchiveTable;
 
 /* What a definition says a table is a partition of, or inherits from. */

@@ -161,19 +161,24 @@ columns_from_shape(DgArchive *archive, DgArchiveEntry *entry,
 				   const DgArchiveShape *shape)
 {
 	const char **columns;
+	bool	   *generated;
 	int			i;
 
 	columns = dg_archive_alloc(&archive->arena,
 							   (size_t) (shape->count + 1) * sizeof(char *));
-	if (columns == NULL)
+	generated = dg_archive_alloc(&archive->arena, (size_t) shape->count + 1);
+	if (columns == NULL || generated == NULL)
 		return false;
 	entry->pub.column_count = 0;
 	for (i = 0; i < shape->count; i++)
 	{
-		if (entry->pub.form == DG_ARCHIVE_INSERT || !shape->generated[i])
-			columns[entry->pub.column_count++] = shape->columns[i];
+		if (entry->pub.form != DG_ARCHIVE_INSERT && shape->generated[i])
+			continue;
+		generated[entry->pub.column_count] = shape->generated[i];
+		columns[entry->pub.column_count++] = shape->columns[i];
 	}
 	entry->pub.columns = columns;
+	entry->pub.generated = generated;
 	entry->pub.has_columns = true;
 	return true;
 }
@@ -193,6 +198,7 @@ dg_archive_entry_columns(DgArchive *archive, DgArchiveEntry *entry,
 	shape = dg_archive_defn_find(archive, entry->pub.schema, entry->pub.name);
 	if (shape != NULL && shape->with_oids)
 		entry->with_oids = true;
+	entry->pub.generated = NULL;
 	entry->pub.no_columns = NULL;
 	if (entry->list_missing)
 	{

@@ -82,6 +82,26 @@ copy_text(DgArchive *archive, const char **copy, const char *from, const char *t
 }
 
 /*
+ * Is this the name as pg_dump puts it into a comment, without line ends?
+ */
+static bool
+is_name_of(const char *name, const DgArchiveBuffer *comment)
+{
+	size_t		i;
+
+	if (strlen(name) != comment->len)
+		return false;
+	for (i = 0; i < comment->len; i++)
+	{
+		char		c = name[i] == '\n' || name[i] == '\r' ? ' ' : name[i];
+
+		if (c != comment->data[i])
+			return false;
+	}
+	return true;
+}
+
+/*
  * A new entry for the data that begins at offset.  A comment of pg_dump names the
  * table of what follows it, and of nothing else.
  */
@@ -109,6 +129,9 @@ add_entry(PlainReader *reader, const DgArchiveEntry *entry, uint64_t offset,
 	new->dump = reader->dumps;
 	new->pub.schema = new->pub.target_schema;
 	new->pub.name = new->pub.target_name;
+	if (reader->has_data_name && is_name_of(new->pub.target_name, &b[DATA_NAME]) &&
+		is_name_of(new->pub.target_schema, &b[DATA_SCHEMA]))
+		reader->has_data_name = false;
 	if (reader->has_data_name)
 	{
 		if (!copy_text(archive, &new->pub.schema, b[DATA_SCHEMA].data,

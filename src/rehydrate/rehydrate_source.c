@@ -51,6 +51,8 @@ set_columns(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source
 		char	   *archived = dg_rehydrate_text(archive, table->columns[i]);
 		DgColumnMapping *column = dg_mapping_column(mappings, archived);
 
+		if (table->generated != NULL && table->generated[i])
+			continue;
 		if (column == NULL || (column->to != NULL && !column->constant))
 		{
 			add_column(source, column == NULL ? archived : column->to, i, NULL);

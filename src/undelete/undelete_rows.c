@@ -43,6 +43,25 @@ table_of_type(Oid type)
 	return relid;
 }
 
+/*
+ * Rows of a partition are kept with those of the root, but for those from before it
+ * was one; what is not guarded is not kept.
+ */
+static void
+check_guarded(Oid relid, bool has_bins)
+{
+	DgGuard    *guard = dg_guard_lookup(relid);
+
+	if (guard->guarded && guard->root != relid)
+		ereport(has_bins ? NOTICE : ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("deleted rows of \"%s\", a partition, are those of \"%s\"", get_rel_name(relid), get_rel_name(guard->root)),
+				 errhint("Ask for deletion_guard.deleted_rows(NULL::%s).", dg_relation_name(guard->root))));
+	if (!guard->guarded)
+		ereport(NOTICE,
+				(errmsg("\"%s\" is not guarded: what is deleted from it is not kept", get_rel_name(relid))));
+}
+
 static void
 require_reading(Oid relid)
 {
@@ -260,6 +279,7 @@ dg_deleted_rows(PG_FUNCTION_ARGS)
 	sets = dg_links_of_table(relid, false);
 	SPI_connect();
 	bins = bins_of(relid, &ids);
+	check_guarded(relid, bins != NIL);
 	for (int i = 0; i < list_length(bins); i++)
 	{
 		Relation	bin = try_table_open(list_nth_oid(bins, i), AccessShareLock);
