@@ -90,6 +90,27 @@ ALTER TABLE site RENAME TO customer;
 SELECT count(*), bool_and(matches) FROM deletion_guard.drill(:'archive', mapping => '{"public.site": "public.customer", "public.schema_migrations": null}');
 ALTER TABLE customer RENAME TO site;
 
+-- Rows of a table that does not exist here: a column tells whether they are the tenants'.
+ALTER TABLE remark RENAME TO comment;
+SELECT deletion_guard.rehydrate('1', :'archive', dry_run => true);
+SELECT deletion_guard.rehydrate('1', :'archive');  -- fails
+SELECT * FROM deletion_guard.rehydrate('1', :'archive', dry_run => true, left_out => 'report');
+SELECT relation, problem FROM deletion_guard.rehydrate('1', :'archive', dry_run => true, relations => '{reading}');
+SELECT relation, problem FROM deletion_guard.compare_tenant('1', :'archive');
+SELECT tenant, rows, matches, problem FROM deletion_guard.drill(:'archive', '{1}', mapping => '{"public.schema_migrations": null}');
+SELECT tenant, rows, matches, problem FROM deletion_guard.drill(:'archive', '{1}', mapping => '{"public.schema_migrations": null, "public.remark": "public.comment"}');
+SELECT relation, found, problem FROM deletion_guard.rehydrate('1', :'archive', dry_run => true, mapping => '{"public.remark": "public.comment", "public.schema_migrations": null}');
+-- A tenant without rows in it is not concerned.
+INSERT INTO site VALUES (3, 'three');
+\! pg_dump -Fc -f "$DIR/results/named_gone.dump" -n public
+\set gone :builddir '/results/named_gone.dump'
+ALTER TABLE comment RENAME TO remark;
+ALTER TABLE reading RENAME TO measurement;
+SELECT relation, found, problem FROM deletion_guard.rehydrate('3', :'gone', dry_run => true, mapping => '{"public.schema_migrations": null}');
+SELECT tenant, matches, problem FROM deletion_guard.drill(:'gone', '{3}', mapping => '{"public.schema_migrations": null}');
+ALTER TABLE measurement RENAME TO reading;
+DELETE FROM site WHERE id = 3;
+
 -- A run is one of an archive and of tables.
 CALL deletion_guard.rehydrate_each('{1}', :'archive', 'first', relations => '{remark}');
 CALL deletion_guard.rehydrate_each('{1,2}', :'archive', 'first');
@@ -101,4 +122,4 @@ SELECT run, tenant, rows, relations FROM deletion_guard.rehydration_record ORDER
 
 \c :maintenance_db
 DROP DATABASE regress_dg_rehydrate_named;
-\! rm -f "$DIR/results/named.dump" "$DIR/results/named_data.dump" "$DIR/results/named_root.dump"
+\! rm -f "$DIR/results/named.dump" "$DIR/results/named_data.dump" "$DIR/results/named_root.dump" "$DIR/results/named_gone.dump"

@@ -202,6 +202,10 @@ orphans_text(const DgPass *pass)
 static char *
 counted_text(const DgSource *source)
 {
+	if (source->gone)
+		return psprintf(source->left_rows == 1 ? "%lld row of the tenants in the archive's table %s was left out: no table of that name exists here" :
+						"%lld rows of the tenants in the archive's table %s were left out: no table of that name exists here",
+						(long long) source->left_rows, source->name);
 	return psprintf(source->left_rows == 1 ? "%lld row of the tenants in the archive's table %s was left out: the table, which inherited from \"%s\", does not exist here" :
 					"%lld rows of the tenants in the archive's table %s were left out: the table, which inherited from \"%s\", does not exist here",
 					(long long) source->left_rows, source->name, get_rel_name(source->relid));
@@ -254,8 +258,9 @@ refuse_counted(const DgSource *source)
 			 errmsg_plural("%lld row of the tenants in the archive's table %s has no place here",
 						   "%lld rows of the tenants in the archive's table %s have no place here",
 						   (unsigned long) source->left_rows, (long long) source->left_rows, source->name),
+			 source->gone ? errdetail("No table of that name exists here.") :
 			 errdetail("The table inherited from \"%s\" and does not exist any more.", get_rel_name(source->relid)),
-			 errhint("Nothing was restored. Say with mapping which table the rows are of now, or leave them out with left_out => 'report'.")));
+			 errhint("Nothing was restored. Say with mapping which table the rows are of now, or null for none; or leave them out with left_out => 'report'.")));
 }
 
 /*

@@ -245,7 +245,8 @@ typedef struct DgSource
 	List	   *covers;			/* OIDs: relid and all tables it is a partition of */
 	DgFinder   *finder;			/* tells the tenant of its rows, NULL: nothing does */
 	bool		wanted;			/* its rows are, not just its keys */
-	bool		inherited;		/* the table is gone, relid is what it inherited from: */
+	bool		inherited;		/* the table is gone, relid is what it inherited from, */
+	bool		gone;			/* or one with a tenant column of the same name: */
 	bool		counted;		/* so the tenants' rows are counted only */
 	int64		left_rows;		/* of which there were so many */
 	bool		known;			/* the archive tells its columns */
@@ -317,6 +318,7 @@ extern List *dg_plan_tenants(const DgRehydratePlan *plan);
 
 /* rehydrate_account.c */
 
+#define DG_GONE_TEXT	"the archive has a table %s, which does not exist here; its rows were not looked at (mapping can say which table they are of now)"
 #define DG_ABSENT_TEXT	"the archive does not have this table, which holds tenants' rows here"
 
 extern void dg_account_leave(DgRehydratePlan *plan, Oid relid, DgLeftKind kind, char *problem);

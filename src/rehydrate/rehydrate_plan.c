@@ -54,7 +54,7 @@ is_in_archive(const DgRehydratePlan *plan, Oid root)
 	{
 		DgSource   *source = lfirst(lc);
 
-		if (source->finder != NULL && source->target == root)
+		if (source->finder != NULL && !source->inherited && source->target == root)
 			return true;
 	}
 	return false;
@@ -141,6 +141,11 @@ is_wanted(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source, 
 
 	if (source->finder == NULL)
 		return false;
+	if (plan->chosen && source->gone)
+	{
+		dg_account_leave(plan, InvalidOid, DG_LEFT_UNKNOWN, psprintf(DG_GONE_TEXT, source->name));
+		return false;
+	}
 	if (plan->chosen && !list_member_oid(roots, source->target))
 	{
 		dg_account_leave(plan, source->target, DG_LEFT_CHOSEN, "not among relations; left out");

@@ -7,6 +7,9 @@
 
 #include "access/table.h"
 #include "catalog/partition.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -191,6 +194,64 @@ leave_table(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, Oid r
 }
 
 /*
+ * A guarded table whose tenant column a table of the archive has as well, by name
+ * and type, or InvalidOid.
+ */
+static Oid
+table_of_column(const DgRehydrateArchive *archive, const DgArchiveTable *table)
+{
+	Oid			types[] = {TEXTOID, TEXTOID};
+	Oid			relid = InvalidOid;
+
+	SPI_connect();
+	for (int i = 0; i < table->column_count && !OidIsValid(relid); i++)
+	{
+		const char *type = table->types == NULL ? NULL : table->types[i];
+		Datum		values[] = {CStringGetTextDatum(dg_rehydrate_text(archive, table->columns[i])),
+		type == NULL ? (Datum) 0 : CStringGetTextDatum(dg_rehydrate_text(archive, type))};
+
+		dg_spi_select("SELECT g.relation::oid FROM ONLY deletion_guard.guard g JOIN pg_catalog.pg_attribute a"
+					  " ON a.attrelid = g.relation AND a.attname = g.tenant_column AND NOT a.attisdropped"
+					  " WHERE g.tenant_column = $1::name AND format_type(a.atttypid, a.atttypmod) = coalesce($2, format_type(a.atttypid, a.atttypmod))"
+					  " AND g.relation NOT IN (SELECT t.relation FROM ONLY deletion_guard.tenant_table t)"
+					  " ORDER BY g.relation::text LIMIT 1", 2, types, values, type == NULL ? " n" : NULL);
+		if (SPI_processed > 0)
+			relid = linitial_oid(dg_row_oids(1));
+	}
+	SPI_finish();
+	return relid;
+}
+
+/*
+ * Of a table that does not exist here: the tenants' rows are counted, if a column
+ * tells them as in other tables.
+ */
+static DgSource *
+make_gone(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, const char *name, List *mappings)
+{
+	const DgArchiveTable *table = dg_archive_table(archive->archive, index);
+	DgSource   *source;
+	Oid			relid;
+
+	if (!dg_rehydrate_has_rows(archive, index))
+		return NULL;
+	relid = table->problem == NULL && table->has_columns ? table_of_column(archive, table) : InvalidOid;
+	if (!OidIsValid(relid))
+	{
+		dg_account_leave(plan, InvalidOid, DG_LEFT_UNKNOWN, psprintf(DG_GONE_TEXT, name));
+		return NULL;
+	}
+	source = palloc0(sizeof(DgSource));
+	source->known = true;
+	source->index = index;
+	source->name = pstrdup(name);
+	source->relid = relid;
+	source->inherited = source->gone = true;
+	set_columns(archive, plan, source, table, mappings);
+	return source;
+}
+
+/*
  * A source for one table of the archive; NULL if no live table is meant.
  */
 DgSource *
@@ -211,13 +272,7 @@ dg_source_make(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, Li
 		return NULL;
 	}
 	if (!OidIsValid(place.relid))
-	{
-		if (dg_rehydrate_has_rows(archive, index))
-			dg_account_leave(plan, InvalidOid, DG_LEFT_UNKNOWN,
-							 psprintf("the archive has a table %s, which does not exist here; its rows were not looked at (mapping can say which table they are of now)",
-									  name));
-		return NULL;
-	}
+		return make_gone(archive, plan, index, name, place.mappings);
 	source = palloc0(sizeof(DgSource));
 	source->known = complete_columns(archive, table, index, &empty) || empty;
 	source->index = index;
