@@ -101,6 +101,7 @@ typedef struct DgArchiveInfo
 	bool		std_strings;
 	bool		trail_bytes;	/* encoding has 0x5C inside of characters */
 	bool		large_objects;	/* it has some, which are not read */
+	bool		row_security;	/* a script that says that it was made with it on */
 	bool		whole;			/* it tells where it ends, and nothing is missing */
 } DgArchiveInfo;
 

@@ -66,11 +66,17 @@ use_setting(DgArchive *archive, const char *name, DgArchiveText *t, uint64_t off
 		return dg_archive_schemas_set(archive, t) ||
 			dg_archive_fail(err, DG_ARCHIVE_UNSUPPORTED, archive->file->name, offset,
 							"search_path is set to something that cannot be followed");
-	if (strcmp(name, "client_encoding") != 0 && strcmp(name, "standard_conforming_strings") != 0)
+	if (strcmp(name, "client_encoding") != 0 && strcmp(name, "standard_conforming_strings") != 0 &&
+		strcmp(name, "row_security") != 0)
 		return true;
 	if (!dg_archive_text_string(t, &archive->arena, &value, &len) &&
 		!dg_archive_text_ident(t, &archive->arena, &value))
 		return true;
+	if (strcmp(name, "row_security") == 0)
+	{
+		archive->info.row_security |= strcmp(value, "on") == 0;
+		return true;
+	}
 	return strcmp(name, "client_encoding") == 0 ? dg_archive_use_encoding(archive, value, offset, err) :
 		use_strings(archive, value, offset, err);
 }

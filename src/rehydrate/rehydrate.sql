@@ -89,7 +89,7 @@ CREATE FUNCTION deletion_guard.compare_tenant(tenant text, archive text, mapping
 REVOKE EXECUTE ON FUNCTION deletion_guard.compare_tenant FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.compare_tenant TO pg_read_server_files;
 COMMENT ON FUNCTION deletion_guard.compare_tenant IS
-	'compares a tenant''s rows in an archive of pg_dump on the server with the live ones, by primary key and content: counts by table; rows that are gone because they were purged count as purged; rows that have lost links to ON DELETE SET NULL or SET DEFAULT are compared as they were with them, and counted in problem; problem names columns that are not compared as only one side has them, and tables and rows of the archive that were not compared, in lines without counts. Takes membership in pg_read_server_files and SELECT on the tables; row security applies. ACCESS SHARE lock on them';
+	'compares a tenant''s rows in an archive of pg_dump on the server with the live ones, by primary key and content: counts by table; rows that are gone because they were purged count as purged; rows that have lost links to ON DELETE SET NULL or SET DEFAULT are compared as they were with them, and counted in problem; problem names columns that are not compared as only one side has them, and tables and rows of the archive that were not compared, in lines without counts. Takes membership in pg_read_server_files and SELECT on the tables; live rows that row security hides from the caller are not counted, and problem says so. ACCESS SHARE lock on them';
 
 CREATE FUNCTION deletion_guard.compare_tenants(tenants text[], archive text, mapping jsonb = NULL,
 		OUT relation regclass, OUT tenant text, OUT archive_rows bigint, OUT live_rows bigint,

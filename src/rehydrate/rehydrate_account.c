@@ -174,6 +174,9 @@ dg_account_tables(DgRehydrateArchive *archive, DgRehydratePlan *plan)
 {
 	ListCell   *lc;
 
+	if (archive->info->row_security)
+		dg_account_leave(plan, InvalidOid, DG_LEFT_UNKNOWN,
+						 "the archive was made with row security on (pg_dump --enable-row-security): rows that policies hid from its maker are not in it");
 	leave_untold(archive, plan);
 	if (plan->chosen)
 		return;

@@ -50,6 +50,7 @@ typedef struct Table
 	DgFinder   *finder;
 	DgRowHash  *hash;
 	bool		absent;			/* from the archive */
+	bool		hidden;			/* the caller may not see all live rows */
 	EState	   *estate;			/* for the map's expressions */
 	TupleTableSlot *slot;		/* a row of the archive, as a live one */
 	DgRowSort  *archive_rows;
@@ -99,6 +100,7 @@ add_table(Compare *compare, Oid relid, DgFinder *finder)
 	table->relid = relid;
 	table->rel = table_open(relid, AccessShareLock);
 	table->finder = finder;
+	table->hidden = dg_finder_is_hidden(finder);
 	table->hash = dg_rowhash_make(table->rel, compare->plan);
 	table->problem = dg_account_columns(compare->plan, table->rel);
 	table->subtract = dg_purge_subtract_begin(table->relid, RelationGetDescr(table->rel),
@@ -352,13 +354,20 @@ count_differences(Compare *compare, Table *table)
 static char *
 problem_of(const Table *table, int tenant)
 {
-	char	   *unlinked;
+	int64		unlinked = table->unlinked[tenant];
+	StringInfoData buf;
 
-	if (table->unlinked[tenant] == 0)
-		return table->problem;
-	unlinked = psprintf(table->unlinked[tenant] == 1 ? "%lld live row has lost links to what was deleted, and was compared as it was with them" :
-						"%lld live rows have lost links to what was deleted, and were compared as they were with them", (long long) table->unlinked[tenant]);
-	return table->problem == NULL ? unlinked : psprintf("%s; %s", unlinked, table->problem);
+	initStringInfo(&buf);
+	if (table->hidden)
+		dg_account_append(&buf, InvalidOid, "row security applies to you: live rows that it hides are not counted");
+	if (unlinked > 0)
+		dg_account_append(&buf, InvalidOid,
+						  psprintf(unlinked == 1 ? "%lld live row has lost links to what was deleted, and was compared as it was with them" :
+								   "%lld live rows have lost links to what was deleted, and were compared as they were with them",
+								   (long long) unlinked));
+	if (table->problem != NULL)
+		dg_account_append(&buf, InvalidOid, table->problem);
+	return buf.len > 0 ? buf.data : NULL;
 }
 
 static void
@@ -371,7 +380,7 @@ put_differences(ReturnSetInfo *rsinfo, const Compare *compare, const Table *tabl
 		char	   *problem;
 		int			n = 0;
 
-		if (table->absent && table->live[i] == 0)
+		if (table->absent && table->live[i] == 0 && !table->hidden)
 			continue;
 		values[n++] = ObjectIdGetDatum(table->relid);
 		if (with_tenant)

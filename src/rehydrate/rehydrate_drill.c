@@ -325,8 +325,13 @@ count_absent_rows(Drill *drill, Oid relid)
 	List	   *path;
 
 	if (dg_tenant_source(relid, &root, &path))
-		dg_finder_live_rows(dg_finder_get(&plan->finders, root, path, plan->tenants), &plan->finders,
-							plan->tenants, "1", count_live_row, &rows);
+	{
+		DgFinder   *finder = dg_finder_get(&plan->finders, root, path, plan->tenants);
+
+		/* there may be some that the caller does not see */
+		rows = dg_finder_is_hidden(finder);
+		dg_finder_live_rows(finder, &plan->finders, plan->tenants, "1", count_live_row, &rows);
+	}
 	return rows;
 }
 

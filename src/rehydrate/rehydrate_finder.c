@@ -32,6 +32,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 
 #include "guard/guard.h"
 #include "rehydrate/rehydrate_internal.h"
@@ -528,6 +529,21 @@ dg_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, 
 					DgLiveSink sink, void *arg)
 {
 	read_live_rows(finder, finders, tenants, select, false, !superuser(), sink, arg);
+}
+
+/*
+ * May row security hide live rows that a finder looks for, or their parents, from
+ * the caller?
+ */
+bool
+dg_finder_is_hidden(const DgFinder *finder)
+{
+	for (; finder != NULL; finder = finder->parent)
+	{
+		if (check_enable_rls(finder->relid, InvalidOid, true) == RLS_ENABLED)
+			return true;
+	}
+	return false;
 }
 
 /*

@@ -185,6 +185,7 @@ typedef void (*DgLiveSink) (void *arg, HeapTuple tuple, TupleDesc desc, int tena
 extern void dg_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants,
 								const char *select, DgLiveSink sink, void *arg);
 
+extern bool dg_finder_is_hidden(const DgFinder *finder);
 extern void dg_finder_live_twins(DgFinder *finder, List **finders, const DgTenants *tenants,
 								const char *select, DgLiveSink sink, void *arg);
 extern void dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants);
