@@ -62,6 +62,7 @@ DROP TABLE leaf;
 DROP TRIGGER sweep ON older;
 
 -- Links that were lost, and tables that are gone.
+SET deletion_guard.retention = '0';
 DELETE FROM note WHERE site_id = 1;
 DELETE FROM pref WHERE id = 2;
 DELETE FROM past WHERE site_id = 1;
@@ -106,6 +107,15 @@ SELECT * FROM deletion_guard.deleted_rows(NULL::note);  -- fails
 SELECT * FROM deletion_guard.deleted_rows(NULL::note, tenant => '1', deletion_id => :first);  -- fails
 SELECT * FROM deletion_guard.deleted_rows(NULL::note, tenant => '2');
 SELECT * FROM deletion_guard.undelete(:first);  -- fails
+-- Nor is it purged.
+\getenv srcdir PG_ABS_SRCDIR
+\set signing :srcdir '/test/sql/signing.sql'
+\set ECHO none
+\i :signing
+\set ECHO all
+SELECT length(deletion_guard.add_authority('legal', signing.make_key('legal')));
+SELECT signing.sign(deletion_guard.request_purge('1', 'contract ended')) AS token \gset
+SELECT deletion_guard.purge(:'token');  -- fails
 -- What is deleted from now on is there, and does not hide what is not.
 DELETE FROM note WHERE id = 1;
 DELETE FROM note WHERE id = 3;
