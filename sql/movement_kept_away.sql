@@ -66,5 +66,14 @@ TABLE wrong;
 SELECT id, k FROM t WHERE id < 99 ORDER BY id;
 SELECT id FROM deletion_guard.deleted_rows(NULL::t) ORDER BY id;
 
+-- Out of reach: a session that has not loaded the library, which UPDATE does not. verify() says so.
+CREATE OR REPLACE FUNCTION d() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+SELECT object, detail FROM deletion_guard.verify() WHERE check_name = 'row movement';
+\c
+UPDATE t SET k = 2 WHERE id = 18;
+TABLE wrong;
+UPDATE t SET k = 2 WHERE id = 19;
+TABLE wrong;
+
 \c :maintenance_db
 DROP DATABASE regress_dg_movement_kept_away WITH (FORCE);

@@ -477,6 +477,18 @@ AS $$
 	WHERE NOT EXISTS (SELECT FROM member m WHERE m.relation = pg_partition_root(g.relation))
 
 	UNION ALL
+	SELECT DISTINCT 'row movement', m.root::text, false,
+		'partitions have BEFORE INSERT triggers, which may keep rows away that UPDATE moves to them. In a session that has not loaded '
+		'deletion_guard yet, such rows are lost. Add deletion_guard to session_preload_libraries or shared_preload_libraries.'
+	FROM member m
+	JOIN pg_class c ON c.oid = m.relation AND c.relispartition
+	JOIN pg_trigger t ON t.tgrelid = m.relation AND t.tgtype & 7 = 7 AND t.tgenabled <> 'D'	-- row, before, insert
+	WHERE NOT EXISTS (
+		SELECT FROM unnest(string_to_array(deletion_guard.server_setting('shared_preload_libraries') || ',' ||
+										   deletion_guard.server_setting('session_preload_libraries'), ',')) l
+		WHERE trim(l) ~ '^"?(\$libdir/)?deletion_guard(\.so)?"?$')
+
+	UNION ALL
 	SELECT 'inheritance children', i.inhrelid::regclass::text,
 		EXISTS (SELECT FROM deletion_guard.guard c WHERE c.relation = i.inhrelid),
 		CASE WHEN NOT EXISTS (SELECT FROM deletion_guard.guard c WHERE c.relation = i.inhrelid)
@@ -683,7 +695,7 @@ AS $$
 		SELECT c.name, c.place
 		FROM unnest('{preload,server version,hooks,counting,event triggers,settings,stored settings,setting privileges,extension,functions,ceilings,retention,'
 					'lock,authorities,ledger,drills,archives,guarded tables,guarded schemas,tenant table,tenant sources,guard triggers,storage,'
-					'inheritance children,unguarded tables,cascades,large objects,bins,store triggers,store ownership,store privileges,'
+					'partition trees,row movement,inheritance children,unguarded tables,cascades,large objects,bins,sequences,store triggers,store ownership,store privileges,'
 					'function privileges,default privileges,scrub,publications}'::text[])
 			WITH ORDINALITY AS c (name, place))
 	SELECT r.check_name, r.object, r.ok, r.detail
