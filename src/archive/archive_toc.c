@@ -231,7 +231,7 @@ read_entry(DgArchive *archive, DgArchiveStream *s, TocEntry *entry,
  * kind may be of a table, whose rows would be missed.
  */
 static bool
-check_entry(DgArchive *archive, DgArchiveStream *s, const TocEntry *entry, DgArchiveError *err)
+check_has_data(DgArchive *archive, DgArchiveStream *s, const TocEntry *entry, DgArchiveError *err)
 {
 	bool		no_data = archive->info.format == DG_ARCHIVE_CUSTOM && entry->offset_flag == 3;
 
@@ -453,7 +453,7 @@ dg_archive_toc_read(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 		archive->ids[archive->id_count++] = entry.dump_id;
 		if (archive->id_count > DG_ARCHIVE_MAX_TOC || dg_archive_too_many(archive))
 			return dg_archive_stream_fail(s, DG_ARCHIVE_TOO_LARGE, err, "too many entries");
-		if (!check_entry(archive, s, &entry, err) ||
+		if (!check_has_data(archive, s, &entry, err) ||
 			(entry.had_dumper && !add_data(archive, s, &entry, err)))
 			return false;
 		if (!apply_entry(archive, s, &entry, err))

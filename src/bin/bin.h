@@ -20,7 +20,7 @@
 /* bin_shape.c */
 
 /* How rows of one guarded table go into its present bin table. */
-typedef struct DgCapture
+typedef struct DgBinPlan
 {
 	Oid			bin_table;
 	int32		bin_id;
@@ -35,13 +35,13 @@ typedef struct DgCapture
 	AttrNumber	name_attnum;	/* of the tenant table's name column, or 0 */
 	AttrNumber	contact_attnum;
 	struct DgKeptPath *path;	/* private to capture_tenant.c */
-} DgCapture;
+} DgBinPlan;
 
 extern void dg_bin_shape_init(void);
 
 /* bin_storage.c */
 extern bool dg_is_heap(Relation rel);
-extern DgCapture *dg_bin_capture_plan(DgGuard *guard, Relation rel);
+extern DgBinPlan *dg_bin_capture_plan(DgGuard *guard, Relation rel);
 extern void dg_bin_rename_column(Oid relid, const char *old, const char *new);
 
 /* bin_type.c */
@@ -110,7 +110,7 @@ extern List *dg_tenants_present(List *tenants);
 
 typedef struct DgBinWriter DgBinWriter;
 
-extern DgBinWriter *dg_bin_writer_begin(DgCapture *plan, int64 deletion);
+extern DgBinWriter *dg_bin_writer_begin(DgBinPlan *plan, int64 deletion);
 extern Oid	dg_bin_writer_file(DgBinWriter *writer);
 extern void dg_bin_writer_put(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 row,
 							  DgBlocks *blocks);

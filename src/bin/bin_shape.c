@@ -551,7 +551,7 @@ has_columns_of(TupleDesc rows, TupleDesc root)
  * them in another order than its root, whose shape the bin has.
  */
 static void
-map_columns(DgCapture *plan, TupleDesc shape, TupleDesc rows)
+map_columns(DgBinPlan *plan, TupleDesc shape, TupleDesc rows)
 {
 	plan->source = palloc(sizeof(AttrNumber) * shape->natts);
 	plan->nattrs = 0;
@@ -573,7 +573,7 @@ map_columns(DgCapture *plan, TupleDesc shape, TupleDesc rows)
 }
 
 static void
-find_tenant_column(DgCapture *plan, DgGuard *guard, Relation rel)
+find_tenant_column(DgBinPlan *plan, DgGuard *guard, Relation rel)
 {
 	if (!guard->has_tenant_column)
 		return;
@@ -590,7 +590,7 @@ find_tenant_column(DgCapture *plan, DgGuard *guard, Relation rel)
 }
 
 static void
-find_tenant_names(DgCapture *plan, DgGuard *guard, Relation rel)
+find_tenant_names(DgBinPlan *plan, DgGuard *guard, Relation rel)
 {
 	const DgTenantTable *tenants = dg_tenant_table();
 	TupleDesc	desc = RelationGetDescr(rel);
@@ -606,11 +606,11 @@ find_tenant_names(DgCapture *plan, DgGuard *guard, Relation rel)
  * How rows of rel, which guard describes, go into the bin; makes the bin if
  * need be. Cached in the guard; valid as long as the guard is.
  */
-DgCapture *
+DgBinPlan *
 dg_bin_capture_plan(DgGuard *guard, Relation rel)
 {
 	MemoryContext old;
-	DgCapture  *plan;
+	DgBinPlan  *plan;
 	Relation	root;
 	TupleDesc	shape;
 
@@ -619,7 +619,7 @@ dg_bin_capture_plan(DgGuard *guard, Relation rel)
 
 	root = guard->root == guard->relid ? rel : table_open(guard->root, AccessShareLock);
 	old = MemoryContextSwitchTo(guard->context);
-	plan = palloc0(sizeof(DgCapture));
+	plan = palloc0(sizeof(DgBinPlan));
 	plan->root = guard->root;
 	plan->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
 	shape = has_columns_of(plan->desc, RelationGetDescr(root)) ? RelationGetDescr(root) : plan->desc;

@@ -50,7 +50,7 @@
 
 struct DgBinWriter
 {
-	DgCapture  *plan;
+	DgBinPlan  *plan;
 	int64		deletion;
 	Relation	rel;
 	BulkInsertState bistate;
@@ -74,7 +74,7 @@ struct DgBinWriter
  * made, or is not what it was.
  */
 DgBinWriter *
-dg_bin_writer_begin(DgCapture *plan, int64 deletion)
+dg_bin_writer_begin(DgBinPlan *plan, int64 deletion)
 {
 	Relation	rel = try_table_open(plan->bin_table, RowExclusiveLock);
 	DgBinWriter *writer;
@@ -184,7 +184,7 @@ splice_row(DgBinWriter *writer, HeapTupleHeader row, uint32 len, int32 part, int
 static HeapTuple
 form_row(DgBinWriter *writer, TupleTableSlot *slot, int32 part, int32 rowno)
 {
-	DgCapture  *plan = writer->plan;
+	DgBinPlan  *plan = writer->plan;
 
 	if (writer->values == NULL)
 	{

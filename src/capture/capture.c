@@ -38,7 +38,7 @@ PG_FUNCTION_INFO_V1(dg_capture_truncate);
 typedef struct CaptureState
 {
 	DgGuard    *guard;
-	DgCapture  *plan;
+	DgBinPlan  *plan;
 	int64		deletion;
 	DgBinWriter *writer;
 	DgTenantResolver *resolver;
@@ -216,10 +216,10 @@ belongs_to_another(CaptureState *state, TupleTableSlot *slot, const char *tenant
 
 /*
  * Puts a live row into the bin that is about to be replaced by a row of a
- * tenant, or of none (NULL). Returns false if the live row must stay, because it
- * is another tenant's: whoever brings one tenant's rows back leaves those of the
- * others alone. Ceilings must not stand in the way of a rescue, so they do not
- * count it.
+ * tenant, or of none (NULL). Returns false if the live row must stay, because
+ * it is another tenant's: a call that brings one tenant's rows back leaves
+ * those of the others alone. Ceilings must not stand in the way of a rescue, so
+ * they do not count it.
  */
 bool
 dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *tenant)
@@ -281,8 +281,9 @@ dg_bin_capture_trail(Relation rel)
 }
 
 /*
- * Whoever deletes rows without a query, as replication of any kind does, may have
- * no snapshot. Makes sure that there is one; returns whether it made it.
+ * Makes sure that there is an active snapshot, and returns whether it made one.
+ * Code that deletes rows without a query, as replication of any kind does, may
+ * have none.
  */
 static bool
 push_snapshot(void)

@@ -221,7 +221,8 @@ upsert_root(PlanState *plan)
 }
 
 /*
- * A query is about to run, or to run on.
+ * Remembers the counts before a query runs, or runs on, if it is an INSERT ...
+ * ON CONFLICT into a guarded table.
  */
 DgUpsert
 dg_balance_upsert_begin(QueryDesc *query)
@@ -241,9 +242,10 @@ dg_balance_upsert_begin(QueryDesc *query)
 }
 
 /*
- * It has run. A row that it has put into the table and taken back counts once as
- * inserted and once as deleted, and not among those that the query was about.
- * Where that does not explain the difference, somebody else has a part in it.
+ * Corrects the account after an INSERT ... ON CONFLICT has run. A row that it
+ * has put into the table and taken back counts once as inserted and once as
+ * deleted, and not among those that the query was about. Where that does not
+ * explain the difference, somebody else has a part in it.
  */
 void
 dg_balance_upsert_end(const DgUpsert *upsert, QueryDesc *query)
@@ -286,7 +288,7 @@ is_explained(Oid root)
  * Fails if the server has counted another number of deleted rows than were kept.
  */
 static void
-compare(Oid root, int64 deleted)
+compare_counts(Oid root, int64 deleted)
 {
 	int64		expected = dg_account_expected(root);
 
@@ -308,7 +310,7 @@ dg_balance_check(Oid root)
 {
 	dg_empty_check();
 	if (dg_account_is_counted())
-		compare(root, deleted_of(root, NULL));
+		compare_counts(root, deleted_of(root, NULL));
 }
 
 /*
@@ -340,7 +342,7 @@ check_all(void)
 	for (DgAccount *account = dg_account_first(); account != NULL; account = account->next)
 	{
 		if (dg_installed() && root_of(account->root) == account->root)
-			compare(account->root, account->deleted);
+			compare_counts(account->root, account->deleted);
 	}
 }
 
@@ -350,7 +352,7 @@ check_all(void)
  */
 
 static void
-at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+balance_at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
 {
 	if (event == SUBXACT_EVENT_COMMIT_SUB)
 		dg_account_pass_on(mySubid, parentSubid);
@@ -362,7 +364,7 @@ at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parent
 }
 
 static void
-at_xact(XactEvent event, void *arg)
+balance_at_xact(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
 	{
@@ -380,6 +382,6 @@ at_xact(XactEvent event, void *arg)
 void
 dg_balance_init(void)
 {
-	RegisterSubXactCallback(at_subxact, NULL);
-	RegisterXactCallback(at_xact, NULL);
+	RegisterSubXactCallback(balance_at_subxact, NULL);
+	RegisterXactCallback(balance_at_xact, NULL);
 }

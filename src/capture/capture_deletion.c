@@ -138,7 +138,7 @@ dg_deletion_exists(void)
 }
 
 /*
- * Has it come to any tenants before?
+ * Has the current statement's deletion written any parts before?
  */
 bool
 dg_deletion_has_parts(void)
@@ -168,8 +168,8 @@ dg_deletion_resume(DgDeletion saved)
 }
 
 /*
- * The id of the deletion that the current statement makes. Whoever asks for it
- * writes a part, or calls dg_deletion_record().
+ * The id of the deletion that the current statement makes. A caller that asks
+ * for it then writes a part, or calls dg_deletion_record().
  */
 int64
 dg_deletion_current(void)

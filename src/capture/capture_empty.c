@@ -47,7 +47,7 @@ typedef struct Emptied
 static Emptied *tables = NULL;
 
 static Emptied *
-add(Oid relid)
+note_emptied(Oid relid)
 {
 	Emptied    *table = MemoryContextAllocZero(TopTransactionContext, sizeof(Emptied));
 
@@ -81,7 +81,7 @@ counts_of(Oid relid)
  * captured.
  */
 static void
-check(Emptied *table)
+check_emptied(Emptied *table)
 {
 	PgStat_TableXactStatus *counts = counts_of(table->relid);
 
@@ -100,7 +100,8 @@ check(Emptied *table)
 }
 
 /*
- * The rows of a table have been captured, and it is about to be emptied.
+ * Notes the counts of a table whose rows have been captured, and which is about
+ * to be emptied.
  */
 void
 dg_empty_begin(Relation rel)
@@ -120,7 +121,7 @@ dg_empty_begin(Relation rel)
 	counts = pgstat_should_count_relation(rel) ? rel->pgstat_info->trans : NULL;
 	dg_balance_corrected(dg_guard_lookup(relid)->root, -dg_balance_deleted(counts, NULL));
 
-	table = add(relid);
+	table = note_emptied(relid);
 	if (counts == NULL || counts->nest_level != GetCurrentTransactionNestLevel())
 		return;
 	counts->truncdropped = false;
@@ -130,7 +131,8 @@ dg_empty_begin(Relation rel)
 }
 
 /*
- * Looks at the tables that are being emptied in the present subtransaction.
+ * Checks the tables that were emptied in the present subtransaction: fails if
+ * one had other rows then than those captured.
  */
 void
 dg_empty_check(void)
@@ -143,17 +145,18 @@ dg_empty_check(void)
 	for (Emptied *table = tables; table != NULL && table->subid == subid; table = table->next)
 	{
 		if (!table->done)
-			check(table);
+			check_emptied(table);
 	}
 }
 
 /*
- * A table that was emptied earlier in the transaction is guarded from now on.
+ * Excuses a table that was emptied earlier in the transaction, and is guarded
+ * from now on.
  */
 void
 dg_empty_excuse(Oid relid)
 {
-	add(relid)->done = true;
+	note_emptied(relid)->done = true;
 }
 
 /*
@@ -175,7 +178,7 @@ dg_empty_require(Oid relid)
 }
 
 static void
-at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+empty_at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
 {
 	if (event == SUBXACT_EVENT_PRE_COMMIT_SUB)
 		dg_empty_check();
@@ -192,7 +195,7 @@ at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parent
 }
 
 static void
-at_xact(XactEvent event, void *arg)
+empty_at_xact(XactEvent event, void *arg)
 {
 	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
 		tables = NULL;
@@ -201,6 +204,6 @@ at_xact(XactEvent event, void *arg)
 void
 dg_empty_init(void)
 {
-	RegisterSubXactCallback(at_subxact, NULL);
-	RegisterXactCallback(at_xact, NULL);
+	RegisterSubXactCallback(empty_at_subxact, NULL);
+	RegisterXactCallback(empty_at_xact, NULL);
 }

@@ -45,7 +45,7 @@ extern void dg_link_note_lost(Relation rel, TupleTableSlot *before, TupleTableSl
 
 typedef struct DgTenantResolver DgTenantResolver;
 
-extern DgTenantResolver *dg_tenant_resolver_begin(DgGuard *guard, DgCapture *plan, Relation rel);
+extern DgTenantResolver *dg_tenant_resolver_begin(DgGuard *guard, DgBinPlan *plan, Relation rel);
 extern Datum dg_tenant_resolve(DgTenantResolver *resolver, TupleTableSlot *slot, bool *isnull);
 extern void dg_tenant_resolver_type(DgTenantResolver *resolver, int16 *len, bool *byval);
 extern char *dg_tenant_text(DgTenantResolver *resolver, Datum tenant);
@@ -71,9 +71,9 @@ typedef struct DgPart
 
 typedef struct DgParts DgParts;
 
-extern DgParts *dg_parts_begin(const DgCapture *plan, DgTenantResolver *resolver,
+extern DgParts *dg_parts_begin(const DgBinPlan *plan, DgTenantResolver *resolver,
 							   int64 deletion, Oid filenode);
-extern DgParts *dg_parts_share(Oid relid, const DgCapture *plan, DgTenantResolver *resolver,
+extern DgParts *dg_parts_share(Oid relid, const DgBinPlan *plan, DgTenantResolver *resolver,
 							   int64 deletion, Oid filenode);
 extern DgPart *dg_parts_of_row(DgParts *parts, DgTenantResolver *resolver,
 							   TupleTableSlot *slot, bool *created);

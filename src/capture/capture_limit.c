@@ -70,7 +70,7 @@ go_back(int64 rows, int64 tenants)
  */
 
 static void
-at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+limit_at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
 {
 	Mark	   *mark = state.marks;
 
@@ -93,7 +93,7 @@ at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parent
 }
 
 static void
-at_xact(XactEvent event, void *arg)
+limit_at_xact(XactEvent event, void *arg)
 {
 	switch (event)
 	{
@@ -115,8 +115,8 @@ at_xact(XactEvent event, void *arg)
 void
 dg_limit_init(void)
 {
-	RegisterSubXactCallback(at_subxact, NULL);
-	RegisterXactCallback(at_xact, NULL);
+	RegisterSubXactCallback(limit_at_subxact, NULL);
+	RegisterXactCallback(limit_at_xact, NULL);
 }
 
 /*

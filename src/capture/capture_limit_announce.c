@@ -1,6 +1,6 @@
 /*
  * capture_limit_announce.c
- *		Telling those who listen on the channel "deletion_guard".
+ *		Telling the sessions that listen on the channel "deletion_guard".
  *
  * A deletion that removed tenants, or that ran into a ceiling and was let go
  * on, is announced once, when its transaction commits, with what it came to. The
@@ -53,7 +53,7 @@ dg_announce(int64 deletion, int what)
 }
 
 static void
-at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+announce_at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
 {
 	/* the innermost subtransaction's are in front */
 	if (event == SUBXACT_EVENT_ABORT_SUB)
@@ -74,7 +74,7 @@ at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parent
  */
 
 static char *
-payload(const Announcement *announcement, bool prepared)
+make_payload(const Announcement *announcement, bool prepared)
 {
 	DgTotal    *total = dg_total_begin(InvalidOid);
 	int			limit = 0;
@@ -96,7 +96,7 @@ payload(const Announcement *announcement, bool prepared)
  * Puts the announcements into the order they came in, one for each deletion.
  */
 static void
-collect(void)
+sort_announcements(void)
 {
 	Announcement *ordered = NULL;
 
@@ -119,10 +119,10 @@ collect(void)
 static void
 announce_all(bool prepared)
 {
-	collect();
+	sort_announcements();
 	for (Announcement *a = announcements; a != NULL; a = a->next)
 	{
-		char	   *text = payload(a, prepared);
+		char	   *text = make_payload(a, prepared);
 
 		if (prepared)
 			(void) dg_autonomous(NULL, NULL, text);
@@ -132,7 +132,7 @@ announce_all(bool prepared)
 }
 
 static void
-at_xact(XactEvent event, void *arg)
+announce_at_xact(XactEvent event, void *arg)
 {
 	/* here tables can still be read, and notifications are not on their way yet */
 	if (announcements != NULL && (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE))
@@ -143,6 +143,6 @@ at_xact(XactEvent event, void *arg)
 void
 dg_announce_init(void)
 {
-	RegisterSubXactCallback(at_subxact, NULL);
-	RegisterXactCallback(at_xact, NULL);
+	RegisterSubXactCallback(announce_at_subxact, NULL);
+	RegisterXactCallback(announce_at_xact, NULL);
 }

@@ -58,7 +58,7 @@ read_plain(const char *p, StringInfo buf)
  * list of keys.
  */
 static bool
-parse(const char *p, DgTextSet *set)
+parse_keys(const char *p, DgTextSet *set)
 {
 	StringInfoData buf;
 
@@ -91,7 +91,7 @@ parse(const char *p, DgTextSet *set)
 bool
 dg_check_expect_tenants(char **newval, void **extra, GucSource source)
 {
-	if (*newval == NULL || **newval == '\0' || parse(*newval, NULL))
+	if (*newval == NULL || **newval == '\0' || parse_keys(*newval, NULL))
 		return true;
 	GUC_check_errdetail("It is not a list of tenant keys separated by commas.");
 	GUC_check_errhint("Put keys that contain commas or quotes in double quotes; an empty value expects nothing in particular.");
@@ -113,7 +113,7 @@ dg_expects_tenant(const char *tenant)
 		parsed = NULL;
 		MemoryContextReset(context);
 		expected = dg_textset_of_tenants(context, InvalidOid);
-		(void) parse(dg_expect_tenants, expected);
+		(void) parse_keys(dg_expect_tenants, expected);
 		parsed = MemoryContextStrdup(context, dg_expect_tenants);
 	}
 	return dg_textset_has(expected, tenant);

@@ -92,7 +92,7 @@ static const char *const effects_query =
  */
 
 static bool
-modifies(Node *query)
+changes_rows(Node *query)
 {
 	switch (nodeTag(query))
 	{
@@ -120,7 +120,7 @@ modifies_in_with(Node *query)
 		return false;
 	foreach(lc, select->withClause->ctes)
 	{
-		if (modifies(lfirst_node(CommonTableExpr, lc)->ctequery))
+		if (changes_rows(lfirst_node(CommonTableExpr, lc)->ctequery))
 			return true;
 	}
 	return false;
@@ -142,7 +142,7 @@ check_statement(const char *sql, bool *moves)
 				 errmsg("preview() takes one statement, not %d", list_length(statements)),
 				 errhint("Ceilings apply to each statement; preview them one by one.")));
 	query = linitial_node(RawStmt, statements)->stmt;
-	if (!modifies(query) && !modifies_in_with(query))
+	if (!changes_rows(query) && !modifies_in_with(query))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("preview() takes a DELETE, UPDATE, INSERT, MERGE or TRUNCATE, not %s",
@@ -156,7 +156,7 @@ check_statement(const char *sql, bool *moves)
  */
 
 static void
-read_counters(Datum *counters)
+read_table_counters(Datum *counters)
 {
 	dg_spi_execute(counters_query, 0, NULL, NULL, NULL);
 	for (int i = 0; i < NCOUNTERS; i++)
@@ -265,7 +265,7 @@ do_deferred(void *arg)
 }
 
 static void
-run(ReturnSetInfo *rsinfo, const char *sql, bool moves, const int *exceeded)
+run_previewed(ReturnSetInfo *rsinfo, const char *sql, bool moves, const int *exceeded)
 {
 	SPIExecuteOptions options = {0};
 	Datum		counters[NCOUNTERS];
@@ -273,7 +273,7 @@ run(ReturnSetInfo *rsinfo, const char *sql, bool moves, const int *exceeded)
 	int			ret;
 
 	SPI_connect();
-	read_counters(counters);
+	read_table_counters(counters);
 	options.dest = CreateDestReceiver(DestNone);
 	ret = SPI_execute_extended(sql, &options);
 	if (ret < 0)
@@ -306,7 +306,7 @@ dg_preview(PG_FUNCTION_ARGS)
 	{
 		MemoryContextSwitchTo(context);
 		limits = dg_limit_suspend(&exceeded);
-		run((ReturnSetInfo *) fcinfo->resultinfo, sql, moves, &exceeded);
+		run_previewed((ReturnSetInfo *) fcinfo->resultinfo, sql, moves, &exceeded);
 	}
 	PG_CATCH();
 	{

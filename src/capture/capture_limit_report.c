@@ -139,7 +139,7 @@ list_tenants(DgTextSet *set)
  * "1 row", "2 rows", palloc'd.
  */
 static char *
-counted(int64 n, const char *what)
+count_in_words(int64 n, const char *what)
 {
 	return psprintf(INT64_FORMAT " %s%s", n, what, n == 1 ? "" : "s");
 }
@@ -158,12 +158,12 @@ message_text(const DgLimit *limit, const DgTotal *total, const char *name, int m
 			psprintf("deletion %s: rows of no known tenant, while deletion_guard.%s names some", verb, name);
 	if (limit->exceeded & DG_CEILING_WIPES)
 		return psprintf("deletion %s: %s within an hour, deletion_guard.%s is %d",
-						verb, counted(limit->wiped + limit->rows, "tenant"), name, most);
+						verb, count_in_words(limit->wiped + limit->rows, "tenant"), name, most);
 	if (limit->exceeded & DG_CEILING_TENANTS)
 		return psprintf("deletion %s: rows of %s, deletion_guard.%s is %d",
-						verb, counted(dg_textset_count(total->tenants), "tenant"), name, most);
+						verb, count_in_words(dg_textset_count(total->tenants), "tenant"), name, most);
 	return psprintf("deletion %s: %s, deletion_guard.%s is %d",
-					verb, counted(total->rows, "row"), name, most);
+					verb, count_in_words(total->rows, "row"), name, most);
 }
 
 static char *
@@ -174,12 +174,12 @@ detail_text(const DgLimit *limit, const DgTotal *total, bool tell)
 
 	if (tenants == 0)
 		return psprintf("Up to \"%s\" the statement removes %s, of no tenant. %s",
-						get_rel_name(limit->root), counted(total->rows, "row"), outcome);
+						get_rel_name(limit->root), count_in_words(total->rows, "row"), outcome);
 	if (!tell)
 		return psprintf("Up to \"%s\" the statement removes %s of %s. They are not shown, as you may not read all of these rows. %s",
-						get_rel_name(limit->root), counted(total->rows, "row"), counted(tenants, "tenant"), outcome);
+						get_rel_name(limit->root), count_in_words(total->rows, "row"), count_in_words(tenants, "tenant"), outcome);
 	return psprintf("Up to \"%s\" the statement removes %s of %s: %s. %s",
-					get_rel_name(limit->root), counted(total->rows, "row"), counted(tenants, "tenant"),
+					get_rel_name(limit->root), count_in_words(total->rows, "row"), count_in_words(tenants, "tenant"),
 					list_tenants(total->tenants), outcome);
 }
 

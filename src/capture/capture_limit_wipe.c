@@ -86,7 +86,7 @@ may_delete_tenants(Plan *plan, const PlannedStmt *stmt)
 }
 
 /*
- * A query is about to start: waits for its turn if it deletes tenants.
+ * Waits for the turn of a query that is about to start, if it deletes tenants.
  */
 void
 dg_wipe_expect(const PlannedStmt *stmt, int eflags)
@@ -107,8 +107,8 @@ dg_wipe_expect(const PlannedStmt *stmt, int eflags)
 }
 
 /*
- * Tenants are about to be captured. Returns how many were deleted within the
- * last hour, if there is a ceiling.
+ * Takes the lock before tenants are captured. Returns how many were deleted
+ * within the last hour, if there is a ceiling.
  */
 int64
 dg_wipe_begin(void)
@@ -118,7 +118,7 @@ dg_wipe_begin(void)
 }
 
 /*
- * Tenants have been captured.
+ * Records that tenants have been captured, for the counts of the next hour.
  */
 void
 dg_wipe_end(int64 deletion, int64 rows)

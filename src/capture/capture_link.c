@@ -63,7 +63,7 @@ names_of(Relation rel, const AttrNumber *attnums, int n)
  * The columns' values as text[], null where they are null.
  */
 static Datum
-texts_of(TupleTableSlot *slot, const AttrNumber *attnums, int n)
+texts_of_columns(TupleTableSlot *slot, const AttrNumber *attnums, int n)
 {
 	Datum	   *elems = palloc(sizeof(Datum) * (n + 1));
 	bool	   *nulls = palloc(sizeof(bool) * (n + 1));
@@ -115,10 +115,10 @@ note_link(Relation rel, ForeignKeyCacheInfo *fkey, TupleTableSlot *before, Tuple
 	values[Anum_deletion_link_deletion_id - 1] = Int64GetDatum(dg_deletion_current());
 	values[Anum_deletion_link_relation - 1] = ObjectIdGetDatum(dg_guard_lookup(RelationGetRelid(rel))->root);
 	values[Anum_deletion_link_key_columns - 1] = names_of(rel, identity, nidentity);
-	values[Anum_deletion_link_key_values - 1] = texts_of(after, identity, nidentity);
+	values[Anum_deletion_link_key_values - 1] = texts_of_columns(after, identity, nidentity);
 	values[Anum_deletion_link_columns - 1] = names_of(rel, fkey->conkey, fkey->nkeys);
-	values[Anum_deletion_link_before - 1] = texts_of(before, fkey->conkey, fkey->nkeys);
-	values[Anum_deletion_link_after - 1] = texts_of(after, fkey->conkey, fkey->nkeys);
+	values[Anum_deletion_link_before - 1] = texts_of_columns(before, fkey->conkey, fkey->nkeys);
+	values[Anum_deletion_link_after - 1] = texts_of_columns(after, fkey->conkey, fkey->nkeys);
 	values[Anum_deletion_link_restored - 1] = BoolGetDatum(false);
 	nulls[Anum_deletion_link_waiting_since - 1] = true;
 	nulls[Anum_deletion_link_relation_name - 1] = true;

@@ -153,7 +153,7 @@ find_trigger(ResultRelInfo *rel, const char *name)
 }
 
 static void
-prepare(ModifyTableState *state, List *rtable)
+trade_triggers(ModifyTableState *state, List *rtable)
 {
 	Trigger    *statement = find_trigger(state->rootResultRelInfo, DG_TRIGGER_CAPTURE);
 
@@ -202,7 +202,8 @@ dg_merge_roots(QueryDesc *query)
 }
 
 /*
- * A query has been started.
+ * Has row triggers do the work in a query that has been started, if it is such
+ * a MERGE.
  */
 void
 dg_merge_prepare(QueryDesc *query)
@@ -210,14 +211,14 @@ dg_merge_prepare(QueryDesc *query)
 	ListCell   *lc;
 
 	if (IsA(query->planstate, ModifyTableState))
-		prepare((ModifyTableState *) query->planstate, query->plannedstmt->rtable);
+		trade_triggers((ModifyTableState *) query->planstate, query->plannedstmt->rtable);
 	foreach(lc, query->estate->es_auxmodifytables)
-		prepare(lfirst_node(ModifyTableState, lc), query->plannedstmt->rtable);
+		trade_triggers(lfirst_node(ModifyTableState, lc), query->plannedstmt->rtable);
 }
 
 /*
- * Deleted rows of a table are to be captured, in a statement that began before
- * the library was loaded.
+ * Refuses to capture deleted rows of a table in a statement that began before
+ * the library was loaded, if it is such a MERGE.
  */
 void
 dg_merge_check_unseen(Relation rel)

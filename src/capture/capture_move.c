@@ -69,7 +69,7 @@ typedef struct Watch
 	bool		filtered;		/* may a trigger keep rows away from a partition? */
 	bool		partial;		/* is only a part of the partition tree guarded? */
 
-	/* rows inserted when last counted, see count(), and moved there since */
+	/* rows inserted when last counted, see count_arrivals(), and moved there since */
 	int64		inserted;
 	int64		outside;
 	double		merged;			/* by the query's own INSERT actions */
@@ -168,7 +168,7 @@ count_inserted(Oid root, int64 *outside)
  * are those inserted into the rest of the tree.
  */
 static int64
-count(Watch *watch, int64 *outside)
+count_arrivals(Watch *watch, int64 *outside)
 {
 	DgGuard    *guard;
 
@@ -197,7 +197,7 @@ count_more(Watch *watch, int64 *outside)
 		*outside += others->outside;
 	}
 	watch->others = NULL;
-	watch->inserted = count(watch, &watch->outside);
+	watch->inserted = count_arrivals(watch, &watch->outside);
 	*outside = watch->outside - *outside;
 	return watch->inserted - inserted;
 }
@@ -377,7 +377,7 @@ begin_row(Watch *watch, TupleTableSlot *slot)
 	if (watch->partial || watch->estate->es_auxmodifytables != NIL)
 	{
 		watch->others = NULL;
-		watch->inserted = count(watch, &watch->outside);
+		watch->inserted = count_arrivals(watch, &watch->outside);
 		watch->merged = state->mt_merge_inserted;
 	}
 }
@@ -423,7 +423,7 @@ may_move(ModifyTableState *state)
 }
 
 static void
-watch(ModifyTableState *state, EState *firing)
+watch_query(ModifyTableState *state, EState *firing)
 {
 	Watch	   *watch;
 
@@ -436,7 +436,7 @@ watch(ModifyTableState *state, EState *firing)
 	watch->estate = state->ps.state;
 	watch->firing = firing;
 	watch->partial = !dg_guard_lookup(dg_partition_root(target_of(watch)))->guarded;
-	watch->inserted = count(watch, &watch->outside);
+	watch->inserted = count_arrivals(watch, &watch->outside);
 	for (int i = 0; i < state->mt_nrels; i++)
 	{
 		TriggerDesc *triggers = state->resultRelInfo[i].ri_TrigDesc;
@@ -452,8 +452,9 @@ watch(ModifyTableState *state, EState *firing)
 }
 
 /*
- * A query has been started. "certain" says whether we will be called when it has
- * run and when it ends.
+ * Begins to watch a query that has been started, if it can move rows out of
+ * guarded tables. "certain" says whether we will be called when it has run and
+ * when it ends.
  */
 void
 dg_move_prepare(QueryDesc *query, bool certain)
@@ -465,13 +466,13 @@ dg_move_prepare(QueryDesc *query, bool certain)
 	if (query->estate->es_top_eflags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
 	if (IsA(query->planstate, ModifyTableState))
-		watch((ModifyTableState *) query->planstate, firing);
+		watch_query((ModifyTableState *) query->planstate, firing);
 	foreach(lc, query->estate->es_auxmodifytables)
-		watch(lfirst_node(ModifyTableState, lc), firing);
+		watch_query(lfirst_node(ModifyTableState, lc), firing);
 }
 
 /*
- * A query has run, or has run on.
+ * Looks at the last row of a query that has run, or has run on.
  */
 void
 dg_move_ran(QueryDesc *query)
@@ -493,7 +494,7 @@ dg_move_pause(const EState *estate)
 	for (Watch *watch = watches; watch != NULL; watch = watch->next)
 	{
 		if (watch->estate != estate && watch->paused++ == 0)
-			watch->inserted_before = count(watch, &watch->outside_before);
+			watch->inserted_before = count_arrivals(watch, &watch->outside_before);
 	}
 }
 
@@ -528,7 +529,7 @@ dg_move_resume(const EState *estate, bool failed)
 
 		if (watch->estate == estate || watch->paused == 0 || --watch->paused > 0 || failed)
 			continue;
-		inserted = count(watch, &outside);
+		inserted = count_arrivals(watch, &outside);
 		add_others(watch, inserted - watch->inserted_before, outside - watch->outside_before);
 	}
 }
@@ -537,7 +538,7 @@ dg_move_resume(const EState *estate, bool failed)
  * What others have inserted in a subtransaction is its parent's, or is taken back.
  */
 static void
-at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+move_at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
 {
 	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
 		return;
@@ -555,5 +556,5 @@ at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parent
 void
 dg_move_init(void)
 {
-	RegisterSubXactCallback(at_subxact, NULL);
+	RegisterSubXactCallback(move_at_subxact, NULL);
 }

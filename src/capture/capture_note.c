@@ -5,8 +5,8 @@
  * A transition table costs dearly where many rows go: the server fetches each
  * one again once it is deleted and copies it, with many others into a temporary
  * file, for our trigger to read it from there. But a deleted row is still where
- * it was, with the marks of the transaction and the command that deleted it.
- * Who knows where to look needs no copy.
+ * it was, with the marks of the transaction and the command that deleted it. If
+ * one knows where to look, no copy is needed.
  *
  * The executor's ModifyTable node is handed the rows to delete one by one, by
  * address. Where that is all there is to a query, we note the addresses as they
@@ -191,7 +191,7 @@ may_leave_trail(QueryDesc *query)
 }
 
 /*
- * A DELETE has been started. If it can, it leaves a trail from here on.
+ * Has a DELETE that has been started leave a trail from here on, if it can.
  */
 void
 dg_trail_prepare(QueryDesc *query)
@@ -231,7 +231,7 @@ dg_trail_prepare(QueryDesc *query)
 }
 
 /*
- * A query has run, or has run on: notes how many rows it has deleted since.
+ * Notes how many rows a query has deleted, which has run, or has run on.
  */
 void
 dg_trail_ran(QueryDesc *query)
@@ -264,10 +264,10 @@ was_stopped(QueryDesc *query)
 }
 
 /*
- * The triggers that a query has fired are done. Those of statements do not fire
- * if it was stopped, as it had returned as many rows as its caller wants: SPI
- * can do that, and with it PL/Perl and PL/Python. The rows are still on the trail;
- * where there is none, nobody knows them.
+ * Captures what is left on the trails of a query whose triggers are done. Those
+ * of statements do not fire if it was stopped, as it had returned as many rows
+ * as its caller wants: SPI can do that, and with it PL/Perl and PL/Python. The
+ * rows are still on the trail; where there is none, nobody knows them.
  */
 void
 dg_trail_finish(QueryDesc *query)

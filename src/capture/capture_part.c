@@ -86,7 +86,7 @@ struct DgParts
 	int64		deletion;
 	int32		bin_id;
 	Oid			filenode;		/* of the bin table */
-	AttrNumber	name_attnum;	/* see DgCapture */
+	AttrNumber	name_attnum;	/* see DgBinPlan */
 	AttrNumber	contact_attnum;
 	TenantType	type;
 	tenants_hash *tenants;		/* NULL: the table has no tenant source */
@@ -119,7 +119,7 @@ static int	level = 0;
  */
 
 static DgParts *
-create_parts(MemoryContext context, const DgCapture *plan, DgTenantResolver *resolver,
+create_parts(MemoryContext context, const DgBinPlan *plan, DgTenantResolver *resolver,
 			 int64 deletion, Oid filenode)
 {
 	DgParts    *parts = MemoryContextAllocZero(context, sizeof(DgParts));
@@ -145,7 +145,7 @@ create_parts(MemoryContext context, const DgCapture *plan, DgTenantResolver *res
  * The parts of one capture; resolver is NULL for a table without tenants.
  */
 DgParts *
-dg_parts_begin(const DgCapture *plan, DgTenantResolver *resolver, int64 deletion, Oid filenode)
+dg_parts_begin(const DgBinPlan *plan, DgTenantResolver *resolver, int64 deletion, Oid filenode)
 {
 	return create_parts(CurrentMemoryContext, plan, resolver, deletion, filenode);
 }
@@ -356,7 +356,7 @@ dg_parts_add(DgTotal *total, DgParts *parts)
  * nothing would say when to write shared parts, the capture has its own.
  */
 DgParts *
-dg_parts_share(Oid relid, const DgCapture *plan, DgTenantResolver *resolver, int64 deletion,
+dg_parts_share(Oid relid, const DgBinPlan *plan, DgTenantResolver *resolver, int64 deletion,
 			   Oid filenode)
 {
 	SubTransactionId subid = GetCurrentSubTransactionId();
@@ -383,7 +383,7 @@ dg_parts_share(Oid relid, const DgCapture *plan, DgTenantResolver *resolver, int
 }
 
 /*
- * Are there parts that stay open until the transaction ends?
+ * Are there parts that stay open until the transaction ends, as in replication?
  */
 static bool
 parts_wait(void)
@@ -472,7 +472,7 @@ dg_parts_during(void (*work) (void *arg), void *arg)
 }
 
 static void
-at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+parts_at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
@@ -495,7 +495,7 @@ at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parent
 }
 
 static void
-at_xact(XactEvent event, void *arg)
+parts_at_xact(XactEvent event, void *arg)
 {
 	if (open_parts != NULL && (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE))
 	{
@@ -512,8 +512,8 @@ void
 dg_parts_init(void)
 {
 	dg_statement_continue_while(parts_wait);
-	RegisterSubXactCallback(at_subxact, NULL);
-	RegisterXactCallback(at_xact, NULL);
+	RegisterSubXactCallback(parts_at_subxact, NULL);
+	RegisterXactCallback(parts_at_xact, NULL);
 }
 
 /*

@@ -149,14 +149,14 @@ forget_last(Datum arg, Oid relid)
 }
 
 static void
-at_xact(XactEvent event, void *arg)
+rename_at_xact(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_ABORT)
 		last_number = -1;
 }
 
 static void
-at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+rename_at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 		last_number = -1;
@@ -166,8 +166,8 @@ void
 dg_rename_init(void)
 {
 	CacheRegisterRelcacheCallback(forget_last, (Datum) 0);
-	RegisterXactCallback(at_xact, NULL);
-	RegisterSubXactCallback(at_subxact, NULL);
+	RegisterXactCallback(rename_at_xact, NULL);
+	RegisterSubXactCallback(rename_at_subxact, NULL);
 }
 
 static int64
@@ -177,7 +177,8 @@ find_last_rename(void)
 }
 
 /*
- * A number for a deletion.
+ * Draws the number of a new deletion, which is higher than that of every
+ * deletion and every change of a key before.
  */
 int64
 dg_deletion_draw_number(void)
@@ -214,8 +215,8 @@ note_rename(const char *old, const char *new)
 }
 
 /*
- * A tenant has another key. Who undeletes or purges it at this time holds its lock,
- * and is waited for.
+ * Follows a tenant's key that has changed. A call that undeletes or purges the
+ * tenant at this time holds its lock, and is waited for.
  */
 static void
 rename_tenant(const char *old, const char *new, CommandId cid)

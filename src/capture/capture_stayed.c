@@ -134,7 +134,7 @@ dg_move_arrived(Oid root, HeapTuple row)
 }
 
 static void
-at_xact(XactEvent event, void *arg)
+stayed_at_xact(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 		stayed = NULL;
@@ -143,5 +143,5 @@ at_xact(XactEvent event, void *arg)
 void
 dg_stayed_init(void)
 {
-	RegisterXactCallback(at_xact, NULL);
+	RegisterXactCallback(stayed_at_xact, NULL);
 }

@@ -117,7 +117,7 @@ is_kept(const DgKeptPath *path, const DgPathStep *steps, int nsteps)
 }
 
 static void
-begin_path(DgTenantResolver *resolver, DgGuard *guard, DgCapture *plan, Relation rel)
+begin_path(DgTenantResolver *resolver, DgGuard *guard, DgBinPlan *plan, Relation rel)
 {
 	HASHCTL		ctl = {0};
 	int			nsteps;
@@ -146,7 +146,7 @@ begin_path(DgTenantResolver *resolver, DgGuard *guard, DgCapture *plan, Relation
  * path, SPI stays connected until dg_tenant_resolver_end().
  */
 DgTenantResolver *
-dg_tenant_resolver_begin(DgGuard *guard, DgCapture *plan, Relation rel)
+dg_tenant_resolver_begin(DgGuard *guard, DgBinPlan *plan, Relation rel)
 {
 	DgTenantResolver *resolver;
 	Oid			output;

@@ -16,8 +16,8 @@
 #include "capture/capture_internal.h"
 
 /*
- * Nothing, of tenants who are the same if they are in rows of a guarded table;
- * InvalidOid: of any.
+ * An empty total. Its tenants are the same if they are in rows of a guarded
+ * table; InvalidOid: in rows of any.
  */
 DgTotal *
 dg_total_begin(Oid relid)

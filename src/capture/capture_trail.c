@@ -144,7 +144,7 @@ begin_stretch(DgTrailWalk *walk)
  * page is looked at once for all of them.
  */
 static bool
-read_rows(DgTrailWalk *walk)
+read_along(DgTrailWalk *walk)
 {
 	walk->row = walk->page_begin = walk->page_end = 0;
 	walk->nrows = 0;
@@ -270,7 +270,7 @@ dg_trail_next(DgTrailWalk *walk)
 	{
 		const DgTidEntry *entry;
 
-		if (walk->row == walk->nrows && !read_rows(walk))
+		if (walk->row == walk->nrows && !read_along(walk))
 		{
 			release_page(walk);
 			if (!begin_stretch(walk))

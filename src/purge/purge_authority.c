@@ -2,9 +2,9 @@
  * purge_authority.c
  *		Authorities: the public keys whose owners may approve a purge.
  *
- * They are enrolled in a registry (purge_enrol.c). Whoever may write its files
- * could enrol a key of his own; a file that belongs to root, outside the data
- * directory, is out of reach of SQL and of the server itself. Where
+ * They are enrolled in a registry (purge_enrol.c). Somebody who may write its
+ * files could enrol a key of his own; a file that belongs to root, outside the
+ * data directory, is out of reach of SQL and of the server itself. Where
  * deletion_guard.authorities_file names one, only its authorities count, and a
  * file that is missing, damaged, or open to others' writing stops everything
  * that takes a token.

@@ -136,7 +136,7 @@ is_destination(const DgRestore *call, Oid relid)
  * What a call has left out, and left as it was.
  */
 static List *
-account_of(const DgRestore *call)
+account_of_call(const DgRestore *call)
 {
 	return list_concat_copy(dg_rehydrate_account(call->plan), call->links_left);
 }
@@ -146,7 +146,7 @@ account_of(const DgRestore *call)
  * each tenant of a run.
  */
 static void
-put_report(ReturnSetInfo *rsinfo, const DgRestore *call, bool with_shared)
+put_rehydrate_report(ReturnSetInfo *rsinfo, const DgRestore *call, bool with_shared)
 {
 	ListCell   *lc;
 
@@ -157,7 +157,7 @@ put_report(ReturnSetInfo *rsinfo, const DgRestore *call, bool with_shared)
 		foreach(lc, call->destinations)
 			put_destination(rsinfo, call, lfirst(lc));
 	}
-	foreach(lc, account_of(call))
+	foreach(lc, account_of_call(call))
 	{
 		DgLeftOut  *left = lfirst(lc);
 
@@ -264,7 +264,7 @@ lock_tenants(const DgRestore *call, List *keys)
  * Does what the call says, and puts the report.
  */
 static void
-perform(FunctionCallInfo fcinfo, DgRestore *call)
+run_and_report(FunctionCallInfo fcinfo, DgRestore *call)
 {
 	if (call->dry_run)
 		dg_restore_try(call);
@@ -273,7 +273,7 @@ perform(FunctionCallInfo fcinfo, DgRestore *call)
 		dg_restore_run(call);
 		append_to_ledger(call);
 	}
-	put_report((ReturnSetInfo *) fcinfo->resultinfo, call, true);
+	put_rehydrate_report((ReturnSetInfo *) fcinfo->resultinfo, call, true);
 	dg_rehydrate_close(call->archive);
 }
 
@@ -281,7 +281,7 @@ perform(FunctionCallInfo fcinfo, DgRestore *call)
  * The body of both functions.
  */
 static Datum
-rehydrate(FunctionCallInfo fcinfo, DgTenants *tenants)
+rehydrate_tenants(FunctionCallInfo fcinfo, DgTenants *tenants)
 {
 	DgRestore	call = {0};
 	List	   *relations = relations_argument(fcinfo, 2);
@@ -293,7 +293,7 @@ rehydrate(FunctionCallInfo fcinfo, DgTenants *tenants)
 	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, mapping, call.report);
 	lock_tenants(&call, dg_plan_tenants(call.plan));
-	perform(fcinfo, &call);
+	run_and_report(fcinfo, &call);
 	return (Datum) 0;
 }
 
@@ -309,7 +309,7 @@ dg_rehydrate(PG_FUNCTION_ARGS)
 
 	dg_require_argument(fcinfo, 0, "tenant");
 	tenant = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	return rehydrate(fcinfo, dg_tenants_make(1, &tenant));
+	return rehydrate_tenants(fcinfo, dg_tenants_make(1, &tenant));
 }
 
 /*
@@ -319,7 +319,7 @@ Datum
 dg_rehydrate_tenants(PG_FUNCTION_ARGS)
 {
 	dg_require_argument(fcinfo, 0, "tenants");
-	return rehydrate(fcinfo, dg_tenants_of_array(PG_GETARG_ARRAYTYPE_P(0)));
+	return rehydrate_tenants(fcinfo, dg_tenants_of_array(PG_GETARG_ARRAYTYPE_P(0)));
 }
 
 /* ----------------------------------------------------------------------
@@ -420,7 +420,7 @@ problem_of_tenant(const DgRestore *call, int tenant)
 		if (problem != NULL)
 			dg_account_append(&buf, destination->relid, problem);
 	}
-	foreach(lc, account_of(call))
+	foreach(lc, account_of_call(call))
 	{
 		DgLeftOut  *left = lfirst(lc);
 
@@ -514,7 +514,7 @@ dg_rehydrate_once(PG_FUNCTION_ARGS)
 	dg_restore_run(&call);
 	append_to_ledger(&call);
 	note_run(&run, &call);
-	put_report((ReturnSetInfo *) fcinfo->resultinfo, &call, false);
+	put_rehydrate_report((ReturnSetInfo *) fcinfo->resultinfo, &call, false);
 	dg_rehydrate_close(call.archive);
 	return (Datum) 0;
 }

@@ -2,9 +2,10 @@
  * rehydrate_account.c
  *		What a call leaves out of what an archive has of its tenants, and why.
  *
- * There is one account for each call, and every function's report is made from it:
- * rehydrate(), its dry run and its runs, compare_tenants(), drill(). Whoever
- * plans or reads puts down here what is not restored or compared, or cannot be:
+ * There is one account for each call, and every function's report is made from
+ * it: rehydrate(), its dry run and its runs, compare_tenants(), drill().
+ * Planning and reading put down here what is not restored or compared, or
+ * cannot be:
  *
  *	chosen	by the caller: relations, mapping
  *	shared	a table of no tenant's rows that tenants' tables refer to: foreign
@@ -351,7 +352,7 @@ dg_account_has_column(const DgRehydratePlan *plan, Oid target, const char *name)
 }
 
 static void
-add_column(StringInfo buf, const char *name, const char *why)
+add_column_name(StringInfo buf, const char *name, const char *why)
 {
 	char	   *text = psprintf("column \"%s\" %s", name, why);
 
@@ -382,9 +383,9 @@ dg_account_columns(const DgRehydratePlan *plan, Relation rel)
 			AttrNumber	attnum = get_attnum(source->target, source->columns[i].name);
 
 			if (attnum == InvalidAttrNumber)
-				add_column(&buf, source->columns[i].name, "is in the archive only, and not compared");
+				add_column_name(&buf, source->columns[i].name, "is in the archive only, and not compared");
 			else if (attnum > 0 && TupleDescAttr(desc, attnum - 1)->attgenerated != '\0')
-				add_column(&buf, source->columns[i].name, "is generated here, and not compared");
+				add_column_name(&buf, source->columns[i].name, "is generated here, and not compared");
 		}
 	}
 	for (int i = 0; i < desc->natts; i++)
@@ -393,7 +394,7 @@ dg_account_columns(const DgRehydratePlan *plan, Relation rel)
 
 		if (!att->attisdropped && att->attgenerated == '\0' &&
 			!dg_account_has_column(plan, RelationGetRelid(rel), NameStr(att->attname)))
-			add_column(&buf, NameStr(att->attname), "is not in the archive, and not compared");
+			add_column_name(&buf, NameStr(att->attname), "is not in the archive, and not compared");
 	}
 	return buf.len > 0 ? buf.data : NULL;
 }

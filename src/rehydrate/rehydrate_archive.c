@@ -80,7 +80,7 @@ dg_rehydrate_printable(const char *message)
 }
 
 static void
-fail(const char *path, const DgArchiveError *error)
+fail_on_archive(const char *path, const DgArchiveError *error)
 {
 	int			sqlerrcode = ERRCODE_INTERNAL_ERROR;
 	const char *hint = NULL;
@@ -109,7 +109,7 @@ fail(const char *path, const DgArchiveError *error)
 void
 dg_rehydrate_fail(const DgRehydrateArchive *archive, const DgArchiveError *error)
 {
-	fail(archive->path, error);
+	fail_on_archive(archive->path, error);
 	pg_unreachable();
 }
 
@@ -122,7 +122,7 @@ dg_rehydrate_fail(const DgRehydrateArchive *archive, const DgArchiveError *error
  * Polled by the reader, from where nothing may be thrown.
  */
 static bool
-interrupted(void *arg)
+check_interrupts(void *arg)
 {
 	dg_rehydrate_progress_update(arg);
 	return QueryCancelPending || ProcDiePending;
@@ -191,11 +191,11 @@ dg_rehydrate_open(const char *path)
 	callback->func = close_archive;
 	callback->arg = archive;
 	MemoryContextRegisterResetCallback(context, callback);
-	options.interrupted = interrupted;
+	options.interrupted = check_interrupts;
 	options.arg = archive;
 	archive->archive = dg_archive_open(path, &options, &error);
 	if (archive->archive == NULL)
-		fail(path, &error);
+		fail_on_archive(path, &error);
 	archive->info = dg_archive_info(archive->archive);
 	archive->encoding = encoding_of(archive);
 	archive->convert = archive->encoding != GetDatabaseEncoding();

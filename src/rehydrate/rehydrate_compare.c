@@ -240,7 +240,7 @@ typedef struct LiveRows
  * Takes a live row: the table's columns that are not dropped come first.
  */
 static void
-take_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
+hash_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 {
 	LiveRows   *live = arg;
 	TupleTableSlot *slot = live->table->slot;
@@ -279,20 +279,20 @@ take_copied_row(void *arg, HeapTuple tuple, TupleDesc desc)
 	LiveRows   *live = arg;
 	MemoryContext old = MemoryContextSwitchTo(live->table->estate->es_per_tuple_exprcontext->ecxt_per_tuple_memory);
 
-	take_live_row(arg, tuple, desc, 0);
+	hash_live_row(arg, tuple, desc, 0);
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(live->table->estate);
 }
 
 static DgRowSort *
-read_live_rows(Compare *compare, Table *table)
+sort_live_rows(Compare *compare, Table *table)
 {
 	LiveRows	live = {table, dg_rowsort_begin(work_mem)};
 
 	if (!OidIsValid(table->copy))
 	{
 		dg_finder_live_rows(table->finder, &compare->plan->finders, compare->plan->tenants, "t.*",
-							take_live_row, &live);
+							hash_live_row, &live);
 		return live.sort;
 	}
 	(void) GetPerTupleExprContext(table->estate);
@@ -315,7 +315,7 @@ read_live_rows(Compare *compare, Table *table)
 static void
 count_differences(Compare *compare, Table *table)
 {
-	DgRowSort  *live_rows = read_live_rows(compare, table);
+	DgRowSort  *live_rows = sort_live_rows(compare, table);
 	DgHashedRow archived;
 	DgHashedRow live;
 	bool		more_archived;

@@ -48,20 +48,20 @@ typedef struct Drill
 } Drill;
 
 /*
- * The rehearsal has not come out as it should.
+ * Notes that the rehearsal has not come out as it should.
  */
 static void
-fail(Drill *drill, Oid relid, const char *problem)
+note_failure(Drill *drill, Oid relid, const char *problem)
 {
 	dg_account_append(&drill->problem, relid, problem);
 	drill->matches = false;
 }
 
 /*
- * Something was left out.
+ * Notes that something was left out.
  */
 static void
-tell(Drill *drill, Oid relid, const char *problem)
+note_left_out(Drill *drill, Oid relid, const char *problem)
 {
 	dg_account_append(&drill->problem, relid, problem);
 	drill->matches &= drill->report;
@@ -280,7 +280,7 @@ check_references(Drill *drill, const DgDestination *destination)
 		int64		orphans = count_orphans(drill, fkey, destination->written);
 
 		if (orphans > 0)
-			fail(drill, InvalidOid,
+			note_failure(drill, InvalidOid,
 				 psprintf("%lld rows of %s refer to rows of %s that are neither in the archive, as this tenant's, nor live",
 						  (long long) orphans, dg_relation_name(destination->relid),
 						  dg_relation_name(fkey->confrelid)));
@@ -298,11 +298,11 @@ check_contents(Drill *drill)
 		DgDestination *destination = lfirst(lc);
 
 		if (destination->differences > 0)
-			fail(drill, InvalidOid, psprintf("%lld rows of %s differ from those of the archive",
+			note_failure(drill, InvalidOid, psprintf("%lld rows of %s differ from those of the archive",
 											 (long long) destination->differences,
 											 dg_relation_name(destination->relid)));
 		if (destination->uncompared != NULL)
-			tell(drill, destination->relid, destination->uncompared);
+			note_left_out(drill, destination->relid, destination->uncompared);
 		check_references(drill, destination);
 	}
 }
@@ -351,7 +351,7 @@ check_account(Drill *drill)
 		if (left->kind == DG_LEFT_SHARED ||
 			(left->kind == DG_LEFT_ABSENT && count_absent_rows(drill, left->relid) == 0))
 			continue;
-		tell(drill, left->relid, left->problem);
+		note_left_out(drill, left->relid, left->problem);
 	}
 }
 
@@ -359,7 +359,7 @@ check_account(Drill *drill)
  * Restores the tenant and looks at what came of it.
  */
 static void
-rehearse(Drill *drill)
+rehearse_tenant(Drill *drill)
 {
 	instr_time	start;
 	instr_time	now;
@@ -390,7 +390,7 @@ rehearse(Drill *drill)
 static void
 rehearse_now(void *drill)
 {
-	rehearse(drill);
+	rehearse_tenant(drill);
 }
 
 /*
@@ -405,7 +405,7 @@ try_rehearsal(Drill *drill)
 	if (error != NULL)
 	{
 		dg_rehydrate_abandon(drill->archive);
-		fail(drill, InvalidOid, error->detail == NULL ? error->message :
+		note_failure(drill, InvalidOid, error->detail == NULL ? error->message :
 			 psprintf("%s: %s", error->message, error->detail));
 	}
 	MemoryContextSwitchTo(old);

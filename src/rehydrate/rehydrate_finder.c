@@ -169,7 +169,7 @@ dg_tenant_list(const DgTenants *tenants)
 }
 
 /*
- * In place of tenants: nobody. Finds rows without a tenant.
+ * Stands in for tenants: finds rows without a tenant.
  */
 DgTenants *
 dg_tenants_nobody(void)
@@ -320,7 +320,7 @@ tenant_array(Oid relid, AttrNumber attnum, const DgTenants *tenants)
  */
 static void
 make_live_query(Oid relid, List **finders, const DgTenants *tenants,
-				const char *select, bool everybodys, DgLiveQuery *query)
+				const char *select, bool all_tenants, DgLiveQuery *query)
 {
 	Oid			end;
 	const char *column;
@@ -329,8 +329,8 @@ make_live_query(Oid relid, List **finders, const DgTenants *tenants,
 	query->keys = dg_finder_get(finders, relid, NIL, tenants)->keys;
 	(void) dg_guard_path_keys(relid, NIL, &end, &column);
 	query->sql = psprintf("SELECT %s, t.%s FROM %s t", select, quote_identifier(column), dg_own_rows(relid));
-	query->nparams = everybodys ? 0 : 1;
-	if (everybodys)
+	query->nparams = all_tenants ? 0 : 1;
+	if (all_tenants)
 		return;
 	attnum = get_attnum(end, column);
 	query->sql = psprintf("%s WHERE t.%s %s ANY ($1)", query->sql, quote_identifier(column),
@@ -352,12 +352,12 @@ dg_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
 /*
  * Live rows on their way to a sink, one table at a time: each is read by a query
  * of its own, so that it can run as the table's owner. The keys of the parents
- * that were found last are what the next query looks for. With everybodys, rows
- * that are of none of the tenants come as well, as DG_KEY_NOBODYS.
+ * that were found last are what the next query looks for. With all_tenants, rows
+ * that are of none of the tenants come as well, as DG_KEY_OTHER_TENANT.
  */
 typedef struct LiveRows
 {
-	bool		everybodys;
+	bool		all_tenants;
 	bool		nobody;			/* a row without a tenant is of tenant 0 */
 	DgKeyMap   *tenants;		/* by the last column; NULL: that is the tenant's number */
 	Tuplestorestate *parents;	/* keys and tenants; NULL: the rows are for the sink */
@@ -368,7 +368,7 @@ typedef struct LiveRows
 } LiveRows;
 
 static void
-take_live_row(void *arg, HeapTuple tuple, TupleDesc desc)
+pass_live_row(void *arg, HeapTuple tuple, TupleDesc desc)
 {
 	LiveRows   *live = arg;
 	MemoryContext old = MemoryContextSwitchTo(live->row);
@@ -387,9 +387,9 @@ take_live_row(void *arg, HeapTuple tuple, TupleDesc desc)
 	}
 	else
 		tenant = DatumGetInt32(SPI_getbinval(tuple, desc, desc->natts, &isnull));
-	if (tenant < 0 && live->everybodys)
-		tenant = DG_KEY_NOBODYS;
-	if ((tenant >= 0 || live->everybodys) && live->parents != NULL)
+	if (tenant < 0 && live->all_tenants)
+		tenant = DG_KEY_OTHER_TENANT;
+	if ((tenant >= 0 || live->all_tenants) && live->parents != NULL)
 	{
 		Datum		values[INDEX_MAX_KEYS + 1];
 		bool		nulls[INDEX_MAX_KEYS + 1];
@@ -399,7 +399,7 @@ take_live_row(void *arg, HeapTuple tuple, TupleDesc desc)
 		nulls[desc->natts - 1] = false;
 		tuplestore_putvalues(live->parents, live->desc, values, nulls);
 	}
-	else if (tenant >= 0 || live->everybodys)
+	else if (tenant >= 0 || live->all_tenants)
 		live->sink(live->arg, tuple, desc, tenant);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(live->row);
@@ -444,11 +444,11 @@ parent_columns(ForeignKeyCacheInfo *fkey)
 
 /*
  * The query for the children of the parents that were found and, with
- * everybodys, for those that refer to none. The foreign key may be one that the
+ * all_tenants, for those that refer to none. The foreign key may be one that the
  * table has inherited.
  */
 static char *
-children_query(Oid relid, ForeignKeyCacheInfo *fkey, const char *select, bool everybodys, bool nobody)
+children_query(Oid relid, ForeignKeyCacheInfo *fkey, const char *select, bool all_tenants, bool nobody)
 {
 	StringInfoData buf;
 
@@ -463,9 +463,9 @@ children_query(Oid relid, ForeignKeyCacheInfo *fkey, const char *select, bool ev
 		dg_guard_append_clause(&buf, psprintf("p.k%d", i + 1), get_atttype(fkey->confrelid, fkey->confkey[i]),
 							   fkey->conpfeqop[i], child, get_atttype(fkey->conrelid, fkey->conkey[i]));
 	}
-	if (!everybodys)
+	if (!all_tenants)
 		return buf.data;
-	appendStringInfo(&buf, " UNION ALL SELECT %s, %d FROM %s t WHERE false", select, nobody ? 0 : DG_KEY_NOBODYS,
+	appendStringInfo(&buf, " UNION ALL SELECT %s, %d FROM %s t WHERE false", select, nobody ? 0 : DG_KEY_OTHER_TENANT,
 					 dg_own_rows(relid));
 	for (int i = 0; i < fkey->nkeys; i++)
 		appendStringInfo(&buf, " OR t.%s IS NULL",
@@ -479,39 +479,39 @@ children_query(Oid relid, ForeignKeyCacheInfo *fkey, const char *select, bool ev
  * as the tables' owners where as_caller is false.
  */
 static void
-read_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
-			   bool everybodys, bool as_caller, DgLiveSink sink, void *arg)
+find_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
+			   bool all_tenants, bool as_caller, DgLiveSink sink, void *arg)
 {
-	LiveRows	live = {.everybodys = everybodys,.nobody = finder->nobody,.sink = sink,.arg = arg};
+	LiveRows	live = {.all_tenants = all_tenants,.nobody = finder->nobody,.sink = sink,.arg = arg};
 	Oid			end;
 	const char *column;
 	List	   *fkeys = dg_guard_path_keys(finder->relid, finder->path, &end, &column);
 	DgLiveQuery query;
 
 	live.row = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard live row", ALLOCSET_DEFAULT_SIZES);
-	make_live_query(end, finders, tenants, fkeys == NIL ? select : parent_columns(llast(fkeys)), everybodys, &query);
+	make_live_query(end, finders, tenants, fkeys == NIL ? select : parent_columns(llast(fkeys)), all_tenants, &query);
 	live.tenants = query.keys;
 	if (fkeys != NIL)
 		begin_parents(&live, llast(fkeys));
 	SPI_connect();
 	dg_spi_read_as_owner(as_caller ? InvalidOid : end, query.sql, query.nparams, &query.type, &query.tenants,
-						 take_live_row, &live);
+						 pass_live_row, &live);
 	SPI_finish();
 	for (int i = list_length(fkeys) - 1; i >= 0; i--)
 	{
 		ForeignKeyCacheInfo *fkey = list_nth(fkeys, i);
 		ForeignKeyCacheInfo *below = i == 0 ? NULL : list_nth(fkeys, i - 1);
 		Oid			relid = i == 0 ? finder->relid : below->confrelid;
-		LiveRows	children = {.everybodys = everybodys,.nobody = finder->nobody,.row = live.row,.sink = sink,.arg = arg};
+		LiveRows	children = {.all_tenants = all_tenants,.nobody = finder->nobody,.row = live.row,.sink = sink,.arg = arg};
 
 		if (i > 0)
 			begin_parents(&children, below);
 		SPI_connect();
 		dg_spi_register_rows("parents", live.parents, live.desc);
 		dg_spi_read_as_owner(as_caller ? InvalidOid : relid,
-							 children_query(relid, fkey, i == 0 ? select : parent_columns(below), everybodys,
+							 children_query(relid, fkey, i == 0 ? select : parent_columns(below), all_tenants,
 											finder->nobody),
-							 0, NULL, NULL, take_live_row, &children);
+							 0, NULL, NULL, pass_live_row, &children);
 		SPI_finish();
 		tuplestore_end(live.parents);
 		live = children;
@@ -528,7 +528,7 @@ void
 dg_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
 					DgLiveSink sink, void *arg)
 {
-	read_live_rows(finder, finders, tenants, select, false, !superuser(), sink, arg);
+	find_live_rows(finder, finders, tenants, select, false, !superuser(), sink, arg);
 }
 
 /*
@@ -554,7 +554,7 @@ void
 dg_finder_live_twins(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
 					 DgLiveSink sink, void *arg)
 {
-	read_live_rows(finder, finders, tenants, select, false, false, sink, arg);
+	find_live_rows(finder, finders, tenants, select, false, false, sink, arg);
 }
 
 static char *
@@ -606,5 +606,5 @@ feed_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 void
 dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants)
 {
-	read_live_rows(finder, finders, tenants, feed_columns(finder), true, false, feed_live_row, finder);
+	find_live_rows(finder, finders, tenants, feed_columns(finder), true, false, feed_live_row, finder);
 }

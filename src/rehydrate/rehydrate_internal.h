@@ -89,7 +89,7 @@ extern int32 dg_keytable_find(const DgKeyTable *table, const char *key, size_t l
 /* Found instead of a tenant. */
 #define DG_KEY_ABSENT	(-1)
 #define DG_KEY_UNSURE	(-2)	/* by a look-up that may not throw */
-#define DG_KEY_NOBODYS	(-3)	/* it is there, and of none of the tenants */
+#define DG_KEY_OTHER_TENANT	(-3)	/* it is there, and of none of the tenants */
 #define DG_KEY_ELSEWHERE	(-4)	/* not in the part at hand */
 
 

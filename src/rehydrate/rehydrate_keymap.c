@@ -275,7 +275,7 @@ dg_keymap_of_columns(Oid relid, const AttrNumber *attnums, int n)
  * map.
  */
 static bool
-put_together(DgKeyMap *map, const DgKeyText *key, bool add, DgKeyText *whole)
+compose_key(DgKeyMap *map, const DgKeyText *key, bool add, DgKeyText *whole)
 {
 	if (map->ncolumns == 1 && map->columns[0].by_bytes)
 	{
@@ -301,7 +301,7 @@ put_together(DgKeyMap *map, const DgKeyText *key, bool add, DgKeyText *whole)
 }
 
 /*
- * Lets the map go to disk. Whoever looks keys up then does so part by part.
+ * Lets the map go to disk. Its keys are then looked up part by part.
  */
 void
 dg_keymap_may_spill(DgKeyMap *map)
@@ -338,7 +338,7 @@ write_keys(DgKeyMap *map, const DgKeyTable *table, bool all)
  * Doubles the number of parts until what is in memory is small again.
  */
 static void
-split(DgKeyMap *map)
+split_parts(DgKeyMap *map)
 {
 	DgKeyTable	whole = map->table;
 	MemoryContext context = map->table_context;
@@ -436,7 +436,7 @@ dg_keymap_clear(DgKeyMap *map)
  */
 
 /*
- * Adds a key, or changes the tenant of one that is there. DG_KEY_NOBODYS is a
+ * Adds a key, or changes the tenant of one that is there. DG_KEY_OTHER_TENANT is a
  * tenant, too.
  */
 void
@@ -445,11 +445,11 @@ dg_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant)
 	DgKeyText	whole;
 	int			part = 0;
 
-	(void) put_together(map, key, true, &whole);
+	(void) compose_key(map, key, true, &whole);
 	if (map->may_spill)
 	{
 		if (is_full(map))
-			split(map);
+			split_parts(map);
 		if (map->spill != NULL)
 			part = dg_spill_part(map->spill, dg_keytable_hash(whole.ptr, whole.len));
 	}
@@ -485,7 +485,7 @@ no_such_value(const DgKeyMap *map)
 }
 
 /*
- * The tenant of a key, or one of DG_KEY_ABSENT, DG_KEY_NOBODYS and
+ * The tenant of a key, or one of DG_KEY_ABSENT, DG_KEY_OTHER_TENANT and
  * DG_KEY_ELSEWHERE.
  */
 int
@@ -495,7 +495,7 @@ dg_keymap_find(DgKeyMap *map, const DgKeyText *key)
 
 	if (map->spill == NULL && map->table.count == 0)
 		return DG_KEY_ABSENT;
-	if (!put_together(map, key, false, &whole))
+	if (!compose_key(map, key, false, &whole))
 		return no_such_value(map);
 	return find_whole(map, whole.ptr, whole.len);
 }

@@ -21,7 +21,7 @@
 #include "rehydrate/rehydrate_internal.h"
 
 static void
-refuse(const char *what)
+refuse_mapping(const char *what)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -71,10 +71,10 @@ parse_constant(DgColumnMapping *column, JsonbContainer *container)
 					DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
 		}
 		else
-			refuse("a column has \"column\", the name of a column, and \"value\", a text, a number, a boolean or null");
+			refuse_mapping("a column has \"column\", the name of a column, and \"value\", a text, a number, a boolean or null");
 	}
 	if (!column->constant)
-		refuse("a column that is mapped to an object has a \"value\"");
+		refuse_mapping("a column that is mapped to an object has a \"value\"");
 }
 
 static List *
@@ -99,7 +99,7 @@ parse_columns(JsonbContainer *container)
 			bool		object = value.type == jbvBinary && JsonContainerIsObject(value.val.binary.data);
 
 			if (value.type != jbvString && value.type != jbvNull && !object)
-				refuse("a column is mapped to the name of a column, to an object with a value, or to null");
+				refuse_mapping("a column is mapped to the name of a column, to an object with a value, or to null");
 			if (object)
 				parse_constant(column, value.val.binary.data);
 			if (value.type == jbvString)
@@ -126,7 +126,7 @@ parse_table(DgTableMapping *table, const JsonbValue *value)
 		return;
 	}
 	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
-		refuse("a table is mapped to the name of a table, to an object, or to null");
+		refuse_mapping("a table is mapped to the name of a table, to an object, or to null");
 	it = JsonbIteratorInit(value->val.binary.data);
 	while ((token = JsonbIteratorNext(&it, &item, true)) != WJB_DONE)
 	{
@@ -140,7 +140,7 @@ parse_table(DgTableMapping *table, const JsonbValue *value)
 				 JsonContainerIsObject(item.val.binary.data))
 			table->columns = parse_columns(item.val.binary.data);
 		else
-			refuse("a table has \"relation\", the name of a table, and \"columns\", an object");
+			refuse_mapping("a table has \"relation\", the name of a table, and \"columns\", an object");
 	}
 }
 
@@ -157,7 +157,7 @@ dg_mapping_parse(Jsonb *mapping)
 	DgTableMapping *table = NULL;
 
 	if (!JB_ROOT_IS_OBJECT(mapping))
-		refuse("it is not an object");
+		refuse_mapping("it is not an object");
 	it = JsonbIteratorInit(&mapping->root);
 	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 	{

@@ -65,7 +65,7 @@ is_awaited(const DgFinder *finder)
  * Does the source have what a finder looks at, and what is awaited of it?
  */
 static bool
-serves(const DgSource *source, const DgFinder *finder)
+serves_finder(const DgSource *source, const DgFinder *finder)
 {
 	ListCell   *lc;
 
@@ -91,7 +91,7 @@ add_pass(DgRehydratePlan *plan, DgSource *source, DgFinder *finder)
 	bool		emit = (source->wanted || source->counted) && source->finder == finder;
 	DgPass	   *pass;
 
-	if (!emit && !(is_awaited(finder) && serves(source, finder)))
+	if (!emit && !(is_awaited(finder) && serves_finder(source, finder)))
 		return;
 	pass = palloc0(sizeof(DgPass));
 	pass->source = source;
@@ -124,7 +124,7 @@ archive_has(const DgRehydratePlan *plan, const DgFinder *finder, bool *all, bool
 		{
 			DgSource   *source = lfirst(ls);
 
-			if (!serves(source, finder))
+			if (!serves_finder(source, finder))
 				continue;
 			*some = true;
 			has |= (source->relid == leaf);

@@ -84,7 +84,7 @@ dg_rehydrate_progress_begin(DgRehydrateArchive *archive, const DgRehydratePlan *
 }
 
 static void
-report(const DgRehydrateProgress *progress, const DgArchiveProgress *reader)
+report_progress(const DgRehydrateProgress *progress, const DgArchiveProgress *reader)
 {
 	const int	params[] = {
 		PROGRESS_COPY_BYTES_PROCESSED, PROGRESS_COPY_BYTES_TOTAL,
@@ -106,7 +106,7 @@ report(const DgRehydrateProgress *progress, const DgArchiveProgress *reader)
 }
 
 static void
-read_counters(const DgRehydrateArchive *archive, DgArchiveProgress *reader)
+read_reader_counters(const DgRehydrateArchive *archive, DgArchiveProgress *reader)
 {
 	memset(reader, 0, sizeof(*reader));
 	if (archive->rows != NULL)
@@ -114,7 +114,7 @@ read_counters(const DgRehydrateArchive *archive, DgArchiveProgress *reader)
 }
 
 /*
- * A pass begins; archive->rows is what it reads, or NULL.
+ * Reports that a pass begins; archive->rows is what it reads, or NULL.
  */
 void
 dg_rehydrate_progress_pass(DgRehydrateArchive *archive, const DgPass *pass)
@@ -131,12 +131,12 @@ dg_rehydrate_progress_pass(DgRehydrateArchive *archive, const DgPass *pass)
 	if (progress->all_total > 0)
 		progress->all_total = Max(progress->all_total, progress->done_before + progress->total);
 	pgstat_progress_start_command(PROGRESS_COMMAND_COPY, pass->finder->relid);
-	read_counters(archive, &reader);
-	report(progress, &reader);
+	read_reader_counters(archive, &reader);
+	report_progress(progress, &reader);
 }
 
 /*
- * A wanted row was read.
+ * Counts a wanted row that was read.
  */
 void
 dg_rehydrate_progress_kept(DgRehydrateArchive *archive)
@@ -146,7 +146,7 @@ dg_rehydrate_progress_kept(DgRehydrateArchive *archive)
 }
 
 /*
- * Called now and then while a pass goes on.
+ * Reports how far a pass has come; called now and then. May not throw.
  */
 void
 dg_rehydrate_progress_update(DgRehydrateArchive *archive)
@@ -155,12 +155,12 @@ dg_rehydrate_progress_update(DgRehydrateArchive *archive)
 
 	if (archive->progress == NULL || archive->rows == NULL)
 		return;
-	read_counters(archive, &reader);
-	report(archive->progress, &reader);
+	read_reader_counters(archive, &reader);
+	report_progress(archive->progress, &reader);
 }
 
 /*
- * The pass is over; archive->rows is still open.
+ * Reports that the pass is over; archive->rows is still open.
  */
 void
 dg_rehydrate_progress_pass_end(DgRehydrateArchive *archive, const DgPass *pass)
@@ -170,8 +170,8 @@ dg_rehydrate_progress_pass_end(DgRehydrateArchive *archive, const DgPass *pass)
 
 	if (progress == NULL)
 		return;
-	read_counters(archive, &reader);
-	report(progress, &reader);
+	read_reader_counters(archive, &reader);
+	report_progress(progress, &reader);
 	ereport(DEBUG1,
 			(errmsg_internal("read table \"%s\" of the archive: %llu rows, of which %lld are wanted",
 							 get_rel_name(pass->finder->relid), (unsigned long long) reader.rows_read,
@@ -183,7 +183,7 @@ dg_rehydrate_progress_pass_end(DgRehydrateArchive *archive, const DgPass *pass)
 }
 
 /*
- * All is read; what remains is checked.
+ * Reports that all is read, and what remains is checked.
  */
 void
 dg_rehydrate_progress_checking(DgRehydrateArchive *archive)
@@ -195,11 +195,11 @@ dg_rehydrate_progress_checking(DgRehydrateArchive *archive)
 		return;
 	archive->progress->phase = DG_PHASE_CHECKING;
 	archive->progress->total = 0;
-	report(archive->progress, &nothing);
+	report_progress(archive->progress, &nothing);
 }
 
 /*
- * The call is over. After an error the server does this by itself.
+ * Reports that the call is over. After an error the server does this by itself.
  */
 void
 dg_rehydrate_progress_end(DgRehydrateArchive *archive)

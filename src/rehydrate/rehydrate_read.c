@@ -176,7 +176,7 @@ is_ascii(const char *text, size_t len)
  * through unsure is looked at again by tenant_of_row().
  */
 static bool
-filter(void *arg, const char *text, size_t len)
+may_be_wanted(void *arg, const char *text, size_t len)
 {
 	Reading    *reading = arg;
 
@@ -248,7 +248,7 @@ tenant_of_row(Reading *reading, const DgArchiveRow *row)
 	if (reading->tenant >= 0)
 		return reading->tenant;
 	if (!key_of_row(reading, row, reading->key_fields, finder->ncolumns, key))
-		return finder->nobody ? 0 : DG_KEY_NOBODYS;
+		return finder->nobody ? 0 : DG_KEY_OTHER_TENANT;
 	tenant = dg_keymap_find(finder->keys, key);
 	if (tenant == DG_KEY_ABSENT && finder->knows_all)
 		note_orphan(reading->pass, key);
@@ -273,7 +273,7 @@ feed_row(Reading *reading, const DgArchiveRow *row, int tenant)
 		if (!feed->finder->needed || lfirst(lf) == NULL ||
 			!key_of_row(reading, row, lfirst(lf), feed->ncolumns, key))
 			continue;
-		dg_keymap_put(feed->finder->keys, key, tenant >= 0 ? tenant : DG_KEY_NOBODYS);
+		dg_keymap_put(feed->finder->keys, key, tenant >= 0 ? tenant : DG_KEY_OTHER_TENANT);
 	}
 }
 
@@ -322,7 +322,7 @@ begin_reading(Reading *reading)
 	if (finder->overrides || finder->nobody)
 		return;
 	by_key.field = reading->key_fields[0];
-	by_key.match = filter;
+	by_key.match = may_be_wanted;
 	by_key.arg = reading;
 	if (!dg_archive_rows_set_filter(reading->archive->rows, &by_key, &error))
 		dg_rehydrate_fail(reading->archive, &error);
@@ -342,7 +342,7 @@ error_context(void *arg)
 }
 
 static void
-read_rows(Reading *reading, DgRowSink sink, void *arg)
+read_archive_rows(Reading *reading, DgRowSink sink, void *arg)
 {
 	DgArchiveRow row;
 	DgArchiveError error;
@@ -393,7 +393,7 @@ dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass, DgRowSink sink
 	callback.arg = &reading;
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
-	read_rows(&reading, sink, arg);
+	read_archive_rows(&reading, sink, arg);
 	error_context_stack = callback.previous;
 
 	dg_rehydrate_progress_pass_end(archive, pass);
@@ -406,7 +406,7 @@ dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass, DgRowSink sink
  * Reads one table of the archive as often as its finder has parts.
  */
 static void
-read_parts(DgRehydrateArchive *archive, DgPass *pass, DgRowSink sink, void *arg)
+read_key_parts(DgRehydrateArchive *archive, DgPass *pass, DgRowSink sink, void *arg)
 {
 	DgKeyMap   *keys = pass->finder->keys;
 	int			nparts = dg_keymap_parts(keys);
@@ -443,7 +443,7 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 		if (pass->source != NULL)
 			pass->source->left_rows = 0;
 		if (pass->source != NULL)
-			read_parts(archive, pass, sink, arg);
+			read_key_parts(archive, pass, sink, arg);
 		else
 		{
 			dg_rehydrate_progress_pass(archive, pass);

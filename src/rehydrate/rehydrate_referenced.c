@@ -47,13 +47,14 @@ struct DgReferences
 	DgRehydratePlan *plan;
 	MemoryContext context;
 	List	   *references;
-	List	   *nobodys;		/* plans for the rows without a tenant, each of one table */
+	List	   *plans_without_tenant;		/* plans for the rows without a tenant, each of one table */
 	List	  **referring;		/* of Referring, by the index of a source */
 	bool	   *known;			/* is that list made? */
 };
 
 /*
- * In the current memory context.
+ * Begins to collect what rows of a call refer to, in the current memory
+ * context.
  */
 DgReferences *
 dg_references_begin(DgRehydrateArchive *archive, DgRehydratePlan *plan)
@@ -284,17 +285,17 @@ find_missing(DgReferences *references, Reference *reference)
 }
 
 /* Rows without a tenant on their way to a sink, if they are missing. */
-typedef struct NobodysRows
+typedef struct RowsWithoutTenant
 {
 	Reference  *reference;
 	DgRowSink	sink;
 	void	   *arg;
-} NobodysRows;
+} RowsWithoutTenant;
 
 static void
-take_nobodys_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
+take_row_without_tenant(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
 {
-	NobodysRows *rows = arg;
+	RowsWithoutTenant *rows = arg;
 	DgFinder   *finder = rows->reference->finder;
 	int		   *columns = columns_in(source, finder->ncolumns, finder->columns);
 	DgKeyText	key[INDEX_MAX_KEYS] = {{0}};
@@ -320,7 +321,7 @@ plan_for_nobody(DgReferences *references, Oid target)
 	DgRehydratePlan *plan;
 	ListCell   *lc;
 
-	foreach(lc, references->nobodys)
+	foreach(lc, references->plans_without_tenant)
 	{
 		plan = lfirst(lc);
 		if (linitial_oid(plan->targets) == target)
@@ -329,7 +330,7 @@ plan_for_nobody(DgReferences *references, Oid target)
 	old = MemoryContextSwitchTo(references->context);
 	plan = dg_rehydrate_plan(references->archive, dg_tenants_nobody(), list_make1_oid(target),
 							 references->plan->mapping, true);
-	references->nobodys = lappend(references->nobodys, plan);
+	references->plans_without_tenant = lappend(references->plans_without_tenant, plan);
 	MemoryContextSwitchTo(old);
 	return plan;
 }
@@ -362,10 +363,10 @@ dg_references_read(DgReferences *references, DgRowSink sink, void *arg)
 				continue;
 			if (reference->tenants)
 			{
-				NobodysRows rows = {reference, sink, arg};
+				RowsWithoutTenant rows = {reference, sink, arg};
 
 				dg_rehydrate_read(references->archive, plan_for_nobody(references, source->target),
-								  take_nobodys_row, &rows);
+								  take_row_without_tenant, &rows);
 				break;
 			}
 			dg_rehydrate_read_pass(references->archive, &pass, sink, arg);

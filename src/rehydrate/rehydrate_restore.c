@@ -32,7 +32,7 @@
  */
 
 static DgDestination *
-destination_of(DgRestore *call, Oid relid, bool shared)
+destination_of_table(DgRestore *call, Oid relid, bool shared)
 {
 	DgDestination *destination;
 	ListCell   *lc;
@@ -90,10 +90,10 @@ place_of(const DgRestore *call, const DgSource *source, bool shared)
 }
 
 static void
-open_target(DgRestore *call, DgSource *source, bool shared)
+open_destination_table(DgRestore *call, DgSource *source, bool shared)
 {
 	MemoryContext old = MemoryContextSwitchTo(call->context);
-	DgDestination *destination = destination_of(call, source->target, shared);
+	DgDestination *destination = destination_of_table(call, source->target, shared);
 	int			place = place_of(call, source, shared);
 	DgRowsTarget *target;
 
@@ -115,7 +115,7 @@ typedef struct LiveTwins
 } LiveTwins;
 
 static void
-take_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
+note_live_twin(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 {
 	LiveTwins  *live = arg;
 
@@ -128,14 +128,14 @@ take_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
  * the same are there already.
  */
 static void
-find_twins(DgRestore *call, DgPass *pass)
+find_live_twins(DgRestore *call, DgPass *pass)
 {
 	LiveTwins	live = {call, call->by_source[pass->source->index],
 		dg_rows_writer_twins(call->targets[pass->source->index])};
 
 	if (live.twins != NULL && pass->finder != NULL && !dg_rows_twins_known(live.twins))
 		dg_finder_live_twins(pass->finder, &call->plan->finders, call->plan->tenants, dg_rows_twins_columns(live.twins),
-							 take_live_row, &live);
+							 note_live_twin, &live);
 }
 
 /*
@@ -143,7 +143,7 @@ find_twins(DgRestore *call, DgPass *pass)
  * which keys its own rows will provide.
  */
 static void
-open_targets(DgRestore *call)
+open_destination_tables(DgRestore *call)
 {
 	ListCell   *lc;
 
@@ -153,9 +153,9 @@ open_targets(DgRestore *call)
 
 		if (!pass->emit || !pass->source->wanted)
 			continue;
-		open_target(call, pass->source, false);
+		open_destination_table(call, pass->source, false);
 		if (call->into_schema == NULL)
-			find_twins(call, pass);
+			find_live_twins(call, pass);
 	}
 }
 
@@ -170,14 +170,14 @@ create_schema(DgRestore *call)
 	ListCell   *lc2;
 
 	forboth(lc, call->plan->targets, lc2, copies)
-		destination_of(call, lfirst_oid(lc), false)->written = lfirst_oid(lc2);
+		destination_of_table(call, lfirst_oid(lc), false)->written = lfirst_oid(lc2);
 }
 
 /*
  * Counts a row; a DgRowsSettle.
  */
 static void
-settle(void *arg, const DgRow *row, DgRowOutcome outcome)
+count_row_outcome(void *arg, const DgRow *row, DgRowOutcome outcome)
 {
 	DgDestination *destination = row->owner;
 	DgCount	   *count = &destination->counts[row->tag];
@@ -216,7 +216,7 @@ settle(void *arg, const DgRow *row, DgRowOutcome outcome)
  * Writes one row.
  */
 static void
-put_row(DgRestore *call, DgSource *source, bool shared, int tenant, Datum *values, bool *nulls)
+put_archive_row(DgRestore *call, DgSource *source, bool shared, int tenant, Datum *values, bool *nulls)
 {
 	int			place = place_of(call, source, shared);
 	DgDestination *destination = call->by_source[place];
@@ -232,13 +232,13 @@ put_row(DgRestore *call, DgSource *source, bool shared, int tenant, Datum *value
 	row = (DgRow) {values, nulls, shared ? NULL : call->plan->tenants->keys[tenant], tenant, destination};
 	outcome = dg_rows_writer_put(call->targets[place], &row);
 	if (outcome != DG_ROW_LATER)
-		settle(call, &row, outcome);
+		count_row_outcome(call, &row, outcome);
 }
 
 static void
 write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
 {
-	put_row(arg, source, false, tenant, values, nulls);
+	put_archive_row(arg, source, false, tenant, values, nulls);
 }
 
 /*
@@ -250,8 +250,8 @@ write_shared_row(void *arg, DgSource *source, int tenant, Datum *values, bool *n
 	DgRestore  *call = arg;
 
 	if (call->targets[place_of(call, source, true)] == NULL)
-		open_target(call, source, true);
-	put_row(call, source, true, 0, values, nulls);
+		open_destination_table(call, source, true);
+	put_archive_row(call, source, true, 0, values, nulls);
 }
 
 /*
@@ -404,7 +404,7 @@ check_counts(const DgRestore *call)
  * Keeps a word about a tenant's rows of a table.
  */
 static void
-tell(void *arg, Oid relid, int tag, const char *problem)
+note_problem(void *arg, Oid relid, int tag, const char *problem)
 {
 	DgRestore  *call = arg;
 	ListCell   *lc;
@@ -434,7 +434,7 @@ hint_of(const DgRestore *call)
 }
 
 static void
-set_options(DgRestore *call)
+set_writer_options(DgRestore *call)
 {
 	call->options = (DgRowsOptions) {
 		.on_conflict = call->on_conflict,
@@ -442,17 +442,17 @@ set_options(DgRestore *call)
 		.dry_run = call->dry_run,
 		.fire_triggers = call->fire_triggers,
 		.missing = call->on_conflict == DG_ON_CONFLICT_SKIP ? dg_rows_missing_make() : NULL,
-		.tell = tell,
+		.tell = note_problem,
 		.same = dg_links_make_same,
 		.alias = dg_links_take,
-		.settle = settle,
+		.settle = count_row_outcome,
 		.arg = call,
 		.hint = hint_of(call),
 	};
 }
 
 static void
-restore(DgRestore *call)
+restore_from_archive(DgRestore *call)
 {
 	int			ntables = dg_archive_table_count(call->archive->archive);
 	int			level = dg_rehydrate_settings();
@@ -465,7 +465,7 @@ restore(DgRestore *call)
 	if (call->with_referenced)
 		call->references = dg_references_begin(call->archive, call->plan);
 	call->writer = dg_rows_writer_begin(&call->options);
-	open_targets(call);
+	open_destination_tables(call);
 	dg_rehydrate_progress_begin(call->archive, call->plan);
 	dg_rehydrate_read(call->archive, call->plan, write_row, call);
 	check_left_out(call);
@@ -504,7 +504,7 @@ some_tenant_is_live(DgRestore *call)
 }
 
 static void
-start_over(void *arg)
+forget_archive_try(void *arg)
 {
 	DgRestore  *call = arg;
 
@@ -517,7 +517,7 @@ start_over(void *arg)
 static void
 restore_once(void *call)
 {
-	restore(call);
+	restore_from_archive(call);
 }
 
 /*
@@ -529,33 +529,33 @@ restore_by_options(void *arg)
 	DgRestore  *call = arg;
 
 	if (call->options.expect_no_conflict)
-		restore(call);
+		restore_from_archive(call);
 	else
 		dg_parts_during(restore_once, call);
 }
 
 /*
- * Restores all that the plan wants, or fails. Whoever wants something done
- * about conflicts expects some; in a schema of its own there are none.
+ * Restores all that the plan wants, or fails. A caller that wants something
+ * done about conflicts expects some; in a schema of its own there are none.
  */
 void
 dg_restore_run(DgRestore *call)
 {
-	DgRowsWork	work = {.work = restore_by_options,.start_over = start_over,.arg = call,.options = &call->options};
+	DgRowsWork	work = {.work = restore_by_options,.start_over = forget_archive_try,.arg = call,.options = &call->options};
 
-	set_options(call);
+	set_writer_options(call);
 	if (call->into_schema != NULL)
 	{
 		call->options.expect_no_conflict = true;
 		call->options.missing = NULL;
-		restore(call);
+		restore_from_archive(call);
 	}
 	else
 		dg_rows_try(&work, call->on_conflict == DG_ON_CONFLICT_ERROR && !some_tenant_is_live(call));
 }
 
 static void
-run(void *call)
+run_restore(void *call)
 {
 	dg_restore_run(call);
 }
@@ -567,7 +567,7 @@ run(void *call)
 void
 dg_restore_try(DgRestore *call)
 {
-	ErrorData  *error = dg_try(run, call, false);
+	ErrorData  *error = dg_try(run_restore, call, false);
 
 	if (error == NULL)
 		return;

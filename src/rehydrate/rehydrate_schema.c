@@ -26,7 +26,7 @@
  * Runs a statement as the caller.
  */
 static void
-execute(const char *sql)
+execute_as_caller(const char *sql)
 {
 	int			ret = SPI_execute(sql, false, 0);
 
@@ -36,8 +36,8 @@ execute(const char *sql)
 
 /*
  * The name of a table's copy, palloc'd. Tables of one name, from different
- * schemas, cannot both be in the new one; where nobody is going to look for them
- * by name, the second gets another.
+ * schemas, cannot both be in the new one; with any_name the second gets another
+ * name.
  */
 static char *
 name_of_copy(const char *schema, List *relations, const ListCell *table, bool any_name)
@@ -75,15 +75,15 @@ copy_table(const char *sql, const char *schema, Oid relid)
 
 	if (!OidIsValid(role.owner))
 	{
-		execute(sql);
+		execute_as_caller(sql);
 		return;
 	}
 	owner = pstrdup(quote_identifier(GetUserNameFromId(role.owner, false)));
-	execute(psprintf("GRANT USAGE, CREATE ON SCHEMA %s TO %s", schema, owner));
+	execute_as_caller(psprintf("GRANT USAGE, CREATE ON SCHEMA %s TO %s", schema, owner));
 	dg_rows_as_owner(&role);
-	execute(sql);
+	execute_as_caller(sql);
 	dg_rows_as_caller(&role);
-	execute(psprintf("REVOKE CREATE ON SCHEMA %s FROM %s", schema, owner));
+	execute_as_caller(psprintf("REVOKE CREATE ON SCHEMA %s FROM %s", schema, owner));
 }
 
 /*
@@ -100,7 +100,7 @@ dg_schema_create(const char *schema, List *relations, bool any_name)
 	foreach(lc, relations)
 		names = lappend(names, name_of_copy(schema, relations, lc, any_name));
 	SPI_connect();
-	execute(psprintf("CREATE SCHEMA %s", quote_identifier(schema)));
+	execute_as_caller(psprintf("CREATE SCHEMA %s", quote_identifier(schema)));
 	foreach(lc, relations)
 		copy_table(psprintf("CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING GENERATED"
 						 " INCLUDING CONSTRAINTS INCLUDING INDEXES INCLUDING STORAGE"

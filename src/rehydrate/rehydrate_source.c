@@ -28,7 +28,7 @@ is_ours(const DgArchiveTable *table)
 }
 
 static void
-add_column(DgSource *source, const char *name, int field, char *constant)
+add_source_column(DgSource *source, const char *name, int field, char *constant)
 {
 	source->columns[source->ncolumns].name = name;
 	source->columns[source->ncolumns].typmod = -1;
@@ -58,13 +58,13 @@ set_columns(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source
 			continue;
 		if (column == NULL || (column->to != NULL && !column->constant))
 		{
-			add_column(source, column == NULL ? archived : column->to, i, NULL);
+			add_source_column(source, column == NULL ? archived : column->to, i, NULL);
 			continue;
 		}
 		source->hidden[source->nhidden] = archived;
 		source->hidden_fields[source->nhidden++] = i;
 		if (column->constant)
-			add_column(source, column->to, -1, column->value);
+			add_source_column(source, column->to, -1, column->value);
 		dg_account_leave(plan, source->relid, DG_LEFT_CHOSEN,
 						 psprintf(column->constant ?
 								  "column \"%s\" of the archive's table %s was replaced by a value, as mapping says" :
@@ -91,7 +91,7 @@ set_live_columns(DgSource *source, List *mappings)
 	for (int i = 0; i < desc->natts; i++)
 	{
 		if (!TupleDescAttr(desc, i)->attisdropped)
-			add_column(source, pstrdup(NameStr(TupleDescAttr(desc, i)->attname)), source->ncolumns, NULL);
+			add_source_column(source, pstrdup(NameStr(TupleDescAttr(desc, i)->attname)), source->ncolumns, NULL);
 	}
 	source->nfields = source->ncolumns;
 	table_close(rel, NoLock);

@@ -37,7 +37,7 @@ typedef struct Record
 } Record;
 
 /*
- * In the current memory context; with one part.
+ * An empty spill with one part, in the current memory context.
  */
 DgKeySpill *
 dg_spill_create(void)
@@ -98,7 +98,7 @@ dg_spill_write(DgKeySpill *spill, int part, const char *key, size_t len, int ten
 }
 
 static void
-read_file(DgKeySpill *spill, BufFile *file, DgSpillSink sink, void *arg)
+read_spill_file(DgKeySpill *spill, BufFile *file, DgSpillSink sink, void *arg)
 {
 	Record		record;
 
@@ -129,7 +129,7 @@ dg_spill_read(DgKeySpill *spill, int part, DgSpillSink sink, void *arg)
 		if (file == last || spill->files[file] == NULL)
 			continue;
 		last = file;
-		read_file(spill, spill->files[file], sink, arg);
+		read_spill_file(spill, spill->files[file], sink, arg);
 	}
 }
 

@@ -39,7 +39,7 @@ typedef struct DgRow
 {
 	Datum	   *values;
 	bool	   *nulls;
-	const char *tenant;			/* whose it is, NULL: nobody's; lasts as long as the writer */
+	const char *tenant;			/* its tenant, or NULL; lasts as long as the writer */
 	int			tag;			/* a small number under which it is counted and told of */
 	void	   *owner;			/* of the caller's, and where it has the row */
 	int64		address;

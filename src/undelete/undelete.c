@@ -75,7 +75,7 @@ read_part(uint64 row)
  * first with skip, which keeps the first, and last with replace.
  */
 static List *
-read_parts(DgUndelete *call, const Selection *selection)
+select_parts(DgUndelete *call, const Selection *selection)
 {
 	List	   *parts = NIL;
 	MemoryContext old;
@@ -157,7 +157,7 @@ describe_failure(ErrorData *error)
  * Forgets what a first try has counted.
  */
 static void
-start_over(void *arg)
+forget_bin_try(void *arg)
 {
 	DgUndelete *call = arg;
 	ListCell   *lc;
@@ -178,7 +178,7 @@ start_over(void *arg)
  * Restores by the options in force.
  */
 static void
-restore(void *arg)
+restore_as_asked(void *arg)
 {
 	DgUndelete *call = arg;
 
@@ -189,14 +189,14 @@ restore(void *arg)
 }
 
 /*
- * Restores all of it or fails. Whoever wants something done about conflicts
- * expects some.
+ * Restores all of it or fails. A caller that wants something done about
+ * conflicts expects some.
  */
 static void
 restore_all(void *arg)
 {
 	DgUndelete *call = arg;
-	DgRowsWork	work = {.work = restore,.start_over = start_over,.arg = call,.options = &call->options};
+	DgRowsWork	work = {.work = restore_as_asked,.start_over = forget_bin_try,.arg = call,.options = &call->options};
 
 	dg_rows_try(&work, call->options.on_conflict == DG_ON_CONFLICT_ERROR);
 }
@@ -294,7 +294,7 @@ describe_problem(DgReport *report)
  * Keeps a word about rows of a line of the report.
  */
 static void
-tell(void *arg, Oid relid, int tag, const char *problem)
+note_on_report(void *arg, Oid relid, int tag, const char *problem)
 {
 	DgUndelete *call = arg;
 	DgReport   *report;
@@ -309,7 +309,7 @@ tell(void *arg, Oid relid, int tag, const char *problem)
 }
 
 static void
-put_report(ReturnSetInfo *rsinfo, DgReport *report)
+put_undelete_line(ReturnSetInfo *rsinfo, DgReport *report)
 {
 	Datum		values[6];
 	bool		nulls[6] = {false};
@@ -360,7 +360,7 @@ note_moved(Oid partition)
 }
 
 static void
-set_options(DgUndelete *call, FunctionCallInfo fcinfo, int n)
+set_undelete_options(DgUndelete *call, FunctionCallInfo fcinfo, int n)
 {
 	DgRowsOptions *options = &call->options;
 
@@ -373,7 +373,7 @@ set_options(DgUndelete *call, FunctionCallInfo fcinfo, int n)
 		options->missing = dg_rows_missing_make();
 	options->same = dg_same_but_links;
 	options->alias = dg_same_found;
-	options->tell = tell;
+	options->tell = note_on_report;
 	options->settle = dg_restore_settle;
 	options->arg = call;
 }
@@ -389,7 +389,7 @@ put_reports(ReturnSetInfo *rsinfo, DgUndelete *call)
 		return;
 	}
 	foreach(lc, call->reports)
-		put_report(rsinfo, lfirst(lc));
+		put_undelete_line(rsinfo, lfirst(lc));
 }
 
 /*
@@ -397,18 +397,18 @@ put_reports(ReturnSetInfo *rsinfo, DgUndelete *call)
  * n on are on_conflict and dry_run.
  */
 static Datum
-undelete(FunctionCallInfo fcinfo, const Selection *selection, int n)
+undelete_selected(FunctionCallInfo fcinfo, const Selection *selection, int n)
 {
 	DgUndelete	call = {0};
 
 	call.context = CurrentMemoryContext;
-	set_options(&call, fcinfo, n);
+	set_undelete_options(&call, fcinfo, n);
 	InitMaterializedSRF(fcinfo, 0);
 
 	dg_lock_tenants(selection->tenants != NIL ? list_copy(selection->tenants) :
-					tenants_of_parts(read_parts(&call, selection)));
+					tenants_of_parts(select_parts(&call, selection)));
 	/* now what others have left meanwhile */
-	call.parts = read_parts(&call, selection);
+	call.parts = select_parts(&call, selection);
 	if (call.parts == NIL)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_NOTHING_TO_RESTORE),
@@ -437,7 +437,7 @@ undelete_deletions(FunctionCallInfo fcinfo, const char *condition, const char *w
 	Selection	selection = {condition, 1, types, values, NIL,
 	psprintf("%s %lld", what, (long long) PG_GETARG_INT64(0))};
 
-	return undelete(fcinfo, &selection, 1);
+	return undelete_selected(fcinfo, &selection, 1);
 }
 
 /*
@@ -476,7 +476,7 @@ undelete_tenants(FunctionCallInfo fcinfo, Datum array, const char *what)
 	4, types, values, tenants, what};
 
 	values[2] = dg_tenants_in_bin(tenants, &values[3]);
-	return undelete(fcinfo, &selection, 3);
+	return undelete_selected(fcinfo, &selection, 3);
 }
 
 /*

@@ -79,8 +79,8 @@ dg_bin_forget_table(Oid relid)
 }
 
 /*
- * Whoever may read the table will read the rows, and nobody can say any more
- * who might read them before.
+ * Fails unless the caller is the extension's owner. All who may read the table
+ * will read the rows, and nothing tells any more who might read them before.
  */
 static void
 require_extension_owner(void)

@@ -236,7 +236,7 @@ dg_links_by_set(List *links)
  * *missing if it has not all of them.
  */
 static List *
-texts_of(Relation rel, List *columns, const Datum *values, const bool *nulls, bool *missing)
+texts_of_row(Relation rel, List *columns, const Datum *values, const bool *nulls, bool *missing)
 {
 	List	   *texts = NIL;
 	ListCell   *lc;
@@ -268,8 +268,8 @@ link_of_row(DgLinkSet *set, Relation rel, int64 deletion, const Datum *values, c
 	int			high = list_length(set->links);
 	bool		missing = false;
 
-	wanted.row = row_name(texts_of(rel, set->key_columns, values, nulls, &missing),
-						  texts_of(rel, set->columns, values, nulls, &missing));
+	wanted.row = row_name(texts_of_row(rel, set->key_columns, values, nulls, &missing),
+						  texts_of_row(rel, set->columns, values, nulls, &missing));
 	if (missing)
 		return NULL;
 	while (low < high)
@@ -326,7 +326,7 @@ dg_link_value(const DgLinkSet *set, AttrNumber attnum, char *text)
  * returns it, or NULL. The table may be a partition of the links', or a bin of it.
  */
 static DgLink *
-put_link(DgLinkSet *set, Relation rel, int64 deletion, Datum *values, bool *nulls)
+put_link_back(DgLinkSet *set, Relation rel, int64 deletion, Datum *values, bool *nulls)
 {
 	DgLink	   *link = link_of_row(set, rel, deletion, values, nulls);
 
@@ -362,7 +362,7 @@ dg_links_put(List *sets, Relation rel, int64 deletion, Datum *values, bool *null
 		foreach(lc, sets)
 		{
 			DgLink	   *link = ((DgLinkSet *) lfirst(lc))->missing != NULL ? NULL :
-				put_link(lfirst(lc), rel, before[foreach_current_index(lc)], values, nulls);
+				put_link_back(lfirst(lc), rel, before[foreach_current_index(lc)], values, nulls);
 
 			if (link == NULL)
 				continue;

@@ -220,7 +220,7 @@ restore_set(DgLinkSet *set, DgRowsTarget *target, HTAB *taken)
 }
 
 static DgRowsTarget *
-open_target(DgRowsWriter *writer, DgLinkSet *set)
+open_linked_table(DgRowsWriter *writer, DgLinkSet *set)
 {
 	Relation	rel = table_open(set->relation, RowExclusiveLock);
 
@@ -245,7 +245,7 @@ warn_of_missing_column(const DgLinkSet *set)
  * Opens the tables of sets that can be put back, one list for the other.
  */
 static List *
-open_targets(DgRowsWriter *writer, List **sets, bool warn)
+open_linked_tables(DgRowsWriter *writer, List **sets, bool warn)
 {
 	List	   *targets = NIL;
 	ListCell   *lc;
@@ -256,7 +256,7 @@ open_targets(DgRowsWriter *writer, List **sets, bool warn)
 
 		if (set->missing == NULL)
 		{
-			targets = lappend(targets, open_target(writer, set));
+			targets = lappend(targets, open_linked_table(writer, set));
 			continue;
 		}
 		if (warn)
@@ -274,7 +274,7 @@ static int64
 restore_passes(DgRowsWriter *writer, List *sets, bool *stale)
 {
 	HASHCTL		ctl = {.keysize = sizeof(TakenRow),.entrysize = sizeof(TakenRow),.hcxt = CurrentMemoryContext};
-	List	   *targets = open_targets(writer, &sets, !*stale);
+	List	   *targets = open_linked_tables(writer, &sets, !*stale);
 	int64		restored = 0;
 	int64		more;
 	ListCell   *lc;

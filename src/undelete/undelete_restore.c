@@ -359,7 +359,7 @@ expect_group(DgUndelete *call, const Destination *destination, ListCell *cells, 
  * wrote them together with the counts of its parts.
  */
 static void
-find_twins(DgRowsTwins *twins, Oid relid)
+find_new_twins(DgRowsTwins *twins, Oid relid)
 {
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(relid)};
@@ -394,7 +394,7 @@ leave_group(DgUndelete *call, ListCell *cells, int n)
  * The destination of a bin, from a list; opens it the first time.
  */
 static Destination *
-destination_of(DgRowsWriter *writer, DgSavedPart *part, List **destinations)
+destination_of_part(DgRowsWriter *writer, DgSavedPart *part, List **destinations)
 {
 	ListCell   *lc;
 
@@ -534,7 +534,7 @@ expect_rows(DgUndelete *call, DgRowsWriter *writer, List **destinations)
 		Destination *destination;
 
 		n = group_at(call->parts, first);
-		destination = part->orphan ? NULL : destination_of(writer, part, destinations);
+		destination = part->orphan ? NULL : destination_of_part(writer, part, destinations);
 		if (destination != NULL && dg_rows_writer_twins(destination->target) != NULL)
 			expect_group(call, destination, list_nth_cell(call->parts, first), n);
 	}
@@ -543,7 +543,7 @@ expect_rows(DgUndelete *call, DgRowsWriter *writer, List **destinations)
 		DgRowsTwins *twins = dg_rows_writer_twins(((Destination *) lfirst(lc))->target);
 
 		if (twins != NULL && !dg_rows_twins_known(twins))
-			find_twins(twins, dg_rows_twins_table(twins));
+			find_new_twins(twins, dg_rows_twins_table(twins));
 	}
 }
 
@@ -565,7 +565,7 @@ dg_restore_parts(void *arg)
 	foreach(lc, call->parts)
 	{
 		if (!((DgSavedPart *) lfirst(lc))->orphan)
-			(void) destination_of(writer, lfirst(lc), &destinations);
+			(void) destination_of_part(writer, lfirst(lc), &destinations);
 	}
 
 	expect_rows(call, writer, &destinations);
@@ -578,7 +578,7 @@ dg_restore_parts(void *arg)
 		if (part->orphan)
 			leave_group(call, cells, n);
 		else
-			restore_group(call, destination_of(writer, part, &destinations), cells, n);
+			restore_group(call, destination_of_part(writer, part, &destinations), cells, n);
 		for (int i = 0; i < n && !part->orphan; i++)
 			restored = lappend(restored, list_nth(call->parts, first + i));
 	}

@@ -5,9 +5,9 @@
  * A row that had lost links to ON DELETE SET NULL or SET DEFAULT before it was
  * deleted itself is shown with them, as it comes back with them.
  *
- * Whoever may read the table may read its deleted rows. Where row security
- * applies to the caller, there is no way to apply its policies to rows that
- * are not in the table, so the call is refused.
+ * All who may read the table may read its deleted rows. Where row security
+ * applies to the caller, there is no way to apply its policies to rows that are
+ * not in the table, so the call is refused.
  */
 #include "postgres.h"
 
@@ -152,7 +152,7 @@ reading_context(void *arg)
 }
 
 static void
-put_row(ReturnSetInfo *rsinfo, Relation rel, HeapTuple tuple, TupleDesc from, List *sets, Reading *reading)
+put_deleted_row(ReturnSetInfo *rsinfo, Relation rel, HeapTuple tuple, TupleDesc from, List *sets, Reading *reading)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	Datum	   *values = palloc(sizeof(Datum) * desc->natts);
@@ -228,7 +228,7 @@ put_rows(ReturnSetInfo *rsinfo, Relation rel, List *sets, Oid bin_table)
 	caller = dg_role_enter(rel->rd_rel->relowner, SECURITY_RESTRICTED_OPERATION);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		put_row(rsinfo, rel, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, sets, &reading);
+		put_deleted_row(rsinfo, rel, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, sets, &reading);
 		MemoryContextReset(row);
 	}
 	error_context_stack = context.previous;

@@ -55,7 +55,7 @@ append_equality(StringInfo sql, const char *left, Oid left_type, Oid operator, c
 
 /*
  * A condition for one column by the text of its value: concat() uses the
- * type's output function, as texts_of() in capture_link.c does, and not a cast.
+ * type's output function, as texts_of_columns() in capture_link.c does, and not a cast.
  */
 static void
 append_text_equality(StringInfo sql, const char *column, const char *text)
@@ -311,7 +311,7 @@ dg_links_find_rows(DgLinkSet *set, bool lock, DgLinkSink sink, void *arg)
  * Counts the rows that each link has found: a DgLinkSink.
  */
 static void
-count_row(void *arg, DgLinkSet *set, int n, Oid relid, ItemPointer tid)
+count_found_row(void *arg, DgLinkSet *set, int n, Oid relid, ItemPointer tid)
 {
 	((int64 *) arg)[n]++;
 }
@@ -339,7 +339,7 @@ count_rows(DgLinkSet *set, List **deletions)
 	ListCell   *lc;
 
 	*deletions = NIL;
-	dg_links_find_rows(set, false, count_row, found);
+	dg_links_find_rows(set, false, count_found_row, found);
 	foreach(lc, set->links)
 	{
 		DgLink	   *link = lfirst(lc);

@@ -17,4 +17,22 @@ else
 	echo "not ok 2 - every function of ours is defined"
 	echo "$bad"
 fi
-echo 1..2
+# In a backtrace, in a profile and in an index of tags there is only the name.
+bad=$(perl -0777 -ne '
+	my $file = $ARGV;
+	while (/^static [^\n;(){}=]*\n(\w+)\(/gm) { push @{ $files{$1} }, $file; }
+	END
+	{
+		for (sort keys %files)
+		{
+			print "# $_: @{ $files{$_} }\n" if @{ $files{$_} } > 1;
+			print "# $_: one word, in $files{$_}[0]\n" if !/_/;
+		}
+	}' src/*/*.c)
+if [ -z "$bad" ]; then
+	echo "ok 3 - static functions have names of their own, of more than one word"
+else
+	echo "not ok 3 - static functions have names of their own, of more than one word"
+	echo "$bad"
+fi
+echo 1..3
