@@ -201,7 +201,7 @@ check_rows(Relation rel)
 }
 
 /*
- * The same of a bin that is gone.
+ * Fails if a bin table is gone and the records say that rows were left in it.
  */
 static void
 check_gone(Relation rel, Oid *types, Datum *values, const char *nulls)
