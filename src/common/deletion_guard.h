@@ -197,6 +197,7 @@ typedef struct DgOddity
 {
 	const char *what;			/* NULL: it is ordinary */
 	const char *hint;
+	bool		managed;		/* by another extension */
 	bool		unknown;		/* it cannot be told whether it is */
 } DgOddity;
 

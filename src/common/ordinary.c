@@ -153,6 +153,8 @@ is_managed(Form_pg_class class, DgOddity *odd)
 		{
 			odd->what = managed[i].what;
 			odd->hint = managed[i].hint;
+			odd->managed = true;
+			odd->unknown = false;
 			return true;
 		}
 		if (unknown && !odd->unknown)

@@ -34,6 +34,7 @@ _PG_init(void)
 	dg_rename_init();
 	dg_moved_init();
 	dg_ledger_init();
+	dg_taken_init();
 	dg_purge_log_init();
 	dg_limit_init();
 	dg_announce_init();

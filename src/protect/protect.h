@@ -17,6 +17,9 @@
 /* protect_hooks.c */
 extern void dg_guard_hooks_init(void);
 
+/* protect_taken.c */
+extern void dg_taken_init(void);
+
 /* protect_command.c */
 extern void dg_command_maintain(void);
 

@@ -289,7 +289,9 @@ follow_members(Oid relid, DgGuard *guard)
 
 		if (dg_is_odd(member, &odd))
 		{
-			if (guarded)
+			if (guarded && odd.managed && member == guard->root)
+				dg_guard_check_taken(member);
+			else if (guarded)
 				refuse_odd(member, guard->root, &odd);
 			continue;
 		}

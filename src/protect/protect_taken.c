@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -27,7 +28,7 @@
 #include "ledger/ledger.h"
 #include "protect/protect_internal.h"
 
-static List *taken = NIL;		/* OIDs; what a rollback has undone is no longer odd */
+static List *taken = NIL;		/* OIDs; what a savepoint has undone is no longer odd */
 
 /*
  * Has somebody taken the table over, and is it guarded? *root is the table that was enrolled.
@@ -37,7 +38,7 @@ is_taken(Oid relid, Oid *root, DgOddity *odd)
 {
 	DgGuard    *guard;
 
-	if (!dg_is_odd(relid, odd) || odd->unknown || !dg_installed())
+	if (!dg_is_odd(relid, odd) || !odd->managed || !dg_installed())
 		return false;
 	guard = dg_guard_lookup(relid);
 	*root = guard->root;
@@ -45,7 +46,7 @@ is_taken(Oid relid, Oid *root, DgOddity *odd)
 }
 
 /*
- * Something was made that belongs to a table.
+ * Something was made that belongs to a table, or the table was altered.
  */
 void
 dg_guard_check_taken(Oid relid)
@@ -86,7 +87,7 @@ let_go(Oid relid)
 }
 
 /*
- * An outermost statement ends.
+ * An outermost statement ends, or the transaction.
  */
 void
 dg_taken_finish(void)
@@ -109,4 +110,28 @@ dg_taken_finish(void)
 	}
 	if (pushed)
 		PopActiveSnapshot();
+}
+
+/*
+ * The statement that has loaded the library does not end in our hooks.
+ */
+static void
+at_xact(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
+		dg_taken_finish();
+	else if (event == XACT_EVENT_ABORT)
+	{
+		list_free(taken);
+		taken = NIL;
+	}
+}
+
+/*
+ * After the ledger's, so that it is called before: what is appended then is written.
+ */
+void
+dg_taken_init(void)
+{
+	RegisterXactCallback(at_xact, NULL);
 }

@@ -45,6 +45,15 @@ my $make = "SELECT create_hypertable('later', 'at', migrate_data => true)";
 	is($node->safe_psql('postgres', "SELECT count(*) FROM deletion_guard.ledger WHERE event = 'unguard_table' AND details::text LIKE '%hypertable%'"), '1', 'that is on record');
 }
 
+SKIP:
+{
+	skip 'CREATE TABLE does not make hypertables', 2
+		if $node->safe_psql('postgres', "SELECT split_part(extversion, '.', 2)::int < 20 FROM pg_extension WHERE extname = 'timescaledb'") eq 't';
+	refused($node, 'CREATE TABLE of a hypertable', "CREATE TABLE made (at timestamptz NOT NULL, org_id int) WITH (tsdb.hypertable, tsdb.partition_column = 'at')",
+		qr/WARNING:  table "made" is not guarded any more: it is a hypertable/);
+	is($node->safe_psql('postgres', "SELECT count(*) FROM deletion_guard.ledger WHERE event = 'unguard_table' AND details::text LIKE '%made%'"), '1', 'on record');
+}
+
 # what is in the bin is not restored into it past TimescaleDB
 refused($node, 'undelete', "SELECT * FROM deletion_guard.undelete_tenant('1')", qr/cannot restore rows of "later": it is a hypertable/);
 $node->safe_psql('postgres', "INSERT INTO later SELECT * FROM deletion_guard.deleted_rows(NULL::later, tenant => '1')");

@@ -1,4 +1,4 @@
-# wal2json: with the filter that the README gives, what the guard writes is not in its stream.
+# wal2json: with the filter that doc/where-it-runs.md gives, what the guard writes is not in its stream.
 use strict;
 use warnings FATAL => 'all';
 

@@ -32,8 +32,8 @@ sub has_library
 # A running server with deletion_guard, in database "postgres", beside other libraries.
 sub neighbour
 {
-	my ($preload, $conf) = @_;
-	my $node = PostgreSQL::Test::Cluster->new('node');
+	my ($preload, $conf, $name) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name // 'node');
 
 	$node->init;
 	$node->append_conf('postgresql.conf', "shared_preload_libraries = '$preload'\nwal_level = logical\nmax_worker_processes = 16\n" . ($conf // ''));
