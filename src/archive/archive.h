@@ -198,6 +198,7 @@ extern const DgArchiveSequence *dg_archive_sequence(const DgArchive *archive, in
 extern bool dg_archive_has_isal(void);
 
 /* archive_defn.c */
+extern bool dg_archive_defines(DgArchive *archive, const char *schema, const char *name);
 extern const DgArchiveParent *dg_archive_parent(const DgArchive *archive, const char *schema,
 												const char *name);
 

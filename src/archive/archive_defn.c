@@ -460,6 +460,15 @@ dg_archive_defn_find(DgArchive *archive, const char *schema, const char *name)
 				   sizeof(key), compare_shapes);
 }
 
+/*
+ * Is there a definition of the table, in what pg_dump itself has written?
+ */
+bool
+dg_archive_defines(DgArchive *archive, const char *schema, const char *name)
+{
+	return archive->info.dump_version[0] != '\0' && dg_archive_defn_find(archive, schema, name) != NULL;
+}
+
 static bool
 list_has_column(const ColumnList *list, const char *name)
 {

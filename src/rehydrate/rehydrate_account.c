@@ -11,6 +11,7 @@
  *	shared	a table of no tenant's rows that tenants' tables refer to: foreign
  *			keys say what of it is missing, with_referenced brings it
  *	absent	a table that holds tenants' rows here, which the archive does not have
+ *	excluded	the same, but the archive defines it: it was made without its rows
  *	unknown	nothing tells whether the rows are of the tenants
  *	certain	rows of the tenants
  *
@@ -23,6 +24,7 @@
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -167,6 +169,17 @@ find_absent(DgRehydratePlan *plan)
 	SPI_finish();
 }
 
+static bool
+is_defined(const DgRehydrateArchive *archive, Oid relid)
+{
+	char	   *schema = get_namespace_name(get_rel_namespace(relid));
+	char	   *name = get_rel_name(relid);
+
+	return schema != NULL && name != NULL &&
+		dg_archive_defines(archive->archive, pg_server_to_any(schema, strlen(schema), archive->encoding),
+						   pg_server_to_any(name, strlen(name), archive->encoding));
+}
+
 /*
  * Puts down what can be told from the tables alone. The sources are chosen.
  */
@@ -183,7 +196,16 @@ dg_account_tables(DgRehydrateArchive *archive, DgRehydratePlan *plan)
 		return;
 	find_absent(plan);
 	foreach(lc, plan->absent)
-		dg_account_leave(plan, lfirst_oid(lc), DG_LEFT_ABSENT, DG_ABSENT_TEXT);
+	{
+		Oid			relid = lfirst_oid(lc);
+		bool		defined = is_defined(archive, relid);
+
+		if (defined)
+			plan->defined = lappend_oid(plan->defined, relid);
+		/* of a partitioned table there may have been no partition */
+		dg_account_leave(plan, relid, defined && get_rel_relkind(relid) == RELKIND_RELATION ? DG_LEFT_EXCLUDED : DG_LEFT_ABSENT,
+						 defined ? DG_DEFINED_TEXT : DG_ABSENT_TEXT);
+	}
 }
 
 /* ----------------------------------------------------------------------

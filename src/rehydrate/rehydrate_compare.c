@@ -50,6 +50,7 @@ typedef struct Table
 	DgFinder   *finder;
 	DgRowHash  *hash;
 	bool		absent;			/* from the archive */
+	bool		told;			/* it has a line */
 	bool		hidden;			/* the caller may not see all live rows */
 	EState	   *estate;			/* for the map's expressions */
 	TupleTableSlot *slot;		/* a row of the archive, as a live one */
@@ -156,7 +157,7 @@ add_absent_tables(Compare *compare)
 			continue;
 		table = add_table(compare, root, dg_finder_get(&compare->plan->finders, root, path, compare->plan->tenants));
 		table->absent = true;
-		table->problem = DG_ABSENT_TEXT;
+		table->problem = list_member_oid(compare->plan->defined, lfirst_oid(lc)) ? DG_DEFINED_TEXT : DG_ABSENT_TEXT;
 	}
 }
 
@@ -371,7 +372,7 @@ problem_of(const Table *table, int tenant)
 }
 
 static void
-put_differences(ReturnSetInfo *rsinfo, const Compare *compare, const Table *table, bool with_tenant)
+put_differences(ReturnSetInfo *rsinfo, const Compare *compare, Table *table, bool with_tenant)
 {
 	for (int i = 0; i < compare->plan->tenants->n; i++)
 	{
@@ -382,6 +383,7 @@ put_differences(ReturnSetInfo *rsinfo, const Compare *compare, const Table *tabl
 
 		if (table->absent && table->live[i] == 0 && !table->hidden)
 			continue;
+		table->told = true;
 		values[n++] = ObjectIdGetDatum(table->relid);
 		if (with_tenant)
 			values[n++] = CStringGetTextDatum(compare->plan->tenants->keys[i]);
@@ -399,22 +401,40 @@ put_differences(ReturnSetInfo *rsinfo, const Compare *compare, const Table *tabl
 }
 
 /*
- * Puts what was not compared.
+ * Has a table that the archive lacks lines with counts?
  */
-static void
-put_left_out(ReturnSetInfo *rsinfo, const DgRehydratePlan *plan, bool with_tenant)
+static bool
+has_lines(const Compare *compare, Oid relid)
 {
 	ListCell   *lc;
 
-	foreach(lc, dg_rehydrate_account(plan))
+	foreach(lc, compare->tables)
+	{
+		Table	   *table = lfirst(lc);
+
+		if (table->relid == relid)
+			return table->told;
+	}
+	return false;
+}
+
+/*
+ * Puts what was not compared.
+ */
+static void
+put_left_out(ReturnSetInfo *rsinfo, const Compare *compare, bool with_tenant)
+{
+	ListCell   *lc;
+
+	foreach(lc, dg_rehydrate_account(compare->plan))
 	{
 		DgLeftOut  *left = lfirst(lc);
 		Datum		values[9] = {0};
 		bool		nulls[9] = {true, true, true, true, true, true, true, true, true};
 		int			problem = with_tenant ? 8 : 7;
 
-		if (left->kind == DG_LEFT_ABSENT)
-			continue;			/* it has a line of its own */
+		if ((left->kind == DG_LEFT_ABSENT || left->kind == DG_LEFT_EXCLUDED) && has_lines(compare, left->relid))
+			continue;
 		nulls[0] = !OidIsValid(left->relid);
 		values[0] = ObjectIdGetDatum(left->relid);
 		nulls[problem] = false;
@@ -475,7 +495,7 @@ compare_tenants(FunctionCallInfo fcinfo, DgTenants *tenants, bool with_tenant)
 		count_differences(&compare, lfirst(lc));
 		put_differences((ReturnSetInfo *) fcinfo->resultinfo, &compare, lfirst(lc), with_tenant);
 	}
-	put_left_out((ReturnSetInfo *) fcinfo->resultinfo, compare.plan, with_tenant);
+	put_left_out((ReturnSetInfo *) fcinfo->resultinfo, &compare, with_tenant);
 	end_compare(&compare);
 	AtEOXact_GUC(true, level);
 	dg_rehydrate_close(compare.archive);

@@ -280,6 +280,7 @@ typedef enum DgLeftKind
 	DG_LEFT_CHOSEN,
 	DG_LEFT_SHARED,
 	DG_LEFT_ABSENT,
+	DG_LEFT_EXCLUDED,
 	DG_LEFT_UNKNOWN,
 	DG_LEFT_CERTAIN
 } DgLeftKind;
@@ -301,7 +302,8 @@ typedef struct DgRehydratePlan
 	List	   *targets;		/* OIDs of the tables whose rows are wanted */
 	List	   *left_out;		/* of DgLeftOut, as known before reading */
 	List	   *unwanted;		/* OIDs of tenants' tables that mapping leaves out */
-	List	   *absent;			/* and of those that the archive lacks */
+	List	   *absent;			/* and of those that the archive lacks, */
+	List	   *defined;		/* among them those that it defines */
 	bool		chosen;			/* the caller has said which tables */
 	bool		report;			/* what is left out is no error */
 } DgRehydratePlan;
@@ -320,6 +322,7 @@ extern List *dg_plan_tenants(const DgRehydratePlan *plan);
 /* rehydrate_account.c */
 
 #define DG_GONE_TEXT	"the archive has a table %s, which does not exist here; its rows were not looked at (mapping can say which table they are of now)"
+#define DG_DEFINED_TEXT	"the archive has the definition of this table, which holds tenants' rows here, and none of its data"
 #define DG_ABSENT_TEXT	"the archive does not have this table, which holds tenants' rows here"
 
 extern void dg_account_leave(DgRehydratePlan *plan, Oid relid, DgLeftKind kind, char *problem);
