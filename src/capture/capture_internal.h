@@ -204,7 +204,6 @@ extern DgLimitState *dg_limit_suspend(int *observed);
 extern void dg_limit_resume(DgLimitState *saved);
 
 /* capture_limit_report.c */
-extern bool dg_limit_may_tell(Oid relid, Oid role);
 extern void dg_limit_report(const DgLimit *limit, int64 deletion, DgTotal *capture);
 
 /* capture_limit_wipe.c */

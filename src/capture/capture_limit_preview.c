@@ -188,7 +188,7 @@ put_effect(ReturnSetInfo *rsinfo, int64 rows, const char *effect)
 static bool
 is_hidden(const Datum *effect, const bool *isnull)
 {
-	return !isnull[1] && !dg_limit_may_tell(DatumGetObjectId(effect[0]), GetUserId());
+	return !isnull[1] && !dg_guard_may_tell(DatumGetObjectId(effect[0]), GetUserId());
 }
 
 /*

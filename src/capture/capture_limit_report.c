@@ -32,23 +32,6 @@
  */
 
 /*
- * May a role know of which tenants rows of a guarded table are? A foreign key's
- * action deletes rows also of tables that the deleting role may not read, or not
- * all rows of.
- */
-bool
-dg_limit_may_tell(Oid relid, Oid role)
-{
-	DgGuard    *guard = dg_guard_lookup(relid);
-	AttrNumber	attnum = guard->has_tenant_column ? get_attnum(relid, NameStr(guard->tenant_column)) : InvalidAttrNumber;
-
-	if (check_enable_rls(relid, role, true) == RLS_ENABLED)
-		return false;
-	return pg_class_aclcheck(relid, role, ACL_SELECT) == ACLCHECK_OK ||
-		(attnum != InvalidAttrNumber && pg_attribute_aclcheck(relid, attnum, role, ACL_SELECT) == ACLCHECK_OK);
-}
-
-/*
  * May the user know the tenants of all that is deleted from the table at hand and
  * was deleted from others before?
  */
@@ -58,7 +41,7 @@ may_tell(const DgLimit *limit, int64 deletion)
 	Oid			role = dg_statement_role();
 	Oid			types[] = {INT8OID};
 	Datum		values[] = {Int64GetDatum(deletion)};
-	bool		result = dg_limit_may_tell(limit->root, role);
+	bool		result = dg_guard_may_tell(limit->root, role);
 	ListCell   *lc;
 
 	if (!result)
@@ -68,7 +51,7 @@ may_tell(const DgLimit *limit, int64 deletion)
 				   " JOIN deletion_guard.bin b USING (bin_id) WHERE p.deletion_id = $1",
 				   1, types, values, NULL);
 	foreach(lc, dg_row_oids(1))
-		result = result && dg_limit_may_tell(lfirst_oid(lc), role);
+		result = result && dg_guard_may_tell(lfirst_oid(lc), role);
 	SPI_finish();
 	return result;
 }

@@ -93,6 +93,7 @@ extern char *dg_guard_path_text(List *path);
 extern void dg_guard_append_clause(StringInfo buf, const char *left, Oid left_type, Oid operator,
 								   const char *right, Oid right_type);
 extern DgPathStep *dg_guard_path_steps(Relation rel, List *path, int *nsteps);
+extern bool dg_guard_may_tell(Oid relid, Oid role);
 
 /* guard_tenant.c */
 extern void dg_tenant_init(void);

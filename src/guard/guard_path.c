@@ -17,10 +17,12 @@
 #include "catalog/pg_type.h"
 #include "parser/parse_coerce.h"
 #include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 #include "utils/syscache.h"
 
 #include "guard/guard_internal.h"
@@ -534,4 +536,46 @@ dg_guard_path_steps(Relation rel, List *path, int *nsteps)
 				  i + 1 < *nsteps ? key_columns_text(list_nth(fkeys, i + 1)) :
 				  psprintf("t.%s", quote_identifier(column)));
 	return steps;
+}
+
+/*
+ * May a role read a column, in all rows?
+ */
+static bool
+may_read(Oid relid, AttrNumber attnum, Oid role)
+{
+	return attnum != InvalidAttrNumber && check_enable_rls(relid, role, true) != RLS_ENABLED &&
+		(pg_class_aclcheck(relid, role, ACL_SELECT) == ACLCHECK_OK ||
+		 pg_attribute_aclcheck(relid, attnum, role, ACL_SELECT) == ACLCHECK_OK);
+}
+
+/*
+ * May a role know of which tenants rows of a guarded table are? A foreign key's
+ * action deletes rows also of tables that the deleting role may not read, or not
+ * all rows of; and a path leads through tables whose owners need not be this one's.
+ */
+bool
+dg_guard_may_tell(Oid relid, Oid role)
+{
+	DgGuard    *guard = dg_guard_lookup(relid);
+	const char *column;
+	Oid			end;
+	ListCell   *lc;
+
+	if (guard->has_tenant_column)
+		return may_read(relid, get_attnum(relid, NameStr(guard->tenant_column)), role);
+	if (guard->tenant_path == NIL)
+		return check_enable_rls(relid, role, true) != RLS_ENABLED &&
+			pg_class_aclcheck(relid, role, ACL_SELECT) == ACLCHECK_OK;
+	foreach(lc, dg_guard_path_keys(relid, guard->tenant_path, &end, &column))
+	{
+		ForeignKeyCacheInfo *fkey = lfirst(lc);
+
+		for (int i = 0; i < fkey->nkeys; i++)
+		{
+			if (!may_read(fkey->conrelid, fkey->conkey[i], role) || !may_read(fkey->confrelid, fkey->confkey[i], role))
+				return false;
+		}
+	}
+	return column != NULL && may_read(end, get_attnum(end, column), role);
 }

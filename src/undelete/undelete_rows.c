@@ -25,6 +25,7 @@
 #include "utils/rls.h"
 
 #include "bin/bin.h"
+#include "guard/guard.h"
 #include "undelete/undelete_internal.h"
 
 PG_FUNCTION_INFO_V1(dg_deleted_rows);
@@ -75,6 +76,20 @@ require_reading(Oid relid)
 				 errmsg("row security of \"%s\" applies to you, but cannot be applied to deleted rows",
 						get_rel_name(relid)),
 				 errhint("Ask as a role that bypasses row security.")));
+}
+
+/*
+ * To choose rows by tenant is to learn whose they are.
+ */
+static void
+require_telling(Oid relid)
+{
+	if (!dg_guard_may_tell(relid, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to choose deleted rows of \"%s\" by tenant", get_rel_name(relid)),
+				 errdetail("A path of foreign keys tells their tenants, through columns that you may not read, or not in all rows."),
+				 errhint("Leave out the tenant, or ask as a role that may read the tables of deletion_guard.guarded_table.tenant_path.")));
 }
 
 #define OF_CALL	"p.bin_id = $1 AND ($2 IS NULL OR " DG_OF_TENANTS("$2", "$4") ")" \
@@ -271,6 +286,8 @@ dg_deleted_rows(PG_FUNCTION_ARGS)
 	List	   *sets;
 
 	require_reading(relid);
+	if (!PG_ARGISNULL(1))
+		require_telling(relid);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	if (!PG_ARGISNULL(1))
 		values[1] = dg_tenants_in_bin(dg_tenants_present(list_make1(text_to_cstring(PG_GETARG_TEXT_PP(1)))), &values[3]);
