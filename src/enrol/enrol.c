@@ -484,7 +484,14 @@ dg_guard_remove(Oid relid)
 	List	   *relids;
 	ListCell   *lc;
 
-	if (!dg_guard_lookup(relid)->guarded || dg_guard_lookup(relid)->root != relid)
+	if (dg_guard_lookup(relid)->guarded && dg_guard_lookup(relid)->root != relid)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" is guarded as a part of \"%s\"", RelationGetRelationName(rel),
+						get_rel_name(dg_guard_lookup(relid)->root)),
+				 errhint("Call deletion_guard.unguard_table(%s) for all of it.",
+						 quote_literal_cstr(dg_relation_name(dg_guard_lookup(relid)->root)))));
+	if (!dg_guard_lookup(relid)->guarded)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s\" is not guarded", RelationGetRelationName(rel)),

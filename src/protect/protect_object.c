@@ -267,7 +267,8 @@ check_relation(Oid relid, int subid)
 					(errcode(DG_ERRCODE_PROTECTED_STORE),
 					 errmsg("cannot drop %sthe bin of %s: it holds deleted rows",
 							subid != 0 ? "a column of " : "", table),
-					 errhint("Undelete the rows, or purge them with a signed token.")));
+					 errhint("Undelete the rows, or purge them with a signed token.%s",
+							 subid == 0 ? "" : psprintf(" If %s loses such a column, too, call deletion_guard.unguard_table() for it as well.", table))));
 	}
 	else if (is_guarded_table(relid))
 	{

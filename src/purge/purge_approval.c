@@ -159,7 +159,7 @@ static bool
 refuse_act(const DgApproval *approval, DgTokenAct act, DgRefusal *refusal)
 {
 	dg_refusal_set(refusal, DG_ERRCODE_TOKEN_WRONG_ACT, "wrong_act",
-				   "Have the authority sign a token for this act.",
+				   DG_HINT_CLAIMS,
 				   "the token of \"%s\" is not for \"%s\"", approval->claims.kid, dg_token_act_name(act));
 	return dg_refusal_detail(refusal, "It permits \"%s\".", dg_token_act_name(approval->claims.act));
 }
@@ -218,7 +218,7 @@ dg_approvals_verify(ArrayType *tokens, DgTokenAct act, List **approvals, DgRefus
 		deconstruct_array(tokens, TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, &nelems);
 	if (nelems == 0)
 		return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_REQUIRED, "token_required",
-							  "Have an enrolled authority sign one and pass it as a parameter.",
+							  DG_HINT_CLAIMS,
 							  "a token for \"%s\" is required", dg_token_act_name(act));
 	if (nelems > DG_TOKEN_MAX_APPROVALS)
 		return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_MALFORMED, "too_many_tokens", NULL,
@@ -249,37 +249,50 @@ dg_approvals_suffice(List *approvals, int needed, DgRefusal *refusal)
 }
 
 /*
+ * Refuses such an act. What is to be signed for it, no other function says.
+ */
+pg_noreturn static void
+refuse_with_claims(DgRefusal *refusal, DgTokenAct act, const char *what, const char *claims)
+{
+	if (refusal->hint != NULL && strcmp(refusal->hint, DG_HINT_CLAIMS) == 0)
+		refusal->hint = psprintf("Have an authority sign {\"act\": \"%s\", %s}, with what deletion_guard.audience() returns as \"aud\", and pass the token.",
+								 dg_token_act_name(act), claims);
+	dg_refuse(refusal, what);
+}
+
+/*
  * Verifies the tokens of an act other than a purge, and that they permit it
- * for this very object; an error if not. Returns the approvals, for
+ * for this very object; an error if not. "claims" says for what object they are
+ * to be, as members of a JSON object. Returns the approvals, for
  * dg_approvals_use(). The caller holds the authorities' lock.
  */
 List *
-dg_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg, const char *what)
+dg_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg, const char *what, const char *claims)
 {
 	DgRefusal	refusal = {0};
 	List	   *approvals;
 	ListCell   *lc;
 
 	if (!dg_approvals_verify(tokens, act, &approvals, &refusal))
-		dg_refuse(&refusal, what);
+		refuse_with_claims(&refusal, act, what, claims);
 	foreach(lc, approvals)
 	{
 		DgApproval *approval = lfirst(lc);
 
 		refusal.authority = approval->claims.kid;
 		if (!dg_approval_unused(approval, &refusal))
-			dg_refuse(&refusal, what);
+			refuse_with_claims(&refusal, act, what, claims);
 		if (!match(&approval->claims, arg))
 		{
 			dg_refusal_set(&refusal, DG_ERRCODE_TOKEN_BAD_CLAIM, "other_object",
-						   "Have the authority sign a token for this very act and object.",
+						   DG_HINT_CLAIMS,
 						   "the token of \"%s\" is for another object", approval->claims.kid);
-			dg_refuse(&refusal, what);
+			refuse_with_claims(&refusal, act, what, claims);
 		}
 	}
 	refusal.authority = NULL;
 	if (!dg_approvals_suffice(approvals, dg_approvals_required_for_change(), &refusal))
-		dg_refuse(&refusal, what);
+		refuse_with_claims(&refusal, act, what, claims);
 	return approvals;
 }
 

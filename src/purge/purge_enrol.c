@@ -269,7 +269,9 @@ dg_add_authority(PG_FUNCTION_ARGS)
 	dg_lock_authorities(ExclusiveLock);
 	if (dg_authorities_ever())
 		approvals = dg_authorise(DG_TOKEN_ACT_ADD_AUTHORITY, PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2),
-								 admits_authority, &authority, "add_authority");
+								 admits_authority, &authority, "add_authority",
+								 psprintf("\"authority\": %s, \"fingerprint\": (what key_fingerprint() returns)",
+										  dg_json_string(name)));
 	else
 		dg_require_extension_owner("enrol the first authority");
 	refuse_known(name, &key);
@@ -340,7 +342,8 @@ dg_retire_authority(PG_FUNCTION_ARGS)
 	dg_lock_authorities(ExclusiveLock);
 	require_active(name);
 	approvals = dg_authorise(DG_TOKEN_ACT_RETIRE_AUTHORITY, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
-							 names_authority, name, "retire_authority");
+							 names_authority, name, "retire_authority",
+							 psprintf("\"authority\": %s", dg_json_string(name)));
 	write_retirement(name, dg_approvals_record(approvals, "retire_authority",
 									 psprintf("{\"authority\": %s}", dg_json_string(name))));
 	PG_RETURN_VOID();
@@ -371,7 +374,7 @@ dg_set_approvals(PG_FUNCTION_ARGS)
 	dg_lock_authorities(ExclusiveLock);
 	if (wanted < dg_approvals_required() && dg_authorities_ever())
 		approvals = dg_authorise(DG_TOKEN_ACT_SET_APPROVALS, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
-								 sets_approvals, &wanted, "set_approvals");
+								 sets_approvals, &wanted, "set_approvals", psprintf("\"approvals\": %d", wanted));
 	else
 		dg_require_extension_owner("set the number of approvals");
 	lock_approvals();

@@ -543,7 +543,7 @@ dg_annul_purge(PG_FUNCTION_ARGS)
 	dg_lock_authorities(ShareLock);
 	dg_own_end(require_purge(id, AccessShareLock));
 	approvals = dg_authorise(DG_TOKEN_ACT_ANNUL_PURGE, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
-							 annuls_purge, &id, "annul_purge");
+							 annuls_purge, &id, "annul_purge", psprintf("\"purge\": " INT64_FORMAT, id));
 	record_annulment(id, dg_approvals_record(approvals, "annul_purge", psprintf("{\"purge\": " INT64_FORMAT "}", id)));
 	PG_RETURN_VOID();
 }

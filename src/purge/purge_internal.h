@@ -77,6 +77,9 @@ typedef struct DgApproval
 	char	   *reason;
 } DgApproval;
 
+/* What is signed; dg_authorise() names the claims of its acts instead. */
+#define DG_HINT_CLAIMS "Have the authority sign the claims that request_purge() returned, as a JWT in compact form."
+
 typedef bool (*DgClaimsMatch) (const DgTokenClaims *claims, void *arg);
 
 extern bool dg_approval_verify(const char *token, int len, DgApproval *approval, DgRefusal *refusal);
@@ -87,7 +90,7 @@ extern void dg_approvals_use(List *approvals, int64 ledger_id);
 extern int64 dg_approvals_record(List *approvals, const char *event, const char *details);
 extern bool dg_approvals_suffice(List *approvals, int needed, DgRefusal *refusal);
 extern List *dg_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg,
-						  const char *what);
+						  const char *what, const char *claims);
 
 /* purge_tenant.c */
 extern char *dg_tenant_name(const char *tenant, DgRefusal *refusal);

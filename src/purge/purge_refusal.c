@@ -95,7 +95,6 @@ dg_refusal_detail(DgRefusal *refusal, const char *fmt,...)
  * ----------------------------------------------------------------------
  */
 
-#define HINT_MAKE	"Have the authority sign the claims that request_purge() returned, as a JWT in compact form."
 #define HINT_KEY	"Give an Ed25519 or P-256 public key, as PEM (-----BEGIN PUBLIC KEY-----) or JWK."
 
 static const struct
@@ -104,19 +103,19 @@ static const struct
 	int			sqlstate;
 	const char *hint;
 }			token_refusals[] = {
-	{DG_TOKEN_DUPLICATE_NAME, DG_ERRCODE_TOKEN_MALFORMED, HINT_MAKE},
+	{DG_TOKEN_DUPLICATE_NAME, DG_ERRCODE_TOKEN_MALFORMED, DG_HINT_CLAIMS},
 	{DG_TOKEN_HEADER_TYP, DG_ERRCODE_TOKEN_MALFORMED,
 	"The header may have \"alg\", \"kid\" and \"typ\" only; the key is the one that was enrolled."},
 	{DG_TOKEN_ALG_MISMATCH, DG_ERRCODE_TOKEN_WRONG_ALGORITHM,
 	"The algorithm must be that of the authority's key: \"EdDSA\" for Ed25519, \"ES256\" for P-256."},
 	{DG_TOKEN_KID_BAD, DG_ERRCODE_TOKEN_MALFORMED,
 	"Put the authority's name, as it was enrolled, in the header's \"kid\"."},
-	{DG_TOKEN_KID_MISMATCH, DG_ERRCODE_TOKEN_UNKNOWN_AUTHORITY, HINT_MAKE},
-	{DG_TOKEN_SIGNATURE_LENGTH, DG_ERRCODE_TOKEN_MALFORMED, HINT_MAKE},
+	{DG_TOKEN_KID_MISMATCH, DG_ERRCODE_TOKEN_UNKNOWN_AUTHORITY, DG_HINT_CLAIMS},
+	{DG_TOKEN_SIGNATURE_LENGTH, DG_ERRCODE_TOKEN_MALFORMED, DG_HINT_CLAIMS},
 	{DG_TOKEN_BAD_SIGNATURE, DG_ERRCODE_TOKEN_BAD_SIGNATURE,
 	"The token was changed, or signed with another key than the one enrolled for this authority."},
-	{DG_TOKEN_CLAIM_TOO_LONG, DG_ERRCODE_TOKEN_BAD_CLAIM, HINT_MAKE},
-	{DG_TOKEN_ACT_UNKNOWN, DG_ERRCODE_TOKEN_WRONG_ACT, HINT_MAKE},
+	{DG_TOKEN_CLAIM_TOO_LONG, DG_ERRCODE_TOKEN_BAD_CLAIM, DG_HINT_CLAIMS},
+	{DG_TOKEN_ACT_UNKNOWN, DG_ERRCODE_TOKEN_WRONG_ACT, DG_HINT_CLAIMS},
 	{DG_TOKEN_WRONG_AUDIENCE, DG_ERRCODE_TOKEN_WRONG_DATABASE,
 	"The claim \"aud\" must be what deletion_guard.audience() returns in this database."},
 	{DG_TOKEN_TIME_ORDER, DG_ERRCODE_TOKEN_BAD_CLAIM,

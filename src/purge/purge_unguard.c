@@ -44,7 +44,8 @@ authorise_unguard(ArrayType *tokens, char *relation, const char *what)
 	if (!dg_locked && !given)
 		return NIL;
 	dg_lock_authorities(ShareLock);
-	return dg_authorise(DG_TOKEN_ACT_UNGUARD, tokens, names_relation, relation, what);
+	return dg_authorise(DG_TOKEN_ACT_UNGUARD, tokens, names_relation, relation, what,
+						psprintf("\"relation\": %s", dg_json_string(relation)));
 }
 
 /*

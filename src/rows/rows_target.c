@@ -123,6 +123,17 @@ dg_rows_open_insert(Relation rel, const DgRowsRole *role)
 }
 
 /*
+ * What to do about a row of a partition that is gone. An error context callback,
+ * for the hint alone.
+ */
+static void
+partition_context(void *arg)
+{
+	if (geterrcode() == ERRCODE_CHECK_VIOLATION)
+		errhint("Nothing was restored. Make a partition for such rows, or a default one, and call again.");
+}
+
+/*
  * The table that a row, in the shape of the table that was opened, goes to. The
  * slot is then one in the shape of that table.
  */
@@ -130,13 +141,16 @@ ResultRelInfo *
 dg_rows_route(ModifyTableState *mtstate, TupleTableSlot **slot)
 {
 	EState	   *estate = mtstate->ps.state;
+	ErrorContextCallback context = {.previous = error_context_stack,.callback = partition_context};
 	ResultRelInfo *leaf;
 	TupleConversionMap *map;
 
 	if (mtstate->mt_partition_tuple_routing == NULL)
 		return mtstate->resultRelInfo;
+	error_context_stack = &context;
 	leaf = ExecFindPartition(mtstate, mtstate->rootResultRelInfo, mtstate->mt_partition_tuple_routing,
 							 *slot, estate);
+	error_context_stack = context.previous;
 	map = dg_root_to_child_map(leaf, estate);
 	if (map != NULL)
 		*slot = execute_attr_map_slot(map->attrMap, *slot, leaf->ri_PartitionTupleSlot);
