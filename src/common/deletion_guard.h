@@ -151,6 +151,7 @@ typedef struct DgRole
 	int			nestlevel;		/* of settings */
 } DgRole;
 
+extern DgRole dg_role_become(Oid role, int sec_context);
 extern DgRole dg_role_enter(Oid role, int sec_context);
 extern void dg_role_leave(DgRole caller);
 extern Oid	dg_relation_owner(Oid relid);

@@ -16,26 +16,40 @@
 
 /*
  * From here to dg_role_leave(), which gets the result, everything runs as
- * another role, with a search_path of pg_catalog only. sec_context has flags of
- * SetUserIdAndSecContext() besides.
+ * another role. sec_context has flags of SetUserIdAndSecContext() besides.
  */
 DgRole
-dg_role_enter(Oid role, int sec_context)
+dg_role_become(Oid role, int sec_context)
 {
 	DgRole		caller;
 
 	GetUserIdAndSecContext(&caller.id, &caller.sec_context);
 	SetUserIdAndSecContext(role, caller.sec_context | SECURITY_LOCAL_USERID_CHANGE | sec_context);
 	caller.nestlevel = NewGUCNestLevel();
+	return caller;
+}
+
+/*
+ * The same, with a search_path of pg_catalog only.
+ */
+DgRole
+dg_role_enter(Oid role, int sec_context)
+{
+	DgRole		caller = dg_role_become(role, sec_context);
+
 	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	return caller;
 }
 
+/*
+ * Settings that the role's code has changed, search_path for one, are what they
+ * were: the caller, or another role's code, would run under them next.
+ */
 void
 dg_role_leave(DgRole caller)
 {
-	AtEOXact_GUC(true, caller.nestlevel);
+	AtEOXact_GUC(false, caller.nestlevel);
 	SetUserIdAndSecContext(caller.id, caller.sec_context);
 }
 

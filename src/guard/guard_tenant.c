@@ -456,15 +456,11 @@ input_key(void *arg)
 	Relation	rel = table_open(key->relid, AccessShareLock);
 	Oid			input;
 	Oid			ioparam;
-	Oid			save_userid;
-	int			save_sec_context;
+	DgRole		caller = dg_role_become(rel->rd_rel->relowner, SECURITY_RESTRICTED_OPERATION);
 
-	GetUserIdAndSecContext(&save_userid, &save_sec_context);
-	SetUserIdAndSecContext(rel->rd_rel->relowner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION);
 	getTypeInputInfo(key->type, &input, &ioparam);
 	key->value = OidInputFunctionCall(input, unconstify(char *, key->text), ioparam, -1);
-	SetUserIdAndSecContext(save_userid, save_sec_context);
+	dg_role_leave(caller);
 	table_close(rel, NoLock);
 }
 

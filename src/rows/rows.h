@@ -68,6 +68,7 @@ typedef struct DgRowsRole
 	Oid			owner;			/* of the table; InvalidOid: its code runs as the caller */
 	Oid			caller;
 	int			sec_context;
+	int			depth;			/* how many owners' code has led here */
 } DgRowsRole;
 
 extern DgRowsRole dg_rows_role(Relation rel);

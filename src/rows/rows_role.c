@@ -21,18 +21,81 @@
  *
  * Privileges are still the caller's: they are checked when the table is opened.
  *
+ * What owners' code sets in the session, search_path for one, is undone when that
+ * code gives way to the caller, or to another owner's.
+ *
  * Nothing need be put back on error: the end of the (sub)transaction does it.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_inherits.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
 #include "rows/rows_internal.h"
+
+/*
+ * Owners whose code may be running: one, and others within it if that code calls
+ * us itself.
+ */
+typedef struct Running
+{
+	Oid			owner;
+	int			settings;		/* the level of settings that is undone */
+	int			nesting;		/* of transactions, where it began */
+} Running;
+
+static Running *running = NULL;
+static int	depth = 0;
+static int	room = 0;
+
+static void
+leave_owners(int wanted)
+{
+	if (depth > wanted)
+		AtEOXact_GUC(false, running[wanted].settings);
+	depth = Min(depth, wanted);
+}
+
+static void
+at_end(XactEvent event, void *arg)
+{
+	depth = 0;
+}
+
+/*
+ * What owners' code does in subtransactions of its own does not concern us.
+ */
+static void
+at_subend(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
+{
+	while (event == SUBXACT_EVENT_ABORT_SUB && depth > 0 &&
+		   running[depth - 1].nesting >= GetCurrentTransactionNestLevel())
+		depth--;
+}
+
+static void
+make_room(void)
+{
+	if (running == NULL)
+	{
+		room = 4;
+		running = MemoryContextAlloc(TopMemoryContext, sizeof(Running) * room);
+		RegisterXactCallback(at_end, NULL);
+		RegisterSubXactCallback(at_subend, NULL);
+	}
+	else if (depth == room)
+	{
+		running = repalloc(running, sizeof(Running) * room * 2);
+		room *= 2;
+	}
+}
 
 /*
  * As whom code that belongs to a table runs in the present call.
@@ -49,7 +112,7 @@ dg_rows_role(Relation rel)
 DgRowsRole
 dg_rows_role_of(Oid owner)
 {
-	DgRowsRole	role = {.owner = owner};
+	DgRowsRole	role = {.owner = owner,.depth = depth};
 
 	GetUserIdAndSecContext(&role.caller, &role.sec_context);
 	if (owner == role.caller || superuser_arg(owner) || !has_privs_of_role(role.caller, owner))
@@ -120,15 +183,26 @@ dg_rows_tables(Oid relid)
 void
 dg_rows_as_owner(const DgRowsRole *role)
 {
-	if (OidIsValid(role->owner))
-		SetUserIdAndSecContext(role->owner, role->sec_context | SECURITY_LOCAL_USERID_CHANGE |
-							   SECURITY_RESTRICTED_OPERATION);
-	else
-		dg_rows_as_caller(role);
+	if (OidIsValid(role->owner) && depth == role->depth + 1 && running[role->depth].owner == role->owner)
+		return;
+	dg_rows_as_caller(role);
+	if (!OidIsValid(role->owner))
+		return;
+	make_room();
+	running[depth].owner = role->owner;
+	running[depth].settings = NewGUCNestLevel();
+	running[depth].nesting = GetCurrentTransactionNestLevel();
+	depth++;
+	SetUserIdAndSecContext(role->owner, role->sec_context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
 }
 
+/*
+ * From here on, the caller runs, under the settings that he had.
+ */
 void
 dg_rows_as_caller(const DgRowsRole *role)
 {
+	leave_owners(role->depth);
 	SetUserIdAndSecContext(role->caller, role->sec_context);
 }
