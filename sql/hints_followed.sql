@@ -40,6 +40,33 @@ SELECT * FROM deletion_guard.undelete(:deletion);
 SELECT deletion_guard.unguard_table('public.note');
 DROP EXTENSION citext CASCADE;
 
+-- A column's type no longer takes a value.
+CREATE TABLE code (id integer PRIMARY KEY, tenant_id integer, word text);
+SELECT deletion_guard.guard_table('code', 'tenant_id');
+INSERT INTO code VALUES (1, 2, 'long');
+DELETE FROM code;
+SELECT id AS deletion FROM deletion_guard.deletion ORDER BY id DESC LIMIT 1 \gset
+ALTER TABLE code ALTER word TYPE varchar(2);
+SELECT * FROM deletion_guard.undelete(:deletion); -- fails
+ALTER TABLE code ALTER word TYPE integer USING NULL;
+SELECT * FROM deletion_guard.undelete(:deletion); -- fails
+ALTER TABLE code ALTER word TYPE text;
+SELECT * FROM deletion_guard.undelete(:deletion);
+
+-- Live rows have keys of saved ones; not all are replaced.
+DELETE FROM code;
+SELECT id AS deletion FROM deletion_guard.deletion ORDER BY id DESC LIMIT 1 \gset
+ALTER TABLE code ADD UNIQUE (word);
+INSERT INTO code VALUES (1, 2, 'live');
+SELECT * FROM deletion_guard.undelete(:deletion); -- fails
+SELECT * FROM deletion_guard.undelete(:deletion, on_conflict => 'replace');
+DELETE FROM code WHERE id = 1;
+SELECT id AS deletion FROM deletion_guard.deletion ORDER BY id DESC LIMIT 1 \gset
+INSERT INTO code VALUES (5, 2, 'long');
+SELECT * FROM deletion_guard.undelete(:deletion, on_conflict => 'replace'); -- fails
+DELETE FROM code WHERE id = 5;
+SELECT * FROM deletion_guard.undelete(:deletion, on_conflict => 'replace');
+
 -- What an authority signs, for whatever is not a purge.
 SELECT deletion_guard.add_authority('legal', signing.make_key('legal')) IS NOT NULL AS enrolled;
 SELECT deletion_guard.hold_tenant('3', 'a lawsuit') AS hold \gset

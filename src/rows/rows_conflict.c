@@ -323,5 +323,5 @@ dg_rows_conflicts_refuse(const DgRowsConflicts *conflicts, bool replacing)
 					   conflicts->count > NAMED_CONFLICTS ? " There are more." : ""),
 			 replacing ?
 			 errhint("Nothing was restored. A row takes the place of the live row with its primary key only, if that is of the same tenant or of none, and if foreign keys do not refer to a key that would change. DELETE the live rows that are in the way, which go to the bin, or give them other keys, and call again; with on_conflict => 'skip' the live rows stay and the others come back.") :
-			 errhint("Nothing was restored. With on_conflict => 'skip' the live rows stay and the others come back; with 'replace' the live rows go to the bin first.")));
+			 errhint("Nothing was restored. With on_conflict => 'skip' the live rows stay and the others come back; with 'replace' those go to the bin first that have the primary key of a saved row of their tenant.")));
 }

@@ -301,7 +301,7 @@ refuse_loss(DgRowsConversion *conversion, Datum value, Datum result, bool isnull
 			 errdetail("It is %s; the column, of type %s, would hold %s.",
 					   quoted_value(conversion->from, value), conversion->type_name,
 					   isnull ? "null" : quoted_value(conversion->to, result)),
-			 errhint("Nothing was restored. Give the column a type that holds the value, restore, and change it again.")));
+			 errhint(DG_HINT_TYPE)));
 }
 
 static void

@@ -15,6 +15,10 @@
 
 /* rows_convert.c */
 
+/* What to do about a value that a column's present type does not take. */
+#define DG_HINT_TYPE \
+	"Nothing was restored. Give the column a type that holds the value, restore, and change it again."
+
 typedef struct DgRowsConversion DgRowsConversion;
 
 extern DgRowsConversion *dg_rows_conversion_make(Form_pg_attribute att, const DgSourceColumn *source);

@@ -368,6 +368,8 @@ dg_rows_map_context(void *arg)
 	StringInfoData values;
 
 	dg_rows_map_hide_values(map);
+	if (map->column >= 0 && ERRCODE_TO_CATEGORY(geterrcode()) == ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION))
+		errhint(DG_HINT_TYPE);
 	if (map->values == NULL)
 		return;
 	initStringInfo(&names);
