@@ -81,7 +81,7 @@ at_subend(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentS
 }
 
 static void
-make_room(void)
+room_for_owner(void)
 {
 	if (running == NULL)
 	{
@@ -188,7 +188,7 @@ dg_rows_as_owner(const DgRowsRole *role)
 	dg_rows_as_caller(role);
 	if (!OidIsValid(role->owner))
 		return;
-	make_room();
+	room_for_owner();
 	running[depth].owner = role->owner;
 	running[depth].settings = NewGUCNestLevel();
 	running[depth].nesting = GetCurrentTransactionNestLevel();
