@@ -10,6 +10,7 @@
 #include "utils/relcache.h"
 
 #include "common/deletion_guard.h"
+#include "common/own_tables.h"
 #include "guard/guard.h"
 
 #define Anum_bin_deletion	1
@@ -99,7 +100,10 @@ typedef struct DgTenantRow
 	" WHERE s.tenant = p.tenant AND s.bin_id IN (0, p.bin_id)))"
 
 extern List *dg_tenant_spellings(const char *tenant);
-extern bool dg_tenant_has_part(const char *tenant, int32 bin_id, const char *spelling);
+
+typedef void (*DgPartAction) (DgOwnScan *scan, void *arg);
+
+extern void dg_tenant_each_part(const char *tenant, LOCKMODE lockmode, DgPartAction action, void *arg);
 extern Datum dg_tenants_in_bin(List *tenants, Datum *bins);
 extern int	dg_tenant_live(const char *tenant, Snapshot snapshot, DgTenantRow *row);
 extern bool dg_tenant_deleted(const char *tenant, Snapshot snapshot, DgTenantRow *row);

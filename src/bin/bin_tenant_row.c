@@ -199,8 +199,7 @@ next_spelling(Relation registry, Relation index, Snapshot snapshot, int64 *hash)
 
 /*
  * All texts (char *) by which the bin may know this tenant, palloc'd; the one that
- * was given comes first. dg_tenant_has_part() says if a part of that text is really this
- * tenant's.
+ * was given comes first. A part of such a text need not be this tenant's (has_part()).
  */
 List *
 dg_tenant_spellings(const char *tenant)
@@ -233,8 +232,8 @@ dg_tenant_spellings(const char *tenant)
 /*
  * Is a part in a bin, with one of the tenant's spellings, the tenant's?
  */
-bool
-dg_tenant_has_part(const char *tenant, int32 bin_id, const char *spelling)
+static bool
+has_part(const char *tenant, int32 bin_id, const char *spelling)
 {
 	Relation	registry;
 	ScanKeyData key;
@@ -255,6 +254,30 @@ dg_tenant_has_part(const char *tenant, int32 bin_id, const char *spelling)
 	systable_endscan(scan);
 	table_close(registry, AccessShareLock);
 	return result;
+}
+
+/*
+ * Calls the action with every part of a tenant, by a scan of deletion_part.
+ */
+void
+dg_tenant_each_part(const char *tenant, LOCKMODE lockmode, DgPartAction action, void *arg)
+{
+	ListCell   *lc;
+
+	foreach(lc, dg_tenant_spellings(tenant))
+	{
+		ScanKeyData keys[] = {dg_own_key_int8(Anum_deletion_part_tenant_hash, (int64) dg_tenant_text_hash(lfirst(lc)))};
+		DgOwnScan  *scan = dg_own_scan(DG_OWN_BY(deletion_part, deletion_part_tenant_idx), lockmode,
+									   lengthof(keys), keys);
+
+		while (dg_own_next(scan))
+		{
+			if (strcmp(dg_own_text(scan, Anum_deletion_part_tenant), lfirst(lc)) == 0 &&
+				has_part(tenant, dg_own_int64(scan, Anum_deletion_part_bin_id), lfirst(lc)))
+				action(scan, arg);
+		}
+		dg_own_end(scan);
+	}
 }
 
 /* The parameters of DG_OF_TENANTS() in the making. */

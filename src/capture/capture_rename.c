@@ -90,25 +90,10 @@ rename_row(DgOwnScan *scan, AttrNumber attnum, AttrNumber hash_attnum, int64 id,
 }
 
 static void
-rename_parts(const char *old, const char *new)
+rename_row_of_part(DgOwnScan *scan, void *key)
 {
-	ListCell   *lc;
-
-	foreach(lc, dg_tenant_spellings(old))
-	{
-		ScanKeyData key = dg_own_key_int8(Anum_deletion_part_tenant_hash, (int64) dg_tenant_text_hash(lfirst(lc)));
-		DgOwnScan  *scan = dg_own_scan(DG_OWN_BY(deletion_part, deletion_part_tenant_idx), RowExclusiveLock, 1, &key);
-
-		while (dg_own_next(scan))
-		{
-			if (strcmp(dg_own_text(scan, Anum_deletion_part_tenant), lfirst(lc)) == 0 &&
-				dg_tenant_has_part(old, dg_own_int64(scan, Anum_deletion_part_bin_id), lfirst(lc)))
-				rename_row(scan, Anum_deletion_part_tenant, Anum_deletion_part_tenant_hash,
-						   dg_own_int64(scan, Anum_deletion_part_deletion_id),
-						   dg_own_int64(scan, Anum_deletion_part_part), new);
-		}
-		dg_own_end(scan);
-	}
+	rename_row(scan, Anum_deletion_part_tenant, Anum_deletion_part_tenant_hash,
+			   dg_own_int64(scan, Anum_deletion_part_deletion_id), dg_own_int64(scan, Anum_deletion_part_part), key);
 }
 
 static void
@@ -224,7 +209,7 @@ rename_tenant(const char *old, const char *new, CommandId cid)
 	begin_update(cid);
 	dg_lock_tenants(list_make2(unconstify(char *, old), unconstify(char *, new)));
 	note_rename(old, new);
-	rename_parts(old, new);
+	dg_tenant_each_part(old, RowExclusiveLock, rename_row_of_part, unconstify(char *, new));
 	rename_in(DG_OWN_ALL(hold), Anum_hold_hold_id, Anum_hold_tenant, old, new);
 	rename_in(DG_OWN_ALL(purge_request_record), Anum_purge_request_record_request_id,
 			  Anum_purge_request_record_tenant, old, new);

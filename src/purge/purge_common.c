@@ -56,6 +56,16 @@ dg_required_text(FunctionCallInfo fcinfo, int arg, const char *name)
 }
 
 /*
+ * How many rows of the scan's part, in deletion_part, are still in the bin.
+ */
+int64
+dg_part_rows_left(const DgOwnScan *scan)
+{
+	return dg_own_int64(scan, Anum_deletion_part_rows) - dg_own_int64(scan, Anum_deletion_part_restored) -
+		dg_own_int64(scan, Anum_deletion_part_purged);
+}
+
+/*
  * What the claim "aud" of a token for this database must say; palloc'd. The OID
  * tells the database from a copy (CREATE DATABASE ... TEMPLATE) that has been
  * given its name since, in which its used tokens may be unused.

@@ -368,8 +368,7 @@ is_planned(const DgOwnScan *scan, const DgPlanPart *part)
 
 	if ((tenant == NULL) != (part->tenant == NULL) || (tenant != NULL && strcmp(tenant, part->tenant) != 0))
 		return false;
-	return dg_own_int64(scan, Anum_deletion_part_rows) - dg_own_int64(scan, Anum_deletion_part_restored) -
-		dg_own_int64(scan, Anum_deletion_part_purged) == part->rows;
+	return dg_part_rows_left(scan) == part->rows;
 }
 
 /*

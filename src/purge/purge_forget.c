@@ -106,40 +106,10 @@ forget_reason(const DgRequest *request)
  * ----------------------------------------------------------------------
  */
 
-/* What is done with each part of a tenant. */
-typedef void (*PartAction) (DgOwnScan *scan, void *arg);
-
-/*
- * Calls the action with every part of a tenant, locked if it is to be written.
- */
-static void
-for_each_part(const char *tenant, LOCKMODE lockmode, PartAction action, void *arg)
-{
-	ListCell   *lc;
-
-	foreach(lc, dg_tenant_spellings(tenant))
-	{
-		ScanKeyData keys[] = {dg_own_key_int8(Anum_deletion_part_tenant_hash, (int64) dg_tenant_text_hash(lfirst(lc)))};
-		DgOwnScan  *scan = dg_own_scan(DG_OWN_BY(deletion_part, deletion_part_tenant_idx), lockmode,
-									   lengthof(keys), keys);
-
-		while (dg_own_next(scan))
-		{
-			if (strcmp(dg_own_text(scan, Anum_deletion_part_tenant), lfirst(lc)) == 0 &&
-				dg_tenant_has_part(tenant, dg_own_int64(scan, Anum_deletion_part_bin_id), lfirst(lc)) &&
-				(lockmode == AccessShareLock || dg_own_lock(scan)))
-				action(scan, arg);
-		}
-		dg_own_end(scan);
-	}
-}
-
 static void
 look_for_rows(DgOwnScan *scan, void *arg)
 {
-	if (dg_own_int64(scan, Anum_deletion_part_rows) >
-		dg_own_int64(scan, Anum_deletion_part_restored) + dg_own_int64(scan, Anum_deletion_part_purged))
-		*(bool *) arg = true;
+	*(bool *) arg |= dg_part_rows_left(scan) > 0;
 }
 
 static bool
@@ -147,14 +117,15 @@ is_in_bin(const char *tenant)
 {
 	bool		found = false;
 
-	for_each_part(tenant, AccessShareLock, look_for_rows, &found);
+	dg_tenant_each_part(tenant, AccessShareLock, look_for_rows, &found);
 	return found;
 }
 
 static void
 forget_label(DgOwnScan *scan, void *arg)
 {
-	if (dg_own_isnull(scan, Anum_deletion_part_tenant_name) && dg_own_isnull(scan, Anum_deletion_part_contact))
+	if (!dg_own_lock(scan) ||
+		(dg_own_isnull(scan, Anum_deletion_part_tenant_name) && dg_own_isnull(scan, Anum_deletion_part_contact)))
 		return;
 	dg_own_set_null(scan, Anum_deletion_part_tenant_name);
 	dg_own_set_null(scan, Anum_deletion_part_contact);
@@ -166,7 +137,7 @@ forget_name(const char *tenant)
 {
 	DgOwnScan  *scan;
 
-	for_each_part(tenant, RowExclusiveLock, forget_label, NULL);
+	dg_tenant_each_part(tenant, RowExclusiveLock, forget_label, NULL);
 
 	scan = dg_own_scan(DG_OWN_ALL(purge_request_record), RowExclusiveLock, 0, NULL);
 	while (dg_own_next(scan))
@@ -247,6 +218,8 @@ collect_deletion(DgOwnScan *scan, void *arg)
 static void
 rename_part(DgOwnScan *scan, void *arg)
 {
+	if (!dg_own_lock(scan))
+		return;
 	dg_own_set(scan, Anum_deletion_part_tenant, CStringGetTextDatum((const char *) arg));
 	dg_own_set(scan, Anum_deletion_part_tenant_hash, UInt64GetDatum(dg_tenant_text_hash(arg)));
 	dg_own_update(scan);
@@ -308,7 +281,7 @@ forget_key(const char *tenant, char *pseudonym)
 	ListCell   *lc;
 	int64		last = 0;
 
-	for_each_part(tenant, AccessShareLock, collect_deletion, &deletions);
+	dg_tenant_each_part(tenant, AccessShareLock, collect_deletion, &deletions);
 	foreach(lc, deletions)
 	{
 		int64		deletion = *(int64 *) lfirst(lc);
@@ -320,7 +293,7 @@ forget_key(const char *tenant, char *pseudonym)
 	}
 	dg_forget_renames(tenant);
 	rename_in_requests(tenant, pseudonym);
-	for_each_part(tenant, RowExclusiveLock, rename_part, pseudonym);
+	dg_tenant_each_part(tenant, RowExclusiveLock, rename_part, pseudonym);
 	rename_in_table(DG_OWN_ALL(hold), Anum_hold_tenant, 0, tenant, pseudonym);
 	rename_in_table(DG_OWN_ALL(rehydration_record), Anum_rehydration_record_tenant, Anum_rehydration_record_problem, tenant, pseudonym);
 	rename_in_table(DG_OWN_ALL(drill_result), Anum_drill_result_tenant, Anum_drill_result_problem, tenant, pseudonym);

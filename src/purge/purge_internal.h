@@ -21,6 +21,7 @@
 /* purge_common.c */
 extern void dg_require_extension_owner(const char *act);
 extern text *dg_required_text(FunctionCallInfo fcinfo, int arg, const char *name);
+extern int64 dg_part_rows_left(const DgOwnScan *scan);
 extern char *dg_audience_text(void);
 
 /* purge_refusal.c */

@@ -496,8 +496,7 @@ is_left_in_bin(int64 deletion)
 	bool		left = false;
 
 	while (!left && dg_own_next(scan))
-		left = dg_own_int64(scan, Anum_deletion_part_rows) >
-			dg_own_int64(scan, Anum_deletion_part_restored) + dg_own_int64(scan, Anum_deletion_part_purged);
+		left = dg_part_rows_left(scan) > 0;
 	dg_own_end(scan);
 	return left;
 }

@@ -191,25 +191,19 @@ bin_of_part(const Planning *planning, const DgOwnScan *scan)
  * ----------------------------------------------------------------------
  */
 
-static int64
-rows_left(const DgOwnScan *scan)
-{
-	return dg_own_int64(scan, Anum_deletion_part_rows) - dg_own_int64(scan, Anum_deletion_part_restored) -
-		dg_own_int64(scan, Anum_deletion_part_purged);
-}
-
 /*
  * Adds the scan's part to the plan, if it has rows in a table that the request
  * names.
  */
 static void
-add_part(Planning *planning, const DgOwnScan *scan)
+add_part(DgOwnScan *scan, void *arg)
 {
+	Planning   *planning = arg;
 	DgPlan	   *plan = planning->plan;
 	BinTable   *bin = bin_of_part(planning, scan);
 	DgPlanPart *part;
 
-	if (bin == NULL || !bin->wanted || rows_left(scan) <= 0)
+	if (bin == NULL || !bin->wanted || dg_part_rows_left(scan) <= 0)
 		return;
 	if (plan->nparts == planning->size)
 		plan->parts = repalloc_huge(plan->parts, sizeof(DgPlanPart) * (planning->size *= 2));
@@ -220,32 +214,11 @@ add_part(Planning *planning, const DgOwnScan *scan)
 	part->relation = bin->relation;
 	part->bin_table = bin->bin_table;
 	part->relation_name = bin->relation_name;
-	part->rows = rows_left(scan);
+	part->rows = dg_part_rows_left(scan);
 	part->tenant = dg_own_text(scan, Anum_deletion_part_tenant);
 	part->tenant_name = dg_own_text(scan, Anum_deletion_part_tenant_name);
 	part->blank = part->tenant != NULL && part->tenant[0] == '\0';
 	part->tenant_no = 1;
-}
-
-static void
-find_parts_of_tenant(Planning *planning)
-{
-	ListCell   *lc;
-
-	foreach(lc, dg_tenant_spellings(planning->request->tenant))
-	{
-		ScanKeyData keys[] = {dg_own_key_int8(Anum_deletion_part_tenant_hash, (int64) dg_tenant_text_hash(lfirst(lc)))};
-		DgOwnScan  *scan = dg_own_scan(DG_OWN_BY(deletion_part, deletion_part_tenant_idx), AccessShareLock,
-									   lengthof(keys), keys);
-
-		while (dg_own_next(scan))
-		{
-			if (strcmp(dg_own_text(scan, Anum_deletion_part_tenant), lfirst(lc)) == 0 &&
-				dg_tenant_has_part(planning->request->tenant, dg_own_int64(scan, Anum_deletion_part_bin_id), lfirst(lc)))
-				add_part(planning, scan);
-		}
-		dg_own_end(scan);
-	}
 }
 
 static void
@@ -260,7 +233,7 @@ find_parts_without_tenant(Planning *planning)
 		Datum		tenant = dg_own_datum(scan, Anum_deletion_part_tenant, &isnull);
 
 		if (isnull || (blank && VARSIZE_ANY_EXHDR(DatumGetPointer(tenant)) == 0))
-			add_part(planning, scan);
+			add_part(scan, planning);
 	}
 	dg_own_end(scan);
 }
@@ -318,10 +291,10 @@ find_parts_by_age(Planning *planning)
 	{
 		BinTable   *bin = bin_of_part(planning, scan);
 
-		if (bin != NULL && bin->relation == tenant_table && rows_left(scan) > 0 &&
+		if (bin != NULL && bin->relation == tenant_table && dg_part_rows_left(scan) > 0 &&
 			!dg_own_isnull(scan, Anum_deletion_part_tenant))
 			leave_out(planning, dg_own_text(scan, Anum_deletion_part_tenant));
-		add_part(planning, scan);
+		add_part(scan, planning);
 	}
 	dg_own_end(scan);
 }
@@ -525,7 +498,7 @@ dg_plan_make(const DgRequest *request)
 	else if (request->tenant == NULL)
 		find_parts_without_tenant(&planning);
 	else
-		find_parts_of_tenant(&planning);
+		dg_tenant_each_part(request->tenant, AccessShareLock, add_part, &planning);
 	qsort(plan->parts, plan->nparts, sizeof(DgPlanPart), dg_plan_compare_parts);
 	date_parts(plan);
 	choose_parts(&planning);
