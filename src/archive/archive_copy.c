@@ -288,3 +288,117 @@ dg_archive_copy_next(DgArchiveRows *rows, DgArchiveRow *row, DgArchiveError *err
 		return 1;
 	}
 }
+
+/* ---- rows in a script, which are passed over ---- */
+
+/*
+ * Passes over the rest of a line, which must be blank: 1, at the end of the file 0,
+ * on error -1.
+ */
+int
+dg_archive_copy_begin(DgArchiveStream *s, DgArchiveError *err)
+{
+	for (;;)
+	{
+		for (; s->start < s->end; s->start++)
+		{
+			char		c = s->window[s->start];
+
+			if (c == '\n')
+			{
+				s->start++;
+				return 1;
+			}
+			if (c != ' ' && c != '\t' && c != '\r')
+			{
+				dg_archive_fail(err, DG_ARCHIVE_CORRUPT, s->source.file->name, dg_archive_stream_tell(s),
+								"something follows a COPY statement in its line");
+				return -1;
+			}
+		}
+		switch (dg_archive_stream_fill(s, err))
+		{
+			case -1:
+				return -1;
+			case 0:
+				return 0;
+			default:
+				break;
+		}
+	}
+}
+
+/*
+ * Passes over the line the stream is in.
+ */
+static int
+skip_line(DgArchiveStream *s, DgArchiveError *err)
+{
+	for (;;)
+	{
+		const char *nl = memchr(s->window + s->start, '\n', s->end - s->start);
+		int			rc;
+
+		if (nl != NULL)
+		{
+			s->start = (size_t) (nl + 1 - s->window);
+			return 1;
+		}
+		s->start = s->end;
+		rc = dg_archive_stream_fill(s, err);
+		if (rc <= 0)
+			return rc;
+	}
+}
+
+/*
+ * Is this a short line without a tab?
+ */
+static bool
+is_single_field(const char *p, const char *end)
+{
+	const char *nl = memchr(p, '\n', (size_t) (end - p));
+
+	return nl != NULL && memchr(p, '\t', (size_t) (nl - p)) == NULL;
+}
+
+/*
+ * Passes over lines up to and including the end-of-data line: 1, if there is
+ * none 0, on error -1.
+ */
+int
+dg_archive_copy_skip(DgArchiveStream *s, int columns, DgArchiveError *err)
+{
+	static const char banner[] = "-- PostgreSQL database ";
+	bool		last = false;
+	int			rc;
+
+	while (!last)
+	{
+		const char *p;
+		size_t		have = s->end - s->start;
+
+		if (have < sizeof(banner) + 100)
+		{
+			rc = dg_archive_stream_fill(s, err);
+			if (rc < 0)
+				return -1;
+			have = s->end - s->start;
+			if (have == 0)
+				return 0;
+		}
+		p = s->window + s->start;
+		if (columns > 1 && have >= sizeof(banner) - 1 && memcmp(p, banner, sizeof(banner) - 1) == 0 &&
+			is_single_field(p, p + have))
+			return 0;			/* no row: another dump, behind what was cut off */
+		last = have >= 2 && p[0] == '\\' && p[1] == '.' &&
+			(have == 2 || p[2] == '\n' ||
+			 (s->archive->crlf && p[2] == '\r' && (have == 3 || p[3] == '\n')));
+		rc = skip_line(s, err);
+		if (rc < 0)
+			return -1;
+		if (rc == 0)
+			return 0;
+	}
+	return 1;
+}

@@ -88,12 +88,10 @@ typedef struct DgArchiveFile
 
 extern DgArchiveFile *dg_archive_file_create(DgArchive *archive, const char *name, DgArchiveError *err);
 extern DgArchiveFile *dg_archive_file_open(DgArchive *archive, const char *path, DgArchiveError *err);
-extern DgArchiveFile *dg_archive_file_open_at(DgArchive *archive, int dirfd,
-											  const char *name,
+extern DgArchiveFile *dg_archive_file_open_at(DgArchive *archive, int dirfd, const char *name,
 											  DgArchiveError *err);
-extern DgArchiveFile *dg_archive_file_memory(DgArchive *archive, const char *name,
-											 const void *data, size_t len,
-											 DgArchiveError *err);
+extern DgArchiveFile *dg_archive_file_memory(DgArchive *archive, const char *name, const void *data,
+											 size_t len, DgArchiveError *err);
 extern bool dg_archive_file_kind(const char *name, mode_t mode, DgArchiveError *err);
 extern void dg_archive_file_close(DgArchiveFile *file);
 extern bool dg_archive_files_unchanged(DgArchive *archive, DgArchiveError *err);
@@ -124,14 +122,12 @@ typedef struct DgArchiveSource
 
 extern void dg_archive_source_extent(DgArchiveSource *source, DgArchiveFile *file,
 									 uint64_t start, uint64_t end);
-extern bool dg_archive_source_chunks(DgArchiveSource *source, DgArchiveFile *file,
-									 uint64_t block, uint64_t body, int int_size,
-									 DgArchiveError *err);
+extern bool dg_archive_source_chunks(DgArchiveSource *source, DgArchiveFile *file, uint64_t block,
+									 uint64_t body, int int_size, DgArchiveError *err);
 extern bool dg_archive_source_read(DgArchiveSource *source, void *buf, size_t cap,
 								   size_t *got, DgArchiveError *err);
-extern bool dg_archive_source_peek(DgArchiveSource *source, size_t want,
-								   const unsigned char **data, size_t *got,
-								   DgArchiveError *err);
+extern bool dg_archive_source_peek(DgArchiveSource *source, size_t want, const unsigned char **data,
+								   size_t *got, DgArchiveError *err);
 extern bool dg_archive_source_skip_chunks(DgArchiveSource *source, bool *empty, DgArchiveError *err);
 extern bool dg_archive_source_int(DgArchiveSource *source, int64_t *value, DgArchiveError *err);
 extern void dg_archive_source_free(DgArchiveSource *source);
@@ -201,8 +197,7 @@ extern void dg_archive_stream_free(DgArchiveStream *stream);
 extern bool dg_archive_stream_fail(const DgArchiveStream *stream, DgArchiveStatus code,
 								   DgArchiveError *err, const char *fmt,...)
 			__attribute__((format(printf, 4, 5)));
-extern DgArchiveFile *dg_archive_file_packed(DgArchiveFile *inner,
-											 DgArchiveCompression compression,
+extern DgArchiveFile *dg_archive_file_packed(DgArchiveFile *inner, DgArchiveCompression compression,
 											 DgArchiveError *err);
 
 /* ---- archive_ident.c ---- */
@@ -280,22 +275,18 @@ typedef struct DgArchiveShape
 	const char **parent_names;
 } DgArchiveShape;
 
-extern bool dg_archive_defn_table(DgArchive *archive, const char *schema,
-								  const char *name, const char *defn, size_t len,
-								  bool with_oids, DgArchiveError *err);
+extern bool dg_archive_defn_table(DgArchive *archive, const char *schema, const char *name,
+								  const char *defn, size_t len, bool with_oids, DgArchiveError *err);
 extern bool dg_archive_defn_parents(DgArchive *archive, const char *defn, size_t len, DgArchiveError *err);
 extern bool dg_archive_defn_resolve(DgArchive *archive, DgArchiveError *err);
 extern void dg_archive_defn_sort(DgArchive *archive);
 extern void dg_archive_defn_altered(DgArchive *archive, const char *schema, const char *name);
-extern const DgArchiveShape *dg_archive_defn_find(DgArchive *archive,
-												  const char *schema,
-												  const char *name);
+extern const DgArchiveShape *dg_archive_defn_find(DgArchive *archive, const char *schema, const char *name);
 
 /* ---- archive_sequence.c ---- */
 
-extern bool dg_archive_sequence_add(DgArchive *archive, const char *schema,
-									const char *name, const char *defn, size_t len,
-									DgArchiveError *err);
+extern bool dg_archive_sequence_add(DgArchive *archive, const char *schema, const char *name,
+									const char *defn, size_t len, DgArchiveError *err);
 
 /* ---- tables ---- */
 
@@ -594,6 +585,8 @@ struct DgArchiveRows
 };
 
 extern int	dg_archive_copy_next(DgArchiveRows *rows, DgArchiveRow *row, DgArchiveError *err);
+extern int	dg_archive_copy_begin(DgArchiveStream *s, DgArchiveError *err);
+extern int	dg_archive_copy_skip(DgArchiveStream *s, int columns, DgArchiveError *err);
 extern bool dg_archive_copy_field(const char *line, size_t len, int n, DgArchiveField *field);
 extern int	dg_archive_insert_next(DgArchiveRows *rows, DgArchiveRow *row, DgArchiveError *err);
 extern bool dg_archive_insert_head(DgArchive *archive, DgArchiveEntry *entry,

@@ -323,119 +323,6 @@ handle_comment(PlainReader *reader, DgArchiveError *err)
 	return true;
 }
 
-/*
- * Passes over the rest of a line, which must be blank: 1, at the end of the file 0,
- * on error -1.
- */
-static int
-skip_blank(DgArchiveStream *s, DgArchiveError *err)
-{
-	for (;;)
-	{
-		for (; s->start < s->end; s->start++)
-		{
-			char		c = s->window[s->start];
-
-			if (c == '\n')
-			{
-				s->start++;
-				return 1;
-			}
-			if (c != ' ' && c != '\t' && c != '\r')
-			{
-				dg_archive_fail(err, DG_ARCHIVE_CORRUPT, s->source.file->name, dg_archive_stream_tell(s),
-								"something follows a COPY statement in its line");
-				return -1;
-			}
-		}
-		switch (dg_archive_stream_fill(s, err))
-		{
-			case -1:
-				return -1;
-			case 0:
-				return 0;
-			default:
-				break;
-		}
-	}
-}
-
-/*
- * Passes over the line the stream is in.
- */
-static int
-skip_line(DgArchiveStream *s, DgArchiveError *err)
-{
-	for (;;)
-	{
-		const char *nl = memchr(s->window + s->start, '\n', s->end - s->start);
-		int			rc;
-
-		if (nl != NULL)
-		{
-			s->start = (size_t) (nl + 1 - s->window);
-			return 1;
-		}
-		s->start = s->end;
-		rc = dg_archive_stream_fill(s, err);
-		if (rc <= 0)
-			return rc;
-	}
-}
-
-/*
- * Is this a short line without a tab?
- */
-static bool
-is_single_field(const char *p, const char *end)
-{
-	const char *nl = memchr(p, '\n', (size_t) (end - p));
-
-	return nl != NULL && memchr(p, '\t', (size_t) (nl - p)) == NULL;
-}
-
-/*
- * Passes over lines up to and including the end-of-data line: 1, if there is
- * none 0, on error -1.
- */
-static int
-skip_copy_data(PlainReader *reader, int columns, DgArchiveError *err)
-{
-	static const char banner[] = "-- PostgreSQL database ";
-	DgArchiveStream *s = reader->stream;
-	bool		last = false;
-	int			rc;
-
-	while (!last)
-	{
-		const char *p;
-		size_t		have = s->end - s->start;
-
-		if (have < sizeof(banner) + 100)
-		{
-			rc = dg_archive_stream_fill(s, err);
-			if (rc < 0)
-				return -1;
-			have = s->end - s->start;
-			if (have == 0)
-				return 0;
-		}
-		p = s->window + s->start;
-		if (*p == '-' && columns > 1 && begins_with(p, p + have, banner) &&
-			is_single_field(p, p + have))
-			return 0;			/* no row: another dump, behind what was cut off */
-		last = have >= 2 && p[0] == '\\' && p[1] == '.' &&
-			(have == 2 || p[2] == '\n' ||
-			 (reader->archive->crlf && p[2] == '\r' && (have == 3 || p[3] == '\n')));
-		rc = skip_line(s, err);
-		if (rc < 0)
-			return -1;
-		if (rc == 0)
-			return 0;
-	}
-	return 1;
-}
-
 static bool
 handle_copy(PlainReader *reader, DgArchiveError *err)
 {
@@ -451,14 +338,14 @@ handle_copy(PlainReader *reader, DgArchiveError *err)
 		!dg_archive_entry_copy(archive, &parsed, text->data, text->len))
 		return dg_archive_fail_statement(archive, text, reader->script.offset,
 										 "COPY statement that pg_dump does not write", err);
-	rc = skip_blank(reader->stream, err);
+	rc = dg_archive_copy_begin(reader->stream, err);
 	if (rc < 0)
 		return false;
 	entry = add_entry(reader, &parsed, dg_archive_stream_tell(reader->stream), err);
 	if (entry == NULL)
 		return false;
 	if (rc > 0)
-		rc = skip_copy_data(reader, entry->pub.column_count, err);
+		rc = dg_archive_copy_skip(reader->stream, entry->pub.column_count, err);
 	if (rc == 0)
 		dg_archive_fail(err, DG_ARCHIVE_TRUNCATED, archive->file->name,
 						dg_archive_stream_tell(reader->stream),

@@ -194,13 +194,15 @@ extern DgRowsTarget *dg_rows_writer_target(DgRowsWriter *writer, Oid relid,
 extern void dg_rows_writer_refuse(DgRowsTarget *target, DgRowsRefuse refuse, void *arg);
 extern void dg_rows_writer_verify(DgRowsTarget *target);
 extern DgRowOutcome dg_rows_writer_put(DgRowsTarget *target, const DgRow *row);
-extern DgRowsTwins *dg_rows_writer_twins(DgRowsTarget *target);
-extern void dg_rows_writer_expect(DgRowsTarget *target, Datum *values, bool *nulls, const DgRowsMoment *deleted, void *alias);
 extern bool dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 								  const AttrNumber *attnums, const Datum *values,
 								  const bool *nulls, int n);
 extern void dg_rows_writer_flush(DgRowsWriter *writer);
 extern void dg_rows_writer_end(DgRowsWriter *writer);
+
+/* rows_twin.c, of a target */
+extern DgRowsTwins *dg_rows_writer_twins(DgRowsTarget *target);
+extern void dg_rows_writer_expect(DgRowsTarget *target, Datum *values, bool *nulls, const DgRowsMoment *deleted, void *alias);
 
 /* rows_settle.c */
 extern void dg_rows_writer_settle(DgRowsWriter *writer);

@@ -371,39 +371,6 @@ dg_rows_writer_put(DgRowsTarget *target, const DgRow *row)
 }
 
 /*
- * Will rows of the target be told by their content, so that the caller should say
- * which he is going to put, or which are live?
- */
-DgRowsTwins *
-dg_rows_writer_twins(DgRowsTarget *target)
-{
-	return target->twins;
-}
-
-/*
- * Announces a row that is going to be put, and when it was deleted, to a target
- * whose rows are told by their content; or, with an alias, the other values
- * with which the last such row may be there.
- */
-void
-dg_rows_writer_expect(DgRowsTarget *target, Datum *values, bool *nulls, const DgRowsMoment *deleted, void *alias)
-{
-	ErrorContextCallback context = {.previous = error_context_stack,
-		.callback = dg_rows_map_context,
-	.arg = target->map};
-	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(target->estate));
-
-	error_context_stack = &context;
-	dg_rows_as_owner(&target->role);
-	dg_rows_map_apply(target->map, GetPerTupleExprContext(target->estate), values, nulls, target->slot);
-	dg_rows_as_caller(&target->role);
-	error_context_stack = context.previous;
-	dg_rows_twins_expect(target->twins, target->slot, deleted, alias);
-	MemoryContextSwitchTo(old);
-	ResetPerTupleExprContext(target->estate);
-}
-
-/*
  * Puts a live row of the target, or of a partition of it, into the target's
  * slot.
  */
