@@ -281,11 +281,7 @@ dg_archive_defn_table(DgArchive *archive, const char *schema, const char *name,
 	shape.known = parse_create_table(archive, &text, &shape);
 	if (shape.schema == NULL)
 		return true;
-	if (!dg_archive_grow(&archive->shapes, &archive->shape_cap,
-						 archive->shape_count + 1, sizeof(shape)))
-		return dg_archive_no_memory(err);
-	archive->shapes[archive->shape_count++] = shape;
-	return true;
+	return dg_archive_append(&archive->shapes, &archive->shape_count, &archive->shape_cap, &shape, sizeof(shape), err);
 }
 
 /*
@@ -302,11 +298,7 @@ add_parent(DgArchive *archive, DgArchiveParent *parent, DgArchiveError *err)
 		if (parent->parent_schema[0] == '\0')
 			parent->parent_schema = archive->schemas->names[0];
 	}
-	if (!dg_archive_grow(&archive->parents, &archive->parent_cap,
-						 archive->parent_count + 1, sizeof(*parent)))
-		return dg_archive_no_memory(err);
-	archive->parents[archive->parent_count++] = *parent;
-	return true;
+	return dg_archive_append(&archive->parents, &archive->parent_count, &archive->parent_cap, parent, sizeof(*parent), err);
 }
 
 /*

@@ -65,6 +65,8 @@ extern void *dg_archive_alloc(DgArchiveArena *arena, size_t size);
 extern char *dg_archive_strdup(DgArchiveArena *arena, const char *s, size_t len);
 extern void dg_archive_arena_free(DgArchiveArena *arena);
 extern bool dg_archive_grow(void *array, size_t *cap, size_t need, size_t item);
+extern bool dg_archive_append(void *array, size_t *count, size_t *cap, const void *item, size_t size,
+							  DgArchiveError *err);
 extern bool dg_archive_buffer_add(DgArchiveBuffer *buf, const char *data, size_t len);
 extern void dg_archive_buffer_free(DgArchiveBuffer *buf);
 
@@ -88,8 +90,7 @@ typedef struct DgArchiveFile
 
 extern DgArchiveFile *dg_archive_file_create(DgArchive *archive, const char *name, DgArchiveError *err);
 extern DgArchiveFile *dg_archive_file_open(DgArchive *archive, const char *path, DgArchiveError *err);
-extern DgArchiveFile *dg_archive_file_open_at(DgArchive *archive, int dirfd, const char *name,
-											  DgArchiveError *err);
+extern DgArchiveFile *dg_archive_file_open_at(DgArchive *archive, int dirfd, const char *name, DgArchiveError *err);
 extern DgArchiveFile *dg_archive_file_memory(DgArchive *archive, const char *name, const void *data,
 											 size_t len, DgArchiveError *err);
 extern bool dg_archive_file_kind(const char *name, mode_t mode, DgArchiveError *err);
@@ -97,8 +98,7 @@ extern void dg_archive_file_close(DgArchiveFile *file);
 extern bool dg_archive_files_unchanged(DgArchive *archive, DgArchiveError *err);
 extern bool dg_archive_file_some(DgArchiveFile *file, uint64_t offset, void *buf,
 								 size_t want, size_t *got, DgArchiveError *err);
-extern bool dg_archive_file_exact(DgArchiveFile *file, uint64_t offset, void *buf,
-								  size_t len, DgArchiveError *err);
+extern bool dg_archive_file_exact(DgArchiveFile *file, uint64_t offset, void *buf, size_t len, DgArchiveError *err);
 extern bool dg_archive_interrupted(DgArchive *archive, DgArchiveError *err);
 
 /* ---- archive_source.c ---- */
@@ -120,12 +120,10 @@ typedef struct DgArchiveSource
 	size_t		raw_end;
 } DgArchiveSource;
 
-extern void dg_archive_source_extent(DgArchiveSource *source, DgArchiveFile *file,
-									 uint64_t start, uint64_t end);
+extern void dg_archive_source_extent(DgArchiveSource *source, DgArchiveFile *file, uint64_t start, uint64_t end);
 extern bool dg_archive_source_chunks(DgArchiveSource *source, DgArchiveFile *file, uint64_t block,
 									 uint64_t body, int int_size, DgArchiveError *err);
-extern bool dg_archive_source_read(DgArchiveSource *source, void *buf, size_t cap,
-								   size_t *got, DgArchiveError *err);
+extern bool dg_archive_source_read(DgArchiveSource *source, void *buf, size_t cap, size_t *got, DgArchiveError *err);
 extern bool dg_archive_source_peek(DgArchiveSource *source, size_t want, const unsigned char **data,
 								   size_t *got, DgArchiveError *err);
 extern bool dg_archive_source_skip_chunks(DgArchiveSource *source, bool *empty, DgArchiveError *err);
@@ -220,8 +218,7 @@ extern bool dg_archive_text_is_word(const DgArchiveText *text, const char *word)
 extern bool dg_archive_text_ident(DgArchiveText *text, DgArchiveArena *arena, const char **name);
 extern bool dg_archive_text_qualified(DgArchiveText *text, DgArchiveArena *arena,
 									  const char **schema, const char **name);
-extern bool dg_archive_text_columns(DgArchiveText *text, DgArchiveArena *arena,
-									const char ***names, int *count);
+extern bool dg_archive_text_columns(DgArchiveText *text, DgArchiveArena *arena, const char ***names, int *count);
 extern bool dg_archive_text_string(DgArchiveText *text, DgArchiveArena *arena, const char **value, size_t *len);
 extern bool dg_archive_text_skip_token(DgArchiveText *text);
 
@@ -528,8 +525,7 @@ extern DgArchiveScriptItem dg_archive_script_next(DgArchiveScript *script, DgArc
 
 extern DgArchiveCompression dg_archive_probe_compression(const unsigned char *head, size_t len);
 extern bool dg_archive_plain_probe(const unsigned char *head, size_t len);
-extern bool dg_archive_probe_stranger(DgArchive *archive, const unsigned char *head, size_t len,
-									  DgArchiveError *err);
+extern bool dg_archive_probe_stranger(DgArchive *archive, const unsigned char *head, size_t len, DgArchiveError *err);
 
 /* ---- formats ---- */
 

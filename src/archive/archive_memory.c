@@ -214,6 +214,21 @@ dg_archive_grow(void *array, size_t *cap, size_t need, size_t item)
 }
 
 /*
+ * Appends an item to *(T **) array, which has *count of them.
+ */
+bool
+dg_archive_append(void *array, size_t *count, size_t *cap, const void *item, size_t size, DgArchiveError *err)
+{
+	char	   *items;
+
+	if (!dg_archive_grow(array, cap, *count + 1, size))
+		return dg_archive_no_memory(err);
+	memcpy(&items, array, sizeof(items));
+	memcpy(items + (*count)++ * size, item, size);
+	return true;
+}
+
+/*
  * Appends; the data is always followed by a NUL that is not counted.
  */
 bool

@@ -238,10 +238,7 @@ check_dumps(DgArchive *archive, DgArchiveError *err)
 bool
 dg_archive_change_add(DgArchive *archive, const DgArchiveChange *change, DgArchiveError *err)
 {
-	if (!dg_archive_grow(&archive->changes, &archive->change_cap, archive->change_count + 1, sizeof(*change)))
-		return dg_archive_no_memory(err);
-	archive->changes[archive->change_count++] = *change;
-	return true;
+	return dg_archive_append(&archive->changes, &archive->change_count, &archive->change_cap, change, sizeof(*change), err);
 }
 
 /*

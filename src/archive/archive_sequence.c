@@ -87,9 +87,5 @@ dg_archive_sequence_add(DgArchive *archive, const char *schema, const char *name
 		seq.schema = schema;
 		seq.name = name;
 	}
-	if (!dg_archive_grow(&archive->sequences, &archive->sequence_cap,
-						 archive->sequence_count + 1, sizeof(seq)))
-		return dg_archive_no_memory(err);
-	archive->sequences[archive->sequence_count++] = seq;
-	return true;
+	return dg_archive_append(&archive->sequences, &archive->sequence_count, &archive->sequence_cap, &seq, sizeof(seq), err);
 }

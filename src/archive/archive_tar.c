@@ -100,12 +100,9 @@ add_tar_member(DgArchive *archive, const unsigned char *block, uint64_t offset,
 	member.name = dg_archive_strdup(&archive->arena, name, len);
 	member.offset = offset;
 	member.size = size;
-	if (member.name == NULL ||
-		!dg_archive_grow(&archive->members, &archive->member_cap,
-						 archive->member_count + 1, sizeof(member)))
+	if (member.name == NULL)
 		return dg_archive_no_memory(err);
-	archive->members[archive->member_count++] = member;
-	return true;
+	return dg_archive_append(&archive->members, &archive->member_count, &archive->member_cap, &member, sizeof(member), err);
 }
 
 static int

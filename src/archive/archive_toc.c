@@ -324,17 +324,11 @@ add_data(DgArchive *archive, DgArchiveStream *s, const TocEntry *toc,
 		memset(&entry, 0, sizeof(entry));
 		if (!fill_table(archive, s, toc, &entry, err))
 			return false;
-		if (!dg_archive_grow(&archive->entries, &archive->entry_cap,
-							 archive->entry_count + 1, sizeof(entry)))
-			return dg_archive_no_memory(err);
 		block.entry = (int) archive->entry_count;
-		archive->entries[archive->entry_count++] = entry;
+		if (!dg_archive_append(&archive->entries, &archive->entry_count, &archive->entry_cap, &entry, sizeof(entry), err))
+			return false;
 	}
-	if (!dg_archive_grow(&archive->blocks, &archive->block_cap,
-						 archive->block_count + 1, sizeof(block)))
-		return dg_archive_no_memory(err);
-	archive->blocks[archive->block_count++] = block;
-	return true;
+	return dg_archive_append(&archive->blocks, &archive->block_count, &archive->block_cap, &block, sizeof(block), err);
 }
 
 static bool
@@ -447,10 +441,8 @@ dg_archive_toc_read(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 
 		if (!read_entry(archive, s, &entry, err))
 			return false;
-		if (!dg_archive_grow(&archive->ids, &archive->id_cap,
-							 archive->id_count + 1, sizeof(int)))
-			return dg_archive_no_memory(err);
-		archive->ids[archive->id_count++] = entry.dump_id;
+		if (!dg_archive_append(&archive->ids, &archive->id_count, &archive->id_cap, &entry.dump_id, sizeof(int), err))
+			return false;
 		if (archive->id_count > DG_ARCHIVE_MAX_TOC || dg_archive_too_many(archive))
 			return dg_archive_stream_fail(s, DG_ARCHIVE_TOO_LARGE, err, "too many entries");
 		if (!check_has_data(archive, s, &entry, err) ||

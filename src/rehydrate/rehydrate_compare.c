@@ -41,6 +41,18 @@
 PG_FUNCTION_INFO_V1(dg_compare_tenant);
 PG_FUNCTION_INFO_V1(dg_compare_tenants);
 
+/* One tenant's rows of a table. */
+typedef struct TenantCounts
+{
+	int64		in_archive;
+	int64		live;
+	int64		only_in_archive;
+	int64		only_live;
+	int64		different;
+	int64		purged;			/* else only in the archive */
+	int64		unlinked;		/* live ones that have lost links */
+} TenantCounts;
+
 /* A live table that is compared. */
 typedef struct Table
 {
@@ -58,13 +70,7 @@ typedef struct Table
 	DgPurgeSubtract *subtract;	/* knows rows that were purged */
 	char	   *problem;		/* columns that are not compared, or NULL */
 	List	   *lost_links;		/* of its live rows, by set */
-	int64	   *unlinked;		/* by tenant: live rows that have lost some, */
-	int64	   *only_in_archive;	/* by tenant, like the rest */
-	int64	   *only_live;
-	int64	   *different;
-	int64	   *purged;			/* else only in the archive */
-	int64	   *in_archive;
-	int64	   *live;
+	TenantCounts *counts;		/* by tenant */
 } Table;
 
 /* How rows of one of the archive's tables become live ones. */
@@ -95,7 +101,6 @@ typedef struct Compare
 static Table *
 add_table(Compare *compare, Oid relid, DgFinder *finder)
 {
-	int			ntenants = compare->plan->tenants->n;
 	Table	   *table = palloc0(sizeof(Table));
 
 	table->relid = relid;
@@ -111,13 +116,7 @@ add_table(Compare *compare, Oid relid, DgFinder *finder)
 	table->slot = MakeSingleTupleTableSlot(RelationGetDescr(table->rel), &TTSOpsVirtual);
 	table->archive_rows = dg_rowsort_begin(Max(work_mem / list_length(compare->plan->targets), 64));
 	table->lost_links = dg_links_of_table(relid, true);
-	table->unlinked = palloc0(sizeof(int64) * ntenants);
-	table->only_in_archive = palloc0(sizeof(int64) * ntenants);
-	table->only_live = palloc0(sizeof(int64) * ntenants);
-	table->different = palloc0(sizeof(int64) * ntenants);
-	table->purged = palloc0(sizeof(int64) * ntenants);
-	table->in_archive = palloc0(sizeof(int64) * ntenants);
-	table->live = palloc0(sizeof(int64) * ntenants);
+	table->counts = palloc0(sizeof(TenantCounts) * compare->plan->tenants->n);
 	compare->tables = lappend(compare->tables, table);
 	return table;
 }
@@ -223,7 +222,7 @@ take_archive_row(void *arg, DgSource *source, int tenant, Datum *values, bool *n
 	ExecClearTuple(table->slot);
 	MemoryContextSwitchTo(old);
 	ResetExprContext(econtext);
-	table->in_archive[tenant]++;
+	table->counts[tenant].in_archive++;
 }
 
 /* ----------------------------------------------------------------------
@@ -261,14 +260,14 @@ hash_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 	if (live->table->lost_links != NIL && !OidIsValid(live->table->copy))
 		links = dg_links_put(live->table->lost_links, live->table->rel, PG_INT64_MAX, slot->tts_values, slot->tts_isnull);
 	if (links != NIL)
-		live->table->unlinked[tenant]++;
+		live->table->counts[tenant].unlinked++;
 	foreach(lc, links)
 		((DgLink *) lfirst(lc))->taken = true;
 	ExecStoreVirtualTuple(slot);
 	dg_rowhash(live->table->hash, slot, &row);
 	dg_rowsort_put(live->sort, &row);
 	ExecClearTuple(slot);
-	live->table->live[tenant]++;
+	live->table->counts[tenant].live++;
 }
 
 /*
@@ -332,13 +331,13 @@ count_differences(Compare *compare, Table *table)
 
 		CHECK_FOR_INTERRUPTS();
 		if (order < 0 && archived.purged)
-			table->purged[archived.tenant]++;
+			table->counts[archived.tenant].purged++;
 		else if (order < 0)
-			table->only_in_archive[archived.tenant]++;
+			table->counts[archived.tenant].only_in_archive++;
 		else if (order > 0)
-			table->only_live[live.tenant]++;
+			table->counts[live.tenant].only_live++;
 		else if (archived.content != live.content)
-			table->different[live.tenant]++;
+			table->counts[live.tenant].different++;
 		if (order <= 0)
 			more_archived = dg_rowsort_next(table->archive_rows, &archived);
 		if (order >= 0)
@@ -355,7 +354,7 @@ count_differences(Compare *compare, Table *table)
 static char *
 problem_of(const Table *table, int tenant)
 {
-	int64		unlinked = table->unlinked[tenant];
+	int64		unlinked = table->counts[tenant].unlinked;
 	StringInfoData buf;
 
 	initStringInfo(&buf);
@@ -381,18 +380,18 @@ put_differences(ReturnSetInfo *rsinfo, const Compare *compare, Table *table, boo
 		char	   *problem;
 		int			n = 0;
 
-		if (table->absent && table->live[i] == 0 && !table->hidden)
+		if (table->absent && table->counts[i].live == 0 && !table->hidden)
 			continue;
 		table->told = true;
 		values[n++] = ObjectIdGetDatum(table->relid);
 		if (with_tenant)
 			values[n++] = CStringGetTextDatum(compare->plan->tenants->keys[i]);
-		values[n++] = Int64GetDatum(table->in_archive[i]);
-		values[n++] = Int64GetDatum(table->live[i]);
-		values[n++] = Int64GetDatum(table->only_in_archive[i]);
-		values[n++] = Int64GetDatum(table->only_live[i]);
-		values[n++] = Int64GetDatum(table->different[i]);
-		values[n++] = Int64GetDatum(table->purged[i]);
+		values[n++] = Int64GetDatum(table->counts[i].in_archive);
+		values[n++] = Int64GetDatum(table->counts[i].live);
+		values[n++] = Int64GetDatum(table->counts[i].only_in_archive);
+		values[n++] = Int64GetDatum(table->counts[i].only_live);
+		values[n++] = Int64GetDatum(table->counts[i].different);
+		values[n++] = Int64GetDatum(table->counts[i].purged);
 		problem = problem_of(table, i);
 		nulls[n] = (problem == NULL);
 		values[n++] = problem == NULL ? (Datum) 0 : CStringGetTextDatum(problem);
@@ -530,7 +529,7 @@ dg_compare_copies(DgRestore *call)
 			table->copy = destination->written;
 			count_differences(&compare, table);
 			destination->uncompared = table->problem;
-			destination->differences = table->only_in_archive[0] + table->only_live[0] + table->different[0];
+			destination->differences = table->counts[0].only_in_archive + table->counts[0].only_live + table->counts[0].different;
 		}
 	}
 	end_compare(&compare);
