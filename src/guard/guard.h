@@ -95,11 +95,13 @@ extern void dg_guard_append_clause(StringInfo buf, const char *left, Oid left_ty
 extern DgPathStep *dg_guard_path_steps(Relation rel, List *path, int *nsteps);
 extern bool dg_guard_may_tell(Oid relid, Oid role);
 
-/* guard_tenant.c */
+/* guard_identity.c */
 extern void dg_tenant_init(void);
 extern bool dg_tenant_is_plain(Oid relid, const char *column);
-extern bool dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value);
 extern bool dg_tenants_are_plain(void);
+
+/* guard_tenant.c */
+extern bool dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value);
 extern bool dg_tenant_equal(const char *a, const char *b);
 extern bool dg_tenant_equal_in(Oid relid, const char *a, const char *b);
 extern int	dg_tenant_identity(Oid relid);

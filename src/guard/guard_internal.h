@@ -5,17 +5,51 @@
 #ifndef DG_GUARD_INTERNAL_H
 #define DG_GUARD_INTERNAL_H
 
-#include "catalog/objectaccess.h"
-#include "executor/execdesc.h"
-#include "lib/stringinfo.h"
-#include "nodes/pg_list.h"
-#include "nodes/plannodes.h"
-#include "utils/relcache.h"
+#include "fmgr.h"
 
 #include "guard/guard.h"
 
-/* guard_tenant.c */
+/* guard_identity.c */
+
+/* One column's equality, and the hash function that goes with it. */
+typedef struct DgIdentity
+{
+	Oid			relid;			/* the table whose column it comes from */
+	Oid			type;			/* no domain */
+	Oid			collation;
+	int16		len;
+	bool		byval;
+	FmgrInfo	equal;
+	FmgrInfo	hash;			/* fn_oid is InvalidOid: the type cannot be hashed */
+	bool		extended;		/* hash gives 64 bits */
+} DgIdentity;
+
+/* What counts in one guarded table, or the tenant table. */
+typedef struct DgTableIdentity
+{
+	Oid			relid;			/* key */
+	int			identity;		/* its number; DG_NO_IDENTITY: texts are compared */
+} DgTableIdentity;
+
+#define DG_NO_IDENTITY (-1)
+
+/* The identities, and the tables that they were looked for in. */
+typedef struct DgIdentities
+{
+	MemoryContext context;
+	int			n;
+	DgIdentity   *list;
+	int			general;		/* of tenants in all other tables */
+	DgTableIdentity *tables;		/* by OID */
+	int			ntables;
+} DgIdentities;
+
 extern uint64 dg_tenant_generation(void);
+extern uint64 dg_guard_identity_generation(void);
+extern const DgIdentities *dg_guard_identities(void);
+extern DgTableIdentity *dg_guard_identity_table(const DgIdentities *identities, Oid relid);
+
+/* guard_tenant.c */
 extern uint64 *dg_tenant_hashes(const char *tenant, int *n);
 
 #endif							/* DG_GUARD_INTERNAL_H */

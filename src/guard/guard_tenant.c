@@ -4,16 +4,8 @@
  *
  * A tenant is kept as text, but who it is is for its column's equality to say:
  * with citext, 'Acme' and 'acme' are one tenant, with numeric, 42 and 42.0 are.
- * All rooms ask here. For most types (integers, uuid, text) two values are equal
- * only if their bytes are, as the B-tree's operator class says of itself, and
- * texts are compared as they are.
- *
- * Where that is not so, the type and collation of the tenant table's key are
- * the identity of tenants in all tables; but for a table from whose tenant
- * column no foreign key could lead there, whose own type and collation count,
- * and for its rows only. The latter must be a superuser's: the owner of a table
- * may give it a collation in which all keys are equal. Nearly always there is
- * one identity, or none.
+ * All rooms ask here. guard_identity.c says whose equality counts; for most
+ * types texts are compared as they are.
  *
  * A text that the type's input function does not take is only equal to itself.
  * Input functions may run code of the table's owner, and operators' functions
@@ -21,68 +13,20 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/nbtree.h"
 #include "access/table.h"
-#include "catalog/pg_collation.h"
-#include "catalog/pg_constraint.h"
-#include "catalog/pg_type.h"
 #include "common/hashfn.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "parser/parse_coerce.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/fmgroids.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
-#include "utils/syscache.h"
-#include "utils/typcache.h"
 
 #include "common/tables.h"
 #include "guard/guard_internal.h"
 
 PG_FUNCTION_INFO_V1(dg_same_tenant);
-
-typedef struct Identity
-{
-	Oid			relid;			/* the table whose column it comes from */
-	Oid			type;			/* no domain */
-	Oid			collation;
-	int16		len;
-	bool		byval;
-	FmgrInfo	equal;
-	FmgrInfo	hash;			/* fn_oid is InvalidOid: the type cannot be hashed */
-	bool		extended;		/* hash gives 64 bits */
-} Identity;
-
-/* What counts in one guarded table, or the tenant table. */
-typedef struct TableIdentity
-{
-	Oid			relid;			/* key */
-	int			identity;		/* its number; NO_IDENTITY: texts are compared */
-} TableIdentity;
-
-#define NO_IDENTITY (-1)
-
-/* The identities, and the tables that they were looked for in. */
-typedef struct Identities
-{
-	MemoryContext context;
-	int			n;
-	Identity   *list;
-	int			general;		/* of tenants in all other tables */
-	TableIdentity *tables;		/* by OID */
-	int			ntables;
-} Identities;
-
-static Identities *current = NULL;
-static bool valid = false;
-static bool stale = false;		/* was anything altered while they were looked for? */
-static uint64 generation = 0;
 
 /* What a text stands for, by each identity. */
 typedef struct Known
@@ -116,325 +60,6 @@ static known_hash *texts = NULL;	/* of this transaction */
 static MemoryContext known_context = NULL;
 static uint64 texts_generation;
 static uint64 texts_begun = 0;
-
-/* ----------------------------------------------------------------------
- * Finding the identities
- * ----------------------------------------------------------------------
- */
-
-/*
- * Are values of the type equal only if their bytes, and their texts, are? Of
- * char(n) the B-tree says so because a column has one length; tenants come from
- * several columns.
- */
-static bool
-is_plain(Oid type, Oid collation)
-{
-	TypeCacheEntry *cache = lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY);
-	Oid			proc;
-
-	if (!OidIsValid(cache->btree_opf))
-		return true;
-	if (type == BPCHAROID)
-		return false;
-	proc = get_opfamily_proc(cache->btree_opf, cache->btree_opintype, cache->btree_opintype, BTEQUALIMAGE_PROC);
-	return OidIsValid(proc) &&
-		DatumGetBool(OidFunctionCall1Coll(proc, collation, ObjectIdGetDatum(cache->btree_opintype)));
-}
-
-static bool
-is_superusers(int cacheid, AttrNumber attnum, Oid object)
-{
-	HeapTuple	tuple = SearchSysCache1(cacheid, ObjectIdGetDatum(object));
-	bool		isnull;
-	bool		result;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	result = superuser_arg(DatumGetObjectId(SysCacheGetAttr(cacheid, tuple, attnum, &isnull)));
-	ReleaseSysCache(tuple);
-	return result;
-}
-
-static bool
-is_trusted(Oid type, Oid collation)
-{
-	return is_superusers(TYPEOID, Anum_pg_type_typowner, type) &&
-		(!OidIsValid(collation) || is_superusers(COLLOID, Anum_pg_collation_collowner, collation));
-}
-
-/*
- * The type, without domains, and the collation of a column; false if there is
- * no such column.
- */
-static bool
-type_of_column(Oid relid, const char *column, Oid *type, Oid *collation)
-{
-	HeapTuple	tuple = SearchSysCacheAttName(relid, column);
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	*type = getBaseType(((Form_pg_attribute) GETSTRUCT(tuple))->atttypid);
-	*collation = ((Form_pg_attribute) GETSTRUCT(tuple))->attcollation;
-	ReleaseSysCache(tuple);
-	return true;
-}
-
-/*
- * The number of the identity that a type and collation are, in a table's column.
- */
-static int
-add_identity(Identities *identities, Oid relid, Oid type, Oid collation)
-{
-	const int	flags = TYPECACHE_EQ_OPR | TYPECACHE_HASH_PROC | TYPECACHE_HASH_EXTENDED_PROC;
-	TypeCacheEntry *cache = lookup_type_cache(type, flags);
-	Identity   *identity;
-
-	for (int i = 0; i < identities->n; i++)
-	{
-		if (identities->list[i].type == type && identities->list[i].collation == collation)
-			return i;
-	}
-	if (!OidIsValid(cache->eq_opr))
-		return NO_IDENTITY;
-	identities->list = identities->n == 0 ? MemoryContextAlloc(identities->context, sizeof(Identity)) :
-		repalloc(identities->list, sizeof(Identity) * (identities->n + 1));
-	identity = &identities->list[identities->n];
-	memset(identity, 0, sizeof(Identity));
-	identity->relid = relid;
-	identity->type = type;
-	identity->collation = collation;
-	get_typlenbyval(type, &identity->len, &identity->byval);
-	identity->extended = OidIsValid(cache->hash_extended_proc);
-	fmgr_info_cxt(get_opcode(cache->eq_opr), &identity->equal, identities->context);
-	if (OidIsValid(cache->hash_proc))
-		fmgr_info_cxt(identity->extended ? cache->hash_extended_proc : cache->hash_proc,
-					  &identity->hash, identities->context);
-	return identities->n++;
-}
-
-static void
-add_table_identity(Identities *identities, Oid relid, int identity)
-{
-	identities->tables = identities->ntables == 0 ?
-		MemoryContextAlloc(identities->context, sizeof(TableIdentity)) :
-		repalloc(identities->tables, sizeof(TableIdentity) * (identities->ntables + 1));
-	identities->tables[identities->ntables++] = (TableIdentity) {relid, identity};
-}
-
-static int
-compare_table_identities(const void *a, const void *b)
-{
-	const TableIdentity *x = a;
-	const TableIdentity *y = b;
-
-	return x->relid < y->relid ? -1 : x->relid > y->relid;
-}
-
-static TableIdentity *
-find_table(const Identities *identities, Oid relid)
-{
-	TableIdentity key = {relid};
-
-	return bsearch(&key, identities->tables, identities->ntables, sizeof(TableIdentity), compare_table_identities);
-}
-
-static void
-sort_tables(Identities *identities)
-{
-	qsort(identities->tables, identities->ntables, sizeof(TableIdentity), compare_table_identities);
-}
-
-/*
- * What counts in a guarded table with this tenant column. key_type is the type of
- * the tenant table's key.
- */
-static int
-identity_of_column(Identities *identities, Oid relid, const char *column, Oid key_type)
-{
-	Oid			type;
-	Oid			collation;
-
-	if (!type_of_column(relid, column, &type, &collation) || is_plain(type, collation) ||
-		(OidIsValid(key_type) && can_coerce_type(1, &type, &key_type, COERCION_IMPLICIT)))
-		return identities->general;
-	return is_trusted(type, collation) ? add_identity(identities, relid, type, collation) : NO_IDENTITY;
-}
-
-/*
- * The table that a foreign key refers to; none if there is no such key, or if it
- * is an inheritance parent's. Locks nothing.
- */
-static Oid
-referenced_table(Oid relid, const char *key)
-{
-	Oid			constraint = get_relation_constraint_oid(relid, key, true);
-	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
-	Oid			referenced;
-
-	if (!HeapTupleIsValid(tuple))
-		return InvalidOid;
-	referenced = ((Form_pg_constraint) GETSTRUCT(tuple))->confrelid;
-	ReleaseSysCache(tuple);
-	return referenced;
-}
-
-/*
- * What counts in a guarded table with a tenant path: what does at its end.
- */
-static int
-identity_of_path(Identities *identities, Oid relid)
-{
-	const TableIdentity *table;
-	Oid			end = relid;
-	ListCell   *lc;
-
-	foreach(lc, dg_guard_lookup(relid)->tenant_path)
-		end = referenced_table(end, lfirst(lc));
-	table = find_table(identities, end);
-	return table != NULL ? table->identity : identities->general;
-}
-
-/*
- * Looks at all guarded tables. Those with a path need not be in the list unless
- * there is more than one answer.
- */
-static void
-look_at_guards(Identities *identities, Oid key_type)
-{
-	Relation	registry = table_open(dg_objects()->guard, AccessShareLock);
-	TupleDesc	desc = RelationGetDescr(registry);
-	SysScanDesc scan = systable_beginscan(registry, InvalidOid, false, NULL, 0, NULL);
-	List	   *with_path = NIL;
-	ListCell   *lc;
-	HeapTuple	tuple;
-
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		bool		isnull;
-		Oid			relid = DatumGetObjectId(heap_getattr(tuple, Anum_guard_relation, desc, &isnull));
-		Datum		column = heap_getattr(tuple, Anum_guard_tenant_column, desc, &isnull);
-
-		if (isnull)
-			with_path = lappend_oid(with_path, relid);
-		else if (relid != dg_tenant_table()->relid)
-			add_table_identity(identities, relid,
-					  identity_of_column(identities, relid, NameStr(*DatumGetName(column)), key_type));
-	}
-	systable_endscan(scan);
-	table_close(registry, AccessShareLock);
-	sort_tables(identities);
-	if (identities->n == (identities->general == NO_IDENTITY ? 0 : 1))
-		return;
-	foreach(lc, with_path)
-	{
-		add_table_identity(identities, lfirst_oid(lc), identity_of_path(identities, lfirst_oid(lc)));
-		sort_tables(identities);
-	}
-}
-
-static Identities *
-find_identities(void)
-{
-	const DgTenantTable *tenants = dg_tenant_table();
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard identities",
-												  ALLOCSET_SMALL_SIZES);
-	Identities *identities = MemoryContextAllocZero(context, sizeof(Identities));
-	Oid			key_type = InvalidOid;
-	Oid			collation;
-
-	identities->context = context;
-	identities->general = NO_IDENTITY;
-	if (OidIsValid(tenants->relid) &&
-		type_of_column(tenants->relid, NameStr(tenants->key_column), &key_type, &collation) &&
-		!is_plain(key_type, collation))
-		identities->general = add_identity(identities, tenants->relid, key_type, collation);
-	add_table_identity(identities, tenants->relid, identities->general);
-	look_at_guards(identities, key_type);
-	return identities;
-}
-
-/*
- * The relcache says that a table has changed, InvalidOid: that any may have.
- */
-static void
-table_altered(Datum arg, Oid relid)
-{
-	const DgObjects *objects = dg_known_objects();
-
-	if (!valid)
-		stale = true;
-	else if (!OidIsValid(relid) || objects == NULL || relid == objects->guard || relid == objects->tenant_table ||
-			 find_table(current, relid) != NULL)
-		valid = false;
-}
-
-void
-dg_tenant_init(void)
-{
-	CacheRegisterRelcacheCallback(table_altered, (Datum) 0);
-}
-
-/*
- * The identities that count now. They live until the end of the transaction at
- * least.
- */
-static const Identities *
-get_identities(void)
-{
-	/* where caches are always discarded, twice must do */
-	for (int tries = 0; !valid && tries < 2; tries++)
-	{
-		Identities *found;
-
-		stale = false;
-		found = find_identities();
-		if (current != NULL)
-			MemoryContextSetParent(current->context, TopTransactionContext);
-		MemoryContextSetParent(found->context, CacheMemoryContext);
-		current = found;
-		generation++;
-		valid = !stale;
-	}
-	return current;
-}
-
-/*
- * Are the tenants in a column what their texts are? So it is if neither its type
- * nor that of the tenant table's key says otherwise.
- */
-bool
-dg_tenant_is_plain(Oid relid, const char *column)
-{
-	const DgTenantTable *tenants = dg_tenant_table();
-	Oid			type;
-	Oid			collation;
-
-	return (!type_of_column(relid, column, &type, &collation) || is_plain(type, collation)) &&
-		(!OidIsValid(tenants->relid) ||
-		 !type_of_column(tenants->relid, NameStr(tenants->key_column), &type, &collation) ||
-		 is_plain(type, collation));
-}
-
-/*
- * Are all tenants what their texts are?
- */
-bool
-dg_tenants_are_plain(void)
-{
-	return get_identities()->n == 0;
-}
-
-/*
- * Changes whenever two tenants that were one, or one that was two, may be
- * something else now.
- */
-uint64
-dg_tenant_generation(void)
-{
-	(void) get_identities();
-	return generation;
-}
 
 /* ----------------------------------------------------------------------
  * What texts stand for
@@ -510,7 +135,7 @@ dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value)
  * table that it comes from.
  */
 static Datum
-call_function(const Identity *identity, const FmgrInfo *function, Datum a, Datum b)
+call_function(const DgIdentity *identity, const FmgrInfo *function, Datum a, Datum b)
 {
 	FmgrInfo	copy = *function;
 	bool		built_in = function->fn_oid < FirstNormalObjectId;
@@ -535,7 +160,7 @@ call_function(const Identity *identity, const FmgrInfo *function, Datum a, Datum
 }
 
 static uint64
-hash_tenant_value(const Identity *identity, Datum value)
+hash_tenant_value(const DgIdentity *identity, Datum value)
 {
 	Datum		hash;
 
@@ -575,7 +200,7 @@ begin_texts(void)
 	callback->func = forget_texts;
 	MemoryContextRegisterResetCallback(known_context, callback);
 	texts = known_create(known_context, 64, NULL);
-	texts_generation = generation;
+	texts_generation = dg_guard_identity_generation();
 	texts_begun++;
 }
 
@@ -584,11 +209,11 @@ begin_texts(void)
  * too.
  */
 static void
-read_tenant_text(const Identities *identities, Known *known)
+read_tenant_text(const DgIdentities *identities, Known *known)
 {
 	for (int i = 0; i < identities->n; i++)
 	{
-		const Identity *identity = &identities->list[i];
+		const DgIdentity *identity = &identities->list[i];
 
 		/* the table may have been dropped since the last message from the relcache */
 		if (get_rel_name(identity->relid) == NULL ||
@@ -602,7 +227,7 @@ read_tenant_text(const Identities *identities, Known *known)
 }
 
 static Known
-begin_known(const Identities *identities, const char *text)
+begin_known(const DgIdentities *identities, const char *text)
 {
 	return (Known) {
 		.text = pstrdup(text),
@@ -616,7 +241,7 @@ begin_known(const Identities *identities, const char *text)
  * Keeps what was read for the rest of the transaction.
  */
 static Known
-keep_known(const Identities *identities, const Known *read)
+keep_known(const DgIdentities *identities, const Known *read)
 {
 	MemoryContext old = MemoryContextSwitchTo(known_context);
 	Known		copy = begin_known(identities, read->text);
@@ -643,12 +268,12 @@ keep_known(const Identities *identities, const Known *read)
  * What a text stands for; valid until a next call counts texts_begun up.
  */
 static Known
-know_text(const Identities *identities, const char *text)
+know_text(const DgIdentities *identities, const char *text)
 {
 	Known	   *known;
 	Known		read;
 
-	if (texts == NULL || texts_generation != generation ||
+	if (texts == NULL || texts_generation != dg_guard_identity_generation() ||
 		MemoryContextMemAllocated(known_context, true) > MAX_KNOWN_BYTES)
 		begin_texts();
 	known = known_lookup(texts, text);
@@ -656,7 +281,7 @@ know_text(const Identities *identities, const char *text)
 		return *known;
 	read = begin_known(identities, text);
 	read_tenant_text(identities, &read);
-	if (texts == NULL || texts_generation != generation)
+	if (texts == NULL || texts_generation != dg_guard_identity_generation())
 		begin_texts();
 	return keep_known(identities, &read);
 }
@@ -673,14 +298,14 @@ know_text(const Identities *identities, const char *text)
 static bool
 are_equal(const char *a, const char *b, int first, int last)
 {
-	const Identities *identities;
+	const DgIdentities *identities;
 	Known		x;
 	Known		y;
 	uint64		begun;
 
 	do
 	{
-		identities = get_identities();
+		identities = dg_guard_identities();
 		x = know_text(identities, a);
 		begun = texts_begun;
 		y = know_text(identities, b);
@@ -688,7 +313,7 @@ are_equal(const char *a, const char *b, int first, int last)
 
 	for (int i = first; i <= Min(last, identities->n - 1); i++)
 	{
-		const Identity *identity = &identities->list[i];
+		const DgIdentity *identity = &identities->list[i];
 
 		if (x.taken[i] && y.taken[i] &&
 			DatumGetBool(call_function(identity, &identity->equal, x.values[i], y.values[i])))
@@ -705,7 +330,7 @@ bool
 dg_tenant_equal(const char *a, const char *b)
 {
 	return strcmp(a, b) == 0 ||
-		(get_identities()->n > 0 && are_equal(a, b, 0, get_identities()->n - 1));
+		(dg_guard_identities()->n > 0 && are_equal(a, b, 0, dg_guard_identities()->n - 1));
 }
 
 /*
@@ -717,7 +342,7 @@ dg_tenant_equal_in(Oid relid, const char *a, const char *b)
 {
 	int			identity = dg_tenant_identity(relid);
 
-	return strcmp(a, b) == 0 || (identity != NO_IDENTITY && are_equal(a, b, identity, identity));
+	return strcmp(a, b) == 0 || (identity != DG_NO_IDENTITY && are_equal(a, b, identity, identity));
 }
 
 /*
@@ -727,8 +352,8 @@ dg_tenant_equal_in(Oid relid, const char *a, const char *b)
 int
 dg_tenant_identity(Oid relid)
 {
-	const Identities *identities = get_identities();
-	const TableIdentity *table = identities->n > 0 ? find_table(identities, relid) : NULL;
+	const DgIdentities *identities = dg_guard_identities();
+	const DgTableIdentity *table = identities->n > 0 ? dg_guard_identity_table(identities, relid) : NULL;
 
 	return table != NULL ? table->identity : identities->general;
 }
@@ -750,7 +375,7 @@ dg_same_tenant(PG_FUNCTION_ARGS)
 uint64 *
 dg_tenant_hashes(const char *tenant, int *n)
 {
-	const Identities *identities = get_identities();
+	const DgIdentities *identities = dg_guard_identities();
 	uint64	   *hashes;
 	Known		known;
 
@@ -778,5 +403,5 @@ dg_tenant_hash(const char *tenant)
 {
 	int			n;
 
-	return get_identities()->n > 1 ? 0 : *dg_tenant_hashes(tenant, &n);
+	return dg_guard_identities()->n > 1 ? 0 : *dg_tenant_hashes(tenant, &n);
 }
