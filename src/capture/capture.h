@@ -68,6 +68,7 @@ extern void dg_wipe_expect(const PlannedStmt *stmt, int eflags);
 extern void dg_announce_init(void);
 
 /* capture_link.c */
+extern bool dg_link_is_taken_by(ForeignKeyCacheInfo *fkey);
 extern void dg_link_rename_column(Oid relid, const char *old, const char *new);
 
 /* capture_rename.c */

@@ -171,6 +171,17 @@ action_on_delete(ForeignKeyCacheInfo *fkey)
 }
 
 /*
+ * Does a foreign key take links, when rows of the table that it refers to are deleted?
+ */
+bool
+dg_link_is_taken_by(ForeignKeyCacheInfo *fkey)
+{
+	char		action = action_on_delete(fkey);
+
+	return action == FKCONSTR_ACTION_SETNULL || action == FKCONSTR_ACTION_SETDEFAULT;
+}
+
+/*
  * A referential action has changed a row: notes the links that it has lost. Both
  * slots have the shape of rel, which is a partition if the action has moved the
  * row from there to another one; then no UPDATE trigger fires.
@@ -188,11 +199,10 @@ dg_link_note_lost(Relation rel, TupleTableSlot *before, TupleTableSlot *after)
 	foreach(lc, dg_foreign_keys(rel))
 	{
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
-		char		action = action_on_delete(fkey);
 
-		if ((action == FKCONSTR_ACTION_SETNULL || action == FKCONSTR_ACTION_SETDEFAULT) &&
+		if (dg_link_is_taken_by(fkey) &&
 			dg_guard_lookup(fkey->confrelid)->guarded &&
-			lost_link(rel, fkey, action, before, after))
+			lost_link(rel, fkey, action_on_delete(fkey), before, after))
 			note_link(rel, fkey, before, after);
 	}
 	AtEOXact_GUC(true, nestlevel);

@@ -140,23 +140,29 @@ note_written(DgRowsTarget *target, DgRowsLeaf *leaf, TupleTableSlot *stored)
 }
 
 /*
+ * Is what a row refers to known to be nowhere, and to be left out?
+ */
+static bool
+refers_to_missing(DgRowsTarget *target, DgRowsLeaf *leaf, TupleTableSlot *stored)
+{
+	DgRowsForeignKeys *fkeys = target->writer->fkeys;
+
+	return target->writer->options.missing != NULL &&
+		(dg_rows_fkeys_is_orphan(fkeys, RelationGetRelid(target->rel), dg_rows_in_target_shape(target, leaf, stored)) ||
+		 (dg_rows_is_routed(target, leaf) && dg_rows_fkeys_is_orphan(fkeys, leaf->relid, stored)));
+}
+
+/*
  * Is a row, that no live row has a key of, to be left out as what it refers to is
  * nowhere?
  */
 static bool
 is_orphan(DgRowsTarget *target, DgRowsLeaf *leaf, TupleTableSlot *stored)
 {
-	DgRowsForeignKeys *fkeys = target->writer->fkeys;
-	Oid			relid = RelationGetRelid(target->rel);
-	TupleTableSlot *slot;
-
-	if (target->writer->options.missing == NULL)
+	if (!refers_to_missing(target, leaf, stored))
 		return false;
-	slot = dg_rows_in_target_shape(target, leaf, stored);
-	if (!dg_rows_fkeys_is_orphan(fkeys, relid, slot) &&
-		!(dg_rows_is_routed(target, leaf) && dg_rows_fkeys_is_orphan(fkeys, leaf->relid, stored)))
-		return false;
-	dg_rows_fkeys_leave_out(fkeys, relid, slot);
+	dg_rows_fkeys_leave_out(target->writer->fkeys, RelationGetRelid(target->rel),
+							dg_rows_in_target_shape(target, leaf, stored));
 	return true;
 }
 
@@ -411,9 +417,32 @@ move_row(DgRowsTarget *target, DgRowsLeaf *leaf, TupleTableSlot *stored, Oid fro
 }
 
 /*
+ * May a live row (tid; NULL: it comes from another partition) have these values? Not
+ * if what it refers to then is missing, or another row has its key, which is a
+ * conflict.
+ */
+static bool
+may_become(DgRowsTarget *target, DgRowsLeaf *leaf, ItemPointer tid, TupleTableSlot *stored)
+{
+	DgRowsWriter *writer = target->writer;
+	ItemPointerData none;
+	char	   *conflict = NULL;
+
+	ItemPointerSetInvalid(&none);
+	if (refers_to_missing(target, leaf, stored))
+		return false;
+	if (!dg_rows_key_is_taken(leaf->rri, target->estate, leaf->arbiters, tid == NULL ? &none : tid, stored, &conflict))
+		return true;
+	if (writer->options.on_conflict != DG_ON_CONFLICT_SKIP)
+		dg_rows_conflicts_add(&writer->conflicts, leaf->rri->ri_RelationDesc, conflict);
+	return false;
+}
+
+/*
  * Changes some columns of a live row of the target, in its shape, without
- * triggers of the application. The row is locked. False if it would have to
- * move to another partition, and foreign keys lead to rows of that.
+ * triggers of the application. The row is locked. False if it may not have these
+ * values, or would have to move to another partition, and foreign keys lead to rows
+ * of that.
  */
 bool
 dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
@@ -443,6 +472,12 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 		stored = dg_rows_batch_slot(leaf->batch);
 		ExecCopySlot(stored, slot);
 		(void) dg_rows_check(target->mtstate, rri, stored, NULL);
+		changes = may_become(target, leaf, stays ? tid : NULL, stored);
+		if (!changes)
+			ExecClearTuple(stored);
+	}
+	if (changes)
+	{
 		dg_rows_fkeys_change(target->writer->fkeys, RelationGetRelid(target->rel));
 		if (stays)
 		{

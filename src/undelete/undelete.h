@@ -34,8 +34,10 @@ typedef struct DgLink
 
 	/* for undelete_relink.c */
 	bool		live;			/* what it leads to is */
+	bool		blocked;		/* by another foreign key it would lead to what is not */
 	bool		restored;
 	bool		stale;			/* another undelete has marked it since it was read */
+	bool		refused;		/* its row, as it is now, cannot have it */
 
 	bool		taken;			/* by one of several rows that it fits: dg_links_put() leaves it alone */
 } DgLink;

@@ -23,7 +23,7 @@ typedef struct DgLinkSet
 	List	   *columns;
 	int			n;				/* of columns */
 	AttrNumber *attnums;
-	char	   *missing;		/* a column that the table has lost, without which they stay lost */
+	const char *problem;		/* why they stay lost, as the table is now; NULL: they need not */
 	List	   *links;
 } DgLinkSet;
 

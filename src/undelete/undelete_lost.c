@@ -171,6 +171,7 @@ static DgLinkSet *
 make_set(DgLink *link, char *name)
 {
 	DgLinkSet  *set = palloc0(sizeof(DgLinkSet));
+	char	   *missing;
 	ListCell   *lc;
 	int			i = 0;
 
@@ -178,7 +179,9 @@ make_set(DgLink *link, char *name)
 	set->relation = link->relation;
 	set->key_columns = link->key_columns;
 	set->columns = link->columns;
-	set->missing = missing_column(link);
+	missing = missing_column(link);
+	if (missing != NULL)
+		set->problem = psprintf("it has no column \"%s\" any more", missing);
 	set->n = list_length(link->columns);
 	set->attnums = palloc(sizeof(AttrNumber) * set->n);
 	foreach(lc, link->columns)
@@ -194,6 +197,61 @@ compare_links(const ListCell *a, const ListCell *b)
 	int			order = strcmp(x->row, y->row);
 
 	return order != 0 ? order : (x->deletion < y->deletion) - (x->deletion > y->deletion);
+}
+
+/*
+ * A value from its text, palloc'd. What reads it, a domain's check, may be code of the
+ * links' table.
+ */
+static Datum
+read_value(const DgLinkSet *set, Oid type, char *text)
+{
+	DgRowsRole	role = dg_rows_role_of(dg_relation_owner(set->relation));
+	Oid			input;
+	Oid			typioparam;
+	Datum		value;
+
+	getTypeInputInfo(type, &input, &typioparam);
+	dg_rows_as_owner(&role);
+	value = OidInputFunctionCall(input, text, typioparam, -1);
+	dg_rows_as_caller(&role);
+	return value;
+}
+
+/*
+ * A value of a column of the links' table from its text, palloc'd.
+ */
+Datum
+dg_link_value(const DgLinkSet *set, AttrNumber attnum, char *text)
+{
+	return read_value(set, get_atttype(set->relation, attnum), text);
+}
+
+static void
+read_links(void *arg)
+{
+	DgLinkSet  *set = arg;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard links", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	ListCell   *lc;
+
+	foreach(lc, set->links)
+	{
+		for (int i = 0; i < set->n; i++)
+			(void) dg_link_value(set, set->attnums[i], list_nth(((DgLink *) lfirst(lc))->before, i));
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+/*
+ * Can the columns still have the values of a set's links? They may have another type.
+ */
+static void
+check_readable(DgLinkSet *set)
+{
+	if (set->problem == NULL && dg_try(read_links, set, true) != NULL)
+		set->problem = "its columns have other types now, which do not have these values";
 }
 
 /*
@@ -227,7 +285,10 @@ dg_links_by_set(List *links)
 		set->links = lappend(set->links, link);
 	}
 	foreach(lc, sets)
+	{
 		list_sort(((DgLinkSet *) lfirst(lc))->links, compare_links);
+		check_readable(lfirst(lc));
+	}
 	return sets;
 }
 
@@ -294,34 +355,6 @@ link_of_row(DgLinkSet *set, Relation rel, int64 deletion, const Datum *values, c
 }
 
 /*
- * A value from its text, palloc'd. What reads it, a domain's check, may be code of the
- * links' table.
- */
-static Datum
-read_value(const DgLinkSet *set, Oid type, char *text)
-{
-	DgRowsRole	role = dg_rows_role_of(dg_relation_owner(set->relation));
-	Oid			input;
-	Oid			typioparam;
-	Datum		value;
-
-	getTypeInputInfo(type, &input, &typioparam);
-	dg_rows_as_owner(&role);
-	value = OidInputFunctionCall(input, text, typioparam, -1);
-	dg_rows_as_caller(&role);
-	return value;
-}
-
-/*
- * A value of a column of the links' table from its text, palloc'd.
- */
-Datum
-dg_link_value(const DgLinkSet *set, AttrNumber attnum, char *text)
-{
-	return read_value(set, get_atttype(set->relation, attnum), text);
-}
-
-/*
  * Puts a link of a row back into its values, if one was lost before a deletion;
  * returns it, or NULL. The table may be a partition of the links', or a bin of it.
  */
@@ -361,7 +394,7 @@ dg_links_put(List *sets, Relation rel, int64 deletion, Datum *values, bool *null
 		any = false;
 		foreach(lc, sets)
 		{
-			DgLink	   *link = ((DgLinkSet *) lfirst(lc))->missing != NULL ? NULL :
+DgLink	   *link = ((DgLinkSet *) lfirst(lc))->problem != NULL ? NULL :
 				put_link_back(lfirst(lc), rel, before[foreach_current_index(lc)], values, nulls);
 
 			if (link == NULL)

@@ -59,7 +59,9 @@ read_links(List *deletions, List *relids)
 	List	   *links;
 
 	links = dg_links_read("deletion_id = ANY ($1) AND waiting_since IS NULL"
-						 " OR waiting_since IS NOT NULL AND (relation = ANY ($2) OR relation IN"
+						 " OR waiting_since IS NOT NULL AND (relation = ANY ($2)"
+						 " OR relation IN (SELECT coalesce(pg_partition_root(c.conrelid), c.conrelid)"
+						 "  FROM pg_constraint c WHERE c.contype = 'f' AND c.confrelid = ANY ($2)) OR relation IN"
 						 "  (SELECT l.relation FROM deletion_guard.deletion_link l WHERE l.deletion_id = ANY ($1)))"
 						 " AND EXISTS (SELECT 1 FROM unnest($1) d WHERE d BETWEEN deletion_id AND waiting_since)",
 						 2, types, values);
@@ -161,8 +163,10 @@ restore_link(DgLinkSet *set, DgRowsTarget *target, DgLink *link, TakenRow *row)
 
 	for (int i = 0; i < set->n; i++)
 		values[i] = dg_link_value(set, set->attnums[i], list_nth(link->before, i));
-	link->restored = claim_link(link) &&
-		dg_rows_writer_change(target, row->relid, &row->tid, set->attnums, values, nulls, set->n);
+	if (!claim_link(link))
+		return;
+	link->restored = !link->blocked && dg_rows_writer_change(target, row->relid, &row->tid, set->attnums, values, nulls, set->n);
+	link->refused = !link->restored;
 	if (link->restored)
 		mark_link(link);
 }
@@ -191,8 +195,10 @@ restore_found(void *arg, DgLinkSet *set, int n, Oid relid, ItemPointer tid)
 	if (link == NULL || hash_search(pass->taken, &row, HASH_FIND, NULL) != NULL)
 		return;
 	restore_link(set, pass->target, link, &row);
+	if (!link->restored)
+		return;
 	(void) hash_search(pass->taken, &row, HASH_ENTER, NULL);
-	pass->restored += link->restored;
+	pass->restored++;
 }
 
 /*
@@ -212,7 +218,7 @@ restore_set(DgLinkSet *set, DgRowsTarget *target, HTAB *taken)
 	{
 		DgLink	   *link = lfirst(lc);
 
-		if (dg_link_is_pending(link) && !link->waiting && claim_link(link))
+		if ((dg_link_is_pending(link) || link->refused) && !link->waiting && claim_link(link))
 			mark_link(link);
 	}
 	SPI_finish();
@@ -230,15 +236,32 @@ open_linked_table(DgRowsWriter *writer, DgLinkSet *set)
 }
 
 /*
- * Says so where links stay lost with the columns of their table.
+ * Says so where links stay lost.
  */
 static void
-warn_of_missing_column(const DgLinkSet *set)
+warn_of_lost(const DgLinkSet *set)
 {
 	ereport(WARNING,
-			(errmsg("links that ON DELETE SET NULL or SET DEFAULT took from rows of \"%s\" stay lost: it has no column \"%s\" any more",
-					get_rel_name(set->relation), set->missing),
-			 errhint("Roll back, add the column with its values again, and call again.")));
+			(errmsg("links that ON DELETE SET NULL or SET DEFAULT took from rows of \"%s\" stay lost: %s",
+					get_rel_name(set->relation), set->problem),
+			 errhint("Roll back, give the table its column back with the values, and call again.")));
+}
+
+static void
+warn_of_refused(const DgLinkSet *set)
+{
+	int64		refused = 0;
+	ListCell   *lc;
+
+	foreach(lc, set->links)
+		refused += ((DgLink *) lfirst(lc))->refused;
+	if (refused > 0)
+		ereport(WARNING,
+				(errmsg_plural("%lld link that ON DELETE SET NULL or SET DEFAULT took from a row of \"%s\" stays lost",
+							   "%lld links that ON DELETE SET NULL or SET DEFAULT took from rows of \"%s\" stay lost",
+							   (unsigned long) refused, (long long) refused, get_rel_name(set->relation)),
+				 errdetail("With its link a row would have the key of another, would refer by another foreign key to what does not exist, or would have to move to another partition while rows refer to it."),
+				 errhint("Roll back, remove what is in the way, and call again. Or give the rows their links by hand: deletion_guard.deletion_link has what they were.")));
 }
 
 /*
@@ -254,13 +277,13 @@ open_linked_tables(DgRowsWriter *writer, List **sets, bool warn)
 	{
 		DgLinkSet  *set = lfirst(lc);
 
-		if (set->missing == NULL)
+		if (set->problem == NULL)
 		{
 			targets = lappend(targets, open_linked_table(writer, set));
 			continue;
 		}
 		if (warn)
-			warn_of_missing_column(set);
+			warn_of_lost(set);
 		*sets = foreach_delete_current(*sets, lc);
 	}
 	return targets;
@@ -294,6 +317,7 @@ restore_passes(DgRowsWriter *writer, List *sets, bool *stale)
 	*stale = false;
 	foreach(lc, sets)
 	{
+		warn_of_refused(lfirst(lc));
 		foreach(lc2, ((DgLinkSet *) lfirst(lc))->links)
 			*stale |= ((DgLink *) lfirst(lc2))->stale;
 	}

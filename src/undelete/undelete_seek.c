@@ -14,6 +14,7 @@
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -22,6 +23,7 @@
 #include "utils/rel.h"
 #include "utils/typcache.h"
 
+#include "capture/capture.h"
 #include "undelete/undelete_internal.h"
 
 /* Rows for a query, as lost_links: n, a link's place in its set, and columns. */
@@ -65,22 +67,84 @@ append_text_equality(StringInfo sql, const char *column, const char *text)
 					 quote_identifier(column), text, quote_identifier(column), text);
 }
 
-/*
- * The foreign key of those columns, or NULL; the caller keeps rel open.
- */
-static ForeignKeyCacheInfo *
-foreign_key_of(Relation rel, const AttrNumber *attnums, int n)
+/* What links of a set lead to, by one foreign key. */
+typedef struct ParentKey
 {
+	Oid			relid;
+	bool		takes;			/* links, on delete */
+	char	   *condition;		/* of a row p of it, and of a row l of lost_links */
+} ParentKey;
+
+/*
+ * What a foreign key leads to, if it is one of the set's columns; NULL if not. The
+ * table may be a partition of the set's.
+ */
+static ParentKey *
+parent_key(const DgLinkSet *set, Relation rel, ForeignKeyCacheInfo *fkey)
+{
+	ParentKey  *key = palloc(sizeof(ParentKey));
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < fkey->nkeys; i++)
+	{
+		const FormData_pg_attribute *att = TupleDescAttr(RelationGetDescr(rel), fkey->conkey[i] - 1);
+		int			column = 0;
+
+		while (column < set->n && strcmp(list_nth(set->columns, column), NameStr(att->attname)) != 0)
+			column++;
+		if (fkey->nkeys != set->n || column == set->n)
+			return NULL;
+		append_equality(&sql, psprintf("p.%s", quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false))),
+						get_atttype(fkey->confrelid, fkey->confkey[i]), fkey->conpfeqop[i],
+						psprintf("l.b%d", column + 1), att->atttypid);
+	}
+	key->relid = fkey->confrelid;
+	key->takes = dg_link_is_taken_by(fkey);
+	key->condition = sql.data;
+	return key;
+}
+
+/*
+ * By all of a table's keys. Where none takes links any more, each may have.
+ */
+static List *
+parent_keys(const DgLinkSet *set, Oid relid)
+{
+	bool		takes = false;
+	Relation	rel = table_open(relid, AccessShareLock);
+	List	   *keys = NIL;
 	ListCell   *lc;
 
 	foreach(lc, dg_foreign_keys(rel))
 	{
-		ForeignKeyCacheInfo *fkey = lfirst(lc);
+		ParentKey  *key = parent_key(set, rel, lfirst(lc));
 
-		if (fkey->nkeys == n && memcmp(fkey->conkey, attnums, sizeof(AttrNumber) * n) == 0)
-			return fkey;
+		if (key == NULL)
+			continue;
+		keys = lappend(keys, key);
+		takes |= key->takes;
 	}
-	return NULL;
+	table_close(rel, NoLock);
+	foreach(lc, takes ? NIL : keys)
+		((ParentKey *) lfirst(lc))->takes = true;
+	return keys;
+}
+
+/*
+ * The same by foreign keys of partitions, where the table has none.
+ */
+static List *
+parent_keys_of_partitions(const DgLinkSet *set)
+{
+	List	   *keys = NIL;
+	ListCell   *lc;
+
+	if (get_rel_relkind(set->relation) != RELKIND_PARTITIONED_TABLE)
+		return NIL;
+	foreach(lc, find_all_inheritors(set->relation, AccessShareLock, NULL))
+		keys = list_concat(keys, parent_keys(set, lfirst_oid(lc)));
+	return keys;
 }
 
 /*
@@ -91,42 +155,49 @@ is_written(uint64 row, CommandId since)
 {
 	bool		isnull;
 
-	return since == FirstCommandId ||
-		(TransactionIdIsCurrentTransactionId(DatumGetTransactionId(dg_row_datum(row, 2, &isnull))) &&
-		 DatumGetCommandId(dg_row_datum(row, 3, &isnull)) >= since);
+	return TransactionIdIsCurrentTransactionId(DatumGetTransactionId(dg_row_datum(row, 2, &isnull))) &&
+		DatumGetCommandId(dg_row_datum(row, 3, &isnull)) >= since;
 }
 
 /*
- * Asks which of the links that are still lost lead to live rows or, unless "since" is
- * FirstCommandId, to those that this transaction has written since then. Where no
- * foreign key says which live rows those are, all do.
+ * Asks which links lead to live rows by a key, and which to rows that this transaction
+ * has written. The caller is connected to SPI.
  */
-void
-dg_links_find_parents(DgLinkSet *set, CommandId since)
+static void
+find_parents(const ParentKey *key, CommandId since, bool *live, bool *written)
 {
-	Relation	rel = table_open(set->relation, RowExclusiveLock);
-	ForeignKeyCacheInfo *fkey = foreign_key_of(rel, set->attnums, set->n);
-	LinkRows   *rows = link_rows_begin(set->n);
-	StringInfoData sql;
 	ListCell   *lc;
 
-	initStringInfo(&sql);
-	for (int i = 0; i < set->n; i++)
+	foreach(lc, dg_rows_tables(key->relid))
 	{
-		Oid			type = TupleDescAttr(RelationGetDescr(rel), set->attnums[i] - 1)->atttypid;
+		dg_spi_execute_as_owner(lfirst_oid(lc), psprintf("SELECT l.n, p.xmin, p.cmin FROM lost_links l, %s p WHERE true%s",
+														 dg_own_rows(lfirst_oid(lc)), key->condition), 0, NULL, NULL);
+		for (uint64 row = 0; row < SPI_processed; row++)
+		{
+			int			n = (int) dg_row_int64(row, 1, NULL);
 
-		TupleDescInitEntry(rows->desc, i + 2, psprintf("b%d", i + 1), type, -1, 0);
-		if (fkey != NULL)
-			append_equality(&sql, psprintf("p.%s", quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false))),
-							get_atttype(fkey->confrelid, fkey->confkey[i]), fkey->conpfeqop[i],
-							psprintf("l.b%d", i + 1), type);
+			live[n] = true;
+			written[n] |= is_written(row, since);
+		}
 	}
+}
+
+/*
+ * The links of a set that are still lost, as rows for queries.
+ */
+static LinkRows *
+lost_links(DgLinkSet *set)
+{
+	LinkRows   *rows = link_rows_begin(set->n);
+	ListCell   *lc;
+
+	for (int i = 0; i < set->n; i++)
+		TupleDescInitEntry(rows->desc, i + 2, psprintf("b%d", i + 1), get_atttype(set->relation, set->attnums[i]), -1, 0);
 	dg_tupdesc_finalize(rows->desc);
 	foreach(lc, set->links)
 	{
 		DgLink	   *link = lfirst(lc);
 
-		link->live = fkey == NULL && since == FirstCommandId;
 		if (link->restored || link->stale)
 			continue;
 		rows->values[0] = Int32GetDatum(foreach_current_index(lc));
@@ -134,19 +205,52 @@ dg_links_find_parents(DgLinkSet *set, CommandId since)
 			rows->values[i + 1] = dg_link_value(set, set->attnums[i], list_nth(link->before, i));
 		tuplestore_putvalues(rows->store, rows->desc, rows->values, rows->nulls);
 	}
-	table_close(rel, NoLock);
-	if (fkey == NULL)
-		return;
+	return rows;
+}
+
+/*
+ * Asks which of the links that are still lost lead to live rows or, unless "since" is
+ * FirstCommandId, to those that this transaction has written since then. Where no
+ * foreign key says which live rows those are, all links do. By other foreign keys of
+ * the same columns they must lead to live rows, too.
+ */
+void
+dg_links_find_parents(DgLinkSet *set, CommandId since)
+{
+	int			n = list_length(set->links);
+	List	   *keys = parent_keys(set, set->relation);
+	bool		own = keys != NIL;	/* not of a partition, of which one may lead elsewhere */
+	bool	   *written = palloc0(sizeof(bool) * n);
+	LinkRows   *rows = lost_links(set);
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	if (!own)
+		keys = parent_keys_of_partitions(set);
+	foreach(lc, set->links)
+	{
+		((DgLink *) lfirst(lc))->live = (keys == NIL);
+		((DgLink *) lfirst(lc))->blocked = false;
+	}
 	SPI_connect();
 	dg_spi_register_rows("lost_links", rows->store, rows->desc);
-	foreach(lc, dg_rows_tables(fkey->confrelid))
+	foreach(lc, keys)
 	{
-		dg_spi_execute_as_owner(lfirst_oid(lc), psprintf("SELECT l.n, p.xmin, p.cmin FROM lost_links l, %s p WHERE true%s",
-														 dg_own_rows(lfirst_oid(lc)), sql.data), 0, NULL, NULL);
-		for (uint64 row = 0; row < SPI_processed; row++)
-			((DgLink *) list_nth(set->links, (int) dg_row_int64(row, 1, NULL)))->live |= is_written(row, since);
+		ParentKey  *key = lfirst(lc);
+		bool	   *live = palloc0(sizeof(bool) * n);
+
+		find_parents(key, since, live, written);
+		foreach(lc2, set->links)
+		{
+			DgLink	   *link = lfirst(lc2);
+
+			link->live |= key->takes && live[foreach_current_index(lc2)];
+			link->blocked |= own && !live[foreach_current_index(lc2)];
+		}
 	}
 	SPI_finish();
+	foreach(lc, set->links)
+		((DgLink *) lfirst(lc))->live &= since == FirstCommandId || written[foreach_current_index(lc)];
 }
 
 /*
@@ -224,12 +328,13 @@ put_link(LinkRows *rows, DgLinkSet *set, int n, bool keyed)
 }
 
 /*
- * Is a link still lost, and does it lead to what was looked for?
+ * Is a link still lost, and does it lead to what was looked for? One that was tried in
+ * vain is not tried again.
  */
 bool
 dg_link_is_pending(const DgLink *link)
 {
-	return link->live && !link->restored && !link->stale;
+	return link->live && !link->restored && !link->stale && !link->refused;
 }
 
 /*
@@ -382,7 +487,7 @@ dg_links_tell(List *relids, CommandId since, DgLinkTell tell, void *arg)
 		List	   *deletions;
 		int64		rows;
 
-		if (set->missing != NULL)
+		if (set->problem != NULL)
 			continue;
 		dg_links_find_parents(set, since);
 		rows = count_rows(set, &deletions);
