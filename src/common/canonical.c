@@ -35,6 +35,18 @@ dg_canonical_output_begin(void)
 }
 
 /*
+ * The same for what reads such texts, too.
+ */
+int
+dg_canonical_input_begin(void)
+{
+	int			nestlevel = dg_canonical_output_begin();
+
+	(void) set_config_option("array_nulls", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return nestlevel;
+}
+
+/*
  * Are values of the type written in the same way whatever the settings? May say
  * no where they are.
  */

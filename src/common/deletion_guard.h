@@ -113,6 +113,7 @@ extern char *dg_equality_operator(Oid type);
 
 /* canonical.c */
 extern int	dg_canonical_output_begin(void);
+extern int	dg_canonical_input_begin(void);
 extern bool dg_canonical_always(Oid type);
 extern char *dg_canonical_text(Oid type, Datum value);
 extern char *dg_value_text(Oid type, Datum value);

@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -33,38 +34,33 @@ PG_FUNCTION_INFO_V1(dg_adopt_bin);
 
 /*
  * Sets column attnum of a registry to zero in all rows in which it names this
- * relation; returns how many. For places where no statement can run.
+ * relation, whose name they keep. For places where no statement can run.
  */
-static int
-forget_relation(Oid storeid, Oid indexid, AttrNumber attnum, Oid relid)
+static void
+forget_relation(Oid storeid, Oid indexid, AttrNumber attnum, AttrNumber name_attnum, Oid relid)
 {
 	Relation	store = table_open(storeid, RowExclusiveLock);
 	TupleDesc	desc = RelationGetDescr(store);
 	Datum	   *values = palloc0(sizeof(Datum) * desc->natts);
 	bool	   *nulls = palloc0(sizeof(bool) * desc->natts);
 	bool	   *replace = palloc0(sizeof(bool) * desc->natts);
-	int			found = 0;
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	replace[attnum - 1] = true;
+	replace[attnum - 1] = replace[name_attnum - 1] = true;
+	values[name_attnum - 1] = CStringGetTextDatum(dg_relation_name(relid));
 	ScanKeyInit(&key, attnum, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
 	scan = systable_beginscan(store, indexid, OidIsValid(indexid), NULL, 1, &key);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
 		CatalogTupleUpdate(store, &tuple->t_self,
 						   heap_modify_tuple(tuple, desc, values, nulls, replace));
-		found++;
-	}
 	systable_endscan(scan);
 	table_close(store, RowExclusiveLock);
-	return found;
 }
 
 /*
- * A table is being dropped. Links of a table without bins keep its OID: they
- * lead nowhere without it.
+ * A table is being dropped.
  */
 void
 dg_bin_forget_table(Oid relid)
@@ -74,8 +70,9 @@ dg_bin_forget_table(Oid relid)
 
 	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
 		return;
-	if (forget_relation(objects->bin, objects->bin_relation_idx, Anum_registry_relation, relid) > 0)
-		(void) forget_relation(objects->deletion_link, InvalidOid, Anum_deletion_link_relation, relid);
+	forget_relation(objects->bin, objects->bin_relation_idx, Anum_registry_relation, Anum_registry_relation_name, relid);
+	forget_relation(objects->deletion_link, objects->deletion_link_waiting_idx, Anum_deletion_link_relation,
+					Anum_deletion_link_relation_name, relid);
 }
 
 /*
@@ -144,8 +141,8 @@ dg_adopt_bin(PG_FUNCTION_ARGS)
 {
 	Oid			bin_table = PG_GETARG_OID(0);
 	Oid			target = PG_GETARG_OID(1);
-	Oid			types[] = {OIDOID, OIDOID};
-	Datum		values[] = {ObjectIdGetDatum(bin_table), ObjectIdGetDatum(target)};
+	Oid			types[] = {OIDOID, OIDOID, TEXTOID};
+	Datum		values[] = {ObjectIdGetDatum(bin_table), ObjectIdGetDatum(target), (Datum) 0};
 	char	   *name;
 
 	require_extension_owner();
@@ -157,6 +154,9 @@ dg_adopt_bin(PG_FUNCTION_ARGS)
 	name = require_orphan(bin_table);
 	dg_spi_execute("UPDATE deletion_guard.bin SET relation = $2 WHERE bin_table = $1",
 				   2, types, values, NULL);
+	values[2] = CStringGetTextDatum(name);
+	dg_spi_execute("UPDATE deletion_guard.deletion_link SET relation = $2, relation_name = NULL"
+				   " WHERE relation = 0 AND relation_name = $3", 3, types, values, NULL);
 	dg_bin_follow_row_security(target);
 	dg_ledger_append("adopt_bin", psprintf("{\"bin\": %s, \"table\": %s, \"adopted_by\": %s}",
 										   dg_json_string(get_rel_name(bin_table)), dg_json_string(name),

@@ -83,7 +83,7 @@ dg_links_read(const char *condition, int nargs, Oid *types, Datum *values)
 void
 dg_links_rename(List *links)
 {
-	int			nestlevel = dg_canonical_output_begin();
+	int			nestlevel = dg_canonical_input_begin();
 	DgRenamedTexts *texts = NULL;
 	Oid			relid = InvalidOid;
 	ListCell   *lc;
@@ -250,8 +250,11 @@ read_links(void *arg)
 static void
 check_readable(DgLinkSet *set)
 {
+	int			nestlevel = dg_canonical_input_begin();
+
 	if (set->problem == NULL && dg_try(read_links, set, true) != NULL)
 		set->problem = "its columns have other types now, which do not have these values";
+	AtEOXact_GUC(true, nestlevel);
 }
 
 /*
@@ -381,7 +384,7 @@ put_link_back(DgLinkSet *set, Relation rel, int64 deletion, Datum *values, bool 
 List *
 dg_links_put(List *sets, Relation rel, int64 deletion, Datum *values, bool *nulls)
 {
-	int			nestlevel = dg_canonical_output_begin();
+	int			nestlevel = dg_canonical_input_begin();
 	int64	   *before = palloc(sizeof(int64) * list_length(sets));	/* the deletions of links to come */
 	List	   *links = NIL;
 	bool		any;

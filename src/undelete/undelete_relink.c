@@ -333,7 +333,7 @@ restore_passes(DgRowsWriter *writer, List *sets, bool *stale)
 int64
 dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids)
 {
-	int			nestlevel = dg_canonical_output_begin();
+	int			nestlevel = dg_canonical_input_begin();
 	bool		stale = false;
 	int64		restored = 0;
 
@@ -351,7 +351,7 @@ dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids)
 int64
 dg_restore_these_links(DgRowsWriter *writer, List *links)
 {
-	int			nestlevel = dg_canonical_output_begin();
+	int			nestlevel = dg_canonical_input_begin();
 	bool		stale = false;
 	int64		restored = restore_passes(writer, dg_links_by_set(links), &stale);
 

@@ -474,7 +474,7 @@ dg_links_tell(List *relids, CommandId since, DgLinkTell tell, void *arg)
 {
 	Oid			types[] = {OIDARRAYOID};
 	Datum		values[] = {dg_oid_array(relids)};
-	int			nestlevel = dg_canonical_output_begin();
+	int			nestlevel = dg_canonical_input_begin();
 	List	   *links = dg_links_read("relation IN (SELECT coalesce(pg_partition_root(c.conrelid), c.conrelid)"
 									 " FROM pg_constraint c WHERE c.contype = 'f' AND c.confrelid = ANY ($1))",
 									 1, types, values);
