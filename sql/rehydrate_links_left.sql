@@ -50,6 +50,16 @@ TABLE keyed_before EXCEPT ALL TABLE keyed;
 TABLE keyless_before EXCEPT ALL TABLE keyless;
 TABLE nobodys_before EXCEPT ALL TABLE nobodys;
 
+-- Nor are links told of that led to rows which somebody else has put in their place.
+DELETE FROM keyed WHERE id > 1;
+DELETE FROM keyless;
+DELETE FROM nobodys;
+INSERT INTO nobodys VALUES (7, 3);
+DELETE FROM parent WHERE id IN (1, 3);
+INSERT INTO parent VALUES (3, 2);
+SELECT relation, tenant, restored, identical, problem FROM deletion_guard.rehydrate('1', :'archive', relations => '{parent}') ORDER BY relation::text, tenant, problem;
+
+
 -- To a schema of its own nobody has links.
 DELETE FROM parent WHERE id > 0;
 SELECT relation, tenant, restored, identical, problem FROM deletion_guard.rehydrate('1', :'archive', into_schema => 'copy') ORDER BY relation::text;

@@ -152,8 +152,8 @@ tell_lost(void *arg, Oid relid, List *columns, int64 rows, List *deletions)
 		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", (char *) lfirst(lc));
 	left->relid = relid;
 	left->kind = DG_LEFT_CERTAIN;
-	left->problem = psprintf(ngettext("%lld other live row, of another tenant or newer than the archive, has lost its link (%s) to a row that came back; undelete() of %s puts it back",
-									  "%lld other live rows, of other tenants or newer than the archive, have lost their links (%s) to rows that came back; undelete() of %s puts them back",
+	left->problem = psprintf(ngettext("%lld other live row has lost its link (%s) to a row that came back; undelete() of %s puts it back",
+									  "%lld other live rows have lost their links (%s) to rows that came back; undelete() of %s puts them back",
 									  (unsigned long) rows),
 							 (long long) rows, names.data, name_deletions(deletions));
 	call->links_left = lappend(call->links_left, left);

@@ -228,7 +228,7 @@ dg_link_value(const DgLinkSet *set, AttrNumber attnum, char *text)
 }
 
 static void
-read_links(void *arg)
+read_link_values(void *arg)
 {
 	DgLinkSet  *set = arg;
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard links", ALLOCSET_DEFAULT_SIZES);
@@ -252,7 +252,7 @@ check_readable(DgLinkSet *set)
 {
 	int			nestlevel = dg_canonical_input_begin();
 
-	if (set->problem == NULL && dg_try(read_links, set, true) != NULL)
+	if (set->problem == NULL && dg_try(read_link_values, set, true) != NULL)
 		set->problem = "its columns have other types now, which do not have these values";
 	AtEOXact_GUC(true, nestlevel);
 }
@@ -397,7 +397,7 @@ dg_links_put(List *sets, Relation rel, int64 deletion, Datum *values, bool *null
 		any = false;
 		foreach(lc, sets)
 		{
-DgLink	   *link = ((DgLinkSet *) lfirst(lc))->problem != NULL ? NULL :
+			DgLink	   *link = ((DgLinkSet *) lfirst(lc))->problem != NULL ? NULL :
 				put_link_back(lfirst(lc), rel, before[foreach_current_index(lc)], values, nulls);
 
 			if (link == NULL)

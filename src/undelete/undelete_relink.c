@@ -211,7 +211,7 @@ restore_set(DgLinkSet *set, DgRowsTarget *target, HTAB *taken)
 	Pass		pass = {target, taken, 0};
 	ListCell   *lc;
 
-	dg_links_find_parents(set, FirstCommandId);
+	dg_links_find_parents(set, InvalidCommandId);
 	dg_links_find_rows(set, true, restore_found, &pass);
 	SPI_connect();
 	foreach(lc, set->links)

@@ -186,7 +186,7 @@ find_parents(const ParentKey *key, CommandId since, bool *live, bool *written)
  * The links of a set that are still lost, as rows for queries.
  */
 static LinkRows *
-lost_links(DgLinkSet *set)
+links_as_rows(DgLinkSet *set)
 {
 	LinkRows   *rows = link_rows_begin(set->n);
 	ListCell   *lc;
@@ -210,7 +210,7 @@ lost_links(DgLinkSet *set)
 
 /*
  * Asks which of the links that are still lost lead to live rows or, unless "since" is
- * FirstCommandId, to those that this transaction has written since then. Where no
+ * InvalidCommandId, to those that this transaction has written since then. Where no
  * foreign key says which live rows those are, all links do. By other foreign keys of
  * the same columns they must lead to live rows, too.
  */
@@ -221,7 +221,7 @@ dg_links_find_parents(DgLinkSet *set, CommandId since)
 	List	   *keys = parent_keys(set, set->relation);
 	bool		own = keys != NIL;	/* not of a partition, of which one may lead elsewhere */
 	bool	   *written = palloc0(sizeof(bool) * n);
-	LinkRows   *rows = lost_links(set);
+	LinkRows   *rows = links_as_rows(set);
 	ListCell   *lc;
 	ListCell   *lc2;
 
@@ -250,7 +250,7 @@ dg_links_find_parents(DgLinkSet *set, CommandId since)
 	}
 	SPI_finish();
 	foreach(lc, set->links)
-		((DgLink *) lfirst(lc))->live &= since == FirstCommandId || written[foreach_current_index(lc)];
+		((DgLink *) lfirst(lc))->live &= since == InvalidCommandId || written[foreach_current_index(lc)];
 }
 
 /*
