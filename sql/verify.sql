@@ -179,7 +179,7 @@ ROLLBACK;
 
 BEGIN;
 GRANT SET ON PARAMETER deletion_guard.ddl, deletion_guard.max_rows TO regress_dg_verify_app;
-GRANT ALTER SYSTEM ON PARAMETER session_preload_libraries TO PUBLIC;
+GRANT ALTER SYSTEM ON PARAMETER session_preload_libraries, deletion_guard.ddl TO PUBLIC;
 CALL stored('ALTER DATABASE %I SET allow_system_table_mods = on');
 TABLE problem;
 ROLLBACK;

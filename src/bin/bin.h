@@ -43,10 +43,15 @@ extern void dg_bin_shape_init(void);
 /* bin_storage.c */
 extern bool dg_is_heap(Relation rel);
 extern DgBinPlan *dg_bin_capture_plan(DgGuard *guard, Relation rel);
+extern DgBinPlan *dg_bin_last_plan(DgGuard *guard, Relation rel);
+
+/* bin_column.c */
+extern DgBinPlan *dg_bin_column_plan(DgGuard *guard, Relation rel, Relation root, AttrNumber attnum,
+									 const DgBinPlan *other);
 extern void dg_bin_rename_column(Oid relid, const char *old, const char *new);
 
 /* bin_type.c */
-extern void dg_bin_give_up_types(Node *parsetree);
+extern void dg_bin_give_up_type(Oid type);
 
 /* bin_row_security.c */
 extern void dg_bin_follow_row_security(Oid relid);

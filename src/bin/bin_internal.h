@@ -13,6 +13,8 @@
 
 /* bin_shape.c */
 extern bool dg_bin_is_sound(Relation bin);
+extern Oid	dg_bin_create(Oid root, TupleDesc desc, int32 *bin_id);
+extern void dg_bin_map_columns(DgBinPlan *plan, TupleDesc shape, DgGuard *guard, Relation rel);
 
 /* bin_storage.c */
 extern const struct TableAmRoutine *dg_bin_storage(void);

@@ -402,9 +402,13 @@ check_columns(Oid root, TupleDesc desc)
 						   DG_BIN_COLUMNS, MaxHeapAttributeNumber)));
 }
 
-static Oid
-create_bin(Oid root, TupleDesc desc, const char *shape, int32 *bin_id)
+/*
+ * Makes a bin for rows of an enrolled table in this shape.
+ */
+Oid
+dg_bin_create(Oid root, TupleDesc desc, int32 *bin_id)
 {
+	char	   *shape = shape_behind(desc, 0);
 	Datum		values[Natts_registry];
 	bool		nulls[Natts_registry] = {false};
 	int64		known = -1;
@@ -421,6 +425,7 @@ create_bin(Oid root, TupleDesc desc, const char *shape, int32 *bin_id)
 	values[Anum_registry_bin_table - 1] = ObjectIdGetDatum(bin_table);
 	values[Anum_registry_shape - 1] = CStringGetTextDatum(shape);
 	values[Anum_registry_created_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	nulls[Anum_registry_dropped_column - 1] = true;
 	dg_own_insert(DG_OWN_REGISTRY, values, nulls);
 	CommandCounterIncrement();
 	return bin_table;
@@ -437,7 +442,7 @@ find_or_create_bin(Oid root, TupleDesc desc, int32 *bin_id)
 	(void) dg_lock_object_within(dg_objects()->bin, root, ExclusiveLock, MAKER_WAIT);
 	if (find_bin(root, desc, shape, bin_id, &bin_table))
 		return bin_table;
-	return create_bin(root, desc, shape, bin_id);
+	return dg_bin_create(root, desc, bin_id);
 }
 
 /* ----------------------------------------------------------------------
@@ -603,34 +608,79 @@ find_tenant_names(DgBinPlan *plan, DgGuard *guard, Relation rel)
 }
 
 /*
- * How rows of rel, which guard describes, go into the bin; makes the bin if
- * need be. Cached in the guard; valid as long as the guard is.
+ * The same for a plan of its own, and where it finds the tenant.
+ */
+void
+dg_bin_map_columns(DgBinPlan *plan, TupleDesc shape, DgGuard *guard, Relation rel)
+{
+	map_columns(plan, shape, plan->desc);
+	find_tenant_column(plan, guard, rel);
+}
+
+/*
+ * How rows of rel, which guard describes, go into a bin of home; makes the bin if
+ * need be.
+ */
+static DgBinPlan *
+make_plan(DgGuard *guard, Relation rel, Oid home)
+{
+	MemoryContext old = MemoryContextSwitchTo(guard->context);
+	DgBinPlan  *plan = palloc0(sizeof(DgBinPlan));
+	Relation	root;
+	TupleDesc	shape;
+
+	MemoryContextSwitchTo(old);
+	root = home == guard->relid ? rel : table_open(home, AccessShareLock);
+	MemoryContextSwitchTo(guard->context);
+	plan->root = home;
+	plan->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
+	shape = has_columns_of(plan->desc, RelationGetDescr(root)) ? RelationGetDescr(root) : plan->desc;
+	dg_bin_map_columns(plan, shape, guard, rel);
+	find_tenant_names(plan, guard, rel);
+	MemoryContextSwitchTo(old);
+
+	plan->bin_table = find_or_create_bin(home, shape, &plan->bin_id);
+	if (root != rel)
+		table_close(root, NoLock);
+	return plan;
+}
+
+/*
+ * How rows that are deleted from rel go into the bin. Cached in the guard; valid as
+ * long as the guard is.
  */
 DgBinPlan *
 dg_bin_capture_plan(DgGuard *guard, Relation rel)
 {
-	MemoryContext old;
-	DgBinPlan  *plan;
-	Relation	root;
-	TupleDesc	shape;
+	if (guard->capture == NULL)
+		guard->capture = make_plan(guard, rel, guard->root);
+	return guard->capture;
+}
 
-	if (guard->capture != NULL)
-		return guard->capture;
+/*
+ * Is it still for the same people to read both tables?
+ */
+static bool
+has_same_readers(Oid relid, Relation rel)
+{
+	Relation	other = table_open(relid, AccessShareLock);
+	bool		result = other->rd_rel->relowner == rel->rd_rel->relowner &&
+		(other->rd_rel->relrowsecurity || !rel->rd_rel->relrowsecurity);
 
-	root = guard->root == guard->relid ? rel : table_open(guard->root, AccessShareLock);
-	old = MemoryContextSwitchTo(guard->context);
-	plan = palloc0(sizeof(DgBinPlan));
-	plan->root = guard->root;
-	plan->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
-	shape = has_columns_of(plan->desc, RelationGetDescr(root)) ? RelationGetDescr(root) : plan->desc;
-	map_columns(plan, shape, plan->desc);
-	find_tenant_column(plan, guard, rel);
-	find_tenant_names(plan, guard, rel);
-	MemoryContextSwitchTo(old);
+	table_close(other, NoLock);
+	return result;
+}
 
-	plan->bin_table = find_or_create_bin(guard->root, shape, &plan->bin_id);
-	if (root != rel)
-		table_close(root, NoLock);
-	guard->capture = plan;
-	return plan;
+/*
+ * How they do as rel itself goes. Nobody will want them back in a partition that was
+ * detached and dropped, but where it was detached from.
+ */
+DgBinPlan *
+dg_bin_last_plan(DgGuard *guard, Relation rel)
+{
+	Oid			home = guard->detached_from;
+
+	if (!OidIsValid(home) || !dg_is_guarded(home) || !has_same_readers(home, rel))
+		return dg_bin_capture_plan(guard, rel);
+	return make_plan(guard, rel, home);
 }

@@ -67,8 +67,12 @@ alter_statement(Relation bin, Oid type)
 	return n > 0 ? sql.data : NULL;
 }
 
-static void
-give_up_type(Oid type)
+/*
+ * A type is about to be dropped, by somebody who may: bins give it up. ACCESS
+ * EXCLUSIVE on them.
+ */
+void
+dg_bin_give_up_type(Oid type)
 {
 	int			nestlevel = dg_canonical_output_begin();
 	ListCell   *lc;
@@ -94,26 +98,4 @@ give_up_type(Oid type)
 	}
 	SPI_finish();
 	AtEOXact_GUC(true, nestlevel);
-}
-
-/*
- * A command is about to run: if it drops types that the user may drop, bins give
- * them up. ACCESS EXCLUSIVE on the bins.
- */
-void
-dg_bin_give_up_types(Node *parsetree)
-{
-	DropStmt   *stmt = (DropStmt *) parsetree;
-	ListCell   *lc;
-
-	if (!IsA(parsetree, DropStmt) ||
-		(stmt->removeType != OBJECT_TYPE && stmt->removeType != OBJECT_DOMAIN))
-		return;
-	foreach(lc, stmt->objects)
-	{
-		Oid			type = LookupTypeNameOid(NULL, lfirst_node(TypeName, lc), true);
-
-		if (OidIsValid(type) && dg_type_ownercheck(type, GetUserId()))
-			give_up_type(type);
-	}
 }

@@ -58,8 +58,16 @@ typedef enum Departure
 {
 	DELETED,
 	EMPTIED,					/* by TRUNCATE: heap deletes no row */
+	DROPPED,					/* with their table: nor here */
+	STRIPPED,					/* they do not, but a column's values do */
 	REPLACED					/* they do not: ceilings do not count them */
 } Departure;
+
+static DgBinPlan *
+plan_for(DgGuard *guard, Relation rel, Departure departure)
+{
+	return departure == DROPPED ? dg_bin_last_plan(guard, rel) : dg_bin_capture_plan(guard, rel);
+}
 
 /*
  * A table has a trigger of ours, and is not guarded: somebody has made the trigger, or
@@ -82,11 +90,12 @@ refuse_unenrolled(Relation rel)
 }
 
 /*
- * Begins to capture rows of rel. With by_row it is one row, which may share
- * its part with rows captured before.
+ * Begins to capture rows of rel, as the plan says or, if that is NULL, as they
+ * usually are. With by_row it is one row, which may share its part with rows
+ * captured before.
  */
 static void
-capture_begin(CaptureState *state, Relation rel, bool by_row, Departure departure)
+capture_begin(CaptureState *state, Relation rel, bool by_row, Departure departure, DgBinPlan *plan)
 {
 	DgGuard    *guard = dg_guard_lookup(RelationGetRelid(rel));
 
@@ -94,20 +103,20 @@ capture_begin(CaptureState *state, Relation rel, bool by_row, Departure departur
 		refuse_unenrolled(rel);
 	dg_ordinary_require(RelationGetRelid(rel));
 	memset(state, 0, sizeof(CaptureState));
-	state->plan = dg_bin_capture_plan(guard, rel);
+	state->plan = plan != NULL ? plan : plan_for(guard, rel, departure);
 	state->deletion = dg_deletion_current();
 	state->writer = dg_bin_writer_begin(state->plan, state->deletion);
-	if (state->writer == NULL)
+	if (state->writer == NULL && plan == NULL)
 	{
 		/* the bin table was dropped or changed since the plan was made: make another */
 		dg_guard_forget_all();
 		guard = dg_guard_lookup(RelationGetRelid(rel));
-		state->plan = dg_bin_capture_plan(guard, rel);
+		state->plan = plan_for(guard, rel, departure);
 		state->writer = dg_bin_writer_begin(state->plan, state->deletion);
-		if (state->writer == NULL)
-			elog(ERROR, "bin table %u of \"%s\" is gone", state->plan->bin_table,
-				 RelationGetRelationName(rel));
 	}
+	if (state->writer == NULL)
+		elog(ERROR, "bin table %u of \"%s\" is gone", state->plan->bin_table,
+			 RelationGetRelationName(rel));
 	state->guard = guard;
 	state->deleted = departure == DELETED;
 	state->resolver = dg_tenant_resolver_begin(guard, state->plan, rel);
@@ -118,6 +127,8 @@ capture_begin(CaptureState *state, Relation rel, bool by_row, Departure departur
 		state->parts = dg_parts_begin(state->plan, state->resolver, state->deletion,
 									  dg_bin_writer_file(state->writer));
 	dg_limit_begin(&state->limit, guard->root, departure == REPLACED);
+	if (departure == STRIPPED)
+		state->limit.wipes = false;
 }
 
 static void
@@ -169,23 +180,24 @@ capture_end(CaptureState *state)
 }
 
 /*
- * Captures all rows that next() returns, until it returns NULL.
+ * Captures all rows that next() returns, until it returns NULL; returns how many.
  */
-static void
-capture_rows(Relation rel, Departure departure, TupleTableSlot *(*next) (void *source), void *source)
+static int64
+capture_rows(Relation rel, Departure departure, DgBinPlan *plan, TupleTableSlot *(*next) (void *source), void *source)
 {
 	CaptureState state;
 	TupleTableSlot *slot = next(source);
 
 	if (slot == NULL)
-		return;
-	capture_begin(&state, rel, false, departure);
+		return 0;
+	capture_begin(&state, rel, false, departure, plan);
 	for (; slot != NULL; slot = next(source))
 	{
 		CHECK_FOR_INTERRUPTS();
 		capture_put(&state, slot);
 	}
 	capture_end(&state);
+	return state.kept;
 }
 
 static void
@@ -193,7 +205,7 @@ capture_row(Relation rel, TupleTableSlot *slot)
 {
 	CaptureState state;
 
-	capture_begin(&state, rel, true, DELETED);
+	capture_begin(&state, rel, true, DELETED, NULL);
 	capture_put(&state, slot);
 	capture_end(&state);
 }
@@ -227,7 +239,7 @@ dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *tenant)
 	CaptureState state;
 	bool		stays;
 
-	capture_begin(&state, rel, true, REPLACED);
+	capture_begin(&state, rel, true, REPLACED, NULL);
 	stays = belongs_to_another(&state, slot, tenant);
 	if (!stays)
 		capture_put(&state, slot);
@@ -276,7 +288,7 @@ dg_bin_capture_trail(Relation rel)
 
 	if (walk == NULL)
 		return;
-	capture_rows(rel, DELETED, next_of_trail, walk);
+	(void) capture_rows(rel, DELETED, NULL, next_of_trail, walk);
 	dg_trail_end(walk);
 }
 
@@ -369,7 +381,7 @@ dg_capture_statement(PG_FUNCTION_ARGS)
 		stored.rows = trigdata->tg_oldtable;
 		stored.slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsMinimalTuple);
 		tuplestore_rescan(stored.rows);
-		capture_rows(rel, DELETED, next_stored, &stored);
+		(void) capture_rows(rel, DELETED, NULL, next_stored, &stored);
 		ExecDropSingleTupleTableSlot(stored.slot);
 	}
 	pop_snapshot(pushed);
@@ -456,6 +468,7 @@ typedef struct ScannedRows
 {
 	TableScanDesc scan;
 	TupleTableSlot *slot;
+	AttrNumber	attnum;			/* only rows with a value there; 0: all */
 } ScannedRows;
 
 static TupleTableSlot *
@@ -463,13 +476,62 @@ next_scanned(void *arg)
 {
 	ScannedRows *scanned = arg;
 
-	return table_scan_getnextslot(scanned->scan, ForwardScanDirection, scanned->slot) ? scanned->slot : NULL;
+	while (table_scan_getnextslot(scanned->scan, ForwardScanDirection, scanned->slot))
+	{
+		if (scanned->attnum == 0 || !slot_attisnull(scanned->slot, scanned->attnum))
+			return scanned->slot;
+		CHECK_FOR_INTERRUPTS();
+	}
+	return NULL;
 }
 
 /*
- * BEFORE TRUNCATE: captures what the table holds now. TRUNCATE has locked out
- * everybody else, so the latest snapshot sees every row that is about to go,
- * which the transaction's own snapshot might not.
+ * Captures what the table holds now, before it is emptied or dropped; returns how
+ * many rows. Everybody else is locked out, so the latest snapshot sees every row
+ * that is about to go, which the transaction's own snapshot might not.
+ */
+static int64
+capture_table(Relation rel, Departure departure, DgBinPlan *plan, AttrNumber attnum)
+{
+	bool		pushed = push_snapshot();
+	ScannedRows scanned;
+	Snapshot	snapshot;
+	int64		rows;
+
+	CommandCounterIncrement();
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scanned.attnum = attnum;
+	scanned.slot = table_slot_create(rel, NULL);
+	scanned.scan = dg_table_beginscan(rel, snapshot);
+	rows = capture_rows(rel, departure, plan, next_scanned, &scanned);
+	table_endscan(scanned.scan);
+	ExecDropSingleTupleTableSlot(scanned.slot);
+	UnregisterSnapshot(snapshot);
+	pop_snapshot(pushed);
+	return rows;
+}
+
+/*
+ * Captures what a table holds that is about to be dropped.
+ */
+int64
+dg_capture_dropped(Relation rel)
+{
+	return capture_table(rel, DROPPED, NULL, 0);
+}
+
+/*
+ * Captures what a column holds that is about to be dropped, as the plan says:
+ * dg_bin_column_plan()'s.
+ */
+int64
+dg_capture_column(Relation rel, AttrNumber attnum, DgBinPlan *plan)
+{
+	return capture_table(rel, STRIPPED, plan, attnum);
+}
+
+/*
+ * BEFORE TRUNCATE.
  */
 Datum
 dg_capture_truncate(PG_FUNCTION_ARGS)
@@ -477,25 +539,12 @@ dg_capture_truncate(PG_FUNCTION_ARGS)
 	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_TRUNCATE | TRIGGER_EVENT_BEFORE,
 										 DG_TRIGGER_TRUNCATE, "capture_truncate");
 	Relation	rel = trigdata->tg_relation;
-	ScannedRows scanned;
-	Snapshot	snapshot;
-	bool		pushed;
 
 	dg_ordinary_require(RelationGetRelid(rel));
 	/* the partitions of a partitioned table have triggers of their own */
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		return PointerGetDatum(NULL);
-
-	pushed = push_snapshot();
-	CommandCounterIncrement();
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	scanned.slot = table_slot_create(rel, NULL);
-	scanned.scan = dg_table_beginscan(rel, snapshot);
-	capture_rows(rel, EMPTIED, next_scanned, &scanned);
-	table_endscan(scanned.scan);
-	ExecDropSingleTupleTableSlot(scanned.slot);
-	UnregisterSnapshot(snapshot);
-	pop_snapshot(pushed);
+	(void) capture_table(rel, EMPTIED, NULL, 0);
 	dg_empty_begin(rel);
 	return PointerGetDatum(NULL);
 }

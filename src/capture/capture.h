@@ -16,6 +16,7 @@
 #include "utils/guc.h"
 #include "utils/relcache.h"
 
+#include "bin/bin.h"
 #include "guard/guard.h"
 
 /* capture_deletion.c */
@@ -52,6 +53,8 @@ extern void dg_total_add(DgTotal *total, const char *tenant, int64 rows);
 
 /* capture.c */
 extern bool dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *tenant);
+extern int64 dg_capture_dropped(Relation rel);
+extern int64 dg_capture_column(Relation rel, AttrNumber attnum, DgBinPlan *plan);
 
 /* capture_limit.c */
 extern void dg_limit_init(void);
@@ -112,6 +115,7 @@ extern void dg_move_init(void);
 extern void dg_stayed_init(void);
 
 /* capture_account.c */
+extern int64 dg_balance_so_far(Relation rel, int64 *written);
 extern void dg_balance_moved(Oid root);
 
 /* capture_balance.c */

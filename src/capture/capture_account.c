@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "utils/memutils.h"
 #include "utils/pgstat_internal.h"
+#include "utils/rel.h"
 
 #include "capture/capture_internal.h"
 
@@ -64,6 +65,16 @@ dg_balance_deleted(const PgStat_TableXactStatus *counts, int64 *written)
 			*written += counts->tuples_inserted + counts->tuples_updated;
 	}
 	return deleted;
+}
+
+/*
+ * The same of an open table.
+ */
+int64
+dg_balance_so_far(Relation rel, int64 *written)
+{
+	*written = 0;
+	return pgstat_should_count_relation(rel) ? dg_balance_deleted(rel->pgstat_info->trans, written) : 0;
 }
 
 /* ----------------------------------------------------------------------

@@ -39,12 +39,14 @@ extern int64 dg_retention;
 typedef enum DgDdlMode
 {
 	DG_DDL_REFUSE,
+	DG_DDL_KEEP,
 	DG_DDL_ALLOW
 } DgDdlMode;
 
 extern int	dg_ddl;
 extern int	dg_publication;
 extern bool dg_ddl_allowed(void);
+extern bool dg_ddl_keeps(void);
 extern bool dg_publication_allowed(void);
 
 /* objects.c */
@@ -70,6 +72,7 @@ typedef struct DgObjects
 	Oid			deletion_part_tenant_idx;
 	Oid			tenant_rename;
 	Oid			tenant_rename_pkey;
+	Oid			dropped_table;
 	Oid			tenant_wipe;
 	Oid			tenant_wipe_at_idx;
 	Oid			authority;

@@ -66,6 +66,7 @@ static const struct
 	{RELATION(deletion_part_tenant_idx), "deletion_part", false, {Anum_deletion_part_tenant_hash, Anum_deletion_part_deletion_id}},
 	{RELATION(tenant_rename)},
 	{RELATION(tenant_rename_pkey), "tenant_rename", true, {Anum_tenant_rename_rename_id}},
+	{RELATION(dropped_table)},
 	{RELATION(tenant_wipe)},
 	{RELATION(tenant_wipe_at_idx), "tenant_wipe", false, {Anum_tenant_wipe_wiped_at}},
 	{RELATION(authority)},

@@ -24,6 +24,7 @@ CREATE TABLE deletion_guard.guard
 	tenant_path name[],
 	guarded_at timestamptz NOT NULL,
 	guarded_by text NOT NULL,
+	detached_from regclass,						-- the guarded table that it was a partition of
 	CHECK (tenant_column IS NULL OR tenant_path IS NULL)
 ) USING heap;
 
@@ -43,7 +44,8 @@ CREATE TABLE deletion_guard.bin
 	relation_name text NOT NULL,
 	bin_table regclass NOT NULL UNIQUE,
 	shape text NOT NULL,
-	created_at timestamptz NOT NULL
+	created_at timestamptz NOT NULL,
+	dropped_column name							-- whose values these are, with the keys of their rows
 ) USING heap;
 CREATE INDEX bin_relation_idx ON deletion_guard.bin (relation);
 CREATE SEQUENCE deletion_guard.bin_id_seq AS integer CYCLE OWNED BY deletion_guard.bin.bin_id;
@@ -139,6 +141,21 @@ CREATE TABLE deletion_guard.tenant_rename
 	renamed_at timestamptz NOT NULL
 ) USING heap;
 
+-- Guarded tables, and partitions of them, that were dropped: how to make them again.
+CREATE TABLE deletion_guard.dropped_table
+(
+	dropped_id bigint PRIMARY KEY,
+	deletion_id bigint,
+	relation_name text NOT NULL,
+	partition_of text,
+	dropped_at timestamptz NOT NULL,
+	dropped_by text NOT NULL,
+	rows bigint NOT NULL,
+	definition text NOT NULL,
+	foreign_keys text
+) USING heap;
+CREATE SEQUENCE deletion_guard.dropped_id_seq OWNED BY deletion_guard.dropped_table.dropped_id;
+
 -- Rows of the tenant table that were deleted, for the ceiling on them. A row
 -- for each capture, kept although they may have been undeleted since.
 CREATE TABLE deletion_guard.tenant_wipe
@@ -158,6 +175,8 @@ SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_id_seq', '')
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_part', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_link', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_rename', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.dropped_table', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.dropped_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_wipe', '');
 
 COMMENT ON TABLE deletion_guard.tenant_table IS 'the table that lists the tenants, set by set_tenant_table()';
@@ -182,6 +201,17 @@ COMMENT ON COLUMN deletion_guard.empty_bin.bin_id IS 'id of the bin';
 COMMENT ON SEQUENCE deletion_guard.deletion_id_seq IS 'ids of deletions';
 COMMENT ON TABLE deletion_guard.tenant_rename IS 'keys of tenants that were changed in the tenant table; forgotten when nothing of the tenant is left';
 COMMENT ON TABLE deletion_guard.deletion_link IS 'links that deletions took from rows that stayed (ON DELETE SET NULL, SET DEFAULT)';
+COMMENT ON TABLE deletion_guard.dropped_table IS 'guarded tables and partitions that were dropped, and how to make them again';
+COMMENT ON COLUMN deletion_guard.dropped_table.dropped_id IS 'number; of tables that went together, the first must be made first';
+COMMENT ON COLUMN deletion_guard.dropped_table.deletion_id IS 'deletion by which its rows went to the bin; null if it had none, or they were lost';
+COMMENT ON COLUMN deletion_guard.dropped_table.relation_name IS 'table, with its schema';
+COMMENT ON COLUMN deletion_guard.dropped_table.partition_of IS 'partitioned table that it was a partition of';
+COMMENT ON COLUMN deletion_guard.dropped_table.dropped_at IS 'when the transaction began that dropped it';
+COMMENT ON COLUMN deletion_guard.dropped_table.dropped_by IS 'role that had logged in';
+COMMENT ON COLUMN deletion_guard.dropped_table.rows IS 'rows that went to the bin';
+COMMENT ON COLUMN deletion_guard.dropped_table.definition IS 'SQL that makes it again, see table_definition()';
+COMMENT ON COLUMN deletion_guard.dropped_table.foreign_keys IS 'SQL that makes its foreign keys, and those that led to it, when all tables are there again';
+COMMENT ON SEQUENCE deletion_guard.dropped_id_seq IS 'ids of dropped tables';
 COMMENT ON TABLE deletion_guard.tenant_wipe IS 'how many tenants were deleted when';
 COMMENT ON TABLE deletion_guard.deletion_part IS 'deletions by table and tenant; see the view deletion_detail';
 

@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+
 #include "common/deletion_guard.h"
 
 char	   *dg_reason = NULL;
@@ -25,13 +27,32 @@ int			dg_ddl = DG_DDL_REFUSE;
 int			dg_publication = DG_DDL_REFUSE;
 
 /*
+ * Does "allow" mean that? For superusers only, also those that have taken another
+ * role; whoever was granted the setting could otherwise lose rows with it.
+ */
+static bool
+may_allow(void)
+{
+	return superuser() || superuser_arg(GetSessionUserId());
+}
+
+/*
  * May commands take the protection off a guarded table? Not where that takes a
  * token.
  */
 bool
 dg_ddl_allowed(void)
 {
-	return dg_ddl == DG_DDL_ALLOW && !dg_locked;
+	return dg_ddl == DG_DDL_ALLOW && !dg_locked && may_allow();
+}
+
+/*
+ * May commands drop a guarded table if what they take is kept first?
+ */
+bool
+dg_ddl_keeps(void)
+{
+	return dg_ddl == DG_DDL_KEEP || (dg_ddl == DG_DDL_ALLOW && !may_allow());
 }
 
 /*

@@ -20,7 +20,8 @@
 #define Anum_guard_tenant_path		3
 #define Anum_guard_guarded_at		4
 #define Anum_guard_guarded_by		5
-#define Natts_guard					5
+#define Anum_guard_detached_from	6
+#define Natts_guard					6
 
 /* deletion_guard.bin */
 #define Anum_registry_bin_id		1
@@ -29,7 +30,8 @@
 #define Anum_registry_bin_table		4
 #define Anum_registry_shape			5
 #define Anum_registry_created_at	6
-#define Natts_registry				6
+#define Anum_registry_dropped_column 7
+#define Natts_registry				7
 
 /* deletion_guard.deletion_part */
 #define Anum_deletion_part_deletion_id		1

@@ -63,6 +63,13 @@ REVOKE EXECUTE ON FUNCTION deletion_guard.unguard_table FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.unguard_table IS
 	'makes deletions from a table final again; what is in the bin stays there. Takes tokens for the act "unguard" where deletion_guard.locked is set. For the owner of the table; ACCESS EXCLUSIVE lock. Fails with 55000 if it is not guarded, TG02x for a token, TG035 for too few';
 
+CREATE FUNCTION deletion_guard.retire_partition(target regclass) RETURNS bigint
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_retire_partition';
+REVOKE EXECUTE ON FUNCTION deletion_guard.retire_partition FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.retire_partition IS
+	'drops a partition of a guarded table after its rows went to the bin, and returns the deletion they are in, null if there were none; undelete() brings them back into the partitioned table. For who has TRUNCATE on that table; ceilings apply. ACCESS EXCLUSIVE lock on the partition and its parent. Fails with 42809 if it is no such partition, 42501, TG001, TG002, 2BP01 if other objects depend on it';
+
 CREATE VIEW deletion_guard.guarded_table AS
 	SELECT g.relation,
 		   CASE WHEN g.tenant_column IS NOT NULL THEN 'column ' || pg_catalog.quote_ident(g.tenant_column)

@@ -44,6 +44,7 @@ typedef struct DgGuard
 	bool		has_tenant_column;
 	NameData	tenant_column;	/* of root and of relid alike */
 	List	   *tenant_path;	/* names (char *) of foreign keys, or NIL */
+	Oid			detached_from;	/* the guarded table that root was a partition of, or InvalidOid */
 	DgOddity	odd;			/* what relid has become since it was enrolled */
 	void	   *capture;		/* private to bin_, in context */
 	MemoryContext context;
@@ -62,10 +63,11 @@ typedef struct DgTenantTable
 extern void dg_guard_catalog_init(void);
 extern Oid	dg_partition_root(Oid relid);
 extern DgGuard *dg_guard_lookup(Oid relid);
+extern bool dg_is_guarded(Oid relid);
 extern const DgTenantTable *dg_tenant_table(void);
 extern void dg_guard_forget_all(void);
 extern void dg_guard_changed(Oid relid);
-extern void dg_guard_dropped(Oid relid);
+extern void dg_guard_dropped(Oid relid, int64 kept, int64 lost);
 extern void dg_ordinary_require(Oid relid);
 extern void dg_tenant_table_changed(void);
 

@@ -107,6 +107,9 @@ read_guard(DgGuard *guard, Oid relid)
 			guard->tenant_path = dg_array_strings(value);
 			MemoryContextSwitchTo(old);
 		}
+		value = heap_getattr(tuple, Anum_guard_detached_from, desc, &isnull);
+		if (!isnull)
+			guard->detached_from = DatumGetObjectId(value);
 	}
 	systable_endscan(scan);
 	table_close(registry, AccessShareLock);
@@ -178,6 +181,7 @@ build_guard(DgGuard *guard)
 	guard->root = InvalidOid;
 	guard->has_tenant_column = false;
 	guard->tenant_path = NIL;
+	guard->detached_from = InvalidOid;
 	guard->capture = NULL;
 
 	if (!read_guard(guard, guard->relid) && get_rel_relispartition(guard->relid))
@@ -202,6 +206,7 @@ same_guard(const DgGuard *a, const DgGuard *b)
 	ListCell   *y;
 
 	if (a->guarded != b->guarded || a->root != b->root || a->has_tenant_column != b->has_tenant_column ||
+		a->detached_from != b->detached_from ||
 		(a->has_tenant_column && strcmp(NameStr(a->tenant_column), NameStr(b->tenant_column)) != 0) ||
 		list_length(a->tenant_path) != list_length(b->tenant_path))
 		return false;
@@ -274,6 +279,19 @@ dg_ordinary_require(Oid relid)
 			 errdetail("Its deleted rows would be lost."),
 			 errhint("Make it an ordinary table again, or give up its protection by deletion_guard.unguard_table(%s%s), which is recorded.",
 					 quote_literal_cstr(dg_relation_name(guard->root)), dg_locked ? ", tokens" : "")));
+}
+
+/*
+ * Is it a guarded table, or a partition of one? The relation may be of any kind,
+ * or none.
+ */
+bool
+dg_is_guarded(Oid relid)
+{
+	char		relkind = get_rel_relkind(relid);
+
+	return (relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE) &&
+		dg_guard_lookup(relid)->guarded;
 }
 
 static void
@@ -377,12 +395,13 @@ dg_guard_changed(Oid relid)
 }
 
 /*
- * A guarded table is being dropped, or a partition of one, since it is empty or
- * deletion_guard.ddl allows it: takes it out of the registries. Its bins keep the name it had last, so that a table
- * that takes its place can take them over.
+ * A guarded table is being dropped, or a partition of one, since it is empty, its
+ * rows were kept, or deletion_guard.ddl allows them to be lost: takes it out of the
+ * registries. Its bins keep the name it had last, so that a table that takes its
+ * place can take them over.
  */
 void
-dg_guard_dropped(Oid relid)
+dg_guard_dropped(Oid relid, int64 kept, int64 lost)
 {
 	Oid			types[] = {OIDOID, TEXTOID};
 	Datum		values[2];
@@ -394,8 +413,12 @@ dg_guard_dropped(Oid relid)
 				   " WHERE relation = $1 AND relation_name <> $2", 2, types, values, NULL);
 	dg_spi_execute("UPDATE deletion_guard.deletion_link SET relation = 0, relation_name = $2 WHERE relation = $1",
 				   2, types, values, NULL);
+	dg_spi_execute("UPDATE deletion_guard.guard SET detached_from = NULL WHERE detached_from = $1",
+				   1, types, values, NULL);
 	dg_ledger_append("drop_table",
-					 psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
+					 psprintf("{\"table\": %s%s}", dg_json_string(dg_relation_name(relid)),
+							  lost > 0 ? psprintf(", \"rows_lost\": %lld", (long long) lost) :
+							  kept > 0 ? psprintf(", \"rows_kept\": %lld", (long long) kept) : ""));
 	SPI_finish();
 	if (dg_guard_lookup(relid)->root != relid)
 		return;

@@ -30,6 +30,13 @@ static const struct config_enum_entry limit_action_options[] = {
 
 static const struct config_enum_entry ddl_options[] = {
 	{"refuse", DG_DDL_REFUSE, false},
+	{"keep", DG_DDL_KEEP, false},
+	{"allow", DG_DDL_ALLOW, false},
+	{NULL, 0, false}
+};
+
+static const struct config_enum_entry publication_options[] = {
+	{"refuse", DG_DDL_REFUSE, false},
 	{"allow", DG_DDL_ALLOW, false},
 	{NULL, 0, false}
 };
@@ -207,13 +214,14 @@ define_purge_settings(void)
 							 &dg_restoring, false, PGC_SUSET, GUC_NO_RESET_ALL, NULL, NULL, NULL);
 	DefineCustomEnumVariable("deletion_guard.ddl",
 							 "Whether guarded tables may be dropped, detached or stripped of their triggers.",
-							 "With \"allow\", rows may be lost without having gone to the bin; each such command is written to the server's log.",
+							 "With \"keep\", tables may be dropped and partitions detached: what they hold goes to the bin first. "
+							 "With \"allow\", for superusers only, rows may be lost; each such command is written to the server's log, and to the ledger.",
 							 &dg_ddl, DG_DDL_REFUSE, ddl_options,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("deletion_guard.publication",
 							 "Whether a publication may have the extension's own tables.",
 							 "With \"allow\", a subscriber that lacks these tables stops at the first change of one.",
-							 &dg_publication, DG_DDL_REFUSE, ddl_options,
+							 &dg_publication, DG_DDL_REFUSE, publication_options,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 }
 

@@ -89,7 +89,7 @@ is_record_of_deletions(Relation rel)
 {
 	static const char *const names[] = {
 		"tenant_table", "guard", "guarded_schema", "bin", "deletion_part", "deletion_link",
-		"tenant_rename",
+		"tenant_rename", "dropped_table",
 	};
 
 	if (RelationGetNamespace(rel) == dg_objects()->bin_schema)

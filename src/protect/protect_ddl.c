@@ -67,8 +67,9 @@ dg_ddl_start(PG_FUNCTION_ARGS)
 	{
 		dg_guard_check_utility(data->parsetree);
 		let_dump_replace_trigger(data->parsetree);
-		dg_bin_give_up_types(data->parsetree);
 		dg_balance_look();
+		dg_keep_before(data->parsetree);
+		dg_keep_columns_before(data->parsetree);
 	}
 	/* the hook has not seen the command that loaded the library */
 	if (dg_on_duty())
@@ -351,8 +352,20 @@ follow_table(Oid relid)
 }
 
 /*
- * A partition was detached, which deletion_guard.ddl allows: it is guarded by
- * itself from now on, as its parent is.
+ * A table was a partition of a guarded one.
+ */
+static void
+note_detached(Oid relid, Oid root)
+{
+	Oid			types[] = {OIDOID, OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(relid), ObjectIdGetDatum(root)};
+
+	dg_spi_execute("UPDATE deletion_guard.guard SET detached_from = $2 WHERE relation = $1", 2, types, values, NULL);
+	dg_guard_changed(relid);
+}
+
+/*
+ * A partition was detached: it is guarded by itself from now on, as its parent is.
  */
 static void
 follow_detach(AlterTableStmt *stmt, PartitionCmd *cmd)
@@ -366,8 +379,13 @@ follow_detach(AlterTableStmt *stmt, PartitionCmd *cmd)
 		return;
 	guard = dg_guard_lookup(parent);
 	if (guard->guarded && !dg_guard_lookup(relid)->guarded)
+	{
+		Oid			root = guard->root;
+
 		dg_guard_enrol(relid, guard->has_tenant_column ? NameStr(guard->tenant_column) : NULL,
 					   guard->tenant_path);
+		note_detached(relid, root);
+	}
 	else
 		follow_table(relid);
 }

@@ -290,6 +290,7 @@ dg_guard_hooks_init(void)
 	dg_empty_init();
 	dg_move_init();
 	dg_stayed_init();
+	dg_keep_init();
 	dg_command_init();
 
 	prev_planner = planner_hook;

@@ -36,6 +36,17 @@ extern void dg_guard_check_utility(Node *parsetree);
 extern void dg_guard_check_taken(Oid relid);
 extern void dg_taken_finish(void);
 
+/* protect_keep.c */
+extern void dg_keep_before(Node *parsetree);
+extern int64 *dg_keep_note(Relation rel, AttrNumber attnum);
+extern bool dg_keep_has(Oid relid, AttrNumber attnum, int64 *rows);
+extern bool dg_keep_may_go(Oid relid, int64 *kept);
+extern int64 dg_keep_count(Oid relid, AttrNumber attnum);
+extern void dg_keep_init(void);
+
+/* protect_column.c */
+extern void dg_keep_columns_before(Node *parsetree);
+
 /* protect_command.c */
 
 /* What kind of utility command runs, as far as that matters. */

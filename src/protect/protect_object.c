@@ -11,8 +11,10 @@
  *
  * What the extension does itself (unguard_table()) runs under dg_acting().
  *
- * deletion_guard.ddl = allow lets all of it pass, but for what would harm the
- * bin; the server's log says so each time.
+ * deletion_guard.ddl = keep lets tables go whose rows were kept (protect_keep.c), and
+ * partitions be detached, as they stay guarded. "allow" lets all of it pass, but
+ * for what would harm the bin; the server's log says so each time, and the ledger
+ * how many rows were lost.
  */
 #include "postgres.h"
 
@@ -38,10 +40,12 @@
 
 #include "common/tables.h"
 #include "guard/guard.h"
+#include "ledger/ledger.h"
 #include "protect/protect_internal.h"
 #include "undelete/undelete.h"
 
 #define DETAIL_ROWS		"Rows would be lost without having gone to the recycle bin."
+#define DETAIL_UNFORESEEN "Its rows could not be kept as the command began, or it was written to since."
 #define DETAIL_VALUES	"Its values, and those of deleted rows when they come back, would be lost."
 #define DETAIL_GUARD	"Rows could then be deleted without going to the recycle bin."
 
@@ -83,8 +87,9 @@ refuse_on_guarded(Oid relid, const char *what, const char *detail, const char *h
 static void
 refuse_departure(Oid relid, const char *what)
 {
-	refuse_on_guarded(relid, what, DETAIL_ROWS,
-		   psprintf("Delete the rows first, which keeps them in the recycle bin: an empty table may go. %s",
+	refuse_on_guarded(relid, what, dg_ddl_keeps() ? DETAIL_UNFORESEEN : DETAIL_ROWS,
+		   psprintf("%s the rows first, which keeps them in the recycle bin: an empty table may go. %s",
+					dg_ddl_keeps() ? "Delete" : "With deletion_guard.ddl = keep, which superusers set and may GRANT, the command keeps them itself. Or delete",
 					way_to_unguard(relid)));
 }
 
@@ -110,34 +115,6 @@ dg_guard_has_rows(Oid relid)
 			return true;
 	}
 	return false;
-}
-
-/*
- * May the table be dropped, which is about to happen? With a table in which no
- * row lives nothing is lost: what was deleted from it is in the bin. Nobody can
- * put a row there any more, by the lock that DROP takes; without that lock, it
- * may not. A partitioned table has no rows, and its partitions are asked about
- * one by one.
- */
-static bool
-may_go(Oid relid)
-{
-	Relation	rel = table_open(relid, NoLock);
-	bool		locked = CheckRelationLockedByMe(rel, AccessExclusiveLock, false);
-	bool		partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
-
-	table_close(rel, NoLock);
-	return locked && (partitioned || !dg_store_has_rows(relid));
-}
-
-static bool
-is_guarded_table(Oid relid)
-{
-	char		relkind = get_rel_relkind(relid);
-
-	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
-		return false;
-	return dg_guard_lookup(relid)->guarded;
 }
 
 /*
@@ -232,7 +209,7 @@ check_attribute(Oid typrelid)
 		if (att->attisdropped || att->atttypid < FirstNormalObjectId)
 			continue;
 		table = table_of_bin(att->attrelid);
-		if ((table == NULL && !is_guarded_table(att->attrelid)) || !type_holds(att->atttypid, type))
+		if ((table == NULL && !dg_is_guarded(att->attrelid)) || !type_holds(att->atttypid, type))
 			continue;
 		if (table == NULL)
 			refuse_on_guarded(att->attrelid,
@@ -248,6 +225,63 @@ check_attribute(Oid typrelid)
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
+}
+
+/*
+ * What became of the values of a column that goes.
+ */
+static void
+record_column(Oid relid, const char *column, const char *what, int64 values)
+{
+	if (values > 0)
+		dg_ledger_append("drop_column",
+						 psprintf("{\"table\": %s, \"column\": %s, \"%s\": %lld}",
+								  dg_json_string(dg_relation_name(relid)), dg_json_string(column), what, (long long) values));
+}
+
+/*
+ * A column of a guarded table is about to be dropped. One that is computed has no
+ * values of its own.
+ */
+static void
+check_column(Oid relid, AttrNumber attnum)
+{
+	char	   *column = get_attname(relid, attnum, false);
+	int64		kept;
+
+	if (get_attgenerated(relid, attnum) == ATTRIBUTE_GENERATED_VIRTUAL)
+		return;
+	if (get_attgenerated(relid, attnum) != '\0' && dg_ddl_keeps())
+		return;
+	if (dg_keep_has(relid, attnum, &kept))
+	{
+		record_column(relid, column, "values_kept", kept);
+		return;
+	}
+	refuse_on_guarded(relid, psprintf("drop column \"%s\" of table \"%s\"", column, get_rel_name(relid)), DETAIL_VALUES,
+					  psprintf("%s deletion_guard.unguard_table(%s%s), which is recorded, drop the column, and guard the table again.",
+							   dg_ddl_keeps() ? "ALTER TABLE ... DROP COLUMN keeps the values, if the column is not what tells the rows' tenants. If it is, name another with guard_table() first. Or call" :
+							   "With deletion_guard.ddl = keep, which superusers set and may GRANT, ALTER TABLE keeps them itself. Or call",
+							   quote_literal_cstr(dg_relation_name(dg_guard_lookup(relid)->root)),
+							   dg_locked ? ", tokens" : ""));
+	record_column(relid, column, "values_lost", dg_keep_count(relid, attnum));
+}
+
+/*
+ * A guarded table is about to be dropped.
+ */
+static void
+check_table(Oid relid)
+{
+	int64		kept = 0;
+	int64		lost = 0;
+
+	if (!dg_keep_may_go(relid, &kept))
+	{
+		refuse_drop(relid);
+		lost = dg_keep_count(relid, 0);
+	}
+	dg_guard_dropped(relid, kept, lost);
 }
 
 static void
@@ -270,21 +304,10 @@ check_relation(Oid relid, int subid)
 					 errhint("Undelete the rows, or purge them with a signed token.%s",
 							 subid == 0 ? "" : psprintf(" If %s loses such a column, too, call deletion_guard.unguard_table() for it as well.", table))));
 	}
-	else if (is_guarded_table(relid))
-	{
-		/* a virtual column has nothing to lose */
-		if (subid != 0 && get_attgenerated(relid, subid) != ATTRIBUTE_GENERATED_VIRTUAL)
-			refuse_on_guarded(relid, psprintf("drop column \"%s\" of table \"%s\"",
-								   get_attname(relid, subid, false), get_rel_name(relid)),
-				   DETAIL_VALUES,
-				   psprintf("Call deletion_guard.unguard_table(%s%s), which is recorded, drop the column, and guard the table again.",
-							quote_literal_cstr(dg_relation_name(dg_guard_lookup(relid)->root)),
-							dg_locked ? ", tokens" : ""));
-		if (subid == 0 && !may_go(relid))
-			refuse_drop(relid);
-		if (subid == 0)
-			dg_guard_dropped(relid);
-	}
+	else if (dg_is_guarded(relid) && subid != 0)
+		check_column(relid, subid);
+	else if (dg_is_guarded(relid))
+		check_table(relid);
 	if (subid == 0 && table == NULL)
 		dg_bin_forget_table(relid);
 }
@@ -312,7 +335,7 @@ guarded_table_of_trigger(Oid trigid, char **name)
 	trigger = (Form_pg_trigger) GETSTRUCT(tuple);
 	*name = NameStr(trigger->tgname);
 	if (strncmp(*name, DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) != 0 ||
-		(!dg_is_store(trigger->tgrelid) && !is_guarded_table(trigger->tgrelid)))
+		(!dg_is_store(trigger->tgrelid) && !dg_is_guarded(trigger->tgrelid)))
 		return InvalidOid;
 	return trigger->tgrelid;
 }
@@ -331,7 +354,9 @@ check_trigger(Oid trigid, bool dropping)
 		return;
 	if (!dg_is_store(relid) && dropping && dg_statement_drops_tables())
 	{
-		if (!dg_ddl_allowed() && !may_go(relid))
+		int64		rows;
+
+		if (!dg_ddl_allowed() && !dg_keep_may_go(relid, &rows))
 			refuse_drop(relid);
 		return;
 	}
@@ -436,21 +461,21 @@ may_drop(Oid relid)
 
 /*
  * Refuses DROP TABLE before it waits for the sessions that use the table. What
- * decides is may_go().
+ * decides is dg_keep_may_go().
  */
 static void
 check_drop_table(DropStmt *stmt)
 {
 	ListCell   *lc;
 
-	if (stmt->removeType != OBJECT_TABLE || dg_ddl_allowed())
+	if (stmt->removeType != OBJECT_TABLE || dg_ddl_allowed() || dg_ddl_keeps())
 		return;
 	foreach(lc, stmt->objects)
 	{
 		RangeVar   *rv = makeRangeVarFromNameList(lfirst(lc));
 		Oid			relid = RangeVarGetRelid(rv, AccessShareLock, true);
 
-		if (OidIsValid(relid) && is_guarded_table(relid) && (!may_drop(relid) || dg_guard_has_rows(relid)))
+		if (OidIsValid(relid) && dg_is_guarded(relid) && (!may_drop(relid) || dg_guard_has_rows(relid)))
 			refuse_drop(relid);
 	}
 }
@@ -465,8 +490,8 @@ dg_guard_check_detach(Oid child, Oid parent)
 {
 	/* what is attached is not looked up before it is guarded */
 	if (get_rel_relkind(parent) != RELKIND_PARTITIONED_TABLE ||
-		!has_parent(child, NULL) || has_parent(child, SnapshotSelf) ||
-		!is_guarded_table(parent) || !is_guarded_table(child) || !dg_guard_has_rows(child))
+		!has_parent(child, NULL) || has_parent(child, SnapshotSelf) || dg_ddl_keeps() ||
+		!dg_is_guarded(parent) || !dg_is_guarded(child) || !dg_guard_has_rows(child))
 		return;
 	refuse_departure(child, psprintf("detach partition \"%s\" from table \"%s\"", get_rel_name(child), get_rel_name(parent)));
 }
@@ -501,7 +526,7 @@ is_unlogged(Oid relid, Snapshot snapshot)
 void
 dg_guard_check_altered(Oid relid)
 {
-	if (is_unlogged(relid, SnapshotSelf) && !is_unlogged(relid, NULL) && is_guarded_table(relid))
+	if (is_unlogged(relid, SnapshotSelf) && !is_unlogged(relid, NULL) && dg_is_guarded(relid))
 		refuse_unlogged(relid);
 }
 
@@ -516,7 +541,7 @@ check_alter_command(AlterTableStmt *stmt, AlterTableCmd *cmd)
 		cmd->subtype != AT_DisableTrigAll && cmd->subtype != AT_DisableTrigUser)
 		return;
 	relid = RangeVarGetRelid(stmt->relation, AccessShareLock, true);
-	if (!OidIsValid(relid) || !is_guarded_table(relid))
+	if (!OidIsValid(relid) || !dg_is_guarded(relid))
 		return;
 	name = get_rel_name(relid);
 	switch (cmd->subtype)
@@ -524,7 +549,7 @@ check_alter_command(AlterTableStmt *stmt, AlterTableCmd *cmd)
 		case AT_DetachPartition:
 			/* a row that comes in meanwhile stays, and the table is guarded by itself from then on */
 			partition = RangeVarGetRelid(((PartitionCmd *) cmd->def)->name, AccessShareLock, true);
-			if (OidIsValid(partition) && is_guarded_table(partition) &&
+			if (OidIsValid(partition) && dg_is_guarded(partition) && !dg_ddl_keeps() &&
 				(!dg_class_ownercheck(relid, GetUserId()) || dg_guard_has_rows(partition)))
 				refuse_departure(partition,
 								 psprintf("detach partition \"%s\" from table \"%s\"", get_rel_name(partition), name));
@@ -559,7 +584,7 @@ check_guard_trigger(CreateTrigStmt *stmt)
 	if (!stmt->replace || strncmp(stmt->trigname, DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) != 0)
 		return;
 	relid = RangeVarGetRelid(stmt->relation, AccessShareLock, true);
-	if (OidIsValid(relid) && is_guarded_table(relid))
+	if (OidIsValid(relid) && dg_is_guarded(relid))
 		refuse_on_guarded(relid, psprintf("replace trigger \"%s\" of table \"%s\"", stmt->trigname, get_rel_name(relid)),
 			   DETAIL_GUARD, NULL);
 }

@@ -168,8 +168,8 @@ AS $$
 		 'The application''s own triggers and foreign keys do not fire. Set it to origin.'),
 		('deletion_guard.restoring', (SELECT reset_val FROM pg_settings WHERE name = 'deletion_guard.restoring'), 'off',
 		 'It opens the bin and the ledger to superusers; set it in the session that restores a dump only.'),
-		('deletion_guard.ddl', (SELECT reset_val FROM pg_settings WHERE name = 'deletion_guard.ddl'), 'refuse',
-		 'Guarded tables may be dropped, and their rows are lost. Set it to refuse.'),
+		('deletion_guard.ddl', (SELECT replace(reset_val, 'keep', 'refuse') FROM pg_settings WHERE name = 'deletion_guard.ddl'), 'refuse',
+		 'Guarded tables may be dropped, and their rows are lost. Set it to refuse or keep.'),
 		('allow_system_table_mods', (SELECT reset_val FROM pg_settings WHERE name = 'allow_system_table_mods'), 'off',
 		 'Superusers may take guard triggers out of the catalogs by hand. Set it to off.'))
 		AS s (name, value, wanted, advice)
@@ -185,7 +185,7 @@ AS $$
 							   lower(substr(s.setting, strpos(s.setting, '=') + 1)) AS value) v
 	WHERE (c.setdatabase = 0 OR d.datname = current_database())
 		AND (v.name = 'deletion_guard.restoring' AND v.value NOT IN ('off', 'of', 'false', 'f', 'no', 'n', '0')
-			 OR v.name = 'deletion_guard.ddl' AND v.value <> 'refuse'
+			 OR v.name = 'deletion_guard.ddl' AND v.value NOT IN ('refuse', 'keep')
 			 OR v.name = 'session_replication_role' AND v.value <> 'origin'
 			 OR v.name = 'event_triggers' AND v.value IN ('off', 'of', 'false', 'f', 'no', 'n', '0')
 			 OR v.name = 'allow_system_table_mods' AND v.value NOT IN ('off', 'of', 'false', 'f', 'no', 'n', '0')
@@ -199,8 +199,9 @@ AS $$
 	CROSS JOIN LATERAL aclexplode(p.paracl) a
 	LEFT JOIN pg_roles r ON r.oid = a.grantee
 	CROSS JOIN LATERAL (SELECT coalesce(quote_ident(r.rolname), 'PUBLIC') AS grantee) v
-	WHERE p.parname IN ('deletion_guard.ddl', 'deletion_guard.restoring', 'deletion_guard.locked', 'deletion_guard.authorities_file',
-						'allow_system_table_mods', 'event_triggers', 'session_preload_libraries', 'shared_preload_libraries')
+	WHERE (p.parname IN ('deletion_guard.restoring', 'deletion_guard.locked', 'deletion_guard.authorities_file',
+						 'allow_system_table_mods', 'event_triggers', 'session_preload_libraries', 'shared_preload_libraries')
+			 OR p.parname = 'deletion_guard.ddl' AND a.privilege_type = 'ALTER SYSTEM')	-- "allow" is for superusers only, who may not expect it
 		AND r.rolsuper IS NOT TRUE
 
 	UNION ALL

@@ -130,7 +130,7 @@ static void
 partition_context(void *arg)
 {
 	if (geterrcode() == ERRCODE_CHECK_VIOLATION)
-		errhint("Nothing was restored. Make a partition for such rows, or a default one, and call again.");
+		errhint("Nothing was restored. Make a partition for such rows, or a default one, and call again. If there was one that has been dropped, deletion_guard.dropped_table says how it was made.");
 }
 
 /*

@@ -472,7 +472,7 @@ undelete_tenants(FunctionCallInfo fcinfo, Datum array, const char *what)
 	List	   *tenants = dg_tenants_present(tenants_of_array(array));
 	Oid			types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTARRAYOID, INT4ARRAYOID};
 	Datum		values[4] = {PG_GETARG_DATUM(1), PG_GETARG_DATUM(2)};
-	Selection	selection = {DG_OF_TENANTS("$3", "$4") " AND " DELETED_AT " BETWEEN $1 AND $2",
+	Selection	selection = {DG_OF_TENANTS("$3", "$4") " AND " DELETED_AT " BETWEEN $1 AND $2 AND NOT (b.relation = 0 AND b.dropped_column IS NOT NULL)",
 	4, types, values, tenants, what};
 
 	values[2] = dg_tenants_in_bin(tenants, &values[3]);

@@ -113,18 +113,43 @@ source_columns(TupleDesc desc, int *ncolumns)
 	return columns;
 }
 
+/*
+ * How a table can be made again that was dropped, palloc'd; NULL if that is not
+ * known.
+ */
+static char *
+definition_of(const char *relation_name)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(relation_name)};
+	MemoryContext caller = CurrentMemoryContext;
+	char	   *definition = NULL;
+
+	SPI_connect();
+	dg_spi_execute("SELECT concat_ws(E'\n', definition, foreign_keys) FROM deletion_guard.dropped_table"
+				   " WHERE relation_name = $1 ORDER BY dropped_id DESC LIMIT 1", 1, types, values, NULL);
+	if (SPI_processed > 0)
+		definition = MemoryContextStrdup(caller, dg_row_text(0, 1));
+	SPI_finish();
+	return definition;
+}
+
 static void
 refuse_orphan(DgSavedPart *part)
 {
 	char	   *bin = dg_relation_name(part->bin_table);
+	char	   *definition = definition_of(part->relation_name);
 
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_CANNOT_RESTORE),
 			 errmsg("cannot restore rows of \"%s\": the table does not exist any more",
 					part->relation_name),
+			 definition == NULL ?
 			 errdetail("%lld of its rows are in the bin, in deletion %lld.",
-					   (long long) part->rows, (long long) part->deletion),
-			 errhint("With on_conflict => 'skip' they stay in the bin and rows of other tables come back. If another table takes its place, deletion_guard.adopt_bin(%s, ...) gives it these rows.",
+					   (long long) part->rows, (long long) part->deletion) :
+			 errdetail("%lld of its rows are in the bin, in deletion %lld. As it was dropped, this would have made it again:\n%s",
+					   (long long) part->rows, (long long) part->deletion, definition),
+			 errhint("With on_conflict => 'skip' they stay in the bin and rows of other tables come back. When it has been made again, or if another table takes its place, deletion_guard.adopt_bin(%s, ...) gives it these rows.",
 					 quote_literal_cstr(bin))));
 }
 

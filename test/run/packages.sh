@@ -59,7 +59,7 @@ find_optional()
 
 	if [ -n "$major" ]; then
 		wanted+=("postgresql-plperl-$major" "postgresql-plpython3-$major")
-		for name in pglogical repack periods tablelog pgaudit hypopg wal2json cron timescaledb age; do
+		for name in pglogical partman repack periods tablelog pgaudit hypopg wal2json cron timescaledb age; do
 			wanted+=("postgresql-$major-$name")
 		done
 	fi
