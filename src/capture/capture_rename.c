@@ -150,7 +150,7 @@ rename_at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId
 void
 dg_rename_init(void)
 {
-	CacheRegisterRelcacheCallback(forget_last, (Datum) 0);
+	dg_follow_relcache(forget_last);
 	RegisterXactCallback(rename_at_xact, NULL);
 	RegisterSubXactCallback(rename_at_subxact, NULL);
 }

@@ -9,6 +9,7 @@
 #include "fmgr.h"
 #include "datatype/timestamp.h"
 #include "executor/spi.h"
+#include "utils/inval.h"
 #include "utils/jsonb.h"
 
 #include "common/compat.h"
@@ -50,6 +51,7 @@ extern bool dg_ddl_keeps(void);
 extern bool dg_publication_allowed(void);
 
 /* objects.c */
+extern void dg_follow_relcache(RelcacheCallbackFunction follower);
 typedef struct DgObjects
 {
 	Oid			owner;			/* of the extension */

@@ -286,10 +286,33 @@ forget_objects(Datum arg, Oid relid)
 	}
 }
 
+static RelcacheCallbackFunction followers[4];
+static int	nfollowers = 0;
+
+static void
+tell_followers(Datum arg, Oid relid)
+{
+	for (int i = 0; i < nfollowers; i++)
+		followers[i] (arg, relid);
+}
+
+/*
+ * Has a function called whenever the server forgets what it knows of a table, or of all.
+ * The server takes ten such functions in all, from everybody: for us, one.
+ */
+void
+dg_follow_relcache(RelcacheCallbackFunction follower)
+{
+	Assert(nfollowers < lengthof(followers));
+	followers[nfollowers++] = follower;
+	if (nfollowers == 1)
+		CacheRegisterRelcacheCallback(tell_followers, (Datum) 0);
+}
+
 void
 dg_objects_init(void)
 {
-	CacheRegisterRelcacheCallback(forget_objects, (Datum) 0);
+	dg_follow_relcache(forget_objects);
 }
 
 /*

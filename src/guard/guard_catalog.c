@@ -66,7 +66,7 @@ dg_guard_catalog_init(void)
 	ctl.keysize = sizeof(Oid);
 	ctl.entrysize = sizeof(DgGuard);
 	guards = hash_create("deletion_guard tables", 64, &ctl, HASH_ELEM | HASH_BLOBS);
-	CacheRegisterRelcacheCallback(invalidate_guards, (Datum) 0);
+	dg_follow_relcache(invalidate_guards);
 }
 
 /*

@@ -294,7 +294,7 @@ table_altered(Datum arg, Oid relid)
 void
 dg_tenant_init(void)
 {
-	CacheRegisterRelcacheCallback(table_altered, (Datum) 0);
+	dg_follow_relcache(table_altered);
 }
 
 /*
