@@ -41,7 +41,7 @@ typedef struct DgBinPlan
 extern void dg_bin_shape_init(void);
 
 /* bin_storage.c */
-extern bool dg_is_heap(Relation rel);
+extern bool dg_bin_is_heap(Relation rel);
 extern DgBinPlan *dg_bin_capture_plan(DgGuard *guard, Relation rel);
 extern DgBinPlan *dg_bin_last_plan(DgGuard *guard, Relation rel);
 
@@ -71,19 +71,19 @@ typedef struct DgBlocks
 	}		   *ranges;
 } DgBlocks;
 
-extern bytea *dg_blocks_pack(const DgBlocks *blocks);
-extern HeapTuple dg_blocks_forget(HeapTuple part, TupleDesc desc);
+extern bytea *dg_bin_blocks_pack(const DgBlocks *blocks);
+extern HeapTuple dg_bin_blocks_forget(HeapTuple part, TupleDesc desc);
 
 /* bin_moved.c */
-extern void dg_moved_init(void);
+extern void dg_bin_moved_init(void);
 
 /* bin_rename.c */
-extern List *dg_renames_read(void);
-extern const char *dg_renamed_key(List *renames, int64 deletion, const char *key);
-extern bool dg_any_renamed(void);
-extern char *dg_renamed_tenant(const char *tenant);
-extern List *dg_former_keys(const char *tenant);
-extern void dg_forget_renames(const char *tenant);
+extern List *dg_bin_renames_read(void);
+extern const char *dg_bin_renamed_key(List *renames, int64 deletion, const char *key);
+extern bool dg_bin_any_renamed(void);
+extern char *dg_bin_renamed_tenant(const char *tenant);
+extern List *dg_bin_former_keys(const char *tenant);
+extern void dg_bin_forget_renames(const char *tenant);
 
 /* bin_tenant_row.c */
 
@@ -97,23 +97,23 @@ typedef struct DgTenantRow
 
 /*
  * A condition on parts p of deletion_part: that they are these tenants', by the
- * parameters that dg_tenants_in_bin() makes.
+ * parameters that dg_bin_tenants_in_bin() makes.
  */
 #define DG_OF_TENANTS(tenants, bins) \
 	"(p.tenant_hash = ANY (ARRAY(SELECT hashtextextended(s, 0) FROM unnest(" tenants ") s))" \
 	" AND EXISTS (SELECT FROM unnest(" tenants ", " bins ") s (tenant, bin_id)" \
 	" WHERE s.tenant = p.tenant AND s.bin_id IN (0, p.bin_id)))"
 
-extern List *dg_tenant_spellings(const char *tenant);
+extern List *dg_bin_tenant_spellings(const char *tenant);
 
 typedef void (*DgPartAction) (DgOwnScan *scan, void *arg);
 
-extern void dg_tenant_each_part(const char *tenant, LOCKMODE lockmode, DgPartAction action, void *arg);
-extern Datum dg_tenants_in_bin(List *tenants, Datum *bins);
-extern int	dg_tenant_live(const char *tenant, Snapshot snapshot, DgTenantRow *row);
-extern bool dg_tenant_deleted(const char *tenant, Snapshot snapshot, DgTenantRow *row);
-extern char *dg_tenant_spelling(const char *tenant);
-extern List *dg_tenants_present(List *tenants);
+extern void dg_bin_tenant_each_part(const char *tenant, LOCKMODE lockmode, DgPartAction action, void *arg);
+extern Datum dg_bin_tenants_in_bin(List *tenants, Datum *bins);
+extern int	dg_bin_tenant_live(const char *tenant, Snapshot snapshot, DgTenantRow *row);
+extern bool dg_bin_tenant_deleted(const char *tenant, Snapshot snapshot, DgTenantRow *row);
+extern char *dg_bin_tenant_spelling(const char *tenant);
+extern List *dg_bin_tenants_present(List *tenants);
 
 /* bin_writer.c */
 

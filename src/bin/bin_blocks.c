@@ -49,7 +49,7 @@ add_range(DgBlocks *blocks, BlockNumber first, BlockNumber last)
  * Adds a block. Blocks come in ascending order, but for jumps.
  */
 void
-dg_blocks_add(DgBlocks *blocks, BlockNumber block)
+dg_bin_blocks_add(DgBlocks *blocks, BlockNumber block)
 {
 	if (blocks->nranges > 0)
 	{
@@ -81,7 +81,7 @@ dg_blocks_add(DgBlocks *blocks, BlockNumber block)
  * The ranges as they are kept, palloc'd.
  */
 bytea *
-dg_blocks_pack(const DgBlocks *blocks)
+dg_bin_blocks_pack(const DgBlocks *blocks)
 {
 	bytea	   *packed = palloc(VARHDRSZ + 2 * DG_VARINT_MAX * blocks->nranges);
 	uint8	   *p = (uint8 *) VARDATA(packed);
@@ -137,10 +137,10 @@ unpack_ranges(DgBlocks *blocks, bytea *packed)
  * rows had in another database.
  */
 HeapTuple
-dg_blocks_forget(HeapTuple part, TupleDesc desc)
+dg_bin_blocks_forget(HeapTuple part, TupleDesc desc)
 {
 	int			columns[] = {Anum_deletion_part_filenode, Anum_deletion_part_blocks};
-	Datum		values[] = {ObjectIdGetDatum(InvalidOid), PointerGetDatum(dg_blocks_pack(&(DgBlocks) {0}))};
+	Datum		values[] = {ObjectIdGetDatum(InvalidOid), PointerGetDatum(dg_bin_blocks_pack(&(DgBlocks) {0}))};
 	bool		nulls[lengthof(columns)] = {0};
 
 	return heap_modify_tuple_by_cols(part, desc, lengthof(columns), columns, values, nulls);
@@ -186,7 +186,7 @@ merge_ranges(DgBlocks *blocks)
  * Begins to look for a part in its open registry; the caller ends the scan.
  */
 HeapTuple
-dg_part_scan(Relation registry, Snapshot snapshot, int64 deletion, int32 part, SysScanDesc *scan)
+dg_bin_part_scan(Relation registry, Snapshot snapshot, int64 deletion, int32 part, SysScanDesc *scan)
 {
 	ScanKeyData keys[2];
 
@@ -206,7 +206,7 @@ read_part_ranges(Relation bin, Relation registry, Snapshot snapshot, int64 delet
 {
 	TupleDesc	desc = RelationGetDescr(registry);
 	SysScanDesc scan;
-	HeapTuple	tuple = dg_part_scan(registry, snapshot, deletion, part, &scan);
+	HeapTuple	tuple = dg_bin_part_scan(registry, snapshot, deletion, part, &scan);
 	bool		current = false;
 	bool		isnull;
 
@@ -226,7 +226,7 @@ read_part_ranges(Relation bin, Relation registry, Snapshot snapshot, int64 delet
  * ascending order. What has moved is asked of find_moved.
  */
 DgBlocks
-dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts,
+dg_bin_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts,
 				   DgMovedPart find_moved)
 {
 	DgBlocks	blocks = {.context = CurrentMemoryContext};

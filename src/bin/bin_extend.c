@@ -47,7 +47,7 @@ struct DgExtension
 };
 
 DgExtension *
-dg_extension_begin(Relation rel)
+dg_bin_extension_begin(Relation rel)
 {
 	DgExtension *extension = palloc0(sizeof(DgExtension));
 
@@ -135,7 +135,7 @@ add_pages(DgExtension *extension, int wanted, BufferAccessStrategy strategy)
  * buffers, less two for other pages that it needs meanwhile.
  */
 Buffer
-dg_extension_next_page(DgExtension *extension, int64 written, BufferAccessStrategy strategy)
+dg_bin_extension_next_page(DgExtension *extension, int64 written, BufferAccessStrategy strategy)
 {
 	int			wanted = Min(Min(MAX_PAGES, written / BLCKSZ / 8), NBuffers / (MaxBackends + 1) - 2);
 
@@ -155,7 +155,7 @@ dg_extension_next_page(DgExtension *extension, int64 written, BufferAccessStrate
  * and frees the extension.
  */
 void
-dg_extension_end(DgExtension *extension)
+dg_bin_extension_end(DgExtension *extension)
 {
 	BlockNumber first = InvalidBlockNumber;
 

@@ -24,30 +24,30 @@ extern void dg_bin_update_shape(Oid bin_table);
 extern void dg_bin_take_row_security(Oid bin_table, Oid relid);
 
 /* bin_blocks.c */
-extern void dg_blocks_add(DgBlocks *blocks, BlockNumber block);
-extern HeapTuple dg_part_scan(Relation registry, Snapshot snapshot, int64 deletion, int32 part, SysScanDesc *scan);
+extern void dg_bin_blocks_add(DgBlocks *blocks, BlockNumber block);
+extern HeapTuple dg_bin_part_scan(Relation registry, Snapshot snapshot, int64 deletion, int32 part, SysScanDesc *scan);
 
 /* Where a part is whose bin table has got another file; NULL: nowhere. */
 typedef const DgBlocks *(*DgMovedPart) (Relation bin, int64 deletion, int32 part);
 
-extern DgBlocks dg_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts,
+extern DgBlocks dg_bin_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts,
 								   DgMovedPart find_moved);
 
 /* bin_moved.c */
-extern const DgBlocks *dg_moved_part(Relation bin, int64 deletion, int32 part);
+extern const DgBlocks *dg_bin_moved_part(Relation bin, int64 deletion, int32 part);
 
 /* bin_extend.c */
 
 typedef struct DgExtension DgExtension;
 
 #if DG_EXTENDS_BY_PAGE
-extern DgExtension *dg_extension_begin(Relation rel);
-extern Buffer dg_extension_next_page(DgExtension *extension, int64 written, BufferAccessStrategy strategy);
-extern void dg_extension_end(DgExtension *extension);
+extern DgExtension *dg_bin_extension_begin(Relation rel);
+extern Buffer dg_bin_extension_next_page(DgExtension *extension, int64 written, BufferAccessStrategy strategy);
+extern void dg_bin_extension_end(DgExtension *extension);
 #else
-#define dg_extension_begin(rel) NULL
-#define dg_extension_next_page(extension, written, strategy) InvalidBuffer
-#define dg_extension_end(extension) ((void) 0)
+#define dg_bin_extension_begin(rel) NULL
+#define dg_bin_extension_next_page(extension, written, strategy) InvalidBuffer
+#define dg_bin_extension_end(extension) ((void) 0)
 #endif
 
 #endif							/* DG_BIN_INTERNAL_H */

@@ -83,7 +83,7 @@ find_parts(Relation bin)
 			memset(&part->blocks, 0, sizeof(DgBlocks));
 			part->blocks.context = moved_context;
 		}
-		dg_blocks_add(&part->blocks, ItemPointerGetBlockNumber(&slot->tts_tid));
+		dg_bin_blocks_add(&part->blocks, ItemPointerGetBlockNumber(&slot->tts_tid));
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	table_endscan(scan);
@@ -129,7 +129,7 @@ moved_bin(Relation bin)
  * subtransaction.
  */
 const DgBlocks *
-dg_moved_part(Relation bin, int64 deletion, int32 part)
+dg_bin_moved_part(Relation bin, int64 deletion, int32 part)
 {
 	PartKey		key = {deletion, part};
 	FoundPart  *found = hash_search(moved_bin(bin)->parts, &key, HASH_FIND, NULL);
@@ -161,14 +161,14 @@ write_part(Relation registry, Snapshot snapshot, const MovedBin *bin, FoundPart 
 	bool		nulls[lengthof(columns)] = {0};
 	TupleDesc	desc = RelationGetDescr(registry);
 	SysScanDesc scan;
-	HeapTuple	tuple = dg_part_scan(registry, snapshot, part->key.deletion, (int32) part->key.part, &scan);
+	HeapTuple	tuple = dg_bin_part_scan(registry, snapshot, part->key.deletion, (int32) part->key.part, &scan);
 	bool		isnull;
 
 	if (HeapTupleIsValid(tuple) &&
 		DatumGetObjectId(heap_getattr(tuple, Anum_deletion_part_filenode, desc, &isnull)) != bin->filenode &&
 		try_lock(registry, tuple))
 	{
-		values[1] = PointerGetDatum(dg_blocks_pack(&part->blocks));
+		values[1] = PointerGetDatum(dg_bin_blocks_pack(&part->blocks));
 		CatalogTupleUpdate(registry, &tuple->t_self,
 						   heap_modify_tuple_by_cols(tuple, desc, lengthof(columns), columns, values, nulls));
 	}
@@ -230,7 +230,7 @@ moved_at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId 
 }
 
 void
-dg_moved_init(void)
+dg_bin_moved_init(void)
 {
 	RegisterXactCallback(moved_at_xact, NULL);
 	RegisterSubXactCallback(moved_at_subxact, NULL);

@@ -33,7 +33,7 @@ compare_renames(const ListCell *a, const ListCell *b)
  * All changes of keys, in the order they were made; palloc'd.
  */
 List *
-dg_renames_read(void)
+dg_bin_renames_read(void)
 {
 	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(tenant_rename), AccessShareLock, 0, NULL);
 	List	   *renames = NIL;
@@ -57,7 +57,7 @@ dg_renames_read(void)
  * Has any tenant's key ever changed?
  */
 bool
-dg_any_renamed(void)
+dg_bin_any_renamed(void)
 {
 	DgOwnScan  *scan = dg_own_find(DG_OWN_ALL(tenant_rename), AccessShareLock, 0, NULL);
 
@@ -78,7 +78,7 @@ follow_key(List *renames, int n, int64 done, const char *key)
 	{
 		Rename	   *rename = list_nth(renames, i);
 
-		if (rename->first == done || !dg_tenant_equal_in(InvalidOid, rename->old, key))
+		if (rename->first == done || !dg_guard_tenant_equal_in(InvalidOid, rename->old, key))
 			continue;
 		key = rename->new;
 		done = rename->first;
@@ -91,7 +91,7 @@ follow_key(List *renames, int n, int64 done, const char *key)
  * same pointer if that has not changed.
  */
 const char *
-dg_renamed_key(List *renames, int64 deletion, const char *key)
+dg_bin_renamed_key(List *renames, int64 deletion, const char *key)
 {
 	int			n = 0;
 
@@ -116,19 +116,19 @@ end_of_rename(List *renames, int n)
  * had, or if somebody has it. The caller has seen that no live tenant does.
  */
 char *
-dg_renamed_tenant(const char *tenant)
+dg_bin_renamed_tenant(const char *tenant)
 {
-	List	   *renames = dg_renames_read();
+	List	   *renames = dg_bin_renames_read();
 	const char *found = NULL;
 
 	for (int i = 0; i < list_length(renames); i++)
 	{
 		const char *end;
 
-		if (!dg_tenant_equal_in(InvalidOid, ((Rename *) list_nth(renames, i))->old, tenant))
+		if (!dg_guard_tenant_equal_in(InvalidOid, ((Rename *) list_nth(renames, i))->old, tenant))
 			continue;
 		end = end_of_rename(renames, i);
-		if (found != NULL && !dg_tenant_equal_in(InvalidOid, found, end))
+		if (found != NULL && !dg_guard_tenant_equal_in(InvalidOid, found, end))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("\"%s\" was the key of several tenants", tenant),
@@ -136,21 +136,21 @@ dg_renamed_tenant(const char *tenant)
 					 errhint("Give the key that the tenant has now.")));
 		found = end;
 	}
-	return found != NULL && !dg_tenant_equal_in(InvalidOid, found, tenant) ? pstrdup(found) : NULL;
+	return found != NULL && !dg_guard_tenant_equal_in(InvalidOid, found, tenant) ? pstrdup(found) : NULL;
 }
 
 /*
  * All keys (char *) that the tenant had before, palloc'd.
  */
 List *
-dg_former_keys(const char *tenant)
+dg_bin_former_keys(const char *tenant)
 {
-	List	   *renames = dg_renames_read();
+	List	   *renames = dg_bin_renames_read();
 	List	   *keys = NIL;
 
 	for (int i = 0; i < list_length(renames); i++)
 	{
-		if (dg_tenant_equal_in(InvalidOid, end_of_rename(renames, i), tenant))
+		if (dg_guard_tenant_equal_in(InvalidOid, end_of_rename(renames, i), tenant))
 			keys = lappend(keys, ((Rename *) list_nth(renames, i))->old);
 	}
 	return keys;
@@ -160,9 +160,9 @@ dg_former_keys(const char *tenant)
  * Forgets under which keys a tenant, of whom nothing is left, was known.
  */
 void
-dg_forget_renames(const char *tenant)
+dg_bin_forget_renames(const char *tenant)
 {
-	List	   *renames = dg_renames_read();
+	List	   *renames = dg_bin_renames_read();
 
 	for (int i = 0; i < list_length(renames); i++)
 	{
@@ -170,7 +170,7 @@ dg_forget_renames(const char *tenant)
 		ScanKeyData key = dg_own_key_int8(Anum_tenant_rename_rename_id, rename->id);
 		DgOwnScan  *scan;
 
-		if (!dg_tenant_equal_in(InvalidOid, end_of_rename(renames, i), tenant))
+		if (!dg_guard_tenant_equal_in(InvalidOid, end_of_rename(renames, i), tenant))
 			continue;
 		scan = dg_own_find(DG_OWN(tenant_rename), RowExclusiveLock, 1, &key);
 		if (scan != NULL && dg_own_lock(scan))

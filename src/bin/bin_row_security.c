@@ -87,7 +87,7 @@ dg_bin_follow_row_security(Oid relid)
 		return;
 	if (bins != NIL || dg_guard_lookup(relid)->guarded)
 		set_row_security(dg_objects()->deletion_link, true);
-	if (relid == dg_tenant_table()->relid)
+	if (relid == dg_guard_tenant_table()->relid)
 	{
 		set_row_security(dg_objects()->deletion_part, true);
 		set_row_security(dg_objects()->purge_request_record, true);

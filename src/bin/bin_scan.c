@@ -79,7 +79,7 @@ dg_bin_scan_begin(Oid bin_table, LOCKMODE lockmode, int64 deletion,
 	scan->parts = palloc(sizeof(int32) * nparts);
 	memcpy(scan->parts, parts, sizeof(int32) * nparts);
 	qsort(scan->parts, nparts, sizeof(int32), compare_parts);
-	scan->blocks = dg_blocks_of_parts(scan->rel, deletion, scan->parts, nparts, dg_moved_part);
+	scan->blocks = dg_bin_blocks_of_parts(scan->rel, deletion, scan->parts, nparts, dg_bin_moved_part);
 	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scan->slot = table_slot_create(scan->rel, NULL);
 	return scan;

@@ -591,13 +591,13 @@ find_tenant_column(DgBinPlan *plan, DgGuard *guard, Relation rel)
 				 errhint("Name the present one with deletion_guard.guard_table(%s, tenant_column => ...).",
 						 quote_literal_cstr(dg_relation_name(guard->root)))));
 	dg_guard_require_stored(RelationGetRelid(rel), NameStr(guard->tenant_column));
-	plan->plain = dg_tenant_is_plain(RelationGetRelid(rel), NameStr(guard->tenant_column));
+	plan->plain = dg_guard_tenant_is_plain(RelationGetRelid(rel), NameStr(guard->tenant_column));
 }
 
 static void
 find_tenant_names(DgBinPlan *plan, DgGuard *guard, Relation rel)
 {
-	const DgTenantTable *tenants = dg_tenant_table();
+	const DgTenantTable *tenants = dg_guard_tenant_table();
 	TupleDesc	desc = RelationGetDescr(rel);
 
 	if (tenants->relid != guard->root)
@@ -680,7 +680,7 @@ dg_bin_last_plan(DgGuard *guard, Relation rel)
 {
 	Oid			home = guard->detached_from;
 
-	if (!OidIsValid(home) || !dg_is_guarded(home) || !has_same_readers(home, rel))
+	if (!OidIsValid(home) || !dg_guard_is_guarded(home) || !has_same_readers(home, rel))
 		return dg_bin_capture_plan(guard, rel);
 	return make_plan(guard, rel, home);
 }

@@ -135,7 +135,7 @@ dg_bin_storage(void)
  * Are the table's pages heap's?
  */
 bool
-dg_is_heap(Relation rel)
+dg_bin_is_heap(Relation rel)
 {
 	return rel->rd_tableam == GetHeapamTableAmRoutine() || rel->rd_tableam == &routine;
 }

@@ -132,7 +132,7 @@ take_live(const char *tenant, MemoryContext context, DgTenantRow *row)
 	DgTenantRow found = {take_text(context, 1), take_text(context, 2), take_text(context, 3)};
 
 	AtEOXact_GUC(true, nestlevel);
-	if (!dg_tenant_equal_in(InvalidOid, found.tenant, tenant))
+	if (!dg_guard_tenant_equal_in(InvalidOid, found.tenant, tenant))
 		return false;
 	*row = found;
 	return true;
@@ -143,9 +143,9 @@ take_live(const char *tenant, MemoryContext context, DgTenantRow *row)
  * how many there are, 2 for more; there should be one at most.
  */
 int
-dg_tenant_live(const char *tenant, Snapshot snapshot, DgTenantRow *row)
+dg_bin_tenant_live(const char *tenant, Snapshot snapshot, DgTenantRow *row)
 {
-	const DgTenantTable *tenants = dg_tenant_table();
+	const DgTenantTable *tenants = dg_guard_tenant_table();
 	MemoryContext context = CurrentMemoryContext;
 	Oid			relid = tenants->relid;
 	Oid			type;
@@ -155,7 +155,7 @@ dg_tenant_live(const char *tenant, Snapshot snapshot, DgTenantRow *row)
 	if (!OidIsValid(relid) || get_rel_name(relid) == NULL)
 		return 0;
 	type = getBaseType(get_atttype(relid, get_attnum(relid, NameStr(tenants->key_column))));
-	if (!OidIsValid(type) || !dg_tenant_read_key(relid, type, tenant, &key))
+	if (!OidIsValid(type) || !dg_guard_tenant_read_key(relid, type, tenant, &key))
 		return 0;
 	SPI_connect();
 	select_live(tenants, type, key, snapshot);
@@ -202,7 +202,7 @@ next_spelling(Relation registry, Relation index, Snapshot snapshot, int64 *hash)
  * was given comes first. A part of such a text need not be this tenant's (has_part()).
  */
 List *
-dg_tenant_spellings(const char *tenant)
+dg_bin_tenant_spellings(const char *tenant)
 {
 	List	   *spellings = list_make1(pstrdup(tenant));
 	Relation	registry;
@@ -211,14 +211,14 @@ dg_tenant_spellings(const char *tenant)
 	int64		hash = PG_INT64_MIN;
 	char	   *next;
 
-	if (dg_tenants_are_plain())
+	if (dg_guard_tenants_are_plain())
 		return spellings;
 	registry = table_open(dg_objects()->deletion_part, AccessShareLock);
 	index = index_open(dg_objects()->deletion_part_tenant_idx, AccessShareLock);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	while ((next = next_spelling(registry, index, snapshot, &hash)) != NULL)
 	{
-		if (strcmp(next, tenant) != 0 && dg_tenant_equal(next, tenant))
+		if (strcmp(next, tenant) != 0 && dg_guard_tenant_equal(next, tenant))
 			spellings = lappend(spellings, next);
 		else
 			pfree(next);
@@ -249,7 +249,7 @@ has_part(const char *tenant, int32 bin_id, const char *spelling)
 	scan = systable_beginscan(registry, InvalidOid, false, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	result = HeapTupleIsValid(tuple) &&
-		dg_tenant_equal_in(DatumGetObjectId(heap_getattr(tuple, Anum_registry_relation, RelationGetDescr(registry), &isnull)),
+		dg_guard_tenant_equal_in(DatumGetObjectId(heap_getattr(tuple, Anum_registry_relation, RelationGetDescr(registry), &isnull)),
 						   spelling, tenant);
 	systable_endscan(scan);
 	table_close(registry, AccessShareLock);
@@ -260,13 +260,13 @@ has_part(const char *tenant, int32 bin_id, const char *spelling)
  * Calls the action with every part of a tenant, by a scan of deletion_part.
  */
 void
-dg_tenant_each_part(const char *tenant, LOCKMODE lockmode, DgPartAction action, void *arg)
+dg_bin_tenant_each_part(const char *tenant, LOCKMODE lockmode, DgPartAction action, void *arg)
 {
 	ListCell   *lc;
 
-	foreach(lc, dg_tenant_spellings(tenant))
+	foreach(lc, dg_bin_tenant_spellings(tenant))
 	{
-		ScanKeyData keys[] = {dg_own_key_int8(Anum_deletion_part_tenant_hash, (int64) dg_tenant_text_hash(lfirst(lc)))};
+		ScanKeyData keys[] = {dg_own_key_int8(Anum_deletion_part_tenant_hash, (int64) dg_guard_tenant_text_hash(lfirst(lc)))};
 		DgOwnScan  *scan = dg_own_scan(DG_OWN_BY(deletion_part, deletion_part_tenant_idx), lockmode,
 									   lengthof(keys), keys);
 
@@ -311,7 +311,7 @@ add_where_equal(SpelledParts *parts, const char *spelling, const char *tenant)
 		bool		isnull;
 		Oid			relation = DatumGetObjectId(heap_getattr(tuple, Anum_registry_relation, desc, &isnull));
 
-		if (dg_tenant_equal_in(relation, spelling, tenant))
+		if (dg_guard_tenant_equal_in(relation, spelling, tenant))
 			add_spelling(parts, spelling, DatumGetInt32(heap_getattr(tuple, Anum_registry_bin_id, desc, &isnull)));
 	}
 	systable_endscan(scan);
@@ -324,7 +324,7 @@ add_where_equal(SpelledParts *parts, const char *spelling, const char *tenant)
  * for each the bin that it counts in, as int[].
  */
 Datum
-dg_tenants_in_bin(List *tenants, Datum *bins)
+dg_bin_tenants_in_bin(List *tenants, Datum *bins)
 {
 	SpelledParts parts = {0};
 	Datum	   *texts;
@@ -334,7 +334,7 @@ dg_tenants_in_bin(List *tenants, Datum *bins)
 
 	foreach(lc, tenants)
 	{
-		List	   *spellings = dg_tenant_spellings(lfirst(lc));
+		List	   *spellings = dg_bin_tenant_spellings(lfirst(lc));
 
 		add_spelling(&parts, lfirst(lc), 0);
 		for (int i = 1; i < list_length(spellings); i++)
@@ -400,7 +400,7 @@ is_bin_of_tenants(int32 bin_id, Snapshot snapshot)
 	tuple = systable_getnext(scan);
 	result = HeapTupleIsValid(tuple) &&
 		DatumGetObjectId(heap_getattr(tuple, Anum_registry_relation, RelationGetDescr(registry), &isnull)) ==
-		dg_tenant_table()->relid;
+		dg_guard_tenant_table()->relid;
 	systable_endscan(scan);
 	table_close(registry, AccessShareLock);
 	return result;
@@ -435,7 +435,7 @@ find_deleted(const char *tenant, Snapshot snapshot, int64 *latest, DgTenantRow *
 	int32		latest_part = 0;
 
 	ScanKeyInit(&key, Anum_deletion_part_tenant_hash, BTEqualStrategyNumber, F_INT8EQ,
-				UInt64GetDatum(dg_tenant_text_hash(tenant)));
+				UInt64GetDatum(dg_guard_tenant_text_hash(tenant)));
 	scan = systable_beginscan(registry, dg_objects()->deletion_part_tenant_idx, true, snapshot, 1, &key);
 	while (HeapTupleIsValid(part = systable_getnext(scan)))
 	{
@@ -461,15 +461,15 @@ find_deleted(const char *tenant, Snapshot snapshot, int64 *latest, DgTenantRow *
  * is none.
  */
 bool
-dg_tenant_deleted(const char *tenant, Snapshot snapshot, DgTenantRow *row)
+dg_bin_tenant_deleted(const char *tenant, Snapshot snapshot, DgTenantRow *row)
 {
 	int64		latest = 0;
 	ListCell   *lc;
 
 	snapshot = RegisterSnapshot(snapshot);
-	foreach(lc, dg_tenant_spellings(tenant))
+	foreach(lc, dg_bin_tenant_spellings(tenant))
 	{
-		if (dg_tenant_equal_in(InvalidOid, lfirst(lc), tenant))
+		if (dg_guard_tenant_equal_in(InvalidOid, lfirst(lc), tenant))
 			find_deleted(lfirst(lc), snapshot, &latest, row);
 	}
 	UnregisterSnapshot(snapshot);
@@ -482,15 +482,15 @@ dg_tenant_deleted(const char *tenant, Snapshot snapshot, DgTenantRow *row)
  * one. Else as it was given.
  */
 char *
-dg_tenant_spelling(const char *tenant)
+dg_bin_tenant_spelling(const char *tenant)
 {
 	DgTenantRow row;
 	char	   *renamed;
 
-	if (dg_tenant_live(tenant, GetLatestSnapshot(), &row) > 0 ||
-		dg_tenant_deleted(tenant, GetLatestSnapshot(), &row))
+	if (dg_bin_tenant_live(tenant, GetLatestSnapshot(), &row) > 0 ||
+		dg_bin_tenant_deleted(tenant, GetLatestSnapshot(), &row))
 		return row.tenant;
-	renamed = dg_renamed_tenant(tenant);
+	renamed = dg_bin_renamed_tenant(tenant);
 	return renamed != NULL ? renamed : pstrdup(tenant);
 }
 
@@ -498,7 +498,7 @@ dg_tenant_spelling(const char *tenant)
  * The tenants (char *) that a call names, with the keys that they have now.
  */
 List *
-dg_tenants_present(List *tenants)
+dg_bin_tenants_present(List *tenants)
 {
 	List	   *present = NIL;
 	ListCell   *lc;
@@ -506,8 +506,8 @@ dg_tenants_present(List *tenants)
 	foreach(lc, tenants)
 	{
 		DgTenantRow row;
-		char	   *renamed = dg_any_renamed() && dg_tenant_live(lfirst(lc), GetLatestSnapshot(), &row) == 0 ?
-			dg_renamed_tenant(lfirst(lc)) : NULL;
+		char	   *renamed = dg_bin_any_renamed() && dg_bin_tenant_live(lfirst(lc), GetLatestSnapshot(), &row) == 0 ?
+			dg_bin_renamed_tenant(lfirst(lc)) : NULL;
 
 		present = lappend(present, renamed != NULL ? renamed : lfirst(lc));
 	}

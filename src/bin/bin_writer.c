@@ -282,7 +282,7 @@ prepare_bulk_insert(DgBinWriter *writer)
 	{
 		writer->options = insert_options(writer->rel);
 		if (writer->options != 0)
-			writer->extension = dg_extension_begin(writer->rel);
+			writer->extension = dg_bin_extension_begin(writer->rel);
 	}
 }
 
@@ -319,7 +319,7 @@ rows_of_page(DgBinWriter *writer, int first)
 
 		if (needed > space && n == 0)
 		{
-			Buffer		page = dg_extension_next_page(writer->extension, writer->written,
+			Buffer		page = dg_bin_extension_next_page(writer->extension, writer->written,
 													  writer->bistate->strategy);
 
 			if (page == InvalidBuffer)
@@ -368,7 +368,7 @@ flush_batch(DgBinWriter *writer)
 
 	for (int i = 0; i < writer->nslots; i++)
 	{
-		dg_blocks_add(writer->blocks[i], ItemPointerGetBlockNumber(&writer->slots[i]->tts_tid));
+		dg_bin_blocks_add(writer->blocks[i], ItemPointerGetBlockNumber(&writer->slots[i]->tts_tid));
 		ExecClearTuple(writer->slots[i]);
 	}
 	writer->nslots = 0;
@@ -441,7 +441,7 @@ dg_bin_writer_end(DgBinWriter *writer)
 	for (int i = 0; i < writer->nslots_made; i++)
 		ExecDropSingleTupleTableSlot(writer->slots[i]);
 	if (writer->extension != NULL)
-		dg_extension_end(writer->extension);
+		dg_bin_extension_end(writer->extension);
 	if (writer->bistate != NULL)
 		FreeBulkInsertState(writer->bistate);
 	MemoryContextDelete(writer->batch_context);

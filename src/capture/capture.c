@@ -101,10 +101,10 @@ capture_begin(CaptureState *state, Relation rel, bool by_row, Departure departur
 
 	if (!guard->guarded)
 		refuse_unenrolled(rel);
-	dg_ordinary_require(RelationGetRelid(rel));
+	dg_guard_require_ordinary(RelationGetRelid(rel));
 	memset(state, 0, sizeof(CaptureState));
 	state->plan = plan != NULL ? plan : plan_for(guard, rel, departure);
-	state->deletion = dg_deletion_current();
+	state->deletion = dg_capture_deletion_current();
 	state->writer = dg_bin_writer_begin(state->plan, state->deletion);
 	if (state->writer == NULL && plan == NULL)
 	{
@@ -119,14 +119,14 @@ capture_begin(CaptureState *state, Relation rel, bool by_row, Departure departur
 			 RelationGetRelationName(rel));
 	state->guard = guard;
 	state->deleted = departure == DELETED;
-	state->resolver = dg_tenant_resolver_begin(guard, state->plan, rel);
+	state->resolver = dg_capture_tenant_resolver_begin(guard, state->plan, rel);
 	if (by_row)
-		state->parts = dg_parts_share(RelationGetRelid(rel), state->plan, state->resolver,
+		state->parts = dg_capture_parts_share(RelationGetRelid(rel), state->plan, state->resolver,
 									  state->deletion, dg_bin_writer_file(state->writer));
 	else
-		state->parts = dg_parts_begin(state->plan, state->resolver, state->deletion,
+		state->parts = dg_capture_parts_begin(state->plan, state->resolver, state->deletion,
 									  dg_bin_writer_file(state->writer));
-	dg_limit_begin(&state->limit, guard->root, departure == REPLACED);
+	dg_capture_limit_begin(&state->limit, guard->root, departure == REPLACED);
 	if (departure == STRIPPED)
 		state->limit.wipes = false;
 }
@@ -135,10 +135,10 @@ static void
 capture_put(CaptureState *state, TupleTableSlot *slot)
 {
 	bool		created;
-	DgPart	   *part = dg_parts_of_row(state->parts, state->resolver, slot, &created);
+	DgPart	   *part = dg_capture_parts_of_row(state->parts, state->resolver, slot, &created);
 
 	if (created && state->limit.tenants && state->resolver != NULL)
-		dg_limit_tenant(&state->limit, part->text);
+		dg_capture_limit_tenant(&state->limit, part->text);
 	if (part->rows == PG_INT32_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -146,7 +146,7 @@ capture_put(CaptureState *state, TupleTableSlot *slot)
 						PG_INT32_MAX, get_rel_name(state->guard->root)),
 				 errhint("Delete them in several statements.")));
 	part->rows++;
-	if (++state->limit.rows > state->limit.free_rows && !dg_limit_row(&state->limit))
+	if (++state->limit.rows > state->limit.free_rows && !dg_capture_limit_row(&state->limit))
 		return;
 	dg_bin_writer_put(state->writer, slot, part->part, part->rows, part->blocks);
 	state->kept++;
@@ -159,10 +159,10 @@ capture_put(CaptureState *state, TupleTableSlot *slot)
 static void
 report_limit(CaptureState *state)
 {
-	DgTotal    *total = dg_total_begin(InvalidOid);
+	DgTotal    *total = dg_capture_total_begin(InvalidOid);
 
-	dg_parts_add(total, state->parts);
-	dg_limit_report(&state->limit, state->deletion, total);
+	dg_capture_parts_add(total, state->parts);
+	dg_capture_limit_report(&state->limit, state->deletion, total);
 }
 
 static void
@@ -172,11 +172,11 @@ capture_end(CaptureState *state)
 		report_limit(state);
 	dg_bin_writer_end(state->writer);
 	if (state->deleted)
-		dg_balance_kept(state->guard->root, state->kept);
-	dg_parts_end(state->parts);
+		dg_capture_balance_kept(state->guard->root, state->kept);
+	dg_capture_parts_end(state->parts);
 	if (state->resolver != NULL)
-		dg_tenant_resolver_end(state->resolver);
-	dg_limit_end(&state->limit, state->deletion);
+		dg_capture_tenant_resolver_end(state->resolver);
+	dg_capture_limit_end(&state->limit, state->deletion);
 }
 
 /*
@@ -221,9 +221,9 @@ belongs_to_another(CaptureState *state, TupleTableSlot *slot, const char *tenant
 
 	if (state->resolver == NULL)
 		return false;
-	other = dg_tenant_resolve(state->resolver, slot, &isnull);
+	other = dg_capture_tenant_resolve(state->resolver, slot, &isnull);
 	return !isnull &&
-		(tenant == NULL || !dg_tenant_equal_in(state->guard->root, dg_tenant_text(state->resolver, other), tenant));
+		(tenant == NULL || !dg_guard_tenant_equal_in(state->guard->root, dg_capture_tenant_text(state->resolver, other), tenant));
 }
 
 /*
@@ -234,7 +234,7 @@ belongs_to_another(CaptureState *state, TupleTableSlot *slot, const char *tenant
  * they do not count it.
  */
 bool
-dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *tenant)
+dg_capture_displaced(Relation rel, TupleTableSlot *slot, const char *tenant)
 {
 	CaptureState state;
 	bool		stays;
@@ -275,21 +275,21 @@ trigger_data(FunctionCallInfo fcinfo, TriggerEvent expected, const char *name, c
 static TupleTableSlot *
 next_of_trail(void *walk)
 {
-	return dg_trail_next(walk);
+	return dg_capture_trail_next(walk);
 }
 
 /*
  * Captures the rows of a table that queries have left a trail to, if any.
  */
 void
-dg_bin_capture_trail(Relation rel)
+dg_capture_along_trail(Relation rel)
 {
-	DgTrailWalk *walk = dg_trail_walk(rel);
+	DgTrailWalk *walk = dg_capture_trail_walk(rel);
 
 	if (walk == NULL)
 		return;
 	(void) capture_rows(rel, DELETED, NULL, next_of_trail, walk);
-	dg_trail_end(walk);
+	dg_capture_trail_end(walk);
 }
 
 /*
@@ -337,9 +337,9 @@ captured_by_row(TriggerData *trigdata)
 {
 	int64		rows;
 
-	if (dg_statement_fires(trigdata->tg_trigger))
+	if (dg_guard_statement_fires(trigdata->tg_trigger))
 		return false;
-	rows = dg_balance_take_row_kept(dg_guard_lookup(RelationGetRelid(trigdata->tg_relation))->root);
+	rows = dg_capture_balance_take_row_kept(dg_guard_lookup(RelationGetRelid(trigdata->tg_relation))->root);
 	if (rows != 0 && rows != tuplestore_tuple_count(trigdata->tg_oldtable))
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_CANNOT_CAPTURE),
@@ -371,11 +371,11 @@ dg_capture_statement(PG_FUNCTION_ARGS)
 				 errhint("Let deletion_guard.guard_table() make the triggers.")));
 	if (trigdata->tg_oldtable == NULL)
 		return PointerGetDatum(NULL);
-	if (dg_statement_unseen())
-		dg_merge_check_unseen(rel);
+	if (dg_guard_statement_unseen())
+		dg_capture_merge_check_unseen(rel);
 
 	pushed = push_snapshot();
-	dg_bin_capture_trail(rel);
+	dg_capture_along_trail(rel);
 	if (!captured_by_row(trigdata))
 	{
 		stored.rows = trigdata->tg_oldtable;
@@ -428,11 +428,11 @@ static bool
 has_moved(TriggerData *trigdata, Oid root)
 {
 	if (ItemPointerIndicatesMovedPartitions(&trigdata->tg_trigtuple->t_data->t_ctid))
-		return dg_move_stayed(trigdata->tg_relation, trigdata->tg_trigtuple);
+		return dg_capture_move_stayed(trigdata->tg_relation, trigdata->tg_trigtuple);
 	if (!trigdata->tg_relation->rd_rel->relispartition || !applying_update() ||
-		!dg_move_arrived(root, trigdata->tg_trigtuple))
+		!dg_capture_move_arrived(root, trigdata->tg_trigtuple))
 		return false;
-	dg_balance_moved(root);
+	dg_capture_balance_moved(root);
 	return true;
 }
 
@@ -447,10 +447,10 @@ dg_capture_row(PG_FUNCTION_ARGS)
 	TriggerData *trigdata = trigger_data(fcinfo, TRIGGER_EVENT_DELETE | TRIGGER_EVENT_ROW,
 										 DG_TRIGGER_CAPTURE_ROW, "capture_row");
 	Oid			root = dg_guard_lookup(RelationGetRelid(trigdata->tg_relation))->root;
-	bool		alone = trigdata->tg_trigger->tgenabled != TRIGGER_FIRES_ON_REPLICA || dg_statement_by_row(root);
+	bool		alone = trigdata->tg_trigger->tgenabled != TRIGGER_FIRES_ON_REPLICA || dg_guard_statement_by_row(root);
 	bool		pushed;
 
-	if (!alone && dg_statement_fires(trigdata->tg_trigger))
+	if (!alone && dg_guard_statement_fires(trigdata->tg_trigger))
 		return PointerGetDatum(NULL);
 	send_no_warnings();
 	pushed = push_snapshot();
@@ -458,7 +458,7 @@ dg_capture_row(PG_FUNCTION_ARGS)
 	{
 		capture_row(trigdata->tg_relation, trigdata->tg_trigslot);
 		if (!alone)
-			dg_balance_row_kept(root);
+			dg_capture_balance_row_kept(root);
 	}
 	pop_snapshot(pushed);
 	return PointerGetDatum(NULL);
@@ -540,11 +540,11 @@ dg_capture_truncate(PG_FUNCTION_ARGS)
 										 DG_TRIGGER_TRUNCATE, "capture_truncate");
 	Relation	rel = trigdata->tg_relation;
 
-	dg_ordinary_require(RelationGetRelid(rel));
+	dg_guard_require_ordinary(RelationGetRelid(rel));
 	/* the partitions of a partitioned table have triggers of their own */
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		return PointerGetDatum(NULL);
 	(void) capture_table(rel, EMPTIED, NULL, 0);
-	dg_empty_begin(rel);
+	dg_capture_empty_begin(rel);
 	return PointerGetDatum(NULL);
 }

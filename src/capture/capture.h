@@ -33,11 +33,11 @@ typedef struct DgDeletion
 	int32		parts;
 } DgDeletion;
 
-extern void dg_deletion_init(void);
-extern DgDeletion dg_deletion_suspend(void);
-extern void dg_deletion_resume(DgDeletion saved);
-extern bool dg_deletion_exists(void);
-extern int64 dg_deletion_current(void);
+extern void dg_capture_deletion_init(void);
+extern DgDeletion dg_capture_deletion_suspend(void);
+extern void dg_capture_deletion_resume(DgDeletion saved);
+extern bool dg_capture_deletion_exists(void);
+extern int64 dg_capture_deletion_current(void);
 
 /* capture_total.c */
 
@@ -48,75 +48,75 @@ typedef struct DgTotal
 	DgTextSet  *tenants;		/* in the order they came */
 } DgTotal;
 
-extern DgTotal *dg_total_begin(Oid relid);
-extern void dg_total_add(DgTotal *total, const char *tenant, int64 rows);
+extern DgTotal *dg_capture_total_begin(Oid relid);
+extern void dg_capture_total_add(DgTotal *total, const char *tenant, int64 rows);
 
 /* capture.c */
-extern bool dg_bin_capture_row(Relation rel, TupleTableSlot *slot, const char *tenant);
+extern bool dg_capture_displaced(Relation rel, TupleTableSlot *slot, const char *tenant);
 extern int64 dg_capture_dropped(Relation rel);
 extern int64 dg_capture_column(Relation rel, AttrNumber attnum, DgBinPlan *plan);
 
 /* capture_limit.c */
-extern void dg_limit_init(void);
+extern void dg_capture_limit_init(void);
 
 /* capture_limit_expect.c */
 extern char *dg_expect_tenants;
 
-extern bool dg_check_expect_tenants(char **newval, void **extra, GucSource source);
+extern bool dg_capture_check_expect_tenants(char **newval, void **extra, GucSource source);
 
 /* capture_limit_wipe.c */
-extern void dg_wipe_expect(const PlannedStmt *stmt, int eflags);
+extern void dg_capture_wipe_expect(const PlannedStmt *stmt, int eflags);
 
 /* capture_limit_announce.c */
-extern void dg_announce_init(void);
+extern void dg_capture_announce_init(void);
 
 /* capture_link.c */
-extern bool dg_link_is_taken_by(ForeignKeyCacheInfo *fkey);
-extern void dg_link_rename_column(Oid relid, const char *old, const char *new);
+extern bool dg_capture_link_is_taken_by(ForeignKeyCacheInfo *fkey);
+extern void dg_capture_link_rename_column(Oid relid, const char *old, const char *new);
 
 /* capture_rename.c */
-extern void dg_rename_init(void);
+extern void dg_capture_rename_init(void);
 
 /* capture_present.c */
 
 typedef struct DgRenamedColumns DgRenamedColumns;
 typedef struct DgRenamedTexts DgRenamedTexts;
 
-extern DgRenamedColumns *dg_renamed_columns(Relation rel, TupleDesc desc);
-extern void dg_rename_values(DgRenamedColumns *columns, int64 deletion, Datum *values, const bool *nulls);
-extern DgRenamedTexts *dg_renamed_texts(Oid relid);
-extern void dg_rename_texts(const DgRenamedTexts *texts, int64 deletion, List *columns, List *values);
+extern DgRenamedColumns *dg_capture_renamed_columns(Relation rel, TupleDesc desc);
+extern void dg_capture_rename_values(DgRenamedColumns *columns, int64 deletion, Datum *values, const bool *nulls);
+extern DgRenamedTexts *dg_capture_renamed_texts(Oid relid);
+extern void dg_capture_rename_texts(const DgRenamedTexts *texts, int64 deletion, List *columns, List *values);
 
 /* capture_part.c */
-extern void dg_total_add_deletion(DgTotal *total, int64 deletion);
-extern int	dg_parts_enter(void);
-extern void dg_parts_write_open(void);
-extern void dg_parts_leave(int saved);
-extern void dg_parts_during(void (*work) (void *arg), void *arg);
-extern void dg_parts_init(void);
+extern void dg_capture_total_add_deletion(DgTotal *total, int64 deletion);
+extern int	dg_capture_parts_enter(void);
+extern void dg_capture_parts_write_open(void);
+extern void dg_capture_parts_leave(int saved);
+extern void dg_capture_parts_during(void (*work) (void *arg), void *arg);
+extern void dg_capture_parts_init(void);
 
 /* capture_merge.c */
-extern bool dg_merge_hides_rows(void);
-extern bool dg_merge_deletes(const ModifyTable *plan);
-extern void dg_merge_prepare(QueryDesc *query);
-extern List *dg_merge_roots(QueryDesc *query);
+extern bool dg_capture_merge_hides_rows(void);
+extern bool dg_capture_merge_deletes(const ModifyTable *plan);
+extern void dg_capture_merge_prepare(QueryDesc *query);
+extern List *dg_capture_merge_roots(QueryDesc *query);
 
 /* capture_note.c */
-extern void dg_trail_prepare(QueryDesc *query);
-extern void dg_trail_ran(QueryDesc *query);
-extern void dg_trail_finish(QueryDesc *query);
+extern void dg_capture_trail_prepare(QueryDesc *query);
+extern void dg_capture_trail_ran(QueryDesc *query);
+extern void dg_capture_trail_finish(QueryDesc *query);
 
 /* capture_move.c */
-extern void dg_move_prepare(QueryDesc *query, bool certain);
-extern void dg_move_ran(QueryDesc *query);
-extern void dg_move_pause(const EState *estate);
-extern void dg_move_resume(const EState *estate, bool failed);
-extern void dg_move_init(void);
-extern void dg_stayed_init(void);
+extern void dg_capture_move_prepare(QueryDesc *query, bool certain);
+extern void dg_capture_move_ran(QueryDesc *query);
+extern void dg_capture_move_pause(const EState *estate);
+extern void dg_capture_move_resume(const EState *estate, bool failed);
+extern void dg_capture_move_init(void);
+extern void dg_capture_stayed_init(void);
 
 /* capture_account.c */
-extern int64 dg_balance_so_far(Relation rel, int64 *written);
-extern void dg_balance_moved(Oid root);
+extern int64 dg_capture_balance_so_far(Relation rel, int64 *written);
+extern void dg_capture_balance_moved(Oid root);
 
 /* capture_balance.c */
 
@@ -130,16 +130,16 @@ typedef struct DgUpsert
 	uint64		processed;
 } DgUpsert;
 
-extern void dg_balance_look(void);
-extern void dg_balance_leave(Oid root, List *relids);
-extern DgUpsert dg_balance_upsert_begin(QueryDesc *query);
-extern void dg_balance_upsert_end(const DgUpsert *upsert, QueryDesc *query);
-extern void dg_balance_check(Oid root);
-extern void dg_balance_init(void);
+extern void dg_capture_balance_look(void);
+extern void dg_capture_balance_leave(Oid root, List *relids);
+extern DgUpsert dg_capture_balance_upsert_begin(QueryDesc *query);
+extern void dg_capture_balance_upsert_end(const DgUpsert *upsert, QueryDesc *query);
+extern void dg_capture_balance_check(Oid root);
+extern void dg_capture_balance_init(void);
 
 /* capture_empty.c */
-extern void dg_empty_check(void);
-extern void dg_empty_excuse(Oid relid);
-extern void dg_empty_init(void);
+extern void dg_capture_empty_check(void);
+extern void dg_capture_empty_excuse(Oid relid);
+extern void dg_capture_empty_init(void);
 
 #endif							/* DG_CAPTURE_H */

@@ -29,7 +29,7 @@ static bool uncounted = false;	/* has the server not counted all the time? */
  * the end. Both are NULL to begin with.
  */
 PgStat_TableXactStatus *
-dg_balance_next(PgStat_SubXactStatus **level, PgStat_TableXactStatus *counts)
+dg_capture_balance_next(PgStat_SubXactStatus **level, PgStat_TableXactStatus *counts)
 {
 	if (*level == NULL)
 	{
@@ -54,7 +54,7 @@ dg_balance_next(PgStat_SubXactStatus **level, PgStat_TableXactStatus *counts)
  * NULL, rows that it has inserted or updated, all since it last emptied it.
  */
 int64
-dg_balance_deleted(const PgStat_TableXactStatus *counts, int64 *written)
+dg_capture_balance_deleted(const PgStat_TableXactStatus *counts, int64 *written)
 {
 	int64		deleted = 0;
 
@@ -71,10 +71,10 @@ dg_balance_deleted(const PgStat_TableXactStatus *counts, int64 *written)
  * The same of an open table.
  */
 int64
-dg_balance_so_far(Relation rel, int64 *written)
+dg_capture_balance_so_far(Relation rel, int64 *written)
 {
 	*written = 0;
-	return pgstat_should_count_relation(rel) ? dg_balance_deleted(rel->pgstat_info->trans, written) : 0;
+	return pgstat_should_count_relation(rel) ? dg_capture_balance_deleted(rel->pgstat_info->trans, written) : 0;
 }
 
 /* ----------------------------------------------------------------------
@@ -86,7 +86,7 @@ dg_balance_so_far(Relation rel, int64 *written)
  * The account of an enrolled table in the present subtransaction; begun if there is none.
  */
 DgAccount *
-dg_account_of(Oid root)
+dg_capture_account_of(Oid root)
 {
 	SubTransactionId subid = GetCurrentSubTransactionId();
 	DgAccount    *account = accounts;
@@ -109,7 +109,7 @@ dg_account_of(Oid root)
  * All that is on an enrolled table's accounts.
  */
 DgAccount
-dg_account_sum(Oid root)
+dg_capture_account_sum(Oid root)
 {
 	DgAccount		sum = {.root = root};
 
@@ -129,9 +129,9 @@ dg_account_sum(Oid root)
  * How many deleted rows of an enrolled table the server is to have counted.
  */
 int64
-dg_account_expected(Oid root)
+dg_capture_account_expected(Oid root)
 {
-	DgAccount		sum = dg_account_sum(root);
+	DgAccount		sum = dg_capture_account_sum(root);
 
 	return sum.kept + sum.moved + sum.corrected;
 }
@@ -140,11 +140,11 @@ dg_account_expected(Oid root)
  * Deleted rows of an enrolled table are in its bin.
  */
 void
-dg_balance_kept(Oid root, int64 rows)
+dg_capture_balance_kept(Oid root, int64 rows)
 {
 	if (!pgstat_track_counts)
 		uncounted = true;
-	dg_account_of(root)->kept += rows;
+	dg_capture_account_of(root)->kept += rows;
 }
 
 /*
@@ -152,21 +152,21 @@ dg_balance_kept(Oid root, int64 rows)
  * statement trigger of the same query will fire.
  */
 void
-dg_balance_row_kept(Oid root)
+dg_capture_balance_row_kept(Oid root)
 {
-	dg_account_of(root)->by_row++;
+	dg_capture_account_of(root)->by_row++;
 }
 
 /*
  * How many rows were put there like that; begins anew.
  */
 int64
-dg_balance_take_row_kept(Oid root)
+dg_capture_balance_take_row_kept(Oid root)
 {
-	int64		rows = accounts == NULL ? 0 : dg_account_sum(root).by_row;
+	int64		rows = accounts == NULL ? 0 : dg_capture_account_sum(root).by_row;
 
 	if (rows != 0)
-		dg_account_of(root)->by_row -= rows;
+		dg_capture_account_of(root)->by_row -= rows;
 	return rows;
 }
 
@@ -174,28 +174,28 @@ dg_balance_take_row_kept(Oid root)
  * A row has left a partition for another one.
  */
 void
-dg_balance_moved(Oid root)
+dg_capture_balance_moved(Oid root)
 {
 	if (!pgstat_track_counts)
 		uncounted = true;
-	dg_account_of(root)->moved++;
+	dg_capture_account_of(root)->moved++;
 }
 
 /*
  * The server's count has changed, by so many rows, without any being deleted.
  */
 void
-dg_balance_corrected(Oid root, int64 rows)
+dg_capture_balance_corrected(Oid root, int64 rows)
 {
 	if (rows != 0)
-		dg_account_of(root)->corrected += rows;
+		dg_capture_account_of(root)->corrected += rows;
 }
 
 /*
  * What a subtransaction did is its parent's from now on.
  */
 void
-dg_account_pass_on(SubTransactionId subid, SubTransactionId parent)
+dg_capture_account_pass_on(SubTransactionId subid, SubTransactionId parent)
 {
 	DgAccount    *mine = accounts;
 
@@ -230,7 +230,7 @@ dg_account_pass_on(SubTransactionId subid, SubTransactionId parent)
  * Forgets what a subtransaction did that is rolled back.
  */
 void
-dg_account_drop(SubTransactionId subid)
+dg_capture_account_drop(SubTransactionId subid)
 {
 	while (accounts != NULL && accounts->subid == subid)
 		accounts = accounts->next;
@@ -240,7 +240,7 @@ dg_account_drop(SubTransactionId subid)
  * Forgets everything: the transaction has ended.
  */
 void
-dg_account_reset(void)
+dg_capture_account_reset(void)
 {
 	accounts = NULL;
 	uncounted = false;
@@ -250,7 +250,7 @@ dg_account_reset(void)
  * The first account, or NULL.
  */
 DgAccount *
-dg_account_first(void)
+dg_capture_account_first(void)
 {
 	return accounts;
 }
@@ -260,7 +260,7 @@ dg_account_first(void)
  * compared?
  */
 bool
-dg_account_is_counted(void)
+dg_capture_account_is_counted(void)
 {
 	return pgstat_track_counts && !uncounted;
 }

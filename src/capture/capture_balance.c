@@ -72,7 +72,7 @@ root_of(Oid relid)
 
 /*
  * Rows that the transaction has deleted from an enrolled table and its
- * partitions; as dg_balance_deleted().
+ * partitions; as dg_capture_balance_deleted().
  */
 static int64
 deleted_of(Oid root, int64 *written)
@@ -81,10 +81,10 @@ deleted_of(Oid root, int64 *written)
 	PgStat_TableXactStatus *counts = NULL;
 	int64		deleted = 0;
 
-	while ((counts = dg_balance_next(&level, counts)) != NULL)
+	while ((counts = dg_capture_balance_next(&level, counts)) != NULL)
 	{
 		if (root_of(DG_COUNTED_RELID(counts)) == root)
-			deleted += dg_balance_deleted(counts, written);
+			deleted += dg_capture_balance_deleted(counts, written);
 	}
 	return deleted;
 }
@@ -128,14 +128,14 @@ look_at(const PgStat_TableXactStatus *counts)
 
 	if (member == NULL)
 		member = add_member(relid, root);
-	member->deleted = dg_balance_deleted(counts, NULL);
+	member->deleted = dg_capture_balance_deleted(counts, NULL);
 	if (!OidIsValid(root) || root == member->root)
 		return;
 	if (OidIsValid(member->root))
-		dg_balance_corrected(member->root, -member->deleted);
-	dg_balance_corrected(root, member->deleted);
+		dg_capture_balance_corrected(member->root, -member->deleted);
+	dg_capture_balance_corrected(root, member->deleted);
 	if (counts->truncdropped)
-		dg_empty_excuse(relid);
+		dg_capture_empty_excuse(relid);
 	member->root = root;
 }
 
@@ -150,7 +150,7 @@ leave_dropped(void)
 	{
 		if (OidIsValid(member->root) && get_rel_relkind(member->relid) == '\0')
 		{
-			dg_balance_corrected(member->root, -member->deleted);
+			dg_capture_balance_corrected(member->root, -member->deleted);
 			member->root = InvalidOid;
 		}
 	}
@@ -163,17 +163,17 @@ leave_dropped(void)
  * stays in the bin.
  */
 void
-dg_balance_look(void)
+dg_capture_balance_look(void)
 {
 	PgStat_SubXactStatus *level = NULL;
 	PgStat_TableXactStatus *counts = NULL;
 
 	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()) || !dg_installed())
 		return;
-	while ((counts = dg_balance_next(&level, counts)) != NULL)
+	while ((counts = dg_capture_balance_next(&level, counts)) != NULL)
 	{
 		if (DG_COUNTED_RELID(counts) >= FirstNormalObjectId &&
-			(counts->truncdropped || dg_balance_deleted(counts, NULL) > 0) &&
+			(counts->truncdropped || dg_capture_balance_deleted(counts, NULL) > 0) &&
 			get_rel_relkind(DG_COUNTED_RELID(counts)) != '\0')
 			look_at(counts);
 	}
@@ -186,7 +186,7 @@ dg_balance_look(void)
  * deleted in between is missed.
  */
 void
-dg_balance_leave(Oid root, List *relids)
+dg_capture_balance_leave(Oid root, List *relids)
 {
 	ListCell   *lc;
 
@@ -225,7 +225,7 @@ upsert_root(PlanState *plan)
  * ON CONFLICT into a guarded table.
  */
 DgUpsert
-dg_balance_upsert_begin(QueryDesc *query)
+dg_capture_balance_upsert_begin(QueryDesc *query)
 {
 	DgUpsert	upsert = {InvalidOid};
 
@@ -234,7 +234,7 @@ dg_balance_upsert_begin(QueryDesc *query)
 	upsert.root = upsert_root(query->planstate);
 	if (OidIsValid(upsert.root))
 	{
-		upsert.expected = dg_account_expected(upsert.root);
+		upsert.expected = dg_capture_account_expected(upsert.root);
 		upsert.deleted = deleted_of(upsert.root, &upsert.written);
 		upsert.processed = query->estate->es_processed;
 	}
@@ -248,7 +248,7 @@ dg_balance_upsert_begin(QueryDesc *query)
  * explain the difference, somebody else has a part in it.
  */
 void
-dg_balance_upsert_end(const DgUpsert *upsert, QueryDesc *query)
+dg_capture_balance_upsert_end(const DgUpsert *upsert, QueryDesc *query)
 {
 	int64		written = -upsert->written;
 	int64		more;
@@ -256,10 +256,10 @@ dg_balance_upsert_end(const DgUpsert *upsert, QueryDesc *query)
 	if (!OidIsValid(upsert->root))
 		return;
 	more = deleted_of(upsert->root, &written) - upsert->deleted -
-		(dg_account_expected(upsert->root) - upsert->expected);
+		(dg_capture_account_expected(upsert->root) - upsert->expected);
 	if (more != 0 && more == written - (int64) (query->estate->es_processed - upsert->processed) &&
 		!is_foreign(query->planstate, NULL))
-		dg_balance_corrected(upsert->root, more);
+		dg_capture_balance_corrected(upsert->root, more);
 }
 
 /* ----------------------------------------------------------------------
@@ -274,11 +274,11 @@ dg_balance_upsert_end(const DgUpsert *upsert, QueryDesc *query)
 static bool
 is_explained(Oid root)
 {
-	DgAccount		sum = dg_account_sum(root);
+	DgAccount		sum = dg_capture_account_sum(root);
 	int64		moved;
 	int64		deleted;
 
-	if (!dg_recount(root, &deleted, &moved))
+	if (!dg_capture_recount(root, &deleted, &moved))
 		return false;
 	return deleted + moved == sum.kept + sum.moved + sum.corrected ||
 		deleted == sum.kept + sum.corrected;
@@ -290,7 +290,7 @@ is_explained(Oid root)
 static void
 compare_counts(Oid root, int64 deleted)
 {
-	int64		expected = dg_account_expected(root);
+	int64		expected = dg_capture_account_expected(root);
 
 	if (deleted == expected || is_explained(root))
 		return;
@@ -306,10 +306,10 @@ compare_counts(Oid root, int64 deleted)
  * Compares the accounts of one enrolled table, whose guard is to be taken off.
  */
 void
-dg_balance_check(Oid root)
+dg_capture_balance_check(Oid root)
 {
-	dg_empty_check();
-	if (dg_account_is_counted())
+	dg_capture_empty_check();
+	if (dg_capture_account_is_counted())
 		compare_counts(root, deleted_of(root, NULL));
 }
 
@@ -324,7 +324,7 @@ check_all(void)
 	PgStat_TableXactStatus *counts = NULL;
 
 	leave_dropped();
-	while ((counts = dg_balance_next(&level, counts)) != NULL)
+	while ((counts = dg_capture_balance_next(&level, counts)) != NULL)
 	{
 		Oid			root;
 
@@ -334,12 +334,12 @@ check_all(void)
 		root = root_of(DG_COUNTED_RELID(counts));
 		if (!OidIsValid(root))
 			continue;
-		dg_account_of(root)->deleted += counts->tuples_deleted;
+		dg_capture_account_of(root)->deleted += counts->tuples_deleted;
 		/* pg_restore may empty a table that has got no triggers yet */
 		if (counts->truncdropped && dg_guard_is_complete(DG_COUNTED_RELID(counts)))
-			dg_empty_require(DG_COUNTED_RELID(counts));
+			dg_capture_empty_require(DG_COUNTED_RELID(counts));
 	}
-	for (DgAccount *account = dg_account_first(); account != NULL; account = account->next)
+	for (DgAccount *account = dg_capture_account_first(); account != NULL; account = account->next)
 	{
 		if (dg_installed() && root_of(account->root) == account->root)
 			compare_counts(account->root, account->deleted);
@@ -355,10 +355,10 @@ static void
 balance_at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
 {
 	if (event == SUBXACT_EVENT_COMMIT_SUB)
-		dg_account_pass_on(mySubid, parentSubid);
+		dg_capture_account_pass_on(mySubid, parentSubid);
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
-		dg_account_drop(mySubid);
+		dg_capture_account_drop(mySubid);
 		members = NULL;
 	}
 }
@@ -370,17 +370,17 @@ balance_at_xact(XactEvent event, void *arg)
 	{
 		if (!TransactionIdIsValid(GetTopTransactionIdIfAny()) || !dg_on_duty())
 			return;
-		dg_empty_check();
-		if (dg_account_is_counted())
+		dg_capture_empty_check();
+		if (dg_capture_account_is_counted())
 			check_all();
 		return;
 	}
-	dg_account_reset();
+	dg_capture_account_reset();
 	members = NULL;
 }
 
 void
-dg_balance_init(void)
+dg_capture_balance_init(void)
 {
 	RegisterSubXactCallback(balance_at_subxact, NULL);
 	RegisterXactCallback(balance_at_xact, NULL);

@@ -60,7 +60,7 @@ forget_at_xact(XactEvent event, void *arg)
 }
 
 void
-dg_deletion_init(void)
+dg_capture_deletion_init(void)
 {
 	RegisterSubXactCallback(forget_at_subxact, NULL);
 	RegisterXactCallback(forget_at_xact, NULL);
@@ -132,25 +132,25 @@ set_no_record(bool *nulls)
  * Has the current statement deleted anything yet?
  */
 bool
-dg_deletion_exists(void)
+dg_capture_deletion_exists(void)
 {
-	return current.id != 0 && current.statement == dg_statement_serial();
+	return current.id != 0 && current.statement == dg_guard_statement_serial();
 }
 
 /*
  * Has the current statement's deletion written any parts before?
  */
 bool
-dg_deletion_has_parts(void)
+dg_capture_deletion_has_parts(void)
 {
-	return dg_deletion_exists() && current.parts > 0;
+	return dg_capture_deletion_exists() && current.parts > 0;
 }
 
 /*
- * Lets what follows be a deletion of its own, until dg_deletion_resume().
+ * Lets what follows be a deletion of its own, until dg_capture_deletion_resume().
  */
 DgDeletion
-dg_deletion_suspend(void)
+dg_capture_deletion_suspend(void)
 {
 	DgDeletion	saved = current;
 
@@ -159,31 +159,31 @@ dg_deletion_suspend(void)
 }
 
 /*
- * What was deleted since dg_deletion_suspend() has been rolled back.
+ * What was deleted since dg_capture_deletion_suspend() has been rolled back.
  */
 void
-dg_deletion_resume(DgDeletion saved)
+dg_capture_deletion_resume(DgDeletion saved)
 {
 	current = saved;
 }
 
 /*
  * The id of the deletion that the current statement makes. A caller that asks
- * for it then writes a part, or calls dg_deletion_record().
+ * for it then writes a part, or calls dg_capture_deletion_record().
  */
 int64
-dg_deletion_current(void)
+dg_capture_deletion_current(void)
 {
-	if (!dg_deletion_exists())
+	if (!dg_capture_deletion_exists())
 	{
-		int64		id = dg_deletion_draw_number();
+		int64		id = dg_capture_draw_number();
 
 		current = (DgDeletion) {
 			.id = id,
-			.statement = dg_statement_serial(),
+			.statement = dg_guard_statement_serial(),
 			.subid = GetCurrentSubTransactionId(),
 			.deleted_at = GetCurrentTimestamp(),
-			.role = dg_statement_role()
+			.role = dg_guard_statement_role()
 		};
 	}
 	return current.id;
@@ -193,7 +193,7 @@ dg_deletion_current(void)
  * A number for the next part of the current deletion.
  */
 int32
-dg_deletion_next_part(void)
+dg_capture_deletion_next_part(void)
 {
 	Assert(current.id != 0);
 	if (current.parts == PG_INT32_MAX)
@@ -207,7 +207,7 @@ dg_deletion_next_part(void)
  * Writes one part of a deletion. tenant, tenant_name and contact may be null.
  */
 void
-dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenant,
+dg_capture_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenant,
 					 const char *tenant_name, const char *contact, int64 rows,
 					 Oid filenode, bytea *blocks)
 {
@@ -224,7 +224,7 @@ dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenan
 	if (tenant != NULL)
 	{
 		values[Anum_deletion_part_tenant - 1] = CStringGetTextDatum(tenant);
-		values[Anum_deletion_part_tenant_hash - 1] = UInt64GetDatum(dg_tenant_text_hash(tenant));
+		values[Anum_deletion_part_tenant_hash - 1] = UInt64GetDatum(dg_guard_tenant_text_hash(tenant));
 	}
 	set_text(values, nulls, Anum_deletion_part_tenant_name, tenant_name);
 	set_text(values, nulls, Anum_deletion_part_contact, contact);
@@ -247,9 +247,9 @@ dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenan
  * part that has no rows.
  */
 void
-dg_deletion_record(void)
+dg_capture_deletion_record(void)
 {
 	if (current.recorded == InvalidSubTransactionId)
-		dg_deletion_add_part(current.id, 0, 0, NULL, NULL, NULL, 0, InvalidOid,
-							 dg_blocks_pack(&(DgBlocks) {0}));
+		dg_capture_deletion_add_part(current.id, 0, 0, NULL, NULL, NULL, 0, InvalidOid,
+							 dg_bin_blocks_pack(&(DgBlocks) {0}));
 }

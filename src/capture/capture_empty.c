@@ -68,7 +68,7 @@ counts_of(Oid relid)
 	PgStat_SubXactStatus *level = NULL;
 	PgStat_TableXactStatus *counts = NULL;
 
-	while ((counts = dg_balance_next(&level, counts)) != NULL)
+	while ((counts = dg_capture_balance_next(&level, counts)) != NULL)
 	{
 		if (DG_COUNTED_RELID(counts) == relid)
 			return counts->nest_level == GetCurrentTransactionNestLevel() ? counts : NULL;
@@ -104,13 +104,13 @@ check_emptied(Emptied *table)
  * to be emptied.
  */
 void
-dg_empty_begin(Relation rel)
+dg_capture_empty_begin(Relation rel)
 {
 	Oid			relid = RelationGetRelid(rel);
 	PgStat_TableXactStatus *counts;
 	Emptied    *table;
 
-	dg_empty_check();
+	dg_capture_empty_check();
 	if (!pgstat_track_counts)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_CANNOT_CAPTURE),
@@ -119,7 +119,7 @@ dg_empty_begin(Relation rel)
 				 errhint("Set track_counts on, or delete the rows with DELETE.")));
 	/* the whole count goes, also that of subtransactions further out */
 	counts = pgstat_should_count_relation(rel) ? rel->pgstat_info->trans : NULL;
-	dg_balance_corrected(dg_guard_lookup(relid)->root, -dg_balance_deleted(counts, NULL));
+	dg_capture_balance_corrected(dg_guard_lookup(relid)->root, -dg_capture_balance_deleted(counts, NULL));
 
 	table = note_emptied(relid);
 	if (counts == NULL || counts->nest_level != GetCurrentTransactionNestLevel())
@@ -135,7 +135,7 @@ dg_empty_begin(Relation rel)
  * one had other rows then than those captured.
  */
 void
-dg_empty_check(void)
+dg_capture_empty_check(void)
 {
 	SubTransactionId subid;
 
@@ -154,7 +154,7 @@ dg_empty_check(void)
  * from now on.
  */
 void
-dg_empty_excuse(Oid relid)
+dg_capture_empty_excuse(Oid relid)
 {
 	note_emptied(relid)->done = true;
 }
@@ -163,7 +163,7 @@ dg_empty_excuse(Oid relid)
  * Fails if a table was emptied and its rows were not captured.
  */
 void
-dg_empty_require(Oid relid)
+dg_capture_empty_require(Oid relid)
 {
 	for (Emptied *table = tables; table != NULL; table = table->next)
 	{
@@ -181,7 +181,7 @@ static void
 empty_at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
 {
 	if (event == SUBXACT_EVENT_PRE_COMMIT_SUB)
-		dg_empty_check();
+		dg_capture_empty_check();
 	else if (event == SUBXACT_EVENT_COMMIT_SUB)
 	{
 		for (Emptied *table = tables; table != NULL && table->subid == mySubid; table = table->next)
@@ -202,7 +202,7 @@ empty_at_xact(XactEvent event, void *arg)
 }
 
 void
-dg_empty_init(void)
+dg_capture_empty_init(void)
 {
 	RegisterSubXactCallback(empty_at_subxact, NULL);
 	RegisterXactCallback(empty_at_xact, NULL);

@@ -20,10 +20,10 @@
 #include "guard/guard.h"
 
 /* capture_deletion.c */
-extern bool dg_deletion_has_parts(void);
-extern void dg_deletion_record(void);
-extern int32 dg_deletion_next_part(void);
-extern void dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenant,
+extern bool dg_capture_deletion_has_parts(void);
+extern void dg_capture_deletion_record(void);
+extern int32 dg_capture_deletion_next_part(void);
+extern void dg_capture_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenant,
 								 const char *tenant_name, const char *contact, int64 rows,
 								 Oid filenode, bytea *blocks);
 
@@ -31,30 +31,30 @@ extern void dg_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const
 
 typedef struct DgTrailWalk DgTrailWalk;
 
-extern DgTrailWalk *dg_trail_walk(Relation rel);
-extern TupleTableSlot *dg_trail_next(DgTrailWalk *walk);
-extern void dg_trail_end(DgTrailWalk *walk);
+extern DgTrailWalk *dg_capture_trail_walk(Relation rel);
+extern TupleTableSlot *dg_capture_trail_next(DgTrailWalk *walk);
+extern void dg_capture_trail_end(DgTrailWalk *walk);
 
 /* capture.c */
-extern void dg_bin_capture_trail(Relation rel);
+extern void dg_capture_along_trail(Relation rel);
 
 /* capture_link.c */
-extern void dg_link_note_lost(Relation rel, TupleTableSlot *before, TupleTableSlot *after);
+extern void dg_capture_link_note_lost(Relation rel, TupleTableSlot *before, TupleTableSlot *after);
 
 /* capture_tenant.c */
 
 typedef struct DgTenantResolver DgTenantResolver;
 
-extern DgTenantResolver *dg_tenant_resolver_begin(DgGuard *guard, DgBinPlan *plan, Relation rel);
-extern Datum dg_tenant_resolve(DgTenantResolver *resolver, TupleTableSlot *slot, bool *isnull);
-extern void dg_tenant_resolver_type(DgTenantResolver *resolver, int16 *len, bool *byval);
-extern char *dg_tenant_text(DgTenantResolver *resolver, Datum tenant);
-extern void dg_tenant_resolver_end(DgTenantResolver *resolver);
+extern DgTenantResolver *dg_capture_tenant_resolver_begin(DgGuard *guard, DgBinPlan *plan, Relation rel);
+extern Datum dg_capture_tenant_resolve(DgTenantResolver *resolver, TupleTableSlot *slot, bool *isnull);
+extern void dg_capture_tenant_resolver_type(DgTenantResolver *resolver, int16 *len, bool *byval);
+extern char *dg_capture_tenant_text(DgTenantResolver *resolver, Datum tenant);
+extern void dg_capture_tenant_resolver_end(DgTenantResolver *resolver);
 
 /* capture_rename.c */
-extern bool dg_is_of_tenants(Oid relid);
-extern void dg_rename_not_moved(Oid relid, ItemPointer tid);
-extern int64 dg_deletion_draw_number(void);
+extern bool dg_capture_is_of_tenants(Oid relid);
+extern void dg_capture_rename_not_moved(Oid relid, ItemPointer tid);
+extern int64 dg_capture_draw_number(void);
 
 /* capture_part.c */
 
@@ -71,17 +71,17 @@ typedef struct DgPart
 
 typedef struct DgParts DgParts;
 
-extern DgParts *dg_parts_begin(const DgBinPlan *plan, DgTenantResolver *resolver,
+extern DgParts *dg_capture_parts_begin(const DgBinPlan *plan, DgTenantResolver *resolver,
 							   int64 deletion, Oid filenode);
-extern DgParts *dg_parts_share(Oid relid, const DgBinPlan *plan, DgTenantResolver *resolver,
+extern DgParts *dg_capture_parts_share(Oid relid, const DgBinPlan *plan, DgTenantResolver *resolver,
 							   int64 deletion, Oid filenode);
-extern DgPart *dg_parts_of_row(DgParts *parts, DgTenantResolver *resolver,
+extern DgPart *dg_capture_parts_of_row(DgParts *parts, DgTenantResolver *resolver,
 							   TupleTableSlot *slot, bool *created);
-extern void dg_parts_end(DgParts *parts);
-extern void dg_parts_add(DgTotal *total, DgParts *parts);
+extern void dg_capture_parts_end(DgParts *parts);
+extern void dg_capture_parts_add(DgTotal *total, DgParts *parts);
 
 /* capture_merge.c */
-extern void dg_merge_check_unseen(Relation rel);
+extern void dg_capture_merge_check_unseen(Relation rel);
 
 /* capture_stretch.c */
 
@@ -106,18 +106,18 @@ typedef struct DgTrail
 	struct DgTrail *next;
 } DgTrail;
 
-extern DgTrail *dg_trail_find(Oid relid, const EState *firing);
-extern DgTrail *dg_trail_of(Oid relid, EState *firing);
-extern DgTidLog *dg_trail_log(DgTrail *trail, Oid relid);
-extern void dg_trail_add(Oid relid, EState *firing, Oid partition, CommandId cid, ItemPointer tid);
-extern DgTrail *dg_trail_take(Oid relid);
+extern DgTrail *dg_capture_trail_find(Oid relid, const EState *firing);
+extern DgTrail *dg_capture_trail_of(Oid relid, EState *firing);
+extern DgTidLog *dg_capture_trail_log(DgTrail *trail, Oid relid);
+extern void dg_capture_trail_add(Oid relid, EState *firing, Oid partition, CommandId cid, ItemPointer tid);
+extern DgTrail *dg_capture_trail_take(Oid relid);
 
 /* capture_move.c */
 
 /* capture_stayed.c */
-extern void dg_move_note_stayed(Oid relid, CommandId cid, ItemPointer tid);
-extern bool dg_move_stayed(Relation rel, HeapTuple tuple);
-extern bool dg_move_arrived(Oid root, HeapTuple row);
+extern void dg_capture_move_note_stayed(Oid relid, CommandId cid, ItemPointer tid);
+extern bool dg_capture_move_stayed(Relation rel, HeapTuple tuple);
+extern bool dg_capture_move_arrived(Oid root, HeapTuple row);
 
 /* capture_account.c */
 
@@ -129,33 +129,33 @@ typedef struct DgAccount
 	int64		kept;			/* rows */
 	int64		moved;
 	int64		corrected;
-	int64		by_row;			/* of those kept, see dg_balance_row_kept() */
+	int64		by_row;			/* of those kept, see dg_capture_balance_row_kept() */
 	int64		deleted;		/* as the server has counted, while accounts are compared */
 	struct DgAccount *next;
 } DgAccount;
 
-extern struct PgStat_TableXactStatus *dg_balance_next(struct PgStat_SubXactStatus **level,
+extern struct PgStat_TableXactStatus *dg_capture_balance_next(struct PgStat_SubXactStatus **level,
 													  struct PgStat_TableXactStatus *counts);
-extern int64 dg_balance_deleted(const struct PgStat_TableXactStatus *counts, int64 *written);
-extern void dg_balance_kept(Oid root, int64 rows);
-extern void dg_balance_row_kept(Oid root);
-extern int64 dg_balance_take_row_kept(Oid root);
-extern void dg_balance_corrected(Oid root, int64 rows);
-extern DgAccount *dg_account_of(Oid root);
-extern DgAccount dg_account_sum(Oid root);
-extern int64 dg_account_expected(Oid root);
-extern void dg_account_pass_on(SubTransactionId subid, SubTransactionId parent);
-extern void dg_account_drop(SubTransactionId subid);
-extern void dg_account_reset(void);
-extern DgAccount *dg_account_first(void);
-extern bool dg_account_is_counted(void);
+extern int64 dg_capture_balance_deleted(const struct PgStat_TableXactStatus *counts, int64 *written);
+extern void dg_capture_balance_kept(Oid root, int64 rows);
+extern void dg_capture_balance_row_kept(Oid root);
+extern int64 dg_capture_balance_take_row_kept(Oid root);
+extern void dg_capture_balance_corrected(Oid root, int64 rows);
+extern DgAccount *dg_capture_account_of(Oid root);
+extern DgAccount dg_capture_account_sum(Oid root);
+extern int64 dg_capture_account_expected(Oid root);
+extern void dg_capture_account_pass_on(SubTransactionId subid, SubTransactionId parent);
+extern void dg_capture_account_drop(SubTransactionId subid);
+extern void dg_capture_account_reset(void);
+extern DgAccount *dg_capture_account_first(void);
+extern bool dg_capture_account_is_counted(void);
 
 /* capture_empty.c */
-extern void dg_empty_begin(Relation rel);
-extern void dg_empty_require(Oid relid);
+extern void dg_capture_empty_begin(Relation rel);
+extern void dg_capture_empty_require(Oid relid);
 
 /* capture_recount.c */
-extern bool dg_recount(Oid root, int64 *deleted, int64 *moved);
+extern bool dg_capture_recount(Oid root, int64 *deleted, int64 *moved);
 
 /* capture_limit_ceiling.c */
 
@@ -165,11 +165,11 @@ extern bool dg_recount(Oid root, int64 *deleted, int64 *moved);
 #define DG_CEILING_WIPES	0x04
 #define DG_CEILING_EXPECTED	0x08
 
-extern const char *dg_ceiling_name(int exceeded, int *limit);
-extern char *dg_ceiling_effect(int ceiling);
+extern const char *dg_capture_ceiling_name(int exceeded, int *limit);
+extern char *dg_capture_ceiling_effect(int ceiling);
 
 /* capture_limit_expect.c */
-extern bool dg_expects_tenant(const char *tenant);
+extern bool dg_capture_expects_tenant(const char *tenant);
 
 #define dg_expecting() (dg_expect_tenants != NULL && dg_expect_tenants[0] != '\0')
 
@@ -180,40 +180,40 @@ typedef struct DgLimit
 {
 	Oid			root;			/* the enrolled table */
 	int64		rows;			/* of this capture; counted by the caller */
-	int64		free_rows;		/* beyond these, ask dg_limit_row() */
+	int64		free_rows;		/* beyond these, ask dg_capture_limit_row() */
 	int64		rows_before;	/* of the statement's earlier captures */
 	int64		wiped;			/* rows of the tenant table in the last hour */
 	bool		exempt;
-	bool		tenants;		/* dg_limit_tenant() wants to know of each tenant */
+	bool		tenants;		/* dg_capture_limit_tenant() wants to know of each tenant */
 	bool		wipes;			/* these are rows of the tenant table */
 	bool		stopped;		/* the statement will be refused */
 	int			exceeded;		/* ceilings */
 	char	   *unexpected;		/* tenant that was not expected; NULL: no known one */
 } DgLimit;
 
-extern void dg_limit_begin(DgLimit *limit, Oid root, bool exempt);
-extern void dg_limit_tenant(DgLimit *limit, const char *tenant);
-extern bool dg_limit_row(DgLimit *limit);
-extern void dg_limit_end(DgLimit *limit, int64 deletion);
+extern void dg_capture_limit_begin(DgLimit *limit, Oid root, bool exempt);
+extern void dg_capture_limit_tenant(DgLimit *limit, const char *tenant);
+extern bool dg_capture_limit_row(DgLimit *limit);
+extern void dg_capture_limit_end(DgLimit *limit, int64 deletion);
 
 typedef struct DgLimitState DgLimitState;
 
-extern void dg_limit_add_known(DgTextSet *tenants);
-extern bool dg_limit_observing(void);
-extern DgLimitState *dg_limit_suspend(int *observed);
-extern void dg_limit_resume(DgLimitState *saved);
+extern void dg_capture_limit_add_known(DgTextSet *tenants);
+extern bool dg_capture_limit_observing(void);
+extern DgLimitState *dg_capture_limit_suspend(int *observed);
+extern void dg_capture_limit_resume(DgLimitState *saved);
 
 /* capture_limit_report.c */
-extern void dg_limit_report(const DgLimit *limit, int64 deletion, DgTotal *capture);
+extern void dg_capture_limit_report(const DgLimit *limit, int64 deletion, DgTotal *capture);
 
 /* capture_limit_wipe.c */
-extern int64 dg_wipe_begin(void);
-extern void dg_wipe_end(int64 deletion, int64 rows);
+extern int64 dg_capture_wipe_begin(void);
+extern void dg_capture_wipe_end(int64 deletion, int64 rows);
 
 /* capture_limit_announce.c */
 
 #define DG_ANNOUNCE_WIPE	0x10	/* beside the ceilings */
 
-extern void dg_announce(int64 deletion, int what);
+extern void dg_capture_announce(int64 deletion, int what);
 
 #endif							/* DG_CAPTURE_INTERNAL_H */

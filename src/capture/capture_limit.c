@@ -53,7 +53,7 @@ static DgLimitState state;
 static int64
 count_tenants(void)
 {
-	return state.context == NULL ? 0 : dg_textset_count(state.tenants);
+	return state.context == NULL ? 0 : dg_guard_textset_count(state.tenants);
 }
 
 static void
@@ -61,7 +61,7 @@ go_back(int64 rows, int64 tenants)
 {
 	state.rows = rows;
 	if (state.context != NULL)
-		dg_textset_truncate(state.tenants, tenants);
+		dg_guard_textset_truncate(state.tenants, tenants);
 }
 
 /* ----------------------------------------------------------------------
@@ -113,7 +113,7 @@ limit_at_xact(XactEvent event, void *arg)
 }
 
 void
-dg_limit_init(void)
+dg_capture_limit_init(void)
 {
 	RegisterSubXactCallback(limit_at_subxact, NULL);
 	RegisterXactCallback(limit_at_xact, NULL);
@@ -129,11 +129,11 @@ begin_statement(void)
 	MemoryContext context = state.context;
 
 	/* replication applies one transaction after the other without statements */
-	if (state.statement == dg_statement_serial() &&
-		(state.lxid == DG_MY_LXID || !(IsLogicalWorker() || dg_statement_none())))
+	if (state.statement == dg_guard_statement_serial() &&
+		(state.lxid == DG_MY_LXID || !(IsLogicalWorker() || dg_guard_statement_none())))
 		return;
 	memset(&state, 0, sizeof(state));
-	state.statement = dg_statement_serial();
+	state.statement = dg_guard_statement_serial();
 	state.lxid = DG_MY_LXID;
 	state.observed = observed;
 	if (context != NULL)
@@ -206,7 +206,7 @@ go_on(DgLimit *limit)
  * replaced rather than deleted are exempt.
  */
 void
-dg_limit_begin(DgLimit *limit, Oid root, bool exempt)
+dg_capture_limit_begin(DgLimit *limit, Oid root, bool exempt)
 {
 	begin_statement();
 	memset(limit, 0, sizeof(DgLimit));
@@ -216,9 +216,9 @@ dg_limit_begin(DgLimit *limit, Oid root, bool exempt)
 	limit->free_rows = PG_INT64_MAX;
 	if (exempt)
 		return;
-	limit->wipes = (dg_tenant_table()->relid == root);
+	limit->wipes = (dg_guard_tenant_table()->relid == root);
 	if (limit->wipes)
-		limit->wiped = dg_wipe_begin();
+		limit->wiped = dg_capture_wipe_begin();
 	limit->tenants = dg_max_tenants > 0 || dg_expecting();
 	limit->free_rows = rows_without_question(limit);
 }
@@ -228,11 +228,11 @@ dg_limit_begin(DgLimit *limit, Oid root, bool exempt)
  * To be called if limit->tenants is set, once for each tenant.
  */
 void
-dg_limit_tenant(DgLimit *limit, const char *tenant)
+dg_capture_limit_tenant(DgLimit *limit, const char *tenant)
 {
 	if (limit->stopped)
 		return;
-	if (dg_expecting() && (tenant == NULL || !dg_expects_tenant(tenant)) &&
+	if (dg_expecting() && (tenant == NULL || !dg_capture_expects_tenant(tenant)) &&
 		!(limit->exceeded & DG_CEILING_EXPECTED))
 	{
 		limit->exceeded |= DG_CEILING_EXPECTED;
@@ -247,10 +247,10 @@ dg_limit_tenant(DgLimit *limit, const char *tenant)
 														  "deletion_guard tenants",
 														  ALLOCSET_SMALL_SIZES);
 
-			state.tenants = dg_textset_of_tenants(context, InvalidOid);
+			state.tenants = dg_guard_textset_of_tenants(context, InvalidOid);
 			state.context = context;
 		}
-		if (dg_textset_add(state.tenants, tenant) && count_tenants() > dg_max_tenants)
+		if (dg_guard_textset_add(state.tenants, tenant) && count_tenants() > dg_max_tenants)
 			limit->exceeded |= DG_CEILING_TENANTS;
 	}
 	(void) go_on(limit);
@@ -261,7 +261,7 @@ dg_limit_tenant(DgLimit *limit, const char *tenant)
  * if the row must not be kept, as the statement will be refused.
  */
 bool
-dg_limit_row(DgLimit *limit)
+dg_capture_limit_row(DgLimit *limit)
 {
 	if (limit->stopped)
 		return false;
@@ -279,7 +279,7 @@ dg_limit_row(DgLimit *limit)
  * Ends a capture that was not refused.
  */
 void
-dg_limit_end(DgLimit *limit, int64 deletion)
+dg_capture_limit_end(DgLimit *limit, int64 deletion)
 {
 	if (limit->exempt)
 		return;
@@ -290,13 +290,13 @@ dg_limit_end(DgLimit *limit, int64 deletion)
 	else if (limit->exceeded != 0)
 	{
 		state.warned |= limit->exceeded;
-		dg_announce(deletion, limit->exceeded);
+		dg_capture_announce(deletion, limit->exceeded);
 	}
 	if (limit->wipes)
 	{
-		dg_wipe_end(deletion, limit->rows);
-		if (!dg_limit_observing())
-			dg_announce(deletion, DG_ANNOUNCE_WIPE);
+		dg_capture_wipe_end(deletion, limit->rows);
+		if (!dg_capture_limit_observing())
+			dg_capture_announce(deletion, DG_ANNOUNCE_WIPE);
 	}
 }
 
@@ -304,17 +304,17 @@ dg_limit_end(DgLimit *limit, int64 deletion)
  * Adds the tenants that were counted for the statement so far to a set.
  */
 void
-dg_limit_add_known(DgTextSet *tenants)
+dg_capture_limit_add_known(DgTextSet *tenants)
 {
 	for (int64 i = 0; i < count_tenants(); i++)
-		(void) dg_textset_add(tenants, dg_textset_get(state.tenants, i));
+		(void) dg_guard_textset_add(tenants, dg_guard_textset_get(state.tenants, i));
 }
 
 /*
  * Are ceilings only noted, for a preview?
  */
 bool
-dg_limit_observing(void)
+dg_capture_limit_observing(void)
 {
 	return state.observed != NULL;
 }
@@ -326,10 +326,10 @@ dg_limit_observing(void)
 
 /*
  * Counts from nothing, and notes the ceilings that are reached in *observed
- * instead of applying them, until dg_limit_resume().
+ * instead of applying them, until dg_capture_limit_resume().
  */
 DgLimitState *
-dg_limit_suspend(int *observed)
+dg_capture_limit_suspend(int *observed)
 {
 	DgLimitState *saved = palloc(sizeof(DgLimitState));
 
@@ -343,11 +343,11 @@ dg_limit_suspend(int *observed)
 }
 
 /*
- * The subtransaction in which dg_limit_suspend() was called has been rolled
+ * The subtransaction in which dg_capture_limit_suspend() was called has been rolled
  * back.
  */
 void
-dg_limit_resume(DgLimitState *saved)
+dg_capture_limit_resume(DgLimitState *saved)
 {
 	if (state.context != NULL)
 		MemoryContextDelete(state.context);

@@ -35,7 +35,7 @@ static Announcement *announcements = NULL;	/* in TopTransactionContext */
  * Notes that a deletion is to be announced, and why.
  */
 void
-dg_announce(int64 deletion, int what)
+dg_capture_announce(int64 deletion, int what)
 {
 	SubTransactionId subid = GetCurrentSubTransactionId();
 	Announcement *announcement = announcements;
@@ -76,18 +76,18 @@ announce_at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransaction
 static char *
 make_payload(const Announcement *announcement, bool prepared)
 {
-	DgTotal    *total = dg_total_begin(InvalidOid);
+	DgTotal    *total = dg_capture_total_begin(InvalidOid);
 	int			limit = 0;
 	int			exceeded = announcement->what & ~DG_ANNOUNCE_WIPE;
 	const char *ceiling = exceeded != 0 ?
-		psprintf("\"%s\"", dg_ceiling_name(exceeded, &limit)) : "null";
+		psprintf("\"%s\"", dg_capture_ceiling_name(exceeded, &limit)) : "null";
 
-	dg_total_add_deletion(total, announcement->deletion);
+	dg_capture_total_add_deletion(total, announcement->deletion);
 	return psprintf("{\"event\": \"%s\", \"deletion\": " INT64_FORMAT ", \"ceiling\": %s, \"limit\": %d"
 					", \"tenants\": " INT64_FORMAT ", \"rows\": " INT64_FORMAT ", \"role\": %s%s}",
 					(announcement->what & DG_ANNOUNCE_WIPE) ? "tenants_deleted" : "ceiling_exceeded",
 					announcement->deletion, ceiling, limit,
-					dg_textset_count(total->tenants), total->rows,
+					dg_guard_textset_count(total->tenants), total->rows,
 					dg_json_string(GetUserNameFromId(GetSessionUserId(), false)),
 					prepared ? ", \"prepared\": true" : "");
 }
@@ -125,7 +125,7 @@ announce_all(bool prepared)
 		char	   *text = make_payload(a, prepared);
 
 		if (prepared)
-			(void) dg_autonomous(NULL, NULL, text);
+			(void) dg_ledger_autonomous(NULL, NULL, text);
 		else
 			Async_Notify(DG_CHANNEL, text);
 	}
@@ -141,7 +141,7 @@ announce_at_xact(XactEvent event, void *arg)
 }
 
 void
-dg_announce_init(void)
+dg_capture_announce_init(void)
 {
 	RegisterSubXactCallback(announce_at_subxact, NULL);
 	RegisterXactCallback(announce_at_xact, NULL);

@@ -23,7 +23,7 @@ static const struct
  * where it has none).
  */
 const char *
-dg_ceiling_name(int exceeded, int *limit)
+dg_capture_ceiling_name(int exceeded, int *limit)
 {
 	for (int i = 0; i < lengthof(ceilings); i++)
 	{
@@ -41,10 +41,10 @@ dg_ceiling_name(int exceeded, int *limit)
  * What a ceiling would do to a deletion, palloc'd.
  */
 char *
-dg_ceiling_effect(int ceiling)
+dg_capture_ceiling_effect(int ceiling)
 {
 	int			limit;
-	const char *name = dg_ceiling_name(ceiling, &limit);
+	const char *name = dg_capture_ceiling_name(ceiling, &limit);
 
 	if (ceiling == DG_CEILING_EXPECTED)
 		return psprintf("refused: tenants that deletion_guard.%s does not name", name);

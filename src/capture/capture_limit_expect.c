@@ -77,7 +77,7 @@ parse_keys(const char *p, DgTextSet *set)
 		while (is_blank(*p))
 			p++;
 		if (set != NULL)
-			(void) dg_textset_add(set, buf.data);
+			(void) dg_guard_textset_add(set, buf.data);
 		if (*p == '\0')
 			return true;
 		if (*p++ != ',')
@@ -89,7 +89,7 @@ parse_keys(const char *p, DgTextSet *set)
  * The setting's check hook.
  */
 bool
-dg_check_expect_tenants(char **newval, void **extra, GucSource source)
+dg_capture_check_expect_tenants(char **newval, void **extra, GucSource source)
 {
 	if (*newval == NULL || **newval == '\0' || parse_keys(*newval, NULL))
 		return true;
@@ -103,7 +103,7 @@ dg_check_expect_tenants(char **newval, void **extra, GucSource source)
  * expects none in particular; see dg_expecting().
  */
 bool
-dg_expects_tenant(const char *tenant)
+dg_capture_expects_tenant(const char *tenant)
 {
 	if (parsed == NULL || strcmp(parsed, dg_expect_tenants) != 0)
 	{
@@ -112,9 +112,9 @@ dg_expects_tenant(const char *tenant)
 											ALLOCSET_SMALL_SIZES);
 		parsed = NULL;
 		MemoryContextReset(context);
-		expected = dg_textset_of_tenants(context, InvalidOid);
+		expected = dg_guard_textset_of_tenants(context, InvalidOid);
 		(void) parse_keys(dg_expect_tenants, expected);
 		parsed = MemoryContextStrdup(context, dg_expect_tenants);
 	}
-	return dg_textset_has(expected, tenant);
+	return dg_guard_textset_has(expected, tenant);
 }

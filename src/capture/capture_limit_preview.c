@@ -235,9 +235,9 @@ put_effects(ReturnSetInfo *rsinfo)
 static void
 report_effects(ReturnSetInfo *rsinfo, Datum *counters, bool moves, int exceeded, const char *failure)
 {
-	bool		any = dg_deletion_exists();
+	bool		any = dg_capture_deletion_exists();
 	Oid			types[] = {INT8OID, OIDARRAYOID, OIDARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BOOLOID};
-	Datum		values[] = {any ? Int64GetDatum(dg_deletion_current()) : (Datum) 0,
+	Datum		values[] = {any ? Int64GetDatum(dg_capture_deletion_current()) : (Datum) 0,
 		counters[0], counters[1], counters[2], counters[3], counters[4], BoolGetDatum(moves)};
 	const char *nulls = any ? NULL : "n      ";
 	int64		rows;
@@ -247,7 +247,7 @@ report_effects(ReturnSetInfo *rsinfo, Datum *counters, bool moves, int exceeded,
 	for (int ceiling = DG_CEILING_EXPECTED; ceiling != 0; ceiling >>= 1)
 	{
 		if (exceeded & ceiling)
-			put_effect(rsinfo, rows, dg_ceiling_effect(ceiling));
+			put_effect(rsinfo, rows, dg_capture_ceiling_effect(ceiling));
 	}
 	if (!pgstat_track_counts)
 		put_effect(rsinfo, -1, UNCOUNTED_TEXT);
@@ -301,11 +301,11 @@ dg_preview(PG_FUNCTION_ARGS)
 	check_statement(sql, &moves);
 	InitMaterializedSRF(fcinfo, 0);
 	BeginInternalSubTransaction(NULL);
-	deletion = dg_deletion_suspend();
+	deletion = dg_capture_deletion_suspend();
 	PG_TRY();
 	{
 		MemoryContextSwitchTo(context);
-		limits = dg_limit_suspend(&exceeded);
+		limits = dg_capture_limit_suspend(&exceeded);
 		run_previewed((ReturnSetInfo *) fcinfo->resultinfo, sql, moves, &exceeded);
 	}
 	PG_CATCH();
@@ -319,8 +319,8 @@ dg_preview(PG_FUNCTION_ARGS)
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 	if (limits != NULL)
-		dg_limit_resume(limits);
-	dg_deletion_resume(deletion);
+		dg_capture_limit_resume(limits);
+	dg_capture_deletion_resume(deletion);
 	if (error != NULL)
 		ReThrowError(error);
 	return (Datum) 0;

@@ -38,7 +38,7 @@
 static bool
 may_tell(const DgLimit *limit, int64 deletion)
 {
-	Oid			role = dg_statement_role();
+	Oid			role = dg_guard_statement_role();
 	Oid			types[] = {INT8OID};
 	Datum		values[] = {Int64GetDatum(deletion)};
 	bool		result = dg_guard_may_tell(limit->root, role);
@@ -62,7 +62,7 @@ may_tell(const DgLimit *limit, int64 deletion)
 static bool
 may_read_names(const DgTenantTable *tenants)
 {
-	Oid			role = dg_statement_role();
+	Oid			role = dg_guard_statement_role();
 	AttrNumber	attnum = get_attnum(tenants->relid, NameStr(tenants->name_column));
 
 	if (attnum == InvalidAttrNumber || check_enable_rls(tenants->relid, role, true) == RLS_ENABLED)
@@ -81,8 +81,8 @@ tenant_name(const char *tenant)
 {
 	DgTenantRow row = {0};
 
-	if (!ActiveSnapshotSet() || dg_tenant_live(tenant, GetActiveSnapshot(), &row) == 0)
-		(void) dg_tenant_deleted(tenant, GetLatestSnapshot(), &row);
+	if (!ActiveSnapshotSet() || dg_bin_tenant_live(tenant, GetActiveSnapshot(), &row) == 0)
+		(void) dg_bin_tenant_deleted(tenant, GetLatestSnapshot(), &row);
 	return row.name != NULL && row.name[0] != '\0' ? row.name : NULL;
 }
 
@@ -92,16 +92,16 @@ tenant_name(const char *tenant)
 static char *
 list_tenants(DgTextSet *set)
 {
-	const DgTenantTable *tenants = dg_tenant_table();
+	const DgTenantTable *tenants = dg_guard_tenant_table();
 	bool		named = OidIsValid(tenants->relid) && NameStr(tenants->name_column)[0] != '\0' &&
 		may_read_names(tenants);
-	int64		n = dg_textset_count(set);
+	int64		n = dg_guard_textset_count(set);
 	StringInfoData buf;
 
 	initStringInfo(&buf);
 	for (int64 i = 0; i < Min(n, SHOWN_TENANTS); i++)
 	{
-		const char *tenant = dg_textset_get(set, i);
+		const char *tenant = dg_guard_textset_get(set, i);
 		char	   *name = named ? tenant_name(tenant) : NULL;
 
 		appendStringInfo(&buf, "%s%s", i == 0 ? "" : i == n - 1 ? " and " : ", ", tenant);
@@ -144,7 +144,7 @@ message_text(const DgLimit *limit, const DgTotal *total, const char *name, int m
 						verb, count_in_words(limit->wiped + limit->rows, "tenant"), name, most);
 	if (limit->exceeded & DG_CEILING_TENANTS)
 		return psprintf("deletion %s: rows of %s, deletion_guard.%s is %d",
-						verb, count_in_words(dg_textset_count(total->tenants), "tenant"), name, most);
+						verb, count_in_words(dg_guard_textset_count(total->tenants), "tenant"), name, most);
 	return psprintf("deletion %s: %s, deletion_guard.%s is %d",
 					verb, count_in_words(total->rows, "row"), name, most);
 }
@@ -152,7 +152,7 @@ message_text(const DgLimit *limit, const DgTotal *total, const char *name, int m
 static char *
 detail_text(const DgLimit *limit, const DgTotal *total, bool tell)
 {
-	int64		tenants = dg_textset_count(total->tenants);
+	int64		tenants = dg_guard_textset_count(total->tenants);
 	const char *outcome = limit->stopped ? "It is rolled back." : "It goes on.";
 
 	if (tenants == 0)
@@ -191,7 +191,7 @@ static void
 record_refusal(const DgLimit *limit, const DgTotal *total, const char *name, int most)
 {
 	static int64 unrecorded = 0;
-	int64		tenants = dg_textset_count(total->tenants);
+	int64		tenants = dg_guard_textset_count(total->tenants);
 	char	   *role = GetUserNameFromId(GetSessionUserId(), false);
 	char	   *numbers = psprintf("\"ceiling\": \"%s\", \"limit\": %d, \"tenants\": " INT64_FORMAT
 								   ", \"rows\": " INT64_FORMAT,
@@ -202,7 +202,7 @@ record_refusal(const DgLimit *limit, const DgTotal *total, const char *name, int
 			 errdetail_log("role=%s table=%s limit=%d tenants=" INT64_FORMAT " rows=" INT64_FORMAT,
 						   role, dg_relation_name(limit->root), most, tenants, total->rows),
 			 errhidestmt(true), errhidecontext(true)));
-	if (dg_autonomous("deletion_refused",
+	if (dg_ledger_autonomous("deletion_refused",
 					  psprintf("{\"table\": %s, %s, \"count\": " INT64_FORMAT "}",
 							   dg_json_string(dg_relation_name(limit->root)), numbers, unrecorded + 1),
 					  psprintf("{\"event\": \"refused\", \"deletion\": null, %s, \"role\": %s}",
@@ -218,23 +218,23 @@ record_refusal(const DgLimit *limit, const DgTotal *total, const char *name, int
  * if the capture was stopped.
  */
 void
-dg_limit_report(const DgLimit *limit, int64 deletion, DgTotal *capture)
+dg_capture_limit_report(const DgLimit *limit, int64 deletion, DgTotal *capture)
 {
-	DgTotal    *total = dg_total_begin(InvalidOid);
+	DgTotal    *total = dg_capture_total_begin(InvalidOid);
 	int			most;
-	const char *name = dg_ceiling_name(limit->exceeded, &most);
+	const char *name = dg_capture_ceiling_name(limit->exceeded, &most);
 	char	   *message;
 	char	   *detail;
 	bool		tell;
 	int			sqlstate = (limit->exceeded & DG_CEILING_EXPECTED) ?
 		DG_ERRCODE_UNEXPECTED_TENANT : DG_ERRCODE_LIMIT_EXCEEDED;
 
-	if (dg_limit_observing())
+	if (dg_capture_limit_observing())
 		return;
-	dg_total_add_deletion(total, deletion);
-	for (int64 i = 0; i < dg_textset_count(capture->tenants); i++)
-		dg_total_add(total, dg_textset_get(capture->tenants, i), 0);
-	dg_limit_add_known(total->tenants);
+	dg_capture_total_add_deletion(total, deletion);
+	for (int64 i = 0; i < dg_guard_textset_count(capture->tenants); i++)
+		dg_capture_total_add(total, dg_guard_textset_get(capture->tenants, i), 0);
+	dg_capture_limit_add_known(total->tenants);
 	total->rows = Max(total->rows + capture->rows, limit->rows_before + limit->rows);
 
 	/* looking names up may fail, and try again: not within a report */
@@ -248,6 +248,6 @@ dg_limit_report(const DgLimit *limit, int64 deletion, DgTotal *capture)
 			 errmsg_internal("%s", message),
 			 errdetail_internal("%s", detail),
 			 errdetail_log("table=%s tenants=" INT64_FORMAT " rows=" INT64_FORMAT,
-						   dg_relation_name(limit->root), dg_textset_count(total->tenants), total->rows),
+						   dg_relation_name(limit->root), dg_guard_textset_count(total->tenants), total->rows),
 			 errhint("%s", hint_text(limit))));
 }

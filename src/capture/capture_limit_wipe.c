@@ -68,9 +68,9 @@ is_tenant_table(Oid relid)
 	bool		captured = rel->trigdesc != NULL && rel->trigdesc->trig_delete_old_table;
 
 	table_close(rel, NoLock);
-	return captured && dg_installed() && OidIsValid(dg_tenant_table()->relid) &&
-		(relid == dg_tenant_table()->relid ||
-		 (get_rel_relispartition(relid) && dg_guard_lookup(relid)->root == dg_tenant_table()->relid));
+	return captured && dg_installed() && OidIsValid(dg_guard_tenant_table()->relid) &&
+		(relid == dg_guard_tenant_table()->relid ||
+		 (get_rel_relispartition(relid) && dg_guard_lookup(relid)->root == dg_guard_tenant_table()->relid));
 }
 
 static bool
@@ -79,7 +79,7 @@ may_delete_tenants(Plan *plan, const PlannedStmt *stmt)
 	ModifyTable *modify = (ModifyTable *) plan;
 
 	if (plan == NULL || !IsA(plan, ModifyTable) ||
-		(modify->operation != CMD_DELETE && !dg_merge_deletes(modify)))
+		(modify->operation != CMD_DELETE && !dg_capture_merge_deletes(modify)))
 		return false;
 	return is_tenant_table(rt_fetch(modify->rootRelation > 0 ? modify->rootRelation :
 									linitial_int(modify->resultRelations), stmt->rtable)->relid);
@@ -89,7 +89,7 @@ may_delete_tenants(Plan *plan, const PlannedStmt *stmt)
  * Waits for the turn of a query that is about to start, if it deletes tenants.
  */
 void
-dg_wipe_expect(const PlannedStmt *stmt, int eflags)
+dg_capture_wipe_expect(const PlannedStmt *stmt, int eflags)
 {
 	bool		found;
 	ListCell   *lc;
@@ -111,7 +111,7 @@ dg_wipe_expect(const PlannedStmt *stmt, int eflags)
  * within the last hour, if there is a ceiling.
  */
 int64
-dg_wipe_begin(void)
+dg_capture_wipe_begin(void)
 {
 	lock_wipes();
 	return dg_tenant_wipes_per_hour > 0 ? count_wipes() : 0;
@@ -121,7 +121,7 @@ dg_wipe_begin(void)
  * Records that tenants have been captured, for the counts of the next hour.
  */
 void
-dg_wipe_end(int64 deletion, int64 rows)
+dg_capture_wipe_end(int64 deletion, int64 rows)
 {
 	Datum		values[Natts_tenant_wipe];
 	bool		nulls[Natts_tenant_wipe] = {false};

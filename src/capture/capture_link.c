@@ -112,7 +112,7 @@ note_link(Relation rel, ForeignKeyCacheInfo *fkey, TupleTableSlot *before, Tuple
 	AttrNumber *identity = palloc(sizeof(AttrNumber) * RelationGetNumberOfAttributes(rel));
 	int			nidentity = identity_of(rel, identity);
 
-	values[Anum_deletion_link_deletion_id - 1] = Int64GetDatum(dg_deletion_current());
+	values[Anum_deletion_link_deletion_id - 1] = Int64GetDatum(dg_capture_deletion_current());
 	values[Anum_deletion_link_relation - 1] = ObjectIdGetDatum(dg_guard_lookup(RelationGetRelid(rel))->root);
 	values[Anum_deletion_link_key_columns - 1] = names_of(rel, identity, nidentity);
 	values[Anum_deletion_link_key_values - 1] = texts_of_columns(after, identity, nidentity);
@@ -122,7 +122,7 @@ note_link(Relation rel, ForeignKeyCacheInfo *fkey, TupleTableSlot *before, Tuple
 	values[Anum_deletion_link_restored - 1] = BoolGetDatum(false);
 	nulls[Anum_deletion_link_waiting_since - 1] = true;
 	nulls[Anum_deletion_link_relation_name - 1] = true;
-	dg_deletion_record();
+	dg_capture_deletion_record();
 	dg_own_insert(DG_OWN_ALL(deletion_link), values, nulls);
 }
 
@@ -174,7 +174,7 @@ action_on_delete(ForeignKeyCacheInfo *fkey)
  * Does a foreign key take links, when rows of the table that it refers to are deleted?
  */
 bool
-dg_link_is_taken_by(ForeignKeyCacheInfo *fkey)
+dg_capture_link_is_taken_by(ForeignKeyCacheInfo *fkey)
 {
 	char		action = action_on_delete(fkey);
 
@@ -187,20 +187,20 @@ dg_link_is_taken_by(ForeignKeyCacheInfo *fkey)
  * row from there to another one; then no UPDATE trigger fires.
  */
 void
-dg_link_note_lost(Relation rel, TupleTableSlot *before, TupleTableSlot *after)
+dg_capture_link_note_lost(Relation rel, TupleTableSlot *before, TupleTableSlot *after)
 {
 	int			nestlevel;
 	ListCell   *lc;
 
 	/* an action of an UPDATE: nothing was deleted */
-	if (!dg_deletion_exists() && !dg_statement_may_delete())
+	if (!dg_capture_deletion_exists() && !dg_guard_statement_may_delete())
 		return;
 	nestlevel = dg_canonical_output_begin();
 	foreach(lc, dg_foreign_keys(rel))
 	{
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
 
-		if (dg_link_is_taken_by(fkey) &&
+		if (dg_capture_link_is_taken_by(fkey) &&
 			dg_guard_lookup(fkey->confrelid)->guarded &&
 			lost_link(rel, fkey, action_on_delete(fkey), before, after))
 			note_link(rel, fkey, before, after);
@@ -223,7 +223,7 @@ dg_capture_link(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" was not called as the trigger it is for", "capture_link"),
 				 errhint("Let deletion_guard.guard_table() make the triggers.")));
-	dg_link_note_lost(trigdata->tg_relation, trigdata->tg_trigslot, trigdata->tg_newslot);
+	dg_capture_link_note_lost(trigdata->tg_relation, trigdata->tg_trigslot, trigdata->tg_newslot);
 	return PointerGetDatum(NULL);
 }
 
@@ -232,7 +232,7 @@ dg_capture_link(PG_FUNCTION_ARGS)
  * old one follow. The caller is connected to SPI.
  */
 void
-dg_link_rename_column(Oid relid, const char *old, const char *new)
+dg_capture_link_rename_column(Oid relid, const char *old, const char *new)
 {
 	Oid			types[] = {OIDOID, NAMEOID, NAMEOID};
 	Datum		values[] = {ObjectIdGetDatum(relid), DirectFunctionCall1(namein, CStringGetDatum(old)),

@@ -13,7 +13,7 @@
  * partitions' row triggers work, the root's statement trigger rests. What is
  * changed is the executor's own copies of the trigger descriptions, which
  * decide what is queued; those of partitions are made anew when the queue is
- * worked off, and the row trigger asks dg_statement_by_row() then.
+ * worked off, and the row trigger asks dg_guard_statement_by_row() then.
  *
  * Old minor releases (compat.h) have a defect of their own: where rows of the
  * table are deleted by other means too before the triggers fire, by a cascade
@@ -99,7 +99,7 @@ deletes_and_moves(ModifyTable *plan, List *rtable)
  * Is the server one that leaves rows of a MERGE out of transition tables?
  */
 bool
-dg_merge_hides_rows(void)
+dg_capture_merge_hides_rows(void)
 {
 	static int	version = 0;
 
@@ -113,7 +113,7 @@ dg_merge_hides_rows(void)
  * Has the plan, if it is of a MERGE, a DELETE action?
  */
 bool
-dg_merge_deletes(const ModifyTable *plan)
+dg_capture_merge_deletes(const ModifyTable *plan)
 {
 	ListCell   *actions;
 	ListCell   *action;
@@ -138,7 +138,7 @@ dg_merge_deletes(const ModifyTable *plan)
 static bool
 is_shown_wrongly(ModifyTable *plan, List *rtable)
 {
-	return deletes_and_moves(plan, rtable) || (dg_merge_hides_rows() && dg_merge_deletes(plan));
+	return deletes_and_moves(plan, rtable) || (dg_capture_merge_hides_rows() && dg_capture_merge_deletes(plan));
 }
 
 static Trigger *
@@ -188,10 +188,10 @@ add_root(List *roots, PlanState *planstate)
 
 /*
  * The enrolled tables whose row triggers do the work in a query, as
- * dg_merge_prepare() has arranged; as a list of OIDs.
+ * dg_capture_merge_prepare() has arranged; as a list of OIDs.
  */
 List *
-dg_merge_roots(QueryDesc *query)
+dg_capture_merge_roots(QueryDesc *query)
 {
 	List	   *roots = add_root(NIL, query->planstate);
 	ListCell   *lc;
@@ -206,7 +206,7 @@ dg_merge_roots(QueryDesc *query)
  * a MERGE.
  */
 void
-dg_merge_prepare(QueryDesc *query)
+dg_capture_merge_prepare(QueryDesc *query)
 {
 	ListCell   *lc;
 
@@ -221,7 +221,7 @@ dg_merge_prepare(QueryDesc *query)
  * the library was loaded, if it is such a MERGE.
  */
 void
-dg_merge_check_unseen(Relation rel)
+dg_capture_merge_check_unseen(Relation rel)
 {
 	ListCell   *lc;
 

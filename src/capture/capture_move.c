@@ -139,14 +139,14 @@ inserted_into(const PgStat_TableXactStatus *counts)
 static int64
 count_inserted(Oid root, int64 *outside)
 {
-	Oid			tree = outside != NULL ? dg_partition_root(root) : InvalidOid;
+	Oid			tree = outside != NULL ? dg_guard_partition_root(root) : InvalidOid;
 	PgStat_SubXactStatus *level = NULL;
 	PgStat_TableXactStatus *counts = NULL;
 	int64		inside = 0;
 
 	if (outside != NULL)
 		*outside = 0;
-	while ((counts = dg_balance_next(&level, counts)) != NULL)
+	while ((counts = dg_capture_balance_next(&level, counts)) != NULL)
 	{
 		Oid			relid = DG_COUNTED_RELID(counts);
 
@@ -156,7 +156,7 @@ count_inserted(Oid root, int64 *outside)
 			continue;
 		if (dg_guard_lookup(relid)->root == root)
 			inside += inserted;
-		else if (outside != NULL && dg_partition_root(relid) == tree)
+		else if (outside != NULL && dg_guard_partition_root(relid) == tree)
 			*outside += inserted;
 	}
 	return inside;
@@ -287,7 +287,7 @@ keep_lost(Watch *watch, TupleTableSlot *slot)
 				 errmsg("cannot keep a row that was to be moved out of partition \"%s\"", RelationGetRelationName(rel)),
 				 errdetail("A trigger has kept it away from its new partition, so that it was deleted."),
 				 errhint("Let no BEFORE INSERT trigger of a partition return NULL for rows that are moved there.")));
-	dg_trail_add(target_of(watch), watch->firing, RelationGetRelid(rel), watch->estate->es_output_cid, &slot->tts_tid);
+	dg_capture_trail_add(target_of(watch), watch->firing, RelationGetRelid(rel), watch->estate->es_output_cid, &slot->tts_tid);
 }
 
 /*
@@ -312,16 +312,16 @@ finish_move(Watch *watch, Oid root, TupleTableSlot *slot)
 
 	if (watch->partial ? !has_stayed(watch) : !has_arrived(watch))
 	{
-		dg_rename_not_moved(RelationGetRelid(rel), &slot->tts_tid);
+		dg_capture_rename_not_moved(RelationGetRelid(rel), &slot->tts_tid);
 		if (!watch->partial)
 			keep_lost(watch, slot);
 		return;					/* else the row trigger keeps it */
 	}
 	if (watch->partial)
-		dg_move_note_stayed(RelationGetRelid(rel), watch->estate->es_output_cid, &slot->tts_tid);
-	dg_balance_moved(root);
+		dg_capture_move_note_stayed(RelationGetRelid(rel), watch->estate->es_output_cid, &slot->tts_tid);
+	dg_capture_balance_moved(root);
 	if (InNoForceRLSOperation())
-		dg_link_note_lost(rel, slot, watch->from->ri_newTupleSlot);
+		dg_capture_link_note_lost(rel, slot, watch->from->ri_newTupleSlot);
 }
 
 /*
@@ -435,7 +435,7 @@ watch_query(ModifyTableState *state, EState *firing)
 	watch->find_row = outerPlanState(state)->ExecProcNodeReal;
 	watch->estate = state->ps.state;
 	watch->firing = firing;
-	watch->partial = !dg_guard_lookup(dg_partition_root(target_of(watch)))->guarded;
+	watch->partial = !dg_guard_lookup(dg_guard_partition_root(target_of(watch)))->guarded;
 	watch->inserted = count_arrivals(watch, &watch->outside);
 	for (int i = 0; i < state->mt_nrels; i++)
 	{
@@ -457,10 +457,10 @@ watch_query(ModifyTableState *state, EState *firing)
  * when it ends.
  */
 void
-dg_move_prepare(QueryDesc *query, bool certain)
+dg_capture_move_prepare(QueryDesc *query, bool certain)
 {
 	bool		fires = !(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS);
-	EState	   *firing = !certain ? NULL : fires ? query->estate : dg_statement_firing();
+	EState	   *firing = !certain ? NULL : fires ? query->estate : dg_guard_statement_firing();
 	ListCell   *lc;
 
 	if (query->estate->es_top_eflags & EXEC_FLAG_EXPLAIN_ONLY)
@@ -475,7 +475,7 @@ dg_move_prepare(QueryDesc *query, bool certain)
  * Looks at the last row of a query that has run, or has run on.
  */
 void
-dg_move_ran(QueryDesc *query)
+dg_capture_move_ran(QueryDesc *query)
 {
 	for (Watch *watch = watches; watch != NULL; watch = watch->next)
 	{
@@ -489,7 +489,7 @@ dg_move_ran(QueryDesc *query)
  * queries move in whose course it runs.
  */
 void
-dg_move_pause(const EState *estate)
+dg_capture_move_pause(const EState *estate)
 {
 	for (Watch *watch = watches; watch != NULL; watch = watch->next)
 	{
@@ -520,7 +520,7 @@ add_others(Watch *watch, int64 inserted, int64 outside)
  * It has run; if it has failed, what it inserted is taken back.
  */
 void
-dg_move_resume(const EState *estate, bool failed)
+dg_capture_move_resume(const EState *estate, bool failed)
 {
 	for (Watch *watch = watches; watch != NULL; watch = watch->next)
 	{
@@ -554,7 +554,7 @@ move_at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId p
 }
 
 void
-dg_move_init(void)
+dg_capture_move_init(void)
 {
 	RegisterSubXactCallback(move_at_subxact, NULL);
 }

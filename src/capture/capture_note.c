@@ -89,7 +89,7 @@ find_and_note(PlanState *plan)
 	if (!isnull && !OidIsValid(query->only))
 		relid = ExecGetJunkAttribute(slot, query->state->mt_resultOidAttno, &isnull);
 	if (!isnull)
-		dg_tidlog_add(dg_trail_log(dg_trail_of(query->relid, query->firing), DatumGetObjectId(relid)), query->estate->es_output_cid,
+		dg_tidlog_add(dg_capture_trail_log(dg_capture_trail_of(query->relid, query->firing), DatumGetObjectId(relid)), query->estate->es_output_cid,
 					  (ItemPointer) DatumGetPointer(address));
 	return slot;
 }
@@ -194,11 +194,11 @@ may_leave_trail(QueryDesc *query)
  * Has a DELETE that has been started leave a trail from here on, if it can.
  */
 void
-dg_trail_prepare(QueryDesc *query)
+dg_capture_trail_prepare(QueryDesc *query)
 {
 	ModifyTableState *state = (ModifyTableState *) query->planstate;
 	bool		fires = !(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS);
-	EState	   *firing = fires ? query->estate : dg_statement_firing();
+	EState	   *firing = fires ? query->estate : dg_guard_statement_firing();
 	TrailQuery *leaving;
 
 	if (!IsA(state, ModifyTableState) || state->operation != CMD_DELETE ||
@@ -234,7 +234,7 @@ dg_trail_prepare(QueryDesc *query)
  * Notes how many rows a query has deleted, which has run, or has run on.
  */
 void
-dg_trail_ran(QueryDesc *query)
+dg_capture_trail_ran(QueryDesc *query)
 {
 	TrailQuery *leaving = queries;
 	DgTrail    *trail;
@@ -243,7 +243,7 @@ dg_trail_ran(QueryDesc *query)
 		leaving = leaving->next;
 	if (leaving == NULL || query->estate->es_processed == 0)
 		return;
-	trail = dg_trail_of(leaving->relid, leaving->firing);
+	trail = dg_capture_trail_of(leaving->relid, leaving->firing);
 	trail->deleted += query->estate->es_processed;
 	trail->xid = GetCurrentTransactionIdIfAny();
 }
@@ -270,15 +270,15 @@ was_stopped(QueryDesc *query)
  * rows are still on the trail; where there is none, nobody knows them.
  */
 void
-dg_trail_finish(QueryDesc *query)
+dg_capture_trail_finish(QueryDesc *query)
 {
 	DgTrail    *trail;
 
-	while ((trail = dg_trail_find(InvalidOid, query->estate)) != NULL)
+	while ((trail = dg_capture_trail_find(InvalidOid, query->estate)) != NULL)
 	{
 		Relation	rel = table_open(trail->relid, NoLock);
 
-		dg_bin_capture_trail(rel);
+		dg_capture_along_trail(rel);
 		table_close(rel, NoLock);
 	}
 	if (was_stopped(query))

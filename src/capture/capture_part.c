@@ -105,7 +105,7 @@ struct DgParts
 	/* of parts that are kept open */
 	bool		shared;
 	Oid			relid;			/* whose rows they are */
-	int			level;			/* of the query, see dg_parts_enter() */
+	int			level;			/* of the query, see dg_capture_parts_enter() */
 	SubTransactionId subid;
 	DgParts    *next;
 };
@@ -135,7 +135,7 @@ create_parts(MemoryContext context, const DgBinPlan *plan, DgTenantResolver *res
 	parts->contact_attnum = plan->contact_attnum;
 	if (resolver != NULL)
 	{
-		dg_tenant_resolver_type(resolver, &parts->type.len, &parts->type.byval);
+		dg_capture_tenant_resolver_type(resolver, &parts->type.len, &parts->type.byval);
 		parts->tenants = tenants_create(context, 16, &parts->type);
 	}
 	return parts;
@@ -145,7 +145,7 @@ create_parts(MemoryContext context, const DgBinPlan *plan, DgTenantResolver *res
  * The parts of one capture; resolver is NULL for a table without tenants.
  */
 DgParts *
-dg_parts_begin(const DgBinPlan *plan, DgTenantResolver *resolver, int64 deletion, Oid filenode)
+dg_capture_parts_begin(const DgBinPlan *plan, DgTenantResolver *resolver, int64 deletion, Oid filenode)
 {
 	return create_parts(CurrentMemoryContext, plan, resolver, deletion, filenode);
 }
@@ -174,7 +174,7 @@ begin_part(DgParts *parts, TupleTableSlot *slot, char *text)
 			repalloc_huge(parts->list, sizeof(DgPart *) * parts->size);
 	}
 	parts->list[parts->nparts++] = part;
-	part->part = dg_deletion_next_part();
+	part->part = dg_capture_deletion_next_part();
 	part->rows = 0;
 	part->text = text;
 	part->blocks = palloc0(sizeof(DgBlocks));
@@ -194,8 +194,8 @@ spelling_in_table(const char *text)
 {
 	DgTenantRow row;
 
-	if ((ActiveSnapshotSet() && dg_tenant_live(text, GetActiveSnapshot(), &row) > 0) ||
-		dg_tenant_live(text, GetLatestSnapshot(), &row) > 0)
+	if ((ActiveSnapshotSet() && dg_bin_tenant_live(text, GetActiveSnapshot(), &row) > 0) ||
+		dg_bin_tenant_live(text, GetLatestSnapshot(), &row) > 0)
 		return row.tenant;
 	return NULL;
 }
@@ -212,19 +212,19 @@ find_spelling(DgParts *parts, const char *text)
 
 	if (parts->spellings == NULL)
 	{
-		DgTotal    *total = dg_total_begin(parts->root);
+		DgTotal    *total = dg_capture_total_begin(parts->root);
 
-		if (dg_deletion_has_parts())
-			dg_total_add_deletion(total, parts->deletion);
+		if (dg_capture_deletion_has_parts())
+			dg_capture_total_add_deletion(total, parts->deletion);
 		parts->spellings = total->tenants;
 	}
-	place = dg_textset_find(parts->spellings, text);
+	place = dg_guard_textset_find(parts->spellings, text);
 	if (place >= 0)
 		return place;
 	if (!parts->of_tenants)
 		spelling = spelling_in_table(text);
-	(void) dg_textset_add(parts->spellings, spelling != NULL ? spelling : text);
-	return dg_textset_count(parts->spellings) - 1;
+	(void) dg_guard_textset_add(parts->spellings, spelling != NULL ? spelling : text);
+	return dg_guard_textset_count(parts->spellings) - 1;
 }
 
 /*
@@ -237,7 +237,7 @@ part_of_spelling(DgParts *parts, TupleTableSlot *slot, const char *text)
 
 	if (place >= parts->nplaces)
 	{
-		int64		n = dg_textset_count(parts->spellings) * 2;
+		int64		n = dg_guard_textset_count(parts->spellings) * 2;
 
 		parts->by_place = parts->by_place == NULL ? palloc0(sizeof(DgPart *) * n) :
 			repalloc_huge(parts->by_place, sizeof(DgPart *) * n);
@@ -245,7 +245,7 @@ part_of_spelling(DgParts *parts, TupleTableSlot *slot, const char *text)
 		parts->nplaces = n;
 	}
 	if (parts->by_place[place] == NULL)
-		parts->by_place[place] = begin_part(parts, slot, pstrdup(dg_textset_get(parts->spellings, place)));
+		parts->by_place[place] = begin_part(parts, slot, pstrdup(dg_guard_textset_get(parts->spellings, place)));
 	return parts->by_place[place];
 }
 
@@ -259,8 +259,8 @@ entry_of_tenant(DgParts *parts, DgTenantResolver *resolver, Datum tenant, TupleT
 
 	if (entry != NULL)
 		return entry;
-	text = dg_tenant_text(resolver, tenant);
-	part = parts->plain || dg_tenant_identity(parts->root) < 0 ? begin_part(parts, slot, text) :
+	text = dg_capture_tenant_text(resolver, tenant);
+	part = parts->plain || dg_guard_tenant_identity(parts->root) < 0 ? begin_part(parts, slot, text) :
 		part_of_spelling(parts, slot, text);
 	tenant = datumCopy(tenant, parts->type.byval, parts->type.len);
 	entry = tenants_insert(parts->tenants, tenant, &found);
@@ -273,7 +273,7 @@ entry_of_tenant(DgParts *parts, DgTenantResolver *resolver, Datum tenant, TupleT
  * parts end.
  */
 DgPart *
-dg_parts_of_row(DgParts *parts, DgTenantResolver *resolver, TupleTableSlot *slot, bool *created)
+dg_capture_parts_of_row(DgParts *parts, DgTenantResolver *resolver, TupleTableSlot *slot, bool *created)
 {
 	int			before = parts->nparts;
 	Datum		tenant = (Datum) 0;
@@ -283,7 +283,7 @@ dg_parts_of_row(DgParts *parts, DgTenantResolver *resolver, TupleTableSlot *slot
 
 	*created = false;
 	if (resolver != NULL)
-		tenant = dg_tenant_resolve(resolver, slot, &isnull);
+		tenant = dg_capture_tenant_resolve(resolver, slot, &isnull);
 	if (!isnull && parts->last != NULL && same_tenant(&parts->type, parts->last->tenant, tenant))
 		return parts->last->part;
 	if (isnull && parts->no_tenant != NULL)
@@ -307,14 +307,14 @@ write_parts(DgParts *parts)
 {
 	/* a purge changes the record: not where another tenant's rows are counted */
 	if (parts->nparts > 1)
-		dg_deletion_record();
+		dg_capture_deletion_record();
 	for (int i = 0; i < parts->nparts; i++)
 	{
 		DgPart	   *part = parts->list[i];
 
-		dg_deletion_add_part(parts->deletion, part->part, parts->bin_id, part->text,
+		dg_capture_deletion_add_part(parts->deletion, part->part, parts->bin_id, part->text,
 							 part->name, part->contact, part->rows,
-							 parts->filenode, dg_blocks_pack(part->blocks));
+							 parts->filenode, dg_bin_blocks_pack(part->blocks));
 	}
 }
 
@@ -322,14 +322,14 @@ static void
 add_to_total(DgTotal *total, DgParts *parts)
 {
 	for (int i = 0; i < parts->nparts; i++)
-		dg_total_add(total, parts->list[i]->text, parts->list[i]->rows);
+		dg_capture_total_add(total, parts->list[i]->text, parts->list[i]->rows);
 }
 
 /*
  * Ends a capture whose rows are all in the bin.
  */
 void
-dg_parts_end(DgParts *parts)
+dg_capture_parts_end(DgParts *parts)
 {
 	if (!parts->shared)
 		write_parts(parts);
@@ -340,7 +340,7 @@ dg_parts_end(DgParts *parts)
  * in open parts, which parts_add_open() adds.
  */
 void
-dg_parts_add(DgTotal *total, DgParts *parts)
+dg_capture_parts_add(DgTotal *total, DgParts *parts)
 {
 	if (!parts->shared)
 		add_to_total(total, parts);
@@ -356,14 +356,14 @@ dg_parts_add(DgTotal *total, DgParts *parts)
  * nothing would say when to write shared parts, the capture has its own.
  */
 DgParts *
-dg_parts_share(Oid relid, const DgBinPlan *plan, DgTenantResolver *resolver, int64 deletion,
+dg_capture_parts_share(Oid relid, const DgBinPlan *plan, DgTenantResolver *resolver, int64 deletion,
 			   Oid filenode)
 {
 	SubTransactionId subid = GetCurrentSubTransactionId();
 	DgParts    *parts;
 
-	if (level == 0 && !IsLogicalWorker() && !dg_statement_none())
-		return dg_parts_begin(plan, resolver, deletion, filenode);
+	if (level == 0 && !IsLogicalWorker() && !dg_guard_statement_none())
+		return dg_capture_parts_begin(plan, resolver, deletion, filenode);
 	for (parts = open_parts; parts != NULL && parts->level == level; parts = parts->next)
 	{
 		if (parts->relid == relid && parts->deletion == deletion && parts->subid == subid &&
@@ -405,21 +405,21 @@ parts_add_open(DgTotal *total, int64 deletion)
 }
 
 /*
- * From here to dg_parts_write_open() captures of single rows share their
+ * From here to dg_capture_parts_write_open() captures of single rows share their
  * parts. What begins and ends in between shares parts of its own. Returns
- * what dg_parts_leave() wants.
+ * what dg_capture_parts_leave() wants.
  */
 int
-dg_parts_enter(void)
+dg_capture_parts_enter(void)
 {
 	return level++;
 }
 
 /*
- * Writes the parts that are open since dg_parts_enter().
+ * Writes the parts that are open since dg_capture_parts_enter().
  */
 void
-dg_parts_write_open(void)
+dg_capture_parts_write_open(void)
 {
 	while (open_parts != NULL && open_parts->level == level)
 	{
@@ -437,12 +437,12 @@ dg_parts_write_open(void)
 }
 
 /*
- * Ends what dg_parts_enter() began. After an error it forgets the parts that
+ * Ends what dg_capture_parts_enter() began. After an error it forgets the parts that
  * are still open: they belong to a (sub)transaction that is about to be
  * rolled back.
  */
 void
-dg_parts_leave(int saved)
+dg_capture_parts_leave(int saved)
 {
 	level = saved;
 	while (open_parts != NULL && open_parts->level > level)
@@ -453,22 +453,22 @@ dg_parts_leave(int saved)
  * Calls work(arg); rows that it puts into the bin one by one share their parts.
  */
 void
-dg_parts_during(void (*work) (void *arg), void *arg)
+dg_capture_parts_during(void (*work) (void *arg), void *arg)
 {
-	int			saved = dg_parts_enter();
+	int			saved = dg_capture_parts_enter();
 
 	PG_TRY();
 	{
 		work(arg);
-		dg_parts_write_open();
+		dg_capture_parts_write_open();
 	}
 	PG_CATCH();
 	{
-		dg_parts_leave(saved);
+		dg_capture_parts_leave(saved);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	dg_parts_leave(saved);
+	dg_capture_parts_leave(saved);
 }
 
 static void
@@ -501,7 +501,7 @@ parts_at_xact(XactEvent event, void *arg)
 	{
 		/* what is long goes into a TOAST table, which takes a snapshot */
 		PushActiveSnapshot(GetTransactionSnapshot());
-		dg_parts_write_open();
+		dg_capture_parts_write_open();
 		PopActiveSnapshot();
 	}
 	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
@@ -509,9 +509,9 @@ parts_at_xact(XactEvent event, void *arg)
 }
 
 void
-dg_parts_init(void)
+dg_capture_parts_init(void)
 {
-	dg_statement_continue_while(parts_wait);
+	dg_guard_statement_continue_while(parts_wait);
 	RegisterSubXactCallback(parts_at_subxact, NULL);
 	RegisterXactCallback(parts_at_xact, NULL);
 }
@@ -521,7 +521,7 @@ dg_parts_init(void)
  * were rolled back are not seen.
  */
 void
-dg_total_add_deletion(DgTotal *total, int64 deletion)
+dg_capture_total_add_deletion(DgTotal *total, int64 deletion)
 {
 	Relation	registry = table_open(dg_objects()->deletion_part, AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(registry);
@@ -540,7 +540,7 @@ dg_total_add_deletion(DgTotal *total, int64 deletion)
 		Datum		rows = heap_getattr(tuple, Anum_deletion_part_rows, desc, &isnull);
 		Datum		tenant = heap_getattr(tuple, Anum_deletion_part_tenant, desc, &isnull);
 
-		dg_total_add(total, isnull ? NULL : TextDatumGetCString(tenant), DatumGetInt64(rows));
+		dg_capture_total_add(total, isnull ? NULL : TextDatumGetCString(tenant), DatumGetInt64(rows));
 	}
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);

@@ -33,7 +33,7 @@ struct DgRenamedColumns
 static bool
 holds_keys(Relation rel, AttrNumber attnum, List *seen)
 {
-	const DgTenantTable *tenants = dg_tenant_table();
+	const DgTenantTable *tenants = dg_guard_tenant_table();
 	DgGuard    *guard = dg_guard_lookup(RelationGetRelid(rel));
 	char	   *name = get_attname(RelationGetRelid(rel), attnum, false);
 	Node	   *column = (Node *) list_make2_oid(RelationGetRelid(rel), (Oid) attnum);
@@ -77,9 +77,9 @@ key_columns(Relation rel)
  * have now. NULL if no key has ever changed.
  */
 DgRenamedColumns *
-dg_renamed_columns(Relation rel, TupleDesc desc)
+dg_capture_renamed_columns(Relation rel, TupleDesc desc)
 {
-	List	   *renames = dg_renames_read();
+	List	   *renames = dg_bin_renames_read();
 	DgRenamedColumns *renamed_columns;
 	ListCell   *lc;
 
@@ -106,7 +106,7 @@ dg_renamed_columns(Relation rel, TupleDesc desc)
  * Gives one row of a deletion, all of whose values are there, the present keys.
  */
 void
-dg_rename_values(DgRenamedColumns *renamed_columns, int64 deletion, Datum *values, const bool *nulls)
+dg_capture_rename_values(DgRenamedColumns *renamed_columns, int64 deletion, Datum *values, const bool *nulls)
 {
 	MemoryContext old;
 	ListCell   *lc;
@@ -123,9 +123,9 @@ dg_rename_values(DgRenamedColumns *renamed_columns, int64 deletion, Datum *value
 		if (nulls[column])
 			continue;
 		key = dg_canonical_text(att->atttypid, values[column]);
-		present = dg_renamed_key(renamed_columns->renames, deletion, key);
+		present = dg_bin_renamed_key(renamed_columns->renames, deletion, key);
 		if (present != key &&
-			!dg_tenant_read_key(renamed_columns->relid, att->atttypid, present, &values[column]))
+			!dg_guard_tenant_read_key(renamed_columns->relid, att->atttypid, present, &values[column]))
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_CANNOT_RESTORE),
 					 errmsg("cannot give a row of \"%s\" the key that its tenant has now",
@@ -153,9 +153,9 @@ struct DgRenamedTexts
  * For texts of columns of a table; NULL if no key has ever changed.
  */
 DgRenamedTexts *
-dg_renamed_texts(Oid relid)
+dg_capture_renamed_texts(Oid relid)
 {
-	List	   *renames = dg_renames_read();
+	List	   *renames = dg_bin_renames_read();
 	DgRenamedTexts *texts;
 	Relation	rel;
 
@@ -175,7 +175,7 @@ dg_renamed_texts(Oid relid)
  * keys. The caller has called dg_canonical_output_begin().
  */
 void
-dg_rename_texts(const DgRenamedTexts *texts, int64 deletion, List *columns, List *values)
+dg_capture_rename_texts(const DgRenamedTexts *texts, int64 deletion, List *columns, List *values)
 {
 	ListCell   *lc;
 	ListCell   *lc2;
@@ -186,14 +186,14 @@ dg_rename_texts(const DgRenamedTexts *texts, int64 deletion, List *columns, List
 		foreach(lc3, texts->columns)
 		{
 			const char *present = lfirst(lc2) == NULL || strcmp(lfirst(lc), lfirst(lc3)) != 0 ? NULL :
-				dg_renamed_key(texts->renames, deletion, lfirst(lc2));
+				dg_bin_renamed_key(texts->renames, deletion, lfirst(lc2));
 			Oid			type;
 			Datum		value;
 
 			if (present == NULL || present == lfirst(lc2))
 				continue;
 			type = get_atttype(texts->relid, get_attnum(texts->relid, lfirst(lc)));
-			if (dg_tenant_read_key(texts->relid, type, present, &value))
+			if (dg_guard_tenant_read_key(texts->relid, type, present, &value))
 				lfirst(lc2) = dg_value_text(type, value);
 		}
 	}

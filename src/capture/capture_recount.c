@@ -84,18 +84,18 @@ count_table(Oid relid, int64 *deleted, int64 *moved)
  * that cannot be told, as it has also rewritten one of them.
  */
 bool
-dg_recount(Oid root, int64 *deleted, int64 *moved)
+dg_capture_recount(Oid root, int64 *deleted, int64 *moved)
 {
 	PgStat_SubXactStatus *level = NULL;
 	PgStat_TableXactStatus *counts = NULL;
 	bool		known = true;
 
 	*deleted = *moved = 0;
-	while ((counts = dg_balance_next(&level, counts)) != NULL)
+	while ((counts = dg_capture_balance_next(&level, counts)) != NULL)
 	{
 		Oid			relid = DG_COUNTED_RELID(counts);
 
-		if (dg_balance_deleted(counts, NULL) > 0 && dg_guard_lookup(relid)->guarded &&
+		if (dg_capture_balance_deleted(counts, NULL) > 0 && dg_guard_lookup(relid)->guarded &&
 			dg_guard_lookup(relid)->root == root)
 			known &= count_table(relid, deleted, moved);
 	}

@@ -85,7 +85,7 @@ rename_row(DgOwnScan *scan, AttrNumber attnum, AttrNumber hash_attnum, int64 id,
 		return;
 	dg_own_set(scan, attnum, CStringGetTextDatum(key));
 	if (hash_attnum != InvalidAttrNumber)
-		dg_own_set(scan, hash_attnum, UInt64GetDatum(dg_tenant_text_hash(key)));
+		dg_own_set(scan, hash_attnum, UInt64GetDatum(dg_guard_tenant_text_hash(key)));
 	dg_own_update(scan);
 }
 
@@ -105,7 +105,7 @@ rename_in(DgOwnTable table, AttrNumber id, AttrNumber attnum, const char *old, c
 	{
 		char	   *tenant = dg_own_text(scan, attnum);
 
-		if (tenant != NULL && dg_tenant_equal_in(InvalidOid, tenant, old))
+		if (tenant != NULL && dg_guard_tenant_equal_in(InvalidOid, tenant, old))
 			rename_row(scan, attnum, InvalidAttrNumber, dg_own_int64(scan, id), 0, new);
 	}
 	dg_own_end(scan);
@@ -148,7 +148,7 @@ rename_at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId
 }
 
 void
-dg_rename_init(void)
+dg_capture_rename_init(void)
 {
 	dg_follow_relcache(forget_last);
 	RegisterXactCallback(rename_at_xact, NULL);
@@ -166,7 +166,7 @@ find_last_rename(void)
  * deletion and every change of a key before.
  */
 int64
-dg_deletion_draw_number(void)
+dg_capture_draw_number(void)
 {
 	if (last_rename < 0)
 		last_rename = find_last_rename();
@@ -187,7 +187,7 @@ note_rename(const char *old, const char *new)
 	/* above all that there is */
 	last_rename = find_last_rename();
 	last_number = -1;
-	id = dg_deletion_draw_number();
+	id = dg_capture_draw_number();
 	if (first_rename == 0)
 		first_rename = id;
 	values[Anum_tenant_rename_rename_id - 1] = Int64GetDatum(id);
@@ -207,9 +207,9 @@ static void
 rename_tenant(const char *old, const char *new, CommandId cid)
 {
 	begin_update(cid);
-	dg_lock_tenants(list_make2(unconstify(char *, old), unconstify(char *, new)));
+	dg_guard_lock_tenants(list_make2(unconstify(char *, old), unconstify(char *, new)));
 	note_rename(old, new);
-	dg_tenant_each_part(old, RowExclusiveLock, rename_row_of_part, unconstify(char *, new));
+	dg_bin_tenant_each_part(old, RowExclusiveLock, rename_row_of_part, unconstify(char *, new));
 	rename_in(DG_OWN_ALL(hold), Anum_hold_hold_id, Anum_hold_tenant, old, new);
 	rename_in(DG_OWN_ALL(purge_request_record), Anum_purge_request_record_request_id,
 			  Anum_purge_request_record_tenant, old, new);
@@ -243,12 +243,12 @@ static LocalTransactionId not_moved_lxid;
  * come of its.
  */
 void
-dg_rename_not_moved(Oid relid, ItemPointer tid)
+dg_capture_rename_not_moved(Oid relid, ItemPointer tid)
 {
 	MemoryContext old;
 	NotMoved   *row;
 
-	if (!dg_is_of_tenants(relid))
+	if (!dg_capture_is_of_tenants(relid))
 		return;
 	if (not_moved_lxid != DG_MY_LXID)
 		not_moved = NIL;
@@ -312,11 +312,11 @@ note_arriving(HeapTuple row, Oid type, Datum key)
  * Is it the tenant table, or a partition of it?
  */
 bool
-dg_is_of_tenants(Oid relid)
+dg_capture_is_of_tenants(Oid relid)
 {
-	Oid			tenants = dg_tenant_table()->relid;
+	Oid			tenants = dg_guard_tenant_table()->relid;
 
-	return OidIsValid(tenants) && (relid == tenants || dg_partition_root(relid) == tenants);
+	return OidIsValid(tenants) && (relid == tenants || dg_guard_partition_root(relid) == tenants);
 }
 
 static void
@@ -350,9 +350,9 @@ dg_capture_rename(PG_FUNCTION_ARGS)
 
 	require_trigger(fcinfo);
 	rel = trigdata->tg_relation;
-	if (!dg_is_of_tenants(RelationGetRelid(rel)))
+	if (!dg_capture_is_of_tenants(RelationGetRelid(rel)))
 		return PointerGetDatum(NULL);
-	attnum = get_attnum(RelationGetRelid(rel), NameStr(dg_tenant_table()->key_column));
+	attnum = get_attnum(RelationGetRelid(rel), NameStr(dg_guard_tenant_table()->key_column));
 	if (attnum == InvalidAttrNumber)
 		return PointerGetDatum(NULL);
 	att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);

@@ -40,7 +40,7 @@ address_of(ItemPointer tid)
 }
 
 void
-dg_move_note_stayed(Oid relid, CommandId cid, ItemPointer tid)
+dg_capture_move_note_stayed(Oid relid, CommandId cid, ItemPointer tid)
 {
 	StayedRow	row = {relid, cid, address_of(tid)};
 
@@ -57,11 +57,11 @@ dg_move_note_stayed(Oid relid, CommandId cid, ItemPointer tid)
  * A row was moved from a partition to another one. Is it still guarded?
  */
 bool
-dg_move_stayed(Relation rel, HeapTuple tuple)
+dg_capture_move_stayed(Relation rel, HeapTuple tuple)
 {
 	StayedRow	row = {RelationGetRelid(rel), HeapTupleHeaderGetCmax(tuple->t_data), address_of(&tuple->t_self)};
 
-	if (dg_guard_lookup(dg_partition_root(RelationGetRelid(rel)))->guarded)
+	if (dg_guard_lookup(dg_guard_partition_root(RelationGetRelid(rel)))->guarded)
 		return true;
 	return stayed != NULL && hash_search(stayed, &row, HASH_REMOVE, NULL) != NULL;
 }
@@ -109,13 +109,13 @@ has_new_row(Relation rel, CommandId cid)
  * told it has not: better a row too many in the bin than one too few.
  */
 bool
-dg_move_arrived(Oid root, HeapTuple row)
+dg_capture_move_arrived(Oid root, HeapTuple row)
 {
 	CommandId	cid = HeapTupleHeaderGetCmax(row->t_data);
 	PgStat_SubXactStatus *level = NULL;
 	PgStat_TableXactStatus *counts = NULL;
 
-	while ((counts = dg_balance_next(&level, counts)) != NULL)
+	while ((counts = dg_capture_balance_next(&level, counts)) != NULL)
 	{
 		Oid			relid = DG_COUNTED_RELID(counts);
 		bool		found;
@@ -141,7 +141,7 @@ stayed_at_xact(XactEvent event, void *arg)
 }
 
 void
-dg_stayed_init(void)
+dg_capture_stayed_init(void)
 {
 	RegisterXactCallback(stayed_at_xact, NULL);
 }

@@ -30,7 +30,7 @@ forget_trail(void *arg)
  * The trail of a query in a table, or in any table (InvalidOid); NULL if there is none.
  */
 DgTrail *
-dg_trail_find(Oid relid, const EState *firing)
+dg_capture_trail_find(Oid relid, const EState *firing)
 {
 	DgTrail    *trail = trails;
 
@@ -61,9 +61,9 @@ begin_trail(Oid relid, EState *firing)
  * The trail of a query in a table; begun if there is none.
  */
 DgTrail *
-dg_trail_of(Oid relid, EState *firing)
+dg_capture_trail_of(Oid relid, EState *firing)
 {
-	DgTrail    *trail = dg_trail_find(relid, firing);
+	DgTrail    *trail = dg_capture_trail_find(relid, firing);
 
 	return trail != NULL ? trail : begin_trail(relid, firing);
 }
@@ -72,7 +72,7 @@ dg_trail_of(Oid relid, EState *firing)
  * Where the rows of one partition on a trail are noted.
  */
 DgTidLog *
-dg_trail_log(DgTrail *trail, Oid relid)
+dg_capture_trail_log(DgTrail *trail, Oid relid)
 {
 	ListCell   *lc;
 	MemoryContext old;
@@ -99,11 +99,11 @@ dg_trail_log(DgTrail *trail, Oid relid)
  * in the course of a query that is no DELETE: it goes on the trail in table relid.
  */
 void
-dg_trail_add(Oid relid, EState *firing, Oid partition, CommandId cid, ItemPointer tid)
+dg_capture_trail_add(Oid relid, EState *firing, Oid partition, CommandId cid, ItemPointer tid)
 {
-	DgTrail    *trail = dg_trail_of(relid, firing);
+	DgTrail    *trail = dg_capture_trail_of(relid, firing);
 
-	dg_tidlog_add(dg_trail_log(trail, partition), cid, tid);
+	dg_tidlog_add(dg_capture_trail_log(trail, partition), cid, tid);
 	trail->deleted++;
 	trail->xid = GetCurrentTransactionIdIfAny();
 }
@@ -113,9 +113,9 @@ dg_trail_add(Oid relid, EState *firing, Oid partition, CommandId cid, ItemPointe
  * fires now; NULL if there is none. It is the caller's, who deletes its context.
  */
 DgTrail *
-dg_trail_take(Oid relid)
+dg_capture_trail_take(Oid relid)
 {
-	DgTrail    *trail = dg_trail_find(relid, dg_statement_firing());
+	DgTrail    *trail = dg_capture_trail_find(relid, dg_guard_statement_firing());
 
 	if (trail != NULL)
 		forget_trail(trail);

@@ -143,10 +143,10 @@ begin_path(DgTenantResolver *resolver, DgGuard *guard, DgBinPlan *plan, Relation
 
 /*
  * A resolver for rows of rel; NULL if the table has no tenant source. With a
- * path, SPI stays connected until dg_tenant_resolver_end().
+ * path, SPI stays connected until dg_capture_tenant_resolver_end().
  */
 DgTenantResolver *
-dg_tenant_resolver_begin(DgGuard *guard, DgBinPlan *plan, Relation rel)
+dg_capture_tenant_resolver_begin(DgGuard *guard, DgBinPlan *plan, Relation rel)
 {
 	DgTenantResolver *resolver;
 	Oid			output;
@@ -169,7 +169,7 @@ dg_tenant_resolver_begin(DgGuard *guard, DgBinPlan *plan, Relation rel)
 }
 
 void
-dg_tenant_resolver_type(DgTenantResolver *resolver, int16 *len, bool *byval)
+dg_capture_tenant_resolver_type(DgTenantResolver *resolver, int16 *len, bool *byval)
 {
 	*len = resolver->len;
 	*byval = resolver->byval;
@@ -353,7 +353,7 @@ resolve_path(DgTenantResolver *resolver, TupleTableSlot *slot, bool *isnull)
  * The tenant of a row; valid until the slot changes.
  */
 Datum
-dg_tenant_resolve(DgTenantResolver *resolver, TupleTableSlot *slot, bool *isnull)
+dg_capture_tenant_resolve(DgTenantResolver *resolver, TupleTableSlot *slot, bool *isnull)
 {
 	if (resolver->attnum != InvalidAttrNumber)
 		return slot_getattr(slot, resolver->attnum, isnull);
@@ -364,7 +364,7 @@ dg_tenant_resolve(DgTenantResolver *resolver, TupleTableSlot *slot, bool *isnull
  * A tenant's key as text, palloc'd.
  */
 char *
-dg_tenant_text(DgTenantResolver *resolver, Datum tenant)
+dg_capture_tenant_text(DgTenantResolver *resolver, Datum tenant)
 {
 	int			nestlevel;
 	char	   *text;
@@ -378,7 +378,7 @@ dg_tenant_text(DgTenantResolver *resolver, Datum tenant)
 }
 
 void
-dg_tenant_resolver_end(DgTenantResolver *resolver)
+dg_capture_tenant_resolver_end(DgTenantResolver *resolver)
 {
 	if (resolver->steps != NULL)
 		SPI_finish();

@@ -20,11 +20,11 @@
  * table; InvalidOid: in rows of any.
  */
 DgTotal *
-dg_total_begin(Oid relid)
+dg_capture_total_begin(Oid relid)
 {
 	DgTotal    *total = palloc0(sizeof(DgTotal));
 
-	total->tenants = dg_textset_of_tenants(CurrentMemoryContext, relid);
+	total->tenants = dg_guard_textset_of_tenants(CurrentMemoryContext, relid);
 	return total;
 }
 
@@ -32,10 +32,10 @@ dg_total_begin(Oid relid)
  * Adds rows of a tenant; NULL: of none.
  */
 void
-dg_total_add(DgTotal *total, const char *tenant, int64 rows)
+dg_capture_total_add(DgTotal *total, const char *tenant, int64 rows)
 {
 	total->rows += rows;
 	if (tenant != NULL)
-		(void) dg_textset_add(total->tenants, tenant);
+		(void) dg_guard_textset_add(total->tenants, tenant);
 }
 

@@ -75,9 +75,9 @@ struct DgTrailWalk
  * trigger that fires now; NULL if there is none. A trail is walked once.
  */
 DgTrailWalk *
-dg_trail_walk(Relation rel)
+dg_capture_trail_walk(Relation rel)
 {
-	DgTrail    *trail = dg_trail_take(RelationGetRelid(rel));
+	DgTrail    *trail = dg_capture_trail_take(RelationGetRelid(rel));
 	DgTrailWalk *walk;
 
 	if (trail == NULL)
@@ -264,7 +264,7 @@ find_newer_version(DgTrailWalk *walk, const DgTidEntry *entry)
  * come in the order in which they were deleted.
  */
 TupleTableSlot *
-dg_trail_next(DgTrailWalk *walk)
+dg_capture_trail_next(DgTrailWalk *walk)
 {
 	for (;;)
 	{
@@ -299,7 +299,7 @@ dg_trail_next(DgTrailWalk *walk)
  * deleted.
  */
 void
-dg_trail_end(DgTrailWalk *walk)
+dg_capture_trail_end(DgTrailWalk *walk)
 {
 	if (walk->found != walk->trail->deleted)
 		ereport(ERROR,

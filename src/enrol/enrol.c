@@ -57,7 +57,7 @@ require_column(Relation rel, const char *column)
 }
 
 void
-dg_guard_check_owner(Relation rel)
+dg_enrol_check_owner(Relation rel)
 {
 	if (!dg_class_ownercheck(RelationGetRelid(rel), GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(rel->rd_rel->relkind),
@@ -79,7 +79,7 @@ refuse_relation(Relation rel, int elevel, const char *why, const char *hint)
  * level than ERROR, returns false. The relation may be of any kind, an index too.
  */
 bool
-dg_guard_require(Relation rel, int elevel)
+dg_enrol_require(Relation rel, int elevel)
 {
 	char		relkind = rel->rd_rel->relkind;
 	Oid			nspid = RelationGetNamespace(rel);
@@ -101,7 +101,7 @@ dg_guard_require(Relation rel, int elevel)
 	if (rel->rd_rel->relispartition)
 		return refuse_relation(rel, elevel, "it is a partition",
 							   psprintf("Guard its partitioned table %s: that covers every partition, present and future.",
-								 dg_relation_name(dg_partition_root(RelationGetRelid(rel)))));
+								 dg_relation_name(dg_guard_partition_root(RelationGetRelid(rel)))));
 	if (RelationGetNumberOfAttributes(rel) > MaxHeapAttributeNumber - DG_BIN_COLUMNS)
 		return refuse_relation(rel, elevel, "it has too many columns",
 							   psprintf("The bin needs %d columns of its own; a table may have %d in all, dropped ones included.",
@@ -113,7 +113,7 @@ dg_guard_require(Relation rel, int elevel)
  * Does a crash empty the table, or a partition of it?
  */
 bool
-dg_guard_is_unlogged(Oid relid)
+dg_enrol_is_unlogged(Oid relid)
 {
 	ListCell   *lc;
 
@@ -184,7 +184,7 @@ members_to_guard(Oid relid)
  * have it open: it is altered.
  */
 void
-dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path)
+dg_enrol_table(Oid relid, const char *tenant_column, List *tenant_path)
 {
 	bool		partitioned = get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE;
 	List	   *relids = members_to_guard(relid);
@@ -194,7 +194,7 @@ dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path)
 
 	if (tenant_column != NULL)
 		dg_guard_require_stored(relid, tenant_column);
-	dg_balance_look();
+	dg_capture_balance_look();
 	if (dg_has_odd_member(&odd_member, &odd))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -214,7 +214,7 @@ dg_guard_enrol(Oid relid, const char *tenant_column, List *tenant_path)
 	}
 	list_free(relids);
 	CommandCounterIncrement();
-	dg_balance_look();
+	dg_capture_balance_look();
 }
 
 /*
@@ -252,7 +252,7 @@ inherit_from_dropped(Oid relid)
  * because of that does not.
  */
 void
-dg_guard_record(Oid relid)
+dg_enrol_record(Oid relid)
 {
 	ListCell   *lc;
 
@@ -339,9 +339,9 @@ dg_set_tenant_table(PG_FUNCTION_ARGS)
 
 	relid = PG_GETARG_OID(0);
 	rel = relation_open(relid, ShareRowExclusiveLock);
-	dg_guard_check_owner(rel);
-	dg_publication_check("name a tenant table");
-	(void) dg_guard_require(rel, ERROR);
+	dg_enrol_check_owner(rel);
+	dg_guard_publication_check("name a tenant table");
+	(void) dg_enrol_require(rel, ERROR);
 	for (int i = 1; i < 4; i++)
 	{
 		if (!PG_ARGISNULL(i))
@@ -356,13 +356,13 @@ dg_set_tenant_table(PG_FUNCTION_ARGS)
 	}
 	table_close(rel, NoLock);	/* it is altered */
 	SPI_connect();
-	if (dg_tenant_table()->relid != relid)
-		follow_tenants(dg_tenant_table()->relid, false);
+	if (dg_guard_tenant_table()->relid != relid)
+		follow_tenants(dg_guard_tenant_table()->relid, false);
 	dg_spi_execute("DELETE FROM deletion_guard.tenant_table", 0, NULL, NULL, NULL);
 	dg_spi_execute("INSERT INTO deletion_guard.tenant_table"
 				   " (relation, key_column, name_column, contact_column)"
 				   " VALUES ($1, $2, $3, $4)", 4, types, values, nulls);
-	dg_tenant_table_changed();
+	dg_guard_tenant_table_changed();
 	follow_tenants(relid, true);
 	dg_bin_follow_row_security(relid);
 	dg_ledger_append("set_tenant_table",
@@ -407,23 +407,23 @@ dg_guard_table(PG_FUNCTION_ARGS)
 				 errmsg("give a tenant_column or a tenant_path, not both")));
 
 	rel = relation_open(PG_GETARG_OID(0), ShareRowExclusiveLock);
-	dg_guard_check_owner(rel);
-	dg_publication_check("guard a table");
-	(void) dg_guard_require(rel, ERROR);
+	dg_enrol_check_owner(rel);
+	dg_guard_publication_check("guard a table");
+	(void) dg_enrol_require(rel, ERROR);
 	if (tenant_column != NULL)
 		require_column(rel, tenant_column);
 	if (tenant_path != NIL)
 		dg_guard_check_path(rel, tenant_path);
 	table_close(rel, NoLock);
 
-	if (dg_guard_is_unlogged(PG_GETARG_OID(0)))
+	if (dg_enrol_is_unlogged(PG_GETARG_OID(0)))
 		ereport(WARNING,
 				(errmsg("table \"%s\" is unlogged, or has such partitions", get_rel_name(PG_GETARG_OID(0))),
 				 errdetail("A crash empties unlogged tables, without their rows having gone to the recycle bin."),
 				 errhint("ALTER TABLE ... SET LOGGED.")));
 	SPI_connect();
-	dg_guard_enrol(PG_GETARG_OID(0), tenant_column, tenant_path);
-	dg_guard_record(PG_GETARG_OID(0));
+	dg_enrol_table(PG_GETARG_OID(0), tenant_column, tenant_path);
+	dg_enrol_record(PG_GETARG_OID(0));
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -437,7 +437,7 @@ Datum
 dg_guard_new_table(PG_FUNCTION_ARGS)
 {
 	SPI_connect();
-	dg_guard_enrol(PG_GETARG_OID(0), NULL, NIL);
+	dg_enrol_table(PG_GETARG_OID(0), NULL, NIL);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -446,11 +446,11 @@ dg_guard_new_table(PG_FUNCTION_ARGS)
  * Locks a table whose guard is to be taken off; the caller must own it.
  */
 void
-dg_guard_lock_owned(Oid relid)
+dg_enrol_lock_owned(Oid relid)
 {
 	Relation	rel = table_open(relid, AccessExclusiveLock);
 
-	dg_guard_check_owner(rel);
+	dg_enrol_check_owner(rel);
 	table_close(rel, NoLock);
 }
 
@@ -476,7 +476,7 @@ drop_copied_triggers(Oid relid)
  * in the bin stays there.
  */
 void
-dg_guard_remove(Oid relid)
+dg_enrol_remove(Oid relid)
 {
 	Oid			types[] = {REGCLASSOID};
 	Datum		values[] = {ObjectIdGetDatum(relid)};
@@ -497,12 +497,12 @@ dg_guard_remove(Oid relid)
 				 errmsg("table \"%s\" is not guarded", RelationGetRelationName(rel)),
 				 errhint("The view deletion_guard.guarded_table lists the tables that are.")));
 
-	dg_balance_check(relid);
-	dg_balance_look();
+	dg_capture_balance_check(relid);
+	dg_capture_balance_look();
 	relids = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ?
 		find_all_inheritors(relid, AccessExclusiveLock, NULL) : list_make1_oid(relid);
 	table_close(rel, NoLock);
-	dg_balance_leave(relid, relids);
+	dg_capture_balance_leave(relid, relids);
 
 	SPI_connect();
 	foreach(lc, relids)

@@ -8,8 +8,8 @@
 #include "enrol/enrol.h"
 
 /* enrol.c */
-extern void dg_guard_check_owner(Relation rel);
-extern bool dg_guard_is_unlogged(Oid relid);
-extern void dg_guard_record(Oid relid);
+extern void dg_enrol_check_owner(Relation rel);
+extern bool dg_enrol_is_unlogged(Oid relid);
+extern void dg_enrol_record(Oid relid);
 
 #endif							/* DG_ENROL_INTERNAL_H */

@@ -80,7 +80,7 @@ guard_schema_table(void *arg)
 	ReturnSetInfo *rsinfo = ((SchemaTable *) arg)->rsinfo;
 	Oid			relid = ((SchemaTable *) arg)->relid;
 	const char *tenant_column = ((SchemaTable *) arg)->tenant_column;
-	const DgTenantTable *tenants = dg_tenant_table();
+	const DgTenantTable *tenants = dg_guard_tenant_table();
 	Relation	rel = try_table_open(relid, ShareRowExclusiveLock);
 	const char *column = relid == tenants->relid ? NameStr(tenants->key_column) : tenant_column;
 	char	   *problem = NULL;
@@ -88,8 +88,8 @@ guard_schema_table(void *arg)
 
 	if (rel == NULL)
 		return;					/* dropped meanwhile */
-	dg_guard_check_owner(rel);
-	(void) dg_guard_require(rel, ERROR);
+	dg_enrol_check_owner(rel);
+	(void) dg_enrol_require(rel, ERROR);
 	column = get_attnum(relid, column) > 0 ? pstrdup(column) : NULL;
 	if (column == NULL)
 		path = dg_guard_find_path(rel, tenant_column, &problem);
@@ -100,10 +100,10 @@ guard_schema_table(void *arg)
 		report_unplain(rsinfo, dg_guard_lookup(relid), problem);
 		return;
 	}
-	dg_guard_enrol(relid, column, path);
-	dg_guard_record(relid);
+	dg_enrol_table(relid, column, path);
+	dg_enrol_record(relid);
 	report_table(rsinfo, relid, tenant_source_text(column, path),
-				 dg_guard_is_unlogged(relid) ? "it is unlogged: a crash empties it, without its rows having gone to the bin; ALTER TABLE ... SET LOGGED" : NULL);
+				 dg_enrol_is_unlogged(relid) ? "it is unlogged: a crash empties it, without its rows having gone to the bin; ALTER TABLE ... SET LOGGED" : NULL);
 }
 
 /*
@@ -156,7 +156,7 @@ dg_guard_schema(PG_FUNCTION_ARGS)
 	if (!dg_namespace_ownercheck(nspid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_SCHEMA, nspname);
 
-	dg_publication_check("guard tables");
+	dg_guard_publication_check("guard tables");
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
 	dg_lock_object(dg_objects()->guarded_schema, nspid, ExclusiveLock);

@@ -61,15 +61,15 @@ typedef struct DgTenantTable
 } DgTenantTable;
 
 extern void dg_guard_catalog_init(void);
-extern Oid	dg_partition_root(Oid relid);
+extern Oid	dg_guard_partition_root(Oid relid);
 extern DgGuard *dg_guard_lookup(Oid relid);
-extern bool dg_is_guarded(Oid relid);
-extern const DgTenantTable *dg_tenant_table(void);
+extern bool dg_guard_is_guarded(Oid relid);
+extern const DgTenantTable *dg_guard_tenant_table(void);
 extern void dg_guard_forget_all(void);
 extern void dg_guard_changed(Oid relid);
 extern void dg_guard_dropped(Oid relid, int64 kept, int64 lost);
-extern void dg_ordinary_require(Oid relid);
-extern void dg_tenant_table_changed(void);
+extern void dg_guard_require_ordinary(Oid relid);
+extern void dg_guard_tenant_table_changed(void);
 
 extern void dg_guard_require_stored(Oid relid, const char *column);
 
@@ -98,17 +98,17 @@ extern DgPathStep *dg_guard_path_steps(Relation rel, List *path, int *nsteps);
 extern bool dg_guard_may_tell(Oid relid, Oid role);
 
 /* guard_identity.c */
-extern void dg_tenant_init(void);
-extern bool dg_tenant_is_plain(Oid relid, const char *column);
-extern bool dg_tenants_are_plain(void);
+extern void dg_guard_tenant_init(void);
+extern bool dg_guard_tenant_is_plain(Oid relid, const char *column);
+extern bool dg_guard_tenants_are_plain(void);
 
 /* guard_tenant.c */
-extern bool dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value);
-extern bool dg_tenant_equal(const char *a, const char *b);
-extern bool dg_tenant_equal_in(Oid relid, const char *a, const char *b);
-extern int	dg_tenant_identity(Oid relid);
-extern uint64 dg_tenant_hash(const char *tenant);
-extern uint64 dg_tenant_text_hash(const char *tenant);
+extern bool dg_guard_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value);
+extern bool dg_guard_tenant_equal(const char *a, const char *b);
+extern bool dg_guard_tenant_equal_in(Oid relid, const char *a, const char *b);
+extern int	dg_guard_tenant_identity(Oid relid);
+extern uint64 dg_guard_tenant_hash(const char *tenant);
+extern uint64 dg_guard_tenant_text_hash(const char *tenant);
 
 /* guard_trigger.c */
 extern void dg_guard_follow_tenants(Oid relid, bool follow);
@@ -130,34 +130,34 @@ typedef struct DgNesting
 	bool		drops_tables;
 } DgNesting;
 
-extern void dg_statement_init(void);
-extern void dg_statement_continue_while(bool (*function) (void));
-extern void dg_statement_begin(const PlannedStmt *stmt);
-extern void dg_statement_run(const void *query);
-extern void dg_statement_note_plan(const PlannedStmt *plan);
-extern bool dg_statement_may_delete(void);
-extern DgNesting dg_statement_enter(void);
-extern void dg_statement_set_role(Oid role);
-extern void dg_statement_set_firing(EState *estate, List *by_row);
-extern EState *dg_statement_firing(void);
-extern bool dg_statement_fires(const Trigger *trigger);
-extern bool dg_statement_none(void);
-extern bool dg_statement_by_row(Oid root);
-extern void dg_statement_set_utility(const Node *parsetree);
-extern bool dg_statement_drops_tables(void);
-extern void dg_statement_leave(DgNesting saved);
-extern uint64 dg_statement_serial(void);
-extern bool dg_statement_unseen(void);
-extern Oid	dg_statement_role(void);
+extern void dg_guard_statement_init(void);
+extern void dg_guard_statement_continue_while(bool (*function) (void));
+extern void dg_guard_statement_begin(const PlannedStmt *stmt);
+extern void dg_guard_statement_run(const void *query);
+extern void dg_guard_statement_note_plan(const PlannedStmt *plan);
+extern bool dg_guard_statement_may_delete(void);
+extern DgNesting dg_guard_statement_enter(void);
+extern void dg_guard_statement_set_role(Oid role);
+extern void dg_guard_statement_set_firing(EState *estate, List *by_row);
+extern EState *dg_guard_statement_firing(void);
+extern bool dg_guard_statement_fires(const Trigger *trigger);
+extern bool dg_guard_statement_none(void);
+extern bool dg_guard_statement_by_row(Oid root);
+extern void dg_guard_statement_set_utility(const Node *parsetree);
+extern bool dg_guard_statement_drops_tables(void);
+extern void dg_guard_statement_leave(DgNesting saved);
+extern uint64 dg_guard_statement_serial(void);
+extern bool dg_guard_statement_unseen(void);
+extern Oid	dg_guard_statement_role(void);
 
 /* guard_publication.c */
-extern void dg_publication_check(const char *what);
-extern void dg_publication_follow(Node *parsetree);
+extern void dg_guard_publication_check(const char *what);
+extern void dg_guard_publication_follow(Node *parsetree);
 
 /* guard_lock.c */
-extern void dg_lock_tenant(const char *tenant);
-extern void dg_lock_tenants(List *tenants);
-extern void dg_lock_all_tenants(void);
+extern void dg_guard_lock_tenant(const char *tenant);
+extern void dg_guard_lock_tenants(List *tenants);
+extern void dg_guard_lock_all_tenants(void);
 
 /* what rows without a tenant are locked as */
 #define DG_NO_TENANT ""
@@ -165,13 +165,13 @@ extern void dg_lock_all_tenants(void);
 /* guard_textset.c */
 typedef struct DgTextSet DgTextSet;
 
-extern DgTextSet *dg_textset_create(MemoryContext context);
-extern DgTextSet *dg_textset_of_tenants(MemoryContext context, Oid relid);
-extern int64 dg_textset_find(DgTextSet *set, const char *text);
-extern bool dg_textset_has(DgTextSet *set, const char *text);
-extern bool dg_textset_add(DgTextSet *set, const char *text);
-extern void dg_textset_truncate(DgTextSet *set, int64 n);
-extern int64 dg_textset_count(DgTextSet *set);
-extern const char *dg_textset_get(DgTextSet *set, int64 i);
+extern DgTextSet *dg_guard_textset_create(MemoryContext context);
+extern DgTextSet *dg_guard_textset_of_tenants(MemoryContext context, Oid relid);
+extern int64 dg_guard_textset_find(DgTextSet *set, const char *text);
+extern bool dg_guard_textset_has(DgTextSet *set, const char *text);
+extern bool dg_guard_textset_add(DgTextSet *set, const char *text);
+extern void dg_guard_textset_truncate(DgTextSet *set, int64 n);
+extern int64 dg_guard_textset_count(DgTextSet *set);
+extern const char *dg_guard_textset_get(DgTextSet *set, int64 i);
 
 #endif							/* DG_GUARD_H */

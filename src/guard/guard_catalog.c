@@ -150,7 +150,7 @@ partition_ancestors(Oid relid)
  * The partitioned table that a partition belongs to in the end.
  */
 Oid
-dg_partition_root(Oid relid)
+dg_guard_partition_root(Oid relid)
 {
 	List	   *ancestors = partition_ancestors(relid);
 
@@ -267,7 +267,7 @@ dg_guard_lookup(Oid relid)
  * from it now might be lost.
  */
 void
-dg_ordinary_require(Oid relid)
+dg_guard_require_ordinary(Oid relid)
 {
 	DgGuard    *guard = dg_guard_lookup(relid);
 
@@ -286,7 +286,7 @@ dg_ordinary_require(Oid relid)
  * or none.
  */
 bool
-dg_is_guarded(Oid relid)
+dg_guard_is_guarded(Oid relid)
 {
 	char		relkind = get_rel_relkind(relid);
 
@@ -355,7 +355,7 @@ refresh_tenant_table(void)
  * The table that lists the tenants; relid is InvalidOid where none is set.
  */
 const DgTenantTable *
-dg_tenant_table(void)
+dg_guard_tenant_table(void)
 {
 	for (int tries = 0; !tenant_table.valid; tries++)
 	{
@@ -424,10 +424,10 @@ dg_guard_dropped(Oid relid, int64 kept, int64 lost)
 		return;
 	dg_own_delete_by_oid(DG_OWN(guard), Anum_guard_relation, relid);
 	dg_guard_changed(relid);
-	if (dg_tenant_table()->relid == relid)
+	if (dg_guard_tenant_table()->relid == relid)
 	{
 		dg_own_delete_by_oid(DG_OWN_ALL(tenant_table), Anum_tenant_table_relation, relid);
-		dg_tenant_table_changed();
+		dg_guard_tenant_table_changed();
 	}
 }
 
@@ -436,7 +436,7 @@ dg_guard_dropped(Oid relid, int64 kept, int64 lost)
  * every guarded table.
  */
 void
-dg_tenant_table_changed(void)
+dg_guard_tenant_table_changed(void)
 {
 	CacheInvalidateRelcacheByRelid(dg_objects()->tenant_table);
 }

@@ -239,7 +239,7 @@ look_at_guards(DgIdentities *identities, Oid key_type)
 
 		if (isnull)
 			with_path = lappend_oid(with_path, relid);
-		else if (relid != dg_tenant_table()->relid)
+		else if (relid != dg_guard_tenant_table()->relid)
 			add_table_identity(identities, relid,
 					  identity_of_column(identities, relid, NameStr(*DatumGetName(column)), key_type));
 	}
@@ -258,7 +258,7 @@ look_at_guards(DgIdentities *identities, Oid key_type)
 static DgIdentities *
 find_identities(void)
 {
-	const DgTenantTable *tenants = dg_tenant_table();
+	const DgTenantTable *tenants = dg_guard_tenant_table();
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard identities",
 												  ALLOCSET_SMALL_SIZES);
 	DgIdentities *identities = MemoryContextAllocZero(context, sizeof(DgIdentities));
@@ -292,7 +292,7 @@ table_altered(Datum arg, Oid relid)
 }
 
 void
-dg_tenant_init(void)
+dg_guard_tenant_init(void)
 {
 	dg_follow_relcache(table_altered);
 }
@@ -326,9 +326,9 @@ dg_guard_identities(void)
  * nor that of the tenant table's key says otherwise.
  */
 bool
-dg_tenant_is_plain(Oid relid, const char *column)
+dg_guard_tenant_is_plain(Oid relid, const char *column)
 {
-	const DgTenantTable *tenants = dg_tenant_table();
+	const DgTenantTable *tenants = dg_guard_tenant_table();
 	Oid			type;
 	Oid			collation;
 
@@ -342,7 +342,7 @@ dg_tenant_is_plain(Oid relid, const char *column)
  * Are all tenants what their texts are?
  */
 bool
-dg_tenants_are_plain(void)
+dg_guard_tenants_are_plain(void)
 {
 	return dg_guard_identities()->n == 0;
 }
@@ -352,7 +352,7 @@ dg_tenants_are_plain(void)
  * something else now.
  */
 uint64
-dg_tenant_generation(void)
+dg_guard_tenant_generation(void)
 {
 	(void) dg_guard_identities();
 	return generation;

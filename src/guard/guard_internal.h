@@ -44,12 +44,12 @@ typedef struct DgIdentities
 	int			ntables;
 } DgIdentities;
 
-extern uint64 dg_tenant_generation(void);
+extern uint64 dg_guard_tenant_generation(void);
 extern uint64 dg_guard_identity_generation(void);
 extern const DgIdentities *dg_guard_identities(void);
 extern DgTableIdentity *dg_guard_identity_table(const DgIdentities *identities, Oid relid);
 
 /* guard_tenant.c */
-extern uint64 *dg_tenant_hashes(const char *tenant, int *n);
+extern uint64 *dg_guard_tenant_hashes(const char *tenant, int *n);
 
 #endif							/* DG_GUARD_INTERNAL_H */

@@ -21,7 +21,7 @@
  * Locks every tenant there is.
  */
 void
-dg_lock_all_tenants(void)
+dg_guard_lock_all_tenants(void)
 {
 	dg_lock_object(dg_objects()->tenant_table, InvalidOid, ExclusiveLock);
 }
@@ -36,21 +36,21 @@ dg_lock_all_tenants(void)
  * tenants also takes a shared lock, which excludes that.
  */
 void
-dg_lock_tenants(List *tenants)
+dg_guard_lock_tenants(List *tenants)
 {
 	List	   *locks = NIL;
 	ListCell   *lc;
 
 	if (list_length(tenants) > MAX_TENANT_LOCKS)
 	{
-		dg_lock_all_tenants();
+		dg_guard_lock_all_tenants();
 		return;
 	}
 	dg_lock_object(dg_objects()->tenant_table, InvalidOid, RowExclusiveLock);
 	foreach(lc, tenants)
 	{
 		int			n;
-		uint64	   *hashes = dg_tenant_hashes(lfirst(lc), &n);
+		uint64	   *hashes = dg_guard_tenant_hashes(lfirst(lc), &n);
 
 		for (int i = 0; i < n; i++)
 			locks = list_append_unique_oid(locks, Max((Oid) (hashes[i] ^ hashes[i] >> 32), 1));
@@ -61,7 +61,7 @@ dg_lock_tenants(List *tenants)
 }
 
 void
-dg_lock_tenant(const char *tenant)
+dg_guard_lock_tenant(const char *tenant)
 {
-	dg_lock_tenants(list_make1(unconstify(char *, tenant)));
+	dg_guard_lock_tenants(list_make1(unconstify(char *, tenant)));
 }

@@ -138,7 +138,7 @@ require_foreign_key(Oid relid, const char *name)
 static const char *
 tenant_column_of(Oid relid)
 {
-	const DgTenantTable *tenants = dg_tenant_table();
+	const DgTenantTable *tenants = dg_guard_tenant_table();
 	DgGuard    *guard;
 
 	if (tenants->relid == relid)
@@ -211,7 +211,7 @@ typedef struct PathSearch
 static bool
 is_end(PathSearch *search, Oid relid)
 {
-	if (dg_tenant_table()->relid == relid)
+	if (dg_guard_tenant_table()->relid == relid)
 		return true;
 	if (get_attnum(relid, search->tenant_column) <= 0)
 		return false;

@@ -65,7 +65,7 @@ harm_to_subscriber(const char *things)
  * Refuses to do "what" while a publication has tables of ours.
  */
 void
-dg_publication_check(const char *what)
+dg_guard_publication_check(const char *what)
 {
 	char	   *name;
 	char	   *things;
@@ -91,7 +91,7 @@ dg_publication_check(const char *what)
  * may be that of a restore.
  */
 void
-dg_publication_follow(Node *parsetree)
+dg_guard_publication_follow(Node *parsetree)
 {
 	const char *name = IsA(parsetree, CreatePublicationStmt) ?
 		((CreatePublicationStmt *) parsetree)->pubname : ((AlterPublicationStmt *) parsetree)->pubname;
@@ -111,6 +111,6 @@ dg_publication_follow(Node *parsetree)
 Datum
 dg_refuse_published(PG_FUNCTION_ARGS)
 {
-	dg_publication_check("create extension deletion_guard");
+	dg_guard_publication_check("create extension deletion_guard");
 	PG_RETURN_VOID();
 }

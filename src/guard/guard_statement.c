@@ -40,7 +40,7 @@ static const void *top_query = NULL;	/* of the present serial, if it is a query 
 static uint64 deleting_serial = 0;	/* of the last statement with a query that may delete */
 
 void
-dg_statement_init(void)
+dg_guard_statement_init(void)
 {
 	loaded_during = GetCurrentStatementStartTimestamp();
 }
@@ -52,7 +52,7 @@ static bool (*waits) (void) = NULL;
  * rows of an unfinished deletion are being held back.
  */
 void
-dg_statement_continue_while(bool (*function) (void))
+dg_guard_statement_continue_while(bool (*function) (void))
 {
 	waits = function;
 }
@@ -79,7 +79,7 @@ continues_statement(const PlannedStmt *stmt)
  * present statement, as stmt tells (NULL: a statement).
  */
 void
-dg_statement_begin(const PlannedStmt *stmt)
+dg_guard_statement_begin(const PlannedStmt *stmt)
 {
 	if (nesting.depth == 0 && continues_statement(stmt))
 	{
@@ -98,12 +98,12 @@ dg_statement_begin(const PlannedStmt *stmt)
  * in several messages is one statement.
  */
 void
-dg_statement_run(const void *query)
+dg_guard_statement_run(const void *query)
 {
 	if (nesting.depth > 0 || query == top_query)
 		return;
 	if (top_query != NULL)
-		dg_statement_begin(NULL);
+		dg_guard_statement_begin(NULL);
 	top_query = query;
 }
 
@@ -111,7 +111,7 @@ dg_statement_run(const void *query)
  * A query of the present statement, at any depth, is about to run.
  */
 void
-dg_statement_note_plan(const PlannedStmt *plan)
+dg_guard_statement_note_plan(const PlannedStmt *plan)
 {
 	if (plan->commandType == CMD_DELETE || plan->commandType == CMD_MERGE || plan->hasModifyingCTE)
 		deleting_serial = serial;
@@ -122,16 +122,16 @@ dg_statement_note_plan(const PlannedStmt *plan)
  * know, it may.
  */
 bool
-dg_statement_may_delete(void)
+dg_guard_statement_may_delete(void)
 {
 	return deleting_serial == serial || GetCurrentStatementStartTimestamp() == loaded_during;
 }
 
 /*
- * Enters a nested level; returns what dg_statement_leave() restores.
+ * Enters a nested level; returns what dg_guard_statement_leave() restores.
  */
 DgNesting
-dg_statement_enter(void)
+dg_guard_statement_enter(void)
 {
 	DgNesting	saved = nesting;
 
@@ -144,22 +144,22 @@ dg_statement_enter(void)
 }
 
 /*
- * From here to dg_statement_leave() deletions are put down to this role;
+ * From here to dg_guard_statement_leave() deletions are put down to this role;
  * InvalidOid: to the role that is the current user then.
  */
 void
-dg_statement_set_role(Oid role)
+dg_guard_statement_set_role(Oid role)
 {
 	nesting.role = role;
 }
 
 /*
- * From here to dg_statement_leave() the triggers of a query fire. Of the enrolled
+ * From here to dg_guard_statement_leave() the triggers of a query fire. Of the enrolled
  * tables "by_row" its row triggers, instead of the statement trigger, capture the
  * rows.
  */
 void
-dg_statement_set_firing(EState *estate, List *by_row)
+dg_guard_statement_set_firing(EState *estate, List *by_row)
 {
 	nesting.firing = estate;
 	nesting.fires = NULL;
@@ -170,7 +170,7 @@ dg_statement_set_firing(EState *estate, List *by_row)
  * The query whose triggers fire now; NULL if that is not known.
  */
 EState *
-dg_statement_firing(void)
+dg_guard_statement_firing(void)
 {
 	return nesting.firing;
 }
@@ -198,7 +198,7 @@ triggers_with(List *rels, const Trigger *trigger)
  * were not called for the query.
  */
 bool
-dg_statement_fires(const Trigger *trigger)
+dg_guard_statement_fires(const Trigger *trigger)
 {
 	const EState *estate = nesting.firing;
 
@@ -221,22 +221,22 @@ dg_statement_fires(const Trigger *trigger)
  * replication does?
  */
 bool
-dg_statement_none(void)
+dg_guard_statement_none(void)
 {
-	return nesting.depth == 0 && !dg_statement_unseen();
+	return nesting.depth == 0 && !dg_guard_statement_unseen();
 }
 
 bool
-dg_statement_by_row(Oid root)
+dg_guard_statement_by_row(Oid root)
 {
 	return list_member_oid(nesting.by_row, root);
 }
 
 /*
- * From here to dg_statement_leave() this command runs.
+ * From here to dg_guard_statement_leave() this command runs.
  */
 void
-dg_statement_set_utility(const Node *parsetree)
+dg_guard_statement_set_utility(const Node *parsetree)
 {
 	nesting.drops_tables = IsA(parsetree, DropOwnedStmt) ||
 		(IsA(parsetree, DropStmt) && ((const DropStmt *) parsetree)->removeType != OBJECT_TRIGGER);
@@ -247,13 +247,13 @@ dg_statement_set_utility(const Node *parsetree)
  * table goes too? Not DROP TRIGGER, nor anything that alters a table.
  */
 bool
-dg_statement_drops_tables(void)
+dg_guard_statement_drops_tables(void)
 {
 	return nesting.drops_tables;
 }
 
 void
-dg_statement_leave(DgNesting saved)
+dg_guard_statement_leave(DgNesting saved)
 {
 	nesting = saved;
 }
@@ -262,7 +262,7 @@ dg_statement_leave(DgNesting saved)
  * The role that deletions are put down to now.
  */
 Oid
-dg_statement_role(void)
+dg_guard_statement_role(void)
 {
 	return OidIsValid(nesting.role) ? nesting.role : GetUserId();
 }
@@ -271,7 +271,7 @@ dg_statement_role(void)
  * Did the current statement begin before the library was loaded?
  */
 bool
-dg_statement_unseen(void)
+dg_guard_statement_unseen(void)
 {
 	return loaded_during != 0 && GetCurrentStatementStartTimestamp() == loaded_during;
 }
@@ -280,7 +280,7 @@ dg_statement_unseen(void)
  * A number that tells one top-level statement of the session from the next.
  */
 uint64
-dg_statement_serial(void)
+dg_guard_statement_serial(void)
 {
 	return serial;
 }

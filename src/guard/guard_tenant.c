@@ -117,7 +117,7 @@ is_trouble(const ErrorData *error)
  * of the table's owner.
  */
 bool
-dg_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value)
+dg_guard_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value)
 {
 	KeyText		key = {relid, getBaseType(type), tenant};
 	DgActing	saved = dg_acting_suspend();
@@ -176,7 +176,7 @@ hash_tenant_value(const DgIdentity *identity, Datum value)
  * not have it, as it depends on the machine).
  */
 uint64
-dg_tenant_text_hash(const char *tenant)
+dg_guard_tenant_text_hash(const char *tenant)
 {
 	return hash_bytes_extended((const unsigned char *) tenant, strlen(tenant), 0);
 }
@@ -217,13 +217,13 @@ read_tenant_text(const DgIdentities *identities, Known *known)
 
 		/* the table may have been dropped since the last message from the relcache */
 		if (get_rel_name(identity->relid) == NULL ||
-			!dg_tenant_read_key(identity->relid, identity->type, known->text, &known->values[i]))
+			!dg_guard_tenant_read_key(identity->relid, identity->type, known->text, &known->values[i]))
 			continue;
 		known->taken[i] = true;
 		known->hashes[known->nhashes++] = hash_tenant_value(identity, known->values[i]);
 	}
 	if (known->nhashes == 0)
-		known->hashes[known->nhashes++] = dg_tenant_text_hash(known->text);
+		known->hashes[known->nhashes++] = dg_guard_tenant_text_hash(known->text);
 }
 
 static Known
@@ -327,7 +327,7 @@ are_equal(const char *a, const char *b, int first, int last)
  * done for one tenant too many: locks, holds.
  */
 bool
-dg_tenant_equal(const char *a, const char *b)
+dg_guard_tenant_equal(const char *a, const char *b)
 {
 	return strcmp(a, b) == 0 ||
 		(dg_guard_identities()->n > 0 && are_equal(a, b, 0, dg_guard_identities()->n - 1));
@@ -338,9 +338,9 @@ dg_tenant_equal(const char *a, const char *b)
  * InvalidOid: of the tenant table, or of one that is not guarded (any more).
  */
 bool
-dg_tenant_equal_in(Oid relid, const char *a, const char *b)
+dg_guard_tenant_equal_in(Oid relid, const char *a, const char *b)
 {
-	int			identity = dg_tenant_identity(relid);
+	int			identity = dg_guard_tenant_identity(relid);
 
 	return strcmp(a, b) == 0 || (identity != DG_NO_IDENTITY && are_equal(a, b, identity, identity));
 }
@@ -350,7 +350,7 @@ dg_tenant_equal_in(Oid relid, const char *a, const char *b)
  * told apart in the same way, and negative where it is by their texts.
  */
 int
-dg_tenant_identity(Oid relid)
+dg_guard_tenant_identity(Oid relid)
 {
 	const DgIdentities *identities = dg_guard_identities();
 	const DgTableIdentity *table = identities->n > 0 ? dg_guard_identity_table(identities, relid) : NULL;
@@ -364,7 +364,7 @@ dg_tenant_identity(Oid relid)
 Datum
 dg_same_tenant(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(dg_tenant_equal(text_to_cstring(PG_GETARG_TEXT_PP(0)),
+	PG_RETURN_BOOL(dg_guard_tenant_equal(text_to_cstring(PG_GETARG_TEXT_PP(0)),
 								   text_to_cstring(PG_GETARG_TEXT_PP(1))));
 }
 
@@ -373,7 +373,7 @@ dg_same_tenant(PG_FUNCTION_ARGS)
  * palloc'd.
  */
 uint64 *
-dg_tenant_hashes(const char *tenant, int *n)
+dg_guard_tenant_hashes(const char *tenant, int *n)
 {
 	const DgIdentities *identities = dg_guard_identities();
 	uint64	   *hashes;
@@ -383,7 +383,7 @@ dg_tenant_hashes(const char *tenant, int *n)
 	{
 		*n = 1;
 		hashes = palloc(sizeof(uint64));
-		*hashes = dg_tenant_text_hash(tenant);
+		*hashes = dg_guard_tenant_text_hash(tenant);
 		return hashes;
 	}
 	known = know_text(identities, tenant);
@@ -399,9 +399,9 @@ dg_tenant_hashes(const char *tenant, int *n)
  * can be ruled out, it is the same for all.
  */
 uint64
-dg_tenant_hash(const char *tenant)
+dg_guard_tenant_hash(const char *tenant)
 {
 	int			n;
 
-	return dg_guard_identities()->n > 1 ? 0 : *dg_tenant_hashes(tenant, &n);
+	return dg_guard_identities()->n > 1 ? 0 : *dg_guard_tenant_hashes(tenant, &n);
 }

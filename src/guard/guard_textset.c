@@ -47,7 +47,7 @@ struct DgTextSet
  * An empty set of strings that lives in a memory context.
  */
 DgTextSet *
-dg_textset_create(MemoryContext context)
+dg_guard_textset_create(MemoryContext context)
 {
 	DgTextSet  *set = MemoryContextAllocZero(context, sizeof(DgTextSet));
 
@@ -62,9 +62,9 @@ dg_textset_create(MemoryContext context)
  * rows of a guarded table are one member; InvalidOid: in rows of any.
  */
 DgTextSet *
-dg_textset_of_tenants(MemoryContext context, Oid relid)
+dg_guard_textset_of_tenants(MemoryContext context, Oid relid)
 {
-	DgTextSet  *set = dg_textset_create(context);
+	DgTextSet  *set = dg_guard_textset_create(context);
 
 	set->tenants = true;
 	set->relid = relid;
@@ -80,9 +80,9 @@ hashes_of(const DgTextSet *set, const char *text, int *n)
 	uint64	   *hash;
 
 	if (set->tenants)
-		return dg_tenant_hashes(text, n);
+		return dg_guard_tenant_hashes(text, n);
 	hash = palloc(sizeof(uint64));
-	*hash = dg_tenant_text_hash(text);
+	*hash = dg_guard_tenant_text_hash(text);
 	*n = 1;
 	return hash;
 }
@@ -92,8 +92,8 @@ is_member(const DgTextSet *set, int64 place, const char *text)
 {
 	if (!set->tenants)
 		return strcmp(set->texts[place], text) == 0;
-	return OidIsValid(set->relid) ? dg_tenant_equal_in(set->relid, set->texts[place], text) :
-		dg_tenant_equal(set->texts[place], text);
+	return OidIsValid(set->relid) ? dg_guard_tenant_equal_in(set->relid, set->texts[place], text) :
+		dg_guard_tenant_equal(set->texts[place], text);
 }
 
 static void
@@ -119,7 +119,7 @@ make_hash(DgTextSet *set)
 {
 	if (set->hash != NULL)
 		texts_destroy(set->hash);
-	set->generation = set->tenants ? dg_tenant_generation() : 0;
+	set->generation = set->tenants ? dg_guard_tenant_generation() : 0;
 	set->hash = texts_create(set->context, 4 * MAX_LINEAR, NULL);
 	for (int64 i = 0; i < set->ntexts; i++)
 		add_to_hash(set, i);
@@ -132,7 +132,7 @@ look_up_member(DgTextSet *set, const char *text)
 	uint64	   *hashes;
 	int64		place = -1;
 
-	if (set->tenants && set->generation != dg_tenant_generation())
+	if (set->tenants && set->generation != dg_guard_tenant_generation())
 		make_hash(set);
 	hashes = hashes_of(set, text, &n);
 	for (int i = 0; i < n && place < 0; i++)
@@ -154,7 +154,7 @@ look_up_member(DgTextSet *set, const char *text)
  * As which number the member came, from 0; -1 if it did not.
  */
 int64
-dg_textset_find(DgTextSet *set, const char *text)
+dg_guard_textset_find(DgTextSet *set, const char *text)
 {
 	if (set->hash != NULL)
 		return look_up_member(set, text);
@@ -167,18 +167,18 @@ dg_textset_find(DgTextSet *set, const char *text)
 }
 
 bool
-dg_textset_has(DgTextSet *set, const char *text)
+dg_guard_textset_has(DgTextSet *set, const char *text)
 {
-	return dg_textset_find(set, text) >= 0;
+	return dg_guard_textset_find(set, text) >= 0;
 }
 
 /*
  * Adds a copy of a text; false if the set had the member.
  */
 bool
-dg_textset_add(DgTextSet *set, const char *text)
+dg_guard_textset_add(DgTextSet *set, const char *text)
 {
-	if (dg_textset_has(set, text))
+	if (dg_guard_textset_has(set, text))
 		return false;
 	if (set->ntexts == set->size)
 	{
@@ -199,14 +199,14 @@ dg_textset_add(DgTextSet *set, const char *text)
  * failed: hashes cannot be asked for then.
  */
 void
-dg_textset_truncate(DgTextSet *set, int64 n)
+dg_guard_textset_truncate(DgTextSet *set, int64 n)
 {
 	while (set->ntexts > n)
 		pfree(set->texts[--set->ntexts]);
 }
 
 int64
-dg_textset_count(DgTextSet *set)
+dg_guard_textset_count(DgTextSet *set)
 {
 	return set->ntexts;
 }
@@ -215,7 +215,7 @@ dg_textset_count(DgTextSet *set)
  * The member that came as number i, from 0.
  */
 const char *
-dg_textset_get(DgTextSet *set, int64 i)
+dg_guard_textset_get(DgTextSet *set, int64 i)
 {
 	Assert(i >= 0 && i < set->ntexts);
 	return set->texts[i];

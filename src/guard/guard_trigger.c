@@ -123,7 +123,7 @@ static bool
 needs_row_trigger(Oid relid)
 {
 	if (get_rel_relispartition(relid))
-		return dg_partition_root(relid) != dg_guard_lookup(relid)->root;
+		return dg_guard_partition_root(relid) != dg_guard_lookup(relid)->root;
 	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
 		return false;
 	return has_superclass(relid) || find_inheritance_children(relid, NoLock) != NIL;
@@ -184,7 +184,7 @@ dg_guard_create_triggers(Oid relid)
 						   " FOR EACH ROW WHEN (deletion_guard.in_referential_action())"
 						   " EXECUTE FUNCTION deletion_guard.capture_link()",
 						   TRIGGER_FIRES_ALWAYS);
-		if (OidIsValid(dg_tenant_table()->relid) && dg_guard_lookup(relid)->root == dg_tenant_table()->relid)
+		if (OidIsValid(dg_guard_tenant_table()->relid) && dg_guard_lookup(relid)->root == dg_guard_tenant_table()->relid)
 			dg_guard_follow_tenants(relid, true);
 	}
 

@@ -56,7 +56,7 @@ extern char *dg_ledger_problems(DgLedgerWalk *walk);
 /* ledger_autonomous.c */
 #define DG_CHANNEL "deletion_guard"
 
-extern bool dg_autonomous(const char *event, const char *details, const char *payload);
+extern bool dg_ledger_autonomous(const char *event, const char *details, const char *payload);
 
 /* ledger_refusal.c */
 

@@ -44,7 +44,7 @@ typedef struct Message
 	char		strings[FLEXIBLE_ARRAY_MEMBER];
 } Message;
 
-PGDLLEXPORT void dg_autonomous_main(Datum arg);
+PGDLLEXPORT void dg_ledger_autonomous_main(Datum arg);
 
 /* ----------------------------------------------------------------------
  * The session's side
@@ -103,7 +103,7 @@ static bool
 start_record_worker(dsm_segment *segment)
 {
 	dsm_pin_segment(segment);
-	if (dg_worker_start("dg_autonomous_main", "deletion_guard record", "deletion_guard",
+	if (dg_worker_start("dg_ledger_autonomous_main", "deletion_guard record", "deletion_guard",
 						UInt32GetDatum(dsm_segment_handle(segment)), NULL, 0))
 		return true;
 	dsm_unpin_segment(dsm_segment_handle(segment));
@@ -117,7 +117,7 @@ start_record_worker(dsm_segment *segment)
  * happen, which the caller's own entry in the server's log must make up for.
  */
 bool
-dg_autonomous(const char *event, const char *details, const char *payload)
+dg_ledger_autonomous(const char *event, const char *details, const char *payload)
 {
 	dsm_segment *segment;
 	bool		started;
@@ -171,7 +171,7 @@ begin_worker_transaction(const Message *message)
 }
 
 void
-dg_autonomous_main(Datum arg)
+dg_ledger_autonomous_main(Datum arg)
 {
 	Message    *message;
 	const char *event;
@@ -208,7 +208,7 @@ dg_autonomous_main(Datum arg)
 	{
 		begin_worker_transaction(message);
 		if (dg_installed())
-			dg_refusal_record(event, details);
+			dg_ledger_refusal_record(event, details);
 		dg_worker_commit();
 	}
 }

@@ -16,6 +16,6 @@ extern bool dg_ledger_read(HeapTuple tuple, TupleDesc desc, DgLedgerEntry *entry
 extern void dg_ledger_hash(const DgLedgerEntry *entry, uint8 *hash);
 
 /* ledger_refusal.c */
-extern void dg_refusal_record(const char *event, const char *details);
+extern void dg_ledger_refusal_record(const char *event, const char *details);
 
 #endif							/* DG_LEDGER_INTERNAL_H */

@@ -109,7 +109,7 @@ count_refusal(DgOwnScan *scan, const RefusalKey *key, int64 count, TimestampTz n
  * after the other.
  */
 void
-dg_refusal_record(const char *event, const char *text)
+dg_ledger_refusal_record(const char *event, const char *text)
 {
 	Jsonb	   *details = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
 	RefusalKey	key = key_of(event, details);

@@ -6,6 +6,6 @@
 #define DG_MAIN_INTERNAL_H
 
 /* settings.c */
-extern void dg_define_settings(void);
+extern void dg_main_define_settings(void);
 
 #endif							/* DG_MAIN_INTERNAL_H */

@@ -23,19 +23,19 @@ void		_PG_init(void);
 void
 _PG_init(void)
 {
-	dg_define_settings();
+	dg_main_define_settings();
 	dg_objects_init();
 	dg_guard_catalog_init();
-	dg_tenant_init();
-	dg_guard_hooks_init();
-	dg_deletion_init();
-	dg_parts_init();
+	dg_guard_tenant_init();
+	dg_protect_hooks_init();
+	dg_capture_deletion_init();
+	dg_capture_parts_init();
 	dg_bin_shape_init();
-	dg_rename_init();
-	dg_moved_init();
+	dg_capture_rename_init();
+	dg_bin_moved_init();
 	dg_ledger_init();
-	dg_taken_init();
+	dg_protect_taken_init();
 	dg_purge_log_init();
-	dg_limit_init();
-	dg_announce_init();
+	dg_capture_limit_init();
+	dg_capture_announce_init();
 }

@@ -166,7 +166,7 @@ define_session_settings(void)
 							   "Comma-separated tenant keys; deleting a row of any other tenant is an error.",
 							   "Empty: no expectation.",
 							   &dg_expect_tenants, "", PGC_USERSET, 0,
-							   dg_check_expect_tenants, NULL, NULL);
+							   dg_capture_check_expect_tenants, NULL, NULL);
 }
 
 static void
@@ -271,7 +271,7 @@ refuse_clients_settings(void)
 }
 
 void
-dg_define_settings(void)
+dg_main_define_settings(void)
 {
 	refuse_clients_settings();
 	define_session_settings();

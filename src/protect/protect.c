@@ -154,7 +154,7 @@ dg_protect_check_query(PlannedStmt *stmt)
 		if (!dg_is_store(relid))
 		{
 			if (deletes && dg_installed())
-				dg_ordinary_require(relid);
+				dg_guard_require_ordinary(relid);
 			continue;
 		}
 		if (!is_plain_insert(stmt))
@@ -178,7 +178,7 @@ dg_protect_check_query(PlannedStmt *stmt)
 void
 dg_protect_check_permissions(List *permissions)
 {
-	bool		copies = dg_command() == DG_COMMAND_COPY;
+	bool		copies = dg_protect_command() == DG_COMMAND_COPY;
 	ListCell   *lc;
 
 	if (dg_acting())
@@ -190,7 +190,7 @@ dg_protect_check_permissions(List *permissions)
 		if (copies && (asked->requiredPerms & ACL_INSERT) != 0 && dg_is_store(asked->relid))
 			check_load(asked->relid);
 		if ((asked->requiredPerms & ACL_DELETE) != 0 && asked->relid >= FirstNormalObjectId && dg_installed())
-			dg_ordinary_require(asked->relid);
+			dg_guard_require_ordinary(asked->relid);
 	}
 }
 
@@ -201,7 +201,7 @@ dg_protect_check_permissions(List *permissions)
 void
 dg_protect_check_truncate(Oid relid)
 {
-	if (dg_is_store(relid) && dg_store_has_rows(relid))
+	if (dg_is_store(relid) && dg_protect_store_has_rows(relid))
 		refuse_write(relid);
 }
 
@@ -236,7 +236,7 @@ dg_protect(PG_FUNCTION_ARGS)
 
 	/* rows of an INSERT have had their statement's permission, except where replication applies rows */
 	if (!dg_acting() &&
-		!(insert && (row ? !IsLogicalWorker() && !dg_statement_none() : may_load(trigdata->tg_relation))))
+		!(insert && (row ? !IsLogicalWorker() && !dg_guard_statement_none() : may_load(trigdata->tg_relation))))
 		refuse_write(RelationGetRelid(trigdata->tg_relation));
 	if (!row)
 	{
@@ -245,7 +245,7 @@ dg_protect(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	}
 	if (insert && !dg_acting() && RelationGetRelid(trigdata->tg_relation) == dg_objects()->deletion_part)
-		return PointerGetDatum(dg_blocks_forget(trigdata->tg_trigtuple, RelationGetDescr(trigdata->tg_relation)));
+		return PointerGetDatum(dg_bin_blocks_forget(trigdata->tg_trigtuple, RelationGetDescr(trigdata->tg_relation)));
 	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ?
 						   trigdata->tg_newtuple : trigdata->tg_trigtuple);
 }

@@ -15,16 +15,16 @@
 #include "common/deletion_guard.h"
 
 /* protect_hooks.c */
-extern void dg_guard_hooks_init(void);
+extern void dg_protect_hooks_init(void);
 
 /* protect_taken.c */
-extern void dg_taken_init(void);
+extern void dg_protect_taken_init(void);
 
 /* protect_command.c */
-extern void dg_command_maintain(void);
+extern void dg_protect_command_maintain(void);
 
 /* protect_store.c */
-extern bool dg_store_has_rows(Oid relid);
-extern void dg_store_allow_drop(void);
+extern bool dg_protect_store_has_rows(Oid relid);
+extern void dg_protect_store_allow_drop(void);
 
 #endif							/* DG_PROTECT_H */

@@ -76,7 +76,7 @@ static const struct
 static HeapTuple
 copy_row(Relation rel, Oid indexid, AttrNumber attnum, Oid objid)
 {
-	return dg_guard_copy_object(rel, indexid, attnum, objid, SnapshotSelf);
+	return dg_protect_copy_object(rel, indexid, attnum, objid, SnapshotSelf);
 }
 
 /*
@@ -172,7 +172,7 @@ only_changes_owner(Oid classid, Oid objid)
 	}
 	rel = table_open(classid, AccessShareLock);
 	desc = RelationGetDescr(rel);
-	before = dg_guard_copy_object(rel, owned[k].indexid, owned[k].oid, objid, NULL);
+	before = dg_protect_copy_object(rel, owned[k].indexid, owned[k].oid, objid, NULL);
 	after = copy_row(rel, owned[k].indexid, owned[k].oid, objid);
 	result = before != NULL && after != NULL;
 	for (AttrNumber i = 1; result && i <= desc->natts; i++)
@@ -227,7 +227,7 @@ is_protecting_by_oid(Oid trigid)
 static bool
 is_empty_bin(Oid relid)
 {
-	return get_rel_namespace(relid) == dg_objects()->bin_schema && !dg_store_has_rows(relid);
+	return get_rel_namespace(relid) == dg_objects()->bin_schema && !dg_protect_store_has_rows(relid);
 }
 
 /*
@@ -236,18 +236,18 @@ is_empty_bin(Oid relid)
 static void
 check_own_by_oid(Oid classid, Oid objid, int subid, Oid relid, bool created)
 {
-	if (dg_command() == DG_COMMAND_MAINTENANCE)
+	if (dg_protect_command() == DG_COMMAND_MAINTENANCE)
 		return;
 	/* a table of its own; its constraints and defaults come with it */
-	if (created && (dg_command() == DG_COMMAND_CREATE || (classid == RelationRelationId && subid == 0 && objid == relid)))
+	if (created && (dg_protect_command() == DG_COMMAND_CREATE || (classid == RelationRelationId && subid == 0 && objid == relid)))
 		return;
 	if (created && classid == TriggerRelationId && is_protecting_by_oid(objid))
 		return;
 	if (!created && only_changes_owner(classid, objid))
 		return;
-	if (dg_command() == DG_COMMAND_RESTORE && is_empty_bin(relid))
+	if (dg_protect_command() == DG_COMMAND_RESTORE && is_empty_bin(relid))
 		return;
-	dg_store_refuse("change", get_rel_name(relid));
+	dg_protect_store_refuse("change", get_rel_name(relid));
 }
 
 /*
@@ -258,10 +258,10 @@ check_own_by_oid(Oid classid, Oid objid, int subid, Oid relid, bool created)
 static void
 check_store_drop(Oid relid)
 {
-	if (dg_command() == DG_COMMAND_MAINTENANCE)
+	if (dg_protect_command() == DG_COMMAND_MAINTENANCE)
 		return;
-	if (get_rel_namespace(relid) == dg_objects()->bin_schema ? dg_store_has_rows(relid) : dg_store_at_stake())
-		dg_store_refuse("drop a part of", get_rel_name(relid));
+	if (get_rel_namespace(relid) == dg_objects()->bin_schema ? dg_protect_store_has_rows(relid) : dg_protect_store_at_stake())
+		dg_protect_store_refuse("drop a part of", get_rel_name(relid));
 }
 
 static bool
@@ -296,7 +296,7 @@ check_members(Oid extension)
 		if ((OidIsValid(relid) && dg_is_store(relid)) ||
 			(form->classid == ProcedureRelationId && get_func_namespace(form->objid) == dg_objects()->schema) ||
 			(form->classid == EventTriggerRelationId && is_our_event_trigger(form->objid)))
-			dg_store_refuse("make an extension's own what is in schema",
+			dg_protect_store_refuse("make an extension's own what is in schema",
 							get_namespace_name(OidIsValid(relid) ? get_rel_namespace(relid) : dg_objects()->schema));
 	}
 	systable_endscan(scan);
@@ -319,7 +319,7 @@ check_subscriptions(void)
 		Oid			relid = ((Form_pg_subscription_rel) GETSTRUCT(tuple))->srrelid;
 
 		if (relid < FirstNormalObjectId || dg_is_store(relid))
-			dg_store_refuse("replicate into", get_rel_name(relid));
+			dg_protect_store_refuse("replicate into", get_rel_name(relid));
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -330,7 +330,7 @@ check_subscriptions(void)
  * done?
  */
 bool
-dg_access_judges_after(Node *parsetree)
+dg_protect_access_judges_after(Node *parsetree)
 {
 	return IsA(parsetree, AlterObjectDependsStmt) || IsA(parsetree, CreateSubscriptionStmt) ||
 		IsA(parsetree, AlterSubscriptionStmt);
@@ -342,7 +342,7 @@ dg_access_judges_after(Node *parsetree)
  * command that loaded the library.
  */
 void
-dg_access_check_after(Node *parsetree)
+dg_protect_access_check_after(Node *parsetree)
 {
 	Oid			extension;
 
@@ -365,10 +365,10 @@ static void
 check_inherits(Oid child, Oid parent)
 {
 	if (dg_is_store(parent))
-		dg_store_refuse("inherit from", get_rel_name(parent));
+		dg_protect_store_refuse("inherit from", get_rel_name(parent));
 	if (dg_is_store(child))
-		dg_store_refuse("change", get_rel_name(child));
-	dg_guard_check_detach(child, parent);
+		dg_protect_store_refuse("change", get_rel_name(child));
+	dg_protect_check_detach(child, parent);
 }
 
 /*
@@ -381,11 +381,11 @@ check_arrival(Oid classid, Oid objid, bool created)
 {
 	Oid			schema;
 
-	if (dg_command() == DG_COMMAND_MAINTENANCE)
+	if (dg_protect_command() == DG_COMMAND_MAINTENANCE)
 		return;
 	schema = namespace_of(classid, objid);
 	if (schema == dg_objects()->schema || (schema == dg_objects()->bin_schema && !created))
-		dg_store_refuse("put anything into schema", get_namespace_name(schema));
+		dg_protect_store_refuse("put anything into schema", get_namespace_name(schema));
 }
 
 /*
@@ -400,18 +400,18 @@ check_alter(Oid classid, Oid objid, int subid, Oid relid, Oid other, bool create
 	else if (classid == ProcedureRelationId)
 	{
 		if (!only_changes_owner(classid, objid))
-			dg_store_refuse("change function", get_func_name(objid));
+			dg_protect_store_refuse("change function", get_func_name(objid));
 	}
 	else if (classid == EventTriggerRelationId)
 	{
 		if (!created && is_our_event_trigger(objid) && !only_changes_owner(classid, objid))
-			dg_store_refuse("change event trigger", objid == get_event_trigger_oid("deletion_guard_ddl_end", true) ?
+			dg_protect_store_refuse("change event trigger", objid == get_event_trigger_oid("deletion_guard_ddl_end", true) ?
 							"deletion_guard_ddl_end" : "deletion_guard_ddl_start");
 	}
 	else if (classid == NamespaceRelationId)
 	{
 		if ((objid == dg_objects()->schema || objid == dg_objects()->bin_schema) && !only_changes_owner(classid, objid))
-			dg_store_refuse("change schema", get_namespace_name(objid));
+			dg_protect_store_refuse("change schema", get_namespace_name(objid));
 	}
 	else if (classid == ExtensionRelationId)
 	{
@@ -421,7 +421,7 @@ check_alter(Oid classid, Oid objid, int subid, Oid relid, Oid other, bool create
 	else if (OidIsValid(relid) && dg_is_store(relid))
 		check_own_by_oid(classid, objid, subid, relid, created);
 	else if (OidIsValid(other) && dg_is_store(other))
-		dg_store_refuse("refer to", get_rel_name(other));
+		dg_protect_store_refuse("refer to", get_rel_name(other));
 }
 
 /*
@@ -436,8 +436,8 @@ check_drop_by_oid(Oid classid, Oid objid, Oid relid)
 		bool		ours = classid == ProcedureRelationId ?
 			get_func_namespace(objid) == dg_objects()->schema : is_our_event_trigger(objid);
 
-		if (ours && (!dg_store_drop_allowed() || dg_store_at_stake()))
-			dg_store_refuse(classid == ProcedureRelationId ? "drop function" : "drop event trigger",
+		if (ours && (!dg_protect_store_drop_allowed() || dg_protect_store_at_stake()))
+			dg_protect_store_refuse(classid == ProcedureRelationId ? "drop function" : "drop event trigger",
 							classid == ProcedureRelationId ? get_func_name(objid) : "deletion_guard_ddl");
 	}
 	else if (classid != TriggerRelationId && OidIsValid(relid) && relid != objid && dg_is_store(relid))
@@ -454,7 +454,7 @@ check_unknown(Oid relid)
 	char	   *schema = OidIsValid(relid) ? get_namespace_name(get_rel_namespace(relid)) : NULL;
 
 	if (schema != NULL && strcmp(schema, "deletion_guard_bin") == 0 &&
-		get_rel_relkind(relid) == RELKIND_RELATION && dg_store_has_rows(relid))
+		get_rel_relkind(relid) == RELKIND_RELATION && dg_protect_store_has_rows(relid))
 		(void) dg_objects();
 }
 
@@ -466,8 +466,8 @@ static void
 excuse_truncate(Oid relid)
 {
 	if (get_rel_relkind(relid) == RELKIND_RELATION && dg_guard_lookup(relid)->guarded &&
-		!dg_guard_is_complete(relid) && !dg_store_has_rows(relid))
-		dg_empty_excuse(relid);
+		!dg_guard_is_complete(relid) && !dg_protect_store_has_rows(relid))
+		dg_capture_empty_excuse(relid);
 }
 
 /*
@@ -475,7 +475,7 @@ excuse_truncate(Oid relid)
  * replaced or altered, or is about to be dropped or truncated.
  */
 void
-dg_access_check(ObjectAccessType access, Oid classid, Oid objid, int subid, void *arg)
+dg_protect_access_check(ObjectAccessType access, Oid classid, Oid objid, int subid, void *arg)
 {
 	Oid			other = InvalidOid;
 	Oid			relid;
@@ -484,14 +484,14 @@ dg_access_check(ObjectAccessType access, Oid classid, Oid objid, int subid, void
 		return;
 	if (access == OAT_TRUNCATE)
 	{
-		dg_builtin_check_truncate(objid);
+		dg_protect_builtin_check_truncate(objid);
 		dg_protect_check_truncate(objid);
 		if (dg_installed())
 			excuse_truncate(objid);
 		return;
 	}
 	relid = classid == InheritsRelationId ? objid : relation_of_object(classid, objid, &other);
-	dg_builtin_check_object(access, classid, objid, relid);
+	dg_protect_builtin_check_object(access, classid, objid, relid);
 	if (!dg_installed())
 	{
 		if (access != OAT_POST_CREATE && dg_present())
@@ -500,7 +500,7 @@ dg_access_check(ObjectAccessType access, Oid classid, Oid objid, int subid, void
 	else if (access == OAT_DROP)
 	{
 		check_drop_by_oid(classid, objid, relid);
-		dg_guard_check_drop(classid, objid, subid);
+		dg_protect_check_drop(classid, objid, subid);
 	}
 	else if (classid == InheritsRelationId)
 		check_inherits(objid, ((ObjectAccessPostAlter *) arg)->auxiliary_id);
@@ -508,10 +508,10 @@ dg_access_check(ObjectAccessType access, Oid classid, Oid objid, int subid, void
 	{
 		check_alter(classid, objid, subid, relid, other, access == OAT_POST_CREATE);
 		if (classid == TriggerRelationId)
-			dg_guard_check_trigger(objid, access == OAT_POST_CREATE);
+			dg_protect_check_trigger(objid, access == OAT_POST_CREATE);
 		if (access == OAT_POST_CREATE && OidIsValid(relid) && relid != objid)
-			dg_guard_check_taken(relid);
+			dg_protect_check_taken(relid);
 		if (classid == RelationRelationId && access == OAT_POST_ALTER)
-			dg_guard_check_altered(objid);
+			dg_protect_check_altered(objid);
 	}
 }

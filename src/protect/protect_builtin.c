@@ -57,7 +57,7 @@
 static bool
 may_insist(bool harmless)
 {
-	return harmless || (dg_installed() && !dg_store_at_stake());
+	return harmless || (dg_installed() && !dg_protect_store_at_stake());
 }
 
 static bool
@@ -165,7 +165,7 @@ writes_catalog(const DgPermissions *permissions)
  * What a statement that writes rows asks permission for.
  */
 void
-dg_builtin_check_permissions(List *permissions)
+dg_protect_builtin_check_permissions(List *permissions)
 {
 	ListCell   *lc;
 
@@ -179,7 +179,7 @@ dg_builtin_check_permissions(List *permissions)
 }
 
 void
-dg_builtin_check_truncate(Oid relid)
+dg_protect_builtin_check_truncate(Oid relid)
 {
 	if (relid < FirstUnpinnedObjectId)
 		check_catalog(relid);
@@ -230,8 +230,8 @@ family_extended(Oid classid, Oid objid)
 	bool		operator = (classid == AccessMethodOperatorRelationId);
 	Relation	rel = table_open(classid, AccessShareLock);
 	HeapTuple	tuple = operator ?
-		dg_guard_copy_object(rel, AccessMethodOperatorOidIndexId, Anum_pg_amop_oid, objid, SnapshotSelf) :
-		dg_guard_copy_object(rel, AccessMethodProcedureOidIndexId, Anum_pg_amproc_oid, objid, SnapshotSelf);
+		dg_protect_copy_object(rel, AccessMethodOperatorOidIndexId, Anum_pg_amop_oid, objid, SnapshotSelf) :
+		dg_protect_copy_object(rel, AccessMethodProcedureOidIndexId, Anum_pg_amproc_oid, objid, SnapshotSelf);
 	Oid			family = InvalidOid;
 	Oid			left = InvalidOid;
 	Oid			right = InvalidOid;
@@ -264,7 +264,7 @@ family_extended(Oid classid, Oid objid)
  * the table that it belongs to, or InvalidOid.
  */
 void
-dg_builtin_check_object(ObjectAccessType access, Oid classid, Oid objid, Oid relid)
+dg_protect_builtin_check_object(ObjectAccessType access, Oid classid, Oid objid, Oid relid)
 {
 	ObjectAddress object = {.classId = classid, .objectId = objid};
 	char	   *description;
@@ -276,7 +276,7 @@ dg_builtin_check_object(ObjectAccessType access, Oid classid, Oid objid, Oid rel
 	if (!is_built_in(access, object.classId, object.objectId) &&
 		!(relid != objid && is_built_in(access, RelationRelationId, relid)))
 		return;
-	if (dg_command() == DG_COMMAND_MAINTENANCE || dg_installing() || !dg_present())
+	if (dg_protect_command() == DG_COMMAND_MAINTENANCE || dg_installing() || !dg_present())
 		return;
 	/* what is new is not seen yet: then the table that it is of */
 	description = getObjectDescription(&object, true);

@@ -68,7 +68,7 @@ has_own_values(Oid relid, AttrNumber attnum)
 static bool
 is_tenant_column(const DgGuard *guard, const char *column)
 {
-	const DgTenantTable *tenants = dg_tenant_table();
+	const DgTenantTable *tenants = dg_guard_tenant_table();
 
 	return (guard->has_tenant_column && strcmp(NameStr(guard->tenant_column), column) == 0) ||
 		(tenants->relid == guard->root && strcmp(NameStr(tenants->key_column), column) == 0);
@@ -83,9 +83,9 @@ keep_values(Oid relid, Relation root, const char *column, DgBinPlan **plan)
 {
 	Relation	rel = table_open(relid, NoLock);
 	AttrNumber	attnum = get_attnum(relid, column);
-	int64	   *rows = dg_keep_note(rel, attnum);
+	int64	   *rows = dg_protect_keep_note(rel, attnum);
 
-	if (rel->rd_rel->relkind == RELKIND_RELATION && dg_keep_count(relid, attnum) > 0)
+	if (rel->rd_rel->relkind == RELKIND_RELATION && dg_protect_keep_count(relid, attnum) > 0)
 	{
 		*plan = dg_bin_column_plan(dg_guard_lookup(relid), rel, root, get_attnum(RelationGetRelid(root), column), *plan);
 		*rows = dg_capture_column(rel, attnum, *plan);
@@ -102,7 +102,7 @@ static void
 keep_column_definition(Oid relid, const char *column, const DgBinPlan *plan, int64 rows)
 {
 	Oid			types[] = {INT8OID, OIDOID, TEXTOID, TEXTOID, INT8OID, OIDOID, TEXTOID};
-	Datum		values[] = {plan != NULL ? Int64GetDatum(dg_deletion_current()) : (Datum) 0,
+	Datum		values[] = {plan != NULL ? Int64GetDatum(dg_capture_deletion_current()) : (Datum) 0,
 		ObjectIdGetDatum(relid), CStringGetTextDatum(column),
 		CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false)), Int64GetDatum(rows),
 		ObjectIdGetDatum(plan != NULL ? plan->bin_table : InvalidOid),
@@ -148,7 +148,7 @@ before_drop_column(AlterTableStmt *stmt, const char *column)
 	List	   *relids;
 	ListCell   *lc;
 
-	if (!OidIsValid(relid) || !dg_is_guarded(relid) || !dg_class_ownercheck(relid, GetUserId()) ||
+	if (!OidIsValid(relid) || !dg_guard_is_guarded(relid) || !dg_class_ownercheck(relid, GetUserId()) ||
 		!has_own_values(relid, get_attnum(relid, column)))
 		return;
 	LockRelationOid(relid, AccessExclusiveLock);
@@ -157,7 +157,7 @@ before_drop_column(AlterTableStmt *stmt, const char *column)
 	{
 		DgGuard    *guard = dg_guard_lookup(lfirst_oid(lc));
 
-		dg_ordinary_require(lfirst_oid(lc));
+		dg_guard_require_ordinary(lfirst_oid(lc));
 		if (guard->root == lfirst_oid(lc) && !is_tenant_column(guard, column))
 			keep_column(lfirst_oid(lc), column, relids);
 	}
@@ -167,7 +167,7 @@ before_drop_column(AlterTableStmt *stmt, const char *column)
  * A command that is not the extension's is about to run.
  */
 void
-dg_keep_columns_before(Node *parsetree)
+dg_protect_keep_columns_before(Node *parsetree)
 {
 	AlterTableStmt *stmt = (AlterTableStmt *) parsetree;
 	ListCell   *lc;

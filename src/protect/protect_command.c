@@ -19,25 +19,25 @@ static DgCommand command = DG_COMMAND_OTHER;
  * What kind of utility command is running, the innermost one.
  */
 DgCommand
-dg_command(void)
+dg_protect_command(void)
 {
 	return command;
 }
 
 /*
- * A utility command begins; the result goes to dg_command_leave() when it ends.
+ * A utility command begins; the result goes to dg_protect_command_leave() when it ends.
  */
 DgCommand
-dg_command_enter(Node *parsetree)
+dg_protect_command_enter(Node *parsetree)
 {
 	DgCommand	saved = command;
 
-	command = dg_store_command(parsetree);
+	command = dg_protect_store_command(parsetree);
 	return saved;
 }
 
 void
-dg_command_leave(DgCommand saved)
+dg_protect_command_leave(DgCommand saved)
 {
 	command = saved;
 }
@@ -46,7 +46,7 @@ dg_command_leave(DgCommand saved)
  * Says that this process does nothing but maintenance, until it ends.
  */
 void
-dg_command_maintain(void)
+dg_protect_command_maintain(void)
 {
 	command = DG_COMMAND_MAINTENANCE;
 }
@@ -56,7 +56,7 @@ dg_command_maintain(void)
  * trigger, by a bin that VACUUM FULL opens. No catalog can be read here.
  */
 void
-dg_command_init(void)
+dg_protect_command_init(void)
 {
 	PlannedStmt *stmt = ActivePortal == NULL || list_length(ActivePortal->stmts) != 1 ? NULL :
 		linitial_node(PlannedStmt, ActivePortal->stmts);
@@ -73,7 +73,7 @@ dg_command_init(void)
  * change, SnapshotSelf as it is after it.
  */
 HeapTuple
-dg_guard_copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid, Snapshot snapshot)
+dg_protect_copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid, Snapshot snapshot)
 {
 	ScanKeyData key;
 	SysScanDesc scan;

@@ -62,18 +62,18 @@ dg_ddl_start(PG_FUNCTION_ARGS)
 {
 	EventTriggerData *data = event_trigger_data(fcinfo);
 
-	dg_statement_set_utility(data->parsetree);
+	dg_guard_statement_set_utility(data->parsetree);
 	if (dg_on_duty() && !dg_acting())
 	{
-		dg_guard_check_utility(data->parsetree);
+		dg_protect_check_utility(data->parsetree);
 		let_dump_replace_trigger(data->parsetree);
-		dg_balance_look();
-		dg_keep_before(data->parsetree);
-		dg_keep_columns_before(data->parsetree);
+		dg_capture_balance_look();
+		dg_protect_keep_before(data->parsetree);
+		dg_protect_keep_columns_before(data->parsetree);
 	}
 	/* the hook has not seen the command that loaded the library */
 	if (dg_on_duty())
-		(void) dg_command_enter(data->parsetree);
+		(void) dg_protect_command_enter(data->parsetree);
 	return PointerGetDatum(NULL);
 }
 
@@ -161,12 +161,12 @@ follow_rename(RenameStmt *stmt)
 		foreach(lc, relids)
 		{
 			dg_bin_rename_column(lfirst_oid(lc), stmt->subname, stmt->newname);
-			dg_link_rename_column(lfirst_oid(lc), stmt->subname, stmt->newname);
+			dg_capture_link_rename_column(lfirst_oid(lc), stmt->subname, stmt->newname);
 		}
 	}
 	else
 		rename_in_paths(relids, stmt->subname, stmt->newname);
-	dg_tenant_table_changed();
+	dg_guard_tenant_table_changed();
 }
 
 /*
@@ -236,13 +236,13 @@ guard_future_table(Oid relid, const char *tenant_column)
 	char	   *problem = NULL;
 	List	   *path = NIL;
 
-	if (!dg_guard_require(rel, WARNING))
+	if (!dg_enrol_require(rel, WARNING))
 		plain = false;
 	else if (!plain)
 		path = dg_guard_find_path(rel, tenant_column, &problem);
 	table_close(rel, NoLock);
 	if (plain || path != NIL)
-		dg_guard_enrol(relid, plain ? tenant_column : NULL, path);
+		dg_enrol_table(relid, plain ? tenant_column : NULL, path);
 }
 
 /*
@@ -291,7 +291,7 @@ follow_members(Oid relid, DgGuard *guard)
 		if (dg_is_odd(member, &odd))
 		{
 			if (guarded && odd.managed && member == guard->root)
-				dg_guard_check_taken(member);
+				dg_protect_check_taken(member);
 			else if (guarded)
 				refuse_odd(member, guard->root, &odd);
 			continue;
@@ -305,7 +305,7 @@ follow_members(Oid relid, DgGuard *guard)
 		if (dg_guard_lookup(member)->guarded)
 			dg_guard_create_triggers(member);
 		else if (guarded)
-			dg_guard_enrol(member, guard->has_tenant_column ? NameStr(guard->tenant_column) : NULL,
+			dg_enrol_table(member, guard->has_tenant_column ? NameStr(guard->tenant_column) : NULL,
 						   guard->tenant_path);
 	}
 }
@@ -382,7 +382,7 @@ follow_detach(AlterTableStmt *stmt, PartitionCmd *cmd)
 	{
 		Oid			root = guard->root;
 
-		dg_guard_enrol(relid, guard->has_tenant_column ? NameStr(guard->tenant_column) : NULL,
+		dg_enrol_table(relid, guard->has_tenant_column ? NameStr(guard->tenant_column) : NULL,
 					   guard->tenant_path);
 		note_detached(relid, root);
 	}
@@ -510,8 +510,8 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 	/* what the extension does itself needs no following; nor is there anything to follow yet */
 	if (!dg_on_duty() || dg_acting() || !dg_installed())
 		return PointerGetDatum(NULL);
-	if (dg_access_judges_after(data->parsetree))
-		dg_access_check_after(data->parsetree);
+	if (dg_protect_access_judges_after(data->parsetree))
+		dg_protect_access_check_after(data->parsetree);
 
 	SPI_connect();
 	if (IsA(data->parsetree, RenameStmt))
@@ -526,7 +526,7 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 	if (IsA(data->parsetree, CreateTrigStmt))
 		follow_trigger((CreateTrigStmt *) data->parsetree);
 	if (IsA(data->parsetree, CreatePublicationStmt) || IsA(data->parsetree, AlterPublicationStmt))
-		dg_publication_follow(data->parsetree);
+		dg_guard_publication_follow(data->parsetree);
 	relids = changes_members(data->parsetree) ? touched_tables() : NIL;
 	foreach(lc, relids)
 		follow_table(lfirst_oid(lc));
@@ -536,6 +536,6 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 		follow_row_security((AlterTableStmt *) data->parsetree);
 	}
 	SPI_finish();
-	dg_balance_look();
+	dg_capture_balance_look();
 	return PointerGetDatum(NULL);
 }

@@ -39,7 +39,7 @@ static int	reached = 0;		/* hooks that were called */
  * Which hooks were called since this was last asked.
  */
 int
-dg_hooks_reached(void)
+dg_protect_hooks_reached(void)
 {
 	int			result = reached;
 
@@ -98,23 +98,23 @@ static void
 guard_ExecutorStart(QueryDesc *query, int eflags)
 {
 	reached |= DG_HOOK_EXECUTOR_START;
-	dg_statement_begin(query->plannedstmt);
+	dg_guard_statement_begin(query->plannedstmt);
 	if (dg_on_duty())
 	{
 		dg_protect_check_query(query->plannedstmt);
-		dg_wipe_expect(query->plannedstmt, eflags);
+		dg_capture_wipe_expect(query->plannedstmt, eflags);
 	}
 	if (prev_ExecutorStart)
 		prev_ExecutorStart(query, eflags);
 	else
 		standard_ExecutorStart(query, eflags);
 	if (query->operation == CMD_MERGE || query->estate->es_auxmodifytables != NIL)
-		dg_merge_prepare(query);
+		dg_capture_merge_prepare(query);
 	if (query->operation == CMD_UPDATE || query->operation == CMD_MERGE ||
 		query->estate->es_auxmodifytables != NIL)
-		dg_move_prepare(query, calls_are_certain());
+		dg_capture_move_prepare(query, calls_are_certain());
 	else if (query->operation == CMD_DELETE && calls_are_certain())
-		dg_trail_prepare(query);
+		dg_capture_trail_prepare(query);
 }
 
 static void
@@ -126,11 +126,11 @@ guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 	volatile bool failed = true;
 
 	reached |= DG_HOOK_EXECUTOR_RUN;
-	dg_statement_run(query);
-	dg_statement_note_plan(query->plannedstmt);
-	upsert = dg_balance_upsert_begin(query);
-	dg_move_pause(query->estate);
-	saved = dg_statement_enter();
+	dg_guard_statement_run(query);
+	dg_guard_statement_note_plan(query->plannedstmt);
+	upsert = dg_capture_balance_upsert_begin(query);
+	dg_capture_move_pause(query->estate);
+	saved = dg_guard_statement_enter();
 	acting = dg_acting_enter();
 	PG_TRY();
 	{
@@ -138,20 +138,20 @@ guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 			prev_ExecutorRun(DG_EXECUTOR_RUN_ARGS);
 		else
 			standard_ExecutorRun(DG_EXECUTOR_RUN_ARGS);
-		dg_trail_ran(query);
-		dg_move_ran(query);
-		dg_balance_upsert_end(&upsert, query);
+		dg_capture_trail_ran(query);
+		dg_capture_move_ran(query);
+		dg_capture_balance_upsert_end(&upsert, query);
 		failed = false;
 	}
 	PG_FINALLY();
 	{
-		dg_move_resume(query->estate, failed);
+		dg_capture_move_resume(query->estate, failed);
 		dg_acting_leave(acting);
-		dg_statement_leave(saved);
+		dg_guard_statement_leave(saved);
 	}
 	PG_END_TRY();
 	if (saved.depth == 0)
-		dg_taken_finish();
+		dg_protect_taken_finish();
 }
 
 static void
@@ -159,16 +159,16 @@ guard_ExecutorFinish(QueryDesc *query)
 {
 	/* the queries of foreign keys leave their triggers to the query that fired them */
 	bool		fires = !(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS);
-	List	   *by_row = fires ? dg_merge_roots(query) : NIL;
-	DgNesting	saved = dg_statement_enter();
+	List	   *by_row = fires ? dg_capture_merge_roots(query) : NIL;
+	DgNesting	saved = dg_guard_statement_enter();
 	int			acting = dg_acting_enter();
-	int			parts = dg_parts_enter();
+	int			parts = dg_capture_parts_enter();
 
 	reached |= DG_HOOK_EXECUTOR_FINISH;
 	if (fires)
 	{
-		dg_statement_set_role(GetUserId());
-		dg_statement_set_firing(query->estate, by_row);
+		dg_guard_statement_set_role(GetUserId());
+		dg_guard_statement_set_firing(query->estate, by_row);
 	}
 	PG_TRY();
 	{
@@ -177,14 +177,14 @@ guard_ExecutorFinish(QueryDesc *query)
 		else
 			standard_ExecutorFinish(query);
 		if (fires)
-			dg_trail_finish(query);
-		dg_parts_write_open();
+			dg_capture_trail_finish(query);
+		dg_capture_parts_write_open();
 	}
 	PG_FINALLY();
 	{
-		dg_parts_leave(parts);
+		dg_capture_parts_leave(parts);
 		dg_acting_leave(acting);
-		dg_statement_leave(saved);
+		dg_guard_statement_leave(saved);
 	}
 	PG_END_TRY();
 }
@@ -206,26 +206,26 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	bool		hidden = ours && !part && !dg_installing();
 	bool		reassigns = IsA(pstmt->utilityStmt, ReassignOwnedStmt);
 	bool		truncates = IsA(pstmt->utilityStmt, TruncateStmt);
-	bool		judged = !ours && dg_access_judges_after(pstmt->utilityStmt);
+	bool		judged = !ours && dg_protect_access_judges_after(pstmt->utilityStmt);
 	DgCommand	command;
 	DgNesting	saved;
 	int			acting;
 	volatile bool failed = true;
 
 	reached |= DG_HOOK_UTILITY;
-	dg_statement_begin(pstmt);
+	dg_guard_statement_begin(pstmt);
 	if (!ours && dg_on_duty())
-		dg_guard_check_utility(pstmt->utilityStmt);
-	saved = dg_statement_enter();
-	command = dg_command_enter(pstmt->utilityStmt);
-	dg_statement_set_role(InvalidOid);
-	dg_statement_set_utility(pstmt->utilityStmt);
+		dg_protect_check_utility(pstmt->utilityStmt);
+	saved = dg_guard_statement_enter();
+	command = dg_protect_command_enter(pstmt->utilityStmt);
+	dg_guard_statement_set_role(InvalidOid);
+	dg_guard_statement_set_utility(pstmt->utilityStmt);
 	acting = dg_acting_enter();
 	if (part)
 		dg_acting_leave(acting);
 	if (hidden)
 		EventTriggerInhibitCommandCollection();
-	dg_move_pause(NULL);
+	dg_capture_move_pause(NULL);
 	PG_TRY();
 	{
 		if (prev_ProcessUtility)
@@ -238,20 +238,20 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	}
 	PG_FINALLY();
 	{
-		dg_move_resume(NULL, failed);
+		dg_capture_move_resume(NULL, failed);
 		if (hidden)
 			EventTriggerUndoInhibitCommandCollection();
-		dg_command_leave(context == PROCESS_UTILITY_TOPLEVEL ? DG_COMMAND_OTHER : command);
+		dg_protect_command_leave(context == PROCESS_UTILITY_TOPLEVEL ? DG_COMMAND_OTHER : command);
 		dg_acting_leave(acting);
-		dg_statement_leave(saved);
+		dg_guard_statement_leave(saved);
 	}
 	PG_END_TRY();
 	if (judged && dg_on_duty())
-		dg_access_check_after(pstmt->utilityStmt);
+		dg_protect_access_check_after(pstmt->utilityStmt);
 	if (truncates)
-		dg_empty_check();
+		dg_capture_empty_check();
 	if (saved.depth == 0)
-		dg_taken_finish();
+		dg_protect_taken_finish();
 	/* it may have given the extension to another role; no invalidation says so */
 	if (reassigns)
 		dg_objects_forget();
@@ -266,7 +266,7 @@ guard_check_permissions(DG_CHECK_PERMS_PARAMS)
 {
 	if (dg_on_duty())
 	{
-		dg_builtin_check_permissions(permissions);
+		dg_protect_builtin_check_permissions(permissions);
 		dg_protect_check_permissions(permissions);
 	}
 	return prev_check_permissions == NULL || prev_check_permissions(DG_CHECK_PERMS_ARGS);
@@ -279,19 +279,19 @@ guard_object_access(ObjectAccessType access, Oid classid, Oid objid, int subid, 
 	if (prev_object_access)
 		prev_object_access(access, classid, objid, subid, arg);
 	if (access != OAT_FUNCTION_EXECUTE && access != OAT_NAMESPACE_SEARCH && dg_on_duty())
-		dg_access_check(access, classid, objid, subid, arg);
+		dg_protect_access_check(access, classid, objid, subid, arg);
 }
 
 void
-dg_guard_hooks_init(void)
+dg_protect_hooks_init(void)
 {
-	dg_statement_init();
-	dg_balance_init();
-	dg_empty_init();
-	dg_move_init();
-	dg_stayed_init();
-	dg_keep_init();
-	dg_command_init();
+	dg_guard_statement_init();
+	dg_capture_balance_init();
+	dg_capture_empty_init();
+	dg_capture_move_init();
+	dg_capture_stayed_init();
+	dg_protect_keep_init();
+	dg_protect_command_init();
 
 	prev_planner = planner_hook;
 	planner_hook = guard_planner;

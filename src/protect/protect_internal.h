@@ -22,30 +22,30 @@
 #define DG_HOOK_UTILITY			0x08
 #define DG_HOOK_OBJECT_ACCESS	0x10
 
-extern int	dg_hooks_reached(void);
+extern int	dg_protect_hooks_reached(void);
 
 /* protect_object.c */
-extern void dg_guard_check_drop(Oid classid, Oid objid, int subid);
-extern void dg_guard_check_trigger(Oid trigid, bool created);
-extern void dg_guard_check_altered(Oid relid);
-extern bool dg_guard_has_rows(Oid relid);
-extern void dg_guard_check_detach(Oid child, Oid parent);
-extern void dg_guard_check_utility(Node *parsetree);
+extern void dg_protect_check_drop(Oid classid, Oid objid, int subid);
+extern void dg_protect_check_trigger(Oid trigid, bool created);
+extern void dg_protect_check_altered(Oid relid);
+extern bool dg_protect_has_rows(Oid relid);
+extern void dg_protect_check_detach(Oid child, Oid parent);
+extern void dg_protect_check_utility(Node *parsetree);
 
 /* protect_taken.c */
-extern void dg_guard_check_taken(Oid relid);
-extern void dg_taken_finish(void);
+extern void dg_protect_check_taken(Oid relid);
+extern void dg_protect_taken_finish(void);
 
 /* protect_keep.c */
-extern void dg_keep_before(Node *parsetree);
-extern int64 *dg_keep_note(Relation rel, AttrNumber attnum);
-extern bool dg_keep_has(Oid relid, AttrNumber attnum, int64 *rows);
-extern bool dg_keep_may_go(Oid relid, int64 *kept);
-extern int64 dg_keep_count(Oid relid, AttrNumber attnum);
-extern void dg_keep_init(void);
+extern void dg_protect_keep_before(Node *parsetree);
+extern int64 *dg_protect_keep_note(Relation rel, AttrNumber attnum);
+extern bool dg_protect_keep_has(Oid relid, AttrNumber attnum, int64 *rows);
+extern bool dg_protect_keep_may_go(Oid relid, int64 *kept);
+extern int64 dg_protect_keep_count(Oid relid, AttrNumber attnum);
+extern void dg_protect_keep_init(void);
 
 /* protect_column.c */
-extern void dg_keep_columns_before(Node *parsetree);
+extern void dg_protect_keep_columns_before(Node *parsetree);
 
 /* protect_command.c */
 
@@ -59,30 +59,30 @@ typedef enum DgCommand
 	DG_COMMAND_COPY
 } DgCommand;
 
-extern HeapTuple dg_guard_copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid,
+extern HeapTuple dg_protect_copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid,
 									  Snapshot snapshot);
-extern DgCommand dg_command(void);
-extern DgCommand dg_command_enter(Node *parsetree);
-extern void dg_command_leave(DgCommand saved);
-extern void dg_command_init(void);
+extern DgCommand dg_protect_command(void);
+extern DgCommand dg_protect_command_enter(Node *parsetree);
+extern void dg_protect_command_leave(DgCommand saved);
+extern void dg_protect_command_init(void);
 
 /* protect_access.c */
-extern void dg_access_check(ObjectAccessType access, Oid classid, Oid objid, int subid, void *arg);
-extern bool dg_access_judges_after(Node *parsetree);
-extern void dg_access_check_after(Node *parsetree);
+extern void dg_protect_access_check(ObjectAccessType access, Oid classid, Oid objid, int subid, void *arg);
+extern bool dg_protect_access_judges_after(Node *parsetree);
+extern void dg_protect_access_check_after(Node *parsetree);
 
 /* protect_builtin.c */
-extern void dg_builtin_check_permissions(List *permissions);
-extern void dg_builtin_check_truncate(Oid relid);
-extern void dg_builtin_check_object(ObjectAccessType access, Oid classid, Oid objid, Oid relid);
+extern void dg_protect_builtin_check_permissions(List *permissions);
+extern void dg_protect_builtin_check_truncate(Oid relid);
+extern void dg_protect_builtin_check_object(ObjectAccessType access, Oid classid, Oid objid, Oid relid);
 
 /* protect_store.c */
-extern bool dg_store_at_stake(void);
-extern bool dg_store_drop_allowed(void);
-pg_noreturn extern void dg_store_refuse_drop(const char *what);
-pg_noreturn extern void dg_store_refuse(const char *what, const char *name);
-extern DgCommand dg_store_command(Node *parsetree);
-extern void dg_store_check_utility(Node *parsetree);
+extern bool dg_protect_store_at_stake(void);
+extern bool dg_protect_store_drop_allowed(void);
+pg_noreturn extern void dg_protect_store_refuse_drop(const char *what);
+pg_noreturn extern void dg_protect_store_refuse(const char *what, const char *name);
+extern DgCommand dg_protect_store_command(Node *parsetree);
+extern void dg_protect_store_check_utility(Node *parsetree);
 
 /* protect.c */
 extern void dg_protect_check_query(PlannedStmt *stmt);

@@ -157,7 +157,7 @@ find_going(Search *search, Going *going)
 
 		CHECK_FOR_INTERRUPTS();
 		add_dependents(search, depend, object);
-		if (object->classid == RelationRelationId && dg_is_guarded(object->objid))
+		if (object->classid == RelationRelationId && dg_guard_is_guarded(object->objid))
 			going->tables = list_append_unique_oid(going->tables, object->objid);
 		else if (object->classid == TypeRelationId && is_type_of_its_own(object->objid))
 			going->types = list_append_unique_oid(going->types, object->objid);
@@ -204,11 +204,11 @@ find_kept(Oid relid, AttrNumber attnum)
  * it, and returns where their number is to be put.
  */
 int64 *
-dg_keep_note(Relation rel, AttrNumber attnum)
+dg_protect_keep_note(Relation rel, AttrNumber attnum)
 {
 	Kept	   *table;
 
-	if (!pgstat_track_counts && dg_store_has_rows(RelationGetRelid(rel)))
+	if (!pgstat_track_counts && dg_protect_store_has_rows(RelationGetRelid(rel)))
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_CANNOT_CAPTURE),
 				 errmsg("cannot keep \"%s\" while track_counts is off", RelationGetRelationName(rel)),
@@ -218,7 +218,7 @@ dg_keep_note(Relation rel, AttrNumber attnum)
 	table->relid = RelationGetRelid(rel);
 	table->attnum = attnum;
 	table->subid = GetCurrentSubTransactionId();
-	table->deleted = dg_balance_so_far(rel, &table->written);
+	table->deleted = dg_capture_balance_so_far(rel, &table->written);
 	table->next = kept;
 	kept = table;
 	return &table->rows;
@@ -229,10 +229,10 @@ keep_rows(Relation rel)
 {
 	int64	   *rows;
 
-	dg_ordinary_require(RelationGetRelid(rel));
+	dg_guard_require_ordinary(RelationGetRelid(rel));
 	if (rel->rd_rel->relkind != RELKIND_RELATION)
 		return 0;
-	rows = dg_keep_note(rel, 0);
+	rows = dg_protect_keep_note(rel, 0);
 	*rows = dg_capture_dropped(rel);
 	return *rows;
 }
@@ -256,7 +256,7 @@ static void
 keep_definition(Oid relid, int64 rows, List *relids)
 {
 	Oid			types[] = {INT8OID, TEXTOID, TEXTOID, TEXTOID, INT8OID, OIDOID, OIDARRAYOID};
-	Datum		values[] = {rows > 0 ? Int64GetDatum(dg_deletion_current()) : (Datum) 0,
+	Datum		values[] = {rows > 0 ? Int64GetDatum(dg_capture_deletion_current()) : (Datum) 0,
 		CStringGetTextDatum(dg_relation_name(relid)), former_parent(relid),
 		CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false)), Int64GetDatum(rows),
 		ObjectIdGetDatum(relid), dg_oid_array(relids)};
@@ -324,7 +324,7 @@ keep_going(const Going *going)
  * Were the rows of a table kept, or the values of a column, all that are there now?
  */
 bool
-dg_keep_has(Oid relid, AttrNumber attnum, int64 *rows)
+dg_protect_keep_has(Oid relid, AttrNumber attnum, int64 *rows)
 {
 	Kept	   *table = find_kept(relid, attnum);
 	Relation	rel;
@@ -334,7 +334,7 @@ dg_keep_has(Oid relid, AttrNumber attnum, int64 *rows)
 	if (table == NULL)
 		return false;
 	rel = table_open(relid, NoLock);
-	deleted = dg_balance_so_far(rel, &written);
+	deleted = dg_capture_balance_so_far(rel, &written);
 	table_close(rel, NoLock);
 	*rows = table->rows;
 	return deleted == table->deleted && written == table->written;
@@ -348,21 +348,21 @@ dg_keep_has(Oid relid, AttrNumber attnum, int64 *rows)
  * one by one. *kept is set to the number of rows that were kept just before.
  */
 bool
-dg_keep_may_go(Oid relid, int64 *kept)
+dg_protect_keep_may_go(Oid relid, int64 *kept)
 {
 	Relation	rel = table_open(relid, NoLock);
 	bool		locked = CheckRelationLockedByMe(rel, AccessExclusiveLock, false);
 	bool		partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 
 	table_close(rel, NoLock);
-	return locked && (partitioned || dg_keep_has(relid, 0, kept) || !dg_store_has_rows(relid));
+	return locked && (partitioned || dg_protect_keep_has(relid, 0, kept) || !dg_protect_store_has_rows(relid));
 }
 
 /*
  * Rows of a table that live, and have a value in a column (0: or not).
  */
 int64
-dg_keep_count(Oid relid, AttrNumber attnum)
+dg_protect_keep_count(Oid relid, AttrNumber attnum)
 {
 	Relation	rel = table_open(relid, NoLock);
 	int64		rows = 0;
@@ -519,7 +519,7 @@ find_with_owned(DropOwnedStmt *stmt, Going *all)
  * still be found.
  */
 void
-dg_keep_before(Node *parsetree)
+dg_protect_keep_before(Node *parsetree)
 {
 	Going		going = {NIL, NIL};
 
@@ -588,7 +588,7 @@ kept_at_xact(XactEvent event, void *arg)
 }
 
 void
-dg_keep_init(void)
+dg_protect_keep_init(void)
 {
 	RegisterSubXactCallback(kept_at_subxact, NULL);
 	RegisterXactCallback(kept_at_xact, NULL);

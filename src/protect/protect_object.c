@@ -103,15 +103,15 @@ refuse_drop(Oid relid)
  * Does any row live in the table, or in a partition of it?
  */
 bool
-dg_guard_has_rows(Oid relid)
+dg_protect_has_rows(Oid relid)
 {
 	ListCell   *lc;
 
 	if (get_rel_relkind(relid) == RELKIND_RELATION)
-		return dg_store_has_rows(relid);
+		return dg_protect_store_has_rows(relid);
 	foreach(lc, find_inheritance_children(relid, AccessShareLock))
 	{
-		if (dg_guard_has_rows(lfirst_oid(lc)))
+		if (dg_protect_has_rows(lfirst_oid(lc)))
 			return true;
 	}
 	return false;
@@ -209,14 +209,14 @@ check_attribute(Oid typrelid)
 		if (att->attisdropped || att->atttypid < FirstNormalObjectId)
 			continue;
 		table = table_of_bin(att->attrelid);
-		if ((table == NULL && !dg_is_guarded(att->attrelid)) || !type_holds(att->atttypid, type))
+		if ((table == NULL && !dg_guard_is_guarded(att->attrelid)) || !type_holds(att->atttypid, type))
 			continue;
 		if (table == NULL)
 			refuse_on_guarded(att->attrelid,
 				   psprintf("drop an attribute of type %s of column \"%s\" of table \"%s\"", format_type_be(type),
 							NameStr(att->attname), get_rel_name(att->attrelid)),
 				   DETAIL_VALUES, NULL);
-		else if (dg_store_has_rows(att->attrelid))
+		else if (dg_protect_store_has_rows(att->attrelid))
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_PROTECTED_STORE),
 					 errmsg("cannot drop an attribute of type %s: the bin of %s holds rows with such values",
@@ -253,7 +253,7 @@ check_column(Oid relid, AttrNumber attnum)
 		return;
 	if (get_attgenerated(relid, attnum) != '\0' && dg_ddl_keeps())
 		return;
-	if (dg_keep_has(relid, attnum, &kept))
+	if (dg_protect_keep_has(relid, attnum, &kept))
 	{
 		record_column(relid, column, "values_kept", kept);
 		return;
@@ -264,7 +264,7 @@ check_column(Oid relid, AttrNumber attnum)
 							   "With deletion_guard.ddl = keep, which superusers set and may GRANT, ALTER TABLE keeps them itself. Or call",
 							   quote_literal_cstr(dg_relation_name(dg_guard_lookup(relid)->root)),
 							   dg_locked ? ", tokens" : ""));
-	record_column(relid, column, "values_lost", dg_keep_count(relid, attnum));
+	record_column(relid, column, "values_lost", dg_protect_keep_count(relid, attnum));
 }
 
 /*
@@ -276,10 +276,10 @@ check_table(Oid relid)
 	int64		kept = 0;
 	int64		lost = 0;
 
-	if (!dg_keep_may_go(relid, &kept))
+	if (!dg_protect_keep_may_go(relid, &kept))
 	{
 		refuse_drop(relid);
-		lost = dg_keep_count(relid, 0);
+		lost = dg_protect_keep_count(relid, 0);
 	}
 	dg_guard_dropped(relid, kept, lost);
 }
@@ -294,9 +294,9 @@ check_relation(Oid relid, int subid)
 	table = table_of_bin(relid);
 	if (table != NULL)
 	{
-		if (!dg_store_drop_allowed())
-			dg_store_refuse_drop("tables of the bin");
-		if (dg_store_has_rows(relid))
+		if (!dg_protect_store_drop_allowed())
+			dg_protect_store_refuse_drop("tables of the bin");
+		if (dg_protect_store_has_rows(relid))
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_PROTECTED_STORE),
 					 errmsg("cannot drop %sthe bin of %s: it holds deleted rows",
@@ -304,18 +304,18 @@ check_relation(Oid relid, int subid)
 					 errhint("Undelete the rows, or purge them with a signed token.%s",
 							 subid == 0 ? "" : psprintf(" If %s loses such a column, too, call deletion_guard.unguard_table() for it as well.", table))));
 	}
-	else if (dg_is_guarded(relid) && subid != 0)
+	else if (dg_guard_is_guarded(relid) && subid != 0)
 		check_column(relid, subid);
-	else if (dg_is_guarded(relid))
+	else if (dg_guard_is_guarded(relid))
 		check_table(relid);
 	if (subid == 0 && table == NULL)
-		dg_bin_forget_table(relid);
+		dg_undelete_forget_table(relid);
 }
 
 static HeapTuple
 copy_trigger(Relation rel, Oid trigid, Snapshot snapshot)
 {
-	return dg_guard_copy_object(rel, TriggerOidIndexId, Anum_pg_trigger_oid, trigid, snapshot);
+	return dg_protect_copy_object(rel, TriggerOidIndexId, Anum_pg_trigger_oid, trigid, snapshot);
 }
 
 /*
@@ -335,7 +335,7 @@ guarded_table_of_trigger(Oid trigid, char **name)
 	trigger = (Form_pg_trigger) GETSTRUCT(tuple);
 	*name = NameStr(trigger->tgname);
 	if (strncmp(*name, DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) != 0 ||
-		(!dg_is_store(trigger->tgrelid) && !dg_is_guarded(trigger->tgrelid)))
+		(!dg_is_store(trigger->tgrelid) && !dg_guard_is_guarded(trigger->tgrelid)))
 		return InvalidOid;
 	return trigger->tgrelid;
 }
@@ -352,11 +352,11 @@ check_trigger(Oid trigid, bool dropping)
 
 	if (!OidIsValid(relid))
 		return;
-	if (!dg_is_store(relid) && dropping && dg_statement_drops_tables())
+	if (!dg_is_store(relid) && dropping && dg_guard_statement_drops_tables())
 	{
 		int64		rows;
 
-		if (!dg_ddl_allowed() && !dg_keep_may_go(relid, &rows))
+		if (!dg_ddl_allowed() && !dg_protect_keep_may_go(relid, &rows))
 			refuse_drop(relid);
 		return;
 	}
@@ -370,10 +370,10 @@ check_trigger(Oid trigid, bool dropping)
 	/* commands that alter them are refused by protect_store.c */
 	if (!dropping)
 		return;
-	if (!dg_store_drop_allowed())
-		dg_store_refuse_drop("what protects deletion_guard");
+	if (!dg_protect_store_drop_allowed())
+		dg_protect_store_refuse_drop("what protects deletion_guard");
 	if (get_rel_namespace(relid) == dg_objects()->bin_schema ?
-		!dg_store_has_rows(relid) : !dg_store_at_stake())
+		!dg_protect_store_has_rows(relid) : !dg_protect_store_at_stake())
 		return;
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_PROTECTED_STORE),
@@ -387,7 +387,7 @@ check_trigger(Oid trigid, bool dropping)
  * rows, a bin, a trigger of ours.
  */
 void
-dg_guard_check_drop(Oid classid, Oid objid, int subid)
+dg_protect_check_drop(Oid classid, Oid objid, int subid)
 {
 	if (classid == RelationRelationId)
 		check_relation(objid, subid);
@@ -438,7 +438,7 @@ has_parent(Oid relid, Snapshot snapshot)
  * altered it.
  */
 void
-dg_guard_check_trigger(Oid trigid, bool created)
+dg_protect_check_trigger(Oid trigid, bool created)
 {
 	if (!trigger_is_right(trigid, created))
 		check_trigger(trigid, false);
@@ -461,7 +461,7 @@ may_drop(Oid relid)
 
 /*
  * Refuses DROP TABLE before it waits for the sessions that use the table. What
- * decides is dg_keep_may_go().
+ * decides is dg_protect_keep_may_go().
  */
 static void
 check_drop_table(DropStmt *stmt)
@@ -475,7 +475,7 @@ check_drop_table(DropStmt *stmt)
 		RangeVar   *rv = makeRangeVarFromNameList(lfirst(lc));
 		Oid			relid = RangeVarGetRelid(rv, AccessShareLock, true);
 
-		if (OidIsValid(relid) && dg_is_guarded(relid) && (!may_drop(relid) || dg_guard_has_rows(relid)))
+		if (OidIsValid(relid) && dg_guard_is_guarded(relid) && (!may_drop(relid) || dg_protect_has_rows(relid)))
 			refuse_drop(relid);
 	}
 }
@@ -486,12 +486,12 @@ check_drop_table(DropStmt *stmt)
  * ALTER TABLE ... DETACH meant another table at first.
  */
 void
-dg_guard_check_detach(Oid child, Oid parent)
+dg_protect_check_detach(Oid child, Oid parent)
 {
 	/* what is attached is not looked up before it is guarded */
 	if (get_rel_relkind(parent) != RELKIND_PARTITIONED_TABLE ||
 		!has_parent(child, NULL) || has_parent(child, SnapshotSelf) || dg_ddl_keeps() ||
-		!dg_is_guarded(parent) || !dg_is_guarded(child) || !dg_guard_has_rows(child))
+		!dg_guard_is_guarded(parent) || !dg_guard_is_guarded(child) || !dg_protect_has_rows(child))
 		return;
 	refuse_departure(child, psprintf("detach partition \"%s\" from table \"%s\"", get_rel_name(child), get_rel_name(parent)));
 }
@@ -511,7 +511,7 @@ static bool
 is_unlogged(Oid relid, Snapshot snapshot)
 {
 	Relation	rel = table_open(RelationRelationId, AccessShareLock);
-	HeapTuple	tuple = dg_guard_copy_object(rel, ClassOidIndexId, Anum_pg_class_oid, relid, snapshot);
+	HeapTuple	tuple = dg_protect_copy_object(rel, ClassOidIndexId, Anum_pg_class_oid, relid, snapshot);
 	bool		result = HeapTupleIsValid(tuple) &&
 		((Form_pg_class) GETSTRUCT(tuple))->relpersistence == RELPERSISTENCE_UNLOGGED;
 
@@ -524,9 +524,9 @@ is_unlogged(Oid relid, Snapshot snapshot)
  * another table at first.
  */
 void
-dg_guard_check_altered(Oid relid)
+dg_protect_check_altered(Oid relid)
 {
-	if (is_unlogged(relid, SnapshotSelf) && !is_unlogged(relid, NULL) && dg_is_guarded(relid))
+	if (is_unlogged(relid, SnapshotSelf) && !is_unlogged(relid, NULL) && dg_guard_is_guarded(relid))
 		refuse_unlogged(relid);
 }
 
@@ -541,7 +541,7 @@ check_alter_command(AlterTableStmt *stmt, AlterTableCmd *cmd)
 		cmd->subtype != AT_DisableTrigAll && cmd->subtype != AT_DisableTrigUser)
 		return;
 	relid = RangeVarGetRelid(stmt->relation, AccessShareLock, true);
-	if (!OidIsValid(relid) || !dg_is_guarded(relid))
+	if (!OidIsValid(relid) || !dg_guard_is_guarded(relid))
 		return;
 	name = get_rel_name(relid);
 	switch (cmd->subtype)
@@ -549,8 +549,8 @@ check_alter_command(AlterTableStmt *stmt, AlterTableCmd *cmd)
 		case AT_DetachPartition:
 			/* a row that comes in meanwhile stays, and the table is guarded by itself from then on */
 			partition = RangeVarGetRelid(((PartitionCmd *) cmd->def)->name, AccessShareLock, true);
-			if (OidIsValid(partition) && dg_is_guarded(partition) && !dg_ddl_keeps() &&
-				(!dg_class_ownercheck(relid, GetUserId()) || dg_guard_has_rows(partition)))
+			if (OidIsValid(partition) && dg_guard_is_guarded(partition) && !dg_ddl_keeps() &&
+				(!dg_class_ownercheck(relid, GetUserId()) || dg_protect_has_rows(partition)))
 				refuse_departure(partition,
 								 psprintf("detach partition \"%s\" from table \"%s\"", get_rel_name(partition), name));
 			break;
@@ -584,7 +584,7 @@ check_guard_trigger(CreateTrigStmt *stmt)
 	if (!stmt->replace || strncmp(stmt->trigname, DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) != 0)
 		return;
 	relid = RangeVarGetRelid(stmt->relation, AccessShareLock, true);
-	if (OidIsValid(relid) && dg_is_guarded(relid))
+	if (OidIsValid(relid) && dg_guard_is_guarded(relid))
 		refuse_on_guarded(relid, psprintf("replace trigger \"%s\" of table \"%s\"", stmt->trigname, get_rel_name(relid)),
 			   DETAIL_GUARD, NULL);
 }
@@ -647,7 +647,7 @@ check_without_registry(Node *parsetree)
  * library.
  */
 void
-dg_guard_check_utility(Node *parsetree)
+dg_protect_check_utility(Node *parsetree)
 {
 	if (parsetree == NULL || !is_ddl(parsetree))
 		return;
@@ -656,7 +656,7 @@ dg_guard_check_utility(Node *parsetree)
 		check_without_registry(parsetree);
 		return;
 	}
-	dg_store_check_utility(parsetree);
+	dg_protect_store_check_utility(parsetree);
 	if (IsA(parsetree, DropStmt))
 		check_drop_table((DropStmt *) parsetree);
 	else if (IsA(parsetree, AlterTableStmt))

@@ -35,7 +35,7 @@ require_partition(Oid relid)
 {
 	Oid			root;
 
-	if (!get_rel_relispartition(relid) || !dg_is_guarded(relid))
+	if (!get_rel_relispartition(relid) || !dg_guard_is_guarded(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("%s is not a partition of a guarded table", dg_relation_name(relid)),
@@ -80,7 +80,7 @@ dg_retire_partition(PG_FUNCTION_ARGS)
 	dg_spi_execute_as_owner(relid, psprintf("DROP TABLE %s", dg_relation_name(relid)), 0, NULL, NULL);
 	SPI_finish();
 	AtEOXact_GUC(true, nestlevel);
-	if (!dg_deletion_exists())
+	if (!dg_capture_deletion_exists())
 		PG_RETURN_NULL();
-	PG_RETURN_INT64(dg_deletion_current());
+	PG_RETURN_INT64(dg_capture_deletion_current());
 }

@@ -35,7 +35,7 @@
 #define DETAIL_PROTECTED "What deletion_guard keeps would no longer be protected; no role may do this, superusers included."
 
 void
-dg_store_refuse(const char *what, const char *name)
+dg_protect_store_refuse(const char *what, const char *name)
 {
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_PROTECTED_STORE),
@@ -48,7 +48,7 @@ dg_store_refuse(const char *what, const char *name)
  * Does the table hold any row?
  */
 bool
-dg_store_has_rows(Oid relid)
+dg_protect_store_has_rows(Oid relid)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -77,7 +77,7 @@ bin_has_rows(void)
 		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
 
 		if (form->relnamespace == dg_objects()->bin_schema && form->relkind == RELKIND_RELATION)
-			result = dg_store_has_rows(form->oid);
+			result = dg_protect_store_has_rows(form->oid);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -88,16 +88,16 @@ bin_has_rows(void)
  * Is there anything that dropping the extension would lose?
  */
 bool
-dg_store_at_stake(void)
+dg_protect_store_at_stake(void)
 {
-	return dg_store_has_rows(dg_objects()->guard) || bin_has_rows();
+	return dg_protect_store_has_rows(dg_objects()->guard) || bin_has_rows();
 }
 
 /* The transaction that allow_drop() has permitted to drop the extension. */
 static FullTransactionId allowed_in;
 
 void
-dg_store_allow_drop(void)
+dg_protect_store_allow_drop(void)
 {
 	allowed_in = GetTopFullTransactionId();
 }
@@ -107,7 +107,7 @@ dg_store_allow_drop(void)
  * in them?
  */
 bool
-dg_store_drop_allowed(void)
+dg_protect_store_drop_allowed(void)
 {
 	return !dg_locked ||
 		(FullTransactionIdIsValid(allowed_in) &&
@@ -115,7 +115,7 @@ dg_store_drop_allowed(void)
 }
 
 void
-dg_store_refuse_drop(const char *what)
+dg_protect_store_refuse_drop(const char *what)
 {
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_TOKEN_REQUIRED),
@@ -140,7 +140,7 @@ find_store(RangeVar *rv, bool always)
 	if (!OidIsValid(relid) || !dg_is_store(relid))
 		return InvalidOid;
 	if (!always && get_rel_namespace(relid) == dg_objects()->bin_schema &&
-		get_rel_relkind(relid) == RELKIND_RELATION && !dg_store_has_rows(relid))
+		get_rel_relkind(relid) == RELKIND_RELATION && !dg_protect_store_has_rows(relid))
 		return InvalidOid;
 	return relid;
 }
@@ -151,7 +151,7 @@ check_own_by_name(const char *what, RangeVar *rv, bool always)
 	Oid			relid = find_store(rv, always);
 
 	if (OidIsValid(relid))
-		dg_store_refuse(what, get_rel_name(relid));
+		dg_protect_store_refuse(what, get_rel_name(relid));
 }
 
 /*
@@ -228,7 +228,7 @@ is_pg_restore_command(AlterTableCmd *cmd)
  * What kind of command is it?
  */
 DgCommand
-dg_store_command(Node *parsetree)
+dg_protect_store_command(Node *parsetree)
 {
 	DgCommand	result = DG_COMMAND_MAINTENANCE;
 	ListCell   *lc;
@@ -350,9 +350,9 @@ check_drop_extension(DropStmt *stmt)
 	{
 		if (strcmp(strVal(lfirst(lc)), "deletion_guard") != 0)
 			continue;
-		if (!dg_store_drop_allowed())
-			dg_store_refuse_drop("extension deletion_guard");
-		if (dg_store_at_stake())
+		if (!dg_protect_store_drop_allowed())
+			dg_protect_store_refuse_drop("extension deletion_guard");
+		if (dg_protect_store_at_stake())
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_PROTECTED_STORE),
 					 errmsg("cannot drop extension deletion_guard: tables are guarded, or the bin holds deleted rows"),
@@ -370,7 +370,7 @@ static void
 check_rename(RenameStmt *stmt)
 {
 	if (stmt->renameType == OBJECT_SCHEMA && is_our_schema(stmt->subname))
-		dg_store_refuse("rename schema", stmt->subname);
+		dg_protect_store_refuse("rename schema", stmt->subname);
 	if (stmt->relation != NULL)
 		check_own_by_name(stmt->renameType == OBJECT_COLUMN ? "rename a column of" :
 					stmt->renameType == OBJECT_TABCONSTRAINT ? "rename a constraint of" :
@@ -382,7 +382,7 @@ static void
 check_owner(AlterOwnerStmt *stmt)
 {
 	if (stmt->objectType == OBJECT_SCHEMA && is_our_schema(strVal(stmt->object)) && !is_own_owner(stmt->newowner))
-		dg_store_refuse("change the owner of schema", strVal(stmt->object));
+		dg_protect_store_refuse("change the owner of schema", strVal(stmt->object));
 }
 
 /*
@@ -390,7 +390,7 @@ check_owner(AlterOwnerStmt *stmt)
  * objects and its parse tree says so.
  */
 void
-dg_store_check_utility(Node *parsetree)
+dg_protect_store_check_utility(Node *parsetree)
 {
 	switch (nodeTag(parsetree))
 	{
@@ -433,7 +433,7 @@ dg_store_check_utility(Node *parsetree)
 			break;
 		case T_AlterExtensionContentsStmt:
 			if (strcmp(((AlterExtensionContentsStmt *) parsetree)->extname, "deletion_guard") == 0)
-				dg_store_refuse("change the members of extension", "deletion_guard");
+				dg_protect_store_refuse("change the members of extension", "deletion_guard");
 			break;
 		default:
 			break;

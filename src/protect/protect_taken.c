@@ -49,7 +49,7 @@ is_taken(Oid relid, Oid *root, DgOddity *odd)
  * Something was made that belongs to a table, or the table was altered.
  */
 void
-dg_guard_check_taken(Oid relid)
+dg_protect_check_taken(Oid relid)
 {
 	MemoryContext old;
 	DgOddity	odd;
@@ -57,7 +57,7 @@ dg_guard_check_taken(Oid relid)
 
 	if (!is_taken(relid, &root, &odd) || list_member_oid(taken, root))
 		return;
-	if (root != relid || dg_guard_has_rows(relid))
+	if (root != relid || dg_protect_has_rows(relid))
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_GUARDED_OBJECT),
 				 errmsg("cannot make table \"%s\" %s: it is guarded against deletion", get_rel_name(relid), odd.what),
@@ -78,7 +78,7 @@ let_go(Oid relid)
 	if (!is_taken(relid, &root, &odd) || root != relid)
 		return;
 	table_close(table_open(relid, AccessExclusiveLock), NoLock);
-	dg_guard_remove(relid);
+	dg_enrol_remove(relid);
 	dg_ledger_append("unguard_table",
 					 psprintf("{\"table\": %s, \"is\": %s}", dg_json_string(dg_relation_name(relid)), dg_json_string(odd.what)));
 	ereport(WARNING,
@@ -90,7 +90,7 @@ let_go(Oid relid)
  * An outermost statement ends, or the transaction.
  */
 void
-dg_taken_finish(void)
+dg_protect_taken_finish(void)
 {
 	bool		pushed = false;
 
@@ -119,7 +119,7 @@ static void
 at_xact(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
-		dg_taken_finish();
+		dg_protect_taken_finish();
 	else if (event == XACT_EVENT_ABORT)
 	{
 		list_free(taken);
@@ -131,7 +131,7 @@ at_xact(XactEvent event, void *arg)
  * After the ledger's, so that it is called before: what is appended then is written.
  */
 void
-dg_taken_init(void)
+dg_protect_taken_init(void)
 {
 	RegisterXactCallback(at_xact, NULL);
 }

@@ -57,9 +57,9 @@ dg_unreached_hooks(PG_FUNCTION_ARGS)
 	int			n = 0;
 	int			reached;
 
-	(void) dg_hooks_reached();
+	(void) dg_protect_hooks_reached();
 	provoke_hooks();
-	reached = dg_hooks_reached();
+	reached = dg_protect_hooks_reached();
 	for (int i = 0; i < lengthof(hooks); i++)
 	{
 		if (!(reached & hooks[i].hook))
@@ -88,5 +88,5 @@ dg_server_setting(PG_FUNCTION_ARGS)
 Datum
 dg_server_hides_merge(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(dg_merge_hides_rows());
+	PG_RETURN_BOOL(dg_capture_merge_hides_rows());
 }

@@ -32,12 +32,12 @@ find_signer(const char *token, int len, DgRefusal *refusal)
 
 	if (status != DG_TOKEN_OK)
 	{
-		dg_refusal_of_token(refusal, status, NULL);
+		dg_purge_refusal_of_token(refusal, status, NULL);
 		return NULL;
 	}
-	authority = dg_authority_find(kid, refusal);
+	authority = dg_purge_authority_find(kid, refusal);
 	if (authority == NULL && refusal->message == NULL)
-		dg_refusal_set(refusal, DG_ERRCODE_TOKEN_UNKNOWN_AUTHORITY, "unknown_authority",
+		dg_purge_refusal_set(refusal, DG_ERRCODE_TOKEN_UNKNOWN_AUTHORITY, "unknown_authority",
 					   "Enrol it with deletion_guard.add_authority(), or name one that is in the token's \"kid\".",
 					   "authority \"%s\" is not enrolled", kid);
 	return authority;
@@ -61,7 +61,7 @@ verify_with_key(const char *token, int len, const DgAuthority *authority, DgToke
 	DgTokenContext ctx = {0};
 	DgTokenKey *key = NULL;
 	DgTokenStatus status;
-	char	   *audience = dg_audience_text();
+	char	   *audience = dg_purge_audience_text();
 
 	ctx.audience = pg_server_to_any(audience, strlen(audience), PG_UTF8);
 	ctx.kid = authority->name;
@@ -81,25 +81,25 @@ verify_with_key(const char *token, int len, const DgAuthority *authority, DgToke
  * approval; false and a refusal if it is not good.
  */
 bool
-dg_approval_verify(const char *token, int len, DgApproval *approval, DgRefusal *refusal)
+dg_purge_approval_verify(const char *token, int len, DgApproval *approval, DgRefusal *refusal)
 {
 	DgAuthority *authority;
 	DgTokenDetail detail = {0};
 	DgTokenStatus status;
 
-	dg_hide_tokens_in_activity();
+	dg_purge_hide_tokens_in_activity();
 	authority = find_signer(token, len, refusal);
 	if (authority == NULL)
 		return false;
 	refusal->authority = authority->name;
 	status = verify_with_key(token, len, authority, &approval->claims, &detail);
 	if (status != DG_TOKEN_OK)
-		return dg_refusal_of_token(refusal, status, &detail);
+		return dg_purge_refusal_of_token(refusal, status, &detail);
 
 	/* only now, so that nobody without the key learns anything */
 	refusal->request = approval->claims.request;
 	if (authority->retired)
-		return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_RETIRED_AUTHORITY, "retired_authority",
+		return dg_purge_refusal_set(refusal, DG_ERRCODE_TOKEN_RETIRED_AUTHORITY, "retired_authority",
 							  "Ask an authority that is still active.",
 							  "authority \"%s\" has been retired", authority->name);
 	approval->fingerprint = authority->fingerprint;
@@ -118,7 +118,7 @@ dg_approval_verify(const char *token, int len, DgApproval *approval, DgRefusal *
  * Has the token not been used before?
  */
 bool
-dg_approval_unused(const DgApproval *approval, DgRefusal *refusal)
+dg_purge_approval_unused(const DgApproval *approval, DgRefusal *refusal)
 {
 	ScanKeyData keys[] = {dg_own_key_text(Anum_used_token_authority, approval->claims.kid),
 		dg_own_key_text(Anum_used_token_jti, approval->claims.jti)};
@@ -127,7 +127,7 @@ dg_approval_unused(const DgApproval *approval, DgRefusal *refusal)
 	if (used == NULL)
 		return true;
 	dg_own_end(used);
-	return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_USED, "token_used", HINT_SIGN_AGAIN,
+	return dg_purge_refusal_set(refusal, DG_ERRCODE_TOKEN_USED, "token_used", HINT_SIGN_AGAIN,
 						  "the token of \"%s\" has been used before", approval->claims.kid);
 }
 
@@ -141,7 +141,7 @@ dg_approval_unused(const DgApproval *approval, DgRefusal *refusal)
  * tenant, rows without one, or those of all by their age.
  */
 bool
-dg_act_is_purge(DgTokenAct act)
+dg_purge_act_is_purge(DgTokenAct act)
 {
 	return act == DG_TOKEN_ACT_PURGE || act == DG_TOKEN_ACT_PURGE_WITHOUT_TENANT || act == DG_TOKEN_ACT_PURGE_BY_AGE;
 }
@@ -152,16 +152,16 @@ dg_act_is_purge(DgTokenAct act)
 static bool
 act_serves(DgTokenAct act, DgTokenAct wanted)
 {
-	return act == wanted || (wanted == DG_TOKEN_ACT_PURGE && dg_act_is_purge(act));
+	return act == wanted || (wanted == DG_TOKEN_ACT_PURGE && dg_purge_act_is_purge(act));
 }
 
 static bool
 refuse_act(const DgApproval *approval, DgTokenAct act, DgRefusal *refusal)
 {
-	dg_refusal_set(refusal, DG_ERRCODE_TOKEN_WRONG_ACT, "wrong_act",
+	dg_purge_refusal_set(refusal, DG_ERRCODE_TOKEN_WRONG_ACT, "wrong_act",
 				   DG_HINT_CLAIMS,
 				   "the token of \"%s\" is not for \"%s\"", approval->claims.kid, dg_token_act_name(act));
-	return dg_refusal_detail(refusal, "It permits \"%s\".", dg_token_act_name(approval->claims.act));
+	return dg_purge_refusal_detail(refusal, "It permits \"%s\".", dg_token_act_name(approval->claims.act));
 }
 
 /*
@@ -190,12 +190,12 @@ verify_one_token(Datum token, DgTokenAct act, List **approvals, DgRefusal *refus
 	text	   *bytes = DatumGetTextPP(token);
 	DgApproval *approval = palloc0(sizeof(DgApproval));
 
-	if (!dg_approval_verify(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), approval, refusal))
+	if (!dg_purge_approval_verify(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), approval, refusal))
 		return false;
 	if (!act_serves(approval->claims.act, act))
 		return refuse_act(approval, act, refusal);
 	if (approved_already(*approvals, approval))
-		return dg_refusal_set(refusal, DG_ERRCODE_MORE_APPROVALS, "same_authority",
+		return dg_purge_refusal_set(refusal, DG_ERRCODE_MORE_APPROVALS, "same_authority",
 							  "Give one token of each authority.",
 							  "more than one token is of authority \"%s\"", approval->claims.kid);
 	*approvals = lappend(*approvals, approval);
@@ -207,7 +207,7 @@ verify_one_token(Datum token, DgTokenAct act, List **approvals, DgRefusal *refus
  * authority of its own.
  */
 bool
-dg_approvals_verify(ArrayType *tokens, DgTokenAct act, List **approvals, DgRefusal *refusal)
+dg_purge_approvals_verify(ArrayType *tokens, DgTokenAct act, List **approvals, DgRefusal *refusal)
 {
 	Datum	   *elems;
 	bool	   *nulls;
@@ -217,16 +217,16 @@ dg_approvals_verify(ArrayType *tokens, DgTokenAct act, List **approvals, DgRefus
 	if (tokens != NULL)
 		deconstruct_array(tokens, TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, &nelems);
 	if (nelems == 0)
-		return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_REQUIRED, "token_required",
+		return dg_purge_refusal_set(refusal, DG_ERRCODE_TOKEN_REQUIRED, "token_required",
 							  DG_HINT_CLAIMS,
 							  "a token for \"%s\" is required", dg_token_act_name(act));
 	if (nelems > DG_TOKEN_MAX_APPROVALS)
-		return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_MALFORMED, "too_many_tokens", NULL,
+		return dg_purge_refusal_set(refusal, DG_ERRCODE_TOKEN_MALFORMED, "too_many_tokens", NULL,
 							  "more than %d tokens", DG_TOKEN_MAX_APPROVALS);
 	for (int i = 0; i < nelems; i++)
 	{
 		if (nulls[i])
-			return dg_refusal_of_token(refusal, DG_TOKEN_EMPTY, NULL);
+			return dg_purge_refusal_of_token(refusal, DG_TOKEN_EMPTY, NULL);
 		if (!verify_one_token(elems[i], act, approvals, refusal))
 			return false;
 	}
@@ -238,14 +238,14 @@ dg_approvals_verify(ArrayType *tokens, DgTokenAct act, List **approvals, DgRefus
  * Are there as many approvals as needed?
  */
 bool
-dg_approvals_suffice(List *approvals, int needed, DgRefusal *refusal)
+dg_purge_approvals_suffice(List *approvals, int needed, DgRefusal *refusal)
 {
 	if (list_length(approvals) >= needed)
 		return true;
-	dg_refusal_set(refusal, DG_ERRCODE_MORE_APPROVALS, "more_approvals",
+	dg_purge_refusal_set(refusal, DG_ERRCODE_MORE_APPROVALS, "more_approvals",
 				   "Pass the tokens of all of them in one call.",
 				   "%d authorities must approve", needed);
-	return dg_refusal_detail(refusal, "Tokens of %d were given.", list_length(approvals));
+	return dg_purge_refusal_detail(refusal, "Tokens of %d were given.", list_length(approvals));
 }
 
 /*
@@ -257,41 +257,41 @@ refuse_with_claims(DgRefusal *refusal, DgTokenAct act, const char *what, const c
 	if (refusal->hint != NULL && strcmp(refusal->hint, DG_HINT_CLAIMS) == 0)
 		refusal->hint = psprintf("Have an authority sign {\"act\": \"%s\", %s}, with what deletion_guard.audience() returns as \"aud\", and pass the token.",
 								 dg_token_act_name(act), claims);
-	dg_refuse(refusal, what);
+	dg_purge_refuse(refusal, what);
 }
 
 /*
  * Verifies the tokens of an act other than a purge, and that they permit it
  * for this very object; an error if not. "claims" says for what object they are
  * to be, as members of a JSON object. Returns the approvals, for
- * dg_approvals_use(). The caller holds the authorities' lock.
+ * dg_purge_approvals_use(). The caller holds the authorities' lock.
  */
 List *
-dg_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg, const char *what, const char *claims)
+dg_purge_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg, const char *what, const char *claims)
 {
 	DgRefusal	refusal = {0};
 	List	   *approvals;
 	ListCell   *lc;
 
-	if (!dg_approvals_verify(tokens, act, &approvals, &refusal))
+	if (!dg_purge_approvals_verify(tokens, act, &approvals, &refusal))
 		refuse_with_claims(&refusal, act, what, claims);
 	foreach(lc, approvals)
 	{
 		DgApproval *approval = lfirst(lc);
 
 		refusal.authority = approval->claims.kid;
-		if (!dg_approval_unused(approval, &refusal))
+		if (!dg_purge_approval_unused(approval, &refusal))
 			refuse_with_claims(&refusal, act, what, claims);
 		if (!match(&approval->claims, arg))
 		{
-			dg_refusal_set(&refusal, DG_ERRCODE_TOKEN_BAD_CLAIM, "other_object",
+			dg_purge_refusal_set(&refusal, DG_ERRCODE_TOKEN_BAD_CLAIM, "other_object",
 						   DG_HINT_CLAIMS,
 						   "the token of \"%s\" is for another object", approval->claims.kid);
 			refuse_with_claims(&refusal, act, what, claims);
 		}
 	}
 	refusal.authority = NULL;
-	if (!dg_approvals_suffice(approvals, dg_approvals_required_for_change(), &refusal))
+	if (!dg_purge_approvals_suffice(approvals, dg_purge_approvals_required_for_change(), &refusal))
 		refuse_with_claims(&refusal, act, what, claims);
 	return approvals;
 }
@@ -301,7 +301,7 @@ dg_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg, 
  * who use the same token one comes second, and gets an error.
  */
 void
-dg_approvals_use(List *approvals, int64 ledger_id)
+dg_purge_approvals_use(List *approvals, int64 ledger_id)
 {
 	ListCell   *lc;
 
@@ -312,8 +312,8 @@ dg_approvals_use(List *approvals, int64 ledger_id)
 		Datum		values[Natts_used_token];
 		bool		nulls[Natts_used_token] = {false};
 
-		if (!dg_approval_unused(approval, &refusal))
-			dg_refuse(&refusal, "token");
+		if (!dg_purge_approval_unused(approval, &refusal))
+			dg_purge_refuse(&refusal, "token");
 		values[Anum_used_token_authority - 1] = CStringGetTextDatum(approval->claims.kid);
 		values[Anum_used_token_jti - 1] = CStringGetTextDatum(approval->claims.jti);
 		values[Anum_used_token_act - 1] = CStringGetTextDatum(dg_token_act_name(approval->claims.act));
@@ -330,7 +330,7 @@ dg_approvals_use(List *approvals, int64 ledger_id)
  * transaction ends, and 0 is returned instead of its number.
  */
 int64
-dg_approvals_record(List *approvals, const char *event, const char *details)
+dg_purge_approvals_record(List *approvals, const char *event, const char *details)
 {
 	int64		entry;
 
@@ -340,6 +340,6 @@ dg_approvals_record(List *approvals, const char *event, const char *details)
 		return 0;
 	}
 	entry = dg_ledger_append_now(event, details);
-	dg_approvals_use(approvals, entry);
+	dg_purge_approvals_use(approvals, entry);
 	return entry;
 }

@@ -40,7 +40,7 @@ PG_FUNCTION_INFO_V1(dg_authority_source);
  */
 
 bool
-dg_authorities_in_file(void)
+dg_purge_authorities_in_file(void)
 {
 	return dg_authorities_file != NULL && dg_authorities_file[0] != '\0';
 }
@@ -48,7 +48,7 @@ dg_authorities_in_file(void)
 static bool
 refuse_file(DgRefusal *refusal, const char *what)
 {
-	return dg_refusal_set(refusal, DG_ERRCODE_AUTHORITIES_FILE, "authorities_file", HINT_FILE,
+	return dg_purge_refusal_set(refusal, DG_ERRCODE_AUTHORITIES_FILE, "authorities_file", HINT_FILE,
 						  "authorities file \"%s\" %s", dg_authorities_file, what);
 }
 
@@ -136,7 +136,7 @@ read_authorities(List **list, DgRefusal *refusal)
 	if (status != DG_TOKEN_OK)
 	{
 		refuse_file(refusal, "does not list authorities");
-		return dg_refusal_detail(refusal, "%s%s%s", dg_token_status_message(status),
+		return dg_purge_refusal_detail(refusal, "%s%s%s", dg_token_status_message(status),
 								 detail.name ? ", in " : "", detail.name ? detail.name : "");
 	}
 	authorities = parsed;
@@ -159,7 +159,7 @@ read_authorities(List **list, DgRefusal *refusal)
  */
 
 void
-dg_lock_authorities(LOCKMODE mode)
+dg_purge_lock_authorities(LOCKMODE mode)
 {
 	dg_lock_object(dg_objects()->authority, 0, mode);
 }
@@ -197,12 +197,12 @@ find_in_file(const char *name, DgRefusal *refusal)
  * with a refusal if nobody can tell.
  */
 DgAuthority *
-dg_authority_find(const char *name, DgRefusal *refusal)
+dg_purge_authority_find(const char *name, DgRefusal *refusal)
 {
 	DgAuthority *authority;
 	DgOwnScan  *scan;
 
-	if (dg_authorities_in_file())
+	if (dg_purge_authorities_in_file())
 		return find_in_file(name, refusal);
 	scan = dg_own_find(DG_OWN(authority), AccessShareLock, 1,
 					   (ScanKeyData[]) {dg_own_key_text(Anum_authority_name, name)});
@@ -236,15 +236,15 @@ count_enrolled(bool active)
  * How many authorities can approve something now.
  */
 int
-dg_authorities_active(void)
+dg_purge_authorities_active(void)
 {
 	List	   *authorities;
 	DgRefusal	refusal = {0};
 
-	if (!dg_authorities_in_file())
+	if (!dg_purge_authorities_in_file())
 		return count_enrolled(true);
 	if (!read_authorities(&authorities, &refusal))
-		dg_refuse(&refusal, "authorities");
+		dg_purge_refuse(&refusal, "authorities");
 	return list_length(authorities);
 }
 
@@ -252,9 +252,9 @@ dg_authorities_active(void)
  * Was there ever an authority?
  */
 bool
-dg_authorities_ever(void)
+dg_purge_authorities_ever(void)
 {
-	if (dg_authorities_in_file())
+	if (dg_purge_authorities_in_file())
 		return true;
 	return count_enrolled(false) > 0;
 }
@@ -268,7 +268,7 @@ dg_authorities_ever(void)
  * How many the registry remembers that a purge needed.
  */
 int
-dg_approvals_remembered(void)
+dg_purge_approvals_remembered(void)
 {
 	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(approval_policy), AccessShareLock, 0, NULL);
 	int			approvals = dg_own_next(scan) ? (int) dg_own_int64(scan, Anum_approval_policy_approvals) : 1;
@@ -293,9 +293,9 @@ configured_approvals(void)
  * How many distinct authorities a purge needs.
  */
 int
-dg_approvals_required(void)
+dg_purge_approvals_required(void)
 {
-	return Max(configured_approvals(), dg_approvals_remembered());
+	return Max(configured_approvals(), dg_purge_approvals_remembered());
 }
 
 /*
@@ -303,9 +303,9 @@ dg_approvals_required(void)
  * purge does, or all where there are fewer.
  */
 int
-dg_approvals_required_for_change(void)
+dg_purge_approvals_required_for_change(void)
 {
-	return Max(1, Min(dg_approvals_required(), dg_authorities_active()));
+	return Max(1, Min(dg_purge_approvals_required(), dg_purge_authorities_active()));
 }
 
 /* ----------------------------------------------------------------------
@@ -347,8 +347,8 @@ dg_authority_source(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (!dg_authorities_in_file())
-		active = dg_authorities_active();
+	if (!dg_purge_authorities_in_file())
+		active = dg_purge_authorities_active();
 	else if (!read_authorities(&authorities, &refusal))
 		problem = refusal.message;
 	else
@@ -356,7 +356,7 @@ dg_authority_source(PG_FUNCTION_ARGS)
 		active = list_length(authorities);
 		problem = active == 0 ? "the authorities file lists no authority" : file_weakness();
 	}
-	values[0] = CStringGetTextDatum(dg_authorities_in_file() ? dg_authorities_file : "deletion_guard.authority");
+	values[0] = CStringGetTextDatum(dg_purge_authorities_in_file() ? dg_authorities_file : "deletion_guard.authority");
 	values[1] = Int64GetDatum(active);
 	nulls[2] = problem == NULL;
 	values[2] = problem == NULL ? (Datum) 0 : CStringGetTextDatum(problem);

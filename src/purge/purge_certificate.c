@@ -44,7 +44,7 @@ entry_of_purge(int64 purge)
  * The certificate of a purge, a jsonb.
  */
 Datum
-dg_certificate(int64 purge)
+dg_purge_certificate_text(int64 purge)
 {
 	int64		entry = entry_of_purge(purge);
 	char	   *event;
@@ -73,7 +73,7 @@ dg_certificate(int64 purge)
 Datum
 dg_purge_certificate(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_DATUM(dg_certificate(PG_GETARG_INT64(0)));
+	PG_RETURN_DATUM(dg_purge_certificate_text(PG_GETARG_INT64(0)));
 }
 
 /*
@@ -101,7 +101,7 @@ certificate_problem(Jsonb *certificate)
 		return "this is not a certificate of a purge";
 	if (entry_of_purge(purge) <= 0)
 		return psprintf("there was no purge " INT64_FORMAT " in this database", purge);
-	if (!DatumGetBool(DirectFunctionCall2(jsonb_eq, JsonbPGetDatum(certificate), dg_certificate(purge))))
+	if (!DatumGetBool(DirectFunctionCall2(jsonb_eq, JsonbPGetDatum(certificate), dg_purge_certificate_text(purge))))
 		return psprintf("the ledger says otherwise of purge " INT64_FORMAT, purge);
 	return NULL;
 }

@@ -30,10 +30,10 @@ check_request(const DgApproval *approval, const DgRequest *request, DgRefusal *r
 	int64		id = approval->claims.request;
 
 	if (request == NULL)
-		return dg_refusal_set(refusal, DG_ERRCODE_NO_SUCH_REQUEST, "no_such_request", HINT_NEW_REQUEST,
+		return dg_purge_refusal_set(refusal, DG_ERRCODE_NO_SUCH_REQUEST, "no_such_request", HINT_NEW_REQUEST,
 							  "there is no request " INT64_FORMAT, id);
 	if (strcmp(request->state, "open") != 0)
-		return dg_refusal_set(refusal, DG_ERRCODE_NO_SUCH_REQUEST, "request_closed", HINT_NEW_REQUEST,
+		return dg_purge_refusal_set(refusal, DG_ERRCODE_NO_SUCH_REQUEST, "request_closed", HINT_NEW_REQUEST,
 							  "request " INT64_FORMAT " is closed: it was %s", id, request->state);
 	return true;
 }
@@ -44,9 +44,9 @@ check_request(const DgApproval *approval, const DgRequest *request, DgRefusal *r
 static bool
 check_relations(const DgApproval *approval, const DgRequest *request, DgRefusal *refusal)
 {
-	if (strcmp(approval->relations, dg_request_relations(request)) == 0)
+	if (strcmp(approval->relations, dg_purge_request_relations(request)) == 0)
 		return true;
-	return dg_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "other_relations", HINT_NEW_REQUEST,
+	return dg_purge_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "other_relations", HINT_NEW_REQUEST,
 						  "the token names other tables than request " INT64_FORMAT, request->id);
 }
 
@@ -59,24 +59,24 @@ check_tenant(const DgApproval *approval, const DgRequest *request, DgRefusal *re
 {
 	char	   *name;
 
-	if (approval->claims.act != dg_request_act(request))
-		return dg_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "other_tenant", HINT_NEW_REQUEST,
+	if (approval->claims.act != dg_purge_request_act(request))
+		return dg_purge_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "other_tenant", HINT_NEW_REQUEST,
 							  "the token is for \"%s\", request " INT64_FORMAT " is for \"%s\"",
 							  dg_token_act_name(approval->claims.act), request->id,
-							  dg_token_act_name(dg_request_act(request)));
+							  dg_token_act_name(dg_purge_request_act(request)));
 	if (request->tenant == NULL)
 		return check_relations(approval, request, refusal);
-	if (!dg_tenant_equal(approval->tenant, dg_tenant_claim(request->tenant)))
-		return dg_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "other_tenant", HINT_NEW_REQUEST,
+	if (!dg_guard_tenant_equal(approval->tenant, dg_purge_tenant_claim(request->tenant)))
+		return dg_purge_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "other_tenant", HINT_NEW_REQUEST,
 							  "the token names another tenant than request " INT64_FORMAT, request->id);
-	name = dg_tenant_name(request->tenant, refusal);
+	name = dg_purge_tenant_name(request->tenant, refusal);
 	if (name == NULL)
 		return false;
 	if (strcmp(approval->tenant_name, name) == 0)
 		return true;
-	dg_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "tenant_name", HINT_NEW_REQUEST,
+	dg_purge_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "tenant_name", HINT_NEW_REQUEST,
 				   "the tenant of this key does not have the name that the token says");
-	return dg_refusal_detail(refusal, "Key and name must both be those of one tenant. "
+	return dg_purge_refusal_detail(refusal, "Key and name must both be those of one tenant. "
 							 "Is it the tenant that was meant, or was it renamed since the review?");
 }
 
@@ -94,13 +94,13 @@ check_claims(const DgApproval *approval, const DgRequest *request, DgRefusal *re
 		wrong = "rows";
 	else if (approval->claims.tenants != request->tenants)
 		wrong = "tenants";
-	else if (request->by_age && strcmp(approval->claims.deleted_before, dg_request_deleted_before(request)) != 0)
+	else if (request->by_age && strcmp(approval->claims.deleted_before, dg_purge_request_deleted_before(request)) != 0)
 		wrong = "deleted_before";
 	else if (strcmp(approval->reason, request->reason) != 0)
 		wrong = "reason";
 	if (wrong == NULL)
 		return true;
-	return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_BAD_CLAIM, "other_claims",
+	return dg_purge_refusal_set(refusal, DG_ERRCODE_TOKEN_BAD_CLAIM, "other_claims",
 						  "Have the authority sign the claims as request_purge() returned them.",
 						  "claim \"%s\" is not that of request " INT64_FORMAT, wrong, request->id);
 }
@@ -110,14 +110,14 @@ check_hold(const DgRequest *request, DgRefusal *refusal)
 {
 	TimestampTz held_at;
 	/* what is not of one tenant has none; a plan by age leaves out who is on hold */
-	int64		hold = request->tenant != NULL ? dg_hold_active(request->tenant, &held_at) : 0;
+	int64		hold = request->tenant != NULL ? dg_purge_hold_active(request->tenant, &held_at) : 0;
 
 	if (hold == 0)
 		return true;
-	dg_refusal_set(refusal, DG_ERRCODE_TENANT_ON_HOLD, "tenant_on_hold",
+	dg_purge_refusal_set(refusal, DG_ERRCODE_TENANT_ON_HOLD, "tenant_on_hold",
 				   "Release it with deletion_guard.release_hold() and a token, if whoever placed it agrees.",
 				   "the tenant is on hold");
-	return dg_refusal_detail(refusal, "Hold " INT64_FORMAT " has been in force since %s.",
+	return dg_purge_refusal_detail(refusal, "Hold " INT64_FORMAT " has been in force since %s.",
 							 hold, timestamptz_to_str(held_at));
 }
 
@@ -126,9 +126,9 @@ check_plan(const DgRequest *request, const DgPlan *plan, DgRefusal *refusal)
 {
 	if (memcmp(plan->digest, request->digest, DG_DIGEST_SIZE) == 0)
 		return true;
-	dg_refusal_set(refusal, DG_ERRCODE_PLAN_CHANGED, "plan_changed", HINT_NEW_REQUEST,
+	dg_purge_refusal_set(refusal, DG_ERRCODE_PLAN_CHANGED, "plan_changed", HINT_NEW_REQUEST,
 				   "what is in the bin is no longer what was reviewed");
-	return dg_refusal_detail(refusal, "%s", dg_plan_difference(plan, request));
+	return dg_purge_refusal_detail(refusal, "%s", dg_purge_plan_difference(plan, request));
 }
 
 static bool
@@ -140,20 +140,20 @@ check_due(const DgPlan *plan, DgRefusal *refusal)
 		return true;
 	if (TIMESTAMP_IS_NOEND(plan->due_at))
 	{
-		dg_refusal_set(refusal, DG_ERRCODE_RETENTION, "kept_for_ever",
+		dg_purge_refusal_set(refusal, DG_ERRCODE_RETENTION, "kept_for_ever",
 					   "Request a purge of other rows: relations and deleted_before leave some out.",
 					   "some of these rows are to be kept for ever");
-		return dg_refusal_detail(refusal, "deletion_guard.retention was -1 or empty when they were deleted.");
+		return dg_purge_refusal_detail(refusal, "deletion_guard.retention was -1 or empty when they were deleted.");
 	}
 	for (int i = 0; i < plan->nparts; i++)
 	{
 		if (plan->parts[i].due_at > GetCurrentTimestamp())
 			early += plan->parts[i].rows;
 	}
-	dg_refusal_set(refusal, DG_ERRCODE_RETENTION, "not_due",
+	dg_purge_refusal_set(refusal, DG_ERRCODE_RETENTION, "not_due",
 				   "Wait, or request a purge of less with an earlier deleted_before.",
 				   "retention is not over before %s", timestamptz_to_str(plan->due_at));
-	return dg_refusal_detail(refusal, INT64_FORMAT " of " INT64_FORMAT " rows are not due yet.", early, plan->rows);
+	return dg_purge_refusal_detail(refusal, INT64_FORMAT " of " INT64_FORMAT " rows are not due yet.", early, plan->rows);
 }
 
 /*
@@ -164,13 +164,13 @@ bool
 dg_purge_check(const DgApproval *approval, DgRequest **request, DgPlan **plan, DgRefusal *refusal)
 {
 	refusal->request = approval->claims.request;
-	*request = dg_request_find(approval->claims.request);
+	*request = dg_purge_request_find(approval->claims.request);
 	if (!check_request(approval, *request, refusal) ||
 		!check_tenant(approval, *request, refusal) ||
 		!check_claims(approval, *request, refusal) ||
 		!check_hold(*request, refusal))
 		return false;
-	*plan = dg_plan_make(*request);
+	*plan = dg_purge_plan_make(*request);
 	return check_plan(*request, *plan, refusal) && check_due(*plan, refusal);
 }
 
@@ -198,9 +198,9 @@ check_verified(DgApproval *approval, DgRefusal *refusal)
 	DgRequest  *request;
 	DgPlan	   *plan;
 
-	if (!dg_approval_unused(approval, refusal))
+	if (!dg_purge_approval_unused(approval, refusal))
 		return false;
-	if (!dg_act_is_purge(approval->claims.act))
+	if (!dg_purge_act_is_purge(approval->claims.act))
 		return true;
 	return dg_purge_check(approval, &request, &plan, refusal);
 }
@@ -240,7 +240,7 @@ dg_check_token(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 
-	ok = dg_approval_verify(VARDATA_ANY(token), VARSIZE_ANY_EXHDR(token), &approval, &refusal);
+	ok = dg_purge_approval_verify(VARDATA_ANY(token), VARSIZE_ANY_EXHDR(token), &approval, &refusal);
 	if (ok)
 	{
 		nulls[2] = false;

@@ -22,7 +22,7 @@ PG_FUNCTION_INFO_V1(dg_audience);
  * does not permit: the first key decides who can ever approve a purge.
  */
 void
-dg_require_extension_owner(const char *act)
+dg_purge_require_extension_owner(const char *act)
 {
 	if (has_privs_of_role(GetUserId(), dg_objects()->owner))
 		return;
@@ -36,7 +36,7 @@ dg_require_extension_owner(const char *act)
  * An argument that must be given and not be blank.
  */
 text *
-dg_required_text(FunctionCallInfo fcinfo, int arg, const char *name)
+dg_purge_required_text(FunctionCallInfo fcinfo, int arg, const char *name)
 {
 	text	   *value;
 
@@ -59,7 +59,7 @@ dg_required_text(FunctionCallInfo fcinfo, int arg, const char *name)
  * How many rows of the scan's part, in deletion_part, are still in the bin.
  */
 int64
-dg_part_rows_left(const DgOwnScan *scan)
+dg_purge_part_rows_left(const DgOwnScan *scan)
 {
 	return dg_own_int64(scan, Anum_deletion_part_rows) - dg_own_int64(scan, Anum_deletion_part_restored) -
 		dg_own_int64(scan, Anum_deletion_part_purged);
@@ -71,7 +71,7 @@ dg_part_rows_left(const DgOwnScan *scan)
  * given its name since, in which its used tokens may be unused.
  */
 char *
-dg_audience_text(void)
+dg_purge_audience_text(void)
 {
 	return psprintf("deletion_guard:" UINT64_FORMAT ":%u:%s", GetSystemIdentifier(),
 					MyDatabaseId, get_database_name(MyDatabaseId));
@@ -83,5 +83,5 @@ dg_audience_text(void)
 Datum
 dg_audience(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_TEXT_P(cstring_to_text(dg_audience_text()));
+	PG_RETURN_TEXT_P(cstring_to_text(dg_purge_audience_text()));
 }

@@ -132,7 +132,7 @@ describe_bin(DgPurgeDigest *digest, const DgPlanPart *part)
 	digest->desc = CreateTupleDescCopy(RelationGetDescr(bin));
 	table_close(bin, NoLock);
 	digest->key = (DgPurgeKey) {.relation_name = part->relation_name, .salt = digest->salt, .buf = &digest->buf,
-		.output = dg_output_functions(digest->desc, DG_BIN_COLUMNS),
+		.output = dg_purge_output_functions(digest->desc, DG_BIN_COLUMNS),
 		.hash = pg_cryptohash_create(PG_SHA256)};
 	digest->key_columns = primary_key_names(part->relation);
 	if (resolve_key(digest))
@@ -174,9 +174,9 @@ add_row_digest(DgPurgeDigest *digest, TupleTableSlot *slot)
 		if (TupleDescAttr(digest->desc, i)->attisdropped)
 			continue;
 		dg_put_text(&digest->buf, NameStr(TupleDescAttr(digest->desc, i)->attname));
-		dg_put_value(&digest->buf, slot, i + 1, digest->key.output);
+		dg_purge_put_value(&digest->buf, slot, i + 1, digest->key.output);
 	}
-	dg_salted_bytes_digest(digest->key.hash, digest->salt, digest->buf.data, digest->buf.len, hash);
+	dg_purge_salted_bytes_digest(digest->key.hash, digest->salt, digest->buf.data, digest->buf.len, hash);
 	add_digest(digest->sum, hash);
 }
 
@@ -193,7 +193,7 @@ flush_keys(DgPurgeDigest *digest, KeyDigests *keys)
 
 	if (keys->bytes.len == 0)
 		return;
-	dg_salted_digest(digest->salt, keys->tenant, tenant);
+	dg_purge_salted_digest(digest->salt, keys->tenant, tenant);
 	values[Anum_purged_key_purge_id - 1] = Int64GetDatum(digest->purge);
 	values[Anum_purged_key_table_no - 1] = Int32GetDatum(digest->table_no);
 	values[Anum_purged_key_chunk - 1] = Int32GetDatum(digest->chunk++);

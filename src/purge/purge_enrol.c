@@ -79,7 +79,7 @@ static void
 remember_approvals(int approvals, List *tokens)
 {
 	write_approvals(approvals);
-	(void) dg_approvals_record(tokens, "set_approvals", psprintf("{\"approvals\": %d}", approvals));
+	(void) dg_purge_approvals_record(tokens, "set_approvals", psprintf("{\"approvals\": %d}", approvals));
 }
 
 static void
@@ -92,13 +92,13 @@ lock_approvals(void)
  * Remembers the number of approvals in force, if it has risen.
  */
 void
-dg_approvals_raise(void)
+dg_purge_approvals_raise(void)
 {
-	if (dg_approvals_required() <= dg_approvals_remembered())
+	if (dg_purge_approvals_required() <= dg_purge_approvals_remembered())
 		return;
 	lock_approvals();
-	if (dg_approvals_required() > dg_approvals_remembered())
-		remember_approvals(dg_approvals_required(), NIL);
+	if (dg_purge_approvals_required() > dg_purge_approvals_remembered())
+		remember_approvals(dg_purge_approvals_required(), NIL);
 }
 
 /* ----------------------------------------------------------------------
@@ -127,14 +127,14 @@ read_key(text *public_key, EnrolledKey *enrolled)
 		dg_token_key_free(key);
 		return;
 	}
-	dg_refusal_of_token(&refusal, status, &detail);
-	dg_refuse(&refusal, "public key");
+	dg_purge_refusal_of_token(&refusal, status, &detail);
+	dg_purge_refuse(&refusal, "public key");
 }
 
 static char *
 authority_name(FunctionCallInfo fcinfo)
 {
-	text	   *name = dg_required_text(fcinfo, 0, "name");
+	text	   *name = dg_purge_required_text(fcinfo, 0, "name");
 
 	if (!dg_token_name_is_valid(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)))
 		ereport(ERROR,
@@ -231,7 +231,7 @@ enrol_key(const char *name, const EnrolledKey *key, List *approvals)
 	nulls[Anum_authority_retired_at - 1] = true;
 	nulls[Anum_authority_retired_by - 1] = true;
 	dg_own_insert(DG_OWN(authority), values, nulls);
-	dg_approvals_use(approvals, entry);
+	dg_purge_approvals_use(approvals, entry);
 }
 
 /*
@@ -240,7 +240,7 @@ enrol_key(const char *name, const EnrolledKey *key, List *approvals)
 static void
 require_registry(void)
 {
-	if (dg_authorities_in_file())
+	if (dg_purge_authorities_in_file())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("authorities are those of the file \"%s\"", dg_authorities_file),
@@ -266,17 +266,17 @@ dg_add_authority(PG_FUNCTION_ARGS)
 	authority.name = name;
 	authority.fingerprint = key.fingerprint_bytes;
 
-	dg_lock_authorities(ExclusiveLock);
-	if (dg_authorities_ever())
-		approvals = dg_authorise(DG_TOKEN_ACT_ADD_AUTHORITY, PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2),
+	dg_purge_lock_authorities(ExclusiveLock);
+	if (dg_purge_authorities_ever())
+		approvals = dg_purge_authorise(DG_TOKEN_ACT_ADD_AUTHORITY, PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2),
 								 admits_authority, &authority, "add_authority",
 								 psprintf("\"authority\": %s, \"fingerprint\": (what key_fingerprint() returns)",
 										  dg_json_string(name)));
 	else
-		dg_require_extension_owner("enrol the first authority");
+		dg_purge_require_extension_owner("enrol the first authority");
 	refuse_known(name, &key);
 	enrol_key(name, &key, approvals);
-	dg_approvals_raise();
+	dg_purge_approvals_raise();
 	PG_RETURN_TEXT_P(cstring_to_text(key.fingerprint));
 }
 
@@ -294,7 +294,7 @@ names_authority(const DgTokenClaims *claims, void *arg)
 static void
 require_active(const char *name)
 {
-	DgAuthority *authority = dg_authority_find(name, NULL);
+	DgAuthority *authority = dg_purge_authority_find(name, NULL);
 
 	if (authority == NULL)
 		ereport(ERROR,
@@ -304,7 +304,7 @@ require_active(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("authority \"%s\" has been retired already", name)));
-	if (dg_authorities_active() == 1)
+	if (dg_purge_authorities_active() == 1)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_LAST_AUTHORITY),
 				 errmsg("cannot retire \"%s\", the last authority", name),
@@ -339,12 +339,12 @@ dg_retire_authority(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("retire_authority()");
 	require_registry();
 	name = authority_name(fcinfo);
-	dg_lock_authorities(ExclusiveLock);
+	dg_purge_lock_authorities(ExclusiveLock);
 	require_active(name);
-	approvals = dg_authorise(DG_TOKEN_ACT_RETIRE_AUTHORITY, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
+	approvals = dg_purge_authorise(DG_TOKEN_ACT_RETIRE_AUTHORITY, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
 							 names_authority, name, "retire_authority",
 							 psprintf("\"authority\": %s", dg_json_string(name)));
-	write_retirement(name, dg_approvals_record(approvals, "retire_authority",
+	write_retirement(name, dg_purge_approvals_record(approvals, "retire_authority",
 									 psprintf("{\"authority\": %s}", dg_json_string(name))));
 	PG_RETURN_VOID();
 }
@@ -371,12 +371,12 @@ dg_set_approvals(PG_FUNCTION_ARGS)
 				 errmsg("approvals must be from 1 to %d", DG_TOKEN_MAX_APPROVALS)));
 	wanted = PG_GETARG_INT32(0);
 
-	dg_lock_authorities(ExclusiveLock);
-	if (wanted < dg_approvals_required() && dg_authorities_ever())
-		approvals = dg_authorise(DG_TOKEN_ACT_SET_APPROVALS, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
+	dg_purge_lock_authorities(ExclusiveLock);
+	if (wanted < dg_purge_approvals_required() && dg_purge_authorities_ever())
+		approvals = dg_purge_authorise(DG_TOKEN_ACT_SET_APPROVALS, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
 								 sets_approvals, &wanted, "set_approvals", psprintf("\"approvals\": %d", wanted));
 	else
-		dg_require_extension_owner("set the number of approvals");
+		dg_purge_require_extension_owner("set the number of approvals");
 	lock_approvals();
 	remember_approvals(wanted, approvals);
 	if (wanted < dg_approvals)

@@ -94,7 +94,7 @@ visit_entry(const DgLedgerEntry *entry, void *arg)
 		i++;
 	if (i == lengthof(told_events))
 		return;
-	(void) dg_textset_add(evidence->entries, entry_text(entry->event, entry->details));
+	(void) dg_guard_textset_add(evidence->entries, entry_text(entry->event, entry->details));
 	if (told_events[i].what == NULL)
 		return;
 	old = MemoryContextSwitchTo(evidence->context);
@@ -117,7 +117,7 @@ visit_entry(const DgLedgerEntry *entry, void *arg)
 static void
 expect_entry(Evidence *evidence, const char *what, const char *event, const char *details)
 {
-	if (details == NULL || !dg_textset_has(evidence->entries, entry_text(event, details)))
+	if (details == NULL || !dg_guard_textset_has(evidence->entries, entry_text(event, details)))
 		evidence->untold = lappend(evidence->untold, pstrdup(what));
 }
 
@@ -153,12 +153,12 @@ compare_authority(Evidence *evidence, const DgOwnScan *scan)
 	bool		retired = !dg_own_isnull(scan, Anum_authority_retired_at);
 	char	   *retirement = psprintf("{\"authority\": %s}", dg_json_string(name));
 	bool		sound = is_key_of(dg_own_text(scan, Anum_authority_public_key), fingerprint) &&
-		retired == dg_textset_has(evidence->entries, entry_text("retire_authority", retirement));
+		retired == dg_guard_textset_has(evidence->entries, entry_text("retire_authority", retirement));
 
 	expect_entry(evidence, what, "add_authority", !sound ? NULL :
 				 psprintf("{\"authority\": %s, \"algorithm\": %s, \"fingerprint\": %s}", dg_json_string(name),
 						  dg_json_string(dg_own_text(scan, Anum_authority_algorithm)), dg_json_string(fingerprint)));
-	(void) dg_textset_add(evidence->recorded, psprintf("authority %s", name));
+	(void) dg_guard_textset_add(evidence->recorded, psprintf("authority %s", name));
 	refer_to(evidence, scan, Anum_authority_ledger_id);
 }
 
@@ -171,7 +171,7 @@ compare_hold(Evidence *evidence, const DgOwnScan *scan)
 	expect_entry(evidence, what, "hold_tenant", details);
 	if (!dg_own_isnull(scan, Anum_hold_released_at))
 		expect_entry(evidence, psprintf("the release of %s", what), "release_hold", details);
-	(void) dg_textset_add(evidence->recorded, what);
+	(void) dg_guard_textset_add(evidence->recorded, what);
 }
 
 static void
@@ -186,7 +186,7 @@ compare_request(Evidence *evidence, const DgOwnScan *scan)
 	expect_entry(evidence, what, "request_purge", digest == NULL ? NULL :
 				 psprintf("{\"request\": " INT64_FORMAT ", \"rows\": " INT64_FORMAT ", \"digest\": \"%s\"}",
 						  id, dg_own_int64(scan, Anum_purge_request_record_rows), dg_hex(digest, DG_DIGEST_SIZE)));
-	(void) dg_textset_add(evidence->recorded, what);
+	(void) dg_guard_textset_add(evidence->recorded, what);
 }
 
 static void
@@ -195,7 +195,7 @@ compare_purge(Evidence *evidence, const DgOwnScan *scan)
 	char	   *what = psprintf("purge " INT64_FORMAT, dg_own_int64(scan, Anum_purge_record_purge_id));
 
 	expect_entry(evidence, what, "purge", dg_own_text(scan, Anum_purge_record_certificate));
-	(void) dg_textset_add(evidence->recorded, what);
+	(void) dg_guard_textset_add(evidence->recorded, what);
 	refer_to(evidence, scan, Anum_purge_record_ledger_id);
 	refer_to(evidence, scan, Anum_purge_record_annulled_ledger_id);
 }
@@ -238,7 +238,7 @@ compare_registries(DgLedgerWalk *walk, Evidence *evidence)
 	{
 		Told	   *told = lfirst(lc);
 
-		if (told->name == NULL || !dg_textset_has(evidence->recorded, psprintf("%s %s", told->what, told->name)))
+		if (told->name == NULL || !dg_guard_textset_has(evidence->recorded, psprintf("%s %s", told->what, told->name)))
 			dg_ledger_add_problem(walk, "%s %s of entry " INT64_FORMAT " is no longer on record",
 								  told->what, told->name != NULL ? told->name : "(unknown)", told->entry);
 	}
@@ -250,8 +250,8 @@ verify_all(DgLedgerWalk *walk, int64 head_entry, const char *head_hash)
 	Evidence	evidence = {0};
 
 	evidence.context = CurrentMemoryContext;
-	evidence.entries = dg_textset_create(CurrentMemoryContext);
-	evidence.recorded = dg_textset_create(CurrentMemoryContext);
+	evidence.entries = dg_guard_textset_create(CurrentMemoryContext);
+	evidence.recorded = dg_guard_textset_create(CurrentMemoryContext);
 	dg_ledger_flush();
 	dg_ledger_walk(walk, head_entry, head_hash, visit_entry, &evidence);
 	read_registry(&evidence, DG_OWN_ALL(authority), compare_authority);

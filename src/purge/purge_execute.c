@@ -78,7 +78,7 @@ same_purge(List *approvals, DgRefusal *refusal)
 		if (approval->claims.request != first->claims.request ||
 			approval->claims.act != first->claims.act ||
 			(first->tenant != NULL && strcmp(approval->tenant, first->tenant) != 0))
-			return dg_refusal_set(refusal, DG_ERRCODE_TOKEN_BAD_CLAIM, "different_requests",
+			return dg_purge_refusal_set(refusal, DG_ERRCODE_TOKEN_BAD_CLAIM, "different_requests",
 								  "Pass the tokens of one request only.",
 								  "the tokens are for different requests");
 	}
@@ -95,7 +95,7 @@ check_unused(List *approvals, DgRefusal *refusal)
 		DgApproval *approval = lfirst(lc);
 
 		refusal->authority = approval->claims.kid;
-		if (!dg_approval_unused(approval, refusal))
+		if (!dg_purge_approval_unused(approval, refusal))
 			return false;
 	}
 	refusal->authority = NULL;
@@ -105,14 +105,14 @@ check_unused(List *approvals, DgRefusal *refusal)
 static void
 lock_tenant_of(const DgApproval *approval)
 {
-	const DgRequest *request = approval->tenant != NULL ? dg_request_find(approval->claims.request) : NULL;
+	const DgRequest *request = approval->tenant != NULL ? dg_purge_request_find(approval->claims.request) : NULL;
 
 	if (approval->claims.act == DG_TOKEN_ACT_PURGE_BY_AGE)
-		dg_lock_all_tenants();
+		dg_guard_lock_all_tenants();
 	else if (request != NULL && request->tenant != NULL)
-		dg_lock_tenant(request->tenant);
+		dg_guard_lock_tenant(request->tenant);
 	else
-		dg_lock_tenant(approval->tenant != NULL ? approval->tenant : DG_NO_TENANT);
+		dg_guard_lock_tenant(approval->tenant != NULL ? approval->tenant : DG_NO_TENANT);
 }
 
 /*
@@ -125,7 +125,7 @@ check_purge(Purge *purge, ArrayType *tokens, DgRefusal *refusal)
 {
 	ListCell   *lc;
 
-	if (!dg_approvals_verify(tokens, DG_TOKEN_ACT_PURGE, &purge->approvals, refusal) ||
+	if (!dg_purge_approvals_verify(tokens, DG_TOKEN_ACT_PURGE, &purge->approvals, refusal) ||
 		!same_purge(purge->approvals, refusal) ||
 		!check_unused(purge->approvals, refusal))
 		return false;
@@ -136,12 +136,12 @@ check_purge(Purge *purge, ArrayType *tokens, DgRefusal *refusal)
 		DgApproval *approval = lfirst(lc);
 
 		refusal->authority = approval->claims.kid;
-		if (!dg_approval_unused(approval, refusal) ||
+		if (!dg_purge_approval_unused(approval, refusal) ||
 			!dg_purge_check(approval, &purge->request, &purge->plan, refusal))
 			return false;
 	}
 	refusal->authority = NULL;
-	return dg_approvals_suffice(purge->approvals, dg_approvals_required(), refusal);
+	return dg_purge_approvals_suffice(purge->approvals, dg_purge_approvals_required(), refusal);
 }
 
 /*
@@ -198,7 +198,7 @@ begin_record(Purge *purge)
 			(errmsg("deletion_guard begins purge %lld of %lld rows for request %lld",
 					(long long) purge->id, (long long) purge->plan->rows, (long long) purge->request->id),
 			 errhidestmt(true), errhidecontext(true)));
-	dg_salted_digest(purge->salt, purge->request->tenant, purge->tenant_digest);
+	dg_purge_salted_digest(purge->salt, purge->request->tenant, purge->tenant_digest);
 	insert_record(purge);
 }
 
@@ -234,7 +234,7 @@ certificate_text(const Purge *purge)
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "{\"purge\": " INT64_FORMAT ", \"request\": " INT64_FORMAT
 					 ", \"audience\": %s, \"at\": \"%s\", \"by\": %s",
-					 purge->id, purge->request->id, dg_json_string(dg_audience_text()), at,
+					 purge->id, purge->request->id, dg_json_string(dg_purge_audience_text()), at,
 					 dg_json_string(dg_session_role()));
 	appendStringInfo(&buf, ", \"rows\": " INT64_FORMAT ", \"plan_digest\": \"%s\"",
 					 purge->rows, dg_hex(purge->plan->digest, DG_DIGEST_SIZE));
@@ -368,7 +368,7 @@ is_planned(const DgOwnScan *scan, const DgPlanPart *part)
 
 	if ((tenant == NULL) != (part->tenant == NULL) || (tenant != NULL && strcmp(tenant, part->tenant) != 0))
 		return false;
-	return dg_part_rows_left(scan) == part->rows;
+	return dg_purge_part_rows_left(scan) == part->rows;
 }
 
 /*
@@ -436,7 +436,7 @@ static void
 end_record(const Purge *purge)
 {
 	char	   *certificate = certificate_text(purge);
-	int64		entry = dg_approvals_record(purge->approvals, "purge", certificate);
+	int64		entry = dg_purge_approvals_record(purge->approvals, "purge", certificate);
 	DgOwnScan  *scan = find_purge_record(purge->id, RowExclusiveLock);
 
 	if (scan == NULL || !dg_own_lock(scan))
@@ -459,23 +459,23 @@ dg_purge(PG_FUNCTION_ARGS)
 	DgRefusal	refusal = {0};
 
 	PreventCommandIfReadOnly("purge()");
-	dg_lock_authorities(ShareLock);
+	dg_purge_lock_authorities(ShareLock);
 	if (!check_purge(&purge, PG_ARGISNULL(0) ? NULL : PG_GETARG_ARRAYTYPE_P(0), &refusal))
-		dg_refuse(&refusal, "purge");
+		dg_purge_refuse(&refusal, "purge");
 	warn_of_clock();
 
 	begin_record(&purge);
 	remove_rows(&purge);
-	dg_request_close(purge.request->id, "purged");
+	dg_purge_request_close(purge.request->id, "purged");
 	dg_purge_forget(purge.request, purge.plan, purge.tenant_digest);
-	dg_approvals_raise();
+	dg_purge_approvals_raise();
 	end_record(&purge);
 	ereport(LOG,
 			(errmsg("deletion_guard ends purge %lld: %lld rows are gone if this transaction commits",
 					(long long) purge.id, (long long) purge.rows),
 			 errhidestmt(true), errhidecontext(true)));
 
-	PG_RETURN_DATUM(dg_certificate(purge.id));
+	PG_RETURN_DATUM(dg_purge_certificate_text(purge.id));
 }
 
 /* ----------------------------------------------------------------------
@@ -539,10 +539,10 @@ dg_annul_purge(PG_FUNCTION_ARGS)
 	dg_require_argument(fcinfo, 0, "purge_id");
 	id = PG_GETARG_INT64(0);
 
-	dg_lock_authorities(ShareLock);
+	dg_purge_lock_authorities(ShareLock);
 	dg_own_end(require_purge(id, AccessShareLock));
-	approvals = dg_authorise(DG_TOKEN_ACT_ANNUL_PURGE, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
+	approvals = dg_purge_authorise(DG_TOKEN_ACT_ANNUL_PURGE, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
 							 annuls_purge, &id, "annul_purge", psprintf("\"purge\": " INT64_FORMAT, id));
-	record_annulment(id, dg_approvals_record(approvals, "annul_purge", psprintf("{\"purge\": " INT64_FORMAT "}", id)));
+	record_annulment(id, dg_purge_approvals_record(approvals, "annul_purge", psprintf("{\"purge\": " INT64_FORMAT "}", id)));
 	PG_RETURN_VOID();
 }

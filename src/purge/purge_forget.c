@@ -33,7 +33,7 @@ static bool
 is_of_tenant(DgOwnScan *scan, AttrNumber attnum, const char *tenant)
 {
 	char	   *value = dg_own_text(scan, attnum);
-	bool		found = value != NULL && dg_tenant_equal(value, tenant);
+	bool		found = value != NULL && dg_guard_tenant_equal(value, tenant);
 
 	if (value != NULL)
 		pfree(value);
@@ -109,7 +109,7 @@ forget_reason(const DgRequest *request)
 static void
 look_for_rows(DgOwnScan *scan, void *arg)
 {
-	*(bool *) arg |= dg_part_rows_left(scan) > 0;
+	*(bool *) arg |= dg_purge_part_rows_left(scan) > 0;
 }
 
 static bool
@@ -117,7 +117,7 @@ is_in_bin(const char *tenant)
 {
 	bool		found = false;
 
-	dg_tenant_each_part(tenant, AccessShareLock, look_for_rows, &found);
+	dg_bin_tenant_each_part(tenant, AccessShareLock, look_for_rows, &found);
 	return found;
 }
 
@@ -137,7 +137,7 @@ forget_name(const char *tenant)
 {
 	DgOwnScan  *scan;
 
-	dg_tenant_each_part(tenant, RowExclusiveLock, forget_label, NULL);
+	dg_bin_tenant_each_part(tenant, RowExclusiveLock, forget_label, NULL);
 
 	scan = dg_own_scan(DG_OWN_ALL(purge_request_record), RowExclusiveLock, 0, NULL);
 	while (dg_own_next(scan))
@@ -180,7 +180,7 @@ is_deletion_of(int64 deletion, const char *tenant)
 	{
 		char	   *other = dg_own_text(scan, Anum_deletion_part_tenant);
 
-		only = dg_own_int64(scan, Anum_deletion_part_rows) == 0 || (other != NULL && dg_tenant_equal(other, tenant));
+		only = dg_own_int64(scan, Anum_deletion_part_rows) == 0 || (other != NULL && dg_guard_tenant_equal(other, tenant));
 	}
 	dg_own_end(scan);
 	return only;
@@ -221,7 +221,7 @@ rename_part(DgOwnScan *scan, void *arg)
 	if (!dg_own_lock(scan))
 		return;
 	dg_own_set(scan, Anum_deletion_part_tenant, CStringGetTextDatum((const char *) arg));
-	dg_own_set(scan, Anum_deletion_part_tenant_hash, UInt64GetDatum(dg_tenant_text_hash(arg)));
+	dg_own_set(scan, Anum_deletion_part_tenant_hash, UInt64GetDatum(dg_guard_tenant_text_hash(arg)));
 	dg_own_update(scan);
 }
 
@@ -281,7 +281,7 @@ forget_key(const char *tenant, char *pseudonym)
 	ListCell   *lc;
 	int64		last = 0;
 
-	dg_tenant_each_part(tenant, AccessShareLock, collect_deletion, &deletions);
+	dg_bin_tenant_each_part(tenant, AccessShareLock, collect_deletion, &deletions);
 	foreach(lc, deletions)
 	{
 		int64		deletion = *(int64 *) lfirst(lc);
@@ -291,9 +291,9 @@ forget_key(const char *tenant, char *pseudonym)
 			forget_deletion(deletion, tenant, pseudonym);
 		last = deletion;
 	}
-	dg_forget_renames(tenant);
+	dg_bin_forget_renames(tenant);
 	rename_in_requests(tenant, pseudonym);
-	dg_tenant_each_part(tenant, RowExclusiveLock, rename_part, pseudonym);
+	dg_bin_tenant_each_part(tenant, RowExclusiveLock, rename_part, pseudonym);
 	rename_in_table(DG_OWN_ALL(hold), Anum_hold_tenant, 0, tenant, pseudonym);
 	rename_in_table(DG_OWN_ALL(rehydration_record), Anum_rehydration_record_tenant, Anum_rehydration_record_problem, tenant, pseudonym);
 	rename_in_table(DG_OWN_ALL(drill_result), Anum_drill_result_tenant, Anum_drill_result_problem, tenant, pseudonym);
@@ -316,6 +316,6 @@ dg_purge_forget(const DgRequest *request, const DgPlan *plan, const uint8 *tenan
 	if (is_in_bin(request->tenant))
 		return;
 	forget_name(request->tenant);
-	if (!dg_tenant_is_live(request->tenant))
+	if (!dg_purge_tenant_is_live(request->tenant))
 		forget_key(request->tenant, psprintf("purged:%s", dg_hex(tenant_digest, PSEUDONYM_BYTES)));
 }

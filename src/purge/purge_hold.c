@@ -26,7 +26,7 @@ PG_FUNCTION_INFO_V1(dg_release_hold);
  * The oldest hold on a tenant that is not released; 0 if there is none.
  */
 int64
-dg_hold_active(const char *tenant, TimestampTz *held_at)
+dg_purge_hold_active(const char *tenant, TimestampTz *held_at)
 {
 	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(hold), AccessShareLock, 0, NULL);
 	int64		oldest = 0;
@@ -36,7 +36,7 @@ dg_hold_active(const char *tenant, TimestampTz *held_at)
 		int64		hold = dg_own_int64(scan, Anum_hold_hold_id);
 
 		if (!dg_own_isnull(scan, Anum_hold_released_at) || (oldest != 0 && hold > oldest) ||
-			!dg_tenant_equal(dg_own_text(scan, Anum_hold_tenant), tenant))
+			!dg_guard_tenant_equal(dg_own_text(scan, Anum_hold_tenant), tenant))
 			continue;
 		oldest = hold;
 		*held_at = dg_own_time(scan, Anum_hold_held_at);
@@ -54,7 +54,7 @@ warn_if_unknown(const char *tenant)
 {
 	DgRefusal	refusal = {0};
 
-	if (dg_tenant_name(tenant, &refusal) == NULL)
+	if (dg_purge_tenant_name(tenant, &refusal) == NULL)
 		ereport(WARNING,
 				(errmsg("%s", refusal.message), errdetail("%s", refusal.detail),
 				 errhint("The hold is placed all the same.")));
@@ -87,9 +87,9 @@ dg_hold_tenant(PG_FUNCTION_ARGS)
 	int64		hold;
 
 	PreventCommandIfReadOnly("hold_tenant()");
-	tenant = dg_tenant_argument(fcinfo, 0);
-	reason = dg_required_text(fcinfo, 1, "reason");
-	dg_lock_tenant(tenant);
+	tenant = dg_purge_tenant_argument(fcinfo, 0);
+	reason = dg_purge_required_text(fcinfo, 1, "reason");
+	dg_guard_lock_tenant(tenant);
 	warn_if_unknown(tenant);
 	hold = dg_own_next_id(dg_objects()->hold_id_seq, DG_OWN(hold), Anum_hold_hold_id);
 	dg_ledger_append("hold_tenant", psprintf("{\"hold\": " INT64_FORMAT "}", hold));
@@ -158,11 +158,11 @@ dg_release_hold(PG_FUNCTION_ARGS)
 	dg_require_argument(fcinfo, 0, "hold_id");
 	hold = PG_GETARG_INT64(0);
 
-	dg_lock_authorities(ShareLock);
+	dg_purge_lock_authorities(ShareLock);
 	require_active_hold(hold);
-	approvals = dg_authorise(DG_TOKEN_ACT_RELEASE_HOLD, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
+	approvals = dg_purge_authorise(DG_TOKEN_ACT_RELEASE_HOLD, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
 							 releases_hold, &hold, "release_hold", psprintf("\"hold\": " INT64_FORMAT, hold));
 	end_hold(hold);
-	(void) dg_approvals_record(approvals, "release_hold", psprintf("{\"hold\": " INT64_FORMAT "}", hold));
+	(void) dg_purge_approvals_record(approvals, "release_hold", psprintf("{\"hold\": " INT64_FORMAT "}", hold));
 	PG_RETURN_VOID();
 }

@@ -19,10 +19,10 @@
 #include "token/token.h"
 
 /* purge_common.c */
-extern void dg_require_extension_owner(const char *act);
-extern text *dg_required_text(FunctionCallInfo fcinfo, int arg, const char *name);
-extern int64 dg_part_rows_left(const DgOwnScan *scan);
-extern char *dg_audience_text(void);
+extern void dg_purge_require_extension_owner(const char *act);
+extern text *dg_purge_required_text(FunctionCallInfo fcinfo, int arg, const char *name);
+extern int64 dg_purge_part_rows_left(const DgOwnScan *scan);
+extern char *dg_purge_audience_text(void);
 
 /* purge_refusal.c */
 
@@ -37,11 +37,11 @@ typedef struct DgRefusal
 	const char *authority;		/* or NULL */
 } DgRefusal;
 
-extern bool dg_refusal_set(DgRefusal *refusal, int sqlstate, const char *reason, const char *hint,
+extern bool dg_purge_refusal_set(DgRefusal *refusal, int sqlstate, const char *reason, const char *hint,
 						   const char *fmt,...) pg_attribute_printf(5, 6);
-extern bool dg_refusal_detail(DgRefusal *refusal, const char *fmt,...) pg_attribute_printf(2, 3);
-extern bool dg_refusal_of_token(DgRefusal *refusal, DgTokenStatus status, const DgTokenDetail *detail);
-pg_noreturn extern void dg_refuse(const DgRefusal *refusal, const char *act);
+extern bool dg_purge_refusal_detail(DgRefusal *refusal, const char *fmt,...) pg_attribute_printf(2, 3);
+extern bool dg_purge_refusal_of_token(DgRefusal *refusal, DgTokenStatus status, const DgTokenDetail *detail);
+pg_noreturn extern void dg_purge_refuse(const DgRefusal *refusal, const char *act);
 
 /* purge_authority.c */
 
@@ -53,17 +53,17 @@ typedef struct DgAuthority
 	bool		retired;
 } DgAuthority;
 
-extern DgAuthority *dg_authority_find(const char *name, DgRefusal *refusal);
-extern int	dg_authorities_active(void);
-extern void dg_lock_authorities(LOCKMODE mode);
-extern int	dg_approvals_required(void);
-extern bool dg_authorities_ever(void);
-extern bool dg_authorities_in_file(void);
-extern int	dg_approvals_remembered(void);
-extern int	dg_approvals_required_for_change(void);
+extern DgAuthority *dg_purge_authority_find(const char *name, DgRefusal *refusal);
+extern int	dg_purge_authorities_active(void);
+extern void dg_purge_lock_authorities(LOCKMODE mode);
+extern int	dg_purge_approvals_required(void);
+extern bool dg_purge_authorities_ever(void);
+extern bool dg_purge_authorities_in_file(void);
+extern int	dg_purge_approvals_remembered(void);
+extern int	dg_purge_approvals_required_for_change(void);
 
 /* purge_enrol.c */
-extern void dg_approvals_raise(void);
+extern void dg_purge_approvals_raise(void);
 
 /* purge_approval.c */
 
@@ -78,27 +78,27 @@ typedef struct DgApproval
 	char	   *reason;
 } DgApproval;
 
-/* What is signed; dg_authorise() names the claims of its acts instead. */
+/* What is signed; dg_purge_authorise() names the claims of its acts instead. */
 #define DG_HINT_CLAIMS "Have the authority sign the claims that request_purge() returned, as a JWT in compact form."
 
 typedef bool (*DgClaimsMatch) (const DgTokenClaims *claims, void *arg);
 
-extern bool dg_approval_verify(const char *token, int len, DgApproval *approval, DgRefusal *refusal);
-extern bool dg_approval_unused(const DgApproval *approval, DgRefusal *refusal);
-extern bool dg_act_is_purge(DgTokenAct act);
-extern bool dg_approvals_verify(ArrayType *tokens, DgTokenAct act, List **approvals, DgRefusal *refusal);
-extern void dg_approvals_use(List *approvals, int64 ledger_id);
-extern int64 dg_approvals_record(List *approvals, const char *event, const char *details);
-extern bool dg_approvals_suffice(List *approvals, int needed, DgRefusal *refusal);
-extern List *dg_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg,
+extern bool dg_purge_approval_verify(const char *token, int len, DgApproval *approval, DgRefusal *refusal);
+extern bool dg_purge_approval_unused(const DgApproval *approval, DgRefusal *refusal);
+extern bool dg_purge_act_is_purge(DgTokenAct act);
+extern bool dg_purge_approvals_verify(ArrayType *tokens, DgTokenAct act, List **approvals, DgRefusal *refusal);
+extern void dg_purge_approvals_use(List *approvals, int64 ledger_id);
+extern int64 dg_purge_approvals_record(List *approvals, const char *event, const char *details);
+extern bool dg_purge_approvals_suffice(List *approvals, int needed, DgRefusal *refusal);
+extern List *dg_purge_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg,
 						  const char *what, const char *claims);
 
 /* purge_tenant.c */
-extern char *dg_tenant_name(const char *tenant, DgRefusal *refusal);
-extern bool dg_tenant_is_live(const char *tenant);
-extern bool dg_tenant_is_known(const char *tenant);
-extern char *dg_tenant_argument(FunctionCallInfo fcinfo, int arg);
-extern char *dg_tenant_claim(const char *tenant);
+extern char *dg_purge_tenant_name(const char *tenant, DgRefusal *refusal);
+extern bool dg_purge_tenant_is_live(const char *tenant);
+extern bool dg_purge_tenant_is_known(const char *tenant);
+extern char *dg_purge_tenant_argument(FunctionCallInfo fcinfo, int arg);
+extern char *dg_purge_tenant_claim(const char *tenant);
 
 /* purge_request.c */
 
@@ -119,11 +119,11 @@ typedef struct DgRequest
 	char	   *state;
 } DgRequest;
 
-extern DgRequest *dg_request_find(int64 id);
-extern void dg_request_close(int64 id, const char *state);
-extern DgTokenAct dg_request_act(const DgRequest *request);
-extern char *dg_request_relations(const DgRequest *request);
-extern char *dg_request_deleted_before(const DgRequest *request);
+extern DgRequest *dg_purge_request_find(int64 id);
+extern void dg_purge_request_close(int64 id, const char *state);
+extern DgTokenAct dg_purge_request_act(const DgRequest *request);
+extern char *dg_purge_request_relations(const DgRequest *request);
+extern char *dg_purge_request_deleted_before(const DgRequest *request);
 
 /* purge_plan.c */
 
@@ -155,16 +155,16 @@ typedef struct DgPlan
 	uint8		digest[DG_DIGEST_SIZE];
 } DgPlan;
 
-extern DgPlan *dg_plan_make(const DgRequest *request);
-extern void dg_plan_store(const DgPlan *plan, int64 request);
-extern int	dg_plan_compare_parts(const void *a, const void *b);
+extern DgPlan *dg_purge_plan_make(const DgRequest *request);
+extern void dg_purge_plan_store(const DgPlan *plan, int64 request);
+extern int	dg_purge_plan_compare_parts(const void *a, const void *b);
 
 /* purge_review.c */
-extern char *dg_plan_difference(const DgPlan *plan, const DgRequest *request);
-extern void dg_plan_show(const DgRequest *request, const DgPlan *plan);
+extern char *dg_purge_plan_difference(const DgPlan *plan, const DgRequest *request);
+extern void dg_purge_plan_show(const DgRequest *request, const DgPlan *plan);
 
 /* purge_hold.c */
-extern int64 dg_hold_active(const char *tenant, TimestampTz *held_at);
+extern int64 dg_purge_hold_active(const char *tenant, TimestampTz *held_at);
 
 /* purge_check.c */
 extern bool dg_purge_check(const DgApproval *approval, DgRequest **request, DgPlan **plan,
@@ -198,11 +198,11 @@ typedef struct DgPurgeKey
 	StringInfo	buf;
 } DgPurgeKey;
 
-extern void dg_salted_bytes_digest(pg_cryptohash_ctx *kept, const uint8 *salt, const char *data, size_t len,
+extern void dg_purge_salted_bytes_digest(pg_cryptohash_ctx *kept, const uint8 *salt, const char *data, size_t len,
 								   uint8 *digest);
-extern void dg_salted_digest(const uint8 *salt, const char *value, uint8 *digest);
-extern FmgrInfo *dg_output_functions(TupleDesc desc, int skip);
-extern void dg_put_value(StringInfo buf, TupleTableSlot *slot, AttrNumber attnum, FmgrInfo *output);
+extern void dg_purge_salted_digest(const uint8 *salt, const char *value, uint8 *digest);
+extern FmgrInfo *dg_purge_output_functions(TupleDesc desc, int skip);
+extern void dg_purge_put_value(StringInfo buf, TupleTableSlot *slot, AttrNumber attnum, FmgrInfo *output);
 extern void dg_purge_key_digest(DgPurgeKey *key, TupleTableSlot *slot, uint8 *digest);
 
 /* purge_digest.c */
@@ -215,23 +215,23 @@ extern void dg_purge_digest_row(DgPurgeDigest *digest, const DgPlanPart *part, T
 extern void dg_purge_digest_end(DgPurgeDigest *digest, int64 *rows, uint8 *sum);
 
 /* purge_log.c */
-extern void dg_hide_tokens_in_activity(void);
+extern void dg_purge_hide_tokens_in_activity(void);
 
 /* purge_scrub_page.c */
-extern bool dg_scrub_page(Relation rel, BlockNumber block, BufferAccessStrategy strategy,
+extern bool dg_purge_scrub_page(Relation rel, BlockNumber block, BufferAccessStrategy strategy,
 						  TransactionId oldest, int64 *kept);
 
 /* purge_scrub_command.c */
-extern char *dg_scrub_run(const char *sql);
-extern char *dg_scrub_try(void (*work) (const void *arg), const void *arg);
+extern char *dg_purge_scrub_run(const char *sql);
+extern char *dg_purge_scrub_try(void (*work) (const void *arg), const void *arg);
 
 /* purge_scrub_index.c */
-extern void dg_scrub_index_init(void);
-extern void dg_scrub_clear(void);
-extern char *dg_scrub_indexes(Oid relid);
-extern char *dg_scrub_skipped_indexes(Oid relid);
+extern void dg_purge_scrub_index_init(void);
+extern void dg_purge_scrub_clear(void);
+extern char *dg_purge_scrub_indexes(Oid relid);
+extern char *dg_purge_scrub_skipped_indexes(Oid relid);
 
 /* purge_certificate.c */
-extern Datum dg_certificate(int64 purge);
+extern Datum dg_purge_certificate_text(int64 purge);
 
 #endif							/* DG_PURGE_INTERNAL_H */

@@ -20,7 +20,7 @@
  * kept is faster.
  */
 void
-dg_salted_bytes_digest(pg_cryptohash_ctx *kept, const uint8 *salt, const char *data, size_t len, uint8 *digest)
+dg_purge_salted_bytes_digest(pg_cryptohash_ctx *kept, const uint8 *salt, const char *data, size_t len, uint8 *digest)
 {
 	pg_cryptohash_ctx *ctx = kept != NULL ? kept : pg_cryptohash_create(PG_SHA256);
 
@@ -37,13 +37,13 @@ dg_salted_bytes_digest(pg_cryptohash_ctx *kept, const uint8 *salt, const char *d
  * The salted digest of one text.
  */
 void
-dg_salted_digest(const uint8 *salt, const char *value, uint8 *digest)
+dg_purge_salted_digest(const uint8 *salt, const char *value, uint8 *digest)
 {
 	StringInfoData buf;
 
 	initStringInfo(&buf);
 	dg_put_text(&buf, value);
-	dg_salted_bytes_digest(NULL, salt, buf.data, buf.len, digest);
+	dg_purge_salted_bytes_digest(NULL, salt, buf.data, buf.len, digest);
 }
 
 /*
@@ -51,7 +51,7 @@ dg_salted_digest(const uint8 *salt, const char *value, uint8 *digest)
  * number - 1; palloc'd.
  */
 FmgrInfo *
-dg_output_functions(TupleDesc desc, int skip)
+dg_purge_output_functions(TupleDesc desc, int skip)
 {
 	FmgrInfo   *output = palloc0(sizeof(FmgrInfo) * (desc->natts + 1));
 
@@ -72,7 +72,7 @@ dg_output_functions(TupleDesc desc, int skip)
  * Adds a value of a row to a canonical text.
  */
 void
-dg_put_value(StringInfo buf, TupleTableSlot *slot, AttrNumber attnum, FmgrInfo *output)
+dg_purge_put_value(StringInfo buf, TupleTableSlot *slot, AttrNumber attnum, FmgrInfo *output)
 {
 	bool		isnull;
 	Datum		value = slot_getattr(slot, attnum, &isnull);
@@ -92,7 +92,7 @@ dg_purge_key_digest(DgPurgeKey *key, TupleTableSlot *slot, uint8 *digest)
 	resetStringInfo(key->buf);
 	dg_put_text(key->buf, key->relation_name);
 	for (int i = 0; i < key->nattrs; i++)
-		dg_put_value(key->buf, slot, key->attnums[i], key->output);
-	dg_salted_bytes_digest(key->hash, key->salt, key->buf->data, key->buf->len, hash);
+		dg_purge_put_value(key->buf, slot, key->attnums[i], key->output);
+	dg_purge_salted_bytes_digest(key->hash, key->salt, key->buf->data, key->buf->len, hash);
 	memcpy(digest, hash, DG_KEY_DIGEST_SIZE);
 }

@@ -417,7 +417,7 @@ dg_purge_links_open(DgPurgeLinks *links, const DgPlanPart *part)
 	bin = table_open(part->bin_table, AccessShareLock);
 	probe_links_to(links, bin, part->relation);
 	probe_links_of(links, bin, part->relation);
-	links->output = dg_output_functions(RelationGetDescr(bin), DG_BIN_COLUMNS);
+	links->output = dg_purge_output_functions(RelationGetDescr(bin), DG_BIN_COLUMNS);
 	table_close(bin, NoLock);
 	MemoryContextSwitchTo(old);
 }
@@ -436,7 +436,7 @@ row_text(DgPurgeLinks *links, const Probe *probe, TupleTableSlot *slot)
 	if (probe->of_deletion)
 		dg_put_int64(&links->buf, DatumGetInt64(slot_getattr(slot, Anum_bin_deletion, &isnull)));
 	for (int i = 0; i < probe->nattrs; i++)
-		dg_put_value(&links->buf, slot, probe->attnums[i], links->output);
+		dg_purge_put_value(&links->buf, slot, probe->attnums[i], links->output);
 	return links->buf.data;
 }
 
@@ -496,7 +496,7 @@ is_left_in_bin(int64 deletion)
 	bool		left = false;
 
 	while (!left && dg_own_next(scan))
-		left = dg_part_rows_left(scan) > 0;
+		left = dg_purge_part_rows_left(scan) > 0;
 	dg_own_end(scan);
 	return left;
 }

@@ -131,7 +131,7 @@ redact_entry(ErrorData *edata)
  * Takes tokens out of what pg_stat_activity shows of the present statement.
  */
 void
-dg_hide_tokens_in_activity(void)
+dg_purge_hide_tokens_in_activity(void)
 {
 	char	   *query;
 	int			len;

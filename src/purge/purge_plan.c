@@ -57,8 +57,8 @@ typedef struct AgedTenant
 #define SH_ELEMENT_TYPE AgedTenant
 #define SH_KEY_TYPE const char *
 #define SH_KEY tenant
-#define SH_HASH_KEY(table, key) ((uint32) dg_tenant_hash(key))
-#define SH_EQUAL(table, a, b) dg_tenant_equal_in(InvalidOid, a, b)
+#define SH_HASH_KEY(table, key) ((uint32) dg_guard_tenant_hash(key))
+#define SH_EQUAL(table, a, b) dg_guard_tenant_equal_in(InvalidOid, a, b)
 #define SH_SCOPE static inline
 #define SH_DECLARE
 #define SH_DEFINE
@@ -92,7 +92,7 @@ plan_digest(DgPlan *plan, const DgRequest *request)
 
 	initStringInfo(&buf);
 	dg_put_text(&buf, request->by_age ? "deletion_guard plan by age 1" : "deletion_guard plan 1");
-	dg_put_utf8(&buf, dg_audience_text());
+	dg_put_utf8(&buf, dg_purge_audience_text());
 	dg_put_int64(&buf, request->id);
 	if (request->by_age)
 	{
@@ -203,7 +203,7 @@ add_part(DgOwnScan *scan, void *arg)
 	BinTable   *bin = bin_of_part(planning, scan);
 	DgPlanPart *part;
 
-	if (bin == NULL || !bin->wanted || dg_part_rows_left(scan) <= 0)
+	if (bin == NULL || !bin->wanted || dg_purge_part_rows_left(scan) <= 0)
 		return;
 	if (plan->nparts == planning->size)
 		plan->parts = repalloc_huge(plan->parts, sizeof(DgPlanPart) * (planning->size *= 2));
@@ -214,7 +214,7 @@ add_part(DgOwnScan *scan, void *arg)
 	part->relation = bin->relation;
 	part->bin_table = bin->bin_table;
 	part->relation_name = bin->relation_name;
-	part->rows = dg_part_rows_left(scan);
+	part->rows = dg_purge_part_rows_left(scan);
 	part->tenant = dg_own_text(scan, Anum_deletion_part_tenant);
 	part->tenant_name = dg_own_text(scan, Anum_deletion_part_tenant_name);
 	part->blank = part->tenant != NULL && part->tenant[0] == '\0';
@@ -224,7 +224,7 @@ add_part(DgOwnScan *scan, void *arg)
 static void
 find_parts_without_tenant(Planning *planning)
 {
-	bool		blank = !dg_tenant_is_known("");
+	bool		blank = !dg_purge_tenant_is_known("");
 	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(deletion_part), AccessShareLock, 0, NULL);
 
 	while (dg_own_next(scan))
@@ -281,7 +281,7 @@ leave_out_held(Planning *planning)
 static void
 find_parts_by_age(Planning *planning)
 {
-	Oid			tenant_table = dg_tenant_table()->relid;
+	Oid			tenant_table = dg_guard_tenant_table()->relid;
 	DgOwnScan  *scan;
 
 	planning->tenants = aged_create(CurrentMemoryContext, 64, NULL);
@@ -291,7 +291,7 @@ find_parts_by_age(Planning *planning)
 	{
 		BinTable   *bin = bin_of_part(planning, scan);
 
-		if (bin != NULL && bin->relation == tenant_table && dg_part_rows_left(scan) > 0 &&
+		if (bin != NULL && bin->relation == tenant_table && dg_purge_part_rows_left(scan) > 0 &&
 			!dg_own_isnull(scan, Anum_deletion_part_tenant))
 			leave_out(planning, dg_own_text(scan, Anum_deletion_part_tenant));
 		add_part(scan, planning);
@@ -303,7 +303,7 @@ find_parts_by_age(Planning *planning)
  * The order of parts in a plan: by deletion and part.
  */
 int
-dg_plan_compare_parts(const void *a, const void *b)
+dg_purge_plan_compare_parts(const void *a, const void *b)
 {
 	const DgPlanPart *x = a;
 	const DgPlanPart *y = b;
@@ -438,7 +438,7 @@ is_covered_by_age(Planning *planning, DgPlanPart *part)
 	tenant = aged_tenant(planning, part->tenant);
 	if (!tenant->judged)
 	{
-		tenant->covered = dg_tenant_is_live(part->tenant);
+		tenant->covered = dg_purge_tenant_is_live(part->tenant);
 		tenant->judged = true;
 	}
 	if (!tenant->covered)
@@ -484,7 +484,7 @@ choose_parts(Planning *planning)
  * tenant's lock.
  */
 DgPlan *
-dg_plan_make(const DgRequest *request)
+dg_purge_plan_make(const DgRequest *request)
 {
 	Planning	planning = {.request = request, .size = 64};
 	DgPlan	   *plan = palloc0(sizeof(DgPlan));
@@ -498,8 +498,8 @@ dg_plan_make(const DgRequest *request)
 	else if (request->tenant == NULL)
 		find_parts_without_tenant(&planning);
 	else
-		dg_tenant_each_part(request->tenant, AccessShareLock, add_part, &planning);
-	qsort(plan->parts, plan->nparts, sizeof(DgPlanPart), dg_plan_compare_parts);
+		dg_bin_tenant_each_part(request->tenant, AccessShareLock, add_part, &planning);
+	qsort(plan->parts, plan->nparts, sizeof(DgPlanPart), dg_purge_plan_compare_parts);
 	date_parts(plan);
 	choose_parts(&planning);
 	plan_digest(plan, request);
@@ -530,7 +530,7 @@ fill_part(int64 row, Datum *values, bool *nulls, void *arg)
  * Keeps the plan as it is reviewed.
  */
 void
-dg_plan_store(const DgPlan *plan, int64 request)
+dg_purge_plan_store(const DgPlan *plan, int64 request)
 {
 	StoredPlan	stored = {plan, request};
 

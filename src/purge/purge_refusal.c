@@ -62,10 +62,10 @@ format_text(const char *fmt, va_list args)
 
 /*
  * Fills in a refusal; "hint" is a constant or palloc'd. Returns false, for
- * "return dg_refusal_set(...)".
+ * "return dg_purge_refusal_set(...)".
  */
 bool
-dg_refusal_set(DgRefusal *refusal, int sqlstate, const char *reason, const char *hint, const char *fmt,...)
+dg_purge_refusal_set(DgRefusal *refusal, int sqlstate, const char *reason, const char *hint, const char *fmt,...)
 {
 	va_list		args;
 
@@ -80,7 +80,7 @@ dg_refusal_set(DgRefusal *refusal, int sqlstate, const char *reason, const char 
 }
 
 bool
-dg_refusal_detail(DgRefusal *refusal, const char *fmt,...)
+dg_purge_refusal_detail(DgRefusal *refusal, const char *fmt,...)
 {
 	va_list		args;
 
@@ -135,16 +135,16 @@ static const struct
  * Fills in a refusal by the token library. Returns false.
  */
 bool
-dg_refusal_of_token(DgRefusal *refusal, DgTokenStatus status, const DgTokenDetail *detail)
+dg_purge_refusal_of_token(DgRefusal *refusal, DgTokenStatus status, const DgTokenDetail *detail)
 {
 	int			i = 0;
 
 	while (i < lengthof(token_refusals) - 1 && status > token_refusals[i].last)
 		i++;
-	dg_refusal_set(refusal, token_refusals[i].sqlstate, dg_token_status_reason(status),
+	dg_purge_refusal_set(refusal, token_refusals[i].sqlstate, dg_token_status_reason(status),
 				   token_refusals[i].hint, "%s", dg_token_status_message(status));
 	if (detail != NULL && detail->name != NULL)
-		dg_refusal_detail(refusal, "It is about \"%s\".", detail->name);
+		dg_purge_refusal_detail(refusal, "It is about \"%s\".", detail->name);
 	return false;
 }
 
@@ -203,7 +203,7 @@ log_refusal(const DgRefusal *refusal, const char *act)
 					   dg_json_string(refusal->authority), suppressed + 1);
 	/* a key that cannot be read is a slip, not an attempt */
 	if (refusal->sqlstate != DG_ERRCODE_BAD_KEY)
-		(void) dg_autonomous(DG_EVENT_REFUSAL, details, details);
+		(void) dg_ledger_autonomous(DG_EVENT_REFUSAL, details, details);
 	ereport(LOG,
 			(errmsg("deletion_guard refused %s: %s", act, refusal->reason),
 			 errdetail_log("role=%s request=%lld authority=%s repeated=%lld",
@@ -216,7 +216,7 @@ log_refusal(const DgRefusal *refusal, const char *act)
  * Records a refusal and raises it as an error.
  */
 void
-dg_refuse(const DgRefusal *refusal, const char *act)
+dg_purge_refuse(const DgRefusal *refusal, const char *act)
 {
 	log_refusal(refusal, act);
 	ereport(ERROR,

@@ -76,7 +76,7 @@ find_request_record(int64 id, LOCKMODE lockmode)
  * Finds a request; NULL if there is none of that number.
  */
 DgRequest *
-dg_request_find(int64 id)
+dg_purge_request_find(int64 id)
 {
 	DgOwnScan  *scan = find_request_record(id, AccessShareLock);
 	DgRequest  *request;
@@ -92,7 +92,7 @@ dg_request_find(int64 id)
  * Closes an open request: it was withdrawn, or purged.
  */
 void
-dg_request_close(int64 id, const char *state)
+dg_purge_request_close(int64 id, const char *state)
 {
 	DgOwnScan  *scan = find_request_record(id, RowExclusiveLock);
 
@@ -119,8 +119,8 @@ read_request_arguments(FunctionCallInfo fcinfo, DgRequest *request)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("tenant must not be null"),
 				 errhint("Rows that belong to no tenant are requested with deletion_guard.request_purge_without_tenant().")));
-	request->tenant = dg_tenant_argument(fcinfo, 0);
-	request->reason = text_to_cstring(dg_required_text(fcinfo, 1, "reason"));
+	request->tenant = dg_purge_tenant_argument(fcinfo, 0);
+	request->reason = text_to_cstring(dg_purge_required_text(fcinfo, 1, "reason"));
 	request->all_relations = PG_ARGISNULL(2);
 	if (!request->all_relations)
 		request->relations = PG_GETARG_DATUM(2);
@@ -132,7 +132,7 @@ read_request_arguments(FunctionCallInfo fcinfo, DgRequest *request)
  * What a token for the request must permit.
  */
 DgTokenAct
-dg_request_act(const DgRequest *request)
+dg_purge_request_act(const DgRequest *request)
 {
 	if (request->by_age)
 		return DG_TOKEN_ACT_PURGE_BY_AGE;
@@ -144,7 +144,7 @@ dg_request_act(const DgRequest *request)
  * claim "deleted_before"; palloc'd.
  */
 char *
-dg_request_deleted_before(const DgRequest *request)
+dg_purge_request_deleted_before(const DgRequest *request)
 {
 	/* read as a timestamp without time zone, a time is that of UTC */
 	return TextDatumGetCString(DirectFunctionCall2(timestamp_to_char,
@@ -157,7 +157,7 @@ dg_request_deleted_before(const DgRequest *request)
  * "relations"; palloc'd.
  */
 char *
-dg_request_relations(const DgRequest *request)
+dg_purge_request_relations(const DgRequest *request)
 {
 	ArrayType  *array = DatumGetArrayTypeP(request->relations);
 	StringInfoData buf;
@@ -208,7 +208,7 @@ is_in_registry(Oid relid)
 static void
 check_named_relations(const DgRequest *request)
 {
-	char	   *names = dg_request_relations(request);
+	char	   *names = dg_purge_request_relations(request);
 	ArrayType  *array = DatumGetArrayTypeP(request->relations);
 	Oid		   *relids = (Oid *) ARR_DATA_PTR(array);
 
@@ -268,7 +268,7 @@ store_request(const DgRequest *request, const DgPlan *plan)
 	values[Anum_purge_request_record_tenants - 1] = Int64GetDatum(plan->tenants);
 	nulls[Anum_purge_request_record_tenants - 1] = !request->by_age;
 	dg_own_insert(DG_OWN(purge_request_record), values, nulls);
-	dg_plan_store(plan, request->id);
+	dg_purge_plan_store(plan, request->id);
 }
 
 /*
@@ -281,15 +281,15 @@ request_claims(const DgRequest *request, const DgPlan *plan)
 
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "{\"act\": \"%s\", \"aud\": %s, \"request\": " INT64_FORMAT,
-					 dg_token_act_name(dg_request_act(request)), dg_json_string(dg_audience_text()), request->id);
+					 dg_token_act_name(dg_purge_request_act(request)), dg_json_string(dg_purge_audience_text()), request->id);
 	if (request->tenant == NULL)
-		appendStringInfo(&buf, ", \"relations\": %s", dg_json_string(dg_request_relations(request)));
+		appendStringInfo(&buf, ", \"relations\": %s", dg_json_string(dg_purge_request_relations(request)));
 	else
 		appendStringInfo(&buf, ", \"tenant\": %s, \"tenant_name\": %s",
-						 dg_json_string(dg_tenant_claim(request->tenant)), dg_json_string(request->tenant_name));
+						 dg_json_string(dg_purge_tenant_claim(request->tenant)), dg_json_string(request->tenant_name));
 	if (request->by_age)
 		appendStringInfo(&buf, ", \"deleted_before\": %s, \"tenants\": %d",
-						 dg_json_string(dg_request_deleted_before(request)), plan->tenants);
+						 dg_json_string(dg_purge_request_deleted_before(request)), plan->tenants);
 	appendStringInfo(&buf, ", \"reason\": %s", dg_json_string(request->reason));
 	appendStringInfo(&buf, ", \"rows\": " INT64_FORMAT ", \"digest\": \"%s\"}",
 					 plan->rows, dg_hex(plan->digest, DG_DIGEST_SIZE));
@@ -323,12 +323,12 @@ make_request(DgRequest *request)
 
 	request->id = dg_own_next_id(dg_objects()->purge_request_id_seq, DG_OWN(purge_request_record), Anum_purge_request_record_request_id);
 	request->requested_at = GetCurrentTransactionStartTimestamp();
-	plan = dg_plan_make(request);
+	plan = dg_purge_plan_make(request);
 	if (plan->nparts == 0)
 		refuse_empty(request);
 	store_request(request, plan);
-	dg_approvals_raise();
-	dg_plan_show(request, plan);
+	dg_purge_approvals_raise();
+	dg_purge_plan_show(request, plan);
 
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(request_claims(request, plan)));
 }
@@ -345,10 +345,10 @@ dg_request_purge(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("request_purge()");
 	read_request_arguments(fcinfo, &request);
-	dg_lock_tenant(request.tenant);
-	request.tenant_name = dg_tenant_name(request.tenant, &refusal);
+	dg_guard_lock_tenant(request.tenant);
+	request.tenant_name = dg_purge_tenant_name(request.tenant, &refusal);
 	if (request.tenant_name == NULL)
-		dg_refuse(&refusal, "request_purge");
+		dg_purge_refuse(&refusal, "request_purge");
 	PG_RETURN_DATUM(make_request(&request));
 }
 
@@ -367,7 +367,7 @@ request_of_tables(FunctionCallInfo fcinfo, bool by_age)
 				 errmsg("relations must not be null"),
 				 errhint("Name each table whose rows are to be purged.")));
 	request.relations = PG_GETARG_DATUM(0);
-	request.reason = text_to_cstring(dg_required_text(fcinfo, 1, "reason"));
+	request.reason = text_to_cstring(dg_purge_required_text(fcinfo, 1, "reason"));
 	dg_require_argument(fcinfo, 2, "deleted_before");
 	request.deleted_before = PG_GETARG_TIMESTAMPTZ(2);
 	if (by_age && TIMESTAMP_NOT_FINITE(request.deleted_before))
@@ -377,9 +377,9 @@ request_of_tables(FunctionCallInfo fcinfo, bool by_age)
 
 	check_named_relations(&request);
 	if (by_age)
-		dg_lock_all_tenants();
+		dg_guard_lock_all_tenants();
 	else
-		dg_lock_tenant(DG_NO_TENANT);
+		dg_guard_lock_tenant(DG_NO_TENANT);
 	return make_request(&request);
 }
 
@@ -418,11 +418,11 @@ dg_withdraw_purge(PG_FUNCTION_ARGS)
 	DgRequest  *request;
 
 	PreventCommandIfReadOnly("withdraw_purge()");
-	request = dg_request_find(id);
+	request = dg_purge_request_find(id);
 	if (request != NULL)
 	{
-		dg_lock_tenant(request->tenant != NULL ? request->tenant : DG_NO_TENANT);
-		request = dg_request_find(id);
+		dg_guard_lock_tenant(request->tenant != NULL ? request->tenant : DG_NO_TENANT);
+		request = dg_purge_request_find(id);
 	}
 	if (request == NULL || strcmp(request->state, "open") != 0)
 		ereport(ERROR,
@@ -430,6 +430,6 @@ dg_withdraw_purge(PG_FUNCTION_ARGS)
 				 errmsg("there is no open request %lld", (long long) id),
 				 errhint("The view deletion_guard.purge_request lists requests.")));
 	dg_ledger_append("withdraw_purge", psprintf("{\"request\": " INT64_FORMAT "}", id));
-	dg_request_close(id, "withdrawn");
+	dg_purge_request_close(id, "withdrawn");
 	PG_RETURN_VOID();
 }

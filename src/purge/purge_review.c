@@ -53,7 +53,7 @@ reviewed_plan(int64 request)
 		part->rows = dg_own_int64(scan, Anum_purge_request_part_rows);
 	}
 	dg_own_end(scan);
-	qsort(plan->parts, plan->nparts, sizeof(DgPlanPart), dg_plan_compare_parts);
+	qsort(plan->parts, plan->nparts, sizeof(DgPlanPart), dg_purge_plan_compare_parts);
 	return plan;
 }
 
@@ -62,7 +62,7 @@ reviewed_plan(int64 request)
  * some lines at most.
  */
 char *
-dg_plan_difference(const DgPlan *plan, const DgRequest *request)
+dg_purge_plan_difference(const DgPlan *plan, const DgRequest *request)
 {
 	DgPlan	   *reviewed = reviewed_plan(request->id);
 	StringInfoData buf;
@@ -75,7 +75,7 @@ dg_plan_difference(const DgPlan *plan, const DgRequest *request)
 	{
 		DgPlanPart *old = i < reviewed->nparts ? &reviewed->parts[i] : NULL;
 		DgPlanPart *new = j < plan->nparts ? &plan->parts[j] : NULL;
-		int			cmp = old == NULL ? 1 : new == NULL ? -1 : dg_plan_compare_parts(old, new);
+		int			cmp = old == NULL ? 1 : new == NULL ? -1 : dg_purge_plan_compare_parts(old, new);
 
 		if (cmp < 0)
 			describe_difference(&buf, &lines, old->deletion, old->relation_name, old->rows, 0);
@@ -127,7 +127,7 @@ static void
 show_tenant(const DgRequest *request, const DgPlan *plan)
 {
 	TimestampTz held_at;
-	int64		hold = dg_hold_active(request->tenant, &held_at);
+	int64		hold = dg_purge_hold_active(request->tenant, &held_at);
 
 	if (hold != 0)
 		ereport(NOTICE,
@@ -152,7 +152,7 @@ compare_by_table(const void *a, const void *b)
 	const DgPlanPart *y = *(DgPlanPart *const *) b;
 	int			cmp = strcmp(x->relation_name, y->relation_name);
 
-	return cmp != 0 ? cmp : dg_plan_compare_parts(x, y);
+	return cmp != 0 ? cmp : dg_purge_plan_compare_parts(x, y);
 }
 
 /*
@@ -217,7 +217,7 @@ show_left_out(const DgPlan *plan)
  * need not know the tenant's name.
  */
 void
-dg_plan_show(const DgRequest *request, const DgPlan *plan)
+dg_purge_plan_show(const DgRequest *request, const DgPlan *plan)
 {
 	if (request->by_age)
 	{

@@ -58,7 +58,7 @@
 
 PG_FUNCTION_INFO_V1(dg_scrub);
 
-PGDLLEXPORT void dg_scrub_main(Datum arg);
+PGDLLEXPORT void dg_purge_scrub_main(Datum arg);
 
 /* Pages that are cleaned in one transaction, after which progress is on record. */
 #define SLICE_PAGES		16384
@@ -109,7 +109,7 @@ start_scrub_worker(double delay, int limit)
 {
 	ScrubStart	start = {MyDatabaseId, GetTopTransactionId(), delay, limit};
 
-	return dg_worker_start("dg_scrub_main", "deletion_guard scrub", "deletion_guard scrub", (Datum) 0,
+	return dg_worker_start("dg_purge_scrub_main", "deletion_guard scrub", "deletion_guard scrub", (Datum) 0,
 						   &start, sizeof(start));
 }
 
@@ -198,7 +198,7 @@ dg_scrub(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("cost_limit must be from 1 to %d", MAX_COST_LIMIT)));
 	SPI_connect();
-	dg_require_extension_owner("scrub");
+	dg_purge_require_extension_owner("scrub");
 	require_no_scrub();
 	if (!resume)
 		queue_tables(PG_ARGISNULL(0) ? (Datum) 0 : PG_GETARG_DATUM(0), PG_ARGISNULL(0));
@@ -256,7 +256,7 @@ clean_slice(Oid relid, BlockNumber first, BlockNumber end, ScrubResult *result)
 	Relation	rel = try_relation_open(relid, ShareUpdateExclusiveLock);
 	BufferAccessStrategy strategy = GetAccessStrategy(BAS_VACUUM);
 
-	if (rel != NULL && dg_is_heap(rel))
+	if (rel != NULL && dg_bin_is_heap(rel))
 	{
 		TransactionId oldest = GetOldestNonRemovableTransactionId(rel);
 		BlockNumber blocks = Min(end, RelationGetNumberOfBlocks(rel));
@@ -266,7 +266,7 @@ clean_slice(Oid relid, BlockNumber first, BlockNumber end, ScrubResult *result)
 			bool		dirty;
 
 			CHECK_FOR_INTERRUPTS();
-			dirty = dg_scrub_page(rel, block, strategy, oldest, &result->kept);
+			dirty = dg_purge_scrub_page(rel, block, strategy, oldest, &result->kept);
 			result->cleaned += dirty;
 			pause_like_vacuum(VacuumCostPageMiss + (dirty ? VacuumCostPageDirty : 0));
 		}
@@ -306,7 +306,7 @@ problem_of_task(const ScrubTask *task)
 {
 	const ScrubResult *result = &task->result;
 	char	   *who;
-	char	   *skipped = dg_scrub_skipped_indexes(task->relid);
+	char	   *skipped = dg_purge_scrub_skipped_indexes(task->relid);
 
 	if (task->problem[0] != '\0')
 		return pstrdup(task->problem);
@@ -363,7 +363,7 @@ enter_phase(ScrubTask *task, const char *phase)
 static void
 forget_statistics(Oid relid)
 {
-	if (get_rel_relkind(relid) == RELKIND_RELATION && !dg_store_has_rows(relid))
+	if (get_rel_relkind(relid) == RELKIND_RELATION && !dg_protect_store_has_rows(relid))
 		RemoveStatistics(relid, 0);
 }
 
@@ -446,7 +446,7 @@ vacuum_table(ScrubTask *task, const char *name, char relkind)
 		snprintf(sql, sizeof(sql), "ANALYZE %s", name);
 	else
 		snprintf(sql, sizeof(sql), "VACUUM (ANALYZE, INDEX_CLEANUP ON, DISABLE_PAGE_SKIPPING) %s", name);
-	problem = dg_scrub_run(sql);
+	problem = dg_purge_scrub_run(sql);
 	if (problem != NULL)
 		snprintf(task->problem, sizeof(task->problem), "it was not vacuumed: %s; scrub again", problem);
 }
@@ -459,7 +459,7 @@ reindex_table(ScrubTask *task, char relkind)
 	if (task->step > 1 || relkind != RELKIND_RELATION)
 		return;
 	enter_phase(task, "reindex");
-	problem = dg_scrub_indexes(task->relid);
+	problem = dg_purge_scrub_indexes(task->relid);
 	if (problem != NULL && task->problem[0] == '\0')
 		snprintf(task->problem, sizeof(task->problem), "indexes were not rebuilt: %s; scrub again", problem);
 }
@@ -558,7 +558,7 @@ lock_scrub(void)
 }
 
 void
-dg_scrub_main(Datum arg)
+dg_purge_scrub_main(Datum arg)
 {
 	ScrubStart	start;
 	ScrubTask	task;
@@ -566,7 +566,7 @@ dg_scrub_main(Datum arg)
 	memcpy(&start, MyBgworkerEntry->bgw_extra, sizeof(start));
 	dg_worker_unblock();
 	BackgroundWorkerInitializeConnectionByOid(start.database, InvalidOid, 0);
-	dg_command_maintain();
+	dg_protect_command_maintain();
 	PortalContext = AllocSetContextCreate(TopMemoryContext, "deletion_guard scrub", ALLOCSET_DEFAULT_SIZES);
 
 	StartTransactionCommand();
@@ -575,8 +575,8 @@ dg_scrub_main(Datum arg)
 	if (!lock_scrub())
 		return;
 	set_pace(&start);
-	dg_scrub_index_init();
-	dg_scrub_clear();
+	dg_purge_scrub_index_init();
+	dg_purge_scrub_clear();
 	while (next_task(&task))
 		scrub_table(&task);
 }

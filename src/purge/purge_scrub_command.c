@@ -51,7 +51,7 @@ run_command(const void *arg)
  * the process.
  */
 char *
-dg_scrub_try(void (*work) (const void *arg), const void *arg)
+dg_purge_scrub_try(void (*work) (const void *arg), const void *arg)
 {
 	char	   *volatile message = NULL;
 
@@ -78,10 +78,10 @@ dg_scrub_try(void (*work) (const void *arg), const void *arg)
 }
 
 /*
- * Runs VACUUM or REINDEX; returns as dg_scrub_try() does.
+ * Runs VACUUM or REINDEX; returns as dg_purge_scrub_try() does.
  */
 char *
-dg_scrub_run(const char *sql)
+dg_purge_scrub_run(const char *sql)
 {
-	return dg_scrub_try(run_command, sql);
+	return dg_purge_scrub_try(run_command, sql);
 }

@@ -85,7 +85,7 @@ note_rebuilt(ObjectAccessType access, Oid classid, Oid objid, int subid, void *a
  * each rebuilding.
  */
 void
-dg_scrub_index_init(void)
+dg_purge_scrub_index_init(void)
 {
 	prev_object_access = object_access_hook;
 	object_access_hook = note_rebuilt;
@@ -169,13 +169,13 @@ forget_done(void)
  * tables every invalid index.
  */
 void
-dg_scrub_clear(void)
+dg_purge_scrub_clear(void)
 {
 	List	   *indexes = select_oids("SELECT r.index::oid FROM deletion_guard.scrub_remains() r");
 	ListCell   *lc;
 
 	foreach(lc, indexes)
-		(void) dg_scrub_try(drop_if_invalid, &lfirst_oid(lc));
+		(void) dg_purge_scrub_try(drop_if_invalid, &lfirst_oid(lc));
 	list_free(indexes);
 	forget_done();
 }
@@ -205,13 +205,13 @@ rebuild_index(Oid relid, Oid index)
 		return MemoryContextStrdup(TopMemoryContext, "what an earlier scrub has left could not be removed, see the server's log");
 
 	rebuilding = relid;
-	problem = dg_scrub_run(sql);
+	problem = dg_purge_scrub_run(sql);
 	rebuilding = InvalidOid;
 	pfree(sql);
 	if (problem == NULL)
 		(void) note_rebuilding(relid, InvalidOid);
 	else
-		dg_scrub_clear();
+		dg_purge_scrub_clear();
 	return problem;
 }
 
@@ -221,7 +221,7 @@ rebuild_index(Oid relid, Oid index)
  * rebuilt concurrently. Returns the first problem, allocated to last, or NULL.
  */
 char *
-dg_scrub_indexes(Oid relid)
+dg_purge_scrub_indexes(Oid relid)
 {
 	char	   *problem = NULL;
 	List	   *indexes = select_oids(psprintf("SELECT i.indexrelid FROM pg_index i JOIN pg_class c ON i.indrelid IN (c.oid, c.reltoastrelid)"
@@ -244,7 +244,7 @@ dg_scrub_indexes(Oid relid)
  * of exclusion constraints; palloc'd, NULL if there are none.
  */
 char *
-dg_scrub_skipped_indexes(Oid relid)
+dg_purge_scrub_skipped_indexes(Oid relid)
 {
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(relid)};

@@ -102,7 +102,7 @@ dead_versions(Relation rel, Buffer buffer, TransactionId oldest)
  * has locked the table as VACUUM does.
  */
 bool
-dg_scrub_page(Relation rel, BlockNumber block, BufferAccessStrategy strategy, TransactionId oldest, int64 *kept)
+dg_purge_scrub_page(Relation rel, BlockNumber block, BufferAccessStrategy strategy, TransactionId oldest, int64 *kept)
 {
 	Buffer		buffer = ReadBufferExtended(rel, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
 	PGAlignedBlock copy;

@@ -92,7 +92,7 @@ is_digest_of(const uint8 *tenant_digest, const uint8 *salt, const char *tenant)
 {
 	uint8		digest[DG_DIGEST_SIZE];
 
-	dg_salted_digest(salt, tenant, digest);
+	dg_purge_salted_digest(salt, tenant, digest);
 	return memcmp(digest, tenant_digest, DG_DIGEST_SIZE) == 0;
 }
 
@@ -288,9 +288,9 @@ all_spellings(List *tenants)
 
 	foreach(lc, tenants)
 	{
-		all = list_concat(all, dg_tenant_spellings(lfirst(lc)));
-		all = lappend(all, dg_tenant_spelling(lfirst(lc)));
-		all = list_concat(all, dg_former_keys(llast(all)));
+		all = list_concat(all, dg_bin_tenant_spellings(lfirst(lc)));
+		all = lappend(all, dg_bin_tenant_spelling(lfirst(lc)));
+		all = list_concat(all, dg_bin_former_keys(llast(all)));
 	}
 	return all;
 }
@@ -310,7 +310,7 @@ dg_purge_subtract_begin(Oid relid, TupleDesc desc, List *tenants)
 
 	subtract->desc = CreateTupleDescCopy(desc);
 	subtract->plain = true;
-	subtract->output = dg_output_functions(desc, 0);
+	subtract->output = dg_purge_output_functions(desc, 0);
 	subtract->row_context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard purged row", ALLOCSET_SMALL_SIZES);
 	initStringInfo(&subtract->buf);
 	tenants = all_spellings(tenants);

@@ -25,7 +25,7 @@
 static bool
 find_live_tenant(const char *tenant, DgTenantRow *row)
 {
-	int			found = dg_tenant_live(tenant, GetLatestSnapshot(), row);
+	int			found = dg_bin_tenant_live(tenant, GetLatestSnapshot(), row);
 
 	if (found > 1)
 		ereport(ERROR,
@@ -40,7 +40,7 @@ find_live_tenant(const char *tenant, DgTenantRow *row)
  * be.
  */
 bool
-dg_tenant_is_live(const char *tenant)
+dg_purge_tenant_is_live(const char *tenant)
 {
 	DgTenantRow row;
 
@@ -51,12 +51,12 @@ dg_tenant_is_live(const char *tenant)
  * Is a key that of a tenant, live or deleted, of the tenant table?
  */
 bool
-dg_tenant_is_known(const char *tenant)
+dg_purge_tenant_is_known(const char *tenant)
 {
 	DgTenantRow row;
 
-	return OidIsValid(dg_tenant_table()->relid) &&
-		(find_live_tenant(tenant, &row) || dg_tenant_deleted(tenant, GetLatestSnapshot(), &row));
+	return OidIsValid(dg_guard_tenant_table()->relid) &&
+		(find_live_tenant(tenant, &row) || dg_bin_tenant_deleted(tenant, GetLatestSnapshot(), &row));
 }
 
 /*
@@ -64,18 +64,18 @@ dg_tenant_is_known(const char *tenant)
  * that key is known.
  */
 char *
-dg_tenant_name(const char *tenant, DgRefusal *refusal)
+dg_purge_tenant_name(const char *tenant, DgRefusal *refusal)
 {
-	const DgTenantTable *tenants = dg_tenant_table();
+	const DgTenantTable *tenants = dg_guard_tenant_table();
 	DgTenantRow row;
 
 	if (!OidIsValid(tenants->relid) || NameStr(tenants->name_column)[0] == '\0')
 		return pstrdup("");
-	if (find_live_tenant(tenant, &row) || dg_tenant_deleted(tenant, GetLatestSnapshot(), &row))
+	if (find_live_tenant(tenant, &row) || dg_bin_tenant_deleted(tenant, GetLatestSnapshot(), &row))
 		return row.name != NULL ? row.name : pstrdup("");
-	dg_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "unknown_tenant", HINT_TENANT,
+	dg_purge_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "unknown_tenant", HINT_TENANT,
 				   "tenant \"%s\" is not known", tenant);
-	dg_refusal_detail(refusal, "It is neither in %s nor among the deletions of its rows.",
+	dg_purge_refusal_detail(refusal, "It is neither in %s nor among the deletions of its rows.",
 					  dg_relation_name(tenants->relid));
 	return NULL;
 }
@@ -86,11 +86,11 @@ dg_tenant_name(const char *tenant, DgRefusal *refusal)
  * that somebody forgot to set.
  */
 char *
-dg_tenant_argument(FunctionCallInfo fcinfo, int arg)
+dg_purge_tenant_argument(FunctionCallInfo fcinfo, int arg)
 {
 	if (!PG_ARGISNULL(arg) && VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(arg)) == 0)
 	{
-		if (!dg_tenant_is_known(""))
+		if (!dg_purge_tenant_is_known(""))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("tenant must not be empty"),
@@ -99,8 +99,8 @@ dg_tenant_argument(FunctionCallInfo fcinfo, int arg)
 		return pstrdup("");
 	}
 	if (PG_ARGISNULL(arg))
-		(void) dg_required_text(fcinfo, arg, "tenant");
-	return dg_tenant_spelling(text_to_cstring(PG_GETARG_TEXT_PP(arg)));
+		(void) dg_purge_required_text(fcinfo, arg, "tenant");
+	return dg_bin_tenant_spelling(text_to_cstring(PG_GETARG_TEXT_PP(arg)));
 }
 
 /*
@@ -108,7 +108,7 @@ dg_tenant_argument(FunctionCallInfo fcinfo, int arg)
  * room for it, its digest. The request has the key.
  */
 char *
-dg_tenant_claim(const char *tenant)
+dg_purge_tenant_claim(const char *tenant)
 {
 	uint8		digest[DG_DIGEST_SIZE];
 

@@ -43,8 +43,8 @@ authorise_unguard(ArrayType *tokens, char *relation, const char *what)
 
 	if (!dg_locked && !given)
 		return NIL;
-	dg_lock_authorities(ShareLock);
-	return dg_authorise(DG_TOKEN_ACT_UNGUARD, tokens, names_relation, relation, what,
+	dg_purge_lock_authorities(ShareLock);
+	return dg_purge_authorise(DG_TOKEN_ACT_UNGUARD, tokens, names_relation, relation, what,
 						psprintf("\"relation\": %s", dg_json_string(relation)));
 }
 
@@ -71,7 +71,7 @@ unguard_gone(Oid relid, ArrayType *tokens)
 	approvals = authorise_unguard(tokens, name, "unguard_table");
 	dg_own_delete_by_oid(DG_OWN(guard), Anum_guard_relation, relid);
 	dg_guard_forget_all();
-	dg_approvals_record(approvals, "unguard_table", psprintf("{\"table\": %s}", dg_json_string(name)));
+	dg_purge_approvals_record(approvals, "unguard_table", psprintf("{\"table\": %s}", dg_json_string(name)));
 }
 
 /*
@@ -94,10 +94,10 @@ dg_unguard_table(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 	SPI_connect();
-	dg_guard_lock_owned(relid);
+	dg_enrol_lock_owned(relid);
 	approvals = authorise_unguard(tokens, dg_relation_name(relid), "unguard_table");
-	dg_guard_remove(relid);
-	dg_approvals_record(approvals, "unguard_table",
+	dg_enrol_remove(relid);
+	dg_purge_approvals_record(approvals, "unguard_table",
 						psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -113,13 +113,13 @@ dg_allow_drop(PG_FUNCTION_ARGS)
 	List	   *approvals;
 
 	PreventCommandIfReadOnly("allow_drop()");
-	dg_require_extension_owner("drop deletion_guard");
+	dg_purge_require_extension_owner("drop deletion_guard");
 	approvals = authorise_unguard(PG_ARGISNULL(0) ? NULL : PG_GETARG_ARRAYTYPE_P(0), EXTENSION_CLAIM, "allow_drop");
-	dg_approvals_record(approvals, "allow_drop", "{}");
+	dg_purge_approvals_record(approvals, "allow_drop", "{}");
 	ereport(LOG,
 			(errmsg("deletion_guard may be dropped by this transaction"),
 			 errdetail_log("role=%s", dg_session_role()),
 			 errhidestmt(true), errhidecontext(true)));
-	dg_store_allow_drop();
+	dg_protect_store_allow_drop();
 	PG_RETURN_VOID();
 }

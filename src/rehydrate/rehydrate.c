@@ -4,7 +4,7 @@
  *
  * A call restores all rows that the archive has of its tenants, or fails and
  * restores nothing. It holds the lock of every tenant it concerns (see
- * dg_lock_tenants()), so that it and undeletes or purges of the same tenants
+ * dg_guard_lock_tenants()), so that it and undeletes or purges of the same tenants
  * follow one another.
  *
  * A dry run does everything in a subtransaction, which is then rolled back: it
@@ -95,7 +95,7 @@ rows_problem(const DgRestore *call, const DgDestination *destination, const DgCo
 				call->links_missing > 0 ? count->relinked : 0);
 	if (count->note != NULL)
 		appendStringInfo(&buf, "%s%s", buf.len > 0 ? "; " : "", count->note);
-	dg_append_objects(&buf, &count->objects);
+	dg_rehydrate_append_objects(&buf, &count->objects);
 	if (destination->shared && buf.len == 0)
 		appendStringInfoString(&buf, "rows that the tenants' rows refer to and that were gone");
 	return buf.len > 0 ? buf.data : NULL;
@@ -200,7 +200,7 @@ append_to_ledger(const DgRestore *call)
  * error?
  */
 bool
-dg_report_left_out(const char *left_out)
+dg_rehydrate_report_left_out(const char *left_out)
 {
 	if (strcmp(left_out, "report") != 0 && strcmp(left_out, "error") != 0)
 		ereport(ERROR,
@@ -240,7 +240,7 @@ read_arguments(FunctionCallInfo fcinfo, DgRestore *call)
 	call->dry_run = PG_GETARG_BOOL(5);
 	call->with_referenced = PG_GETARG_BOOL(6);
 	call->fire_triggers = PG_GETARG_BOOL(8);
-	call->report = dg_report_left_out(text_to_cstring(PG_GETARG_TEXT_PP(9)));
+	call->report = dg_rehydrate_report_left_out(text_to_cstring(PG_GETARG_TEXT_PP(9)));
 	if (call->into_schema != NULL && call->with_referenced)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -257,7 +257,7 @@ lock_tenants(const DgRestore *call, List *keys)
 {
 	if (call->with_referenced)
 		keys = lappend(keys, DG_NO_TENANT);
-	dg_lock_tenants(keys);
+	dg_guard_lock_tenants(keys);
 }
 
 /*
@@ -267,10 +267,10 @@ static void
 run_and_report(FunctionCallInfo fcinfo, DgRestore *call)
 {
 	if (call->dry_run)
-		dg_restore_try(call);
+		dg_rehydrate_restore_try(call);
 	else
 	{
-		dg_restore_run(call);
+		dg_rehydrate_restore_run(call);
 		append_to_ledger(call);
 	}
 	put_rehydrate_report((ReturnSetInfo *) fcinfo->resultinfo, call, true);
@@ -285,14 +285,14 @@ rehydrate_tenants(FunctionCallInfo fcinfo, DgTenants *tenants)
 {
 	DgRestore	call = {0};
 	List	   *relations = relations_argument(fcinfo, 2);
-	List	   *mapping = PG_ARGISNULL(7) ? NIL : dg_mapping_parse(PG_GETARG_JSONB_P(7));
+	List	   *mapping = PG_ARGISNULL(7) ? NIL : dg_rehydrate_mapping_parse(PG_GETARG_JSONB_P(7));
 
 	call.context = CurrentMemoryContext;
 	read_arguments(fcinfo, &call);
 	InitMaterializedSRF(fcinfo, 0);
 	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, mapping, call.report);
-	lock_tenants(&call, dg_plan_tenants(call.plan));
+	lock_tenants(&call, dg_rehydrate_plan_tenants(call.plan));
 	run_and_report(fcinfo, &call);
 	return (Datum) 0;
 }
@@ -309,7 +309,7 @@ dg_rehydrate(PG_FUNCTION_ARGS)
 
 	dg_require_argument(fcinfo, 0, "tenant");
 	tenant = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	return rehydrate_tenants(fcinfo, dg_tenants_make(1, &tenant));
+	return rehydrate_tenants(fcinfo, dg_rehydrate_tenants_make(1, &tenant));
 }
 
 /*
@@ -319,7 +319,7 @@ Datum
 dg_rehydrate_tenants(PG_FUNCTION_ARGS)
 {
 	dg_require_argument(fcinfo, 0, "tenants");
-	return rehydrate_tenants(fcinfo, dg_tenants_of_array(PG_GETARG_ARRAYTYPE_P(0)));
+	return rehydrate_tenants(fcinfo, dg_rehydrate_tenants_of_array(PG_GETARG_ARRAYTYPE_P(0)));
 }
 
 /* ----------------------------------------------------------------------
@@ -418,14 +418,14 @@ problem_of_tenant(const DgRestore *call, int tenant)
 			rows_problem(call, destination, &destination->counts[tenant]);
 
 		if (problem != NULL)
-			dg_account_append(&buf, destination->relid, problem);
+			dg_rehydrate_account_append(&buf, destination->relid, problem);
 	}
 	foreach(lc, account_of_call(call))
 	{
 		DgLeftOut  *left = lfirst(lc);
 
 		if (left->kind != DG_LEFT_SHARED)
-			dg_account_append(&buf, left->relid, left->problem);
+			dg_rehydrate_account_append(&buf, left->relid, left->problem);
 	}
 	return buf.len > 0 ? buf.data : NULL;
 }
@@ -480,7 +480,7 @@ dg_rehydrate_once(PG_FUNCTION_ARGS)
 {
 	DgRestore	call = {0};
 	List	   *relations = relations_argument(fcinfo, 3);
-	List	   *mapping = PG_ARGISNULL(6) ? NIL : dg_mapping_parse(PG_GETARG_JSONB_P(6));
+	List	   *mapping = PG_ARGISNULL(6) ? NIL : dg_rehydrate_mapping_parse(PG_GETARG_JSONB_P(6));
 	DgTenants  *tenants;
 	Run		run = {0};
 
@@ -494,14 +494,14 @@ dg_rehydrate_once(PG_FUNCTION_ARGS)
 	run.name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	run.archive = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	run.relations = PG_ARGISNULL(3) ? (Datum) 0 : PG_GETARG_DATUM(3);
-	tenants = dg_tenants_of_array(PG_GETARG_ARRAYTYPE_P(1));
+	tenants = dg_rehydrate_tenants_of_array(PG_GETARG_ARRAYTYPE_P(1));
 	call.on_conflict = dg_rows_on_conflict(text_to_cstring(PG_GETARG_TEXT_PP(4)));
 	call.with_referenced = PG_GETARG_BOOL(5);
 	call.fire_triggers = PG_GETARG_BOOL(7);
-	call.report = dg_report_left_out(text_to_cstring(PG_GETARG_TEXT_PP(8)));
+	call.report = dg_rehydrate_report_left_out(text_to_cstring(PG_GETARG_TEXT_PP(8)));
 	call.context = CurrentMemoryContext;
 	InitMaterializedSRF(fcinfo, 0);
-	lock_tenants(&call, dg_tenant_list(tenants));
+	lock_tenants(&call, dg_rehydrate_tenant_list(tenants));
 	call.archive = dg_rehydrate_open(run.archive);
 	put_done((ReturnSetInfo *) fcinfo->resultinfo, leave_out_done(&run, tenants));
 	if (tenants->n == 0)
@@ -510,8 +510,8 @@ dg_rehydrate_once(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 	}
 	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, mapping, call.report);
-	lock_tenants(&call, dg_plan_tenants(call.plan));
-	dg_restore_run(&call);
+	lock_tenants(&call, dg_rehydrate_plan_tenants(call.plan));
+	dg_rehydrate_restore_run(&call);
 	append_to_ledger(&call);
 	note_run(&run, &call);
 	put_rehydrate_report((ReturnSetInfo *) fcinfo->resultinfo, &call, false);

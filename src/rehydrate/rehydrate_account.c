@@ -62,7 +62,7 @@ add_line(List *account, Oid relid, DgLeftKind kind, char *problem)
  * table or, where there is none, InvalidOid.
  */
 void
-dg_account_leave(DgRehydratePlan *plan, Oid relid, DgLeftKind kind, char *problem)
+dg_rehydrate_account_leave(DgRehydratePlan *plan, Oid relid, DgLeftKind kind, char *problem)
 {
 	plan->left_out = add_line(plan->left_out, relid, kind, problem);
 }
@@ -133,7 +133,7 @@ leave_untold(DgRehydrateArchive *archive, DgRehydratePlan *plan)
 		DgSource   *source = lfirst(lc);
 
 		if (source->finder == NULL && dg_rehydrate_has_rows(archive, source->index))
-			dg_account_leave(plan, source->target,
+			dg_rehydrate_account_leave(plan, source->target,
 							 is_referenced(source, referenced) ? DG_LEFT_SHARED : DG_LEFT_UNKNOWN,
 							 dg_guard_lookup(source->relid)->guarded ?
 							 "nothing tells which tenant its rows belong to; left alone" :
@@ -184,12 +184,12 @@ is_defined(const DgRehydrateArchive *archive, Oid relid)
  * Puts down what can be told from the tables alone. The sources are chosen.
  */
 void
-dg_account_tables(DgRehydrateArchive *archive, DgRehydratePlan *plan)
+dg_rehydrate_account_tables(DgRehydrateArchive *archive, DgRehydratePlan *plan)
 {
 	ListCell   *lc;
 
 	if (archive->info->row_security)
-		dg_account_leave(plan, InvalidOid, DG_LEFT_UNKNOWN,
+		dg_rehydrate_account_leave(plan, InvalidOid, DG_LEFT_UNKNOWN,
 						 "the archive was made with row security on (pg_dump --enable-row-security): rows that policies hid from its maker are not in it");
 	leave_untold(archive, plan);
 	if (plan->chosen)
@@ -203,7 +203,7 @@ dg_account_tables(DgRehydrateArchive *archive, DgRehydratePlan *plan)
 		if (defined)
 			plan->defined = lappend_oid(plan->defined, relid);
 		/* of a partitioned table there may have been no partition */
-		dg_account_leave(plan, relid, defined && get_rel_relkind(relid) == RELKIND_RELATION ? DG_LEFT_EXCLUDED : DG_LEFT_ABSENT,
+		dg_rehydrate_account_leave(plan, relid, defined && get_rel_relkind(relid) == RELKIND_RELATION ? DG_LEFT_EXCLUDED : DG_LEFT_ABSENT,
 						 defined ? DG_DEFINED_TEXT : DG_ABSENT_TEXT);
 	}
 }
@@ -295,7 +295,7 @@ refuse_counted(const DgSource *source)
  * they are reported.
  */
 void
-dg_account_check(const DgRehydratePlan *plan)
+dg_rehydrate_account_check(const DgRehydratePlan *plan)
 {
 	ListCell   *lc;
 
@@ -315,7 +315,7 @@ dg_account_check(const DgRehydratePlan *plan)
  * has no others.
  */
 void
-dg_account_refuse_orphans(const DgRehydratePlan *plan)
+dg_rehydrate_account_refuse_orphans(const DgRehydratePlan *plan)
 {
 	ListCell   *lc;
 
@@ -330,7 +330,7 @@ dg_account_refuse_orphans(const DgRehydratePlan *plan)
  * "table: problem": a line as part of a longer text.
  */
 void
-dg_account_append(StringInfo buf, Oid relid, const char *problem)
+dg_rehydrate_account_append(StringInfo buf, Oid relid, const char *problem)
 {
 	if (buf->len > 0)
 		appendStringInfoString(buf, "; ");
@@ -359,7 +359,7 @@ has_column(const DgSource *source, const char *name)
  * Do all sources of a table's rows have a column?
  */
 bool
-dg_account_has_column(const DgRehydratePlan *plan, Oid target, const char *name)
+dg_rehydrate_account_has_column(const DgRehydratePlan *plan, Oid target, const char *name)
 {
 	ListCell   *lc;
 
@@ -387,7 +387,7 @@ add_column_name(StringInfo buf, const char *name, const char *why)
  * palloc'd; NULL if there are none.
  */
 char *
-dg_account_columns(const DgRehydratePlan *plan, Relation rel)
+dg_rehydrate_account_columns(const DgRehydratePlan *plan, Relation rel)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	StringInfoData buf;
@@ -415,7 +415,7 @@ dg_account_columns(const DgRehydratePlan *plan, Relation rel)
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
 		if (!att->attisdropped && att->attgenerated == '\0' &&
-			!dg_account_has_column(plan, RelationGetRelid(rel), NameStr(att->attname)))
+			!dg_rehydrate_account_has_column(plan, RelationGetRelid(rel), NameStr(att->attname)))
 			add_column_name(&buf, NameStr(att->attname), "is not in the archive, and not compared");
 	}
 	return buf.len > 0 ? buf.data : NULL;

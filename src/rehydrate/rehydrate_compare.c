@@ -18,7 +18,7 @@
  * they are missing on purpose (see purge_subtract.c).
  *
  * Live rows are read with the caller's privileges, row security included; as the
- * tables' owners where the caller is a superuser (see dg_finder_live_rows()).
+ * tables' owners where the caller is a superuser (see dg_rehydrate_finder_live_rows()).
  */
 #include "postgres.h"
 
@@ -106,16 +106,16 @@ add_table(Compare *compare, Oid relid, DgFinder *finder)
 	table->relid = relid;
 	table->rel = table_open(relid, AccessShareLock);
 	table->finder = finder;
-	table->hidden = dg_finder_is_hidden(finder);
-	table->hash = dg_rowhash_make(table->rel, compare->plan);
-	table->problem = dg_account_columns(compare->plan, table->rel);
+	table->hidden = dg_rehydrate_finder_is_hidden(finder);
+	table->hash = dg_rehydrate_rowhash_make(table->rel, compare->plan);
+	table->problem = dg_rehydrate_account_columns(compare->plan, table->rel);
 	table->subtract = dg_purge_subtract_begin(table->relid, RelationGetDescr(table->rel),
 											  compare->plan->tenants->exact ?
-											  dg_tenant_list(compare->plan->tenants) : NIL);
+											  dg_rehydrate_tenant_list(compare->plan->tenants) : NIL);
 	table->estate = CreateExecutorState();
 	table->slot = MakeSingleTupleTableSlot(RelationGetDescr(table->rel), &TTSOpsVirtual);
-	table->archive_rows = dg_rowsort_begin(Max(work_mem / list_length(compare->plan->targets), 64));
-	table->lost_links = dg_links_of_table(relid, true);
+	table->archive_rows = dg_rehydrate_rowsort_begin(Max(work_mem / list_length(compare->plan->targets), 64));
+	table->lost_links = dg_undelete_links_of_table(relid, true);
 	table->counts = palloc0(sizeof(TenantCounts) * compare->plan->tenants->n);
 	compare->tables = lappend(compare->tables, table);
 	return table;
@@ -152,9 +152,9 @@ add_absent_tables(Compare *compare)
 
 		Table	   *table;
 
-		if (!dg_tenant_source(lfirst_oid(lc), &root, &path))
+		if (!dg_rehydrate_tenant_source(lfirst_oid(lc), &root, &path))
 			continue;
-		table = add_table(compare, root, dg_finder_get(&compare->plan->finders, root, path, compare->plan->tenants));
+		table = add_table(compare, root, dg_rehydrate_finder_get(&compare->plan->finders, root, path, compare->plan->tenants));
 		table->absent = true;
 		table->problem = list_member_oid(compare->plan->defined, lfirst_oid(lc)) ? DG_DEFINED_TEXT : DG_ABSENT_TEXT;
 	}
@@ -169,7 +169,7 @@ map_source(Compare *compare, DgSource *source)
 	Mapping    *mapping = palloc0(sizeof(Mapping));
 	DgSourceColumn *columns = palloc(sizeof(DgSourceColumn) * (source->ncolumns + 1));
 
-	dg_source_set_types(compare->archive, source);
+	dg_rehydrate_source_set_types(compare->archive, source);
 	mapping->table = table_of(compare, source);
 	mapping->kept = palloc(sizeof(int) * (source->ncolumns + 1));
 	mapping->values = palloc(sizeof(Datum) * (source->ncolumns + 1));
@@ -206,7 +206,7 @@ take_archive_row(void *arg, DgSource *source, int tenant, Datum *values, bool *n
 	DgHashedRow row = {tenant};
 	MemoryContext old;
 
-	dg_source_read_values(source, values, nulls);
+	dg_rehydrate_source_read_values(source, values, nulls);
 	for (int i = 0; i < mapping->nkept; i++)
 	{
 		mapping->values[i] = values[mapping->kept[i]];
@@ -216,9 +216,9 @@ take_archive_row(void *arg, DgSource *source, int tenant, Datum *values, bool *n
 	dg_rows_as_owner(&mapping->role);
 	dg_rows_map_apply(mapping->map, econtext, mapping->values, mapping->nulls, table->slot);
 	dg_rows_as_caller(&mapping->role);
-	dg_rowhash(table->hash, table->slot, &row);
+	dg_rehydrate_rowhash(table->hash, table->slot, &row);
 	row.purged = dg_purge_of_row(table->subtract, table->slot) != 0;
-	dg_rowsort_put(table->archive_rows, &row);
+	dg_rehydrate_rowsort_put(table->archive_rows, &row);
 	ExecClearTuple(table->slot);
 	MemoryContextSwitchTo(old);
 	ResetExprContext(econtext);
@@ -258,14 +258,14 @@ hash_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 			slot->tts_values[i] = SPI_getbinval(tuple, desc, column++, &slot->tts_isnull[i]);
 	}
 	if (live->table->lost_links != NIL && !OidIsValid(live->table->copy))
-		links = dg_links_put(live->table->lost_links, live->table->rel, PG_INT64_MAX, slot->tts_values, slot->tts_isnull);
+		links = dg_undelete_links_put(live->table->lost_links, live->table->rel, PG_INT64_MAX, slot->tts_values, slot->tts_isnull);
 	if (links != NIL)
 		live->table->counts[tenant].unlinked++;
 	foreach(lc, links)
 		((DgLink *) lfirst(lc))->taken = true;
 	ExecStoreVirtualTuple(slot);
-	dg_rowhash(live->table->hash, slot, &row);
-	dg_rowsort_put(live->sort, &row);
+	dg_rehydrate_rowhash(live->table->hash, slot, &row);
+	dg_rehydrate_rowsort_put(live->sort, &row);
 	ExecClearTuple(slot);
 	live->table->counts[tenant].live++;
 }
@@ -287,11 +287,11 @@ take_copied_row(void *arg, HeapTuple tuple, TupleDesc desc)
 static DgRowSort *
 sort_live_rows(Compare *compare, Table *table)
 {
-	LiveRows	live = {table, dg_rowsort_begin(work_mem)};
+	LiveRows	live = {table, dg_rehydrate_rowsort_begin(work_mem)};
 
 	if (!OidIsValid(table->copy))
 	{
-		dg_finder_live_rows(table->finder, &compare->plan->finders, compare->plan->tenants, "t.*",
+		dg_rehydrate_finder_live_rows(table->finder, &compare->plan->finders, compare->plan->tenants, "t.*",
 							hash_live_row, &live);
 		return live.sort;
 	}
@@ -321,13 +321,13 @@ count_differences(Compare *compare, Table *table)
 	bool		more_archived;
 	bool		more_live;
 
-	dg_rowsort_perform(table->archive_rows);
-	dg_rowsort_perform(live_rows);
-	more_archived = dg_rowsort_next(table->archive_rows, &archived);
-	more_live = dg_rowsort_next(live_rows, &live);
+	dg_rehydrate_rowsort_perform(table->archive_rows);
+	dg_rehydrate_rowsort_perform(live_rows);
+	more_archived = dg_rehydrate_rowsort_next(table->archive_rows, &archived);
+	more_live = dg_rehydrate_rowsort_next(live_rows, &live);
 	while (more_archived || more_live)
 	{
-		int			order = !more_archived ? 1 : !more_live ? -1 : dg_rowsort_compare(&archived, &live);
+		int			order = !more_archived ? 1 : !more_live ? -1 : dg_rehydrate_rowsort_compare(&archived, &live);
 
 		CHECK_FOR_INTERRUPTS();
 		if (order < 0 && archived.purged)
@@ -339,12 +339,12 @@ count_differences(Compare *compare, Table *table)
 		else if (archived.content != live.content)
 			table->counts[live.tenant].different++;
 		if (order <= 0)
-			more_archived = dg_rowsort_next(table->archive_rows, &archived);
+			more_archived = dg_rehydrate_rowsort_next(table->archive_rows, &archived);
 		if (order >= 0)
-			more_live = dg_rowsort_next(live_rows, &live);
+			more_live = dg_rehydrate_rowsort_next(live_rows, &live);
 	}
-	dg_rowsort_end(live_rows);
-	dg_rowsort_end(table->archive_rows);
+	dg_rehydrate_rowsort_end(live_rows);
+	dg_rehydrate_rowsort_end(table->archive_rows);
 }
 
 /*
@@ -359,14 +359,14 @@ problem_of(const Table *table, int tenant)
 
 	initStringInfo(&buf);
 	if (table->hidden)
-		dg_account_append(&buf, InvalidOid, "row security applies to you: live rows that it hides are not counted");
+		dg_rehydrate_account_append(&buf, InvalidOid, "row security applies to you: live rows that it hides are not counted");
 	if (unlinked > 0)
-		dg_account_append(&buf, InvalidOid,
+		dg_rehydrate_account_append(&buf, InvalidOid,
 						  psprintf(unlinked == 1 ? "%lld live row has lost links to what was deleted, and was compared as it was with them" :
 								   "%lld live rows have lost links to what was deleted, and were compared as they were with them",
 								   (long long) unlinked));
 	if (table->problem != NULL)
-		dg_account_append(&buf, InvalidOid, table->problem);
+		dg_rehydrate_account_append(&buf, InvalidOid, table->problem);
 	return buf.len > 0 ? buf.data : NULL;
 }
 
@@ -477,7 +477,7 @@ static Datum
 compare_tenants(FunctionCallInfo fcinfo, DgTenants *tenants, bool with_tenant)
 {
 	Compare		compare = {0};
-	List	   *mapping = PG_ARGISNULL(2) ? NIL : dg_mapping_parse(PG_GETARG_JSONB_P(2));
+	List	   *mapping = PG_ARGISNULL(2) ? NIL : dg_rehydrate_mapping_parse(PG_GETARG_JSONB_P(2));
 	ListCell   *lc;
 	int			level;
 
@@ -507,7 +507,7 @@ compare_tenants(FunctionCallInfo fcinfo, DgTenants *tenants, bool with_tenant)
  * rows that were left out as purged are none.
  */
 void
-dg_compare_copies(DgRestore *call)
+dg_rehydrate_compare_copies(DgRestore *call)
 {
 	Compare		compare = {call->archive, call->plan};
 	ListCell   *lc;
@@ -546,7 +546,7 @@ dg_compare_tenant(PG_FUNCTION_ARGS)
 
 	dg_require_argument(fcinfo, 0, "tenant");
 	tenant = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	return compare_tenants(fcinfo, dg_tenants_make(1, &tenant), false);
+	return compare_tenants(fcinfo, dg_rehydrate_tenants_make(1, &tenant), false);
 }
 
 /*
@@ -556,5 +556,5 @@ Datum
 dg_compare_tenants(PG_FUNCTION_ARGS)
 {
 	dg_require_argument(fcinfo, 0, "tenants");
-	return compare_tenants(fcinfo, dg_tenants_of_array(PG_GETARG_ARRAYTYPE_P(0)), true);
+	return compare_tenants(fcinfo, dg_rehydrate_tenants_of_array(PG_GETARG_ARRAYTYPE_P(0)), true);
 }

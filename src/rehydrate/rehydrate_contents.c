@@ -45,7 +45,7 @@ put_table(ReturnSetInfo *rsinfo, const DgRehydrateArchive *archive, const DgArch
 	bool		nulls[8] = {false};
 	DgPlace		place = dg_rehydrate_place(archive, table, NIL);
 	Oid			relid = place.inherited ? InvalidOid : place.relid;
-	char	   *source = OidIsValid(relid) ? dg_tenant_source_text(relid) : NULL;
+	char	   *source = OidIsValid(relid) ? dg_rehydrate_tenant_source_text(relid) : NULL;
 
 	values[0] = CStringGetTextDatum(dg_rehydrate_table_name(archive, table));
 	nulls[1] = !table->has_columns;

@@ -53,7 +53,7 @@ typedef struct Drill
 static void
 note_failure(Drill *drill, Oid relid, const char *problem)
 {
-	dg_account_append(&drill->problem, relid, problem);
+	dg_rehydrate_account_append(&drill->problem, relid, problem);
 	drill->matches = false;
 }
 
@@ -63,7 +63,7 @@ note_failure(Drill *drill, Oid relid, const char *problem)
 static void
 note_left_out(Drill *drill, Oid relid, const char *problem)
 {
-	dg_account_append(&drill->problem, relid, problem);
+	dg_rehydrate_account_append(&drill->problem, relid, problem);
 	drill->matches &= drill->report;
 }
 
@@ -75,7 +75,7 @@ note_left_out(Drill *drill, Oid relid, const char *problem)
 static void
 require_tenant_table(void)
 {
-	if (!OidIsValid(dg_tenant_table()->relid))
+	if (!OidIsValid(dg_guard_tenant_table()->relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot choose tenants to rehearse: no tenant table is set"),
@@ -116,7 +116,7 @@ static DgTenants *
 sample_tenants(DgRehydrateArchive *archive, List *mapping, int size)
 {
 	Sample		sample = {size};
-	const DgTenantTable *tenants = dg_tenant_table();
+	const DgTenantTable *tenants = dg_guard_tenant_table();
 
 	if (size < 1)
 		ereport(ERROR,
@@ -133,7 +133,7 @@ sample_tenants(DgRehydrateArchive *archive, List *mapping, int size)
 				 errmsg("archive \"%s\" has no rows of the tenant table \"%s\"",
 						archive->path, get_rel_name(tenants->relid)),
 				 errhint("Name the tenants to rehearse.")));
-	return dg_tenants_make(sample.n, sample.keys);
+	return dg_rehydrate_tenants_make(sample.n, sample.keys);
 }
 
 /* ----------------------------------------------------------------------
@@ -292,7 +292,7 @@ check_contents(Drill *drill)
 {
 	ListCell   *lc;
 
-	dg_compare_copies(&drill->call);
+	dg_rehydrate_compare_copies(&drill->call);
 	foreach(lc, drill->call.destinations)
 	{
 		DgDestination *destination = lfirst(lc);
@@ -324,13 +324,13 @@ count_absent_rows(Drill *drill, Oid relid)
 	Oid			root;
 	List	   *path;
 
-	if (dg_tenant_source(relid, &root, &path))
+	if (dg_rehydrate_tenant_source(relid, &root, &path))
 	{
-		DgFinder   *finder = dg_finder_get(&plan->finders, root, path, plan->tenants);
+		DgFinder   *finder = dg_rehydrate_finder_get(&plan->finders, root, path, plan->tenants);
 
 		/* there may be some that the caller does not see */
-		rows = dg_finder_is_hidden(finder);
-		dg_finder_live_rows(finder, &plan->finders, plan->tenants, "1", count_live_row, &rows);
+		rows = dg_rehydrate_finder_is_hidden(finder);
+		dg_rehydrate_finder_live_rows(finder, &plan->finders, plan->tenants, "1", count_live_row, &rows);
 	}
 	return rows;
 }
@@ -372,9 +372,9 @@ rehearse_tenant(Drill *drill)
 	drill->call.any_name = true;
 	drill->call.report = true;
 	INSTR_TIME_SET_CURRENT(start);
-	drill->call.plan = dg_rehydrate_plan(drill->archive, dg_tenants_make(1, &drill->tenant), NIL,
+	drill->call.plan = dg_rehydrate_plan(drill->archive, dg_rehydrate_tenants_make(1, &drill->tenant), NIL,
 										  drill->mapping, true);
-	dg_restore_run(&drill->call);
+	dg_rehydrate_restore_run(&drill->call);
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, start);
 	drill->seconds = INSTR_TIME_GET_DOUBLE(now);
@@ -462,12 +462,12 @@ dg_drill(PG_FUNCTION_ARGS)
 	dg_require_argument(fcinfo, 0, "archive");
 	dg_require_argument(fcinfo, 2, "sample");
 	dg_require_argument(fcinfo, 3, "left_out");
-	report = dg_report_left_out(text_to_cstring(PG_GETARG_TEXT_PP(3)));
-	mapping = PG_ARGISNULL(4) ? NIL : dg_mapping_parse(PG_GETARG_JSONB_P(4));
+	report = dg_rehydrate_report_left_out(text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	mapping = PG_ARGISNULL(4) ? NIL : dg_rehydrate_mapping_parse(PG_GETARG_JSONB_P(4));
 	InitMaterializedSRF(fcinfo, 0);
 	archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	tenants = PG_ARGISNULL(1) ? sample_tenants(archive, mapping, PG_GETARG_INT32(2)) :
-		dg_tenants_of_array(PG_GETARG_ARRAYTYPE_P(1));
+		dg_rehydrate_tenants_of_array(PG_GETARG_ARRAYTYPE_P(1));
 	for (int i = 0; i < tenants->n; i++)
 	{
 		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard drill",

@@ -99,22 +99,22 @@ tenant_in_column(Oid relid, AttrNumber attnum, const char *tenant)
  * The tenants of a call, each once, in the spelling of the tenant table's key.
  */
 DgTenants *
-dg_tenants_make(int n, char **keys)
+dg_rehydrate_tenants_make(int n, char **keys)
 {
-	const DgTenantTable *table = dg_tenant_table();
+	const DgTenantTable *table = dg_guard_tenant_table();
 	AttrNumber	attnum = OidIsValid(table->relid) ?
 		get_attnum(table->relid, NameStr(table->key_column)) : InvalidAttrNumber;
 	DgTenants  *tenants = palloc0(sizeof(DgTenants));
 	DgKeyMap   *seen;
 
 	if (attnum != InvalidAttrNumber)
-		seen = dg_keymap_of_columns(table->relid, &attnum, 1);
+		seen = dg_rehydrate_keymap_of_columns(table->relid, &attnum, 1);
 	else
 	{
-		seen = dg_keymap_create(1);
-		dg_keymap_set_column(seen, 0, TEXTOID, C_COLLATION_OID, BOOTSTRAP_SUPERUSERID);
+		seen = dg_rehydrate_keymap_create(1);
+		dg_rehydrate_keymap_set_column(seen, 0, TEXTOID, C_COLLATION_OID, BOOTSTRAP_SUPERUSERID);
 	}
-	tenants->exact = dg_keymap_is_exact(seen);
+	tenants->exact = dg_rehydrate_keymap_is_exact(seen);
 	tenants->keys = palloc(sizeof(char *) * (n + 1));
 	for (int i = 0; i < n; i++)
 	{
@@ -122,9 +122,9 @@ dg_tenants_make(int n, char **keys)
 			tenant_in_column(table->relid, attnum, keys[i]);
 		DgKeyText	text = {key, strlen(key)};
 
-		if (dg_keymap_find(seen, &text) != DG_KEY_ABSENT)
+		if (dg_rehydrate_keymap_find(seen, &text) != DG_KEY_ABSENT)
 			continue;
-		dg_keymap_put(seen, &text, i);
+		dg_rehydrate_keymap_put(seen, &text, i);
 		tenants->keys[tenants->n++] = key;
 	}
 	return tenants;
@@ -134,7 +134,7 @@ dg_tenants_make(int n, char **keys)
  * The tenants of an array of text, which must name some and have no nulls.
  */
 DgTenants *
-dg_tenants_of_array(ArrayType *array)
+dg_rehydrate_tenants_of_array(ArrayType *array)
 {
 	List	   *tenants = dg_array_strings(PointerGetDatum(array));
 	char	  **keys = palloc(sizeof(char *) * list_length(tenants));
@@ -152,14 +152,14 @@ dg_tenants_of_array(ArrayType *array)
 					 errmsg("tenants must not contain nulls")));
 		keys[foreach_current_index(lc)] = lfirst(lc);
 	}
-	return dg_tenants_make(list_length(tenants), keys);
+	return dg_rehydrate_tenants_make(list_length(tenants), keys);
 }
 
 /*
  * The tenants' keys as a list.
  */
 List *
-dg_tenant_list(const DgTenants *tenants)
+dg_rehydrate_tenant_list(const DgTenants *tenants)
 {
 	List	   *keys = NIL;
 
@@ -172,7 +172,7 @@ dg_tenant_list(const DgTenants *tenants)
  * Stands in for tenants: finds rows without a tenant.
  */
 DgTenants *
-dg_tenants_nobody(void)
+dg_rehydrate_tenants_nobody(void)
 {
 	DgTenants  *tenants = palloc0(sizeof(DgTenants));
 
@@ -206,13 +206,13 @@ make_by_column(DgFinder *finder, const char *column, const DgTenants *tenants)
 	finder->ncolumns = 1;
 	finder->columns = palloc(sizeof(char *));
 	finder->columns[0] = pstrdup(column);
-	finder->keys = dg_keymap_of_columns(finder->relid, &attnum, 1);
+	finder->keys = dg_rehydrate_keymap_of_columns(finder->relid, &attnum, 1);
 	for (int i = 0; i < tenants->n && !tenants->nobody; i++)
 	{
 		char	   *key = tenant_in_column(finder->relid, attnum, tenants->keys[i]);
 		DgKeyText	text = {key, strlen(key)};
 
-		dg_keymap_put(finder->keys, &text, i);
+		dg_rehydrate_keymap_put(finder->keys, &text, i);
 	}
 }
 
@@ -220,7 +220,7 @@ make_by_column(DgFinder *finder, const char *column, const DgTenants *tenants)
  * The names of some columns of a table, palloc'd.
  */
 const char **
-dg_column_names(Oid relid, const AttrNumber *attnums, int n)
+dg_rehydrate_column_names(Oid relid, const AttrNumber *attnums, int n)
 {
 	const char **names = palloc(sizeof(char *) * n);
 
@@ -235,18 +235,18 @@ dg_column_names(Oid relid, const AttrNumber *attnums, int n)
 static void
 make_by_key(DgFinder *finder, ForeignKeyCacheInfo *fkey, List **finders, const DgTenants *tenants)
 {
-	DgFinder   *parent = dg_finder_get(finders, fkey->confrelid,
+	DgFinder   *parent = dg_rehydrate_finder_get(finders, fkey->confrelid,
 									   list_copy_tail(finder->path, 1), tenants);
 	DgFeed	   *feed = palloc0(sizeof(DgFeed));
 
 	finder->parent = parent;
 	finder->ncolumns = fkey->nkeys;
-	finder->columns = dg_column_names(fkey->conrelid, fkey->conkey, fkey->nkeys);
-	finder->keys = dg_keymap_of_columns(fkey->confrelid, fkey->confkey, fkey->nkeys);
-	dg_keymap_may_spill(finder->keys);
+	finder->columns = dg_rehydrate_column_names(fkey->conrelid, fkey->conkey, fkey->nkeys);
+	finder->keys = dg_rehydrate_keymap_of_columns(fkey->confrelid, fkey->confkey, fkey->nkeys);
+	dg_rehydrate_keymap_may_spill(finder->keys);
 	feed->finder = finder;
 	feed->ncolumns = fkey->nkeys;
-	feed->columns = dg_column_names(fkey->confrelid, fkey->confkey, fkey->nkeys);
+	feed->columns = dg_rehydrate_column_names(fkey->confrelid, fkey->confkey, fkey->nkeys);
 	parent->feeds = lappend(parent->feeds, feed);
 }
 
@@ -255,7 +255,7 @@ make_by_key(DgFinder *finder, ForeignKeyCacheInfo *fkey, List **finders, const D
  * the parents before them, are added to the list.
  */
 DgFinder *
-dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants)
+dg_rehydrate_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants)
 {
 	DgFinder   *finder;
 	Oid			end;
@@ -326,7 +326,7 @@ make_live_query(Oid relid, List **finders, const DgTenants *tenants,
 	const char *column;
 	AttrNumber	attnum;
 
-	query->keys = dg_finder_get(finders, relid, NIL, tenants)->keys;
+	query->keys = dg_rehydrate_finder_get(finders, relid, NIL, tenants)->keys;
 	(void) dg_guard_path_keys(relid, NIL, &end, &column);
 	query->sql = psprintf("SELECT %s, t.%s FROM %s t", select, quote_identifier(column), dg_own_rows(relid));
 	query->nparams = all_tenants ? 0 : 1;
@@ -343,7 +343,7 @@ make_live_query(Oid relid, List **finders, const DgTenants *tenants,
  * Makes the query for the live rows that the tenants have in a table.
  */
 void
-dg_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
+dg_rehydrate_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
 					 const char *select, DgLiveQuery *query)
 {
 	make_live_query(relid, finders, tenants, select, false, query);
@@ -383,7 +383,7 @@ pass_live_row(void *arg, HeapTuple tuple, TupleDesc desc)
 		if (value == NULL)
 			tenant = live->nobody ? 0 : DG_KEY_ABSENT;
 		else
-			tenant = dg_keymap_find(live->tenants, &key);
+			tenant = dg_rehydrate_keymap_find(live->tenants, &key);
 	}
 	else
 		tenant = DatumGetInt32(SPI_getbinval(tuple, desc, desc->natts, &isnull));
@@ -525,7 +525,7 @@ find_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const
  * other people's tables has not chosen to run their code.
  */
 void
-dg_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
+dg_rehydrate_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
 					DgLiveSink sink, void *arg)
 {
 	find_live_rows(finder, finders, tenants, select, false, !superuser(), sink, arg);
@@ -536,7 +536,7 @@ dg_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, 
  * the caller?
  */
 bool
-dg_finder_is_hidden(const DgFinder *finder)
+dg_rehydrate_finder_is_hidden(const DgFinder *finder)
 {
 	for (; finder != NULL; finder = finder->parent)
 	{
@@ -547,11 +547,11 @@ dg_finder_is_hidden(const DgFinder *finder)
 }
 
 /*
- * Like dg_finder_live_rows(), but always reads as the tables' owners: for what the
+ * Like dg_rehydrate_finder_live_rows(), but always reads as the tables' owners: for what the
  * caller is told no more of than that it is there.
  */
 void
-dg_finder_live_twins(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
+dg_rehydrate_finder_live_twins(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
 					 DgLiveSink sink, void *arg)
 {
 	find_live_rows(finder, finders, tenants, select, false, false, sink, arg);
@@ -594,7 +594,7 @@ feed_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 			key[i].len = isnull ? 0 : strlen(key[i].ptr);
 		}
 		if (!isnull && feed->finder->needed)
-			dg_keymap_put(feed->finder->keys, key, tenant);
+			dg_rehydrate_keymap_put(feed->finder->keys, key, tenant);
 	}
 }
 
@@ -604,7 +604,7 @@ feed_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
  * path: the caller need not be able to.
  */
 void
-dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants)
+dg_rehydrate_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants)
 {
 	find_live_rows(finder, finders, tenants, feed_columns(finder), true, false, feed_live_row, finder);
 }

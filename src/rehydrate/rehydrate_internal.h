@@ -79,10 +79,10 @@ typedef struct DgKeyTable
 	MemoryContext context;		/* of entries and long strings */
 } DgKeyTable;
 
-extern void dg_keytable_init(DgKeyTable *table, MemoryContext context);
-extern DgKeyEntry *dg_keytable_look(const DgKeyTable *table, uint32 hash, const char *key, size_t len);
-extern void dg_keytable_put(DgKeyTable *table, const char *key, size_t len, int32 number);
-extern int32 dg_keytable_find(const DgKeyTable *table, const char *key, size_t len);
+extern void dg_rehydrate_keytable_init(DgKeyTable *table, MemoryContext context);
+extern DgKeyEntry *dg_rehydrate_keytable_look(const DgKeyTable *table, uint32 hash, const char *key, size_t len);
+extern void dg_rehydrate_keytable_put(DgKeyTable *table, const char *key, size_t len, int32 number);
+extern int32 dg_rehydrate_keytable_find(const DgKeyTable *table, const char *key, size_t len);
 
 /* rehydrate_keymap.c */
 
@@ -102,30 +102,30 @@ typedef struct DgKeyText
 
 typedef struct DgKeyMap DgKeyMap;
 
-extern DgKeyMap *dg_keymap_create(int ncolumns);
-extern void dg_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation, Oid owner);
-extern DgKeyMap *dg_keymap_of_columns(Oid relid, const AttrNumber *attnums, int n);
-extern void dg_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant);
-extern int	dg_keymap_find(DgKeyMap *map, const DgKeyText *key);
-extern int	dg_keymap_guess(DgKeyMap *map, const char *text, size_t len);
-extern bool dg_keymap_is_exact(const DgKeyMap *map);
-extern void dg_keymap_may_spill(DgKeyMap *map);
-extern int	dg_keymap_parts(DgKeyMap *map);
-extern void dg_keymap_load(DgKeyMap *map, int part);
-extern void dg_keymap_clear(DgKeyMap *map);
+extern DgKeyMap *dg_rehydrate_keymap_create(int ncolumns);
+extern void dg_rehydrate_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation, Oid owner);
+extern DgKeyMap *dg_rehydrate_keymap_of_columns(Oid relid, const AttrNumber *attnums, int n);
+extern void dg_rehydrate_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant);
+extern int	dg_rehydrate_keymap_find(DgKeyMap *map, const DgKeyText *key);
+extern int	dg_rehydrate_keymap_guess(DgKeyMap *map, const char *text, size_t len);
+extern bool dg_rehydrate_keymap_is_exact(const DgKeyMap *map);
+extern void dg_rehydrate_keymap_may_spill(DgKeyMap *map);
+extern int	dg_rehydrate_keymap_parts(DgKeyMap *map);
+extern void dg_rehydrate_keymap_load(DgKeyMap *map, int part);
+extern void dg_rehydrate_keymap_clear(DgKeyMap *map);
 
 /* rehydrate_spill.c */
 
 typedef struct DgKeySpill DgKeySpill;
 typedef void (*DgSpillSink) (void *arg, const char *key, size_t len, int tenant);
 
-extern DgKeySpill *dg_spill_create(void);
-extern bool dg_spill_double(DgKeySpill *spill);
-extern int	dg_spill_parts(const DgKeySpill *spill);
-extern int	dg_spill_part(const DgKeySpill *spill, uint32 hash);
-extern void dg_spill_write(DgKeySpill *spill, int part, const char *key, size_t len, int tenant);
-extern void dg_spill_read(DgKeySpill *spill, int part, DgSpillSink sink, void *arg);
-extern void dg_spill_free(DgKeySpill *spill);
+extern DgKeySpill *dg_rehydrate_spill_create(void);
+extern bool dg_rehydrate_spill_double(DgKeySpill *spill);
+extern int	dg_rehydrate_spill_parts(const DgKeySpill *spill);
+extern int	dg_rehydrate_spill_part(const DgKeySpill *spill, uint32 hash);
+extern void dg_rehydrate_spill_write(DgKeySpill *spill, int part, const char *key, size_t len, int tenant);
+extern void dg_rehydrate_spill_read(DgKeySpill *spill, int part, DgSpillSink sink, void *arg);
+extern void dg_rehydrate_spill_free(DgKeySpill *spill);
 
 /* rehydrate_finder.c */
 
@@ -172,23 +172,23 @@ typedef struct DgLiveQuery
 	DgKeyMap   *keys;			/* knows the last column's text */
 } DgLiveQuery;
 
-extern DgTenants *dg_tenants_make(int n, char **keys);
-extern DgTenants *dg_tenants_of_array(ArrayType *array);
-extern List *dg_tenant_list(const DgTenants *tenants);
-extern DgTenants *dg_tenants_nobody(void);
-extern DgFinder *dg_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants);
-extern const char **dg_column_names(Oid relid, const AttrNumber *attnums, int n);
-extern void dg_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
+extern DgTenants *dg_rehydrate_tenants_make(int n, char **keys);
+extern DgTenants *dg_rehydrate_tenants_of_array(ArrayType *array);
+extern List *dg_rehydrate_tenant_list(const DgTenants *tenants);
+extern DgTenants *dg_rehydrate_tenants_nobody(void);
+extern DgFinder *dg_rehydrate_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants);
+extern const char **dg_rehydrate_column_names(Oid relid, const AttrNumber *attnums, int n);
+extern void dg_rehydrate_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
 								 const char *select, DgLiveQuery *query);
 
 typedef void (*DgLiveSink) (void *arg, HeapTuple tuple, TupleDesc desc, int tenant);
-extern void dg_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants,
+extern void dg_rehydrate_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants,
 								const char *select, DgLiveSink sink, void *arg);
 
-extern bool dg_finder_is_hidden(const DgFinder *finder);
-extern void dg_finder_live_twins(DgFinder *finder, List **finders, const DgTenants *tenants,
+extern bool dg_rehydrate_finder_is_hidden(const DgFinder *finder);
+extern void dg_rehydrate_finder_live_twins(DgFinder *finder, List **finders, const DgTenants *tenants,
 								const char *select, DgLiveSink sink, void *arg);
-extern void dg_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants);
+extern void dg_rehydrate_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants);
 
 /* rehydrate_mapping.c */
 
@@ -210,10 +210,10 @@ typedef struct DgTableMapping
 	bool		used;
 } DgTableMapping;
 
-extern List *dg_mapping_parse(Jsonb *mapping);
-extern DgTableMapping *dg_mapping_find(List *mapping, const char *name);
-extern DgColumnMapping *dg_mapping_column(List *tables, const char *name);
-extern void dg_mapping_check_used(List *mapping);
+extern List *dg_rehydrate_mapping_parse(Jsonb *mapping);
+extern DgTableMapping *dg_rehydrate_mapping_find(List *mapping, const char *name);
+extern DgColumnMapping *dg_rehydrate_mapping_column(List *tables, const char *name);
+extern void dg_rehydrate_mapping_check_used(List *mapping);
 
 /* rehydrate_place.c */
 
@@ -226,9 +226,9 @@ typedef struct DgPlace
 	List	   *mappings;		/* of DgTableMapping: of the columns, the nearest first */
 } DgPlace;
 
-extern bool dg_tenant_source(Oid relid, Oid *root, List **path);
-extern char *dg_tenant_source_text(Oid relid);
-extern bool dg_may_be_nobodys(Oid relid);
+extern bool dg_rehydrate_tenant_source(Oid relid, Oid *root, List **path);
+extern char *dg_rehydrate_tenant_source_text(Oid relid);
+extern bool dg_rehydrate_may_be_nobodys(Oid relid);
 extern DgPlace dg_rehydrate_place(const DgRehydrateArchive *archive, const DgArchiveTable *table,
 								  List *mappings);
 
@@ -308,16 +308,16 @@ typedef struct DgRehydratePlan
 	bool		report;			/* what is left out is no error */
 } DgRehydratePlan;
 
-extern DgSource *dg_source_make(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, List *mappings);
+extern DgSource *dg_rehydrate_source_make(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, List *mappings);
 extern List *dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid, List *mapping);
-extern bool dg_source_find_columns(const DgSource *source, int ncolumns, const char **columns,
+extern bool dg_rehydrate_source_find_columns(const DgSource *source, int ncolumns, const char **columns,
 								   int *fields);
-extern bool dg_source_has_columns(const DgSource *source, int ncolumns, const char **columns);
+extern bool dg_rehydrate_source_has_columns(const DgSource *source, int ncolumns, const char **columns);
 
 /* rehydrate_plan.c */
 extern DgRehydratePlan *dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants,
 										  List *relations, List *mapping, bool report);
-extern List *dg_plan_tenants(const DgRehydratePlan *plan);
+extern List *dg_rehydrate_plan_tenants(const DgRehydratePlan *plan);
 
 /* rehydrate_account.c */
 
@@ -325,22 +325,22 @@ extern List *dg_plan_tenants(const DgRehydratePlan *plan);
 #define DG_DEFINED_TEXT	"the archive has the definition of this table, which holds tenants' rows here, and none of its data"
 #define DG_ABSENT_TEXT	"the archive does not have this table, which holds tenants' rows here"
 
-extern void dg_account_leave(DgRehydratePlan *plan, Oid relid, DgLeftKind kind, char *problem);
+extern void dg_rehydrate_account_leave(DgRehydratePlan *plan, Oid relid, DgLeftKind kind, char *problem);
 extern bool dg_rehydrate_has_rows(DgRehydrateArchive *archive, int index);
-extern void dg_account_tables(DgRehydrateArchive *archive, DgRehydratePlan *plan);
+extern void dg_rehydrate_account_tables(DgRehydrateArchive *archive, DgRehydratePlan *plan);
 extern List *dg_rehydrate_account(const DgRehydratePlan *plan);
-extern void dg_account_check(const DgRehydratePlan *plan);
-extern void dg_account_refuse_orphans(const DgRehydratePlan *plan);
-extern void dg_account_append(StringInfo buf, Oid relid, const char *problem);
-extern bool dg_account_has_column(const DgRehydratePlan *plan, Oid target, const char *name);
-extern char *dg_account_columns(const DgRehydratePlan *plan, Relation rel);
+extern void dg_rehydrate_account_check(const DgRehydratePlan *plan);
+extern void dg_rehydrate_account_refuse_orphans(const DgRehydratePlan *plan);
+extern void dg_rehydrate_account_append(StringInfo buf, Oid relid, const char *problem);
+extern bool dg_rehydrate_account_has_column(const DgRehydratePlan *plan, Oid target, const char *name);
+extern char *dg_rehydrate_account_columns(const DgRehydratePlan *plan, Relation rel);
 
 /* rehydrate_passes.c */
-extern void dg_plan_passes(DgRehydratePlan *plan);
+extern void dg_rehydrate_plan_passes(DgRehydratePlan *plan);
 
 /* rehydrate_types.c */
-extern void dg_source_set_types(const DgRehydrateArchive *archive, DgSource *source);
-extern void dg_source_read_values(const DgSource *source, Datum *values, const bool *nulls);
+extern void dg_rehydrate_source_set_types(const DgRehydrateArchive *archive, DgSource *source);
+extern void dg_rehydrate_source_read_values(const DgSource *source, Datum *values, const bool *nulls);
 
 /* rehydrate_read.c */
 extern int	dg_rehydrate_settings(void);
@@ -365,9 +365,9 @@ extern void dg_rehydrate_read_column(DgRehydrateArchive *archive, Oid relid, con
 
 typedef struct DgReferences DgReferences;
 
-extern DgReferences *dg_references_begin(DgRehydrateArchive *archive, DgRehydratePlan *plan);
-extern void dg_references_note(DgReferences *references, const DgSource *source, Datum *values, bool *nulls);
-extern bool dg_references_read(DgReferences *references, DgRowSink sink, void *arg);
+extern DgReferences *dg_rehydrate_references_begin(DgRehydrateArchive *archive, DgRehydratePlan *plan);
+extern void dg_rehydrate_references_note(DgReferences *references, const DgSource *source, Datum *values, bool *nulls);
+extern bool dg_rehydrate_references_read(DgReferences *references, DgRowSink sink, void *arg);
 
 /* rehydrate_objects.c */
 
@@ -379,10 +379,10 @@ typedef struct DgObjectCount
 	Oid			first_missing;
 } DgObjectCount;
 
-extern void dg_source_set_objects(const DgRehydrateArchive *archive, DgSource *source);
-extern void dg_source_count_objects(const DgSource *source, const Datum *values, const bool *nulls,
+extern void dg_rehydrate_source_set_objects(const DgRehydrateArchive *archive, DgSource *source);
+extern void dg_rehydrate_source_count_objects(const DgSource *source, const Datum *values, const bool *nulls,
 									DgObjectCount *count);
-extern void dg_append_objects(StringInfo buf, const DgObjectCount *count);
+extern void dg_rehydrate_append_objects(StringInfo buf, const DgObjectCount *count);
 
 /* rehydrate_restore.c */
 
@@ -413,13 +413,13 @@ typedef struct DgDestination
 	bool		links_known;
 	List	   *lost_links;		/* of live rows, by set (undelete_lost.c) */
 	int64		purge;			/* the last one that a row was of */
-	int64		differences;	/* dg_compare_copies(): rows unlike the archive's, */
+	int64		differences;	/* dg_rehydrate_compare_copies(): rows unlike the archive's, */
 	char	   *uncompared;		/* and columns that could not be compared, or NULL */
 } DgDestination;
 
 typedef struct DgRestore
 {
-	DgRowsOptions options;		/* what of them dg_restore_run() does not set */
+	DgRowsOptions options;		/* what of them dg_rehydrate_restore_run() does not set */
 	DgOnConflict on_conflict;
 	char	   *into_schema;	/* or NULL */
 	bool		any_name;		/* of tables in it will do */
@@ -441,8 +441,8 @@ typedef struct DgRestore
 	char	   *failure;		/* of a dry run */
 } DgRestore;
 
-extern void dg_restore_run(DgRestore *call);
-extern void dg_restore_try(DgRestore *call);
+extern void dg_rehydrate_restore_run(DgRestore *call);
+extern void dg_rehydrate_restore_try(DgRestore *call);
 
 /* rehydrate_rowsort.c */
 
@@ -457,32 +457,32 @@ typedef struct DgHashedRow
 
 typedef struct DgRowHash DgRowHash;
 
-extern DgRowHash *dg_rowhash_make(Relation rel, const DgRehydratePlan *plan);
-extern void dg_rowhash(DgRowHash *hash, TupleTableSlot *slot, DgHashedRow *row);
+extern DgRowHash *dg_rehydrate_rowhash_make(Relation rel, const DgRehydratePlan *plan);
+extern void dg_rehydrate_rowhash(DgRowHash *hash, TupleTableSlot *slot, DgHashedRow *row);
 
 typedef struct DgRowSort DgRowSort;
 
-extern DgRowSort *dg_rowsort_begin(int memory);
-extern void dg_rowsort_put(DgRowSort *sort, const DgHashedRow *row);
-extern void dg_rowsort_perform(DgRowSort *sort);
-extern bool dg_rowsort_next(DgRowSort *sort, DgHashedRow *row);
-extern void dg_rowsort_end(DgRowSort *sort);
-extern int	dg_rowsort_compare(const DgHashedRow *a, const DgHashedRow *b);
+extern DgRowSort *dg_rehydrate_rowsort_begin(int memory);
+extern void dg_rehydrate_rowsort_put(DgRowSort *sort, const DgHashedRow *row);
+extern void dg_rehydrate_rowsort_perform(DgRowSort *sort);
+extern bool dg_rehydrate_rowsort_next(DgRowSort *sort, DgHashedRow *row);
+extern void dg_rehydrate_rowsort_end(DgRowSort *sort);
+extern int	dg_rehydrate_rowsort_compare(const DgHashedRow *a, const DgHashedRow *b);
 
 /* rehydrate_compare.c */
-extern void dg_compare_copies(DgRestore *call);
+extern void dg_rehydrate_compare_copies(DgRestore *call);
 
 /* rehydrate_links.c */
-extern bool dg_links_make_same(void *call, const DgRow *row, Relation rel, TupleTableSlot *stored, TupleTableSlot *live);
-extern void dg_links_alias(DgRestore *call, DgDestination *destination, DgRowsTwins *twins, HeapTuple tuple, TupleDesc desc);
-extern void dg_links_take(void *call, const DgRow *row, void *links);
-extern void dg_links_come_back(DgRestore *call, CommandId since);
+extern bool dg_rehydrate_links_make_same(void *call, const DgRow *row, Relation rel, TupleTableSlot *stored, TupleTableSlot *live);
+extern void dg_rehydrate_links_alias(DgRestore *call, DgDestination *destination, DgRowsTwins *twins, HeapTuple tuple, TupleDesc desc);
+extern void dg_rehydrate_links_take(void *call, const DgRow *row, void *links);
+extern void dg_rehydrate_links_come_back(DgRestore *call, CommandId since);
 
 /* rehydrate.c */
-extern bool dg_report_left_out(const char *left_out);
+extern bool dg_rehydrate_report_left_out(const char *left_out);
 
 /* rehydrate_schema.c */
-extern List *dg_schema_create(const char *schema, List *relations, bool any_name);
+extern List *dg_rehydrate_schema_create(const char *schema, List *relations, bool any_name);
 
 /* rehydrate_progress.c */
 

@@ -14,7 +14,7 @@
  * types are not bounded: they stay in memory.
  *
  * The archive reader asks from inside of its callbacks, where nothing may be
- * thrown: there dg_keymap_guess() answers from what is known, or that it is
+ * thrown: there dg_rehydrate_keymap_guess() answers from what is known, or that it is
  * not sure.
  */
 #include "postgres.h"
@@ -140,7 +140,7 @@ prepare_typed(KeyColumn *column, Oid type, MemoryContext context)
 	ctl.hcxt = context;
 	column->buckets = hash_create("deletion_guard key values", 256, &ctl,
 								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	dg_keytable_init(&column->spellings, context);
+	dg_rehydrate_keytable_init(&column->spellings, context);
 }
 
 /*
@@ -183,7 +183,7 @@ number_of_value(DgKeyMap *map, KeyColumn *column, Datum value, bool add)
 static int32
 number_of_text(DgKeyMap *map, KeyColumn *column, const DgKeyText *text, bool add)
 {
-	int32		number = dg_keytable_find(&column->spellings, text->ptr, text->len);
+	int32		number = dg_rehydrate_keytable_find(&column->spellings, text->ptr, text->len);
 	MemoryContext old;
 	Datum		value;
 
@@ -197,7 +197,7 @@ number_of_text(DgKeyMap *map, KeyColumn *column, const DgKeyText *text, bool add
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(map->scratch);
 	if (column->spellings.count < MAX_SPELLINGS || number != NOT_A_VALUE)
-		dg_keytable_put(&column->spellings, text->ptr, text->len, number);
+		dg_rehydrate_keytable_put(&column->spellings, text->ptr, text->len, number);
 	return number;
 }
 
@@ -214,14 +214,14 @@ init_part(DgKeyMap *map)
 {
 	map->table_context = AllocSetContextCreate(map->context, "deletion_guard key table",
 											   ALLOCSET_DEFAULT_SIZES);
-	dg_keytable_init(&map->table, map->table_context);
+	dg_rehydrate_keytable_init(&map->table, map->table_context);
 }
 
 /*
  * An empty map, in the current memory context. Its columns are to be set next.
  */
 DgKeyMap *
-dg_keymap_create(int ncolumns)
+dg_rehydrate_keymap_create(int ncolumns)
 {
 	DgKeyMap   *map = palloc0(offsetof(DgKeyMap, columns) + sizeof(KeyColumn) * ncolumns);
 
@@ -239,7 +239,7 @@ dg_keymap_create(int ncolumns)
  * are equal, and who owns the table they are of.
  */
 void
-dg_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation, Oid owner)
+dg_rehydrate_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation, Oid owner)
 {
 	Oid			base = getBaseType(type);
 
@@ -254,9 +254,9 @@ dg_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation, Oid own
  * An empty map for keys that are values of some columns of a table.
  */
 DgKeyMap *
-dg_keymap_of_columns(Oid relid, const AttrNumber *attnums, int n)
+dg_rehydrate_keymap_of_columns(Oid relid, const AttrNumber *attnums, int n)
 {
-	DgKeyMap   *map = dg_keymap_create(n);
+	DgKeyMap   *map = dg_rehydrate_keymap_create(n);
 
 	for (int i = 0; i < n; i++)
 	{
@@ -265,7 +265,7 @@ dg_keymap_of_columns(Oid relid, const AttrNumber *attnums, int n)
 		Oid			collation;
 
 		get_atttypetypmodcoll(relid, attnums[i], &type, &typmod, &collation);
-		dg_keymap_set_column(map, i, type, collation, dg_relation_owner(relid));
+		dg_rehydrate_keymap_set_column(map, i, type, collation, dg_relation_owner(relid));
 	}
 	return map;
 }
@@ -304,7 +304,7 @@ compose_key(DgKeyMap *map, const DgKeyText *key, bool add, DgKeyText *whole)
  * Lets the map go to disk. Its keys are then looked up part by part.
  */
 void
-dg_keymap_may_spill(DgKeyMap *map)
+dg_rehydrate_keymap_may_spill(DgKeyMap *map)
 {
 	map->may_spill = true;
 }
@@ -328,9 +328,9 @@ write_keys(DgKeyMap *map, const DgKeyTable *table, bool all)
 
 		if (entry->tenant == DG_KEY_ABSENT)
 			continue;
-		part = dg_spill_part(map->spill, entry->hash);
+		part = dg_rehydrate_spill_part(map->spill, entry->hash);
 		if (part != 0 || all)
-			dg_spill_write(map->spill, part, dg_keytable_key(entry), entry->len, entry->tenant);
+			dg_rehydrate_spill_write(map->spill, part, dg_keytable_key(entry), entry->len, entry->tenant);
 	}
 }
 
@@ -345,8 +345,8 @@ split_parts(DgKeyMap *map)
 	MemoryContext old = MemoryContextSwitchTo(map->context);
 
 	if (map->spill == NULL)
-		map->spill = dg_spill_create();
-	if (dg_spill_double(map->spill))
+		map->spill = dg_rehydrate_spill_create();
+	if (dg_rehydrate_spill_double(map->spill))
 	{
 		init_part(map);
 		write_keys(map, &whole, false);
@@ -354,8 +354,8 @@ split_parts(DgKeyMap *map)
 		{
 			const DgKeyEntry *entry = &whole.entries[i];
 
-			if (entry->tenant != DG_KEY_ABSENT && dg_spill_part(map->spill, entry->hash) == 0)
-				dg_keytable_put(&map->table, dg_keytable_key(entry), entry->len, entry->tenant);
+			if (entry->tenant != DG_KEY_ABSENT && dg_rehydrate_spill_part(map->spill, entry->hash) == 0)
+				dg_rehydrate_keytable_put(&map->table, dg_keytable_key(entry), entry->len, entry->tenant);
 		}
 		MemoryContextDelete(context);
 	}
@@ -380,14 +380,14 @@ is_full(const DgKeyMap *map)
  * added any more.
  */
 int
-dg_keymap_parts(DgKeyMap *map)
+dg_rehydrate_keymap_parts(DgKeyMap *map)
 {
 	if (map->spill == NULL)
 		return 1;
 	if (!map->complete)
 		write_keys(map, &map->table, true);
 	map->complete = true;
-	return dg_spill_parts(map->spill);
+	return dg_rehydrate_spill_parts(map->spill);
 }
 
 static void
@@ -396,33 +396,33 @@ load_key(void *arg, const char *key, size_t len, int tenant)
 	DgKeyMap   *map = arg;
 	uint32		hash = dg_keytable_hash(key, len);
 
-	if (dg_spill_part(map->spill, hash) != map->part)
+	if (dg_rehydrate_spill_part(map->spill, hash) != map->part)
 		return;
-	dg_keytable_put(&map->table, key, len, tenant);
+	dg_rehydrate_keytable_put(&map->table, key, len, tenant);
 }
 
 /*
  * Makes one of several parts the one that is looked up.
  */
 void
-dg_keymap_load(DgKeyMap *map, int part)
+dg_rehydrate_keymap_load(DgKeyMap *map, int part)
 {
 	if (map->spill == NULL)
 		return;
 	MemoryContextDelete(map->table_context);
 	init_part(map);
 	map->part = part;
-	dg_spill_read(map->spill, part, load_key, map);
+	dg_rehydrate_spill_read(map->spill, part, load_key, map);
 }
 
 /*
  * Takes all keys away.
  */
 void
-dg_keymap_clear(DgKeyMap *map)
+dg_rehydrate_keymap_clear(DgKeyMap *map)
 {
 	if (map->spill != NULL)
-		dg_spill_free(map->spill);
+		dg_rehydrate_spill_free(map->spill);
 	map->spill = NULL;
 	map->complete = false;
 	map->part = 0;
@@ -440,7 +440,7 @@ dg_keymap_clear(DgKeyMap *map)
  * tenant, too.
  */
 void
-dg_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant)
+dg_rehydrate_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant)
 {
 	DgKeyText	whole;
 	int			part = 0;
@@ -451,12 +451,12 @@ dg_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant)
 		if (is_full(map))
 			split_parts(map);
 		if (map->spill != NULL)
-			part = dg_spill_part(map->spill, dg_keytable_hash(whole.ptr, whole.len));
+			part = dg_rehydrate_spill_part(map->spill, dg_keytable_hash(whole.ptr, whole.len));
 	}
 	if (part != 0)
-		dg_spill_write(map->spill, part, whole.ptr, whole.len, tenant);
+		dg_rehydrate_spill_write(map->spill, part, whole.ptr, whole.len, tenant);
 	else
-		dg_keytable_put(&map->table, whole.ptr, whole.len, tenant);
+		dg_rehydrate_keytable_put(&map->table, whole.ptr, whole.len, tenant);
 }
 
 /*
@@ -467,9 +467,9 @@ static inline int32
 find_whole(const DgKeyMap *map, const char *key, size_t len)
 {
 	uint32		hash = dg_keytable_hash(key, len);
-	int32		tenant = dg_keytable_look(&map->table, hash, key, len)->tenant;
+	int32		tenant = dg_rehydrate_keytable_look(&map->table, hash, key, len)->tenant;
 
-	if (tenant == DG_KEY_ABSENT && map->spill != NULL && dg_spill_part(map->spill, hash) != map->part)
+	if (tenant == DG_KEY_ABSENT && map->spill != NULL && dg_rehydrate_spill_part(map->spill, hash) != map->part)
 		return DG_KEY_ELSEWHERE;
 	return tenant;
 }
@@ -489,7 +489,7 @@ no_such_value(const DgKeyMap *map)
  * DG_KEY_ELSEWHERE.
  */
 int
-dg_keymap_find(DgKeyMap *map, const DgKeyText *key)
+dg_rehydrate_keymap_find(DgKeyMap *map, const DgKeyText *key)
 {
 	DgKeyText	whole;
 
@@ -505,7 +505,7 @@ dg_keymap_find(DgKeyMap *map, const DgKeyText *key)
  * where that column does not settle it.
  */
 int
-dg_keymap_guess(DgKeyMap *map, const char *text, size_t len)
+dg_rehydrate_keymap_guess(DgKeyMap *map, const char *text, size_t len)
 {
 	KeyColumn  *column = &map->columns[0];
 	int32		number;
@@ -516,7 +516,7 @@ dg_keymap_guess(DgKeyMap *map, const char *text, size_t len)
 		return DG_KEY_UNSURE;
 	if (column->by_bytes)
 		return find_whole(map, text, len);
-	number = dg_keytable_find(&column->spellings, text, len);
+	number = dg_rehydrate_keytable_find(&column->spellings, text, len);
 	if (number == DG_KEY_ABSENT)
 		return DG_KEY_UNSURE;
 	if (number == NOT_A_VALUE)
@@ -528,7 +528,7 @@ dg_keymap_guess(DgKeyMap *map, const char *text, size_t len)
  * Does each value have one spelling only?
  */
 bool
-dg_keymap_is_exact(const DgKeyMap *map)
+dg_rehydrate_keymap_is_exact(const DgKeyMap *map)
 {
 	for (int i = 0; i < map->ncolumns; i++)
 	{

@@ -14,7 +14,7 @@
  * Makes an empty table, whose memory is all of one context.
  */
 void
-dg_keytable_init(DgKeyTable *table, MemoryContext context)
+dg_rehydrate_keytable_init(DgKeyTable *table, MemoryContext context)
 {
 	table->mask = 63;
 	table->count = 0;
@@ -28,7 +28,7 @@ dg_keytable_init(DgKeyTable *table, MemoryContext context)
  * The entry of a key, or the free one where it belongs.
  */
 DgKeyEntry *
-dg_keytable_look(const DgKeyTable *table, uint32 hash, const char *key, size_t len)
+dg_rehydrate_keytable_look(const DgKeyTable *table, uint32 hash, const char *key, size_t len)
 {
 	uint32		i = hash & table->mask;
 
@@ -76,10 +76,10 @@ table_grow(DgKeyTable *table)
  * Adds a key, or gives one that is there another number.
  */
 void
-dg_keytable_put(DgKeyTable *table, const char *key, size_t len, int32 number)
+dg_rehydrate_keytable_put(DgKeyTable *table, const char *key, size_t len, int32 number)
 {
 	uint32		hash = dg_keytable_hash(key, len);
-	DgKeyEntry *entry = dg_keytable_look(table, hash, key, len);
+	DgKeyEntry *entry = dg_rehydrate_keytable_look(table, hash, key, len);
 
 	if (entry->tenant != DG_KEY_ABSENT)
 	{
@@ -89,7 +89,7 @@ dg_keytable_put(DgKeyTable *table, const char *key, size_t len, int32 number)
 	if (table->count + 1 > ((int64) table->mask + 1) * 3 / 4)
 	{
 		table_grow(table);
-		entry = dg_keytable_look(table, hash, key, len);
+		entry = dg_rehydrate_keytable_look(table, hash, key, len);
 	}
 	if (len > DG_INLINE_KEY)
 		entry->key.ptr = memcpy(MemoryContextAlloc(table->context, len), key, len);
@@ -105,7 +105,7 @@ dg_keytable_put(DgKeyTable *table, const char *key, size_t len, int32 number)
  * The number of a key, or DG_KEY_ABSENT.
  */
 int32
-dg_keytable_find(const DgKeyTable *table, const char *key, size_t len)
+dg_rehydrate_keytable_find(const DgKeyTable *table, const char *key, size_t len)
 {
-	return dg_keytable_look(table, dg_keytable_hash(key, len), key, len)->tenant;
+	return dg_rehydrate_keytable_look(table, dg_keytable_hash(key, len), key, len)->tenant;
 }

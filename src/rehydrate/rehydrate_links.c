@@ -27,7 +27,7 @@ lost_links(DgRestore *call, DgDestination *destination)
 	MemoryContext old = MemoryContextSwitchTo(call->context);
 
 	if (!destination->links_known)
-		destination->lost_links = dg_links_of_table(destination->relid, true);
+		destination->lost_links = dg_undelete_links_of_table(destination->relid, true);
 	destination->links_known = true;
 	MemoryContextSwitchTo(old);
 	return destination->lost_links;
@@ -38,7 +38,7 @@ lost_links(DgRestore *call, DgDestination *destination)
  * to be put back; a DgRowsSame.
  */
 bool
-dg_links_make_same(void *arg, const DgRow *row, Relation rel, TupleTableSlot *stored, TupleTableSlot *live)
+dg_rehydrate_links_make_same(void *arg, const DgRow *row, Relation rel, TupleTableSlot *stored, TupleTableSlot *live)
 {
 	DgRestore  *call = arg;
 	DgDestination *destination = row->owner;
@@ -47,7 +47,7 @@ dg_links_make_same(void *arg, const DgRow *row, Relation rel, TupleTableSlot *st
 	List	   *none;
 
 	/* the archive's row has lost nothing: what it has is what it had */
-	if (!dg_links_same(lost_links(call, destination), rel, stored, 0, &none, live, &links))
+	if (!dg_undelete_links_same(lost_links(call, destination), rel, stored, 0, &none, live, &links))
 		return false;
 	old = MemoryContextSwitchTo(call->context);
 	call->links = list_concat(call->links, links);
@@ -61,7 +61,7 @@ dg_links_make_same(void *arg, const DgRow *row, Relation rel, TupleTableSlot *st
  * asked for, was with the links that it may have lost. A link is of one row.
  */
 void
-dg_links_alias(DgRestore *call, DgDestination *destination, DgRowsTwins *twins, HeapTuple tuple, TupleDesc desc)
+dg_rehydrate_links_alias(DgRestore *call, DgDestination *destination, DgRowsTwins *twins, HeapTuple tuple, TupleDesc desc)
 {
 	Relation	rel;
 	Datum	   *values;
@@ -83,7 +83,7 @@ dg_links_alias(DgRestore *call, DgDestination *destination, DgRowsTwins *twins, 
 		if (!att->attisdropped && att->attgenerated == '\0')
 			values[i] = SPI_getbinval(tuple, desc, column++, &nulls[i]);
 	}
-	links = dg_links_put(destination->lost_links, rel, PG_INT64_MAX, values, nulls);
+	links = dg_undelete_links_put(destination->lost_links, rel, PG_INT64_MAX, values, nulls);
 	foreach(lc, links)
 		((DgLink *) lfirst(lc))->taken = true;
 	if (links != NIL)
@@ -100,7 +100,7 @@ dg_links_alias(DgRestore *call, DgDestination *destination, DgRowsTwins *twins, 
  * A live row was taken for the archive's; a DgRowsAlias.
  */
 void
-dg_links_take(void *arg, const DgRow *row, void *links)
+dg_rehydrate_links_take(void *arg, const DgRow *row, void *links)
 {
 	DgRestore  *call = arg;
 	MemoryContext old = MemoryContextSwitchTo(call->context);
@@ -166,7 +166,7 @@ tell_lost(void *arg, Oid relid, List *columns, int64 rows, List *deletions)
  * counted. All rows have been written.
  */
 void
-dg_links_come_back(DgRestore *call, CommandId since)
+dg_rehydrate_links_come_back(DgRestore *call, CommandId since)
 {
 	List	   *relids = NIL;
 	ListCell   *lc;
@@ -175,7 +175,7 @@ dg_links_come_back(DgRestore *call, CommandId since)
 		return;
 	dg_rows_writer_flush(call->writer);
 	if (call->links != NIL)
-		call->links_missing = list_length(call->links) - dg_restore_these_links(call->writer, call->links);
+		call->links_missing = list_length(call->links) - dg_undelete_restore_these_links(call->writer, call->links);
 	foreach(lc, call->destinations)
 	{
 		DgDestination *destination = lfirst(lc);
@@ -184,5 +184,5 @@ dg_links_come_back(DgRestore *call, CommandId since)
 			relids = list_append_unique_oid(relids, destination->relid);
 	}
 	if (relids != NIL)
-		dg_links_tell(relids, since, tell_lost, call);
+		dg_undelete_links_tell(relids, since, tell_lost, call);
 }

@@ -22,7 +22,7 @@
  * Finds the columns of a source that may refer to large objects.
  */
 void
-dg_source_set_objects(const DgRehydrateArchive *archive, DgSource *source)
+dg_rehydrate_source_set_objects(const DgRehydrateArchive *archive, DgSource *source)
 {
 	if (!archive->info->large_objects)
 		return;
@@ -40,7 +40,7 @@ dg_source_set_objects(const DgRehydrateArchive *archive, DgSource *source)
  * Counts a row's references; its values are text.
  */
 void
-dg_source_count_objects(const DgSource *source, const Datum *values, const bool *nulls,
+dg_rehydrate_source_count_objects(const DgSource *source, const Datum *values, const bool *nulls,
 						DgObjectCount *count)
 {
 	for (int i = 0; i < source->nobjects; i++)
@@ -65,7 +65,7 @@ dg_source_count_objects(const DgSource *source, const Datum *values, const bool 
  * Appends what a person should know about references that were counted.
  */
 void
-dg_append_objects(StringInfo buf, const DgObjectCount *count)
+dg_rehydrate_append_objects(StringInfo buf, const DgObjectCount *count)
 {
 	if (count->missing == 0)
 		return;

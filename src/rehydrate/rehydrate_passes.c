@@ -70,13 +70,13 @@ serves_finder(const DgSource *source, const DgFinder *finder)
 	ListCell   *lc;
 
 	if (!list_member_oid(source->covers, finder->relid) ||
-		!dg_source_has_columns(source, finder->ncolumns, finder->columns))
+		!dg_rehydrate_source_has_columns(source, finder->ncolumns, finder->columns))
 		return false;
 	foreach(lc, finder->feeds)
 	{
 		DgFeed	   *feed = lfirst(lc);
 
-		if (feed->finder->needed && !dg_source_has_columns(source, feed->ncolumns, feed->columns))
+		if (feed->finder->needed && !dg_rehydrate_source_has_columns(source, feed->ncolumns, feed->columns))
 			return false;
 	}
 	return true;
@@ -159,7 +159,7 @@ add_live_pass(DgRehydratePlan *plan, DgFinder *finder)
  * Makes the passes of a plan, whose sources and finders are known.
  */
 void
-dg_plan_passes(DgRehydratePlan *plan)
+dg_rehydrate_plan_passes(DgRehydratePlan *plan)
 {
 	mark_needed(plan);
 	for (int length = 0; length <= longest_path(plan); length++)

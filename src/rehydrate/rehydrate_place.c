@@ -32,13 +32,13 @@
  * table that was enrolled.
  */
 bool
-dg_tenant_source(Oid relid, Oid *root, List **path)
+dg_rehydrate_tenant_source(Oid relid, Oid *root, List **path)
 {
 	DgGuard    *guard = dg_guard_lookup(relid);
 
 	*path = NIL;
 	*root = guard->guarded ? guard->root : relid;
-	if (dg_tenant_table()->relid == *root)
+	if (dg_guard_tenant_table()->relid == *root)
 		return true;
 	if (!guard->guarded)
 		return false;
@@ -51,13 +51,13 @@ dg_tenant_source(Oid relid, Oid *root, List **path)
  * it.
  */
 char *
-dg_tenant_source_text(Oid relid)
+dg_rehydrate_tenant_source_text(Oid relid)
 {
-	const DgTenantTable *tenants = dg_tenant_table();
+	const DgTenantTable *tenants = dg_guard_tenant_table();
 	Oid			root;
 	List	   *path;
 
-	if (!dg_tenant_source(relid, &root, &path))
+	if (!dg_rehydrate_tenant_source(relid, &root, &path))
 		return NULL;
 	if (path != NIL)
 		return dg_guard_path_text(path);
@@ -71,7 +71,7 @@ has_tenant_source(Oid relid)
 	Oid			root;
 	List	   *path;
 
-	return OidIsValid(relid) && dg_tenant_source(relid, &root, &path);
+	return OidIsValid(relid) && dg_rehydrate_tenant_source(relid, &root, &path);
 }
 
 static bool
@@ -91,7 +91,7 @@ has_nullable_column(Oid relid, const AttrNumber *attnums, int n)
  * be null.
  */
 bool
-dg_may_be_nobodys(Oid relid)
+dg_rehydrate_may_be_nobodys(Oid relid)
 {
 	Oid			root;
 	Oid			end;
@@ -101,7 +101,7 @@ dg_may_be_nobodys(Oid relid)
 	AttrNumber	attnum;
 	ListCell   *lc;
 
-	if (!dg_tenant_source(relid, &root, &path))
+	if (!dg_rehydrate_tenant_source(relid, &root, &path))
 		return true;
 	fkeys = dg_guard_path_keys(root, path, &end, &column);
 	foreach(lc, fkeys)
@@ -123,7 +123,7 @@ static void
 take_mapping(const DgRehydrateArchive *archive, const char *schema, const char *name,
 			 List *mappings, DgPlace *place)
 {
-	DgTableMapping *mapping = dg_mapping_find(mappings, quote_qualified_identifier(dg_rehydrate_text(archive, schema),
+	DgTableMapping *mapping = dg_rehydrate_mapping_find(mappings, quote_qualified_identifier(dg_rehydrate_text(archive, schema),
 																				   dg_rehydrate_text(archive, name)));
 	char		relkind;
 

@@ -30,14 +30,14 @@ plan_source(DgRehydratePlan *plan, DgSource *source)
 {
 	List	   *path;
 
-	if (!dg_tenant_source(source->relid, &source->target, &path))
+	if (!dg_rehydrate_tenant_source(source->relid, &source->target, &path))
 		return;
 	LockRelationOid(source->target, AccessShareLock);
 	if (get_rel_name(source->target) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the table that %s of the archive belongs to was dropped just now", source->name)));
-	source->finder = dg_finder_get(&plan->finders, source->target, path, plan->tenants);
+	source->finder = dg_rehydrate_finder_get(&plan->finders, source->target, path, plan->tenants);
 }
 
 /* ----------------------------------------------------------------------
@@ -78,7 +78,7 @@ named_roots(const DgRehydrateArchive *archive, const DgRehydratePlan *plan, List
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_TABLE),
 					 errmsg("relation with OID %u does not exist", lfirst_oid(lc))));
-		if (!dg_tenant_source(lfirst_oid(lc), &root, &path))
+		if (!dg_rehydrate_tenant_source(lfirst_oid(lc), &root, &path))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("cannot tell tenants of \"%s\": it is not guarded with a tenant column or path",
@@ -101,7 +101,7 @@ static bool
 tells_tenants(const DgSource *source)
 {
 	return source->known &&
-		dg_source_has_columns(source, source->finder->ncolumns, source->finder->columns);
+		dg_rehydrate_source_has_columns(source, source->finder->ncolumns, source->finder->columns);
 }
 
 /*
@@ -120,7 +120,7 @@ refuse_untold(const DgSource *source, const DgArchiveTable *table)
 				 errhint("Dump with table definitions, or with --column-inserts; before a script, put what pg_dump --schema-only writes. To do without the table, name others in relations, or say left_out => 'report'.")));
 	for (int i = 0; i < finder->ncolumns; i++)
 	{
-		if (!dg_source_has_columns(source, 1, &finder->columns[i]))
+		if (!dg_rehydrate_source_has_columns(source, 1, &finder->columns[i]))
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_CANNOT_RESTORE),
 					 errmsg("cannot tell tenants of the archive's table %s: it has no column \"%s\"",
@@ -143,12 +143,12 @@ is_wanted(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source, 
 		return false;
 	if (plan->chosen && source->gone)
 	{
-		dg_account_leave(plan, InvalidOid, DG_LEFT_UNKNOWN, psprintf(DG_GONE_TEXT, source->name));
+		dg_rehydrate_account_leave(plan, InvalidOid, DG_LEFT_UNKNOWN, psprintf(DG_GONE_TEXT, source->name));
 		return false;
 	}
 	if (plan->chosen && !list_member_oid(roots, source->target))
 	{
-		dg_account_leave(plan, source->target, DG_LEFT_CHOSEN, "not among relations; left out");
+		dg_rehydrate_account_leave(plan, source->target, DG_LEFT_CHOSEN, "not among relations; left out");
 		return false;
 	}
 	if (table->problem != NULL)
@@ -156,7 +156,7 @@ is_wanted(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source, 
 		/* say what, with the way out */
 		if (!plan->report && dg_archive_rows_open(archive->archive, source->index, &error) == NULL)
 			dg_rehydrate_fail(archive, &error);
-		dg_account_leave(plan, source->target, DG_LEFT_UNKNOWN,
+		dg_rehydrate_account_leave(plan, source->target, DG_LEFT_UNKNOWN,
 						 psprintf("%s; left out", dg_rehydrate_text(archive, table->problem)));
 		return false;
 	}
@@ -164,7 +164,7 @@ is_wanted(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source, 
 	{
 		if (!plan->report && !source->inherited)
 			refuse_untold(source, table);
-		dg_account_leave(plan, source->target, DG_LEFT_UNKNOWN,
+		dg_rehydrate_account_leave(plan, source->target, DG_LEFT_UNKNOWN,
 						 psprintf("the archive's table %s does not have the columns that tell its rows' tenants; left out",
 								  source->name));
 		return false;
@@ -239,7 +239,7 @@ choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relatio
 		if (!is_wanted(archive, plan, source, roots))
 			continue;
 		source->wanted = true;
-		dg_source_set_objects(archive, source);
+		dg_rehydrate_source_set_objects(archive, source);
 		plan->targets = list_append_unique_oid(plan->targets, source->target);
 	}
 	if (plan->targets == NIL)
@@ -251,9 +251,9 @@ choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relatio
  * column that tells it a value, that one; as keys.
  */
 List *
-dg_plan_tenants(const DgRehydratePlan *plan)
+dg_rehydrate_plan_tenants(const DgRehydratePlan *plan)
 {
-	List	   *keys = dg_tenant_list(plan->tenants);
+	List	   *keys = dg_rehydrate_tenant_list(plan->tenants);
 	ListCell   *lc;
 
 	foreach(lc, plan->sources)
@@ -289,16 +289,16 @@ dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants, List *relatio
 	dg_rehydrate_tell(archive);
 	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
 	{
-		DgSource   *source = dg_source_make(archive, plan, i, mapping);
+		DgSource   *source = dg_rehydrate_source_make(archive, plan, i, mapping);
 
 		if (source != NULL)
 			plan->sources = lappend(plan->sources, source);
 	}
-	dg_mapping_check_used(mapping);
+	dg_rehydrate_mapping_check_used(mapping);
 	foreach(lc, plan->sources)
 		plan_source(plan, lfirst(lc));
 	choose_sources(archive, plan, relations);
-	dg_account_tables(archive, plan);
-	dg_plan_passes(plan);
+	dg_rehydrate_account_tables(archive, plan);
+	dg_rehydrate_plan_passes(plan);
 	return plan;
 }

@@ -183,7 +183,7 @@ may_be_wanted(void *arg, const char *text, size_t len)
 	reading->tenant = DG_KEY_UNSURE;
 	if (unlikely(InterruptPending) || (reading->archive->convert && !is_ascii(text, len)))
 		return true;
-	reading->tenant = dg_keymap_guess(reading->pass->finder->keys, text, len);
+	reading->tenant = dg_rehydrate_keymap_guess(reading->pass->finder->keys, text, len);
 	if (reading->tenant == DG_KEY_ABSENT && reading->pass->finder->knows_all)
 		reading->tenant = DG_KEY_UNSURE;
 	return reading->tenant >= 0 || reading->tenant == DG_KEY_UNSURE;
@@ -249,7 +249,7 @@ tenant_of_row(Reading *reading, const DgArchiveRow *row)
 		return reading->tenant;
 	if (!key_of_row(reading, row, reading->key_fields, finder->ncolumns, key))
 		return finder->nobody ? 0 : DG_KEY_OTHER_TENANT;
-	tenant = dg_keymap_find(finder->keys, key);
+	tenant = dg_rehydrate_keymap_find(finder->keys, key);
 	if (tenant == DG_KEY_ABSENT && finder->knows_all)
 		note_orphan(reading->pass, key);
 	return tenant;
@@ -273,7 +273,7 @@ feed_row(Reading *reading, const DgArchiveRow *row, int tenant)
 		if (!feed->finder->needed || lfirst(lf) == NULL ||
 			!key_of_row(reading, row, lfirst(lf), feed->ncolumns, key))
 			continue;
-		dg_keymap_put(feed->finder->keys, key, tenant >= 0 ? tenant : DG_KEY_OTHER_TENANT);
+		dg_rehydrate_keymap_put(feed->finder->keys, key, tenant >= 0 ? tenant : DG_KEY_OTHER_TENANT);
 	}
 }
 
@@ -290,7 +290,7 @@ fields_of(const DgSource *source, int ncolumns, const char **columns)
 {
 	int		   *fields = palloc(sizeof(int) * ncolumns);
 
-	return dg_source_find_columns(source, ncolumns, columns, fields) ? fields : NULL;
+	return dg_rehydrate_source_find_columns(source, ncolumns, columns, fields) ? fields : NULL;
 }
 
 static void
@@ -409,11 +409,11 @@ static void
 read_key_parts(DgRehydrateArchive *archive, DgPass *pass, DgRowSink sink, void *arg)
 {
 	DgKeyMap   *keys = pass->finder->keys;
-	int			nparts = dg_keymap_parts(keys);
+	int			nparts = dg_rehydrate_keymap_parts(keys);
 
 	for (int part = 0; part < nparts; part++)
 	{
-		dg_keymap_load(keys, part);
+		dg_rehydrate_keymap_load(keys, part);
 		dg_rehydrate_read_pass(archive, pass, sink, arg);
 	}
 }
@@ -433,7 +433,7 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 
 		/* parents' keys that an earlier reading of the plan has left */
 		if (finder->parent != NULL)
-			dg_keymap_clear(finder->keys);
+			dg_rehydrate_keymap_clear(finder->keys);
 	}
 	foreach(lc, plan->passes)
 	{
@@ -447,7 +447,7 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 		else
 		{
 			dg_rehydrate_progress_pass(archive, pass);
-			dg_finder_read_live(pass->finder, &plan->finders, plan->tenants);
+			dg_rehydrate_finder_read_live(pass->finder, &plan->finders, plan->tenants);
 		}
 	}
 	foreach(lc, plan->finders)
@@ -455,7 +455,7 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 		DgFinder   *finder = lfirst(lc);
 
 		if (finder->parent != NULL)
-			dg_keymap_clear(finder->keys);
+			dg_rehydrate_keymap_clear(finder->keys);
 	}
 	if (!dg_archive_finish(archive->archive, &error))
 		dg_rehydrate_fail(archive, &error);
@@ -478,7 +478,7 @@ read_column_of(DgRehydrateArchive *archive, DgSource *source, const char *column
 	int			field;
 	int			rc;
 
-	if (!dg_source_find_columns(source, 1, &column, &field))
+	if (!dg_rehydrate_source_find_columns(source, 1, &column, &field))
 		return;
 	initStringInfo(&reading.text);
 	archive->rows = dg_archive_rows_open(archive->archive, source->index, &error);

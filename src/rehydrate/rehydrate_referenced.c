@@ -57,7 +57,7 @@ struct DgReferences
  * context.
  */
 DgReferences *
-dg_references_begin(DgRehydrateArchive *archive, DgRehydratePlan *plan)
+dg_rehydrate_references_begin(DgRehydrateArchive *archive, DgRehydratePlan *plan)
 {
 	DgReferences *references = palloc0(sizeof(DgReferences));
 	int			ntables = dg_archive_table_count(archive->archive);
@@ -90,13 +90,13 @@ reference_of(DgReferences *references, ForeignKeyCacheInfo *fkey)
 	}
 	reference = palloc0(sizeof(Reference));
 	reference->fkey = copyObject(fkey);
-	reference->seen = dg_keymap_of_columns(fkey->confrelid, fkey->confkey, fkey->nkeys);
+	reference->seen = dg_rehydrate_keymap_of_columns(fkey->confrelid, fkey->confkey, fkey->nkeys);
 	reference->finder = palloc0(sizeof(DgFinder));
 	reference->finder->relid = fkey->confrelid;
 	reference->finder->ncolumns = fkey->nkeys;
-	reference->finder->columns = dg_column_names(fkey->confrelid, fkey->confkey, fkey->nkeys);
+	reference->finder->columns = dg_rehydrate_column_names(fkey->confrelid, fkey->confkey, fkey->nkeys);
 	reference->finder->needed = true;
-	reference->tenants = dg_tenant_source_text(fkey->confrelid) != NULL;
+	reference->tenants = dg_rehydrate_tenant_source_text(fkey->confrelid) != NULL;
 	references->references = lappend(references->references, reference);
 	return reference;
 }
@@ -138,12 +138,12 @@ find_referring(DgReferences *references, const DgSource *source)
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
 		Referring  *referring;
 
-		if (!dg_may_be_nobodys(fkey->confrelid))
+		if (!dg_rehydrate_may_be_nobodys(fkey->confrelid))
 			continue;
 		referring = palloc(sizeof(Referring));
 		referring->reference = reference_of(references, fkey);
 		referring->columns = columns_in(source, fkey->nkeys,
-										dg_column_names(fkey->conrelid, fkey->conkey, fkey->nkeys));
+										dg_rehydrate_column_names(fkey->conrelid, fkey->conkey, fkey->nkeys));
 		if (referring->columns != NULL)
 			found = lappend(found, referring);
 	}
@@ -164,9 +164,9 @@ note_key(Reference *reference, const Referring *referring, Datum *values, bool *
 		key[i].ptr = DatumGetCString(values[referring->columns[i]]);
 		key[i].len = strlen(key[i].ptr);
 	}
-	if (dg_keymap_find(reference->seen, key) != DG_KEY_ABSENT)
+	if (dg_rehydrate_keymap_find(reference->seen, key) != DG_KEY_ABSENT)
 		return;
-	dg_keymap_put(reference->seen, key, 0);
+	dg_rehydrate_keymap_put(reference->seen, key, 0);
 	texts = palloc(sizeof(char *) * n);
 	for (int i = 0; i < n; i++)
 		texts[i] = pstrdup(key[i].ptr);
@@ -177,7 +177,7 @@ note_key(Reference *reference, const Referring *referring, Datum *values, bool *
  * Takes note of what a row refers to.
  */
 void
-dg_references_note(DgReferences *references, const DgSource *source, Datum *values, bool *nulls)
+dg_rehydrate_references_note(DgReferences *references, const DgSource *source, Datum *values, bool *nulls)
 {
 	MemoryContext old = MemoryContextSwitchTo(references->context);
 	ListCell   *lc;
@@ -264,7 +264,7 @@ find_missing(DgReferences *references, Reference *reference)
 	{
 		MemoryContext old = MemoryContextSwitchTo(references->context);
 
-		reference->finder->keys = dg_keymap_of_columns(reference->fkey->confrelid, reference->fkey->confkey,
+		reference->finder->keys = dg_rehydrate_keymap_of_columns(reference->fkey->confrelid, reference->fkey->confkey,
 													   reference->fkey->nkeys);
 		for (uint64 row = 0; row < SPI_processed; row++)
 		{
@@ -275,7 +275,7 @@ find_missing(DgReferences *references, Reference *reference)
 				key[i].ptr = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, i + 1);
 				key[i].len = strlen(key[i].ptr);
 			}
-			dg_keymap_put(reference->finder->keys, key, 0);
+			dg_rehydrate_keymap_put(reference->finder->keys, key, 0);
 		}
 		MemoryContextSwitchTo(old);
 	}
@@ -307,7 +307,7 @@ take_row_without_tenant(void *arg, DgSource *source, int tenant, Datum *values, 
 		key[i].ptr = DatumGetCString(values[columns[i]]);
 		key[i].len = strlen(key[i].ptr);
 	}
-	if (dg_keymap_find(finder->keys, key) >= 0)
+	if (dg_rehydrate_keymap_find(finder->keys, key) >= 0)
 		rows->sink(rows->arg, source, 0, values, nulls);
 }
 
@@ -328,7 +328,7 @@ plan_for_nobody(DgReferences *references, Oid target)
 			return plan;
 	}
 	old = MemoryContextSwitchTo(references->context);
-	plan = dg_rehydrate_plan(references->archive, dg_tenants_nobody(), list_make1_oid(target),
+	plan = dg_rehydrate_plan(references->archive, dg_rehydrate_tenants_nobody(), list_make1_oid(target),
 							 references->plan->mapping, true);
 	references->plans_without_tenant = lappend(references->plans_without_tenant, plan);
 	MemoryContextSwitchTo(old);
@@ -342,7 +342,7 @@ plan_for_nobody(DgReferences *references, Oid target)
  * for; what they refer to is pending then.
  */
 bool
-dg_references_read(DgReferences *references, DgRowSink sink, void *arg)
+dg_rehydrate_references_read(DgReferences *references, DgRowSink sink, void *arg)
 {
 	ListCell   *lc;
 	ListCell   *ls;

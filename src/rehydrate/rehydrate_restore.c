@@ -76,7 +76,7 @@ subtract_purged(DgRestore *call, DgDestination *destination)
 	/* a purge keeps a digest of one spelling of the tenant's key */
 	destination->subtract = dg_purge_subtract_begin(destination->relid, RelationGetDescr(rel),
 													call->plan->tenants->exact && !destination->shared ?
-													dg_tenant_list(call->plan->tenants) : NIL);
+													dg_rehydrate_tenant_list(call->plan->tenants) : NIL);
 	table_close(rel, NoLock);
 }
 
@@ -97,7 +97,7 @@ open_destination_table(DgRestore *call, DgSource *source, bool shared)
 	int			place = place_of(call, source, shared);
 	DgRowsTarget *target;
 
-	dg_source_set_types(call->archive, source);
+	dg_rehydrate_source_set_types(call->archive, source);
 	target = dg_rows_writer_target(call->writer, destination->written, source->columns, source->ncolumns);
 	dg_rows_writer_verify(target);
 	subtract_purged(call, destination);
@@ -120,7 +120,7 @@ note_live_twin(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 	LiveTwins  *live = arg;
 
 	dg_rows_twins_live(live->twins, tuple, desc);
-	dg_links_alias(live->call, live->destination, live->twins, tuple, desc);
+	dg_rehydrate_links_alias(live->call, live->destination, live->twins, tuple, desc);
 }
 
 /*
@@ -134,7 +134,7 @@ find_live_twins(DgRestore *call, DgPass *pass)
 		dg_rows_writer_twins(call->targets[pass->source->index])};
 
 	if (live.twins != NULL && pass->finder != NULL && !dg_rows_twins_known(live.twins))
-		dg_finder_live_twins(pass->finder, &call->plan->finders, call->plan->tenants, dg_rows_twins_columns(live.twins),
+		dg_rehydrate_finder_live_twins(pass->finder, &call->plan->finders, call->plan->tenants, dg_rows_twins_columns(live.twins),
 							 note_live_twin, &live);
 }
 
@@ -165,7 +165,7 @@ open_destination_tables(DgRestore *call)
 static void
 create_schema(DgRestore *call)
 {
-	List	   *copies = dg_schema_create(call->into_schema, call->plan->targets, call->any_name);
+	List	   *copies = dg_rehydrate_schema_create(call->into_schema, call->plan->targets, call->any_name);
 	ListCell   *lc;
 	ListCell   *lc2;
 
@@ -225,10 +225,10 @@ put_archive_row(DgRestore *call, DgSource *source, bool shared, int tenant, Datu
 	DgRowOutcome outcome;
 
 	if (call->references != NULL)
-		dg_references_note(call->references, source, values, nulls);
+		dg_rehydrate_references_note(call->references, source, values, nulls);
 	count->found++;
-	dg_source_count_objects(source, values, nulls, &count->objects);
-	dg_source_read_values(source, values, nulls);
+	dg_rehydrate_source_count_objects(source, values, nulls, &count->objects);
+	dg_rehydrate_source_read_values(source, values, nulls);
 	row = (DgRow) {values, nulls, shared ? NULL : call->plan->tenants->keys[tenant], tenant, destination};
 	outcome = dg_rows_writer_put(call->targets[place], &row);
 	if (outcome != DG_ROW_LATER)
@@ -262,7 +262,7 @@ write_referenced_rows(DgRestore *call)
 {
 	do
 		dg_rows_writer_flush(call->writer);
-	while (dg_references_read(call->references, write_shared_row, call));
+	while (dg_rehydrate_references_read(call->references, write_shared_row, call));
 }
 
 /*
@@ -373,8 +373,8 @@ static void
 check_left_out(const DgRestore *call)
 {
 	if (!all_found(call))
-		dg_account_refuse_orphans(call->plan);
-	dg_account_check(call->plan);
+		dg_rehydrate_account_refuse_orphans(call->plan);
+	dg_rehydrate_account_check(call->plan);
 	check_all_found(call);
 }
 
@@ -438,13 +438,13 @@ set_writer_options(DgRestore *call)
 {
 	call->options = (DgRowsOptions) {
 		.on_conflict = call->on_conflict,
-		.displace = dg_bin_capture_row,
+		.displace = dg_capture_displaced,
 		.dry_run = call->dry_run,
 		.fire_triggers = call->fire_triggers,
 		.missing = call->on_conflict == DG_ON_CONFLICT_SKIP ? dg_rows_missing_make() : NULL,
 		.tell = note_problem,
-		.same = dg_links_make_same,
-		.alias = dg_links_take,
+		.same = dg_rehydrate_links_make_same,
+		.alias = dg_rehydrate_links_take,
 		.settle = count_row_outcome,
 		.arg = call,
 		.hint = hint_of(call),
@@ -463,7 +463,7 @@ restore_from_archive(DgRestore *call)
 	if (call->into_schema != NULL)
 		create_schema(call);
 	if (call->with_referenced)
-		call->references = dg_references_begin(call->archive, call->plan);
+		call->references = dg_rehydrate_references_begin(call->archive, call->plan);
 	call->writer = dg_rows_writer_begin(&call->options);
 	open_destination_tables(call);
 	dg_rehydrate_progress_begin(call->archive, call->plan);
@@ -473,7 +473,7 @@ restore_from_archive(DgRestore *call)
 		write_referenced_rows(call);
 	dg_rehydrate_progress_checking(call->archive);
 	dg_rows_writer_settle(call->writer);
-	dg_links_come_back(call, since);
+	dg_rehydrate_links_come_back(call, since);
 	dg_rows_writer_end(call->writer);
 	check_counts(call);
 	if (!call->dry_run && call->into_schema == NULL)
@@ -489,13 +489,13 @@ restore_from_archive(DgRestore *call)
 static bool
 some_tenant_is_live(DgRestore *call)
 {
-	Oid			tenant_table = dg_tenant_table()->relid;
+	Oid			tenant_table = dg_guard_tenant_table()->relid;
 	DgLiveQuery query;
 	bool		found;
 
 	if (!OidIsValid(tenant_table))
 		return false;
-	dg_finder_live_query(tenant_table, &call->plan->finders, call->plan->tenants, "1", &query);
+	dg_rehydrate_finder_live_query(tenant_table, &call->plan->finders, call->plan->tenants, "1", &query);
 	SPI_connect();
 	dg_spi_execute_as_owner(tenant_table, psprintf("%s LIMIT 1", query.sql), 1, &query.type, &query.tenants);
 	found = SPI_processed > 0;
@@ -531,7 +531,7 @@ restore_by_options(void *arg)
 	if (call->options.expect_no_conflict)
 		restore_from_archive(call);
 	else
-		dg_parts_during(restore_once, call);
+		dg_capture_parts_during(restore_once, call);
 }
 
 /*
@@ -539,7 +539,7 @@ restore_by_options(void *arg)
  * done about conflicts expects some; in a schema of its own there are none.
  */
 void
-dg_restore_run(DgRestore *call)
+dg_rehydrate_restore_run(DgRestore *call)
 {
 	DgRowsWork	work = {.work = restore_by_options,.start_over = forget_archive_try,.arg = call,.options = &call->options};
 
@@ -557,7 +557,7 @@ dg_restore_run(DgRestore *call)
 static void
 run_restore(void *call)
 {
-	dg_restore_run(call);
+	dg_rehydrate_restore_run(call);
 }
 
 /*
@@ -565,7 +565,7 @@ run_restore(void *call)
  * is the error that it ended with.
  */
 void
-dg_restore_try(DgRestore *call)
+dg_rehydrate_restore_try(DgRestore *call)
 {
 	ErrorData  *error = dg_try(run_restore, call, false);
 

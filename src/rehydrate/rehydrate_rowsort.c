@@ -80,7 +80,7 @@ describe_columns(DgRowHash *hash, Relation rel, const DgRehydratePlan *plan)
 		bool		varlena;
 
 		if (att->attisdropped || att->attgenerated != '\0' ||
-			!dg_account_has_column(plan, RelationGetRelid(rel), NameStr(att->attname)))
+			!dg_rehydrate_account_has_column(plan, RelationGetRelid(rel), NameStr(att->attname)))
 			continue;
 		column->compared = true;
 		column->collation = att->attcollation;
@@ -97,7 +97,7 @@ describe_columns(DgRowHash *hash, Relation rel, const DgRehydratePlan *plan)
  * current memory context.
  */
 DgRowHash *
-dg_rowhash_make(Relation rel, const DgRehydratePlan *plan)
+dg_rehydrate_rowhash_make(Relation rel, const DgRehydratePlan *plan)
 {
 	DgRowHash  *hash = palloc0(sizeof(DgRowHash));
 
@@ -135,7 +135,7 @@ hash_of(StringInfo buf)
  * Makes the hashes of a live row, or of one that was mapped to be like one.
  */
 void
-dg_rowhash(DgRowHash *hash, TupleTableSlot *slot, DgHashedRow *row)
+dg_rehydrate_rowhash(DgRowHash *hash, TupleTableSlot *slot, DgHashedRow *row)
 {
 	StringInfo	buf = &hash->buf;
 
@@ -190,7 +190,7 @@ struct DgRowSort
  * Begins a sort, in the current memory context; memory is in kilobytes.
  */
 DgRowSort *
-dg_rowsort_begin(int memory)
+dg_rehydrate_rowsort_begin(int memory)
 {
 	AttrNumber	attnums[] = {Anum_tenant, Anum_key, Anum_content};
 	Oid			operators[] = {Int4LessOperator, Int8LessOperator, Int8LessOperator};
@@ -212,7 +212,7 @@ dg_rowsort_begin(int memory)
 }
 
 void
-dg_rowsort_put(DgRowSort *sort, const DgHashedRow *row)
+dg_rehydrate_rowsort_put(DgRowSort *sort, const DgHashedRow *row)
 {
 	TupleTableSlot *slot = sort->in;
 
@@ -230,7 +230,7 @@ dg_rowsort_put(DgRowSort *sort, const DgHashedRow *row)
  * All rows were put.
  */
 void
-dg_rowsort_perform(DgRowSort *sort)
+dg_rehydrate_rowsort_perform(DgRowSort *sort)
 {
 	tuplesort_performsort(sort->state);
 }
@@ -239,7 +239,7 @@ dg_rowsort_perform(DgRowSort *sort)
  * Gets the next row; false at the end.
  */
 bool
-dg_rowsort_next(DgRowSort *sort, DgHashedRow *row)
+dg_rehydrate_rowsort_next(DgRowSort *sort, DgHashedRow *row)
 {
 	TupleTableSlot *slot = sort->out;
 
@@ -254,7 +254,7 @@ dg_rowsort_next(DgRowSort *sort, DgHashedRow *row)
 }
 
 void
-dg_rowsort_end(DgRowSort *sort)
+dg_rehydrate_rowsort_end(DgRowSort *sort)
 {
 	ExecDropSingleTupleTableSlot(sort->out);
 	ExecDropSingleTupleTableSlot(sort->in);
@@ -266,7 +266,7 @@ dg_rowsort_end(DgRowSort *sort)
  * The order of two rows, by tenant and key.
  */
 int
-dg_rowsort_compare(const DgHashedRow *a, const DgHashedRow *b)
+dg_rehydrate_rowsort_compare(const DgHashedRow *a, const DgHashedRow *b)
 {
 	if (a->tenant != b->tenant)
 		return a->tenant < b->tenant ? -1 : 1;

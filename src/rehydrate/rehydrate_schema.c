@@ -91,7 +91,7 @@ copy_table(const char *sql, const char *schema, Oid relid)
  * in the same order.
  */
 List *
-dg_schema_create(const char *schema, List *relations, bool any_name)
+dg_rehydrate_schema_create(const char *schema, List *relations, bool any_name)
 {
 	List	   *names = NIL;
 	List	   *copies = NIL;

@@ -52,7 +52,7 @@ set_columns(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source
 	for (int i = 0; i < source->nfields; i++)
 	{
 		char	   *archived = dg_rehydrate_text(archive, table->columns[i]);
-		DgColumnMapping *column = dg_mapping_column(mappings, archived);
+		DgColumnMapping *column = dg_rehydrate_mapping_column(mappings, archived);
 
 		if (table->generated != NULL && table->generated[i])
 			continue;
@@ -65,7 +65,7 @@ set_columns(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source
 		source->hidden_fields[source->nhidden++] = i;
 		if (column->constant)
 			add_source_column(source, column->to, -1, column->value);
-		dg_account_leave(plan, source->relid, DG_LEFT_CHOSEN,
+		dg_rehydrate_account_leave(plan, source->relid, DG_LEFT_CHOSEN,
 						 psprintf(column->constant ?
 								  "column \"%s\" of the archive's table %s was replaced by a value, as mapping says" :
 								  "column \"%s\" of the archive's table %s was left out, as mapping says",
@@ -126,7 +126,7 @@ field_of(const DgSource *source, const char *name)
  * Finds out where some columns are in a source's rows; false if it lacks one.
  */
 bool
-dg_source_find_columns(const DgSource *source, int ncolumns, const char **columns, int *fields)
+dg_rehydrate_source_find_columns(const DgSource *source, int ncolumns, const char **columns, int *fields)
 {
 	for (int i = 0; i < ncolumns; i++)
 	{
@@ -138,11 +138,11 @@ dg_source_find_columns(const DgSource *source, int ncolumns, const char **column
 }
 
 bool
-dg_source_has_columns(const DgSource *source, int ncolumns, const char **columns)
+dg_rehydrate_source_has_columns(const DgSource *source, int ncolumns, const char **columns)
 {
 	int			fields[INDEX_MAX_KEYS];
 
-	return dg_source_find_columns(source, ncolumns, columns, fields);
+	return dg_rehydrate_source_find_columns(source, ncolumns, columns, fields);
 }
 
 /*
@@ -184,12 +184,12 @@ leave_table(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, Oid r
 {
 	Oid			root = InvalidOid;
 	List	   *path;
-	bool		tenants = OidIsValid(relid) && dg_tenant_source(relid, &root, &path);
+	bool		tenants = OidIsValid(relid) && dg_rehydrate_tenant_source(relid, &root, &path);
 
 	if (tenants)
 		plan->unwanted = lappend_oid(plan->unwanted, root);
 	if (dg_rehydrate_has_rows(archive, index))
-		dg_account_leave(plan, root, tenants ? DG_LEFT_CHOSEN : DG_LEFT_SHARED,
+		dg_rehydrate_account_leave(plan, root, tenants ? DG_LEFT_CHOSEN : DG_LEFT_SHARED,
 						 psprintf("the archive's table %s was left out, as mapping says", name));
 }
 
@@ -238,7 +238,7 @@ make_gone(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, const c
 	relid = table->problem == NULL && table->has_columns ? table_of_column(archive, table) : InvalidOid;
 	if (!OidIsValid(relid))
 	{
-		dg_account_leave(plan, InvalidOid, DG_LEFT_UNKNOWN, psprintf(DG_GONE_TEXT, name));
+		dg_rehydrate_account_leave(plan, InvalidOid, DG_LEFT_UNKNOWN, psprintf(DG_GONE_TEXT, name));
 		return NULL;
 	}
 	source = palloc0(sizeof(DgSource));
@@ -255,7 +255,7 @@ make_gone(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, const c
  * A source for one table of the archive; NULL if no live table is meant.
  */
 DgSource *
-dg_source_make(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, List *mappings)
+dg_rehydrate_source_make(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, List *mappings)
 {
 	const DgArchiveTable *table = dg_archive_table(archive->archive, index);
 	char	   *name = dg_rehydrate_table_name(archive, table);
@@ -302,7 +302,7 @@ dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid, List *mapping)
 
 	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
 	{
-		DgSource   *source = dg_source_make(archive, &plan, i, mapping);
+		DgSource   *source = dg_rehydrate_source_make(archive, &plan, i, mapping);
 
 		if (source != NULL && list_member_oid(source->covers, relid))
 			sources = lappend(sources, source);

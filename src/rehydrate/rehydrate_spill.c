@@ -40,7 +40,7 @@ typedef struct Record
  * An empty spill with one part, in the current memory context.
  */
 DgKeySpill *
-dg_spill_create(void)
+dg_rehydrate_spill_create(void)
 {
 	DgKeySpill *spill = palloc0(sizeof(DgKeySpill));
 
@@ -55,7 +55,7 @@ dg_spill_create(void)
  * Doubles the number of parts; false if there are as many as can be.
  */
 bool
-dg_spill_double(DgKeySpill *spill)
+dg_rehydrate_spill_double(DgKeySpill *spill)
 {
 	if (spill->nparts == MAX_PARTS)
 		return false;
@@ -64,7 +64,7 @@ dg_spill_double(DgKeySpill *spill)
 }
 
 int
-dg_spill_parts(const DgKeySpill *spill)
+dg_rehydrate_spill_parts(const DgKeySpill *spill)
 {
 	return spill->nparts;
 }
@@ -73,7 +73,7 @@ dg_spill_parts(const DgKeySpill *spill)
  * The part of a hash. Maps use its lower bits for themselves.
  */
 int
-dg_spill_part(const DgKeySpill *spill, uint32 hash)
+dg_rehydrate_spill_part(const DgKeySpill *spill, uint32 hash)
 {
 	return (hash >> 20) & (spill->nparts - 1);
 }
@@ -82,7 +82,7 @@ dg_spill_part(const DgKeySpill *spill, uint32 hash)
  * Writes a key to the file of a part.
  */
 void
-dg_spill_write(DgKeySpill *spill, int part, const char *key, size_t len, int tenant)
+dg_rehydrate_spill_write(DgKeySpill *spill, int part, const char *key, size_t len, int tenant)
 {
 	Record		record = {tenant, (uint32) len};
 
@@ -118,7 +118,7 @@ read_spill_file(DgKeySpill *spill, BufFile *file, DgSpillSink sink, void *arg)
  * Gives the sink all keys of a part in order, and maybe some of other parts.
  */
 void
-dg_spill_read(DgKeySpill *spill, int part, DgSpillSink sink, void *arg)
+dg_rehydrate_spill_read(DgKeySpill *spill, int part, DgSpillSink sink, void *arg)
 {
 	int			last = -1;
 
@@ -137,7 +137,7 @@ dg_spill_read(DgKeySpill *spill, int part, DgSpillSink sink, void *arg)
  * Closes the files, unless they are gone already.
  */
 void
-dg_spill_free(DgKeySpill *spill)
+dg_rehydrate_spill_free(DgKeySpill *spill)
 {
 	for (int i = 0; i < spill->nparts && SubTransactionIsActive(spill->owner); i++)
 	{

@@ -235,7 +235,7 @@ set_column(DgSourceTypes *types, DgSource *source, int column, const char *archi
  * Finds out what the columns of a source's rows have to be read as, once.
  */
 void
-dg_source_set_types(const DgRehydrateArchive *archive, DgSource *source)
+dg_rehydrate_source_set_types(const DgRehydrateArchive *archive, DgSource *source)
 {
 	const DgArchiveTable *table = dg_archive_table(archive->archive, source->index);
 	MemoryContext context = GetMemoryChunkContext(source);
@@ -371,7 +371,7 @@ check_guess(const DgSource *source, int column, const char *text, Datum value)
  * good until the next row of the source.
  */
 void
-dg_source_read_values(const DgSource *source, Datum *values, const bool *nulls)
+dg_rehydrate_source_read_values(const DgSource *source, Datum *values, const bool *nulls)
 {
 	DgSourceTypes *types = source->types;
 	MemoryContext old;

@@ -117,7 +117,7 @@ make_foreign_key(DgRowsForeignKeys *fkeys, Relation rel, ForeignKeyCacheInfo *in
 	fkey->match_full = match_full;
 	fkey->valid = valid;
 	fkey->missing = dg_rows_missing_of(fkeys->options->missing, info->conoid);
-	fkey->needed = dg_keyset_make(CurrentMemoryContext, RelationGetDescr(rel), info->nkeys, info->conkey);
+	fkey->needed = dg_rows_keyset_make(CurrentMemoryContext, RelationGetDescr(rel), info->nkeys, info->conkey);
 	fkey->desc = CreateTemplateTupleDesc(info->nkeys + !valid);
 	for (int i = 0; i < info->nkeys; i++)
 		TupleDescInitEntry(fkey->desc, i + 1, psprintf("k%d", i + 1),
@@ -144,7 +144,7 @@ provide_if_referenced(ForeignKey *fkey, Relation rel)
 			TupleDescAttr(fkey->desc, i)->atttypid)
 			return;
 	}
-	fkey->provided = dg_keyset_make(CurrentMemoryContext, RelationGetDescr(rel), fkey->info->nkeys, fkey->info->confkey);
+	fkey->provided = dg_rows_keyset_make(CurrentMemoryContext, RelationGetDescr(rel), fkey->info->nkeys, fkey->info->confkey);
 }
 
 /*
@@ -245,7 +245,7 @@ dg_rows_fkeys_is_orphan(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slo
 		ForeignKey *fkey = lfirst(lc);
 
 		if (fkey->info->conrelid == relid && fkey->missing != NULL &&
-			dg_keyset_read(fkey->needed, slot) == 0 && dg_keyset_has_of(fkey->missing, fkey->needed))
+			dg_rows_keyset_read(fkey->needed, slot) == 0 && dg_rows_keyset_has_of(fkey->missing, fkey->needed))
 			return true;
 	}
 	return false;
@@ -264,11 +264,11 @@ dg_rows_fkeys_leave_out(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slo
 		ForeignKey *fkey = lfirst(lc);
 
 		if (fkey->info->confrelid != relid || !fkey->valid || fkey->provided == NULL ||
-			dg_keyset_read(fkey->provided, slot) > 0)
+			dg_rows_keyset_read(fkey->provided, slot) > 0)
 			continue;
 		if (fkey->missing == NULL)
 			fkey->missing = dg_rows_missing_add(fkeys->options->missing, fkey->info->conoid, fkey->desc, fkey->info->nkeys);
-		(void) dg_keyset_add_of(fkey->missing, fkey->provided);
+		(void) dg_rows_keyset_add_of(fkey->missing, fkey->provided);
 	}
 }
 
@@ -297,7 +297,7 @@ note_unchecked(DgRowsForeignKeys *fkeys, ForeignKey *fkey, TupleTableSlot *slot,
 static void
 note_needed(DgRowsForeignKeys *fkeys, ForeignKey *fkey, TupleTableSlot *slot, int tag)
 {
-	int			nulls = dg_keyset_read(fkey->needed, slot);
+	int			nulls = dg_rows_keyset_read(fkey->needed, slot);
 
 	if (nulls > 0 && nulls < fkey->info->nkeys && fkey->match_full && fkey->valid)
 		refuse_partial_key(fkey);
@@ -305,12 +305,12 @@ note_needed(DgRowsForeignKeys *fkeys, ForeignKey *fkey, TupleTableSlot *slot, in
 		return;
 	if (!fkey->valid)
 		note_unchecked(fkeys, fkey, slot, tag);
-	else if (dg_keyset_add(fkey->needed) && dg_keyset_is_full(fkey->needed))
+	else if (dg_rows_keyset_add(fkey->needed) && dg_rows_keyset_is_full(fkey->needed))
 	{
 		MemoryContext old = MemoryContextSwitchTo(fkeys->context);
 
-		dg_keyset_store(fkey->needed, fkey->provided, fkey->slot, &fkey->lookups);
-		dg_keyset_forget(fkey->needed);
+		dg_rows_keyset_store(fkey->needed, fkey->provided, fkey->slot, &fkey->lookups);
+		dg_rows_keyset_forget(fkey->needed);
 		MemoryContextSwitchTo(old);
 	}
 }
@@ -329,9 +329,9 @@ dg_rows_fkeys_note(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slot, in
 
 		if (fkey->info->conrelid == relid)
 			note_needed(fkeys, fkey, slot, tag);
-		if (fkey->info->confrelid == relid && fkey->provided != NULL && !dg_keyset_is_full(fkey->provided) &&
-			dg_keyset_read(fkey->provided, slot) == 0)
-			(void) dg_keyset_add(fkey->provided);
+		if (fkey->info->confrelid == relid && fkey->provided != NULL && !dg_rows_keyset_is_full(fkey->provided) &&
+			dg_rows_keyset_read(fkey->provided, slot) == 0)
+			(void) dg_rows_keyset_add(fkey->provided);
 	}
 }
 
@@ -571,7 +571,7 @@ dg_rows_fkeys_check(DgRowsForeignKeys *fkeys)
 		ForeignKey *fkey = lfirst(lc);
 		MemoryContext old = MemoryContextSwitchTo(fkeys->context);
 
-		dg_keyset_store(fkey->needed, fkey->provided, fkey->slot, &fkey->lookups);
+		dg_rows_keyset_store(fkey->needed, fkey->provided, fkey->slot, &fkey->lookups);
 		MemoryContextSwitchTo(old);
 		if (fkey->lookups != NULL)
 		{

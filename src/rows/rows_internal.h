@@ -127,15 +127,15 @@ extern void dg_rows_move_out(Oid relid, ItemPointer tid, Snapshot snapshot);
 
 typedef struct DgKeySet DgKeySet;
 
-extern DgKeySet *dg_keyset_make(MemoryContext parent, TupleDesc desc, int nkeys, const AttrNumber *attnums);
-extern int	dg_keyset_read(DgKeySet *set, TupleTableSlot *slot);
-extern bool dg_keyset_add(DgKeySet *set);
-extern bool dg_keyset_has_of(DgKeySet *set, const DgKeySet *other);
-extern bool dg_keyset_add_of(DgKeySet *set, const DgKeySet *other);
-extern bool dg_keyset_is_full(DgKeySet *set);
-extern void dg_keyset_store(DgKeySet *set, DgKeySet *except, TupleTableSlot *slot,
+extern DgKeySet *dg_rows_keyset_make(MemoryContext parent, TupleDesc desc, int nkeys, const AttrNumber *attnums);
+extern int	dg_rows_keyset_read(DgKeySet *set, TupleTableSlot *slot);
+extern bool dg_rows_keyset_add(DgKeySet *set);
+extern bool dg_rows_keyset_has_of(DgKeySet *set, const DgKeySet *other);
+extern bool dg_rows_keyset_add_of(DgKeySet *set, const DgKeySet *other);
+extern bool dg_rows_keyset_is_full(DgKeySet *set);
+extern void dg_rows_keyset_store(DgKeySet *set, DgKeySet *except, TupleTableSlot *slot,
 							Tuplestorestate **store);
-extern void dg_keyset_forget(DgKeySet *set);
+extern void dg_rows_keyset_forget(DgKeySet *set);
 
 /* rows_missing.c */
 extern DgKeySet *dg_rows_missing_of(DgRowsMissing *missing, Oid conoid);

@@ -104,7 +104,7 @@ struct DgKeySet
 };
 
 DgKeySet *
-dg_keyset_make(MemoryContext parent, TupleDesc desc, int nkeys, const AttrNumber *attnums)
+dg_rows_keyset_make(MemoryContext parent, TupleDesc desc, int nkeys, const AttrNumber *attnums)
 {
 	MemoryContext context = AllocSetContextCreate(parent, "deletion_guard keys", ALLOCSET_DEFAULT_SIZES);
 	DgKeySet	   *set = MemoryContextAllocZero(parent, sizeof(DgKeySet));
@@ -195,7 +195,7 @@ set_key(DgKeySet *set)
  * null; with any, there is no key.
  */
 int
-dg_keyset_read(DgKeySet *set, TupleTableSlot *slot)
+dg_rows_keyset_read(DgKeySet *set, TupleTableSlot *slot)
 {
 	int			nulls = 0;
 
@@ -218,9 +218,9 @@ dg_keyset_read(DgKeySet *set, TupleTableSlot *slot)
  * Adds the key at hand; true if it is a new one.
  */
 bool
-dg_keyset_add(DgKeySet *set)
+dg_rows_keyset_add(DgKeySet *set)
 {
-	return dg_keyset_add_of(set, set);
+	return dg_rows_keyset_add_of(set, set);
 }
 
 /*
@@ -228,7 +228,7 @@ dg_keyset_add(DgKeySet *set)
  * one?
  */
 bool
-dg_keyset_has_of(DgKeySet *set, const DgKeySet *other)
+dg_rows_keyset_has_of(DgKeySet *set, const DgKeySet *other)
 {
 	return keyset_lookup(set->keys, other->key) != NULL;
 }
@@ -237,7 +237,7 @@ dg_keyset_has_of(DgKeySet *set, const DgKeySet *other)
  * Adds such a key; true if it is a new one.
  */
 bool
-dg_keyset_add_of(DgKeySet *set, const DgKeySet *other)
+dg_rows_keyset_add_of(DgKeySet *set, const DgKeySet *other)
 {
 	bool		found;
 	KeyEntry   *entry = keyset_insert(set->keys, other->key, &found);
@@ -259,7 +259,7 @@ dg_keyset_add_of(DgKeySet *set, const DgKeySet *other)
  * Forgets all keys.
  */
 void
-dg_keyset_forget(DgKeySet *set)
+dg_rows_keyset_forget(DgKeySet *set)
 {
 	MemoryContextReset(set->context);
 	set->keys = keyset_create(set->context, 256, NULL);
@@ -307,7 +307,7 @@ key_values(DgKeySet *set, const Key *key, TupleTableSlot *slot)
  * Has the set taken up its share of memory?
  */
 bool
-dg_keyset_is_full(DgKeySet *set)
+dg_rows_keyset_is_full(DgKeySet *set)
 {
 	return set->full;
 }
@@ -318,7 +318,7 @@ dg_keyset_is_full(DgKeySet *set)
  * context, for the first of them.
  */
 void
-dg_keyset_store(DgKeySet *set, DgKeySet *except, TupleTableSlot *slot, Tuplestorestate **store)
+dg_rows_keyset_store(DgKeySet *set, DgKeySet *except, TupleTableSlot *slot, Tuplestorestate **store)
 {
 	keyset_iterator it;
 	KeyEntry   *entry;

@@ -74,7 +74,7 @@ dg_rows_missing_add(DgRowsMissing *missing, Oid conoid, TupleDesc desc, int nkey
 	for (int i = 0; i < nkeys; i++)
 		attnums[i] = i + 1;
 	keys->conoid = conoid;
-	keys->keys = dg_keyset_make(missing->context, desc, nkeys, attnums);
+	keys->keys = dg_rows_keyset_make(missing->context, desc, nkeys, attnums);
 	missing->keys = lappend(missing->keys, keys);
 	MemoryContextSwitchTo(old);
 	return keys->keys;
@@ -91,8 +91,8 @@ dg_rows_missing_note(DgRowsMissing *missing, DgKeySet *keys, SPITupleTable *foun
 	for (uint64 i = 0; i < n; i++)
 	{
 		ExecStoreHeapTuple(found->vals[i], slot, false);
-		(void) dg_keyset_read(keys, slot);
-		if (dg_keyset_add(keys))
+		(void) dg_rows_keyset_read(keys, slot);
+		if (dg_rows_keyset_add(keys))
 			missing->grown = true;
 	}
 	ExecDropSingleTupleTableSlot(slot);

@@ -163,7 +163,7 @@ dg_rows_twins_make(Relation rel)
 	twins->hash = twins_create(CurrentMemoryContext, 64, NULL);
 	twins->probed = probed;
 	if (probed > 0)
-		twins->probes = dg_keyset_make(CurrentMemoryContext, desc, 1, &probed);
+		twins->probes = dg_rows_keyset_make(CurrentMemoryContext, desc, 1, &probed);
 	initStringInfo(&twins->row);
 	return twins;
 }
@@ -331,7 +331,7 @@ dg_rows_twins_expect(DgRowsTwins *twins, TupleTableSlot *slot, const DgRowsMomen
 	twins->expecting = true;
 	if (twins->probes == NULL)
 		return;
-	if (dg_keyset_read(twins->probes, slot) > 0 || (dg_keyset_add(twins->probes) && dg_keyset_is_full(twins->probes)))
+	if (dg_rows_keyset_read(twins->probes, slot) > 0 || (dg_rows_keyset_add(twins->probes) && dg_rows_keyset_is_full(twins->probes)))
 		twins->probes = NULL;
 }
 
@@ -405,7 +405,7 @@ append_probes(DgRowsTwins *twins, StringInfo sql)
 
 	TupleDescInitEntry(desc, 1, "v", type, -1, 0);
 	dg_tupdesc_finalize(desc);
-	dg_keyset_store(twins->probes, NULL, MakeSingleTupleTableSlot(desc, &TTSOpsVirtual), &store);
+	dg_rows_keyset_store(twins->probes, NULL, MakeSingleTupleTableSlot(desc, &TTSOpsVirtual), &store);
 	dg_spi_register_rows("expected", store, desc);
 	appendStringInfoString(sql, " WHERE EXISTS (SELECT 1 FROM expected e WHERE ");
 	generate_operator_clause(sql, psprintf("t.%s", quote_identifier(get_attname(twins->relid, twins->probed, false))),

@@ -57,7 +57,7 @@ read_part(uint64 row)
 	part->bin_table = (Oid) dg_row_int64(row, 6, NULL);
 	part->tenant = dg_row_text(row, 7);
 	part->rows = dg_row_int64(row, 8, NULL);
-	part->orphan = dg_table_is_gone(part->relation);
+	part->orphan = dg_undelete_table_is_gone(part->relation);
 	return part;
 }
 
@@ -183,9 +183,9 @@ restore_as_asked(void *arg)
 	DgUndelete *call = arg;
 
 	if (call->options.expect_no_conflict)
-		dg_restore_parts(call);
+		dg_undelete_restore_parts(call);
 	else
-		dg_parts_during(dg_restore_parts, call);
+		dg_capture_parts_during(dg_undelete_restore_parts, call);
 }
 
 /*
@@ -220,8 +220,8 @@ restore_parts_dry(DgUndelete *call)
 static void
 warn_of_absent(DgUndelete *call, List *tenants)
 {
-	DgTextSet  *present = dg_textset_of_tenants(CurrentMemoryContext, InvalidOid);
-	DgTextSet  *absent = dg_textset_of_tenants(CurrentMemoryContext, InvalidOid);
+	DgTextSet  *present = dg_guard_textset_of_tenants(CurrentMemoryContext, InvalidOid);
+	DgTextSet  *absent = dg_guard_textset_of_tenants(CurrentMemoryContext, InvalidOid);
 	StringInfoData names;
 	int64		n;
 	ListCell   *lc;
@@ -229,19 +229,19 @@ warn_of_absent(DgUndelete *call, List *tenants)
 	if (tenants == NIL)
 		return;
 	foreach(lc, call->parts)
-		(void) dg_textset_add(present, ((DgSavedPart *) lfirst(lc))->tenant);
+		(void) dg_guard_textset_add(present, ((DgSavedPart *) lfirst(lc))->tenant);
 	foreach(lc, tenants)
 	{
-		if (!dg_textset_has(present, lfirst(lc)))
-			(void) dg_textset_add(absent, lfirst(lc));
+		if (!dg_guard_textset_has(present, lfirst(lc)))
+			(void) dg_guard_textset_add(absent, lfirst(lc));
 	}
-	n = dg_textset_count(absent);
+	n = dg_guard_textset_count(absent);
 	if (n == 0)
 		return;
 
 	initStringInfo(&names);
 	for (int64 i = 0; i < Min(n, NAMED_TENANTS); i++)
-		appendStringInfo(&names, "%s\"%s\"", i > 0 ? ", " : "", dg_textset_get(absent, i));
+		appendStringInfo(&names, "%s\"%s\"", i > 0 ? ", " : "", dg_guard_textset_get(absent, i));
 	ereport(WARNING,
 			(errmsg_plural("%lld of the tenants has nothing in the bin that this call would restore",
 						   "%lld of the tenants have nothing in the bin that this call would restore",
@@ -356,7 +356,7 @@ first_deletion(DgUndelete *call)
 static void
 note_moved(Oid partition)
 {
-	dg_balance_moved(dg_guard_lookup(partition)->root);
+	dg_capture_balance_moved(dg_guard_lookup(partition)->root);
 }
 
 static void
@@ -366,15 +366,15 @@ set_undelete_options(DgUndelete *call, FunctionCallInfo fcinfo, int n)
 
 	options->on_conflict = dg_rows_on_conflict(text_to_cstring(PG_GETARG_TEXT_PP(n)));
 	options->dry_run = PG_GETARG_BOOL(n + 1);
-	options->displace = dg_bin_capture_row;
+	options->displace = dg_capture_displaced;
 	options->moved = note_moved;
 	options->hint = "Nothing was restored. If the rows referred to are in the bin, restore them together with these: undelete_transaction() brings back what one transaction deleted, undelete_tenant() all that a tenant lost. If they are gone for good, on_conflict => 'skip' leaves rows that refer to them in the bin, and the others come back.";
 	if (options->on_conflict == DG_ON_CONFLICT_SKIP)
 		options->missing = dg_rows_missing_make();
-	options->same = dg_same_but_links;
-	options->alias = dg_same_found;
+	options->same = dg_undelete_same_but_links;
+	options->alias = dg_undelete_same_found;
 	options->tell = note_on_report;
-	options->settle = dg_restore_settle;
+	options->settle = dg_undelete_restore_settle;
 	options->arg = call;
 }
 
@@ -405,7 +405,7 @@ undelete_selected(FunctionCallInfo fcinfo, const Selection *selection, int n)
 	set_undelete_options(&call, fcinfo, n);
 	InitMaterializedSRF(fcinfo, 0);
 
-	dg_lock_tenants(selection->tenants != NIL ? list_copy(selection->tenants) :
+	dg_guard_lock_tenants(selection->tenants != NIL ? list_copy(selection->tenants) :
 					tenants_of_parts(select_parts(&call, selection)));
 	/* now what others have left meanwhile */
 	call.parts = select_parts(&call, selection);
@@ -469,13 +469,13 @@ dg_undelete_transaction(PG_FUNCTION_ARGS)
 static Datum
 undelete_tenants(FunctionCallInfo fcinfo, Datum array, const char *what)
 {
-	List	   *tenants = dg_tenants_present(tenants_of_array(array));
+	List	   *tenants = dg_bin_tenants_present(tenants_of_array(array));
 	Oid			types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTARRAYOID, INT4ARRAYOID};
 	Datum		values[4] = {PG_GETARG_DATUM(1), PG_GETARG_DATUM(2)};
 	Selection	selection = {DG_OF_TENANTS("$3", "$4") " AND " DELETED_AT " BETWEEN $1 AND $2 AND NOT (b.relation = 0 AND b.dropped_column IS NOT NULL)",
 	4, types, values, tenants, what};
 
-	values[2] = dg_tenants_in_bin(tenants, &values[3]);
+	values[2] = dg_bin_tenants_in_bin(tenants, &values[3]);
 	return undelete_selected(fcinfo, &selection, 3);
 }
 

@@ -13,7 +13,7 @@
 #include "rows/rows.h"
 
 /* undelete_adopt.c */
-extern void dg_bin_forget_table(Oid relid);
+extern void dg_undelete_forget_table(Oid relid);
 
 /* undelete_lost.c */
 
@@ -39,21 +39,21 @@ typedef struct DgLink
 	bool		stale;			/* another undelete has marked it since it was read */
 	bool		refused;		/* its row, as it is now, cannot have it */
 
-	bool		taken;			/* by one of several rows that it fits: dg_links_put() leaves it alone */
+	bool		taken;			/* by one of several rows that it fits: dg_undelete_links_put() leaves it alone */
 } DgLink;
 
-extern List *dg_links_put(List *sets, Relation rel, int64 deletion, Datum *values, bool *nulls);
-extern bool dg_links_same(List *sets, Relation rel, TupleTableSlot *saved, int64 deletion, List **saved_links,
+extern List *dg_undelete_links_put(List *sets, Relation rel, int64 deletion, Datum *values, bool *nulls);
+extern bool dg_undelete_links_same(List *sets, Relation rel, TupleTableSlot *saved, int64 deletion, List **saved_links,
 						  TupleTableSlot *live, List **live_links);
-extern List *dg_links_of_table(Oid relid, bool present);
+extern List *dg_undelete_links_of_table(Oid relid, bool present);
 
 /* undelete_seek.c */
 /* is told of rows that have lost links of some columns, and of the deletions that took them */
 typedef void (*DgLinkTell) (void *arg, Oid relid, List *columns, int64 rows, List *deletions);
 
-extern void dg_links_tell(List *relids, CommandId since, DgLinkTell tell, void *arg);
+extern void dg_undelete_links_tell(List *relids, CommandId since, DgLinkTell tell, void *arg);
 
 /* undelete_relink.c */
-extern int64 dg_restore_these_links(DgRowsWriter *writer, List *links);
+extern int64 dg_undelete_restore_these_links(DgRowsWriter *writer, List *links);
 
 #endif							/* DG_UNDELETE_H */

@@ -63,7 +63,7 @@ forget_relation(Oid storeid, Oid indexid, AttrNumber attnum, AttrNumber name_att
  * A table is being dropped.
  */
 void
-dg_bin_forget_table(Oid relid)
+dg_undelete_forget_table(Oid relid)
 {
 	const DgObjects *objects = dg_objects();
 	char		relkind = get_rel_relkind(relid);

@@ -27,24 +27,24 @@ typedef struct DgLinkSet
 	List	   *links;
 } DgLinkSet;
 
-extern bool dg_table_is_gone(Oid relid);
-extern List *dg_links_read(const char *condition, int nargs, Oid *types, Datum *values);
-extern void dg_links_rename(List *links);
-extern List *dg_links_by_set(List *links);
-extern Datum dg_link_value(const DgLinkSet *set, AttrNumber attnum, char *text);
+extern bool dg_undelete_table_is_gone(Oid relid);
+extern List *dg_undelete_links_read(const char *condition, int nargs, Oid *types, Datum *values);
+extern void dg_undelete_links_rename(List *links);
+extern List *dg_undelete_links_by_set(List *links);
+extern Datum dg_undelete_link_value(const DgLinkSet *set, AttrNumber attnum, char *text);
 
 /* undelete_seek.c */
 
 /* is given a row that has lost the set's n-th link, or one that names the same row */
 typedef void (*DgLinkSink) (void *arg, DgLinkSet *set, int n, Oid relid, ItemPointer tid);
 
-extern bool dg_link_is_pending(const DgLink *link);
-extern void dg_links_find_parents(DgLinkSet *set, CommandId since);
-extern void dg_links_find_rows(DgLinkSet *set, bool lock, DgLinkSink sink, void *arg);
+extern bool dg_undelete_link_is_pending(const DgLink *link);
+extern void dg_undelete_links_find_parents(DgLinkSet *set, CommandId since);
+extern void dg_undelete_links_find_rows(DgLinkSet *set, bool lock, DgLinkSink sink, void *arg);
 
 /* undelete_relink.c */
-extern void dg_links_found(List *links);
-extern int64 dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids);
+extern void dg_undelete_links_found(List *links);
+extern int64 dg_undelete_restore_links(DgRowsWriter *writer, List *deletions, List *relids);
 
 /* undelete.c */
 
@@ -96,14 +96,14 @@ typedef struct DgUndelete
 } DgUndelete;
 
 /* undelete_same.c */
-extern List *dg_same_links(DgUndelete *call, Oid relid);
-extern bool dg_same_but_links(void *call, const DgRow *row, Relation rel, TupleTableSlot *stored, TupleTableSlot *live);
-extern void dg_same_found(void *call, const DgRow *row, void *links);
-extern int64 dg_same_end(DgUndelete *call, DgRowsWriter *writer);
+extern List *dg_undelete_same_links(DgUndelete *call, Oid relid);
+extern bool dg_undelete_same_but_links(void *call, const DgRow *row, Relation rel, TupleTableSlot *stored, TupleTableSlot *live);
+extern void dg_undelete_same_found(void *call, const DgRow *row, void *links);
+extern int64 dg_undelete_same_end(DgUndelete *call, DgRowsWriter *writer);
 
 /* undelete_restore.c */
-extern void dg_check_part(const char *relation_name, int64 deletion, int part, int64 found, int64 recorded);
-extern void dg_restore_settle(void *arg, const DgRow *row, DgRowOutcome outcome);
-extern void dg_restore_parts(void *call);
+extern void dg_undelete_check_part(const char *relation_name, int64 deletion, int part, int64 found, int64 recorded);
+extern void dg_undelete_restore_settle(void *arg, const DgRow *row, DgRowOutcome outcome);
+extern void dg_undelete_restore_parts(void *call);
 
 #endif							/* DG_UNDELETE_INTERNAL_H */

@@ -33,9 +33,9 @@ find_label(const char *tenant, char **name, char **contact)
 	Snapshot	snapshot = GetActiveSnapshot();
 	DgTenantRow row = {0};
 
-	tenant = linitial(dg_tenants_present(list_make1(unconstify(char *, tenant))));
-	if (dg_tenant_live(tenant, snapshot, &row) == 0)
-		(void) dg_tenant_deleted(tenant, snapshot, &row);
+	tenant = linitial(dg_bin_tenants_present(list_make1(unconstify(char *, tenant))));
+	if (dg_bin_tenant_live(tenant, snapshot, &row) == 0)
+		(void) dg_bin_tenant_deleted(tenant, snapshot, &row);
 	*name = row.name;
 	*contact = row.contact;
 }

@@ -21,7 +21,7 @@
  * Is there no table of this OID any more, that rows could go to?
  */
 bool
-dg_table_is_gone(Oid relid)
+dg_undelete_table_is_gone(Oid relid)
 {
 	char		relkind = get_rel_relkind(relid);
 
@@ -42,7 +42,7 @@ strings_of(uint64 row, int column)
  * memory context.
  */
 List *
-dg_links_read(const char *condition, int nargs, Oid *types, Datum *values)
+dg_undelete_links_read(const char *condition, int nargs, Oid *types, Datum *values)
 {
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext old;
@@ -81,25 +81,25 @@ dg_links_read(const char *condition, int nargs, Oid *types, Datum *values)
  * they are live, and when they come back.
  */
 void
-dg_links_rename(List *links)
+dg_undelete_links_rename(List *links)
 {
 	int			nestlevel = dg_canonical_input_begin();
 	DgRenamedTexts *texts = NULL;
 	Oid			relid = InvalidOid;
 	ListCell   *lc;
 
-	foreach(lc, dg_any_renamed() ? links : NIL)
+	foreach(lc, dg_bin_any_renamed() ? links : NIL)
 	{
 		DgLink	   *link = lfirst(lc);
 
-		if (dg_table_is_gone(link->relation))
+		if (dg_undelete_table_is_gone(link->relation))
 			continue;
 		if (link->relation != relid)
-			texts = dg_renamed_texts(link->relation);
+			texts = dg_capture_renamed_texts(link->relation);
 		relid = link->relation;
-		dg_rename_texts(texts, link->deletion, link->key_columns, link->key_values);
-		dg_rename_texts(texts, link->deletion, link->columns, link->before);
-		dg_rename_texts(texts, link->deletion, link->columns, link->after);
+		dg_capture_rename_texts(texts, link->deletion, link->key_columns, link->key_values);
+		dg_capture_rename_texts(texts, link->deletion, link->columns, link->before);
+		dg_capture_rename_texts(texts, link->deletion, link->columns, link->after);
 	}
 	AtEOXact_GUC(true, nestlevel);
 }
@@ -222,7 +222,7 @@ read_value(const DgLinkSet *set, Oid type, char *text)
  * A value of a column of the links' table from its text, palloc'd.
  */
 Datum
-dg_link_value(const DgLinkSet *set, AttrNumber attnum, char *text)
+dg_undelete_link_value(const DgLinkSet *set, AttrNumber attnum, char *text)
 {
 	return read_value(set, get_atttype(set->relation, attnum), text);
 }
@@ -238,7 +238,7 @@ read_link_values(void *arg)
 	foreach(lc, set->links)
 	{
 		for (int i = 0; i < set->n; i++)
-			(void) dg_link_value(set, set->attnums[i], list_nth(((DgLink *) lfirst(lc))->before, i));
+			(void) dg_undelete_link_value(set, set->attnums[i], list_nth(((DgLink *) lfirst(lc))->before, i));
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
@@ -263,7 +263,7 @@ check_readable(DgLinkSet *set)
  * another, the latest first. Links of tables that are gone are left out.
  */
 List *
-dg_links_by_set(List *links)
+dg_undelete_links_by_set(List *links)
 {
 	List	   *sets = NIL;
 	ListCell   *lc;
@@ -382,7 +382,7 @@ put_link_back(DgLinkSet *set, Relation rel, int64 deletion, Datum *values, bool 
  * other lost links.
  */
 List *
-dg_links_put(List *sets, Relation rel, int64 deletion, Datum *values, bool *nulls)
+dg_undelete_links_put(List *sets, Relation rel, int64 deletion, Datum *values, bool *nulls)
 {
 	int			nestlevel = dg_canonical_input_begin();
 	int64	   *before = palloc(sizeof(int64) * list_length(sets));	/* the deletions of links to come */
@@ -427,7 +427,7 @@ copy_values(TupleTableSlot *slot, Datum **values, bool **nulls)
  * those that the live one has lost in *live_links.
  */
 bool
-dg_links_same(List *sets, Relation rel, TupleTableSlot *saved, int64 deletion, List **saved_links,
+dg_undelete_links_same(List *sets, Relation rel, TupleTableSlot *saved, int64 deletion, List **saved_links,
 			  TupleTableSlot *live, List **live_links)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
@@ -438,8 +438,8 @@ dg_links_same(List *sets, Relation rel, TupleTableSlot *saved, int64 deletion, L
 		return false;
 	copy_values(saved, &values[0], &nulls[0]);
 	copy_values(live, &values[1], &nulls[1]);
-	*saved_links = dg_links_put(sets, rel, deletion, values[0], nulls[0]);
-	*live_links = dg_links_put(sets, rel, PG_INT64_MAX, values[1], nulls[1]);
+	*saved_links = dg_undelete_links_put(sets, rel, deletion, values[0], nulls[0]);
+	*live_links = dg_undelete_links_put(sets, rel, PG_INT64_MAX, values[1], nulls[1]);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
@@ -459,13 +459,13 @@ dg_links_same(List *sets, Relation rel, TupleTableSlot *saved, int64 deletion, L
  * in the bin have them.
  */
 List *
-dg_links_of_table(Oid relid, bool present)
+dg_undelete_links_of_table(Oid relid, bool present)
 {
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(relid)};
-	List	   *links = dg_links_read("relation = $1", 1, types, values);
+	List	   *links = dg_undelete_links_read("relation = $1", 1, types, values);
 
 	if (present)
-		dg_links_rename(links);
-	return dg_links_by_set(links);
+		dg_undelete_links_rename(links);
+	return dg_undelete_links_by_set(links);
 }

@@ -58,14 +58,14 @@ read_links(List *deletions, List *relids)
 	Datum		values[] = {int8_array(deletions), dg_oid_array(relids)};
 	List	   *links;
 
-	links = dg_links_read("deletion_id = ANY ($1) AND waiting_since IS NULL"
+	links = dg_undelete_links_read("deletion_id = ANY ($1) AND waiting_since IS NULL"
 						 " OR waiting_since IS NOT NULL AND (relation = ANY ($2)"
 						 " OR relation IN (SELECT coalesce(pg_partition_root(c.conrelid), c.conrelid)"
 						 "  FROM pg_constraint c WHERE c.contype = 'f' AND c.confrelid = ANY ($2)) OR relation IN"
 						 "  (SELECT l.relation FROM deletion_guard.deletion_link l WHERE l.deletion_id = ANY ($1)))"
 						 " AND EXISTS (SELECT 1 FROM unnest($1) d WHERE d BETWEEN deletion_id AND waiting_since)",
 						 2, types, values);
-	dg_links_rename(links);
+	dg_undelete_links_rename(links);
 	return links;
 }
 
@@ -118,7 +118,7 @@ mark_link(DgLink *link)
  * Marks links that are not lost any more: live rows have them again.
  */
 void
-dg_links_found(List *links)
+dg_undelete_links_found(List *links)
 {
 	ListCell   *lc;
 
@@ -149,7 +149,7 @@ next_pending(DgLinkSet *set, int n)
 
 		if (strcmp(link->row, row) != 0)
 			break;
-		if (dg_link_is_pending(link))
+		if (dg_undelete_link_is_pending(link))
 			return link;
 	}
 	return NULL;
@@ -162,7 +162,7 @@ restore_link(DgLinkSet *set, DgRowsTarget *target, DgLink *link, TakenRow *row)
 	bool	   *nulls = palloc0(sizeof(bool) * set->n);
 
 	for (int i = 0; i < set->n; i++)
-		values[i] = dg_link_value(set, set->attnums[i], list_nth(link->before, i));
+		values[i] = dg_undelete_link_value(set, set->attnums[i], list_nth(link->before, i));
 	if (!claim_link(link))
 		return;
 	link->restored = !link->blocked && dg_rows_writer_change(target, row->relid, &row->tid, set->attnums, values, nulls, set->n);
@@ -211,14 +211,14 @@ restore_set(DgLinkSet *set, DgRowsTarget *target, HTAB *taken)
 	Pass		pass = {target, taken, 0};
 	ListCell   *lc;
 
-	dg_links_find_parents(set, InvalidCommandId);
-	dg_links_find_rows(set, true, restore_found, &pass);
+	dg_undelete_links_find_parents(set, InvalidCommandId);
+	dg_undelete_links_find_rows(set, true, restore_found, &pass);
 	SPI_connect();
 	foreach(lc, set->links)
 	{
 		DgLink	   *link = lfirst(lc);
 
-		if ((dg_link_is_pending(link) || link->refused) && !link->waiting && claim_link(link))
+		if ((dg_undelete_link_is_pending(link) || link->refused) && !link->waiting && claim_link(link))
 			mark_link(link);
 	}
 	SPI_finish();
@@ -331,14 +331,14 @@ restore_passes(DgRowsWriter *writer, List *sets, bool *stale)
  * writer ends. The caller needs UPDATE on the tables.
  */
 int64
-dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids)
+dg_undelete_restore_links(DgRowsWriter *writer, List *deletions, List *relids)
 {
 	int			nestlevel = dg_canonical_input_begin();
 	bool		stale = false;
 	int64		restored = 0;
 
 	do
-		restored += restore_passes(writer, dg_links_by_set(read_links(deletions, relids)), &stale);
+		restored += restore_passes(writer, dg_undelete_links_by_set(read_links(deletions, relids)), &stale);
 	while (stale);
 	AtEOXact_GUC(true, nestlevel);
 	return restored;
@@ -349,11 +349,11 @@ dg_restore_links(DgRowsWriter *writer, List *deletions, List *relids)
  * another call has put back meanwhile is not counted.
  */
 int64
-dg_restore_these_links(DgRowsWriter *writer, List *links)
+dg_undelete_restore_these_links(DgRowsWriter *writer, List *links)
 {
 	int			nestlevel = dg_canonical_input_begin();
 	bool		stale = false;
-	int64		restored = restore_passes(writer, dg_links_by_set(links), &stale);
+	int64		restored = restore_passes(writer, dg_undelete_links_by_set(links), &stale);
 
 	AtEOXact_GUC(true, nestlevel);
 	return restored;

@@ -47,7 +47,7 @@ report_entry(DgUndelete *call, DgSavedPart *part)
 {
 	ReportKey	key = {.relation = part->relation,
 		.orphan = part->orphan ? part->bin_table : InvalidOid,
-	.tenant = part->tenant ? (uint32) dg_tenant_hash(part->tenant) : 0};
+	.tenant = part->tenant ? (uint32) dg_guard_tenant_hash(part->tenant) : 0};
 	HASHCTL		ctl = {.keysize = sizeof(ReportKey),.entrysize = sizeof(ReportEntry),.hcxt = call->context};
 	ReportEntry *entry;
 	bool		found;
@@ -73,7 +73,7 @@ report_for(DgUndelete *call, DgSavedPart *part)
 	{
 		report = lfirst(lc);
 		if (report->tenant == part->tenant ||
-			(report->tenant && part->tenant && dg_tenant_equal_in(part->relation, report->tenant, part->tenant)))
+			(report->tenant && part->tenant && dg_guard_tenant_equal_in(part->relation, report->tenant, part->tenant)))
 			return report;
 	}
 	old = MemoryContextSwitchTo(call->context);
@@ -171,14 +171,14 @@ open_destination(DgRowsWriter *writer, DgSavedPart *part)
 	int			ncolumns;
 
 	LockRelationOid(part->relation, RowExclusiveLock);
-	if (dg_table_is_gone(part->relation))
+	if (dg_undelete_table_is_gone(part->relation))
 		refuse_orphan(part);	/* dropped while the lock was waited for */
 	bin = table_open(part->bin_table, RowExclusiveLock);
 	columns = source_columns(RelationGetDescr(bin), &ncolumns);
 	destination->bin_id = part->bin_id;
 	destination->target = dg_rows_writer_target(writer, part->relation, columns, ncolumns);
 	rel = table_open(part->relation, NoLock);
-	destination->renamed = dg_renamed_columns(rel, RelationGetDescr(bin));
+	destination->renamed = dg_capture_renamed_columns(rel, RelationGetDescr(bin));
 	table_close(rel, NoLock);
 	table_close(bin, NoLock);
 	return destination;
@@ -234,7 +234,7 @@ count_row(DgSavedPart *part, DgRowOutcome outcome)
  * What has become of a row that was to come later; a DgRowsSettle.
  */
 void
-dg_restore_settle(void *arg, const DgRow *row, DgRowOutcome outcome)
+dg_undelete_restore_settle(void *arg, const DgRow *row, DgRowOutcome outcome)
 {
 	DgSavedPart *part = row->owner;
 
@@ -250,7 +250,7 @@ get_values(const Destination *destination, int64 deletion, TupleTableSlot *slot)
 {
 	slot_getallattrs(slot);
 	if (destination->renamed != NULL)
-		dg_rename_values(destination->renamed, deletion, slot->tts_values, slot->tts_isnull);
+		dg_capture_rename_values(destination->renamed, deletion, slot->tts_values, slot->tts_isnull);
 }
 
 static void
@@ -326,7 +326,7 @@ expect_links(DgUndelete *call, const Destination *destination, List *sets, int64
 			 const DgRowsMoment *deleted)
 {
 	Relation	bin = table_open(slot->tts_tableOid, NoLock);
-	List	   *links = dg_links_put(sets, bin, deletion, slot->tts_values, slot->tts_isnull);
+	List	   *links = dg_undelete_links_put(sets, bin, deletion, slot->tts_values, slot->tts_isnull);
 	MemoryContext old;
 	ListCell   *lc;
 
@@ -351,7 +351,7 @@ expect_group(DgUndelete *call, const Destination *destination, ListCell *cells, 
 {
 	DgSavedPart *part = lfirst(&cells[0]);
 	int64		deletion = part->deletion;
-	List	   *sets = dg_same_links(call, part->relation);
+	List	   *sets = dg_undelete_same_links(call, part->relation);
 	DgRowsMoment deleted = {.top = transaction_of(deletion)};
 	DgBinScan  *scan = scan_group(cells, n);
 	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard expected row", ALLOCSET_DEFAULT_SIZES);
@@ -469,7 +469,7 @@ mark_restored(List *parts)
  * Fails unless the bin has as many rows of a part as are recorded.
  */
 void
-dg_check_part(const char *relation_name, int64 deletion, int part, int64 found, int64 recorded)
+dg_undelete_check_part(const char *relation_name, int64 deletion, int part, int64 found, int64 recorded)
 {
 	if (found == recorded)
 		return;
@@ -492,7 +492,7 @@ account_for(DgUndelete *call, List *parts)
 	{
 		DgSavedPart *part = lfirst(lc);
 
-		dg_check_part(part->relation_name, part->deletion, part->part, part->seen, part->rows);
+		dg_undelete_check_part(part->relation_name, part->deletion, part->part, part->seen, part->rows);
 		call->rows += part->left;
 	}
 }
@@ -520,8 +520,8 @@ restore_links(DgUndelete *call, DgRowsWriter *writer)
 		deletion = part->deletion;
 		relids = list_append_unique_oid(relids, part->relation);
 	}
-	call->links = dg_same_end(call, writer);
-	call->links += dg_restore_links(writer, deletions, relids);
+	call->links = dg_undelete_same_end(call, writer);
+	call->links += dg_undelete_restore_links(writer, deletions, relids);
 }
 
 /*
@@ -577,7 +577,7 @@ expect_rows(DgUndelete *call, DgRowsWriter *writer, List **destinations)
  * cannot be.
  */
 void
-dg_restore_parts(void *arg)
+dg_undelete_restore_parts(void *arg)
 {
 	DgUndelete *call = arg;
 	DgRowsWriter *writer = dg_rows_writer_begin(&call->options);

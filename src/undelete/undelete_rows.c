@@ -188,7 +188,7 @@ put_deleted_row(ReturnSetInfo *rsinfo, Relation rel, HeapTuple tuple, TupleDesc 
 		reading->att = NULL;
 	}
 	if (sets != NIL)
-		(void) dg_links_put(sets, rel, reading->deletion, values, nulls);
+		(void) dg_undelete_links_put(sets, rel, reading->deletion, values, nulls);
 	tuplestore_putvalues(rsinfo->setResult, desc, values, nulls);
 }
 
@@ -209,7 +209,7 @@ check_rows(Relation rel)
 		if (i + 1 < SPI_processed && dg_row_int64(i, 1, NULL) == dg_row_int64(i + 1, 1, NULL) &&
 			dg_row_int64(i, n + 1, NULL) == dg_row_int64(i + 1, n + 1, NULL))
 			continue;
-		dg_check_part(dg_relation_name(RelationGetRelid(rel)), dg_row_int64(i, 1, NULL), (int) dg_row_int64(i, n + 1, NULL),
+		dg_undelete_check_part(dg_relation_name(RelationGetRelid(rel)), dg_row_int64(i, 1, NULL), (int) dg_row_int64(i, n + 1, NULL),
 					  found, dg_row_int64(i, n + 2, NULL));
 		found = 0;
 	}
@@ -224,7 +224,7 @@ check_gone(Relation rel, Oid *types, Datum *values, const char *nulls)
 	dg_spi_execute("SELECT p.deletion_id, p.part::bigint, p.rows - p.restored - p.purged FROM deletion_guard.deletion_part p"
 				   " WHERE " OF_CALL " AND p.rows > p.restored + p.purged ORDER BY 1, 2 LIMIT 1", 4, types, values, nulls);
 	if (SPI_processed > 0)
-		dg_check_part(dg_relation_name(RelationGetRelid(rel)), dg_row_int64(0, 1, NULL), (int) dg_row_int64(0, 2, NULL),
+		dg_undelete_check_part(dg_relation_name(RelationGetRelid(rel)), dg_row_int64(0, 1, NULL), (int) dg_row_int64(0, 2, NULL),
 					  0, dg_row_int64(0, 3, NULL));
 }
 
@@ -290,10 +290,10 @@ dg_deleted_rows(PG_FUNCTION_ARGS)
 		require_telling(relid);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	if (!PG_ARGISNULL(1))
-		values[1] = dg_tenants_in_bin(dg_tenants_present(list_make1(text_to_cstring(PG_GETARG_TEXT_PP(1)))), &values[3]);
+		values[1] = dg_bin_tenants_in_bin(dg_bin_tenants_present(list_make1(text_to_cstring(PG_GETARG_TEXT_PP(1)))), &values[3]);
 	values[2] = PG_GETARG_DATUM(2);
 	rel = table_open(relid, AccessShareLock);
-	sets = dg_links_of_table(relid, false);
+	sets = dg_undelete_links_of_table(relid, false);
 	SPI_connect();
 	bins = bins_of(relid, &ids);
 	check_guarded(relid, bins != NIL);

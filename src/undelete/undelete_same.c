@@ -25,7 +25,7 @@ typedef struct LostLinks
  * for: a list of DgLinkSet.
  */
 List *
-dg_same_links(DgUndelete *call, Oid relid)
+dg_undelete_same_links(DgUndelete *call, Oid relid)
 {
 	MemoryContext old;
 	LostLinks  *lost;
@@ -40,7 +40,7 @@ dg_same_links(DgUndelete *call, Oid relid)
 	old = MemoryContextSwitchTo(call->context);
 	lost = palloc(sizeof(LostLinks));
 	lost->relid = relid;
-	lost->sets = dg_links_of_table(relid, true);
+	lost->sets = dg_undelete_links_of_table(relid, true);
 	call->lost_links = lappend(call->lost_links, lost);
 	MemoryContextSwitchTo(old);
 	return lost->sets;
@@ -50,7 +50,7 @@ dg_same_links(DgUndelete *call, Oid relid)
  * Has the row of the bin come back as the live row that has its key? A DgRowsSame.
  */
 bool
-dg_same_but_links(void *arg, const DgRow *row, Relation rel, TupleTableSlot *stored, TupleTableSlot *live)
+dg_undelete_same_but_links(void *arg, const DgRow *row, Relation rel, TupleTableSlot *stored, TupleTableSlot *live)
 {
 	DgUndelete *call = arg;
 	DgSavedPart *part = row->owner;
@@ -58,7 +58,7 @@ dg_same_but_links(void *arg, const DgRow *row, Relation rel, TupleTableSlot *sto
 	List	   *missing;
 	MemoryContext old;
 
-	if (!dg_links_same(dg_same_links(call, part->relation), rel, stored, part->deletion, &found, live, &missing))
+	if (!dg_undelete_links_same(dg_undelete_same_links(call, part->relation), rel, stored, part->deletion, &found, live, &missing))
 		return false;
 	old = MemoryContextSwitchTo(call->context);
 	call->links_found = list_concat(call->links_found, found);
@@ -72,7 +72,7 @@ dg_same_but_links(void *arg, const DgRow *row, Relation rel, TupleTableSlot *sto
  * DgRowsAlias.
  */
 void
-dg_same_found(void *arg, const DgRow *row, void *links)
+dg_undelete_same_found(void *arg, const DgRow *row, void *links)
 {
 	DgUndelete *call = arg;
 	MemoryContext old = MemoryContextSwitchTo(call->context);
@@ -86,8 +86,8 @@ dg_same_found(void *arg, const DgRow *row, void *links)
  * many. What was written so far has been flushed.
  */
 int64
-dg_same_end(DgUndelete *call, DgRowsWriter *writer)
+dg_undelete_same_end(DgUndelete *call, DgRowsWriter *writer)
 {
-	dg_links_found(call->links_found);
-	return call->links_missing == NIL ? 0 : dg_restore_these_links(writer, call->links_missing);
+	dg_undelete_links_found(call->links_found);
+	return call->links_missing == NIL ? 0 : dg_undelete_restore_these_links(writer, call->links_missing);
 }

@@ -100,7 +100,7 @@ parent_key(const DgLinkSet *set, Relation rel, ForeignKeyCacheInfo *fkey)
 						psprintf("l.b%d", column + 1), att->atttypid);
 	}
 	key->relid = fkey->confrelid;
-	key->takes = dg_link_is_taken_by(fkey);
+	key->takes = dg_capture_link_is_taken_by(fkey);
 	key->condition = sql.data;
 	return key;
 }
@@ -202,7 +202,7 @@ links_as_rows(DgLinkSet *set)
 			continue;
 		rows->values[0] = Int32GetDatum(foreach_current_index(lc));
 		for (int i = 0; i < set->n; i++)
-			rows->values[i + 1] = dg_link_value(set, set->attnums[i], list_nth(link->before, i));
+			rows->values[i + 1] = dg_undelete_link_value(set, set->attnums[i], list_nth(link->before, i));
 		tuplestore_putvalues(rows->store, rows->desc, rows->values, rows->nulls);
 	}
 	return rows;
@@ -215,7 +215,7 @@ links_as_rows(DgLinkSet *set)
  * the same columns they must lead to live rows, too.
  */
 void
-dg_links_find_parents(DgLinkSet *set, CommandId since)
+dg_undelete_links_find_parents(DgLinkSet *set, CommandId since)
 {
 	int			n = list_length(set->links);
 	List	   *keys = parent_keys(set, set->relation);
@@ -322,7 +322,7 @@ put_link(LinkRows *rows, DgLinkSet *set, int n, bool keyed)
 		put_texts(rows, link->key_values, &column);
 	else
 		forboth(lc, set->key_columns, lc2, link->key_values)
-			rows->values[column++] = dg_link_value(set, get_attnum(set->relation, lfirst(lc)), lfirst(lc2));
+			rows->values[column++] = dg_undelete_link_value(set, get_attnum(set->relation, lfirst(lc)), lfirst(lc2));
 	put_texts(rows, link->after, &column);
 	tuplestore_putvalues(rows->store, rows->desc, rows->values, rows->nulls);
 }
@@ -332,7 +332,7 @@ put_link(LinkRows *rows, DgLinkSet *set, int n, bool keyed)
  * vain is not tried again.
  */
 bool
-dg_link_is_pending(const DgLink *link)
+dg_undelete_link_is_pending(const DgLink *link)
 {
 	return link->live && !link->restored && !link->stale && !link->refused;
 }
@@ -363,7 +363,7 @@ give_rows(DgLinkSet *set, DgLinkSink sink, void *arg)
  * the same, are asked about once, by the first.
  */
 void
-dg_links_find_rows(DgLinkSet *set, bool lock, DgLinkSink sink, void *arg)
+dg_undelete_links_find_rows(DgLinkSet *set, bool lock, DgLinkSink sink, void *arg)
 {
 	Relation	rel = table_open(set->relation, lock ? RowExclusiveLock : AccessShareLock);
 	bool		keyed = is_keyed(rel, set->key_columns);
@@ -383,7 +383,7 @@ dg_links_find_rows(DgLinkSet *set, bool lock, DgLinkSink sink, void *arg)
 	{
 		DgLink	   *link = lfirst(lc);
 
-		if (!dg_link_is_pending(link) || (last != NULL && strcmp(last->row, link->row) == 0))
+		if (!dg_undelete_link_is_pending(link) || (last != NULL && strcmp(last->row, link->row) == 0))
 			continue;
 		put_link(rows, set, foreach_current_index(lc), keyed);
 		last = link;
@@ -444,12 +444,12 @@ count_rows(DgLinkSet *set, List **deletions)
 	ListCell   *lc;
 
 	*deletions = NIL;
-	dg_links_find_rows(set, false, count_found_row, found);
+	dg_undelete_links_find_rows(set, false, count_found_row, found);
 	foreach(lc, set->links)
 	{
 		DgLink	   *link = lfirst(lc);
 
-		if (!dg_link_is_pending(link))
+		if (!dg_undelete_link_is_pending(link))
 			continue;
 		if (links == 0 || strcmp(link->row, ((DgLink *) list_nth(set->links, first))->row) != 0)
 		{
@@ -470,18 +470,18 @@ count_rows(DgLinkSet *set, List **deletions)
  * has written, by that command or later. They are not changed.
  */
 void
-dg_links_tell(List *relids, CommandId since, DgLinkTell tell, void *arg)
+dg_undelete_links_tell(List *relids, CommandId since, DgLinkTell tell, void *arg)
 {
 	Oid			types[] = {OIDARRAYOID};
 	Datum		values[] = {dg_oid_array(relids)};
 	int			nestlevel = dg_canonical_input_begin();
-	List	   *links = dg_links_read("relation IN (SELECT coalesce(pg_partition_root(c.conrelid), c.conrelid)"
+	List	   *links = dg_undelete_links_read("relation IN (SELECT coalesce(pg_partition_root(c.conrelid), c.conrelid)"
 									 " FROM pg_constraint c WHERE c.contype = 'f' AND c.confrelid = ANY ($1))",
 									 1, types, values);
 	ListCell   *lc;
 
-	dg_links_rename(links);
-	foreach(lc, dg_links_by_set(links))
+	dg_undelete_links_rename(links);
+	foreach(lc, dg_undelete_links_by_set(links))
 	{
 		DgLinkSet  *set = lfirst(lc);
 		List	   *deletions;
@@ -489,7 +489,7 @@ dg_links_tell(List *relids, CommandId since, DgLinkTell tell, void *arg)
 
 		if (set->problem != NULL)
 			continue;
-		dg_links_find_parents(set, since);
+		dg_undelete_links_find_parents(set, since);
 		rows = count_rows(set, &deletions);
 		if (rows > 0)
 			tell(arg, set->relation, set->columns, rows, deletions);

@@ -35,4 +35,21 @@ else
 	echo "not ok 3 - static functions have names of their own, of more than one word"
 	echo "$bad"
 fi
-echo 1..3
+# Functions that SQL calls are named as SQL names them; of common, dg_ alone is the
+# prefix.
+bad=$(for object in src/*/*.o; do
+	[ -e "${object%.o}.c" ] || continue
+	room=$(basename "$(dirname "$object")")
+	[ "$room" != common ] || continue
+	nm "$object" | awk -v room="$room" '
+		$2 == "T" && $3 ~ /^dg_/ { exported[$3] = 1 }
+		$2 == "T" && $3 ~ /^pg_finfo_/ { sql[substr($3, 10)] = 1 }
+		END { for (f in exported) if (!(f in sql) && f !~ "^dg_" room "(_|$)") print "# " room ": " f }'
+done)
+if [ -z "$bad" ]; then
+	echo "ok 4 - exported functions carry the prefix of their room"
+else
+	echo "not ok 4 - exported functions carry the prefix of their room"
+	echo "$bad"
+fi
+echo 1..4
