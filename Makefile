@@ -4,6 +4,8 @@
 #   make test    every test there is (ONLY="unit regress/bin" for some)
 #   make bench   the figures, side by side (ONLY=bulk_delete, ROWS=100000)
 #   make test-core   PostgreSQL's own regression suite on guarded tables (ONLY="merge triggers")
+#   make coverage   lines and branches of each room that the tests reach (ONLY="regress")
+#   make indent  the sources in PostgreSQL's dialect
 #   make fuzz    the token and archive readers, with clang (SECONDS=3600, ONLY=token)
 #
 # The first three install what is missing (as root on Debian) and build: all
@@ -54,7 +56,7 @@ endif
 $(EXTENSION)--$(EXTVERSION).sql: $(INSTALL_PARTS)
 	cat $^ > $@
 
-.PHONY: test demo bench fuzz test-core
+.PHONY: test demo bench fuzz test-core coverage indent typedefs
 test demo:
 	@MAKE='$(MAKE)' test/run/$@.sh
 bench:
@@ -63,6 +65,16 @@ fuzz:
 	@$(MAKE) -C test/fuzz
 test-core:
 	@MAKE='$(MAKE)' test/core/run.sh
+
+coverage:
+	@test/run/coverage.sh
+indent:
+	@test/run/indent.sh
+# The types that the sources use, from the debugging information of the objects.
+typedefs: all
+	@for object in $(OBJS); do objdump -W $$object; done 2>/dev/null | \
+		awk '/DW_TAG_typedef/ { type = 1; next } type && /DW_AT_name/ { print $$NF; type = 0 }' | \
+		grep -vx text | LC_ALL=C sort -u >test/run/typedefs.list
 
 # For test/run: values that only this file knows.
 show-%:

@@ -42,7 +42,7 @@ archive_create(const char *path, const DgArchiveOptions *opts, DgArchiveError *e
  */
 static bool
 read_file_head(DgArchive *archive, unsigned char *head, size_t size, size_t *len,
-		  DgArchiveError *err)
+			   DgArchiveError *err)
 {
 	*len = 0;
 	while (*len < size)

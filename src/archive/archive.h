@@ -84,7 +84,8 @@ typedef struct DgArchiveOptions
 	bool		(*interrupted) (void *arg);
 	void	   *arg;
 	bool		force_zlib;		/* do not use ISA-L even where it is built in */
-	const char *database;		/* to be read of a script of several; NULL: none is */
+	const char *database;		/* to be read of a script of several; NULL:
+								 * none is */
 } DgArchiveOptions;
 
 typedef struct DgArchiveInfo
@@ -101,8 +102,10 @@ typedef struct DgArchiveInfo
 	bool		std_strings;
 	bool		trail_bytes;	/* encoding has 0x5C inside of characters */
 	bool		large_objects;	/* it has some, which are not read */
-	bool		row_security;	/* a script that says that it was made with it on */
-	bool		whole;			/* it tells where it ends, and nothing is missing */
+	bool		row_security;	/* a script that says that it was made with it
+								 * on */
+	bool		whole;			/* it tells where it ends, and nothing is
+								 * missing */
 } DgArchiveInfo;
 
 typedef struct DgArchiveTable
@@ -116,13 +119,14 @@ typedef struct DgArchiveTable
 	DgArchiveCompression compression;
 	int64_t		data_bytes;		/* stored bytes, -1 where not known yet */
 	const char *problem;		/* why its rows cannot be read, or NULL */
-	bool		has_columns;	/* column_count and columns are known; of INSERTs,
-								 * for good once rows were opened */
+	bool		has_columns;	/* column_count and columns are known; of
+								 * INSERTs, for good once rows were opened */
 	const char *no_columns;		/* why they are not, or NULL */
 	int			column_count;
 	const char *const *columns; /* in the order of a row's fields */
 	const char *const *types;	/* SQL text, entries may be NULL */
-	const bool *generated;		/* columns that have DEFAULT for a value; NULL: none */
+	const bool *generated;		/* columns that have DEFAULT for a value;
+								 * NULL: none */
 } DgArchiveTable;
 
 /* What a definition says a table is a partition of, or inherits from. */

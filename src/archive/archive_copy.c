@@ -390,7 +390,8 @@ dg_archive_copy_skip(DgArchiveStream *s, int columns, DgArchiveError *err)
 		p = s->window + s->start;
 		if (columns > 1 && have >= sizeof(banner) - 1 && memcmp(p, banner, sizeof(banner) - 1) == 0 &&
 			is_single_field(p, p + have))
-			return 0;			/* no row: another dump, behind what was cut off */
+			return 0;			/* no row: another dump, behind what was cut
+								 * off */
 		last = have >= 2 && p[0] == '\\' && p[1] == '.' &&
 			(have == 2 || p[2] == '\n' ||
 			 (s->archive->crlf && p[2] == '\r' && (have == 3 || p[3] == '\n')));

@@ -104,7 +104,7 @@ enlarge_list(DgArchive *archive, void *array, int count, int cap, size_t item)
 
 static bool
 add_listed_column(DgArchive *archive, ColumnList *list, const char *name,
-		   const char *type, bool generated)
+				  const char *type, bool generated)
 {
 	if (list->count >= DG_ARCHIVE_MAX_COLUMNS)
 		return false;
@@ -404,7 +404,7 @@ dg_archive_defn_sort(DgArchive *archive)
 		DgArchiveShape *one = &archive->shapes[i - 1];
 		DgArchiveShape *other = &archive->shapes[i];
 		bool		same = one->known && other->known && one->count == other->count &&
-			one->parent_count == other->parent_count;
+		one->parent_count == other->parent_count;
 
 		if (compare_shapes(one, other) != 0)
 			continue;
@@ -483,7 +483,7 @@ merge_columns(DgArchive *archive, ColumnList *list, const DgArchiveShape *from)
 	{
 		if (!list_has_column(list, from->columns[i]) &&
 			!add_listed_column(archive, list, from->columns[i], from->types[i],
-						from->generated[i]))
+							   from->generated[i]))
 			return false;
 	}
 	return true;

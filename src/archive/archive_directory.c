@@ -36,7 +36,7 @@ dg_archive_member_name(const char *name)
  */
 static bool
 find_data_file(DgArchive *archive, const char *name, const char **member,
-			DgArchiveCompression *compression, int64_t *size, DgArchiveError *err)
+			   DgArchiveCompression *compression, int64_t *size, DgArchiveError *err)
 {
 	int			i;
 
@@ -98,7 +98,7 @@ find_members(DgArchive *archive, DgArchiveError *err)
 			return false;
 		}
 		if (!find_data_file(archive, name, &entry->member, &entry->pub.compression,
-						 &entry->pub.data_bytes, &fault) ||
+							&entry->pub.data_bytes, &fault) ||
 			(entry->member == NULL && !dg_archive_entry_fault(archive, entry, &fault)))
 			return dg_archive_no_memory(err);
 	}

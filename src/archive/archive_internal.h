@@ -209,7 +209,7 @@ typedef struct DgArchiveText
 } DgArchiveText;
 
 extern int	dg_archive_name_compare(const char *schema, const char *name,
-									 const char *other_schema, const char *other_name);
+									const char *other_schema, const char *other_name);
 extern void dg_archive_text_init(DgArchiveText *text, const char *s, size_t len, bool std_strings);
 extern void dg_archive_text_space(DgArchiveText *text);
 extern bool dg_archive_text_char(DgArchiveText *text, char c);
@@ -307,7 +307,8 @@ typedef struct DgArchiveEntry
 	const DgArchiveError *fault;	/* why it cannot be read, or NULL */
 	/* plain */
 	uint64_t	statement;		/* where the first statement is */
-	const DgArchiveSchemas *schemas;	/* of target_name, if that is unqualified */
+	const DgArchiveSchemas *schemas;	/* of target_name, if that is
+										 * unqualified */
 	int			dump;			/* which one of several in a script */
 	bool		with_oids;
 	bool		list_missing;	/* COPY or INSERT without a column list */
@@ -373,7 +374,8 @@ struct DgArchive
 	DgArchiveChange *changes;	/* plain, in order */
 	size_t		change_count;
 	size_t		change_cap;
-	size_t		part_start;		/* plain: entries of databases before the present one */
+	size_t		part_start;		/* plain: entries of databases before the
+								 * present one */
 	DgArchiveMember *members;	/* of a tar, sorted by name */
 	size_t		member_count;
 	size_t		member_cap;
@@ -487,7 +489,8 @@ typedef struct DgArchiveScript
 	DgArchiveBuffer *text;		/* of the item, without comments inside of it */
 	uint64_t	offset;			/* of the item */
 	bool		comment_in_statement;
-	bool		heading_in_statement;	/* one of pg_dump's, that begins the next */
+	bool		heading_in_statement;	/* one of pg_dump's, that begins the
+										 * next */
 	/* the rest is the scanner's own */
 	enum
 	{
@@ -570,7 +573,8 @@ struct DgArchiveRows
 	/* INSERT */
 	DgArchiveInsertState state;
 	int			newlines;		/* since the last statement */
-	DgArchiveBuffer header;		/* first statement's text up to its first tuple */
+	DgArchiveBuffer header;		/* first statement's text up to its first
+								 * tuple */
 	bool		default_values; /* INSERT ... DEFAULT VALUES */
 	DgArchiveField *fields;
 	unsigned char *kinds;		/* how each field's literal is to be decoded */

@@ -161,7 +161,8 @@ complete_name(DgArchive *archive, DgArchiveEntry *entry, DgArchiveError *err)
 	if (entry->schemas != NULL)
 		schema = schema_of(archive, entry->schemas, entry->pub.target_name);
 	if (schema == NULL && entry->pub.schema[0] != '\0')
-		schema = entry->pub.schema; /* the comment before it, or the entry, tells */
+		schema = entry->pub.schema; /* the comment before it, or the entry,
+									 * tells */
 	if (schema == NULL)
 		return fail_schema(archive, entry, err);
 	entry->pub.target_schema = schema;

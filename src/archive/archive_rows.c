@@ -20,7 +20,7 @@ open_data(DgArchiveRows *rows, DgArchiveError *err)
 	DgArchive  *archive = rows->archive;
 	DgArchiveEntry *entry = rows->entry;
 	DgArchiveFraming framing = archive->info.format == DG_ARCHIVE_CUSTOM ?
-		DG_ARCHIVE_FRAME_ZLIB : DG_ARCHIVE_FRAME_FILE;
+	DG_ARCHIVE_FRAME_ZLIB : DG_ARCHIVE_FRAME_FILE;
 
 	if (!dg_archive_stream_init(&rows->stream, archive, entry->pub.compression,
 								framing, err))

@@ -45,7 +45,7 @@ dg_archive_script_init(DgArchiveScript *script, DgArchive *archive,
  */
 static bool
 collect_text(DgArchiveBuffer *buf, size_t limit, const char *from, const char *to,
-		DgArchiveError *err)
+			 DgArchiveError *err)
 {
 	size_t		n = (size_t) (to - from);
 
@@ -251,7 +251,8 @@ scan_tag(DgArchiveScript *script, DgArchiveError *err)
 		script->tag[script->tag_len++] = *p;
 	else
 	{
-		script->state = DG_ARCHIVE_SCRIPT_PLAIN;	/* $1 or an operator: look again */
+		script->state = DG_ARCHIVE_SCRIPT_PLAIN;	/* $1 or an operator: look
+													 * again */
 		return true;
 	}
 	s->start++;

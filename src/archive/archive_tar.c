@@ -86,7 +86,7 @@ fail_tar(DgArchive *archive, DgArchiveError *err, DgArchiveStatus code,
 
 static bool
 add_tar_member(DgArchive *archive, const unsigned char *block, uint64_t offset,
-		   uint64_t size, DgArchiveError *err)
+			   uint64_t size, DgArchiveError *err)
 {
 	DgArchiveMember member;
 	const char *name = (const char *) block;

@@ -106,7 +106,7 @@ read_toc_header(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 		return false;
 	if (archive->info.format == DG_ARCHIVE_CUSTOM && (format == 3 || format == 5))
 		return dg_archive_stream_fail(s, DG_ARCHIVE_NOT_AN_ARCHIVE, err,
-									"this is a table of contents only; the archive is the directory that it lies in");
+									  "this is a table of contents only; the archive is the directory that it lies in");
 	if (format != (archive->info.format == DG_ARCHIVE_CUSTOM ? 1 : 3) &&
 		!(archive->info.format == DG_ARCHIVE_DIRECTORY && format == 5))
 		return dg_archive_stream_fail(s, DG_ARCHIVE_CORRUPT, err,
@@ -159,8 +159,8 @@ read_entry_texts(DgArchive *archive, DgArchiveStream *s, TocEntry *entry,
 	DgArchiveBuffer *b = archive->scratch;
 	int			ignored;
 
-	if (!dg_archive_skip_string(archive, s, err) ||	/* catalog */
-		!dg_archive_skip_string(archive, s, err) ||	/* object */
+	if (!dg_archive_skip_string(archive, s, err) || /* catalog */
+		!dg_archive_skip_string(archive, s, err) || /* object */
 		!dg_archive_read_name(archive, s, &b[TAG], NULL, err) ||
 		!dg_archive_read_name(archive, s, &b[DESC], NULL, err) ||
 		!dg_archive_read_int(archive, s, &ignored, err))	/* section */
@@ -176,7 +176,7 @@ read_entry_texts(DgArchive *archive, DgArchiveStream *s, TocEntry *entry,
 		!dg_archive_read_string(archive, s, &b[COPY], DG_ARCHIVE_MAX_DEFN, err))
 		return false;
 	return dg_archive_read_name(archive, s, &b[NSPACE], NULL, err) &&
-		dg_archive_skip_string(archive, s, err) && /* tablespace */
+		dg_archive_skip_string(archive, s, err) &&	/* tablespace */
 		(archive->info.version_minor < 14 || dg_archive_skip_string(archive, s, err)) &&
 		(archive->info.version_minor < 16 || dg_archive_read_int(archive, s, &ignored, err)) &&
 		dg_archive_skip_string(archive, s, err);	/* owner */

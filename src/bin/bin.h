@@ -28,7 +28,8 @@ typedef struct DgBinPlan
 	TupleDesc	desc;			/* of the rows as they come */
 	int			nattrs;			/* columns of the guarded table in the bin */
 	AttrNumber *source;			/* for each of them: attribute number in desc */
-	bool		spliced;		/* all of desc's columns, in order, are in the bin */
+	bool		spliced;		/* all of desc's columns, in order, are in the
+								 * bin */
 	AttrNumber	tenant_attnum;	/* 0: no tenant column */
 	Oid			root;			/* the table that was enrolled */
 	bool		plain;			/* other texts are other tenants */

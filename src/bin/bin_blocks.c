@@ -28,6 +28,8 @@
 #include "common/tables.h"
 #include "common/varint.h"
 
+static const DgBlocks no_blocks = {0};
+
 /* reading this many blocks in vain is cheaper than another range */
 #define MAX_GAP 16
 
@@ -140,7 +142,7 @@ HeapTuple
 dg_bin_blocks_forget(HeapTuple part, TupleDesc desc)
 {
 	int			columns[] = {Anum_deletion_part_filenode, Anum_deletion_part_blocks};
-	Datum		values[] = {ObjectIdGetDatum(InvalidOid), PointerGetDatum(dg_bin_blocks_pack(&(DgBlocks) {0}))};
+	Datum		values[] = {ObjectIdGetDatum(InvalidOid), PointerGetDatum(dg_bin_blocks_pack(&no_blocks))};
 	bool		nulls[lengthof(columns)] = {0};
 
 	return heap_modify_tuple_by_cols(part, desc, lengthof(columns), columns, values, nulls);
@@ -202,7 +204,7 @@ dg_bin_part_scan(Relation registry, Snapshot snapshot, int64 deletion, int32 par
  */
 static bool
 read_part_ranges(Relation bin, Relation registry, Snapshot snapshot, int64 deletion, int32 part,
-		  DgBlocks *blocks)
+				 DgBlocks *blocks)
 {
 	TupleDesc	desc = RelationGetDescr(registry);
 	SysScanDesc scan;
@@ -227,7 +229,7 @@ read_part_ranges(Relation bin, Relation registry, Snapshot snapshot, int64 delet
  */
 DgBlocks
 dg_bin_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts,
-				   DgMovedPart find_moved)
+					   DgMovedPart find_moved)
 {
 	DgBlocks	blocks = {.context = CurrentMemoryContext};
 	Relation	registry = table_open(dg_objects()->deletion_part, AccessShareLock);

@@ -31,7 +31,7 @@ extern HeapTuple dg_bin_part_scan(Relation registry, Snapshot snapshot, int64 de
 typedef const DgBlocks *(*DgMovedPart) (Relation bin, int64 deletion, int32 part);
 
 extern DgBlocks dg_bin_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts,
-								   DgMovedPart find_moved);
+									   DgMovedPart find_moved);
 
 /* bin_moved.c */
 extern const DgBlocks *dg_bin_moved_part(Relation bin, int64 deletion, int32 part);

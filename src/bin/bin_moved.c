@@ -59,7 +59,7 @@ static MemoryContext moved_context = NULL;	/* in TopTransactionContext */
 static HTAB *
 find_parts(Relation bin)
 {
-	HASHCTL		ctl = {.keysize = sizeof(PartKey), .entrysize = sizeof(FoundPart),
+	HASHCTL		ctl = {.keysize = sizeof(PartKey),.entrysize = sizeof(FoundPart),
 	.hcxt = moved_context};
 	HTAB	   *found = hash_create("deletion_guard parts", 1024, &ctl,
 									HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);

@@ -368,7 +368,7 @@ forget_plans_at_xact(XactEvent event, void *arg)
 
 static void
 forget_plans_at_subxact(SubXactEvent event, SubTransactionId mySubid,
-				  SubTransactionId parentSubid, void *arg)
+						SubTransactionId parentSubid, void *arg)
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 		forget_plans();
@@ -494,7 +494,8 @@ dg_bin_rename_column(Oid relid, const char *old, const char *new)
 	foreach(lc, bins_with_column(relid, old))
 	{
 		if (get_attnum(lfirst_oid(lc), new) != InvalidAttrNumber)
-			continue;			/* an earlier column of that name, or the bin's own: leave both */
+			continue;			/* an earlier column of that name, or the
+								 * bin's own: leave both */
 		dg_spi_execute(psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s",
 								dg_relation_name(lfirst_oid(lc)),
 								quote_identifier(old), quote_identifier(new)),
@@ -665,7 +666,7 @@ has_same_readers(Oid relid, Relation rel)
 {
 	Relation	other = table_open(relid, AccessShareLock);
 	bool		result = other->rd_rel->relowner == rel->rd_rel->relowner &&
-		(other->rd_rel->relrowsecurity || !rel->rd_rel->relrowsecurity);
+	(other->rd_rel->relrowsecurity || !rel->rd_rel->relrowsecurity);
 
 	table_close(other, NoLock);
 	return result;

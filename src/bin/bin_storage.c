@@ -120,7 +120,11 @@ dg_bin_storage(void)
 	if (routine.type == T_TableAmRoutine)
 		return &routine;
 	routine = *GetHeapamTableAmRoutine();
-	/* their parameters differ between versions; all begin with the table, and none returns */
+
+	/*
+	 * their parameters differ between versions; all begin with the table, and
+	 * none returns
+	 */
 	routine.tuple_delete = (void *) refuse_removal;
 	routine.tuple_update = (void *) refuse_removal;
 	routine.DG_SET_NEW_FILE = set_new_file;

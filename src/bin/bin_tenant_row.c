@@ -105,7 +105,7 @@ select_live(const DgTenantTable *tenants, Oid type, Datum key, Snapshot snapshot
 							   dg_relation_name(tenants->relid),
 							   quote_identifier(NameStr(tenants->key_column)), dg_equality_operator(type));
 	SPIPlanPtr	plan = take_plan(sql, type);
-	SPIPlanPtr	volatile kept_plan = plan;
+	SPIPlanPtr volatile kept_plan = plan;
 
 	PG_TRY();
 	{
@@ -250,7 +250,7 @@ has_part(const char *tenant, int32 bin_id, const char *spelling)
 	tuple = systable_getnext(scan);
 	result = HeapTupleIsValid(tuple) &&
 		dg_guard_tenant_equal_in(DatumGetObjectId(heap_getattr(tuple, Anum_registry_relation, RelationGetDescr(registry), &isnull)),
-						   spelling, tenant);
+								 spelling, tenant);
 	systable_endscan(scan);
 	table_close(registry, AccessShareLock);
 	return result;
@@ -507,7 +507,7 @@ dg_bin_tenants_present(List *tenants)
 	{
 		DgTenantRow row;
 		char	   *renamed = dg_bin_any_renamed() && dg_bin_tenant_live(lfirst(lc), GetLatestSnapshot(), &row) == 0 ?
-			dg_bin_renamed_tenant(lfirst(lc)) : NULL;
+		dg_bin_renamed_tenant(lfirst(lc)) : NULL;
 
 		present = lappend(present, renamed != NULL ? renamed : lfirst(lc));
 	}

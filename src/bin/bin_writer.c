@@ -61,7 +61,8 @@ struct DgBinWriter
 	Size		bytes;			/* in the batch */
 	int			nslots;			/* in the batch */
 	int			nslots_made;
-	int			size;			/* of the arrays; most deletions are of one row */
+	int			size;			/* of the arrays; most deletions are of one
+								 * row */
 	TupleTableSlot **slots;
 	DgBlocks  **blocks;
 	MemoryContext batch_context;	/* what inserting a batch leaves behind */
@@ -320,7 +321,7 @@ rows_of_page(DgBinWriter *writer, int first)
 		if (needed > space && n == 0)
 		{
 			Buffer		page = dg_bin_extension_next_page(writer->extension, writer->written,
-													  writer->bistate->strategy);
+														  writer->bistate->strategy);
 
 			if (page == InvalidBuffer)
 				return writer->nslots - first;

@@ -108,7 +108,10 @@ capture_begin(CaptureState *state, Relation rel, bool by_row, Departure departur
 	state->writer = dg_bin_writer_begin(state->plan, state->deletion);
 	if (state->writer == NULL && plan == NULL)
 	{
-		/* the bin table was dropped or changed since the plan was made: make another */
+		/*
+		 * the bin table was dropped or changed since the plan was made: make
+		 * another
+		 */
 		dg_guard_forget_all();
 		guard = dg_guard_lookup(RelationGetRelid(rel));
 		state->plan = plan_for(guard, rel, departure);
@@ -122,10 +125,10 @@ capture_begin(CaptureState *state, Relation rel, bool by_row, Departure departur
 	state->resolver = dg_capture_tenant_resolver_begin(guard, state->plan, rel);
 	if (by_row)
 		state->parts = dg_capture_parts_share(RelationGetRelid(rel), state->plan, state->resolver,
-									  state->deletion, dg_bin_writer_file(state->writer));
+											  state->deletion, dg_bin_writer_file(state->writer));
 	else
 		state->parts = dg_capture_parts_begin(state->plan, state->resolver, state->deletion,
-									  dg_bin_writer_file(state->writer));
+											  dg_bin_writer_file(state->writer));
 	dg_capture_limit_begin(&state->limit, guard->root, departure == REPLACED);
 	if (departure == STRIPPED)
 		state->limit.wipes = false;

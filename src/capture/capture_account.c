@@ -89,7 +89,7 @@ DgAccount *
 dg_capture_account_of(Oid root)
 {
 	SubTransactionId subid = GetCurrentSubTransactionId();
-	DgAccount    *account = accounts;
+	DgAccount  *account = accounts;
 
 	while (account != NULL && account->subid == subid)
 	{
@@ -111,7 +111,7 @@ dg_capture_account_of(Oid root)
 DgAccount
 dg_capture_account_sum(Oid root)
 {
-	DgAccount		sum = {.root = root};
+	DgAccount	sum = {.root = root};
 
 	for (const DgAccount *account = accounts; account != NULL; account = account->next)
 	{
@@ -131,7 +131,7 @@ dg_capture_account_sum(Oid root)
 int64
 dg_capture_account_expected(Oid root)
 {
-	DgAccount		sum = dg_capture_account_sum(root);
+	DgAccount	sum = dg_capture_account_sum(root);
 
 	return sum.kept + sum.moved + sum.corrected;
 }
@@ -197,14 +197,14 @@ dg_capture_balance_corrected(Oid root, int64 rows)
 void
 dg_capture_account_pass_on(SubTransactionId subid, SubTransactionId parent)
 {
-	DgAccount    *mine = accounts;
+	DgAccount  *mine = accounts;
 
 	while (accounts != NULL && accounts->subid == subid)
 		accounts = accounts->next;
 	while (mine != NULL && mine->subid == subid)
 	{
-		DgAccount    *next = mine->next;
-		DgAccount    *other = accounts;
+		DgAccount  *next = mine->next;
+		DgAccount  *other = accounts;
 
 		while (other != NULL && other->subid == parent && other->root != mine->root)
 			other = other->next;

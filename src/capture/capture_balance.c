@@ -274,7 +274,7 @@ dg_capture_balance_upsert_end(const DgUpsert *upsert, QueryDesc *query)
 static bool
 is_explained(Oid root)
 {
-	DgAccount		sum = dg_capture_account_sum(root);
+	DgAccount	sum = dg_capture_account_sum(root);
 	int64		moved;
 	int64		deleted;
 

@@ -30,6 +30,8 @@
 #include "common/own_tables.h"
 #include "guard/guard.h"
 
+static const DgBlocks no_blocks = {0};
+
 static DgDeletion current;
 
 static void
@@ -154,7 +156,7 @@ dg_capture_deletion_suspend(void)
 {
 	DgDeletion	saved = current;
 
-	current = (DgDeletion) {0};
+	memset(&current, 0, sizeof(DgDeletion));
 	return saved;
 }
 
@@ -178,13 +180,12 @@ dg_capture_deletion_current(void)
 	{
 		int64		id = dg_capture_draw_number();
 
-		current = (DgDeletion) {
-			.id = id,
-			.statement = dg_guard_statement_serial(),
-			.subid = GetCurrentSubTransactionId(),
-			.deleted_at = GetCurrentTimestamp(),
-			.role = dg_guard_statement_role()
-		};
+		memset(&current, 0, sizeof(DgDeletion));
+		current.id = id;
+		current.statement = dg_guard_statement_serial();
+		current.subid = GetCurrentSubTransactionId();
+		current.deleted_at = GetCurrentTimestamp();
+		current.role = dg_guard_statement_role();
 	}
 	return current.id;
 }
@@ -208,8 +209,8 @@ dg_capture_deletion_next_part(void)
  */
 void
 dg_capture_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenant,
-					 const char *tenant_name, const char *contact, int64 rows,
-					 Oid filenode, bytea *blocks)
+							 const char *tenant_name, const char *contact, int64 rows,
+							 Oid filenode, bytea *blocks)
 {
 	Datum		values[Natts_deletion_part];
 	bool		nulls[Natts_deletion_part] = {false};
@@ -251,5 +252,5 @@ dg_capture_deletion_record(void)
 {
 	if (current.recorded == InvalidSubTransactionId)
 		dg_capture_deletion_add_part(current.id, 0, 0, NULL, NULL, NULL, 0, InvalidOid,
-							 dg_bin_blocks_pack(&(DgBlocks) {0}));
+									 dg_bin_blocks_pack(&no_blocks));
 }

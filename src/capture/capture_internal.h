@@ -24,8 +24,8 @@ extern bool dg_capture_deletion_has_parts(void);
 extern void dg_capture_deletion_record(void);
 extern int32 dg_capture_deletion_next_part(void);
 extern void dg_capture_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenant,
-								 const char *tenant_name, const char *contact, int64 rows,
-								 Oid filenode, bytea *blocks);
+										 const char *tenant_name, const char *contact, int64 rows,
+										 Oid filenode, bytea *blocks);
 
 /* capture_trail.c */
 
@@ -72,11 +72,11 @@ typedef struct DgPart
 typedef struct DgParts DgParts;
 
 extern DgParts *dg_capture_parts_begin(const DgBinPlan *plan, DgTenantResolver *resolver,
-							   int64 deletion, Oid filenode);
+									   int64 deletion, Oid filenode);
 extern DgParts *dg_capture_parts_share(Oid relid, const DgBinPlan *plan, DgTenantResolver *resolver,
-							   int64 deletion, Oid filenode);
+									   int64 deletion, Oid filenode);
 extern DgPart *dg_capture_parts_of_row(DgParts *parts, DgTenantResolver *resolver,
-							   TupleTableSlot *slot, bool *created);
+									   TupleTableSlot *slot, bool *created);
 extern void dg_capture_parts_end(DgParts *parts);
 extern void dg_capture_parts_add(DgTotal *total, DgParts *parts);
 
@@ -129,13 +129,15 @@ typedef struct DgAccount
 	int64		kept;			/* rows */
 	int64		moved;
 	int64		corrected;
-	int64		by_row;			/* of those kept, see dg_capture_balance_row_kept() */
-	int64		deleted;		/* as the server has counted, while accounts are compared */
+	int64		by_row;			/* of those kept, see
+								 * dg_capture_balance_row_kept() */
+	int64		deleted;		/* as the server has counted, while accounts
+								 * are compared */
 	struct DgAccount *next;
 } DgAccount;
 
 extern struct PgStat_TableXactStatus *dg_capture_balance_next(struct PgStat_SubXactStatus **level,
-													  struct PgStat_TableXactStatus *counts);
+															  struct PgStat_TableXactStatus *counts);
 extern int64 dg_capture_balance_deleted(const struct PgStat_TableXactStatus *counts, int64 *written);
 extern void dg_capture_balance_kept(Oid root, int64 rows);
 extern void dg_capture_balance_row_kept(Oid root);
@@ -184,11 +186,13 @@ typedef struct DgLimit
 	int64		rows_before;	/* of the statement's earlier captures */
 	int64		wiped;			/* rows of the tenant table in the last hour */
 	bool		exempt;
-	bool		tenants;		/* dg_capture_limit_tenant() wants to know of each tenant */
+	bool		tenants;		/* dg_capture_limit_tenant() wants to know of
+								 * each tenant */
 	bool		wipes;			/* these are rows of the tenant table */
 	bool		stopped;		/* the statement will be refused */
 	int			exceeded;		/* ceilings */
-	char	   *unexpected;		/* tenant that was not expected; NULL: no known one */
+	char	   *unexpected;		/* tenant that was not expected; NULL: no
+								 * known one */
 } DgLimit;
 
 extern void dg_capture_limit_begin(DgLimit *limit, Oid root, bool exempt);

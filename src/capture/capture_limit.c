@@ -42,10 +42,12 @@ struct DgLimitState
 	int64		rows_committed; /* by earlier transactions of the statement */
 	int64		tenants_committed;
 	int			warned;			/* ceilings that it was told of */
-	Mark	   *marks;			/* of the subtransactions that are open, innermost first */
+	Mark	   *marks;			/* of the subtransactions that are open,
+								 * innermost first */
 	MemoryContext context;		/* of tenants; NULL: there are none */
 	DgTextSet  *tenants;
-	int		   *observed;		/* not NULL: ceilings are noted here and do not apply */
+	int		   *observed;		/* not NULL: ceilings are noted here and do
+								 * not apply */
 };
 
 static DgLimitState state;

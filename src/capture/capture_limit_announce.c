@@ -80,7 +80,7 @@ make_payload(const Announcement *announcement, bool prepared)
 	int			limit = 0;
 	int			exceeded = announcement->what & ~DG_ANNOUNCE_WIPE;
 	const char *ceiling = exceeded != 0 ?
-		psprintf("\"%s\"", dg_capture_ceiling_name(exceeded, &limit)) : "null";
+	psprintf("\"%s\"", dg_capture_ceiling_name(exceeded, &limit)) : "null";
 
 	dg_capture_total_add_deletion(total, announcement->deletion);
 	return psprintf("{\"event\": \"%s\", \"deletion\": " INT64_FORMAT ", \"ceiling\": %s, \"limit\": %d"
@@ -134,7 +134,10 @@ announce_all(bool prepared)
 static void
 announce_at_xact(XactEvent event, void *arg)
 {
-	/* here tables can still be read, and notifications are not on their way yet */
+	/*
+	 * here tables can still be read, and notifications are not on their way
+	 * yet
+	 */
 	if (announcements != NULL && (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE))
 		announce_all(event == XACT_EVENT_PRE_PREPARE);
 	announcements = NULL;

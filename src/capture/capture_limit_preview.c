@@ -238,7 +238,7 @@ report_effects(ReturnSetInfo *rsinfo, Datum *counters, bool moves, int exceeded,
 	bool		any = dg_capture_deletion_exists();
 	Oid			types[] = {INT8OID, OIDARRAYOID, OIDARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BOOLOID};
 	Datum		values[] = {any ? Int64GetDatum(dg_capture_deletion_current()) : (Datum) 0,
-		counters[0], counters[1], counters[2], counters[3], counters[4], BoolGetDatum(moves)};
+	counters[0], counters[1], counters[2], counters[3], counters[4], BoolGetDatum(moves)};
 	const char *nulls = any ? NULL : "n      ";
 	int64		rows;
 

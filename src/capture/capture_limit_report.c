@@ -94,7 +94,7 @@ list_tenants(DgTextSet *set)
 {
 	const DgTenantTable *tenants = dg_guard_tenant_table();
 	bool		named = OidIsValid(tenants->relid) && NameStr(tenants->name_column)[0] != '\0' &&
-		may_read_names(tenants);
+	may_read_names(tenants);
 	int64		n = dg_guard_textset_count(set);
 	StringInfoData buf;
 
@@ -203,10 +203,10 @@ record_refusal(const DgLimit *limit, const DgTotal *total, const char *name, int
 						   role, dg_relation_name(limit->root), most, tenants, total->rows),
 			 errhidestmt(true), errhidecontext(true)));
 	if (dg_ledger_autonomous("deletion_refused",
-					  psprintf("{\"table\": %s, %s, \"count\": " INT64_FORMAT "}",
-							   dg_json_string(dg_relation_name(limit->root)), numbers, unrecorded + 1),
-					  psprintf("{\"event\": \"refused\", \"deletion\": null, %s, \"role\": %s}",
-							   numbers, dg_json_string(role))))
+							 psprintf("{\"table\": %s, %s, \"count\": " INT64_FORMAT "}",
+									  dg_json_string(dg_relation_name(limit->root)), numbers, unrecorded + 1),
+							 psprintf("{\"event\": \"refused\", \"deletion\": null, %s, \"role\": %s}",
+									  numbers, dg_json_string(role))))
 		unrecorded = 0;
 	else
 		unrecorded++;
@@ -227,7 +227,7 @@ dg_capture_limit_report(const DgLimit *limit, int64 deletion, DgTotal *capture)
 	char	   *detail;
 	bool		tell;
 	int			sqlstate = (limit->exceeded & DG_CEILING_EXPECTED) ?
-		DG_ERRCODE_UNEXPECTED_TENANT : DG_ERRCODE_LIMIT_EXCEEDED;
+	DG_ERRCODE_UNEXPECTED_TENANT : DG_ERRCODE_LIMIT_EXCEEDED;
 
 	if (dg_capture_limit_observing())
 		return;

@@ -160,7 +160,10 @@ trade_triggers(ModifyTableState *state, List *rtable)
 	if (statement == NULL || !is_shown_wrongly((ModifyTable *) state->ps.plan, rtable))
 		return;
 
-	/* if a row trigger is missing, the statement trigger stays: better a row too many than one too few */
+	/*
+	 * if a row trigger is missing, the statement trigger stays: better a row
+	 * too many than one too few
+	 */
 	for (int i = 0; i < state->mt_nrels; i++)
 	{
 		if (find_trigger(&state->resultRelInfo[i], DG_TRIGGER_CAPTURE_ROW) == NULL)

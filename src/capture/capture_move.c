@@ -64,12 +64,19 @@ typedef struct Watch
 	ModifyTableState *state;
 	ExecProcNodeMtd find_row;	/* the plan's own */
 	EState	   *estate;
-	EState	   *firing;			/* of the query whose end fires the triggers; NULL: unknown */
-	int			routed;			/* partitions that were opened for rows moved there, and seen */
-	bool		filtered;		/* may a trigger keep rows away from a partition? */
-	bool		partial;		/* is only a part of the partition tree guarded? */
+	EState	   *firing;			/* of the query whose end fires the triggers;
+								 * NULL: unknown */
+	int			routed;			/* partitions that were opened for rows moved
+								 * there, and seen */
+	bool		filtered;		/* may a trigger keep rows away from a
+								 * partition? */
+	bool		partial;		/* is only a part of the partition tree
+								 * guarded? */
 
-	/* rows inserted when last counted, see count_arrivals(), and moved there since */
+	/*
+	 * rows inserted when last counted, see count_arrivals(), and moved there
+	 * since
+	 */
 	int64		inserted;
 	int64		outside;
 	double		merged;			/* by the query's own INSERT actions */
@@ -373,7 +380,11 @@ begin_row(Watch *watch, TupleTableSlot *slot)
 	}
 	watch->deleted = count_deleted(from->ri_RelationDesc);
 	watch->from = from;
-	/* other parts of the query insert rows, if they do, before it is given this one */
+
+	/*
+	 * other parts of the query insert rows, if they do, before it is given
+	 * this one
+	 */
 	if (watch->partial || watch->estate->es_auxmodifytables != NIL)
 	{
 		watch->others = NULL;

@@ -44,7 +44,8 @@ typedef struct TrailQuery
 	ModifyTableState *state;
 	ExecProcNodeMtd find_row;	/* the plan's own */
 	Oid			relid;			/* the target, or its root */
-	Oid			only;			/* table that all rows are of; invalid: the plan tells */
+	Oid			only;			/* table that all rows are of; invalid: the
+								 * plan tells */
 	const EState *estate;
 	EState	   *firing;
 	MemoryContextCallback callback;
@@ -289,4 +290,3 @@ dg_capture_trail_finish(QueryDesc *query)
 				 errdetail("It was stopped after the first rows that it returned, and no statement trigger has fired."),
 				 errhint("Let it return all of its rows.")));
 }
-

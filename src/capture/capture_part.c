@@ -91,14 +91,16 @@ struct DgParts
 	TenantType	type;
 	tenants_hash *tenants;		/* NULL: the table has no tenant source */
 	TenantEntry *last;			/* of the row before; tenants rarely alternate */
-	DgPart	   *no_tenant;		/* rows whose tenant is null, or that have none; NULL: no such rows */
+	DgPart	   *no_tenant;		/* rows whose tenant is null, or that have
+								 * none; NULL: no such rows */
 	DgPart	  **list;			/* all of them, in the order they came */
 	int			nparts;
 	int			size;
 	Oid			root;			/* the table that was enrolled */
 	bool		plain;			/* other texts are other tenants */
 	bool		of_tenants;		/* these are rows of the tenant table */
-	DgTextSet  *spellings;		/* if not plain, of the deletion so far; NULL: none yet */
+	DgTextSet  *spellings;		/* if not plain, of the deletion so far; NULL:
+								 * none yet */
 	DgPart	  **by_place;		/* of each of them, NULL: none in this capture */
 	int64		nplaces;
 
@@ -313,8 +315,8 @@ write_parts(DgParts *parts)
 		DgPart	   *part = parts->list[i];
 
 		dg_capture_deletion_add_part(parts->deletion, part->part, parts->bin_id, part->text,
-							 part->name, part->contact, part->rows,
-							 parts->filenode, dg_bin_blocks_pack(part->blocks));
+									 part->name, part->contact, part->rows,
+									 parts->filenode, dg_bin_blocks_pack(part->blocks));
 	}
 }
 
@@ -357,7 +359,7 @@ dg_capture_parts_add(DgTotal *total, DgParts *parts)
  */
 DgParts *
 dg_capture_parts_share(Oid relid, const DgBinPlan *plan, DgTenantResolver *resolver, int64 deletion,
-			   Oid filenode)
+					   Oid filenode)
 {
 	SubTransactionId subid = GetCurrentSubTransactionId();
 	DgParts    *parts;

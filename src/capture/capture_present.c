@@ -20,7 +20,8 @@
 struct DgRenamedColumns
 {
 	List	   *renames;
-	List	   *columns;		/* of the bin table, from 0 after the bin's own */
+	List	   *columns;		/* of the bin table, from 0 after the bin's
+								 * own */
 	TupleDesc	desc;
 	Oid			relid;
 	MemoryContext context;		/* of new values */
@@ -38,7 +39,7 @@ holds_keys(Relation rel, AttrNumber attnum, List *seen)
 	char	   *name = get_attname(RelationGetRelid(rel), attnum, false);
 	Node	   *column = (Node *) list_make2_oid(RelationGetRelid(rel), (Oid) attnum);
 	bool		holds = (RelationGetRelid(rel) == tenants->relid && strcmp(name, NameStr(tenants->key_column)) == 0) ||
-		(guard->has_tenant_column && strcmp(name, NameStr(guard->tenant_column)) == 0);
+	(guard->has_tenant_column && strcmp(name, NameStr(guard->tenant_column)) == 0);
 	ListCell   *lc;
 
 	if (holds || list_member(seen, column))
@@ -186,7 +187,7 @@ dg_capture_rename_texts(const DgRenamedTexts *texts, int64 deletion, List *colum
 		foreach(lc3, texts->columns)
 		{
 			const char *present = lfirst(lc2) == NULL || strcmp(lfirst(lc), lfirst(lc3)) != 0 ? NULL :
-				dg_bin_renamed_key(texts->renames, deletion, lfirst(lc2));
+			dg_bin_renamed_key(texts->renames, deletion, lfirst(lc2));
 			Oid			type;
 			Datum		value;
 

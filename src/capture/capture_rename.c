@@ -224,7 +224,8 @@ rename_tenant(const char *old, const char *new, CommandId cid)
  * ----------------------------------------------------------------------
  */
 
-static char *moved_key = NULL;	/* of a row that has left a partition; in the transaction's memory */
+static char *moved_key = NULL;	/* of a row that has left a partition; in the
+								 * transaction's memory */
 static LocalTransactionId moved_lxid;
 static CommandId moved_by;
 

@@ -38,4 +38,3 @@ dg_capture_total_add(DgTotal *total, const char *tenant, int64 rows)
 	if (tenant != NULL)
 		(void) dg_guard_textset_add(total->tenants, tenant);
 }
-

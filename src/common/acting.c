@@ -61,7 +61,8 @@ dg_acting_begin(void)
 {
 	DgActing	saved = acting;
 
-	acting = (DgActing) {.on = true};
+	memset(&acting, 0, sizeof(DgActing));
+	acting.on = true;
 	return saved;
 }
 
@@ -73,7 +74,7 @@ dg_acting_suspend(void)
 {
 	DgActing	saved = acting;
 
-	acting = (DgActing) {0};
+	memset(&acting, 0, sizeof(DgActing));
 	return saved;
 }
 

@@ -32,7 +32,7 @@ typedef enum DgLimitAction
 {
 	DG_LIMIT_ERROR,
 	DG_LIMIT_WARNING
-} DgLimitAction;
+}			DgLimitAction;
 
 extern int64 dg_retention;
 
@@ -42,7 +42,7 @@ typedef enum DgDdlMode
 	DG_DDL_REFUSE,
 	DG_DDL_KEEP,
 	DG_DDL_ALLOW
-} DgDdlMode;
+}			DgDdlMode;
 
 extern int	dg_ddl;
 extern int	dg_publication;
@@ -136,7 +136,8 @@ extern bool dg_on_duty(void);
 typedef struct DgActing
 {
 	bool		on;
-	int			depth;			/* 0: it has not begun; 1: it runs; more: others inside it */
+	int			depth;			/* 0: it has not begun; 1: it runs; more:
+								 * others inside it */
 } DgActing;
 
 extern bool dg_acting(void);

@@ -13,17 +13,26 @@
 #define DG_ERRCODE(c3, c4, c5) MAKE_SQLSTATE('T', 'G', c3, c4, c5)
 
 /* deleting: capture/, protect/ */
-#define DG_ERRCODE_LIMIT_EXCEEDED			DG_ERRCODE('0', '0', '1')	/* max_rows, max_tenants, tenant_wipes_per_hour */
+#define DG_ERRCODE_LIMIT_EXCEEDED			DG_ERRCODE('0', '0', '1')	/* max_rows,
+																		 * max_tenants,
+																		 * tenant_wipes_per_hour */
 #define DG_ERRCODE_UNEXPECTED_TENANT		DG_ERRCODE('0', '0', '2')	/* expect_tenants */
-#define DG_ERRCODE_GUARDED_OBJECT			DG_ERRCODE('0', '0', '3')	/* DDL on a guarded table or its triggers */
-#define DG_ERRCODE_PROTECTED_STORE			DG_ERRCODE('0', '0', '4')	/* writing to the bin, ledger or registries */
-#define DG_ERRCODE_CANNOT_CAPTURE			DG_ERRCODE('0', '0', '5')	/* a row cannot be kept, so it is not deleted */
+#define DG_ERRCODE_GUARDED_OBJECT			DG_ERRCODE('0', '0', '3')	/* DDL on a guarded
+																		 * table or its triggers */
+#define DG_ERRCODE_PROTECTED_STORE			DG_ERRCODE('0', '0', '4')	/* writing to the bin,
+																		 * ledger or registries */
+#define DG_ERRCODE_CANNOT_CAPTURE			DG_ERRCODE('0', '0', '5')	/* a row cannot be kept,
+																		 * so it is not deleted */
 
 /* writing rows back: rows/, undelete/, rehydrate/ */
-#define DG_ERRCODE_ROW_CONFLICT				DG_ERRCODE('0', '1', '0')	/* a live row has the key */
-#define DG_ERRCODE_CANNOT_RESTORE			DG_ERRCODE('0', '1', '1')	/* the table has changed, or a parent is missing */
+#define DG_ERRCODE_ROW_CONFLICT				DG_ERRCODE('0', '1', '0')	/* a live row has the
+																		 * key */
+#define DG_ERRCODE_CANNOT_RESTORE			DG_ERRCODE('0', '1', '1')	/* the table has
+																		 * changed, or a parent
+																		 * is missing */
 #define DG_ERRCODE_NOTHING_TO_RESTORE		DG_ERRCODE('0', '1', '2')
-#define DG_ERRCODE_VERIFICATION_FAILED		DG_ERRCODE('0', '1', '3')	/* rows written and rows read differ */
+#define DG_ERRCODE_VERIFICATION_FAILED		DG_ERRCODE('0', '1', '3')	/* rows written and rows
+																		 * read differ */
 
 /* tokens, one for each refusal: purge/ */
 #define DG_ERRCODE_TOKEN_MALFORMED			DG_ERRCODE('0', '2', '0')
@@ -39,10 +48,12 @@
 #define DG_ERRCODE_TOKEN_BAD_CLAIM			DG_ERRCODE('0', '2', 'A')
 #define DG_ERRCODE_TOKEN_REQUIRED			DG_ERRCODE('0', '2', 'B')
 #define DG_ERRCODE_BAD_KEY					DG_ERRCODE('0', '2', 'C')
-#define DG_ERRCODE_AUTHORITIES_FILE			DG_ERRCODE('0', '2', 'D')	/* missing, damaged, or open to others */
+#define DG_ERRCODE_AUTHORITIES_FILE			DG_ERRCODE('0', '2', 'D')	/* missing, damaged, or
+																		 * open to others */
 
 /* purging: purge/ */
-#define DG_ERRCODE_TENANT_MISMATCH			DG_ERRCODE('0', '3', '0')	/* key and name do not both match */
+#define DG_ERRCODE_TENANT_MISMATCH			DG_ERRCODE('0', '3', '0')	/* key and name do not
+																		 * both match */
 #define DG_ERRCODE_NO_SUCH_REQUEST			DG_ERRCODE('0', '3', '1')
 #define DG_ERRCODE_PLAN_CHANGED				DG_ERRCODE('0', '3', '2')
 #define DG_ERRCODE_TENANT_ON_HOLD			DG_ERRCODE('0', '3', '3')

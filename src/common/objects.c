@@ -203,6 +203,7 @@ dg_installed(void)
 	/* nobody installs it without making tables */
 	if (objects_missing && !changed)
 		return false;
+
 	/*
 	 * What changes while they are being looked up may be among them. Where
 	 * something always changes (debug_discard_caches), finding the same twice
@@ -402,4 +403,3 @@ dg_on_duty(void)
 	return !IsBinaryUpgrade && !IsParallelWorker() && IsTransactionState() &&
 		OidIsValid(MyDatabaseId) && !RecoveryInProgress();
 }
-

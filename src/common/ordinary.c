@@ -176,7 +176,7 @@ is_heap(Oid am)
 {
 	HeapTuple	tuple = SearchSysCache1(AMOID, ObjectIdGetDatum(am));
 	bool		result = HeapTupleIsValid(tuple) &&
-		((Form_pg_am) GETSTRUCT(tuple))->amhandler == F_HEAP_TABLEAM_HANDLER;
+	((Form_pg_am) GETSTRUCT(tuple))->amhandler == F_HEAP_TABLEAM_HANDLER;
 
 	if (HeapTupleIsValid(tuple))
 		ReleaseSysCache(tuple);

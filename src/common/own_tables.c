@@ -106,8 +106,8 @@ is_plain_index(Relation rel, Oid indexid)
 {
 	Relation	index = index_open(indexid, AccessShareLock);
 	bool		plain = index->rd_rel->relam == BTREE_AM_OID &&
-		index->rd_index->indrelid == RelationGetRelid(rel) && index->rd_index->indisvalid &&
-		heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+	index->rd_index->indrelid == RelationGetRelid(rel) && index->rd_index->indisvalid &&
+	heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
 
 	for (int i = 0; plain && i < IndexRelationGetNumberOfKeyAttributes(index); i++)
 		plain = is_plain_column(index, i);
@@ -346,7 +346,11 @@ lock_row(Relation rel, ItemPointer tid, Snapshot snapshot, TupleTableSlot *slot)
 		fail_to_serialize();
 	if (result != TM_Ok)
 		elog(ERROR, "could not lock a row of \"%s\": result %d", RelationGetRelationName(rel), result);
-	/* it may have been changed after this transaction's snapshot, and before the scan's */
+
+	/*
+	 * it may have been changed after this transaction's snapshot, and before
+	 * the scan's
+	 */
 	if (IsolationUsesXactSnapshot() && !table_tuple_satisfies_snapshot(rel, slot, GetTransactionSnapshot()))
 		fail_to_serialize();
 	return true;

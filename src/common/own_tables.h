@@ -51,6 +51,10 @@ typedef struct DgOwnScan
 /* Fills in the values of one of the rows that are inserted. */
 typedef void (*DgOwnFill) (int64 row, Datum *values, bool *nulls, void *arg);
 
+/* How many keys, and the keys, for dg_own_scan() and dg_own_find(). */
+#define DG_KEYS(...) \
+	lengthof(((ScanKeyData[]) {__VA_ARGS__})), (ScanKeyData[]) {__VA_ARGS__}
+
 extern ScanKeyData dg_own_key_int8(AttrNumber attnum, int64 value);
 extern ScanKeyData dg_own_key_int4(AttrNumber attnum, int32 value);
 extern ScanKeyData dg_own_key_oid(AttrNumber attnum, Oid value);

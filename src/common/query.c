@@ -97,7 +97,8 @@ typedef struct OwnerQuery
 	Oid		   *argtypes;
 	Datum	   *values;
 	SPIPlanPtr *plan;			/* NULL: none is kept */
-	Snapshot	snapshot;		/* InvalidSnapshot: a new one, and rows may be locked */
+	Snapshot	snapshot;		/* InvalidSnapshot: a new one, and rows may be
+								 * locked */
 	long		count;
 	bool		cursor;			/* open a portal, or fetch from it */
 	Portal		portal;
@@ -204,7 +205,7 @@ void
 dg_spi_read_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes, Datum *values,
 					 DgSpiSink sink, void *arg)
 {
-	OwnerQuery	query = {sql, nargs, argtypes, values, .count = FETCH_ROWS, .cursor = true};
+	OwnerQuery	query = {sql, nargs, argtypes, values,.count = FETCH_ROWS,.cursor = true};
 	SPITupleTable *table;
 	uint64		n;
 

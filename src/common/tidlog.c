@@ -62,7 +62,10 @@ spill_to_file(DgTidLog *log)
 		MemoryContext old = MemoryContextSwitchTo(log->context);
 		ResourceOwner owner = CurrentResourceOwner;
 
-		/* the file may be read after the query that writes it has ended, as transition tables are */
+		/*
+		 * the file may be read after the query that writes it has ended, as
+		 * transition tables are
+		 */
 		CurrentResourceOwner = CurTransactionResourceOwner;
 		log->file = BufFileCreateTemp(false);
 		CurrentResourceOwner = owner;

@@ -101,11 +101,11 @@ dg_enrol_require(Relation rel, int elevel)
 	if (rel->rd_rel->relispartition)
 		return refuse_relation(rel, elevel, "it is a partition",
 							   psprintf("Guard its partitioned table %s: that covers every partition, present and future.",
-								 dg_relation_name(dg_guard_partition_root(RelationGetRelid(rel)))));
+										dg_relation_name(dg_guard_partition_root(RelationGetRelid(rel)))));
 	if (RelationGetNumberOfAttributes(rel) > MaxHeapAttributeNumber - DG_BIN_COLUMNS)
 		return refuse_relation(rel, elevel, "it has too many columns",
 							   psprintf("The bin needs %d columns of its own; a table may have %d in all, dropped ones included.",
-								 DG_BIN_COLUMNS, MaxHeapAttributeNumber));
+										DG_BIN_COLUMNS, MaxHeapAttributeNumber));
 	return true;
 }
 
@@ -202,7 +202,10 @@ dg_enrol_table(Oid relid, const char *tenant_column, List *tenant_path)
 						partitioned ? "partition" : "child", get_rel_name(odd_member), odd.what),
 				 errhint("Detach it first. %s", odd.hint)));
 
-	/* the root comes first: which triggers its partitions need is decided by its entry */
+	/*
+	 * the root comes first: which triggers its partitions need is decided by
+	 * its entry
+	 */
 	foreach(lc, relids)
 	{
 		Oid			member = lfirst_oid(lc);

@@ -40,11 +40,13 @@ typedef struct DgGuard
 	Oid			relid;			/* hash key */
 	bool		valid;
 	bool		guarded;
-	Oid			root;			/* the table that was enrolled: relid or an ancestor */
+	Oid			root;			/* the table that was enrolled: relid or an
+								 * ancestor */
 	bool		has_tenant_column;
 	NameData	tenant_column;	/* of root and of relid alike */
 	List	   *tenant_path;	/* names (char *) of foreign keys, or NIL */
-	Oid			detached_from;	/* the guarded table that root was a partition of, or InvalidOid */
+	Oid			detached_from;	/* the guarded table that root was a partition
+								 * of, or InvalidOid */
 	DgOddity	odd;			/* what relid has become since it was enrolled */
 	void	   *capture;		/* private to bin_, in context */
 	MemoryContext context;
@@ -125,7 +127,8 @@ typedef struct DgNesting
 	int			depth;
 	Oid			role;
 	EState	   *firing;			/* of the query whose triggers fire, or NULL */
-	const TriggerDesc *fires;	/* triggers of a table of that query, found last */
+	const TriggerDesc *fires;	/* triggers of a table of that query, found
+								 * last */
 	List	   *by_row;
 	bool		drops_tables;
 } DgNesting;

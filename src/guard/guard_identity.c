@@ -40,7 +40,8 @@
 
 static DgIdentities *current = NULL;
 static bool valid = false;
-static bool stale = false;		/* was anything altered while they were looked for? */
+static bool stale = false;		/* was anything altered while they were looked
+								 * for? */
 static uint64 generation = 0;
 
 
@@ -110,7 +111,7 @@ add_identity(DgIdentities *identities, Oid relid, Oid type, Oid collation)
 {
 	const int	flags = TYPECACHE_EQ_OPR | TYPECACHE_HASH_PROC | TYPECACHE_HASH_EXTENDED_PROC;
 	TypeCacheEntry *cache = lookup_type_cache(type, flags);
-	DgIdentity   *identity;
+	DgIdentity *identity;
 
 	for (int i = 0; i < identities->n; i++)
 	{
@@ -141,7 +142,8 @@ add_table_identity(DgIdentities *identities, Oid relid, int identity)
 	identities->tables = identities->ntables == 0 ?
 		MemoryContextAlloc(identities->context, sizeof(DgTableIdentity)) :
 		repalloc(identities->tables, sizeof(DgTableIdentity) * (identities->ntables + 1));
-	identities->tables[identities->ntables++] = (DgTableIdentity) {relid, identity};
+	identities->tables[identities->ntables].relid = relid;
+	identities->tables[identities->ntables++].identity = identity;
 }
 
 static int
@@ -241,7 +243,7 @@ look_at_guards(DgIdentities *identities, Oid key_type)
 			with_path = lappend_oid(with_path, relid);
 		else if (relid != dg_guard_tenant_table()->relid)
 			add_table_identity(identities, relid,
-					  identity_of_column(identities, relid, NameStr(*DatumGetName(column)), key_type));
+							   identity_of_column(identities, relid, NameStr(*DatumGetName(column)), key_type));
 	}
 	systable_endscan(scan);
 	table_close(registry, AccessShareLock);

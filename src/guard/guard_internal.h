@@ -20,7 +20,8 @@ typedef struct DgIdentity
 	int16		len;
 	bool		byval;
 	FmgrInfo	equal;
-	FmgrInfo	hash;			/* fn_oid is InvalidOid: the type cannot be hashed */
+	FmgrInfo	hash;			/* fn_oid is InvalidOid: the type cannot be
+								 * hashed */
 	bool		extended;		/* hash gives 64 bits */
 } DgIdentity;
 
@@ -28,7 +29,8 @@ typedef struct DgIdentity
 typedef struct DgTableIdentity
 {
 	Oid			relid;			/* key */
-	int			identity;		/* its number; DG_NO_IDENTITY: texts are compared */
+	int			identity;		/* its number; DG_NO_IDENTITY: texts are
+								 * compared */
 } DgTableIdentity;
 
 #define DG_NO_IDENTITY (-1)
@@ -38,9 +40,9 @@ typedef struct DgIdentities
 {
 	MemoryContext context;
 	int			n;
-	DgIdentity   *list;
+	DgIdentity *list;
 	int			general;		/* of tenants in all other tables */
-	DgTableIdentity *tables;		/* by OID */
+	DgTableIdentity *tables;	/* by OID */
 	int			ntables;
 } DgIdentities;
 

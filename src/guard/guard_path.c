@@ -520,7 +520,11 @@ dg_guard_path_steps(Relation rel, List *path, int *nsteps)
 							 quote_literal_cstr(dg_relation_name(root)))));
 		fkeys = lappend(fkeys, fkey);
 		relid = fkey->confrelid;
-		/* as the step's query will: what renames a column must be over before it is named */
+
+		/*
+		 * as the step's query will: what renames a column must be over before
+		 * it is named
+		 */
 		LockRelationOid(relid, AccessShareLock);
 	}
 	column = tenant_column_of(relid);

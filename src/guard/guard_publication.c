@@ -94,7 +94,7 @@ void
 dg_guard_publication_follow(Node *parsetree)
 {
 	const char *name = IsA(parsetree, CreatePublicationStmt) ?
-		((CreatePublicationStmt *) parsetree)->pubname : ((AlterPublicationStmt *) parsetree)->pubname;
+	((CreatePublicationStmt *) parsetree)->pubname : ((AlterPublicationStmt *) parsetree)->pubname;
 	char	   *things;
 
 	if (published_by(name, &things) != NULL)

@@ -36,8 +36,10 @@
 static DgNesting nesting = {0, InvalidOid, NULL, NULL, NIL, false};
 static uint64 serial = 0;
 static TimestampTz loaded_during = 0;	/* start of the message that loaded us */
-static const void *top_query = NULL;	/* of the present serial, if it is a query */
-static uint64 deleting_serial = 0;	/* of the last statement with a query that may delete */
+static const void *top_query = NULL;	/* of the present serial, if it is a
+										 * query */
+static uint64 deleting_serial = 0;	/* of the last statement with a query that
+									 * may delete */
 
 void
 dg_guard_statement_init(void)

@@ -215,7 +215,10 @@ read_tenant_text(const DgIdentities *identities, Known *known)
 	{
 		const DgIdentity *identity = &identities->list[i];
 
-		/* the table may have been dropped since the last message from the relcache */
+		/*
+		 * the table may have been dropped since the last message from the
+		 * relcache
+		 */
 		if (get_rel_name(identity->relid) == NULL ||
 			!dg_guard_tenant_read_key(identity->relid, identity->type, known->text, &known->values[i]))
 			continue;
@@ -229,12 +232,12 @@ read_tenant_text(const DgIdentities *identities, Known *known)
 static Known
 begin_known(const DgIdentities *identities, const char *text)
 {
-	return (Known) {
-		.text = pstrdup(text),
-		.values = palloc0(sizeof(Datum) * identities->n),
-		.taken = palloc0(sizeof(bool) * identities->n),
-		.hashes = palloc0(sizeof(uint64) * identities->n)
-	};
+	Known		known = {.text = pstrdup(text)};
+
+	known.values = palloc0(sizeof(Datum) * identities->n);
+	known.taken = palloc0(sizeof(bool) * identities->n);
+	known.hashes = palloc0(sizeof(uint64) * identities->n);
+	return known;
 }
 
 /*
@@ -365,7 +368,7 @@ Datum
 dg_same_tenant(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(dg_guard_tenant_equal(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-								   text_to_cstring(PG_GETARG_TEXT_PP(1))));
+										 text_to_cstring(PG_GETARG_TEXT_PP(1))));
 }
 
 /*

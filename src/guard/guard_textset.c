@@ -17,7 +17,8 @@ typedef struct TextEntry
 {
 	uint64		key;			/* one of their hashes */
 	char		status;
-	List	   *places;			/* in DgTextSet.texts; may be of texts that were forgotten */
+	List	   *places;			/* in DgTextSet.texts; may be of texts that
+								 * were forgotten */
 } TextEntry;
 
 #define SH_PREFIX texts
@@ -35,7 +36,8 @@ struct DgTextSet
 {
 	MemoryContext context;
 	bool		tenants;		/* it is one of tenants */
-	Oid			relid;			/* whose rows say which tenants are the same; InvalidOid: any */
+	Oid			relid;			/* whose rows say which tenants are the same;
+								 * InvalidOid: any */
 	int64		ntexts;
 	int64		size;
 	char	  **texts;			/* in the order they came */

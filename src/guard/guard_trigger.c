@@ -90,9 +90,9 @@ static void
 set_trigger_state(Oid relid, const char *name, char state)
 {
 	execute_command(psprintf("ALTER TABLE %s ENABLE %s TRIGGER %s", dg_relation_name(relid),
-					 state == TRIGGER_FIRES_ALWAYS ? "ALWAYS" :
-					 state == TRIGGER_FIRES_ON_REPLICA ? "REPLICA" : "",
-					 quote_identifier(name)));
+							 state == TRIGGER_FIRES_ALWAYS ? "ALWAYS" :
+							 state == TRIGGER_FIRES_ON_REPLICA ? "REPLICA" : "",
+							 quote_identifier(name)));
 }
 
 /*

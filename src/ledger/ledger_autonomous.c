@@ -192,7 +192,8 @@ dg_ledger_autonomous_main(Datum arg)
 
 	/*
 	 * Whatever the database's defaults are: workers that count the same
-	 * refusal wait for each other, and none may fail because another was first
+	 * refusal wait for each other, and none may fail because another was
+	 * first
 	 */
 	SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);

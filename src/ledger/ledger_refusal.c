@@ -119,11 +119,11 @@ dg_ledger_refusal_record(const char *event, const char *text)
 	bool		record = true;
 
 	dg_lock_object(dg_objects()->refusal, 0, ExclusiveLock);
-	scan = dg_own_find(DG_OWN(refusal), RowExclusiveLock, 4,
-					   (ScanKeyData[]) {dg_own_key_text(Anum_refusal_act, key.act),
-						   dg_own_key_text(Anum_refusal_reason, key.reason),
-						   dg_own_key_int8(Anum_refusal_request_id, key.request),
-						   dg_own_key_text(Anum_refusal_authority, key.authority)});
+	scan = dg_own_find(DG_OWN(refusal), RowExclusiveLock,
+					   DG_KEYS(dg_own_key_text(Anum_refusal_act, key.act),
+							   dg_own_key_text(Anum_refusal_reason, key.reason),
+							   dg_own_key_int8(Anum_refusal_request_id, key.request),
+							   dg_own_key_text(Anum_refusal_authority, key.authority)));
 	if (scan == NULL)
 		insert_refusal(&key, count, now);
 	else

@@ -77,7 +77,7 @@ check_entry(DgLedgerWalk *walk, const DgLedgerEntry *entry)
 	check_number(walk, entry->id);
 	if (adjacent && memcmp(entry->prev_hash, walk->hash, DG_DIGEST_SIZE) != 0)
 		dg_ledger_add_problem(walk, "entry " INT64_FORMAT " does not follow entry " INT64_FORMAT
-					", one of them was changed or inserted", entry->id, walk->id);
+							  ", one of them was changed or inserted", entry->id, walk->id);
 	dg_ledger_hash(entry, hash);
 	if (memcmp(entry->hash, hash, DG_DIGEST_SIZE) != 0)
 		dg_ledger_add_problem(walk, "entry " INT64_FORMAT " was changed or moved: its hash is not that of its content", entry->id);

@@ -19,7 +19,7 @@
 #include "token/token.h"
 #include "main/main_internal.h"
 
-static char *drill_interval = NULL;	/* read by verify() */
+static char *drill_interval = NULL; /* read by verify() */
 static char *retention = NULL;
 
 static const struct config_enum_entry limit_action_options[] = {

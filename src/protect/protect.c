@@ -234,7 +234,10 @@ dg_protect(PG_FUNCTION_ARGS)
 	insert = TRIGGER_FIRED_BY_INSERT(trigdata->tg_event);
 	row = TRIGGER_FIRED_FOR_ROW(trigdata->tg_event);
 
-	/* rows of an INSERT have had their statement's permission, except where replication applies rows */
+	/*
+	 * rows of an INSERT have had their statement's permission, except where
+	 * replication applies rows
+	 */
 	if (!dg_acting() &&
 		!(insert && (row ? !IsLogicalWorker() && !dg_guard_statement_none() : may_load(trigdata->tg_relation))))
 		refuse_write(RelationGetRelid(trigdata->tg_relation));

@@ -125,7 +125,7 @@ namespace_of(Oid classid, Oid objid)
 	bool		function = (classid == ProcedureRelationId);
 	Relation	rel = table_open(classid, AccessShareLock);
 	HeapTuple	tuple = function ? copy_row(rel, ProcedureOidIndexId, Anum_pg_proc_oid, objid) :
-		copy_row(rel, ClassOidIndexId, Anum_pg_class_oid, objid);
+	copy_row(rel, ClassOidIndexId, Anum_pg_class_oid, objid);
 	Oid			result = InvalidOid;
 
 	if (tuple != NULL)
@@ -297,7 +297,7 @@ check_members(Oid extension)
 			(form->classid == ProcedureRelationId && get_func_namespace(form->objid) == dg_objects()->schema) ||
 			(form->classid == EventTriggerRelationId && is_our_event_trigger(form->objid)))
 			dg_protect_store_refuse("make an extension's own what is in schema",
-							get_namespace_name(OidIsValid(relid) ? get_rel_namespace(relid) : dg_objects()->schema));
+									get_namespace_name(OidIsValid(relid) ? get_rel_namespace(relid) : dg_objects()->schema));
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -406,7 +406,7 @@ check_alter(Oid classid, Oid objid, int subid, Oid relid, Oid other, bool create
 	{
 		if (!created && is_our_event_trigger(objid) && !only_changes_owner(classid, objid))
 			dg_protect_store_refuse("change event trigger", objid == get_event_trigger_oid("deletion_guard_ddl_end", true) ?
-							"deletion_guard_ddl_end" : "deletion_guard_ddl_start");
+									"deletion_guard_ddl_end" : "deletion_guard_ddl_start");
 	}
 	else if (classid == NamespaceRelationId)
 	{
@@ -434,11 +434,11 @@ check_drop_by_oid(Oid classid, Oid objid, Oid relid)
 	if (classid == ProcedureRelationId || classid == EventTriggerRelationId)
 	{
 		bool		ours = classid == ProcedureRelationId ?
-			get_func_namespace(objid) == dg_objects()->schema : is_our_event_trigger(objid);
+		get_func_namespace(objid) == dg_objects()->schema : is_our_event_trigger(objid);
 
 		if (ours && (!dg_protect_store_drop_allowed() || dg_protect_store_at_stake()))
 			dg_protect_store_refuse(classid == ProcedureRelationId ? "drop function" : "drop event trigger",
-							classid == ProcedureRelationId ? get_func_name(objid) : "deletion_guard_ddl");
+									classid == ProcedureRelationId ? get_func_name(objid) : "deletion_guard_ddl");
 	}
 	else if (classid != TriggerRelationId && OidIsValid(relid) && relid != objid && dg_is_store(relid))
 		check_store_drop(relid);

@@ -230,8 +230,8 @@ family_extended(Oid classid, Oid objid)
 	bool		operator = (classid == AccessMethodOperatorRelationId);
 	Relation	rel = table_open(classid, AccessShareLock);
 	HeapTuple	tuple = operator ?
-		dg_protect_copy_object(rel, AccessMethodOperatorOidIndexId, Anum_pg_amop_oid, objid, SnapshotSelf) :
-		dg_protect_copy_object(rel, AccessMethodProcedureOidIndexId, Anum_pg_amproc_oid, objid, SnapshotSelf);
+	dg_protect_copy_object(rel, AccessMethodOperatorOidIndexId, Anum_pg_amop_oid, objid, SnapshotSelf) :
+	dg_protect_copy_object(rel, AccessMethodProcedureOidIndexId, Anum_pg_amproc_oid, objid, SnapshotSelf);
 	Oid			family = InvalidOid;
 	Oid			left = InvalidOid;
 	Oid			right = InvalidOid;
@@ -266,7 +266,7 @@ family_extended(Oid classid, Oid objid)
 void
 dg_protect_builtin_check_object(ObjectAccessType access, Oid classid, Oid objid, Oid relid)
 {
-	ObjectAddress object = {.classId = classid, .objectId = objid};
+	ObjectAddress object = {.classId = classid,.objectId = objid};
 	char	   *description;
 	char	   *what;
 

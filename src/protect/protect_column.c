@@ -46,7 +46,7 @@ add_heirs(List *relids, Oid relid, const char *column)
 	{
 		HeapTuple	tuple = SearchSysCacheAttName(lfirst_oid(lc), column);
 		bool		goes = HeapTupleIsValid(tuple) && !((Form_pg_attribute) GETSTRUCT(tuple))->attislocal &&
-			((Form_pg_attribute) GETSTRUCT(tuple))->attinhcount == 1;
+		((Form_pg_attribute) GETSTRUCT(tuple))->attinhcount == 1;
 
 		if (HeapTupleIsValid(tuple))
 			ReleaseSysCache(tuple);
@@ -106,7 +106,7 @@ keep_column_definition(Oid relid, const char *column, const DgBinPlan *plan, int
 		ObjectIdGetDatum(relid), CStringGetTextDatum(column),
 		CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false)), Int64GetDatum(rows),
 		ObjectIdGetDatum(plan != NULL ? plan->bin_table : InvalidOid),
-		CStringGetTextDatum(psprintf("%s.%s", dg_relation_name(relid), quote_identifier(column)))};
+	CStringGetTextDatum(psprintf("%s.%s", dg_relation_name(relid), quote_identifier(column)))};
 
 	SPI_connect();
 	dg_spi_execute("INSERT INTO deletion_guard.dropped_table"

@@ -59,7 +59,7 @@ void
 dg_protect_command_init(void)
 {
 	PlannedStmt *stmt = ActivePortal == NULL || list_length(ActivePortal->stmts) != 1 ? NULL :
-		linitial_node(PlannedStmt, ActivePortal->stmts);
+	linitial_node(PlannedStmt, ActivePortal->stmts);
 
 	if (stmt != NULL && stmt->commandType == CMD_UTILITY &&
 		(IsA(stmt->utilityStmt, VacuumStmt) || nodeTag(stmt->utilityStmt) == T_ClusterStmt ||

@@ -296,7 +296,11 @@ follow_members(Oid relid, DgGuard *guard)
 				refuse_odd(member, guard->root, &odd);
 			continue;
 		}
-		/* its rows end with its session, and are no rows of its parent's meanwhile */
+
+		/*
+		 * its rows end with its session, and are no rows of its parent's
+		 * meanwhile
+		 */
 		if (get_rel_persistence(member) == RELPERSISTENCE_TEMP)
 			continue;
 		if (guarded && member != relid && get_rel_relispartition(member) &&
@@ -507,7 +511,10 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 	List	   *relids;
 	ListCell   *lc;
 
-	/* what the extension does itself needs no following; nor is there anything to follow yet */
+	/*
+	 * what the extension does itself needs no following; nor is there
+	 * anything to follow yet
+	 */
 	if (!dg_on_duty() || dg_acting() || !dg_installed())
 		return PointerGetDatum(NULL);
 	if (dg_protect_access_judges_after(data->parsetree))

@@ -157,7 +157,10 @@ guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 static void
 guard_ExecutorFinish(QueryDesc *query)
 {
-	/* the queries of foreign keys leave their triggers to the query that fired them */
+	/*
+	 * the queries of foreign keys leave their triggers to the query that
+	 * fired them
+	 */
 	bool		fires = !(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS);
 	List	   *by_row = fires ? dg_capture_merge_roots(query) : NIL;
 	DgNesting	saved = dg_guard_statement_enter();
@@ -252,7 +255,11 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 		dg_capture_empty_check();
 	if (saved.depth == 0)
 		dg_protect_taken_finish();
-	/* it may have given the extension to another role; no invalidation says so */
+
+	/*
+	 * it may have given the extension to another role; no invalidation says
+	 * so
+	 */
 	if (reassigns)
 		dg_objects_forget();
 }

@@ -57,7 +57,8 @@ typedef struct Kept
 	AttrNumber	attnum;			/* 0: the table */
 	SubTransactionId subid;
 	int64		rows;
-	int64		deleted;		/* in the transaction before, as the server has counted */
+	int64		deleted;		/* in the transaction before, as the server
+								 * has counted */
 	int64		written;
 	struct Kept *next;
 } Kept;
@@ -169,8 +170,10 @@ static Search
 search_begin(void)
 {
 	HASHCTL		ctl = {.keysize = sizeof(Object),.entrysize = sizeof(Object),.hcxt = CurrentMemoryContext};
+	Search		search = {0};
 
-	return (Search) {.seen = hash_create("deletion_guard objects", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT)};
+	search.seen = hash_create("deletion_guard objects", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	return search;
 }
 
 static Going
@@ -259,7 +262,7 @@ keep_definition(Oid relid, int64 rows, List *relids)
 	Datum		values[] = {rows > 0 ? Int64GetDatum(dg_capture_deletion_current()) : (Datum) 0,
 		CStringGetTextDatum(dg_relation_name(relid)), former_parent(relid),
 		CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false)), Int64GetDatum(rows),
-		ObjectIdGetDatum(relid), dg_oid_array(relids)};
+	ObjectIdGetDatum(relid), dg_oid_array(relids)};
 	char		nulls[] = {rows > 0 ? ' ' : 'n', ' ', values[2] != 0 ? ' ' : 'n', ' ', ' ', ' ', ' '};
 
 	SPI_connect();

@@ -88,9 +88,9 @@ static void
 refuse_departure(Oid relid, const char *what)
 {
 	refuse_on_guarded(relid, what, dg_ddl_keeps() ? DETAIL_UNFORESEEN : DETAIL_ROWS,
-		   psprintf("%s the rows first, which keeps them in the recycle bin: an empty table may go. %s",
-					dg_ddl_keeps() ? "Delete" : "With deletion_guard.ddl = keep, which superusers set and may GRANT, the command keeps them itself. Or delete",
-					way_to_unguard(relid)));
+					  psprintf("%s the rows first, which keeps them in the recycle bin: an empty table may go. %s",
+							   dg_ddl_keeps() ? "Delete" : "With deletion_guard.ddl = keep, which superusers set and may GRANT, the command keeps them itself. Or delete",
+							   way_to_unguard(relid)));
 }
 
 static void
@@ -213,9 +213,9 @@ check_attribute(Oid typrelid)
 			continue;
 		if (table == NULL)
 			refuse_on_guarded(att->attrelid,
-				   psprintf("drop an attribute of type %s of column \"%s\" of table \"%s\"", format_type_be(type),
-							NameStr(att->attname), get_rel_name(att->attrelid)),
-				   DETAIL_VALUES, NULL);
+							  psprintf("drop an attribute of type %s of column \"%s\" of table \"%s\"", format_type_be(type),
+									   NameStr(att->attname), get_rel_name(att->attrelid)),
+							  DETAIL_VALUES, NULL);
 		else if (dg_protect_store_has_rows(att->attrelid))
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_PROTECTED_STORE),
@@ -363,8 +363,8 @@ check_trigger(Oid trigid, bool dropping)
 	if (!dg_is_store(relid))
 	{
 		refuse_on_guarded(relid, psprintf("%s trigger \"%s\" of table \"%s\"", dropping ? "drop" : "change", name,
-							   get_rel_name(relid)),
-			   DETAIL_GUARD, NULL);
+										  get_rel_name(relid)),
+						  DETAIL_GUARD, NULL);
 		return;
 	}
 	/* commands that alter them are refused by protect_store.c */
@@ -500,7 +500,7 @@ static void
 refuse_unlogged(Oid relid)
 {
 	refuse_on_guarded(relid, psprintf("set table \"%s\" unlogged", get_rel_name(relid)),
-		   "A crash empties unlogged tables, without their rows having gone to the recycle bin.", NULL);
+					  "A crash empties unlogged tables, without their rows having gone to the recycle bin.", NULL);
 }
 
 /*
@@ -513,7 +513,7 @@ is_unlogged(Oid relid, Snapshot snapshot)
 	Relation	rel = table_open(RelationRelationId, AccessShareLock);
 	HeapTuple	tuple = dg_protect_copy_object(rel, ClassOidIndexId, Anum_pg_class_oid, relid, snapshot);
 	bool		result = HeapTupleIsValid(tuple) &&
-		((Form_pg_class) GETSTRUCT(tuple))->relpersistence == RELPERSISTENCE_UNLOGGED;
+	((Form_pg_class) GETSTRUCT(tuple))->relpersistence == RELPERSISTENCE_UNLOGGED;
 
 	table_close(rel, AccessShareLock);
 	return result;
@@ -547,7 +547,11 @@ check_alter_command(AlterTableStmt *stmt, AlterTableCmd *cmd)
 	switch (cmd->subtype)
 	{
 		case AT_DetachPartition:
-			/* a row that comes in meanwhile stays, and the table is guarded by itself from then on */
+
+			/*
+			 * a row that comes in meanwhile stays, and the table is guarded
+			 * by itself from then on
+			 */
 			partition = RangeVarGetRelid(((PartitionCmd *) cmd->def)->name, AccessShareLock, true);
 			if (OidIsValid(partition) && dg_guard_is_guarded(partition) && !dg_ddl_keeps() &&
 				(!dg_class_ownercheck(relid, GetUserId()) || dg_protect_has_rows(partition)))
@@ -559,7 +563,7 @@ check_alter_command(AlterTableStmt *stmt, AlterTableCmd *cmd)
 			break;
 		default:
 			refuse_on_guarded(relid, psprintf("disable all triggers of table \"%s\"", name), DETAIL_GUARD,
-				   "Disable those you mean by name, or set session_replication_role to \"replica\" for a while: the guard's work then, too.");
+							  "Disable those you mean by name, or set session_replication_role to \"replica\" for a while: the guard's work then, too.");
 			break;
 	}
 }
@@ -586,7 +590,7 @@ check_guard_trigger(CreateTrigStmt *stmt)
 	relid = RangeVarGetRelid(stmt->relation, AccessShareLock, true);
 	if (OidIsValid(relid) && dg_guard_is_guarded(relid))
 		refuse_on_guarded(relid, psprintf("replace trigger \"%s\" of table \"%s\"", stmt->trigname, get_rel_name(relid)),
-			   DETAIL_GUARD, NULL);
+						  DETAIL_GUARD, NULL);
 }
 
 /*

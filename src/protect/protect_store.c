@@ -270,7 +270,10 @@ check_alter_own(AlterTableStmt *stmt)
 	{
 		AlterTableCmd *cmd = lfirst(lc);
 
-		/* a crash empties what is not logged, and an empty bin may be full by then */
+		/*
+		 * a crash empties what is not logged, and an empty bin may be full by
+		 * then
+		 */
 		if (!is_harmless_alter(cmd, stmt->relation))
 			check_own_by_name("alter", stmt->relation, !is_pg_restore_command(cmd));
 	}
@@ -373,9 +376,9 @@ check_rename(RenameStmt *stmt)
 		dg_protect_store_refuse("rename schema", stmt->subname);
 	if (stmt->relation != NULL)
 		check_own_by_name(stmt->renameType == OBJECT_COLUMN ? "rename a column of" :
-					stmt->renameType == OBJECT_TABCONSTRAINT ? "rename a constraint of" :
-					stmt->renameType == OBJECT_TRIGGER ? "rename a trigger of" : "rename",
-					stmt->relation, true);
+						  stmt->renameType == OBJECT_TABCONSTRAINT ? "rename a constraint of" :
+						  stmt->renameType == OBJECT_TRIGGER ? "rename a trigger of" : "rename",
+						  stmt->relation, true);
 }
 
 static void

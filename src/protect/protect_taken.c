@@ -28,7 +28,8 @@
 #include "ledger/ledger.h"
 #include "protect/protect_internal.h"
 
-static List *taken = NIL;		/* OIDs; what a savepoint has undone is no longer odd */
+static List *taken = NIL;		/* OIDs; what a savepoint has undone is no
+								 * longer odd */
 
 /*
  * Has somebody taken the table over, and is it guarded? *root is the table that was enrolled.

@@ -38,8 +38,8 @@ find_signer(const char *token, int len, DgRefusal *refusal)
 	authority = dg_purge_authority_find(kid, refusal);
 	if (authority == NULL && refusal->message == NULL)
 		dg_purge_refusal_set(refusal, DG_ERRCODE_TOKEN_UNKNOWN_AUTHORITY, "unknown_authority",
-					   "Enrol it with deletion_guard.add_authority(), or name one that is in the token's \"kid\".",
-					   "authority \"%s\" is not enrolled", kid);
+							 "Enrol it with deletion_guard.add_authority(), or name one that is in the token's \"kid\".",
+							 "authority \"%s\" is not enrolled", kid);
 	return authority;
 }
 
@@ -100,8 +100,8 @@ dg_purge_approval_verify(const char *token, int len, DgApproval *approval, DgRef
 	refusal->request = approval->claims.request;
 	if (authority->retired)
 		return dg_purge_refusal_set(refusal, DG_ERRCODE_TOKEN_RETIRED_AUTHORITY, "retired_authority",
-							  "Ask an authority that is still active.",
-							  "authority \"%s\" has been retired", authority->name);
+									"Ask an authority that is still active.",
+									"authority \"%s\" has been retired", authority->name);
 	approval->fingerprint = authority->fingerprint;
 	if (approval->claims.act == DG_TOKEN_ACT_PURGE)
 	{
@@ -121,14 +121,14 @@ bool
 dg_purge_approval_unused(const DgApproval *approval, DgRefusal *refusal)
 {
 	ScanKeyData keys[] = {dg_own_key_text(Anum_used_token_authority, approval->claims.kid),
-		dg_own_key_text(Anum_used_token_jti, approval->claims.jti)};
+	dg_own_key_text(Anum_used_token_jti, approval->claims.jti)};
 	DgOwnScan  *used = dg_own_find(DG_OWN(used_token), AccessShareLock, lengthof(keys), keys);
 
 	if (used == NULL)
 		return true;
 	dg_own_end(used);
 	return dg_purge_refusal_set(refusal, DG_ERRCODE_TOKEN_USED, "token_used", HINT_SIGN_AGAIN,
-						  "the token of \"%s\" has been used before", approval->claims.kid);
+								"the token of \"%s\" has been used before", approval->claims.kid);
 }
 
 /* ----------------------------------------------------------------------
@@ -159,8 +159,8 @@ static bool
 refuse_act(const DgApproval *approval, DgTokenAct act, DgRefusal *refusal)
 {
 	dg_purge_refusal_set(refusal, DG_ERRCODE_TOKEN_WRONG_ACT, "wrong_act",
-				   DG_HINT_CLAIMS,
-				   "the token of \"%s\" is not for \"%s\"", approval->claims.kid, dg_token_act_name(act));
+						 DG_HINT_CLAIMS,
+						 "the token of \"%s\" is not for \"%s\"", approval->claims.kid, dg_token_act_name(act));
 	return dg_purge_refusal_detail(refusal, "It permits \"%s\".", dg_token_act_name(approval->claims.act));
 }
 
@@ -196,8 +196,8 @@ verify_one_token(Datum token, DgTokenAct act, List **approvals, DgRefusal *refus
 		return refuse_act(approval, act, refusal);
 	if (approved_already(*approvals, approval))
 		return dg_purge_refusal_set(refusal, DG_ERRCODE_MORE_APPROVALS, "same_authority",
-							  "Give one token of each authority.",
-							  "more than one token is of authority \"%s\"", approval->claims.kid);
+									"Give one token of each authority.",
+									"more than one token is of authority \"%s\"", approval->claims.kid);
 	*approvals = lappend(*approvals, approval);
 	return true;
 }
@@ -218,11 +218,11 @@ dg_purge_approvals_verify(ArrayType *tokens, DgTokenAct act, List **approvals, D
 		deconstruct_array(tokens, TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, &nelems);
 	if (nelems == 0)
 		return dg_purge_refusal_set(refusal, DG_ERRCODE_TOKEN_REQUIRED, "token_required",
-							  DG_HINT_CLAIMS,
-							  "a token for \"%s\" is required", dg_token_act_name(act));
+									DG_HINT_CLAIMS,
+									"a token for \"%s\" is required", dg_token_act_name(act));
 	if (nelems > DG_TOKEN_MAX_APPROVALS)
 		return dg_purge_refusal_set(refusal, DG_ERRCODE_TOKEN_MALFORMED, "too_many_tokens", NULL,
-							  "more than %d tokens", DG_TOKEN_MAX_APPROVALS);
+									"more than %d tokens", DG_TOKEN_MAX_APPROVALS);
 	for (int i = 0; i < nelems; i++)
 	{
 		if (nulls[i])
@@ -243,8 +243,8 @@ dg_purge_approvals_suffice(List *approvals, int needed, DgRefusal *refusal)
 	if (list_length(approvals) >= needed)
 		return true;
 	dg_purge_refusal_set(refusal, DG_ERRCODE_MORE_APPROVALS, "more_approvals",
-				   "Pass the tokens of all of them in one call.",
-				   "%d authorities must approve", needed);
+						 "Pass the tokens of all of them in one call.",
+						 "%d authorities must approve", needed);
 	return dg_purge_refusal_detail(refusal, "Tokens of %d were given.", list_length(approvals));
 }
 
@@ -285,8 +285,8 @@ dg_purge_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void 
 		if (!match(&approval->claims, arg))
 		{
 			dg_purge_refusal_set(&refusal, DG_ERRCODE_TOKEN_BAD_CLAIM, "other_object",
-						   DG_HINT_CLAIMS,
-						   "the token of \"%s\" is for another object", approval->claims.kid);
+								 DG_HINT_CLAIMS,
+								 "the token of \"%s\" is for another object", approval->claims.kid);
 			refuse_with_claims(&refusal, act, what, claims);
 		}
 	}

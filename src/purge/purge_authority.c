@@ -49,7 +49,7 @@ static bool
 refuse_file(DgRefusal *refusal, const char *what)
 {
 	return dg_purge_refusal_set(refusal, DG_ERRCODE_AUTHORITIES_FILE, "authorities_file", HINT_FILE,
-						  "authorities file \"%s\" %s", dg_authorities_file, what);
+								"authorities file \"%s\" %s", dg_authorities_file, what);
 }
 
 /*
@@ -137,7 +137,7 @@ read_authorities(List **list, DgRefusal *refusal)
 	{
 		refuse_file(refusal, "does not list authorities");
 		return dg_purge_refusal_detail(refusal, "%s%s%s", dg_token_status_message(status),
-								 detail.name ? ", in " : "", detail.name ? detail.name : "");
+									   detail.name ? ", in " : "", detail.name ? detail.name : "");
 	}
 	authorities = parsed;
 	PG_TRY();
@@ -204,8 +204,8 @@ dg_purge_authority_find(const char *name, DgRefusal *refusal)
 
 	if (dg_purge_authorities_in_file())
 		return find_in_file(name, refusal);
-	scan = dg_own_find(DG_OWN(authority), AccessShareLock, 1,
-					   (ScanKeyData[]) {dg_own_key_text(Anum_authority_name, name)});
+	scan = dg_own_find(DG_OWN(authority), AccessShareLock,
+					   DG_KEYS(dg_own_key_text(Anum_authority_name, name)));
 	if (scan == NULL)
 		return NULL;
 	authority = palloc(sizeof(DgAuthority));

@@ -29,8 +29,8 @@ PG_FUNCTION_INFO_V1(dg_verify_certificate);
 static int64
 entry_of_purge(int64 purge)
 {
-	DgOwnScan  *scan = dg_own_find(DG_OWN(purge_record), AccessShareLock, 1,
-								   (ScanKeyData[]) {dg_own_key_int8(Anum_purge_record_purge_id, purge)});
+	DgOwnScan  *scan = dg_own_find(DG_OWN(purge_record), AccessShareLock,
+								   DG_KEYS(dg_own_key_int8(Anum_purge_record_purge_id, purge)));
 	int64		entry;
 
 	if (scan == NULL)

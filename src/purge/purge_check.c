@@ -31,10 +31,10 @@ check_request(const DgApproval *approval, const DgRequest *request, DgRefusal *r
 
 	if (request == NULL)
 		return dg_purge_refusal_set(refusal, DG_ERRCODE_NO_SUCH_REQUEST, "no_such_request", HINT_NEW_REQUEST,
-							  "there is no request " INT64_FORMAT, id);
+									"there is no request " INT64_FORMAT, id);
 	if (strcmp(request->state, "open") != 0)
 		return dg_purge_refusal_set(refusal, DG_ERRCODE_NO_SUCH_REQUEST, "request_closed", HINT_NEW_REQUEST,
-							  "request " INT64_FORMAT " is closed: it was %s", id, request->state);
+									"request " INT64_FORMAT " is closed: it was %s", id, request->state);
 	return true;
 }
 
@@ -47,7 +47,7 @@ check_relations(const DgApproval *approval, const DgRequest *request, DgRefusal 
 	if (strcmp(approval->relations, dg_purge_request_relations(request)) == 0)
 		return true;
 	return dg_purge_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "other_relations", HINT_NEW_REQUEST,
-						  "the token names other tables than request " INT64_FORMAT, request->id);
+								"the token names other tables than request " INT64_FORMAT, request->id);
 }
 
 /*
@@ -61,23 +61,23 @@ check_tenant(const DgApproval *approval, const DgRequest *request, DgRefusal *re
 
 	if (approval->claims.act != dg_purge_request_act(request))
 		return dg_purge_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "other_tenant", HINT_NEW_REQUEST,
-							  "the token is for \"%s\", request " INT64_FORMAT " is for \"%s\"",
-							  dg_token_act_name(approval->claims.act), request->id,
-							  dg_token_act_name(dg_purge_request_act(request)));
+									"the token is for \"%s\", request " INT64_FORMAT " is for \"%s\"",
+									dg_token_act_name(approval->claims.act), request->id,
+									dg_token_act_name(dg_purge_request_act(request)));
 	if (request->tenant == NULL)
 		return check_relations(approval, request, refusal);
 	if (!dg_guard_tenant_equal(approval->tenant, dg_purge_tenant_claim(request->tenant)))
 		return dg_purge_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "other_tenant", HINT_NEW_REQUEST,
-							  "the token names another tenant than request " INT64_FORMAT, request->id);
+									"the token names another tenant than request " INT64_FORMAT, request->id);
 	name = dg_purge_tenant_name(request->tenant, refusal);
 	if (name == NULL)
 		return false;
 	if (strcmp(approval->tenant_name, name) == 0)
 		return true;
 	dg_purge_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "tenant_name", HINT_NEW_REQUEST,
-				   "the tenant of this key does not have the name that the token says");
+						 "the tenant of this key does not have the name that the token says");
 	return dg_purge_refusal_detail(refusal, "Key and name must both be those of one tenant. "
-							 "Is it the tenant that was meant, or was it renamed since the review?");
+								   "Is it the tenant that was meant, or was it renamed since the review?");
 }
 
 /*
@@ -101,24 +101,28 @@ check_claims(const DgApproval *approval, const DgRequest *request, DgRefusal *re
 	if (wrong == NULL)
 		return true;
 	return dg_purge_refusal_set(refusal, DG_ERRCODE_TOKEN_BAD_CLAIM, "other_claims",
-						  "Have the authority sign the claims as request_purge() returned them.",
-						  "claim \"%s\" is not that of request " INT64_FORMAT, wrong, request->id);
+								"Have the authority sign the claims as request_purge() returned them.",
+								"claim \"%s\" is not that of request " INT64_FORMAT, wrong, request->id);
 }
 
 static bool
 check_hold(const DgRequest *request, DgRefusal *refusal)
 {
 	TimestampTz held_at;
-	/* what is not of one tenant has none; a plan by age leaves out who is on hold */
+
+	/*
+	 * what is not of one tenant has none; a plan by age leaves out who is on
+	 * hold
+	 */
 	int64		hold = request->tenant != NULL ? dg_purge_hold_active(request->tenant, &held_at) : 0;
 
 	if (hold == 0)
 		return true;
 	dg_purge_refusal_set(refusal, DG_ERRCODE_TENANT_ON_HOLD, "tenant_on_hold",
-				   "Release it with deletion_guard.release_hold() and a token, if whoever placed it agrees.",
-				   "the tenant is on hold");
+						 "Release it with deletion_guard.release_hold() and a token, if whoever placed it agrees.",
+						 "the tenant is on hold");
 	return dg_purge_refusal_detail(refusal, "Hold " INT64_FORMAT " has been in force since %s.",
-							 hold, timestamptz_to_str(held_at));
+								   hold, timestamptz_to_str(held_at));
 }
 
 static bool
@@ -127,7 +131,7 @@ check_plan(const DgRequest *request, const DgPlan *plan, DgRefusal *refusal)
 	if (memcmp(plan->digest, request->digest, DG_DIGEST_SIZE) == 0)
 		return true;
 	dg_purge_refusal_set(refusal, DG_ERRCODE_PLAN_CHANGED, "plan_changed", HINT_NEW_REQUEST,
-				   "what is in the bin is no longer what was reviewed");
+						 "what is in the bin is no longer what was reviewed");
 	return dg_purge_refusal_detail(refusal, "%s", dg_purge_plan_difference(plan, request));
 }
 
@@ -141,8 +145,8 @@ check_due(const DgPlan *plan, DgRefusal *refusal)
 	if (TIMESTAMP_IS_NOEND(plan->due_at))
 	{
 		dg_purge_refusal_set(refusal, DG_ERRCODE_RETENTION, "kept_for_ever",
-					   "Request a purge of other rows: relations and deleted_before leave some out.",
-					   "some of these rows are to be kept for ever");
+							 "Request a purge of other rows: relations and deleted_before leave some out.",
+							 "some of these rows are to be kept for ever");
 		return dg_purge_refusal_detail(refusal, "deletion_guard.retention was -1 or empty when they were deleted.");
 	}
 	for (int i = 0; i < plan->nparts; i++)
@@ -151,8 +155,8 @@ check_due(const DgPlan *plan, DgRefusal *refusal)
 			early += plan->parts[i].rows;
 	}
 	dg_purge_refusal_set(refusal, DG_ERRCODE_RETENTION, "not_due",
-				   "Wait, or request a purge of less with an earlier deleted_before.",
-				   "retention is not over before %s", timestamptz_to_str(plan->due_at));
+						 "Wait, or request a purge of less with an earlier deleted_before.",
+						 "retention is not over before %s", timestamptz_to_str(plan->due_at));
 	return dg_purge_refusal_detail(refusal, INT64_FORMAT " of " INT64_FORMAT " rows are not due yet.", early, plan->rows);
 }
 
@@ -183,7 +187,7 @@ dg_purge_check(const DgApproval *approval, DgRequest **request, DgPlan **plan, D
  * The claims of a token whose signature was good.
  */
 static Datum
-verified_claims(text *token)
+verified_claims(text * token)
 {
 	char	   *json = palloc(DG_TOKEN_MAX_LENGTH);
 

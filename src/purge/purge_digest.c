@@ -131,9 +131,12 @@ describe_bin(DgPurgeDigest *digest, const DgPlanPart *part)
 
 	digest->desc = CreateTupleDescCopy(RelationGetDescr(bin));
 	table_close(bin, NoLock);
-	digest->key = (DgPurgeKey) {.relation_name = part->relation_name, .salt = digest->salt, .buf = &digest->buf,
-		.output = dg_purge_output_functions(digest->desc, DG_BIN_COLUMNS),
-		.hash = pg_cryptohash_create(PG_SHA256)};
+	memset(&digest->key, 0, sizeof(DgPurgeKey));
+	digest->key.relation_name = part->relation_name;
+	digest->key.salt = digest->salt;
+	digest->key.buf = &digest->buf;
+	digest->key.output = dg_purge_output_functions(digest->desc, DG_BIN_COLUMNS);
+	digest->key.hash = pg_cryptohash_create(PG_SHA256);
 	digest->key_columns = primary_key_names(part->relation);
 	if (resolve_key(digest))
 		return;

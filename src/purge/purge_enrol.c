@@ -110,7 +110,7 @@ dg_purge_approvals_raise(void)
  * Reads a public key. The library's key is freed before anything can throw.
  */
 static void
-read_key(text *public_key, EnrolledKey *enrolled)
+read_key(text * public_key, EnrolledKey *enrolled)
 {
 	DgTokenKey *key = NULL;
 	DgTokenDetail detail = {0};
@@ -177,13 +177,13 @@ admits_authority(const DgTokenClaims *claims, void *arg)
 static DgOwnScan *
 find_known(const char *name, const EnrolledKey *key)
 {
-	DgOwnScan  *scan = dg_own_find(DG_OWN(authority), AccessShareLock, 1,
-								   (ScanKeyData[]) {dg_own_key_text(Anum_authority_name, name)});
+	DgOwnScan  *scan = dg_own_find(DG_OWN(authority), AccessShareLock,
+								   DG_KEYS(dg_own_key_text(Anum_authority_name, name)));
 
 	if (scan != NULL)
 		return scan;
-	return dg_own_find(DG_OWN_ALL(authority), AccessShareLock, 1,
-					   (ScanKeyData[]) {dg_own_key_text(Anum_authority_fingerprint, key->fingerprint)});
+	return dg_own_find(DG_OWN_ALL(authority), AccessShareLock,
+					   DG_KEYS(dg_own_key_text(Anum_authority_fingerprint, key->fingerprint)));
 }
 
 static void
@@ -269,9 +269,9 @@ dg_add_authority(PG_FUNCTION_ARGS)
 	dg_purge_lock_authorities(ExclusiveLock);
 	if (dg_purge_authorities_ever())
 		approvals = dg_purge_authorise(DG_TOKEN_ACT_ADD_AUTHORITY, PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2),
-								 admits_authority, &authority, "add_authority",
-								 psprintf("\"authority\": %s, \"fingerprint\": (what key_fingerprint() returns)",
-										  dg_json_string(name)));
+									   admits_authority, &authority, "add_authority",
+									   psprintf("\"authority\": %s, \"fingerprint\": (what key_fingerprint() returns)",
+												dg_json_string(name)));
 	else
 		dg_purge_require_extension_owner("enrol the first authority");
 	refuse_known(name, &key);
@@ -315,8 +315,8 @@ require_active(const char *name)
 static void
 write_retirement(const char *name, int64 entry)
 {
-	DgOwnScan  *scan = dg_own_find(DG_OWN(authority), RowExclusiveLock, 1,
-								   (ScanKeyData[]) {dg_own_key_text(Anum_authority_name, name)});
+	DgOwnScan  *scan = dg_own_find(DG_OWN(authority), RowExclusiveLock,
+								   DG_KEYS(dg_own_key_text(Anum_authority_name, name)));
 
 	if (scan == NULL || !dg_own_lock(scan))
 		elog(ERROR, "authority \"%s\" is gone", name);
@@ -342,10 +342,10 @@ dg_retire_authority(PG_FUNCTION_ARGS)
 	dg_purge_lock_authorities(ExclusiveLock);
 	require_active(name);
 	approvals = dg_purge_authorise(DG_TOKEN_ACT_RETIRE_AUTHORITY, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
-							 names_authority, name, "retire_authority",
-							 psprintf("\"authority\": %s", dg_json_string(name)));
+								   names_authority, name, "retire_authority",
+								   psprintf("\"authority\": %s", dg_json_string(name)));
 	write_retirement(name, dg_purge_approvals_record(approvals, "retire_authority",
-									 psprintf("{\"authority\": %s}", dg_json_string(name))));
+													 psprintf("{\"authority\": %s}", dg_json_string(name))));
 	PG_RETURN_VOID();
 }
 
@@ -374,7 +374,7 @@ dg_set_approvals(PG_FUNCTION_ARGS)
 	dg_purge_lock_authorities(ExclusiveLock);
 	if (wanted < dg_purge_approvals_required() && dg_purge_authorities_ever())
 		approvals = dg_purge_authorise(DG_TOKEN_ACT_SET_APPROVALS, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
-								 sets_approvals, &wanted, "set_approvals", psprintf("\"approvals\": %d", wanted));
+									   sets_approvals, &wanted, "set_approvals", psprintf("\"approvals\": %d", wanted));
 	else
 		dg_purge_require_extension_owner("set the number of approvals");
 	lock_approvals();

@@ -31,7 +31,8 @@ typedef struct Told
 /* What the ledger and the registries say. */
 typedef struct Evidence
 {
-	DgTextSet  *entries;		/* event and details of those that concern registries */
+	DgTextSet  *entries;		/* event and details of those that concern
+								 * registries */
 	List	   *told;
 	DgTextSet  *recorded;		/* "hold 1" */
 	List	   *untold;			/* what is on record and has no entry */
@@ -153,7 +154,7 @@ compare_authority(Evidence *evidence, const DgOwnScan *scan)
 	bool		retired = !dg_own_isnull(scan, Anum_authority_retired_at);
 	char	   *retirement = psprintf("{\"authority\": %s}", dg_json_string(name));
 	bool		sound = is_key_of(dg_own_text(scan, Anum_authority_public_key), fingerprint) &&
-		retired == dg_guard_textset_has(evidence->entries, entry_text("retire_authority", retirement));
+	retired == dg_guard_textset_has(evidence->entries, entry_text("retire_authority", retirement));
 
 	expect_entry(evidence, what, "add_authority", !sound ? NULL :
 				 psprintf("{\"authority\": %s, \"algorithm\": %s, \"fingerprint\": %s}", dg_json_string(name),
@@ -285,7 +286,7 @@ dg_verify_ledger(PG_FUNCTION_ARGS)
 				 errmsg("give both head_entry and head_hash, or neither"),
 				 errhint("deletion_guard.ledger_head() prints the two.")));
 	verify_all(&walk, PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0),
-		   PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)));
+			   PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	problems = dg_ledger_problems(&walk);
 
 	values[0] = BoolGetDatum(problems == NULL);

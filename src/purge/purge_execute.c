@@ -79,8 +79,8 @@ same_purge(List *approvals, DgRefusal *refusal)
 			approval->claims.act != first->claims.act ||
 			(first->tenant != NULL && strcmp(approval->tenant, first->tenant) != 0))
 			return dg_purge_refusal_set(refusal, DG_ERRCODE_TOKEN_BAD_CLAIM, "different_requests",
-								  "Pass the tokens of one request only.",
-								  "the tokens are for different requests");
+										"Pass the tokens of one request only.",
+										"the tokens are for different requests");
 	}
 	return true;
 }
@@ -378,7 +378,7 @@ static void
 count_purged(const DgPlanPart *part)
 {
 	ScanKeyData keys[] = {dg_own_key_int8(Anum_deletion_part_deletion_id, part->deletion),
-		dg_own_key_int4(Anum_deletion_part_part, part->part)};
+	dg_own_key_int4(Anum_deletion_part_part, part->part)};
 	DgOwnScan  *scan = dg_own_find(DG_OWN(deletion_part), RowExclusiveLock, lengthof(keys), keys);
 
 	if (scan == NULL || !dg_own_lock(scan) || !is_planned(scan, part))
@@ -425,8 +425,8 @@ remove_rows(Purge *purge)
 static DgOwnScan *
 find_purge_record(int64 id, LOCKMODE lockmode)
 {
-	return dg_own_find(DG_OWN(purge_record), lockmode, 1,
-					   (ScanKeyData[]) {dg_own_key_int8(Anum_purge_record_purge_id, id)});
+	return dg_own_find(DG_OWN(purge_record), lockmode,
+					   DG_KEYS(dg_own_key_int8(Anum_purge_record_purge_id, id)));
 }
 
 /*
@@ -542,7 +542,7 @@ dg_annul_purge(PG_FUNCTION_ARGS)
 	dg_purge_lock_authorities(ShareLock);
 	dg_own_end(require_purge(id, AccessShareLock));
 	approvals = dg_purge_authorise(DG_TOKEN_ACT_ANNUL_PURGE, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
-							 annuls_purge, &id, "annul_purge", psprintf("\"purge\": " INT64_FORMAT, id));
+								   annuls_purge, &id, "annul_purge", psprintf("\"purge\": " INT64_FORMAT, id));
 	record_annulment(id, dg_purge_approvals_record(approvals, "annul_purge", psprintf("{\"purge\": " INT64_FORMAT "}", id)));
 	PG_RETURN_VOID();
 }

@@ -91,8 +91,8 @@ forget_statements(const DgPlan *plan)
 static void
 forget_reason(const DgRequest *request)
 {
-	DgOwnScan  *scan = dg_own_find(DG_OWN(purge_request_record), RowExclusiveLock, 1,
-								   (ScanKeyData[]) {dg_own_key_int8(Anum_purge_request_record_request_id, request->id)});
+	DgOwnScan  *scan = dg_own_find(DG_OWN(purge_request_record), RowExclusiveLock,
+								   DG_KEYS(dg_own_key_int8(Anum_purge_request_record_request_id, request->id)));
 
 	if (scan == NULL || !dg_own_lock(scan))
 		elog(ERROR, "request " INT64_FORMAT " is gone", request->id);

@@ -61,7 +61,7 @@ warn_if_unknown(const char *tenant)
 }
 
 static void
-place_hold(int64 hold, const char *tenant, text *reason)
+place_hold(int64 hold, const char *tenant, text * reason)
 {
 	Datum		values[Natts_hold] = {0};
 	bool		nulls[Natts_hold] = {false};
@@ -109,7 +109,7 @@ releases_hold(const DgTokenClaims *claims, void *arg)
 static DgOwnScan *
 find_hold(int64 hold, LOCKMODE lockmode)
 {
-	return dg_own_find(DG_OWN(hold), lockmode, 1, (ScanKeyData[]) {dg_own_key_int8(Anum_hold_hold_id, hold)});
+	return dg_own_find(DG_OWN(hold), lockmode, DG_KEYS(dg_own_key_int8(Anum_hold_hold_id, hold)));
 }
 
 static void
@@ -161,7 +161,7 @@ dg_release_hold(PG_FUNCTION_ARGS)
 	dg_purge_lock_authorities(ShareLock);
 	require_active_hold(hold);
 	approvals = dg_purge_authorise(DG_TOKEN_ACT_RELEASE_HOLD, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
-							 releases_hold, &hold, "release_hold", psprintf("\"hold\": " INT64_FORMAT, hold));
+								   releases_hold, &hold, "release_hold", psprintf("\"hold\": " INT64_FORMAT, hold));
 	end_hold(hold);
 	(void) dg_purge_approvals_record(approvals, "release_hold", psprintf("{\"hold\": " INT64_FORMAT "}", hold));
 	PG_RETURN_VOID();

@@ -20,7 +20,7 @@
 
 /* purge_common.c */
 extern void dg_purge_require_extension_owner(const char *act);
-extern text *dg_purge_required_text(FunctionCallInfo fcinfo, int arg, const char *name);
+extern text * dg_purge_required_text(FunctionCallInfo fcinfo, int arg, const char *name);
 extern int64 dg_purge_part_rows_left(const DgOwnScan *scan);
 extern char *dg_purge_audience_text(void);
 
@@ -38,7 +38,7 @@ typedef struct DgRefusal
 } DgRefusal;
 
 extern bool dg_purge_refusal_set(DgRefusal *refusal, int sqlstate, const char *reason, const char *hint,
-						   const char *fmt,...) pg_attribute_printf(5, 6);
+								 const char *fmt,...) pg_attribute_printf(5, 6);
 extern bool dg_purge_refusal_detail(DgRefusal *refusal, const char *fmt,...) pg_attribute_printf(2, 3);
 extern bool dg_purge_refusal_of_token(DgRefusal *refusal, DgTokenStatus status, const DgTokenDetail *detail);
 pg_noreturn extern void dg_purge_refuse(const DgRefusal *refusal, const char *act);
@@ -72,8 +72,10 @@ typedef struct DgApproval
 {
 	DgTokenClaims claims;
 	char	   *fingerprint;	/* of the authority's key */
-	char	   *tenant;			/* the claims of these names, in the server's encoding; */
-	char	   *tenant_name;	/* the first two NULL unless it names one tenant, */
+	char	   *tenant;			/* the claims of these names, in the server's
+								 * encoding; */
+	char	   *tenant_name;	/* the first two NULL unless it names one
+								 * tenant, */
 	char	   *relations;		/* and this if it does */
 	char	   *reason;
 } DgApproval;
@@ -91,7 +93,7 @@ extern void dg_purge_approvals_use(List *approvals, int64 ledger_id);
 extern int64 dg_purge_approvals_record(List *approvals, const char *event, const char *details);
 extern bool dg_purge_approvals_suffice(List *approvals, int needed, DgRefusal *refusal);
 extern List *dg_purge_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg,
-						  const char *what, const char *claims);
+								const char *what, const char *claims);
 
 /* purge_tenant.c */
 extern char *dg_purge_tenant_name(const char *tenant, DgRefusal *refusal);
@@ -105,9 +107,11 @@ extern char *dg_purge_tenant_claim(const char *tenant);
 typedef struct DgRequest
 {
 	int64		id;
-	char	   *tenant;			/* NULL, as is the name, unless it is for one tenant */
+	char	   *tenant;			/* NULL, as is the name, unless it is for one
+								 * tenant */
 	char	   *tenant_name;
-	bool		by_age;			/* of all tenants; otherwise, without one: rows that have none */
+	bool		by_age;			/* of all tenants; otherwise, without one:
+								 * rows that have none */
 	int64		tenants;		/* if by age: how many it covers */
 	char	   *reason;
 	Datum		relations;		/* regclass[] */
@@ -199,7 +203,7 @@ typedef struct DgPurgeKey
 } DgPurgeKey;
 
 extern void dg_purge_salted_bytes_digest(pg_cryptohash_ctx *kept, const uint8 *salt, const char *data, size_t len,
-								   uint8 *digest);
+										 uint8 *digest);
 extern void dg_purge_salted_digest(const uint8 *salt, const char *value, uint8 *digest);
 extern FmgrInfo *dg_purge_output_functions(TupleDesc desc, int skip);
 extern void dg_purge_put_value(StringInfo buf, TupleTableSlot *slot, AttrNumber attnum, FmgrInfo *output);
@@ -219,7 +223,7 @@ extern void dg_purge_hide_tokens_in_activity(void);
 
 /* purge_scrub_page.c */
 extern bool dg_purge_scrub_page(Relation rel, BlockNumber block, BufferAccessStrategy strategy,
-						  TransactionId oldest, int64 *kept);
+								TransactionId oldest, int64 *kept);
 
 /* purge_scrub_command.c */
 extern char *dg_purge_scrub_run(const char *sql);

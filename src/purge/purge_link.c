@@ -63,9 +63,11 @@ typedef struct LinkKey
 typedef struct Probe
 {
 	bool		of_deletion;	/* the deletion's number is part of the text */
-	LinkKey		key;			/* of the links: foreign key, or the primary key */
+	LinkKey		key;			/* of the links: foreign key, or the primary
+								 * key */
 	int			nattrs;
-	AttrNumber *attnums;		/* in the bin table; NULL: it does not have them all */
+	AttrNumber *attnums;		/* in the bin table; NULL: it does not have
+								 * them all */
 	texts_hash *links;
 } Probe;
 
@@ -73,8 +75,10 @@ struct DgPurgeLinks
 {
 	int64	   *deletions;		/* of the plan */
 	int			ndeletions;
-	List	   *keys;			/* of LinkKey: those that they have lost links of */
-	FmgrInfo   *output;			/* of the bin table at hand, by attribute number - 1 */
+	List	   *keys;			/* of LinkKey: those that they have lost links
+								 * of */
+	FmgrInfo   *output;			/* of the bin table at hand, by attribute
+								 * number - 1 */
 	List	   *probes;			/* for it */
 	List	   *gone;			/* addresses of links */
 	StringInfoData buf;
@@ -365,6 +369,7 @@ probe_links_to(DgPurgeLinks *links, Relation bin, Oid relation)
 static Probe *
 probe_of_row(DgPurgeLinks *links, Relation bin, Oid relation, List *columns)
 {
+	LinkKey		key = {relation, columns};
 	ListCell   *lc;
 
 	foreach(lc, links->probes)
@@ -377,7 +382,7 @@ probe_of_row(DgPurgeLinks *links, Relation bin, Oid relation, List *columns)
 			return probe;
 		}
 	}
-	return add_probe(links, bin, false, (LinkKey) {relation, columns}, columns);
+	return add_probe(links, bin, false, key, columns);
 }
 
 /*

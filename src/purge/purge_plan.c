@@ -406,7 +406,12 @@ date_parts(DgPlan *plan)
 	for (int i = 0; i < plan->nparts; i++)
 	{
 		if (n == 0 || deletions[n - 1].id != plan->parts[i].deletion)
-			deletions[n++] = (PlannedDeletion) {.id = plan->parts[i].deletion, .before = DT_NOBEGIN};
+		{
+			memset(&deletions[n], 0, sizeof(PlannedDeletion));
+			deletions[n].id = plan->parts[i].deletion;
+			deletions[n].before = DT_NOBEGIN;
+			n++;
+		}
 	}
 	if (n > 0)
 		read_deletions(deletions, n);
@@ -486,7 +491,7 @@ choose_parts(Planning *planning)
 DgPlan *
 dg_purge_plan_make(const DgRequest *request)
 {
-	Planning	planning = {.request = request, .size = 64};
+	Planning	planning = {.request = request,.size = 64};
 	DgPlan	   *plan = palloc0(sizeof(DgPlan));
 
 	planning.plan = plan;

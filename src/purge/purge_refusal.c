@@ -142,7 +142,7 @@ dg_purge_refusal_of_token(DgRefusal *refusal, DgTokenStatus status, const DgToke
 	while (i < lengthof(token_refusals) - 1 && status > token_refusals[i].last)
 		i++;
 	dg_purge_refusal_set(refusal, token_refusals[i].sqlstate, dg_token_status_reason(status),
-				   token_refusals[i].hint, "%s", dg_token_status_message(status));
+						 token_refusals[i].hint, "%s", dg_token_status_message(status));
 	if (detail != NULL && detail->name != NULL)
 		dg_purge_refusal_detail(refusal, "It is about \"%s\".", detail->name);
 	return false;

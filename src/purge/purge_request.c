@@ -68,8 +68,8 @@ read_request(const DgOwnScan *scan)
 static DgOwnScan *
 find_request_record(int64 id, LOCKMODE lockmode)
 {
-	return dg_own_find(DG_OWN(purge_request_record), lockmode, 1,
-					   (ScanKeyData[]) {dg_own_key_int8(Anum_purge_request_record_request_id, id)});
+	return dg_own_find(DG_OWN(purge_request_record), lockmode,
+					   DG_KEYS(dg_own_key_int8(Anum_purge_request_record_request_id, id)));
 }
 
 /*
@@ -192,8 +192,8 @@ has_bin(Oid relid)
 static bool
 is_in_registry(Oid relid)
 {
-	DgOwnScan  *scan = dg_own_find(DG_OWN(guard), AccessShareLock, 1,
-								   (ScanKeyData[]) {dg_own_key_oid(Anum_guard_relation, relid)});
+	DgOwnScan  *scan = dg_own_find(DG_OWN(guard), AccessShareLock,
+								   DG_KEYS(dg_own_key_oid(Anum_guard_relation, relid)));
 
 	if (scan != NULL)
 		dg_own_end(scan);

@@ -24,8 +24,8 @@ describe_difference(StringInfo buf, int *lines, int64 deletion, const char *rela
 {
 	if (reviewed != now)
 		put_plan_line(buf, lines, psprintf("Deletion " INT64_FORMAT ", table %s: " INT64_FORMAT
-									  " rows were reviewed, " INT64_FORMAT " are in the bin now.",
-									  deletion, relation, reviewed, now));
+										   " rows were reviewed, " INT64_FORMAT " are in the bin now.",
+										   deletion, relation, reviewed, now));
 }
 
 /*
@@ -110,10 +110,10 @@ plan_summary(const DgPlan *plan)
 		const DgPlanPart *part = &plan->parts[i];
 
 		put_plan_line(&buf, &lines,
-				 psprintf("Deletion " INT64_FORMAT " of %s, table %s: " INT64_FORMAT " rows%s, due %s.",
-						  part->deletion, pstrdup(timestamptz_to_str(part->deleted_at)), part->relation_name, part->rows,
-						  part->blank ? " with an empty key" : "",
-						  TIMESTAMP_IS_NOEND(part->due_at) ? "never" : pstrdup(timestamptz_to_str(part->due_at))));
+					  psprintf("Deletion " INT64_FORMAT " of %s, table %s: " INT64_FORMAT " rows%s, due %s.",
+							   part->deletion, pstrdup(timestamptz_to_str(part->deleted_at)), part->relation_name, part->rows,
+							   part->blank ? " with an empty key" : "",
+							   TIMESTAMP_IS_NOEND(part->due_at) ? "never" : pstrdup(timestamptz_to_str(part->due_at))));
 	}
 	if (lines > MAX_LINES)
 		appendStringInfo(&buf, "\nAnd %d more parts, see deletion_guard.purge_plan().", lines - MAX_LINES);

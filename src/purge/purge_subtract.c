@@ -161,8 +161,8 @@ is_among(const char *name, List *names)
 static bool
 purge_counts(int64 purge, List *tenants, uint8 *salt)
 {
-	DgOwnScan  *scan = dg_own_find(DG_OWN(purge_record), AccessShareLock, 1,
-								   (ScanKeyData[]) {dg_own_key_int8(Anum_purge_record_purge_id, purge)});
+	DgOwnScan  *scan = dg_own_find(DG_OWN(purge_record), AccessShareLock,
+								   DG_KEYS(dg_own_key_int8(Anum_purge_record_purge_id, purge)));
 	bool		result;
 
 	if (scan == NULL)
@@ -248,7 +248,7 @@ static void
 load_digests(PurgedTable *table, List *tenants)
 {
 	ScanKeyData keys[] = {dg_own_key_int8(Anum_purged_key_purge_id, table->purge),
-		dg_own_key_int4(Anum_purged_key_table_no, table->table_no)};
+	dg_own_key_int4(Anum_purged_key_table_no, table->table_no)};
 	DgOwnScan  *scan = dg_own_scan(DG_OWN(purged_key), AccessShareLock, lengthof(keys), keys);
 	Size		size = 0;
 	Size		room = 1024;

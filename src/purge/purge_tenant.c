@@ -74,9 +74,9 @@ dg_purge_tenant_name(const char *tenant, DgRefusal *refusal)
 	if (find_live_tenant(tenant, &row) || dg_bin_tenant_deleted(tenant, GetLatestSnapshot(), &row))
 		return row.name != NULL ? row.name : pstrdup("");
 	dg_purge_refusal_set(refusal, DG_ERRCODE_TENANT_MISMATCH, "unknown_tenant", HINT_TENANT,
-				   "tenant \"%s\" is not known", tenant);
+						 "tenant \"%s\" is not known", tenant);
 	dg_purge_refusal_detail(refusal, "It is neither in %s nor among the deletions of its rows.",
-					  dg_relation_name(tenants->relid));
+							dg_relation_name(tenants->relid));
 	return NULL;
 }
 

@@ -45,7 +45,7 @@ authorise_unguard(ArrayType *tokens, char *relation, const char *what)
 		return NIL;
 	dg_purge_lock_authorities(ShareLock);
 	return dg_purge_authorise(DG_TOKEN_ACT_UNGUARD, tokens, names_relation, relation, what,
-						psprintf("\"relation\": %s", dg_json_string(relation)));
+							  psprintf("\"relation\": %s", dg_json_string(relation)));
 }
 
 /*
@@ -98,7 +98,7 @@ dg_unguard_table(PG_FUNCTION_ARGS)
 	approvals = authorise_unguard(tokens, dg_relation_name(relid), "unguard_table");
 	dg_enrol_remove(relid);
 	dg_purge_approvals_record(approvals, "unguard_table",
-						psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
+							  psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -108,7 +108,7 @@ put_destination(ReturnSetInfo *rsinfo, const DgRestore *call, const DgDestinatio
 
 	for (int i = 0; i < call->plan->tenants->n; i++)
 	{
-		DgCount	   *count = &destination->counts[i];
+		DgCount    *count = &destination->counts[i];
 
 		if (count->found > 0)
 			put_line(rsinfo, relid, destination->shared ? NULL : call->plan->tenants->keys[i],
@@ -338,7 +338,8 @@ typedef struct Run
 {
 	const char *name;
 	const char *archive;
-	Datum		relations;		/* regclass[] as the call has it, 0: every table */
+	Datum		relations;		/* regclass[] as the call has it, 0: every
+								 * table */
 } Run;
 
 static void
@@ -415,7 +416,7 @@ problem_of_tenant(const DgRestore *call, int tenant)
 	{
 		DgDestination *destination = lfirst(lc);
 		char	   *problem = destination->shared ? NULL :
-			rows_problem(call, destination, &destination->counts[tenant]);
+		rows_problem(call, destination, &destination->counts[tenant]);
 
 		if (problem != NULL)
 			dg_rehydrate_account_append(&buf, destination->relid, problem);
@@ -482,7 +483,7 @@ dg_rehydrate_once(PG_FUNCTION_ARGS)
 	List	   *relations = relations_argument(fcinfo, 3);
 	List	   *mapping = PG_ARGISNULL(6) ? NIL : dg_rehydrate_mapping_parse(PG_GETARG_JSONB_P(6));
 	DgTenants  *tenants;
-	Run		run = {0};
+	Run			run = {0};
 
 	dg_require_argument(fcinfo, 0, "run");
 	dg_require_argument(fcinfo, 1, "tenants");

@@ -134,10 +134,10 @@ leave_untold(DgRehydrateArchive *archive, DgRehydratePlan *plan)
 
 		if (source->finder == NULL && dg_rehydrate_has_rows(archive, source->index))
 			dg_rehydrate_account_leave(plan, source->target,
-							 is_referenced(source, referenced) ? DG_LEFT_SHARED : DG_LEFT_UNKNOWN,
-							 dg_guard_lookup(source->relid)->guarded ?
-							 "nothing tells which tenant its rows belong to; left alone" :
-							 "not guarded; left alone");
+									   is_referenced(source, referenced) ? DG_LEFT_SHARED : DG_LEFT_UNKNOWN,
+									   dg_guard_lookup(source->relid)->guarded ?
+									   "nothing tells which tenant its rows belong to; left alone" :
+									   "not guarded; left alone");
 	}
 }
 
@@ -190,7 +190,7 @@ dg_rehydrate_account_tables(DgRehydrateArchive *archive, DgRehydratePlan *plan)
 
 	if (archive->info->row_security)
 		dg_rehydrate_account_leave(plan, InvalidOid, DG_LEFT_UNKNOWN,
-						 "the archive was made with row security on (pg_dump --enable-row-security): rows that policies hid from its maker are not in it");
+								   "the archive was made with row security on (pg_dump --enable-row-security): rows that policies hid from its maker are not in it");
 	leave_untold(archive, plan);
 	if (plan->chosen)
 		return;
@@ -204,7 +204,7 @@ dg_rehydrate_account_tables(DgRehydrateArchive *archive, DgRehydratePlan *plan)
 			plan->defined = lappend_oid(plan->defined, relid);
 		/* of a partitioned table there may have been no partition */
 		dg_rehydrate_account_leave(plan, relid, defined && get_rel_relkind(relid) == RELKIND_RELATION ? DG_LEFT_EXCLUDED : DG_LEFT_ABSENT,
-						 defined ? DG_DEFINED_TEXT : DG_ABSENT_TEXT);
+								   defined ? DG_DEFINED_TEXT : DG_ABSENT_TEXT);
 	}
 }
 

@@ -36,6 +36,7 @@ static const struct
 	int			sqlerrcode;
 	const char *hint;
 }			faults[] = {
+
 	{DG_ARCHIVE_NOT_FOUND, ERRCODE_UNDEFINED_FILE,
 	"The path is one on the server. It is looked up as the user that the server runs as."},
 	{DG_ARCHIVE_UNREADABLE, ERRCODE_IO_ERROR,

@@ -57,7 +57,8 @@ typedef struct TenantCounts
 typedef struct Table
 {
 	Oid			relid;
-	Oid			copy;			/* compared instead, if valid: a copy with the tenant's rows only */
+	Oid			copy;			/* compared instead, if valid: a copy with the
+								 * tenant's rows only */
 	Relation	rel;
 	DgFinder   *finder;
 	DgRowHash  *hash;
@@ -292,7 +293,7 @@ sort_live_rows(Compare *compare, Table *table)
 	if (!OidIsValid(table->copy))
 	{
 		dg_rehydrate_finder_live_rows(table->finder, &compare->plan->finders, compare->plan->tenants, "t.*",
-							hash_live_row, &live);
+									  hash_live_row, &live);
 		return live.sort;
 	}
 	(void) GetPerTupleExprContext(table->estate);
@@ -362,9 +363,9 @@ problem_of(const Table *table, int tenant)
 		dg_rehydrate_account_append(&buf, InvalidOid, "row security applies to you: live rows that it hides are not counted");
 	if (unlinked > 0)
 		dg_rehydrate_account_append(&buf, InvalidOid,
-						  psprintf(unlinked == 1 ? "%lld live row has lost links to what was deleted, and was compared as it was with them" :
-								   "%lld live rows have lost links to what was deleted, and were compared as they were with them",
-								   (long long) unlinked));
+									psprintf(unlinked == 1 ? "%lld live row has lost links to what was deleted, and was compared as it was with them" :
+											 "%lld live rows have lost links to what was deleted, and were compared as they were with them",
+											 (long long) unlinked));
 	if (table->problem != NULL)
 		dg_rehydrate_account_append(&buf, InvalidOid, table->problem);
 	return buf.len > 0 ? buf.data : NULL;

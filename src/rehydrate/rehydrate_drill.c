@@ -281,9 +281,9 @@ check_references(Drill *drill, const DgDestination *destination)
 
 		if (orphans > 0)
 			note_failure(drill, InvalidOid,
-				 psprintf("%lld rows of %s refer to rows of %s that are neither in the archive, as this tenant's, nor live",
-						  (long long) orphans, dg_relation_name(destination->relid),
-						  dg_relation_name(fkey->confrelid)));
+						 psprintf("%lld rows of %s refer to rows of %s that are neither in the archive, as this tenant's, nor live",
+								  (long long) orphans, dg_relation_name(destination->relid),
+								  dg_relation_name(fkey->confrelid)));
 	}
 }
 
@@ -299,8 +299,8 @@ check_contents(Drill *drill)
 
 		if (destination->differences > 0)
 			note_failure(drill, InvalidOid, psprintf("%lld rows of %s differ from those of the archive",
-											 (long long) destination->differences,
-											 dg_relation_name(destination->relid)));
+													 (long long) destination->differences,
+													 dg_relation_name(destination->relid)));
 		if (destination->uncompared != NULL)
 			note_left_out(drill, destination->relid, destination->uncompared);
 		check_references(drill, destination);
@@ -373,7 +373,7 @@ rehearse_tenant(Drill *drill)
 	drill->call.report = true;
 	INSTR_TIME_SET_CURRENT(start);
 	drill->call.plan = dg_rehydrate_plan(drill->archive, dg_rehydrate_tenants_make(1, &drill->tenant), NIL,
-										  drill->mapping, true);
+										 drill->mapping, true);
 	dg_rehydrate_restore_run(&drill->call);
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, start);
@@ -406,7 +406,7 @@ try_rehearsal(Drill *drill)
 	{
 		dg_rehydrate_abandon(drill->archive);
 		note_failure(drill, InvalidOid, error->detail == NULL ? error->message :
-			 psprintf("%s: %s", error->message, error->detail));
+					 psprintf("%s: %s", error->message, error->detail));
 	}
 	MemoryContextSwitchTo(old);
 }
@@ -472,7 +472,7 @@ dg_drill(PG_FUNCTION_ARGS)
 	{
 		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard drill",
 													  ALLOCSET_DEFAULT_SIZES);
-		Drill		drill = {archive, context, tenants->keys[i], mapping, report, .matches = true};
+		Drill		drill = {archive, context, tenants->keys[i], mapping, report,.matches = true};
 
 		initStringInfo(&drill.problem);
 		try_rehearsal(&drill);

@@ -103,7 +103,7 @@ dg_rehydrate_tenants_make(int n, char **keys)
 {
 	const DgTenantTable *table = dg_guard_tenant_table();
 	AttrNumber	attnum = OidIsValid(table->relid) ?
-		get_attnum(table->relid, NameStr(table->key_column)) : InvalidAttrNumber;
+	get_attnum(table->relid, NameStr(table->key_column)) : InvalidAttrNumber;
 	DgTenants  *tenants = palloc0(sizeof(DgTenants));
 	DgKeyMap   *seen;
 
@@ -119,7 +119,7 @@ dg_rehydrate_tenants_make(int n, char **keys)
 	for (int i = 0; i < n; i++)
 	{
 		char	   *key = attnum == InvalidAttrNumber ? keys[i] :
-			tenant_in_column(table->relid, attnum, keys[i]);
+		tenant_in_column(table->relid, attnum, keys[i]);
 		DgKeyText	text = {key, strlen(key)};
 
 		if (dg_rehydrate_keymap_find(seen, &text) != DG_KEY_ABSENT)
@@ -236,7 +236,7 @@ static void
 make_by_key(DgFinder *finder, ForeignKeyCacheInfo *fkey, List **finders, const DgTenants *tenants)
 {
 	DgFinder   *parent = dg_rehydrate_finder_get(finders, fkey->confrelid,
-									   list_copy_tail(finder->path, 1), tenants);
+												 list_copy_tail(finder->path, 1), tenants);
 	DgFeed	   *feed = palloc0(sizeof(DgFeed));
 
 	finder->parent = parent;
@@ -344,7 +344,7 @@ make_live_query(Oid relid, List **finders, const DgTenants *tenants,
  */
 void
 dg_rehydrate_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
-					 const char *select, DgLiveQuery *query)
+							   const char *select, DgLiveQuery *query)
 {
 	make_live_query(relid, finders, tenants, select, false, query);
 }
@@ -359,8 +359,10 @@ typedef struct LiveRows
 {
 	bool		all_tenants;
 	bool		nobody;			/* a row without a tenant is of tenant 0 */
-	DgKeyMap   *tenants;		/* by the last column; NULL: that is the tenant's number */
-	Tuplestorestate *parents;	/* keys and tenants; NULL: the rows are for the sink */
+	DgKeyMap   *tenants;		/* by the last column; NULL: that is the
+								 * tenant's number */
+	Tuplestorestate *parents;	/* keys and tenants; NULL: the rows are for
+								 * the sink */
 	TupleDesc	desc;			/* of parents */
 	MemoryContext row;
 	DgLiveSink	sink;
@@ -526,7 +528,7 @@ find_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const
  */
 void
 dg_rehydrate_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
-					DgLiveSink sink, void *arg)
+							  DgLiveSink sink, void *arg)
 {
 	find_live_rows(finder, finders, tenants, select, false, !superuser(), sink, arg);
 }
@@ -552,7 +554,7 @@ dg_rehydrate_finder_is_hidden(const DgFinder *finder)
  */
 void
 dg_rehydrate_finder_live_twins(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
-					 DgLiveSink sink, void *arg)
+							   DgLiveSink sink, void *arg)
 {
 	find_live_rows(finder, finders, tenants, select, false, false, sink, arg);
 }

@@ -150,8 +150,10 @@ typedef struct DgFinder
 	List	   *feeds;			/* of DgFeed: who waits for the rows it finds */
 	bool		needed;
 	bool		nobody;			/* finds rows without a tenant, as tenant 0 */
-	bool		overrides;		/* live rows were asked before: also tells whose are not */
-	bool		knows_all;		/* live rows were asked for parents: a key that is not there has none */
+	bool		overrides;		/* live rows were asked before: also tells
+								 * whose are not */
+	bool		knows_all;		/* live rows were asked for parents: a key
+								 * that is not there has none */
 } DgFinder;
 
 /* Rows that a finder finds are the parents of those that another looks for. */
@@ -179,15 +181,15 @@ extern DgTenants *dg_rehydrate_tenants_nobody(void);
 extern DgFinder *dg_rehydrate_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants);
 extern const char **dg_rehydrate_column_names(Oid relid, const AttrNumber *attnums, int n);
 extern void dg_rehydrate_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
-								 const char *select, DgLiveQuery *query);
+										   const char *select, DgLiveQuery *query);
 
 typedef void (*DgLiveSink) (void *arg, HeapTuple tuple, TupleDesc desc, int tenant);
 extern void dg_rehydrate_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants,
-								const char *select, DgLiveSink sink, void *arg);
+										  const char *select, DgLiveSink sink, void *arg);
 
 extern bool dg_rehydrate_finder_is_hidden(const DgFinder *finder);
 extern void dg_rehydrate_finder_live_twins(DgFinder *finder, List **finders, const DgTenants *tenants,
-								const char *select, DgLiveSink sink, void *arg);
+										   const char *select, DgLiveSink sink, void *arg);
 extern void dg_rehydrate_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants);
 
 /* rehydrate_mapping.c */
@@ -223,7 +225,8 @@ typedef struct DgPlace
 	bool		inherited;		/* relid is what the table inherited from */
 	bool		mapped;			/* the caller has said so, */
 	bool		left_out;		/* or that its rows are not wanted */
-	List	   *mappings;		/* of DgTableMapping: of the columns, the nearest first */
+	List	   *mappings;		/* of DgTableMapping: of the columns, the
+								 * nearest first */
 } DgPlace;
 
 extern bool dg_rehydrate_tenant_source(Oid relid, Oid *root, List **path);
@@ -243,11 +246,15 @@ typedef struct DgSource
 	char	   *name;			/* "schema.table", quoted */
 	Oid			relid;			/* the live table of that name */
 	Oid			target;			/* where its rows go: relid, or a root of it */
-	List	   *covers;			/* OIDs: relid and all tables it is a partition of */
-	DgFinder   *finder;			/* tells the tenant of its rows, NULL: nothing does */
+	List	   *covers;			/* OIDs: relid and all tables it is a
+								 * partition of */
+	DgFinder   *finder;			/* tells the tenant of its rows, NULL: nothing
+								 * does */
 	bool		wanted;			/* its rows are, not just its keys */
-	bool		inherited;		/* the table is gone, relid is what it inherited from, */
-	bool		gone;			/* or one with a tenant column of the same name: */
+	bool		inherited;		/* the table is gone, relid is what it
+								 * inherited from, */
+	bool		gone;			/* or one with a tenant column of the same
+								 * name: */
 	bool		counted;		/* so the tenants' rows are counted only */
 	int64		left_rows;		/* of which there were so many */
 	bool		known;			/* the archive tells its columns */
@@ -255,9 +262,11 @@ typedef struct DgSource
 	int			ncolumns;		/* of them that are not left out */
 	DgSourceColumn *columns;	/* under their live names */
 	DgSourceTypes *types;		/* NULL: not looked at yet */
-	int		   *fields;			/* where they are in a row; -1: they have a constant */
+	int		   *fields;			/* where they are in a row; -1: they have a
+								 * constant */
 	char	  **constants;		/* as text, or NULL */
-	int			nhidden;		/* columns that tell tenants only: mapping leaves them out */
+	int			nhidden;		/* columns that tell tenants only: mapping
+								 * leaves them out */
 	const char **hidden;
 	int		   *hidden_fields;
 	int			nobjects;		/* columns that may refer to large objects */
@@ -270,7 +279,8 @@ typedef struct DgPass
 	DgSource   *source;			/* NULL: the finder's table in the database */
 	DgFinder   *finder;
 	bool		emit;			/* the rows are wanted */
-	int64		orphans;		/* rows whose parents are neither in the archive nor live */
+	int64		orphans;		/* rows whose parents are neither in the
+								 * archive nor live */
 	char	   *orphan;			/* the first one's key, for messages */
 } DgPass;
 
@@ -301,7 +311,8 @@ typedef struct DgRehydratePlan
 	List	   *passes;			/* of DgPass, in order */
 	List	   *targets;		/* OIDs of the tables whose rows are wanted */
 	List	   *left_out;		/* of DgLeftOut, as known before reading */
-	List	   *unwanted;		/* OIDs of tenants' tables that mapping leaves out */
+	List	   *unwanted;		/* OIDs of tenants' tables that mapping leaves
+								 * out */
 	List	   *absent;			/* and of those that the archive lacks, */
 	List	   *defined;		/* among them those that it defines */
 	bool		chosen;			/* the caller has said which tables */
@@ -311,7 +322,7 @@ typedef struct DgRehydratePlan
 extern DgSource *dg_rehydrate_source_make(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, List *mappings);
 extern List *dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid, List *mapping);
 extern bool dg_rehydrate_source_find_columns(const DgSource *source, int ncolumns, const char **columns,
-								   int *fields);
+											 int *fields);
 extern bool dg_rehydrate_source_has_columns(const DgSource *source, int ncolumns, const char **columns);
 
 /* rehydrate_plan.c */
@@ -381,7 +392,7 @@ typedef struct DgObjectCount
 
 extern void dg_rehydrate_source_set_objects(const DgRehydrateArchive *archive, DgSource *source);
 extern void dg_rehydrate_source_count_objects(const DgSource *source, const Datum *values, const bool *nulls,
-									DgObjectCount *count);
+											  DgObjectCount *count);
 extern void dg_rehydrate_append_objects(StringInfo buf, const DgObjectCount *count);
 
 /* rehydrate_restore.c */
@@ -406,20 +417,24 @@ typedef struct DgDestination
 {
 	Oid			relid;			/* the table that the rows belong to */
 	Oid			written;		/* the one they are written to */
-	bool		shared;			/* rows of no tenant, counted as the first one's */
+	bool		shared;			/* rows of no tenant, counted as the first
+								 * one's */
 	DgCount    *counts;			/* one for each tenant */
 	int64		restored;
 	struct DgPurgeSubtract *subtract;	/* knows rows that were purged */
 	bool		links_known;
 	List	   *lost_links;		/* of live rows, by set (undelete_lost.c) */
 	int64		purge;			/* the last one that a row was of */
-	int64		differences;	/* dg_rehydrate_compare_copies(): rows unlike the archive's, */
-	char	   *uncompared;		/* and columns that could not be compared, or NULL */
+	int64		differences;	/* dg_rehydrate_compare_copies(): rows unlike
+								 * the archive's, */
+	char	   *uncompared;		/* and columns that could not be compared, or
+								 * NULL */
 } DgDestination;
 
 typedef struct DgRestore
 {
-	DgRowsOptions options;		/* what of them dg_rehydrate_restore_run() does not set */
+	DgRowsOptions options;		/* what of them dg_rehydrate_restore_run()
+								 * does not set */
 	DgOnConflict on_conflict;
 	char	   *into_schema;	/* or NULL */
 	bool		any_name;		/* of tables in it will do */
@@ -431,12 +446,16 @@ typedef struct DgRestore
 	DgRehydrateArchive *archive;
 	DgRehydratePlan *plan;
 	List	   *destinations;	/* in the order of the plan's targets */
-	List	   *links;			/* lost by live rows that are otherwise the archive's */
+	List	   *links;			/* lost by live rows that are otherwise the
+								 * archive's */
 	int64		links_missing;	/* of them, not put back */
-	List	   *links_left;		/* of DgLeftOut: other rows' links, lost to rows that are back */
-	DgReferences *references;	/* with_referenced: what tenants' rows refer to */
+	List	   *links_left;		/* of DgLeftOut: other rows' links, lost to
+								 * rows that are back */
+	DgReferences *references;	/* with_referenced: what tenants' rows refer
+								 * to */
 	DgRowsWriter *writer;
-	DgRowsTarget **targets;		/* by the index of a source; behind them those of shared rows */
+	DgRowsTarget **targets;		/* by the index of a source; behind them those
+								 * of shared rows */
 	DgDestination **by_source;	/* the same */
 	char	   *failure;		/* of a dry run */
 } DgRestore;

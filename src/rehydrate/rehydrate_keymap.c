@@ -76,7 +76,8 @@ struct DgKeyMap
 	MemoryContext table_context;
 	bool		may_spill;
 	DgKeySpill *spill;			/* NULL: there is one part only */
-	bool		complete;		/* all keys were added; no part is in memory only */
+	bool		complete;		/* all keys were added; no part is in memory
+								 * only */
 	int			part;
 	StringInfoData key;			/* of several columns, put together */
 	MemoryContext context;

@@ -41,7 +41,7 @@ dg_rehydrate_source_set_objects(const DgRehydrateArchive *archive, DgSource *sou
  */
 void
 dg_rehydrate_source_count_objects(const DgSource *source, const Datum *values, const bool *nulls,
-						DgObjectCount *count)
+								  DgObjectCount *count)
 {
 	for (int i = 0; i < source->nobjects; i++)
 	{

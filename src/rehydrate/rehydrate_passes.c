@@ -109,7 +109,7 @@ static void
 archive_has(const DgRehydratePlan *plan, const DgFinder *finder, bool *all, bool *some)
 {
 	List	   *leaves = get_rel_relkind(finder->relid) == RELKIND_PARTITIONED_TABLE ?
-		find_all_inheritors(finder->relid, NoLock, NULL) : list_make1_oid(finder->relid);
+	find_all_inheritors(finder->relid, NoLock, NULL) : list_make1_oid(finder->relid);
 	ListCell   *lc;
 	ListCell   *ls;
 

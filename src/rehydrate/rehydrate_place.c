@@ -124,7 +124,7 @@ take_mapping(const DgRehydrateArchive *archive, const char *schema, const char *
 			 List *mappings, DgPlace *place)
 {
 	DgTableMapping *mapping = dg_rehydrate_mapping_find(mappings, quote_qualified_identifier(dg_rehydrate_text(archive, schema),
-																				   dg_rehydrate_text(archive, name)));
+																							 dg_rehydrate_text(archive, name)));
 	char		relkind;
 
 	if (mapping == NULL)

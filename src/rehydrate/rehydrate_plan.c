@@ -157,7 +157,7 @@ is_wanted(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source, 
 		if (!plan->report && dg_archive_rows_open(archive->archive, source->index, &error) == NULL)
 			dg_rehydrate_fail(archive, &error);
 		dg_rehydrate_account_leave(plan, source->target, DG_LEFT_UNKNOWN,
-						 psprintf("%s; left out", dg_rehydrate_text(archive, table->problem)));
+								   psprintf("%s; left out", dg_rehydrate_text(archive, table->problem)));
 		return false;
 	}
 	if (!tells_tenants(source))
@@ -165,8 +165,8 @@ is_wanted(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source, 
 		if (!plan->report && !source->inherited)
 			refuse_untold(source, table);
 		dg_rehydrate_account_leave(plan, source->target, DG_LEFT_UNKNOWN,
-						 psprintf("the archive's table %s does not have the columns that tell its rows' tenants; left out",
-								  source->name));
+								   psprintf("the archive's table %s does not have the columns that tell its rows' tenants; left out",
+											source->name));
 		return false;
 	}
 	source->counted = source->inherited;

@@ -53,7 +53,7 @@ static int64
 bytes_of(const DgRehydrateArchive *archive, const DgPass *pass)
 {
 	int64		bytes = pass->source == NULL ? 0 :
-		dg_archive_table(archive->archive, pass->source->index)->data_bytes;
+	dg_archive_table(archive->archive, pass->source->index)->data_bytes;
 
 	return Max(bytes, 0);
 }

@@ -29,9 +29,11 @@ typedef struct Reference
 {
 	ForeignKeyCacheInfo *fkey;	/* the first of them */
 	DgFinder   *finder;			/* of the rows referred to, by what is missing */
-	bool		tenants;		/* the table has tenants: only rows without one */
+	bool		tenants;		/* the table has tenants: only rows without
+								 * one */
 	DgKeyMap   *seen;			/* keys that were asked for */
-	List	   *pending;		/* char ** for each key that was not looked up yet */
+	List	   *pending;		/* char ** for each key that was not looked up
+								 * yet */
 } Reference;
 
 /* Where a source has the columns of a reference. */
@@ -47,7 +49,8 @@ struct DgReferences
 	DgRehydratePlan *plan;
 	MemoryContext context;
 	List	   *references;
-	List	   *plans_without_tenant;		/* plans for the rows without a tenant, each of one table */
+	List	   *plans_without_tenant;	/* plans for the rows without a
+										 * tenant, each of one table */
 	List	  **referring;		/* of Referring, by the index of a source */
 	bool	   *known;			/* is that list made? */
 };
@@ -265,7 +268,7 @@ find_missing(DgReferences *references, Reference *reference)
 		MemoryContext old = MemoryContextSwitchTo(references->context);
 
 		reference->finder->keys = dg_rehydrate_keymap_of_columns(reference->fkey->confrelid, reference->fkey->confkey,
-													   reference->fkey->nkeys);
+																 reference->fkey->nkeys);
 		for (uint64 row = 0; row < SPI_processed; row++)
 		{
 			DgKeyText	key[INDEX_MAX_KEYS];

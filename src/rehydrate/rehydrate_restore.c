@@ -131,11 +131,11 @@ static void
 find_live_twins(DgRestore *call, DgPass *pass)
 {
 	LiveTwins	live = {call, call->by_source[pass->source->index],
-		dg_rows_writer_twins(call->targets[pass->source->index])};
+	dg_rows_writer_twins(call->targets[pass->source->index])};
 
 	if (live.twins != NULL && pass->finder != NULL && !dg_rows_twins_known(live.twins))
 		dg_rehydrate_finder_live_twins(pass->finder, &call->plan->finders, call->plan->tenants, dg_rows_twins_columns(live.twins),
-							 note_live_twin, &live);
+									   note_live_twin, &live);
 }
 
 /*
@@ -180,7 +180,7 @@ static void
 count_row_outcome(void *arg, const DgRow *row, DgRowOutcome outcome)
 {
 	DgDestination *destination = row->owner;
-	DgCount	   *count = &destination->counts[row->tag];
+	DgCount    *count = &destination->counts[row->tag];
 
 	switch (outcome)
 	{
@@ -220,7 +220,7 @@ put_archive_row(DgRestore *call, DgSource *source, bool shared, int tenant, Datu
 {
 	int			place = place_of(call, source, shared);
 	DgDestination *destination = call->by_source[place];
-	DgCount	   *count = &destination->counts[tenant];
+	DgCount    *count = &destination->counts[tenant];
 	DgRow		row;
 	DgRowOutcome outcome;
 
@@ -229,7 +229,12 @@ put_archive_row(DgRestore *call, DgSource *source, bool shared, int tenant, Datu
 	count->found++;
 	dg_rehydrate_source_count_objects(source, values, nulls, &count->objects);
 	dg_rehydrate_source_read_values(source, values, nulls);
-	row = (DgRow) {values, nulls, shared ? NULL : call->plan->tenants->keys[tenant], tenant, destination};
+	memset(&row, 0, sizeof(DgRow));
+	row.values = values;
+	row.nulls = nulls;
+	row.tenant = shared ? NULL : call->plan->tenants->keys[tenant];
+	row.tag = tenant;
+	row.owner = destination;
 	outcome = dg_rows_writer_put(call->targets[place], &row);
 	if (outcome != DG_ROW_LATER)
 		count_row_outcome(call, &row, outcome);
@@ -389,7 +394,7 @@ check_counts(const DgRestore *call)
 
 		for (int i = 0; i < call->plan->tenants->n; i++)
 		{
-			DgCount	   *count = &destination->counts[i];
+			DgCount    *count = &destination->counts[i];
 
 			if (count->found != count->restored + count->identical + count->skipped)
 				ereport(ERROR,
@@ -412,7 +417,7 @@ note_problem(void *arg, Oid relid, int tag, const char *problem)
 	foreach(lc, call->destinations)
 	{
 		DgDestination *destination = lfirst(lc);
-		DgCount	   *count = &destination->counts[tag];
+		DgCount    *count = &destination->counts[tag];
 
 		if (destination->written == relid)
 			count->note = MemoryContextStrdup(call->context, count->note == NULL ? problem :
@@ -436,19 +441,18 @@ hint_of(const DgRestore *call)
 static void
 set_writer_options(DgRestore *call)
 {
-	call->options = (DgRowsOptions) {
-		.on_conflict = call->on_conflict,
-		.displace = dg_capture_displaced,
-		.dry_run = call->dry_run,
-		.fire_triggers = call->fire_triggers,
-		.missing = call->on_conflict == DG_ON_CONFLICT_SKIP ? dg_rows_missing_make() : NULL,
-		.tell = note_problem,
-		.same = dg_rehydrate_links_make_same,
-		.alias = dg_rehydrate_links_take,
-		.settle = count_row_outcome,
-		.arg = call,
-		.hint = hint_of(call),
-	};
+	memset(&call->options, 0, sizeof(DgRowsOptions));
+	call->options.on_conflict = call->on_conflict;
+	call->options.displace = dg_capture_displaced;
+	call->options.dry_run = call->dry_run;
+	call->options.fire_triggers = call->fire_triggers;
+	call->options.missing = call->on_conflict == DG_ON_CONFLICT_SKIP ? dg_rows_missing_make() : NULL;
+	call->options.tell = note_problem;
+	call->options.same = dg_rehydrate_links_make_same;
+	call->options.alias = dg_rehydrate_links_take;
+	call->options.settle = count_row_outcome;
+	call->options.arg = call;
+	call->options.hint = hint_of(call);
 }
 
 static void

@@ -103,10 +103,10 @@ dg_rehydrate_schema_create(const char *schema, List *relations, bool any_name)
 	execute_as_caller(psprintf("CREATE SCHEMA %s", quote_identifier(schema)));
 	foreach(lc, relations)
 		copy_table(psprintf("CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING GENERATED"
-						 " INCLUDING CONSTRAINTS INCLUDING INDEXES INCLUDING STORAGE"
-						 " INCLUDING COMPRESSION INCLUDING COMMENTS) USING heap",
-						 quote_qualified_identifier(schema, list_nth(names, foreach_current_index(lc))),
-						 dg_relation_name(lfirst_oid(lc))),
+							" INCLUDING CONSTRAINTS INCLUDING INDEXES INCLUDING STORAGE"
+							" INCLUDING COMPRESSION INCLUDING COMMENTS) USING heap",
+							quote_qualified_identifier(schema, list_nth(names, foreach_current_index(lc))),
+							dg_relation_name(lfirst_oid(lc))),
 				   quote_identifier(schema), lfirst_oid(lc));
 	SPI_finish();
 	foreach(lc, names)

@@ -66,10 +66,10 @@ set_columns(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source
 		if (column->constant)
 			add_source_column(source, column->to, -1, column->value);
 		dg_rehydrate_account_leave(plan, source->relid, DG_LEFT_CHOSEN,
-						 psprintf(column->constant ?
-								  "column \"%s\" of the archive's table %s was replaced by a value, as mapping says" :
-								  "column \"%s\" of the archive's table %s was left out, as mapping says",
-								  archived, source->name));
+								   psprintf(column->constant ?
+											"column \"%s\" of the archive's table %s was replaced by a value, as mapping says" :
+											"column \"%s\" of the archive's table %s was left out, as mapping says",
+											archived, source->name));
 	}
 }
 
@@ -190,7 +190,7 @@ leave_table(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, Oid r
 		plan->unwanted = lappend_oid(plan->unwanted, root);
 	if (dg_rehydrate_has_rows(archive, index))
 		dg_rehydrate_account_leave(plan, root, tenants ? DG_LEFT_CHOSEN : DG_LEFT_SHARED,
-						 psprintf("the archive's table %s was left out, as mapping says", name));
+								   psprintf("the archive's table %s was left out, as mapping says", name));
 }
 
 /*

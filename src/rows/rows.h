@@ -28,7 +28,8 @@ typedef enum DgRowOutcome
 	DG_ROW_IDENTICAL,			/* a live row has the same key and content */
 	DG_ROW_SKIPPED,				/* a different live row has the key */
 	DG_ROW_CONFLICT,			/* the same, and the whole call will fail */
-	DG_ROW_ORPHANED,			/* left out: a row that it refers to is not there */
+	DG_ROW_ORPHANED,			/* left out: a row that it refers to is not
+								 * there */
 	DG_ROW_REFUSED,				/* by the caller's DgRowsRefuse */
 	DG_ROW_SUPPRESSED,			/* by a trigger of the application */
 	DG_ROW_LATER				/* not known yet: DgRowsOptions.settle says */
@@ -39,8 +40,10 @@ typedef struct DgRow
 {
 	Datum	   *values;
 	bool	   *nulls;
-	const char *tenant;			/* its tenant, or NULL; lasts as long as the writer */
-	int			tag;			/* a small number under which it is counted and told of */
+	const char *tenant;			/* its tenant, or NULL; lasts as long as the
+								 * writer */
+	int			tag;			/* a small number under which it is counted
+								 * and told of */
 	void	   *owner;			/* of the caller's, and where it has the row */
 	int64		address;
 } DgRow;
@@ -49,7 +52,8 @@ typedef struct DgRow
 typedef struct DgSourceColumn
 {
 	const char *name;
-	Oid			type;			/* InvalidOid: text for the live column's input function */
+	Oid			type;			/* InvalidOid: text for the live column's
+								 * input function */
 	int32		typmod;
 } DgSourceColumn;
 
@@ -65,7 +69,8 @@ extern void dg_rows_map_apply(DgRowsMap *map, ExprContext *econtext,
 
 typedef struct DgRowsRole
 {
-	Oid			owner;			/* of the table; InvalidOid: its code runs as the caller */
+	Oid			owner;			/* of the table; InvalidOid: its code runs as
+								 * the caller */
 	Oid			caller;
 	int			sec_context;
 	int			depth;			/* how many owners' code has led here */
@@ -112,7 +117,8 @@ typedef struct DgRowsTwins DgRowsTwins;
 typedef struct DgRowsMoment
 {
 	TransactionId top;			/* or invalid: not known */
-	TransactionId xid;			/* the same, or a subtransaction; or invalid: in another database */
+	TransactionId xid;			/* the same, or a subtransaction; or invalid:
+								 * in another database */
 	CommandId	cid;
 } DgRowsMoment;
 
@@ -140,18 +146,19 @@ struct DgRowsOptions
 {
 	DgOnConflict on_conflict;
 	DgRowsDisplace displace;	/* of on_conflict replace */
-	void		(*moved) (Oid partition);	/* is called when a changed row has left it for another */
+	void		(*moved) (Oid partition);	/* is called when a changed row
+											 * has left it for another */
 
 	/*
 	 * A row whose key a live row has is the server's unique violation; the
-	 * caller, who has begun a subtransaction, tries again without this. Asking
-	 * the indexes first takes a third of the time.
+	 * caller, who has begun a subtransaction, tries again without this.
+	 * Asking the indexes first takes a third of the time.
 	 */
 	bool		expect_no_conflict;
 
 	/*
-	 * The rows will be rolled back, which a sequence is not; so no constraint is
-	 * left for the end of the transaction to check.
+	 * The rows will be rolled back, which a sequence is not; so no constraint
+	 * is left for the end of the transaction to check.
 	 */
 	bool		dry_run;
 
@@ -162,14 +169,18 @@ struct DgRowsOptions
 	const char *hint;
 
 	/*
-	 * Of on_conflict skip: keys that earlier tries found missing. Rows that refer
-	 * to them are left out.
+	 * Of on_conflict skip: keys that earlier tries found missing. Rows that
+	 * refer to them are left out.
 	 */
 	DgRowsMissing *missing;
 
-	/* is the live row that has a row's key the same, but for what the caller knows? may be NULL */
+	/*
+	 * is the live row that has a row's key the same, but for what the caller
+	 * knows? may be NULL
+	 */
 	DgRowsSame	same;
-	DgRowsAlias alias;			/* of dg_rows_twins_alias(): a live row was taken for that one */
+	DgRowsAlias alias;			/* of dg_rows_twins_alias(): a live row was
+								 * taken for that one */
 
 	DgRowsTell	tell;
 	DgRowsSettle settle;

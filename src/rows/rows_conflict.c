@@ -152,7 +152,7 @@ describe_conflict(ResultRelInfo *rri, EState *estate, Oid indexid, TupleTableSlo
  */
 static bool
 has_keys_values(Relation index, const Oid *procs, const ScanKeyData *keys, int n,
-		const Datum *values, const bool *isnull)
+				const Datum *values, const bool *isnull)
 {
 	for (int i = 0; i < n; i++)
 	{

@@ -38,7 +38,8 @@ struct DgRowsConversion
 {
 	char	   *column;
 	char	   *type_name;		/* of the column */
-	Oid			from;			/* of a text source: the type that it is read as */
+	Oid			from;			/* of a text source: the type that it is read
+								 * as */
 	Oid			to;
 
 	bool		is_text;		/* the source has C strings */
@@ -51,15 +52,18 @@ struct DgRowsConversion
 
 	/* how to see whether anything was lost */
 	bool		check;
-	ExprState  *back;			/* NULL: the result has the source's type, or compare texts */
+	ExprState  *back;			/* NULL: the result has the source's type, or
+								 * compare texts */
 	bool		compare_texts;
 	bool		compare_json;
-	FmgrInfo	equal;			/* of the source's type; fn_oid 0: compare bytes */
+	FmgrInfo	equal;			/* of the source's type; fn_oid 0: compare
+								 * bytes */
 	Oid			collation;
 	int16		len;
 	bool		byval;
 
-	bool		warn;			/* depends on the session's time zone, not said yet */
+	bool		warn;			/* depends on the session's time zone, not
+								 * said yet */
 };
 
 /*
@@ -331,7 +335,7 @@ dg_rows_conversion_apply(DgRowsConversion *conversion, ExprContext *econtext,
 	if (conversion->is_text || conversion->through_text)
 	{
 		char	   *text = was_null ? NULL : conversion->is_text ? DatumGetCString(value) :
-			OutputFunctionCall(&conversion->output, value);
+		OutputFunctionCall(&conversion->output, value);
 
 		result = InputFunctionCall(&conversion->input, text, conversion->typioparam, conversion->typmod);
 		if (conversion->is_text)

@@ -52,7 +52,8 @@ typedef struct ForeignKey
 	bool		changed;		/* rows were changed after they were noted */
 	DgKeySet   *missing;		/* that earlier tries found; NULL: none */
 	DgKeySet   *needed;			/* what written rows refer to */
-	DgKeySet   *provided;		/* what written rows of the other table offer; NULL: none */
+	DgKeySet   *provided;		/* what written rows of the other table offer;
+								 * NULL: none */
 	Tuplestorestate *lookups;	/* what is left to look up, once there is some */
 	TupleDesc	desc;			/* k1, k2, ..., and tag if it is not valid */
 	TupleTableSlot *slot;

@@ -134,7 +134,7 @@ extern bool dg_rows_keyset_has_of(DgKeySet *set, const DgKeySet *other);
 extern bool dg_rows_keyset_add_of(DgKeySet *set, const DgKeySet *other);
 extern bool dg_rows_keyset_is_full(DgKeySet *set);
 extern void dg_rows_keyset_store(DgKeySet *set, DgKeySet *except, TupleTableSlot *slot,
-							Tuplestorestate **store);
+								 Tuplestorestate **store);
 extern void dg_rows_keyset_forget(DgKeySet *set);
 
 /* rows_missing.c */
@@ -194,16 +194,19 @@ struct DgRowsTarget
 	QueryDesc  *query;
 	ModifyTableState *mtstate;
 	EState	   *estate;
-	DgRowsRole	role;			/* as whom the table's code runs, and finds partitions */
+	DgRowsRole	role;			/* as whom the table's code runs, and finds
+								 * partitions */
 	DgRowsMap  *map;
 	DgRowsSequences *sequences;
-	List	   *handled;		/* foreign keys that are checked without triggers */
+	List	   *handled;		/* foreign keys that are checked without
+								 * triggers */
 	TupleTableSlot *slot;		/* a row in the target's shape */
 	HTAB	   *leaves;
 	DgRowsLeaf *last;
 	DgRowsRefuse refuse;		/* or NULL */
 	void	   *refuse_arg;
-	TupleTableSlot *noted;		/* one that was routed, in the target's shape again */
+	TupleTableSlot *noted;		/* one that was routed, in the target's shape
+								 * again */
 	DgRowsTwins *twins;			/* NULL: rows are told by their keys */
 	DgRowsLate *late;			/* rows that come last; NULL: none yet */
 	DgRowsVerify *verify;		/* NULL: rows are not read back */

@@ -107,7 +107,7 @@ DgKeySet *
 dg_rows_keyset_make(MemoryContext parent, TupleDesc desc, int nkeys, const AttrNumber *attnums)
 {
 	MemoryContext context = AllocSetContextCreate(parent, "deletion_guard keys", ALLOCSET_DEFAULT_SIZES);
-	DgKeySet	   *set = MemoryContextAllocZero(parent, sizeof(DgKeySet));
+	DgKeySet   *set = MemoryContextAllocZero(parent, sizeof(DgKeySet));
 
 	set->context = context;
 	set->keys = keyset_create(context, 256, NULL);

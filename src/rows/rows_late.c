@@ -94,12 +94,11 @@ dg_rows_late_next(DgRowsTarget *target, DgRowsLate *late)
 	memcpy(target->slot->tts_isnull, late->slot->tts_isnull, sizeof(bool) * n);
 	ExecStoreVirtualTuple(target->slot);
 	more = late->slot->tts_values + n;
-	target->row = (DgRow) {
-		.owner = (void *) (intptr_t) DatumGetInt64(more[OWNER]),
-		.address = DatumGetInt64(more[ADDRESS]),
-		.tenant = (const char *) (intptr_t) DatumGetInt64(more[TENANT]),
-		.tag = DatumGetInt32(more[TAG])
-	};
+	memset(&target->row, 0, sizeof(DgRow));
+	target->row.owner = (void *) (intptr_t) DatumGetInt64(more[OWNER]);
+	target->row.address = DatumGetInt64(more[ADDRESS]);
+	target->row.tenant = (const char *) (intptr_t) DatumGetInt64(more[TENANT]);
+	target->row.tag = DatumGetInt32(more[TAG]);
 	return true;
 }
 

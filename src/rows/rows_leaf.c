@@ -95,7 +95,11 @@ open_leaf(DgRowsTarget *target, DgRowsLeaf *leaf, ResultRelInfo *rri)
 		dg_rows_arbiters(rri);
 	leaf->existing = table_slot_create(rel, NULL);
 	leaf->looks = dg_rows_looks_make(rri, target->estate);
-	/* the server makes this map where it is first asked for, in whatever memory is current then */
+
+	/*
+	 * the server makes this map where it is first asked for, in whatever
+	 * memory is current then
+	 */
 	if (dg_rows_is_routed(target, leaf))
 		(void) ExecGetChildToRootMap(rri);
 	if (dg_rows_is_routed(target, leaf))
@@ -114,7 +118,7 @@ dg_rows_leaf_of(DgRowsTarget *target, ResultRelInfo *rri)
 {
 	Oid			relid = RelationGetRelid(rri->ri_RelationDesc);
 	bool		found;
-	DgRowsLeaf	   *leaf;
+	DgRowsLeaf *leaf;
 
 	if (target->last == NULL || target->last->relid != relid)
 	{

@@ -60,7 +60,8 @@ struct DgRowsMap
 	int		   *lost;
 	const char **lost_names;
 
-	int			nrequired;		/* columns that must not be null, and that the source lacks */
+	int			nrequired;		/* columns that must not be null, and that the
+								 * source lacks */
 	const char **required;
 
 	int			ngenerated;		/* 0 as well once there was a warning */
@@ -69,7 +70,8 @@ struct DgRowsMap
 	/* the row at hand, for error messages */
 	const char **names;			/* of the table's columns */
 	bool		visible;		/* the caller may read the table */
-	int			nkeys;			/* columns of the primary key, if it is visible */
+	int			nkeys;			/* columns of the primary key, if it is
+								 * visible */
 	int			keys[INDEX_MAX_KEYS];	/* as the source's columns */
 	DgSourceColumn key_columns[INDEX_MAX_KEYS];
 	Datum	   *values;

@@ -88,7 +88,10 @@ dg_rows_rechecks_note(DgRowsRechecks *rechecks, ResultRelInfo *rri, const DgRows
 		if (!has_code(rri, lfirst_oid(lc)))
 			continue;
 		recheck = palloc(sizeof(Recheck));
-		*recheck = (Recheck) {RelationGetRelid(rri->ri_RelationDesc), *role, lfirst_oid(lc), *tid};
+		recheck->relid = RelationGetRelid(rri->ri_RelationDesc);
+		recheck->role = *role;
+		recheck->indexid = lfirst_oid(lc);
+		recheck->tid = *tid;
 		rechecks->rechecks = lappend(rechecks->rechecks, recheck);
 		indexes = foreach_delete_current(indexes, lc);
 	}
@@ -106,7 +109,7 @@ check_row(Recheck *recheck, Relation rel, TupleTableSlot *slot)
 	FmgrInfo	function;
 	Trigger		trigger = {.tgconstrindid = recheck->indexid};
 	TriggerData data = {.type = T_TriggerData,.tg_event = TRIGGER_EVENT_INSERT | TRIGGER_EVENT_ROW | TRIGGER_EVENT_AFTER,
-		.tg_relation = rel,.tg_trigslot = slot,.tg_trigger = &trigger};
+	.tg_relation = rel,.tg_trigslot = slot,.tg_trigger = &trigger};
 
 	fmgr_info(F_UNIQUE_KEY_RECHECK, &function);
 	InitFunctionCallInfoData(*fcinfo, &function, 0, InvalidOid, (Node *) &data, NULL);

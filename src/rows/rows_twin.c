@@ -49,7 +49,8 @@ typedef struct Image
 typedef struct Twin
 {
 	Image		image;			/* hash key */
-	DgRowsMoment deleted;		/* the first of the rows with this content that are to come back */
+	DgRowsMoment deleted;		/* the first of the rows with this content
+								 * that are to come back */
 	int64		live;			/* rows that are there */
 	List	   *others;			/* of Other: that may count as this one */
 	char		status;
@@ -86,7 +87,8 @@ struct DgRowsTwins
 	AttrNumber	probed;
 	List	   *put_back;		/* xids (as Oid) of undeletes */
 	Image		expected;		/* the row that was expected last */
-	bool		expecting;		/* deleted rows; otherwise an archive's come back */
+	bool		expecting;		/* deleted rows; otherwise an archive's come
+								 * back */
 	bool		found;			/* live rows have been looked for */
 };
 

@@ -502,7 +502,7 @@ static void
 flush_target(DgRowsTarget *target)
 {
 	HASH_SEQ_STATUS status;
-	DgRowsLeaf	   *leaf;
+	DgRowsLeaf *leaf;
 
 	hash_seq_init(&status, target->leaves);
 	while ((leaf = hash_seq_search(&status)) != NULL)

@@ -42,8 +42,9 @@
 #define DG_TOKEN_MAX_JTI			128
 #define DG_TOKEN_MAX_TEXT			1024	/* tenant, tenant_name, reason */
 #define DG_TOKEN_MAX_RELATION		512 /* a qualified, quoted name */
-#define DG_TOKEN_MAX_RELATIONS		4096	/* some of them, with commas between */
-#define DG_TOKEN_MAX_MOMENT			40		/* a time, written out */
+#define DG_TOKEN_MAX_RELATIONS		4096	/* some of them, with commas
+											 * between */
+#define DG_TOKEN_MAX_MOMENT			40	/* a time, written out */
 #define DG_TOKEN_DIGEST_SIZE		32	/* SHA-256 */
 
 /* The greatest integer that every JSON library keeps exactly: 2^53 - 1. */
@@ -188,8 +189,10 @@ typedef struct DgTokenClaims
 	int64_t		exp;
 	char		reason[DG_TOKEN_MAX_TEXT + 1];
 
-	/* purge; purge_without_tenant has relations instead of the first two, and
-	 * purge_by_age all of the last three */
+	/*
+	 * purge; purge_without_tenant has relations instead of the first two, and
+	 * purge_by_age all of the last three
+	 */
 	char		tenant[DG_TOKEN_MAX_TEXT + 1];
 	char		tenant_name[DG_TOKEN_MAX_TEXT + 1];
 	int64_t		request;
@@ -202,7 +205,8 @@ typedef struct DgTokenClaims
 	int64_t		purge;			/* annul_purge: the purge's id */
 	int64_t		hold;			/* release_hold: the hold's id */
 	char		authority[DG_TOKEN_MAX_NAME + 1];	/* retire_, add_authority */
-	unsigned char fingerprint[DG_TOKEN_DIGEST_SIZE];	/* add_authority: of its key */
+	unsigned char fingerprint[DG_TOKEN_DIGEST_SIZE];	/* add_authority: of its
+														 * key */
 	int64_t		approvals;		/* set_approvals */
 	char		relation[DG_TOKEN_MAX_RELATION + 1];	/* unguard */
 } DgTokenClaims;
@@ -210,8 +214,8 @@ typedef struct DgTokenClaims
 /* Where a refusal arose; safe to log. */
 typedef struct DgTokenDetail
 {
-	const char *name;			/* our own constant: the claim, header parameter
-								 * or JWK member concerned, or NULL */
+	const char *name;			/* our own constant: the claim, header
+								 * parameter or JWK member concerned, or NULL */
 } DgTokenDetail;
 
 /* What a file of authorities says. */

@@ -108,7 +108,7 @@ dg_token_base64_encode(const unsigned char *data, size_t len,
 					   char *out, size_t outsize)
 {
 	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	size_t		n = 0;
 	size_t		i;
 

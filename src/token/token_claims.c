@@ -67,7 +67,11 @@ static const ClaimRule claim_rules[] = {
 	RULE(iat, CLAIM_TIME, 0, DG_TOKEN_MAX_TIME, ON_ALL, ON_ALL),
 	RULE(nbf, CLAIM_TIME, 0, DG_TOKEN_MAX_TIME, ON_ALL, ON_ALL),
 	RULE(exp, CLAIM_TIME, 0, DG_TOKEN_MAX_TIME, ON_ALL, ON_ALL),
-	/* a tenant's key may be empty; its name is where the tenant table has no column of names */
+
+	/*
+	 * a tenant's key may be empty; its name is where the tenant table has no
+	 * column of names
+	 */
 	RULE(tenant, CLAIM_TEXT_OR_EMPTY, 0, DG_TOKEN_MAX_TEXT, ON_PURGE, ON_PURGE),
 	RULE(tenant_name, CLAIM_TEXT_OR_EMPTY, 0, DG_TOKEN_MAX_TEXT, ON_PURGE, ON_PURGE),
 	RULE(relations, CLAIM_TEXT, 1, DG_TOKEN_MAX_RELATIONS, ON_WITHOUT | ON_BY_AGE, ON_WITHOUT | ON_BY_AGE),

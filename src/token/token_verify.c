@@ -157,8 +157,8 @@ context_is_valid(const DgTokenContext *ctx)
  */
 static DgTokenStatus
 run_checks(const char *token, size_t len, const DgTokenKey *key,
-			 const DgTokenContext *ctx, DgTokenClaims *claims,
-			 DgTokenDetail *detail)
+		   const DgTokenContext *ctx, DgTokenClaims *claims,
+		   DgTokenDetail *detail)
 {
 	DgTokenParts parts;
 	DgTokenHeader header;

@@ -40,7 +40,8 @@ typedef struct Selection
 	int			nargs;
 	Oid		   *types;
 	Datum	   *values;
-	List	   *tenants;		/* that the call names; NIL: of whom it concerns */
+	List	   *tenants;		/* that the call names; NIL: of whom it
+								 * concerns */
 	const char *what;
 } Selection;
 
@@ -301,7 +302,8 @@ note_on_report(void *arg, Oid relid, int tag, const char *problem)
 	MemoryContext old;
 
 	if (tag < 0)
-		return;					/* a row that got a link back: what that leads to is there */
+		return;					/* a row that got a link back: what that leads
+								 * to is there */
 	report = list_nth(call->reports, tag);
 	old = MemoryContextSwitchTo(call->context);
 	report->note = report->note == NULL ? pstrdup(problem) : psprintf("%s; %s", report->note, problem);
@@ -406,7 +408,7 @@ undelete_selected(FunctionCallInfo fcinfo, const Selection *selection, int n)
 	InitMaterializedSRF(fcinfo, 0);
 
 	dg_guard_lock_tenants(selection->tenants != NIL ? list_copy(selection->tenants) :
-					tenants_of_parts(select_parts(&call, selection)));
+						  tenants_of_parts(select_parts(&call, selection)));
 	/* now what others have left meanwhile */
 	call.parts = select_parts(&call, selection);
 	if (call.parts == NIL)

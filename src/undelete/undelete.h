@@ -28,23 +28,27 @@ typedef struct DgLink
 	List	   *columns;
 	List	   *before;
 	List	   *after;
-	char	   *row;			/* what its row has, equal for links that name the same row */
+	char	   *row;			/* what its row has, equal for links that name
+								 * the same row */
 	bool		waiting;
 	int64		waiting_since;	/* the last deletion then */
 
 	/* for undelete_relink.c */
 	bool		live;			/* what it leads to is */
-	bool		blocked;		/* by another foreign key it would lead to what is not */
+	bool		blocked;		/* by another foreign key it would lead to
+								 * what is not */
 	bool		restored;
-	bool		stale;			/* another undelete has marked it since it was read */
+	bool		stale;			/* another undelete has marked it since it was
+								 * read */
 	bool		refused;		/* its row, as it is now, cannot have it */
 
-	bool		taken;			/* by one of several rows that it fits: dg_undelete_links_put() leaves it alone */
+	bool		taken;			/* by one of several rows that it fits:
+								 * dg_undelete_links_put() leaves it alone */
 } DgLink;
 
 extern List *dg_undelete_links_put(List *sets, Relation rel, int64 deletion, Datum *values, bool *nulls);
 extern bool dg_undelete_links_same(List *sets, Relation rel, TupleTableSlot *saved, int64 deletion, List **saved_links,
-						  TupleTableSlot *live, List **live_links);
+								   TupleTableSlot *live, List **live_links);
 extern List *dg_undelete_links_of_table(Oid relid, bool present);
 
 /* undelete_seek.c */

@@ -23,7 +23,8 @@ typedef struct DgLinkSet
 	List	   *columns;
 	int			n;				/* of columns */
 	AttrNumber *attnums;
-	const char *problem;		/* why they stay lost, as the table is now; NULL: they need not */
+	const char *problem;		/* why they stay lost, as the table is now;
+								 * NULL: they need not */
 	List	   *links;
 } DgLinkSet;
 
@@ -76,7 +77,8 @@ typedef struct DgReport
 	int64		restored;
 	int64		identical;
 	int64		skipped;
-	int64		orphaned;		/* of the skipped: what they refer to is nowhere */
+	int64		orphaned;		/* of the skipped: what they refer to is
+								 * nowhere */
 	char	   *note;			/* or NULL */
 } DgReport;
 
@@ -88,8 +90,10 @@ typedef struct DgUndelete
 	List	   *reports;
 	HTAB	   *reports_by_name;	/* NULL: none yet */
 	List	   *lost_links;		/* of tables, as undelete_same.c knows them */
-	List	   *links_found;	/* of deleted rows; live ones, which are the same, have them again */
-	List	   *links_missing;	/* of live rows, which are the same as deleted ones but for these */
+	List	   *links_found;	/* of deleted rows; live ones, which are the
+								 * same, have them again */
+	List	   *links_missing;	/* of live rows, which are the same as deleted
+								 * ones but for these */
 	int64		rows;			/* that left the bin */
 	int64		links;			/* that were put back */
 	char	   *failure;		/* of a dry run */

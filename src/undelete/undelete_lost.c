@@ -385,7 +385,8 @@ List *
 dg_undelete_links_put(List *sets, Relation rel, int64 deletion, Datum *values, bool *nulls)
 {
 	int			nestlevel = dg_canonical_input_begin();
-	int64	   *before = palloc(sizeof(int64) * list_length(sets));	/* the deletions of links to come */
+	int64	   *before = palloc(sizeof(int64) * list_length(sets)); /* the deletions of
+																	 * links to come */
 	List	   *links = NIL;
 	bool		any;
 	ListCell   *lc;
@@ -398,7 +399,7 @@ dg_undelete_links_put(List *sets, Relation rel, int64 deletion, Datum *values, b
 		foreach(lc, sets)
 		{
 			DgLink	   *link = ((DgLinkSet *) lfirst(lc))->problem != NULL ? NULL :
-				put_link_back(lfirst(lc), rel, before[foreach_current_index(lc)], values, nulls);
+			put_link_back(lfirst(lc), rel, before[foreach_current_index(lc)], values, nulls);
 
 			if (link == NULL)
 				continue;
@@ -428,7 +429,7 @@ copy_values(TupleTableSlot *slot, Datum **values, bool **nulls)
  */
 bool
 dg_undelete_links_same(List *sets, Relation rel, TupleTableSlot *saved, int64 deletion, List **saved_links,
-			  TupleTableSlot *live, List **live_links)
+					   TupleTableSlot *live, List **live_links)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	Datum	   *values[2];

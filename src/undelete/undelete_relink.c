@@ -59,12 +59,12 @@ read_links(List *deletions, List *relids)
 	List	   *links;
 
 	links = dg_undelete_links_read("deletion_id = ANY ($1) AND waiting_since IS NULL"
-						 " OR waiting_since IS NOT NULL AND (relation = ANY ($2)"
-						 " OR relation IN (SELECT coalesce(pg_partition_root(c.conrelid), c.conrelid)"
-						 "  FROM pg_constraint c WHERE c.contype = 'f' AND c.confrelid = ANY ($2)) OR relation IN"
-						 "  (SELECT l.relation FROM deletion_guard.deletion_link l WHERE l.deletion_id = ANY ($1)))"
-						 " AND EXISTS (SELECT 1 FROM unnest($1) d WHERE d BETWEEN deletion_id AND waiting_since)",
-						 2, types, values);
+								   " OR waiting_since IS NOT NULL AND (relation = ANY ($2)"
+								   " OR relation IN (SELECT coalesce(pg_partition_root(c.conrelid), c.conrelid)"
+								   "  FROM pg_constraint c WHERE c.contype = 'f' AND c.confrelid = ANY ($2)) OR relation IN"
+								   "  (SELECT l.relation FROM deletion_guard.deletion_link l WHERE l.deletion_id = ANY ($1)))"
+								   " AND EXISTS (SELECT 1 FROM unnest($1) d WHERE d BETWEEN deletion_id AND waiting_since)",
+								   2, types, values);
 	dg_undelete_links_rename(links);
 	return links;
 }
@@ -319,7 +319,7 @@ restore_passes(DgRowsWriter *writer, List *sets, bool *stale)
 	{
 		warn_of_refused(lfirst(lc));
 		foreach(lc2, ((DgLinkSet *) lfirst(lc))->links)
-			*stale |= ((DgLink *) lfirst(lc2))->stale;
+			* stale |= ((DgLink *) lfirst(lc2))->stale;
 	}
 	return restored;
 }

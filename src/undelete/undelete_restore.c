@@ -273,8 +273,12 @@ restore_group(DgUndelete *call, const Destination *destination, ListCell *cells,
 			part = lfirst((ListCell *) bsearch(&number, cells, n, sizeof(ListCell), compare_part_numbers));
 		part->seen++;
 		get_values(destination, part->deletion, slot);
-		row = (DgRow) {slot->tts_values + DG_BIN_COLUMNS, slot->tts_isnull + DG_BIN_COLUMNS, part->tenant,
-			part->report->tag, part, DG_TID_ADDRESS(&slot->tts_tid)};
+		row.values = slot->tts_values + DG_BIN_COLUMNS;
+		row.nulls = slot->tts_isnull + DG_BIN_COLUMNS;
+		row.tenant = part->tenant;
+		row.tag = part->report->tag;
+		row.owner = part;
+		row.address = DG_TID_ADDRESS(&slot->tts_tid);
 		outcome = dg_rows_writer_put(destination->target, &row);
 		if (outcome != DG_ROW_LATER && count_row(part, outcome))
 			dg_bin_scan_delete(scan);

@@ -210,7 +210,7 @@ check_rows(Relation rel)
 			dg_row_int64(i, n + 1, NULL) == dg_row_int64(i + 1, n + 1, NULL))
 			continue;
 		dg_undelete_check_part(dg_relation_name(RelationGetRelid(rel)), dg_row_int64(i, 1, NULL), (int) dg_row_int64(i, n + 1, NULL),
-					  found, dg_row_int64(i, n + 2, NULL));
+							   found, dg_row_int64(i, n + 2, NULL));
 		found = 0;
 	}
 }
@@ -225,14 +225,14 @@ check_gone(Relation rel, Oid *types, Datum *values, const char *nulls)
 				   " WHERE " OF_CALL " AND p.rows > p.restored + p.purged ORDER BY 1, 2 LIMIT 1", 4, types, values, nulls);
 	if (SPI_processed > 0)
 		dg_undelete_check_part(dg_relation_name(RelationGetRelid(rel)), dg_row_int64(0, 1, NULL), (int) dg_row_int64(0, 2, NULL),
-					  0, dg_row_int64(0, 3, NULL));
+							   0, dg_row_int64(0, 3, NULL));
 }
 
 static void
 put_rows(ReturnSetInfo *rsinfo, Relation rel, List *sets, Oid bin_table)
 {
 	Reading		reading = {.bin_table = bin_table};
-	ErrorContextCallback context = {.previous = error_context_stack, .callback = reading_context,
+	ErrorContextCallback context = {.previous = error_context_stack,.callback = reading_context,
 	.arg = &reading};
 	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard row",
 											  ALLOCSET_DEFAULT_SIZES);

@@ -72,7 +72,8 @@ typedef struct ParentKey
 {
 	Oid			relid;
 	bool		takes;			/* links, on delete */
-	char	   *condition;		/* of a row p of it, and of a row l of lost_links */
+	char	   *condition;		/* of a row p of it, and of a row l of
+								 * lost_links */
 } ParentKey;
 
 /*
@@ -219,7 +220,8 @@ dg_undelete_links_find_parents(DgLinkSet *set, CommandId since)
 {
 	int			n = list_length(set->links);
 	List	   *keys = parent_keys(set, set->relation);
-	bool		own = keys != NIL;	/* not of a partition, of which one may lead elsewhere */
+	bool		own = keys != NIL;	/* not of a partition, of which one may
+									 * lead elsewhere */
 	bool	   *written = palloc0(sizeof(bool) * n);
 	LinkRows   *rows = links_as_rows(set);
 	ListCell   *lc;
@@ -476,8 +478,8 @@ dg_undelete_links_tell(List *relids, CommandId since, DgLinkTell tell, void *arg
 	Datum		values[] = {dg_oid_array(relids)};
 	int			nestlevel = dg_canonical_input_begin();
 	List	   *links = dg_undelete_links_read("relation IN (SELECT coalesce(pg_partition_root(c.conrelid), c.conrelid)"
-									 " FROM pg_constraint c WHERE c.contype = 'f' AND c.confrelid = ANY ($1))",
-									 1, types, values);
+											   " FROM pg_constraint c WHERE c.contype = 'f' AND c.confrelid = ANY ($1))",
+											   1, types, values);
 	ListCell   *lc;
 
 	dg_undelete_links_rename(links);

@@ -19,6 +19,8 @@ changed=0
 for file; do
 	# it writes a backup into the current directory
 	(cd "$work" && pg_bsd_indent "$OLDPWD/$file" out $options -U"$OLDPWD/test/run/typedefs.list" 2>err >/dev/null)
+	# a function's return type, on its line alone, is no declaration
+	[ ! -e "$work/out" ] || perl -pi -e 's/^((?:static |const |pg_noreturn )*\w+)\s+(\*+)$/$1 $2/' "$work/out"
 	if [ -s "$work/err" ]; then
 		sed "s|^|$file: |" "$work/err"
 		changed=1

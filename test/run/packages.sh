@@ -55,7 +55,7 @@ installed_major()
 # (pgbouncer, which would be started, is left to whoever has it.)
 find_optional()
 {
-	local name package wanted=(libisal-dev)
+	local name package wanted=(libisal-dev pg-bsd-indent)
 
 	if [ -n "$major" ]; then
 		wanted+=("postgresql-plperl-$major" "postgresql-plpython3-$major")
