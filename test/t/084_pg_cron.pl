@@ -9,7 +9,7 @@ plan skip_all => 'pg_cron is not installed' if !has_extension('pg_cron');
 my $node = neighbour('pg_cron', "cron.database_name = 'postgres'\n");
 $node->safe_psql('postgres', 'CREATE EXTENSION pg_cron');
 plan skip_all => 'before pg_cron 1.5 a job waits for the minute'
-	if $node->safe_psql('postgres', q(SELECT extversion::float < 1.5 FROM pg_extension WHERE extname = 'pg_cron')) eq 't';
+	if $node->safe_psql('postgres', q(SELECT string_to_array(split_part(extversion, '-', 1), '.')::int[] < '{1,5}' FROM pg_extension WHERE extname = 'pg_cron')) eq 't';
 
 # jobs connect as clients do
 $node->safe_psql('postgres', 'ALTER SYSTEM SET cron.host = ' . "'" . $node->host . "'");
