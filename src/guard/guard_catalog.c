@@ -26,6 +26,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "common/deletion_guard.h"
 #include "common/own_tables.h"
@@ -395,6 +396,27 @@ dg_guard_changed(Oid relid)
 }
 
 /*
+ * Has a table that is guarded by itself been a partition of this one? All rows are
+ * looked at, with a snapshot that the server's serializable transactions do not
+ * follow: else whoever guards a table meanwhile would be in their way.
+ */
+static bool
+has_detached(Oid relid)
+{
+	Relation	registry = table_open(dg_objects()->guard, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		found;
+
+	ScanKeyInit(&key, Anum_guard_detached_from, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(registry, InvalidOid, false, SnapshotSelf, 1, &key);
+	found = HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(registry, AccessShareLock);
+	return found;
+}
+
+/*
  * A guarded table is being dropped, or a partition of one, since it is empty, its
  * rows were kept, or deletion_guard.ddl allows them to be lost: takes it out of the
  * registries. Its bins keep the name it had last, so that a table that takes its
@@ -413,8 +435,9 @@ dg_guard_dropped(Oid relid, int64 kept, int64 lost)
 				   " WHERE relation = $1 AND relation_name <> $2", 2, types, values, NULL);
 	dg_spi_execute("UPDATE deletion_guard.deletion_link SET relation = 0, relation_name = $2 WHERE relation = $1",
 				   2, types, values, NULL);
-	dg_spi_execute("UPDATE deletion_guard.guard SET detached_from = NULL WHERE detached_from = $1",
-				   1, types, values, NULL);
+	if (has_detached(relid))
+		dg_spi_execute("UPDATE deletion_guard.guard SET detached_from = NULL WHERE detached_from = $1",
+					   1, types, values, NULL);
 	dg_ledger_append("drop_table",
 					 psprintf("{\"table\": %s%s}", dg_json_string(dg_relation_name(relid)),
 							  lost > 0 ? psprintf(", \"rows_lost\": %lld", (long long) lost) :
