@@ -39,11 +39,15 @@ is_taken(Oid relid, Oid *root, DgOddity *odd)
 {
 	DgGuard    *guard;
 
-	if (!dg_is_odd(relid, odd) || !odd->managed || !dg_installed())
+	/*
+	 * most tables that something is made of are not: the extensions' lists
+	 * come last
+	 */
+	if (!dg_installed())
 		return false;
 	guard = dg_guard_lookup(relid);
 	*root = guard->root;
-	return guard->guarded;
+	return guard->guarded && dg_is_odd(relid, odd) && odd->managed;
 }
 
 /*
