@@ -255,6 +255,22 @@ ALTER TABLE app.issue DROP COLUMN body;
 RESET deletion_guard.ddl;
 SELECT event, details FROM deletion_guard.ledger WHERE details::text LIKE '%lost%' ORDER BY id;
 
+-- Where it was a partition is known until that table goes, in sessions that knew, too.
+CREATE TABLE app.part (id int, site_id int) PARTITION BY LIST (site_id);
+CREATE TABLE app.part_1 PARTITION OF app.part FOR VALUES IN (1);
+SELECT deletion_guard.guard_table('app.part', 'site_id');
+SET deletion_guard.ddl = keep;
+ALTER TABLE app.part DETACH PARTITION app.part_1;
+RESET deletion_guard.ddl;
+BEGIN;
+DROP TABLE app.part_1;
+SELECT partition_of FROM deletion_guard.dropped_table WHERE relation_name = 'app.part_1';
+ROLLBACK;
+DELETE FROM app.part_1;
+DROP TABLE app.part;
+DROP TABLE app.part_1;
+SELECT partition_of FROM deletion_guard.dropped_table WHERE relation_name = 'app.part_1';
+
 \c :maintenance_db
 DROP DATABASE regress_dg_drop_kept;
 REVOKE SET ON PARAMETER deletion_guard.ddl FROM regress_dg_drop_kept;

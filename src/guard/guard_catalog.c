@@ -17,6 +17,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
@@ -396,24 +397,51 @@ dg_guard_changed(Oid relid)
 }
 
 /*
- * Has a table that is guarded by itself been a partition of this one? All rows are
+ * Is a table guarded by itself that was a partition of one of these? All rows are
  * looked at, with a snapshot that the server's serializable transactions do not
- * follow: else whoever guards a table meanwhile would be in their way.
+ * follow: else guarding another table meanwhile would fail one of the two.
  */
 static bool
-has_detached(Oid relid)
+has_detached(List *relids)
 {
 	Relation	registry = table_open(dg_objects()->guard, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	bool		found;
+	SysScanDesc scan = systable_beginscan(registry, InvalidOid, false, SnapshotSelf, 0, NULL);
+	HeapTuple	tuple;
+	bool		found = false;
 
-	ScanKeyInit(&key, Anum_guard_detached_from, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-	scan = systable_beginscan(registry, InvalidOid, false, SnapshotSelf, 1, &key);
-	found = HeapTupleIsValid(systable_getnext(scan));
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		origin = heap_getattr(tuple, Anum_guard_detached_from, RelationGetDescr(registry), &isnull);
+
+		found = !isnull && list_member_oid(relids, DatumGetObjectId(origin));
+	}
 	systable_endscan(scan);
 	table_close(registry, AccessShareLock);
 	return found;
+}
+
+/*
+ * These tables are being dropped: rows of their detached partitions do not go back
+ * to them any more.
+ */
+void
+dg_guard_forget_origins(List *relids)
+{
+	Oid			types[] = {OIDARRAYOID};
+	Datum		values[1];
+	ListCell   *lc;
+
+	if (!has_detached(relids))
+		return;
+	values[0] = dg_oid_array(relids);
+	SPI_connect();
+	dg_spi_execute("UPDATE deletion_guard.guard SET detached_from = NULL WHERE detached_from = ANY ($1) RETURNING relation",
+				   1, types, values, NULL);
+	foreach(lc, dg_row_oids(1))
+		dg_guard_changed(lfirst_oid(lc));
+	SPI_finish();
+	CommandCounterIncrement();
 }
 
 /*
@@ -435,14 +463,12 @@ dg_guard_dropped(Oid relid, int64 kept, int64 lost)
 				   " WHERE relation = $1 AND relation_name <> $2", 2, types, values, NULL);
 	dg_spi_execute("UPDATE deletion_guard.deletion_link SET relation = 0, relation_name = $2 WHERE relation = $1",
 				   2, types, values, NULL);
-	if (has_detached(relid))
-		dg_spi_execute("UPDATE deletion_guard.guard SET detached_from = NULL WHERE detached_from = $1",
-					   1, types, values, NULL);
 	dg_ledger_append("drop_table",
 					 psprintf("{\"table\": %s%s}", dg_json_string(dg_relation_name(relid)),
 							  lost > 0 ? psprintf(", \"rows_lost\": %lld", (long long) lost) :
 							  kept > 0 ? psprintf(", \"rows_kept\": %lld", (long long) kept) : ""));
 	SPI_finish();
+	dg_guard_forget_origins(list_make1_oid(relid));
 	if (dg_guard_lookup(relid)->root != relid)
 		return;
 	dg_own_delete_by_oid(DG_OWN(guard), Anum_guard_relation, relid);

@@ -274,26 +274,6 @@ keep_definition(Oid relid, int64 rows, List *relids)
 }
 
 /*
- * Rows of detached partitions do not go back to where those were detached from if
- * that goes, too.
- */
-static void
-forget_origins(List *relids)
-{
-	Oid			types[] = {OIDARRAYOID};
-	Datum		values[] = {dg_oid_array(relids)};
-	ListCell   *lc;
-
-	SPI_connect();
-	dg_spi_execute("UPDATE deletion_guard.guard SET detached_from = NULL WHERE detached_from = ANY ($1) RETURNING relation",
-				   1, types, values, NULL);
-	foreach(lc, dg_row_oids(1))
-		dg_guard_changed(lfirst_oid(lc));
-	SPI_finish();
-	CommandCounterIncrement();
-}
-
-/*
  * All this is about to be dropped, by somebody who may.
  */
 static void
@@ -303,7 +283,7 @@ keep_going(const Going *going)
 	ListCell   *lc;
 
 	if (relids != NIL && dg_ddl_keeps())
-		forget_origins(relids);
+		dg_guard_forget_origins(relids);
 	foreach(lc, relids)
 	{
 		Oid			relid = lfirst_oid(lc);
