@@ -105,5 +105,17 @@ SELECT restored FROM deletion_guard.undelete(last() - 3); -- fails
 SELECT restored, skipped FROM deletion_guard.undelete(last() - 3, 'skip');
 TABLE made;
 
+-- Rows that were written before the one that they refer to was left out.
+CREATE TABLE step (id int PRIMARY KEY, org int REFERENCES org ON DELETE CASCADE, up int REFERENCES step ON DELETE CASCADE);
+SELECT deletion_guard.guard_table('step');
+INSERT INTO org VALUES (7);
+INSERT INTO step VALUES (1, 7, NULL), (2, NULL, 1), (3, NULL, 2);
+UPDATE step SET org = 7 WHERE id = 1;
+DELETE FROM step;
+DELETE FROM org WHERE id = 7;
+SELECT restored, skipped FROM deletion_guard.undelete(last() - 1, 'skip', dry_run => true);
+SELECT restored, skipped FROM deletion_guard.undelete(last() - 1, 'skip');
+TABLE step;
+
 \c :maintenance_db
 DROP DATABASE regress_dg_undelete_orphans;

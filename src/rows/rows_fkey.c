@@ -269,7 +269,8 @@ dg_rows_fkeys_leave_out(DgRowsForeignKeys *fkeys, Oid relid, TupleTableSlot *slo
 			continue;
 		if (fkey->missing == NULL)
 			fkey->missing = dg_rows_missing_add(fkeys->options->missing, fkey->info->conoid, fkey->desc, fkey->info->nkeys);
-		(void) dg_rows_keyset_add_of(fkey->missing, fkey->provided);
+		if (dg_rows_keyset_add_of(fkey->missing, fkey->provided))
+			dg_rows_missing_added(fkeys->options->missing);
 	}
 }
 

@@ -140,6 +140,7 @@ extern void dg_rows_keyset_forget(DgKeySet *set);
 /* rows_missing.c */
 extern DgKeySet *dg_rows_missing_of(DgRowsMissing *missing, Oid conoid);
 extern DgKeySet *dg_rows_missing_add(DgRowsMissing *missing, Oid conoid, TupleDesc desc, int nkeys);
+extern void dg_rows_missing_added(DgRowsMissing *missing);
 extern void dg_rows_missing_note(DgRowsMissing *missing, DgKeySet *keys, SPITupleTable *found, uint64 n);
 extern void dg_rows_missing_refuse(const DgRowsMissing *missing);
 extern bool dg_rows_missing_grown(DgRowsMissing *missing);

@@ -26,6 +26,8 @@ struct DgRowsMissing
 	MemoryContext context;
 	List	   *keys;			/* of MissingKeys */
 	bool		grown;			/* in the present try */
+	bool		found;			/* are there rows, in the present try, that
+								 * refer to some? */
 };
 
 /*
@@ -81,7 +83,18 @@ dg_rows_missing_add(DgRowsMissing *missing, Oid conoid, TupleDesc desc, int nkey
 }
 
 /*
- * Adds the keys that a query has found missing.
+ * A key was added in the present try. Rows that refer to it may have been written
+ * before: the check of all keys tells.
+ */
+void
+dg_rows_missing_added(DgRowsMissing *missing)
+{
+	missing->grown = true;
+}
+
+/*
+ * Adds the keys that a query has found missing, to which rows refer that were
+ * written.
  */
 void
 dg_rows_missing_note(DgRowsMissing *missing, DgKeySet *keys, SPITupleTable *found, uint64 n)
@@ -94,32 +107,34 @@ dg_rows_missing_note(DgRowsMissing *missing, DgKeySet *keys, SPITupleTable *foun
 		(void) dg_rows_keyset_read(keys, slot);
 		if (dg_rows_keyset_add(keys))
 			missing->grown = true;
+		missing->found = true;
 	}
 	ExecDropSingleTupleTableSlot(slot);
 }
 
 /*
- * Ends the present try, by an error, if it has found missing keys.
+ * Ends the present try, by an error, if rows that it has written refer to missing
+ * ones.
  */
 void
 dg_rows_missing_refuse(const DgRowsMissing *missing)
 {
-	if (missing != NULL && missing->grown)
+	if (missing != NULL && missing->found)
 		ereport(ERROR,
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 				 errmsg_internal("rows that others refer to do not exist")));
 }
 
 /*
- * Has the try that just failed found missing keys? Then the call is to be tried
- * again.
+ * Has the try that just failed done so as rows refer to missing ones, and does the
+ * next one know of more of these? Then the call is to be tried again.
  */
 bool
 dg_rows_missing_grown(DgRowsMissing *missing)
 {
-	bool		grown = missing != NULL && missing->grown;
+	bool		again = missing != NULL && missing->found && missing->grown;
 
-	if (grown)
-		missing->grown = false;
-	return grown;
+	if (again)
+		missing->found = missing->grown = false;
+	return again;
 }
