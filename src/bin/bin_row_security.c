@@ -73,7 +73,8 @@ bins_of_table(Oid relid)
 
 /*
  * A table is guarded from now on, or the table of tenants, or its row security was
- * turned on or off: its bins follow, and what else has contents of its rows. The caller is connected to SPI. ACCESS EXCLUSIVE on what is altered.
+ * turned on or off: its bins follow, and what else has contents of its rows. The
+ * caller is connected to SPI. ACCESS EXCLUSIVE on what is altered.
  */
 void
 dg_bin_follow_row_security(Oid relid)

@@ -609,7 +609,8 @@ find_tenant_names(DgBinPlan *plan, DgGuard *guard, Relation rel)
 }
 
 /*
- * The same for a plan of its own, and where it finds the tenant.
+ * Fills in a plan: which columns of rel's rows, as plan->desc has them, go into which
+ * of the bin's, whose shape is given, and which of them tells the tenant.
  */
 void
 dg_bin_map_columns(DgBinPlan *plan, TupleDesc shape, DgGuard *guard, Relation rel)

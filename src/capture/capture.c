@@ -8,11 +8,11 @@
  * nothing is. Whatever cannot be kept is an error, and the rows stay.
  *
  * A row that moves to another partition by UPDATE is not a deletion, unless that
- * one is not guarded (capture_move.c). It does not reach the transition table of a DELETE; the row trigger tells it by the
- * mark that heap_delete() leaves in such a tuple, or, in logical replication,
- * by what the worker is applying. (Where the publisher's table is partitioned,
- * too, it sends a DELETE and an INSERT; that is a deletion here.) MERGE is a
- * case of its own (capture_merge.c).
+ * one is not guarded (capture_move.c). It does not reach the transition table of
+ * a DELETE; the row trigger tells it by the mark that heap_delete() leaves in
+ * such a tuple, or, in logical replication, by what the worker is applying.
+ * (Where the publisher's table is partitioned, too, it sends a DELETE and an
+ * INSERT; that is a deletion here.) MERGE is a case of its own (capture_merge.c).
  */
 #include "postgres.h"
 

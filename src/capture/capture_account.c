@@ -68,7 +68,8 @@ dg_capture_balance_deleted(const PgStat_TableXactStatus *counts, int64 *written)
 }
 
 /*
- * The same of an open table.
+ * Rows that the transaction has deleted from an open table since it last emptied it;
+ * *written is set to those that it has inserted or updated.
  */
 int64
 dg_capture_balance_so_far(Relation rel, int64 *written)

@@ -35,7 +35,8 @@ dg_canonical_output_begin(void)
 }
 
 /*
- * The same for what reads such texts, too.
+ * From here on, texts that dg_canonical_output_begin() has had written are read as
+ * they were written. The result goes to AtEOXact_GUC().
  */
 int
 dg_canonical_input_begin(void)

@@ -67,8 +67,8 @@ draw_again(Oid sequence, DgOwnTable table, AttrNumber attnum, int64 leap, int64 
 
 /*
  * Draws a number for a row of a table of ours: above all that its column has, and
- * above *known, but no more than "leap". Becomes *known. Negative: the table is
- * asked.
+ * above *known, but by no more than "leap". *known is set to it; if *known is
+ * negative, the table is asked what there is.
  */
 int64
 dg_own_draw(Oid sequence, DgOwnTable table, AttrNumber attnum, int64 leap, int64 *known)
@@ -85,7 +85,8 @@ dg_own_draw(Oid sequence, DgOwnTable table, AttrNumber attnum, int64 leap, int64
 }
 
 /*
- * The same, once.
+ * Draws a number for a row of ours that is above all in the table, whatever the
+ * sequence was set to. The table is asked each time.
  */
 int64
 dg_own_next_id(Oid sequence, DgOwnTable table, AttrNumber attnum)

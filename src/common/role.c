@@ -30,7 +30,7 @@ dg_role_become(Oid role, int sec_context)
 }
 
 /*
- * The same, with a search_path of pg_catalog only.
+ * Like dg_role_become(), with a search_path of pg_catalog only.
  */
 DgRole
 dg_role_enter(Oid role, int sec_context)

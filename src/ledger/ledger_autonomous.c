@@ -112,9 +112,10 @@ start_record_worker(dsm_segment *segment)
 
 /*
  * Has a refusal recorded (event may be NULL: none) and sends a notification
- * (payload may be NULL: none), whatever becomes of the current transaction. Both details and payload are JSON objects without personal data;
- * a payload has less than 8000 bytes. Returns at once; false if it will not
- * happen, which the caller's own entry in the server's log must make up for.
+ * (payload may be NULL: none), whatever becomes of the current transaction. Both
+ * details and payload are JSON objects without personal data; a payload has less
+ * than 8000 bytes. Returns at once; false if it will not happen, which the caller's
+ * own entry in the server's log must make up for.
  */
 bool
 dg_ledger_autonomous(const char *event, const char *details, const char *payload)

@@ -9,9 +9,9 @@
  *								 "author": {"column": "creator", "value": "3"}}}}
  *
  * Tables are named as archive_contents() names them, and the root of partitions
- * by its name. A table that is mapped to null is left out; a column that is mapped to null is left out; one with a value gets
- * that in every row. Either still tells whose a row is. What names nothing in the archive is an error, as it is
- * a misspelling.
+ * by its name. A table, or a column, that is mapped to null is left out; a column
+ * with a value gets that in every row. Either still tells whose a row is. What
+ * names nothing in the archive is an error, as it is a misspelling.
  */
 #include "postgres.h"
 

@@ -133,7 +133,7 @@ parent_keys(const DgLinkSet *set, Oid relid)
 }
 
 /*
- * The same by foreign keys of partitions, where the table has none.
+ * By all keys of a partitioned table's partitions, where the table itself has none.
  */
 static List *
 parent_keys_of_partitions(const DgLinkSet *set)
