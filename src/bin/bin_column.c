@@ -72,8 +72,8 @@ make_bin(DgBinPlan *plan, TupleDesc shape, const char *column)
 	values[1] = CStringGetTextDatum(psprintf("%s.%s", dg_relation_name(plan->root), quote_identifier(column)));
 	values[2] = DirectFunctionCall1(namein, CStringGetDatum(column));
 	SPI_connect();
-	dg_spi_execute("UPDATE deletion_guard.bin SET relation = 0, relation_name = $2, dropped_column = $3 WHERE bin_id = $1",
-				   3, types, values, NULL);
+	dg_query("UPDATE deletion_guard.bin SET relation = 0, relation_name = $2, dropped_column = $3 WHERE bin_id = $1",
+			 DG_AS_US, 3, types, values);
 	SPI_finish();
 }
 

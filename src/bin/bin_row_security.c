@@ -39,9 +39,8 @@ static void
 set_row_security(Oid relid, bool on)
 {
 	if (has_row_security(relid) != on)
-		dg_spi_execute(psprintf("ALTER TABLE %s %s ROW LEVEL SECURITY",
-								dg_relation_name(relid), on ? "ENABLE" : "DISABLE"),
-					   0, NULL, NULL, NULL);
+		dg_query(psprintf("ALTER TABLE %s %s ROW LEVEL SECURITY",
+						  dg_relation_name(relid), on ? "ENABLE" : "DISABLE"), DG_AS_US);
 }
 
 /*

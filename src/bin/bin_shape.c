@@ -322,23 +322,19 @@ create_bin_table(Oid root, TupleDesc desc, const char *shape, int32 bin_id)
 	const char *row = own_column(desc, "_row");
 
 	SPI_connect();
-	dg_spi_execute(psprintf("CREATE TABLE %s (%s bigint NOT NULL, %s integer NOT NULL,"
-							" %s integer NOT NULL%s%s) USING deletion_guard_bin",
-							qualified, deletion, part, row, *shape ? ", " : "", shape),
-				   0, NULL, NULL, NULL);
+	dg_query(psprintf("CREATE TABLE %s (%s bigint NOT NULL, %s integer NOT NULL,"
+					  " %s integer NOT NULL%s%s) USING deletion_guard_bin",
+					  qualified, deletion, part, row, *shape ? ", " : "", shape), DG_AS_US);
 	keep_no_statistics(get_relname_relid(name, dg_objects()->bin_schema));
-	dg_spi_execute(psprintf("REVOKE ALL ON %s FROM PUBLIC", qualified), 0, NULL, NULL, NULL);
+	dg_query(psprintf("REVOKE ALL ON %s FROM PUBLIC", qualified), DG_AS_US);
 	/* as protect.sql does for the other tables */
-	dg_spi_execute(psprintf("CREATE TRIGGER " DG_TRIGGER_PROTECT
-							" BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s"
-							" FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.protect()", qualified),
-				   0, NULL, NULL, NULL);
-	dg_spi_execute(psprintf("CREATE TRIGGER " DG_TRIGGER_PROTECT_ROW " BEFORE INSERT OR UPDATE OR DELETE ON %s"
-							" FOR EACH ROW EXECUTE FUNCTION deletion_guard.protect()", qualified),
-				   0, NULL, NULL, NULL);
-	dg_spi_execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER " DG_TRIGGER_PROTECT ","
-							" ENABLE ALWAYS TRIGGER " DG_TRIGGER_PROTECT_ROW, qualified),
-				   0, NULL, NULL, NULL);
+	dg_query(psprintf("CREATE TRIGGER " DG_TRIGGER_PROTECT
+					  " BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s"
+					  " FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.protect()", qualified), DG_AS_US);
+	dg_query(psprintf("CREATE TRIGGER " DG_TRIGGER_PROTECT_ROW " BEFORE INSERT OR UPDATE OR DELETE ON %s"
+					  " FOR EACH ROW EXECUTE FUNCTION deletion_guard.protect()", qualified), DG_AS_US);
+	dg_query(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER " DG_TRIGGER_PROTECT ","
+					  " ENABLE ALWAYS TRIGGER " DG_TRIGGER_PROTECT_ROW, qualified), DG_AS_US);
 	dg_bin_take_row_security(get_relname_relid(name, dg_objects()->bin_schema), root);
 	SPI_finish();
 	return get_relname_relid(name, dg_objects()->bin_schema);
@@ -459,9 +455,10 @@ bins_with_column(Oid relid, const char *column)
 	Oid			types[] = {OIDOID, NAMEOID};
 	Datum		values[] = {ObjectIdGetDatum(relid), DirectFunctionCall1(namein, CStringGetDatum(column))};
 
-	dg_spi_select("SELECT b.bin_table FROM deletion_guard.bin b JOIN pg_attribute a ON a.attrelid = b.bin_table"
-				  " WHERE b.relation = $1 AND a.attname = $2 AND a.attnum > " CppAsString2(DG_BIN_COLUMNS)
-				  " AND NOT a.attisdropped", 2, types, values, NULL);
+	dg_query("SELECT b.bin_table FROM deletion_guard.bin b JOIN pg_attribute a ON a.attrelid = b.bin_table"
+			 " WHERE b.relation = $1 AND a.attname = $2 AND a.attnum > " CppAsString2(DG_BIN_COLUMNS)
+			 " AND NOT a.attisdropped", DG_AS_US, 2, types, values,
+			 .snapshot = GetLatestSnapshot());
 	return dg_row_oids(1);
 }
 
@@ -477,8 +474,7 @@ dg_bin_update_shape(Oid bin_table)
 	CStringGetTextDatum(shape_behind(RelationGetDescr(bin), DG_BIN_COLUMNS))};
 
 	table_close(bin, NoLock);
-	dg_spi_execute("UPDATE deletion_guard.bin SET shape = $2 WHERE bin_table = $1",
-				   2, types, values, NULL);
+	dg_query("UPDATE deletion_guard.bin SET shape = $2 WHERE bin_table = $1", DG_AS_US, 2, types, values);
 }
 
 /*
@@ -496,10 +492,9 @@ dg_bin_rename_column(Oid relid, const char *old, const char *new)
 		if (get_attnum(lfirst_oid(lc), new) != InvalidAttrNumber)
 			continue;			/* an earlier column of that name, or the
 								 * bin's own: leave both */
-		dg_spi_execute(psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s",
-								dg_relation_name(lfirst_oid(lc)),
-								quote_identifier(old), quote_identifier(new)),
-					   0, NULL, NULL, NULL);
+		dg_query(psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s",
+						  dg_relation_name(lfirst_oid(lc)),
+						  quote_identifier(old), quote_identifier(new)), DG_AS_US);
 		dg_bin_update_shape(lfirst_oid(lc));
 	}
 }

@@ -109,7 +109,11 @@ select_live(const DgTenantTable *tenants, Oid type, Datum key, Snapshot snapshot
 
 	PG_TRY();
 	{
-		dg_spi_select_as_owner(tenants->relid, sql, 1, &type, &key, &plan, snapshot, 2);
+		dg_query(sql, DG_AS_OWNER, 1, &type, &key,
+				 .table = tenants->relid,
+				 .snapshot = snapshot,
+				 .count = 2,
+				 .plan = &plan);
 		if (kept_plan == NULL && SPI_keepplan(plan) == 0)
 			kept_plan = plan;
 	}

@@ -78,7 +78,7 @@ dg_bin_give_up_type(Oid type)
 	ListCell   *lc;
 
 	SPI_connect();
-	dg_spi_execute("SELECT bin_table FROM deletion_guard.bin ORDER BY bin_id", 0, NULL, NULL, NULL);
+	dg_query("SELECT bin_table FROM deletion_guard.bin ORDER BY bin_id", DG_AS_US);
 	foreach(lc, dg_row_oids(1))
 	{
 		Relation	bin = try_table_open(lfirst_oid(lc), AccessShareLock);
@@ -90,7 +90,7 @@ dg_bin_give_up_type(Oid type)
 		table_close(bin, NoLock);
 		if (sql == NULL)
 			continue;
-		dg_spi_execute(sql, 0, NULL, NULL, NULL);
+		dg_query(sql, DG_AS_US);
 		dg_bin_update_shape(lfirst_oid(lc));
 		ereport(NOTICE,
 				(errmsg("deleted rows in %s keep their values of type %s as text",

@@ -26,7 +26,6 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
-#include "tcop/dest.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/array.h"
@@ -158,7 +157,7 @@ check_statement(const char *sql, bool *moves)
 static void
 read_table_counters(Datum *counters)
 {
-	dg_spi_execute(counters_query, 0, NULL, NULL, NULL);
+	dg_query(counters_query, DG_AS_US);
 	for (int i = 0; i < NCOUNTERS; i++)
 	{
 		bool		isnull;
@@ -242,7 +241,7 @@ report_effects(ReturnSetInfo *rsinfo, Datum *counters, bool moves, int exceeded,
 	const char *nulls = any ? NULL : "n      ";
 	int64		rows;
 
-	dg_spi_execute(effects_query, 7, types, values, nulls);
+	dg_query(effects_query, DG_AS_US, 7, types, values, nulls);
 	rows = put_effects(rsinfo);
 	for (int ceiling = DG_CEILING_EXPECTED; ceiling != 0; ceiling >>= 1)
 	{
@@ -261,23 +260,19 @@ report_effects(ReturnSetInfo *rsinfo, Datum *counters, bool moves, int exceeded,
 static void
 do_deferred(void *arg)
 {
-	(void) SPI_execute("SET CONSTRAINTS ALL IMMEDIATE", false, 0);
+	dg_query("SET CONSTRAINTS ALL IMMEDIATE", DG_AS_CALLER);
 }
 
 static void
 run_previewed(ReturnSetInfo *rsinfo, const char *sql, bool moves, const int *exceeded)
 {
-	SPIExecuteOptions options = {0};
 	Datum		counters[NCOUNTERS];
 	ErrorData  *error;
-	int			ret;
 
 	SPI_connect();
 	read_table_counters(counters);
-	options.dest = CreateDestReceiver(DestNone);
-	ret = SPI_execute_extended(sql, &options);
-	if (ret < 0)
-		elog(ERROR, "preview failed: %s", SPI_result_code_string(ret));
+	dg_query(sql, DG_AS_CALLER,
+			 .discard = true);
 	error = dg_try(do_deferred, NULL, true);
 	report_effects(rsinfo, counters, moves, *exceeded, error == NULL ? NULL : error->message);
 	SPI_finish();

@@ -47,9 +47,9 @@ may_tell(const DgLimit *limit, int64 deletion)
 	if (!result)
 		return false;
 	SPI_connect();
-	dg_spi_execute("SELECT DISTINCT b.relation FROM deletion_guard.deletion_part p"
-				   " JOIN deletion_guard.bin b USING (bin_id) WHERE p.deletion_id = $1",
-				   1, types, values, NULL);
+	dg_query("SELECT DISTINCT b.relation FROM deletion_guard.deletion_part p"
+			 " JOIN deletion_guard.bin b USING (bin_id) WHERE p.deletion_id = $1",
+			 DG_AS_US, 1, types, values);
 	foreach(lc, dg_row_oids(1))
 		result = result && dg_guard_may_tell(lfirst_oid(lc), role);
 	SPI_finish();

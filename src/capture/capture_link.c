@@ -238,8 +238,8 @@ dg_capture_link_rename_column(Oid relid, const char *old, const char *new)
 	Datum		values[] = {ObjectIdGetDatum(relid), DirectFunctionCall1(namein, CStringGetDatum(old)),
 	DirectFunctionCall1(namein, CStringGetDatum(new))};
 
-	dg_spi_execute("UPDATE deletion_guard.deletion_link SET key_columns = array_replace(key_columns, $2, $3),"
-				   " columns = array_replace(columns, $2, $3)"
-				   " WHERE relation = $1 AND ($2 = ANY (key_columns) OR $2 = ANY (columns))",
-				   3, types, values, NULL);
+	dg_query("UPDATE deletion_guard.deletion_link SET key_columns = array_replace(key_columns, $2, $3),"
+			 " columns = array_replace(columns, $2, $3)"
+			 " WHERE relation = $1 AND ($2 = ANY (key_columns) OR $2 = ANY (columns))",
+			 DG_AS_US, 3, types, values);
 }

@@ -220,8 +220,11 @@ follow_path(DgTenantResolver *resolver, Datum *keys, Snapshot snapshot)
 		SPIPlanPtr	plan = step->plan;
 		bool		found;
 
-		dg_spi_select_as_owner(step->relid, step->sql, step->nkeys, step->key_types, values,
-							   &plan, snapshot, 1);
+		dg_query(step->sql, DG_AS_OWNER, step->nkeys, step->key_types, values,
+				 .table = step->relid,
+				 .snapshot = snapshot,
+				 .count = 1,
+				 .plan = &plan);
 		if (step->plan == NULL)
 		{
 			SPI_keepplan(plan);

@@ -4,7 +4,7 @@
  *
  * The extension's tables refuse every write that it did not make (protect.c). Two
  * ways lead past that: a row written straight into the heap (own_tables.c), and
- * a statement run by dg_spi_execute(), during which dg_acting() is true. An error
+ * a statement run by dg_query() as DG_AS_US, during which dg_acting() is true. An error
  * cannot leave it true.
  *
  * It is true of that one statement, not of others that run inside it. A
@@ -54,27 +54,18 @@ dg_acting_leave(int saved)
 }
 
 /*
- * The next statement is the extension's own. dg_acting_resume() gets the result.
+ * The next statement is the extension's own or, if not "on", neither that nor
+ * what runs from here to dg_acting_resume(), which gets the result.
  */
 DgActing
-dg_acting_begin(void)
+dg_acting_set(bool on)
 {
 	DgActing	saved = acting;
 
-	memset(&acting, 0, sizeof(DgActing));
-	acting.on = true;
-	return saved;
-}
-
-/*
- * From here to dg_acting_resume() nothing that runs is the extension's own.
- */
-DgActing
-dg_acting_suspend(void)
-{
-	DgActing	saved = acting;
-
-	memset(&acting, 0, sizeof(DgActing));
+	acting = (DgActing)
+	{
+		.on = on
+	};
 	return saved;
 }
 

@@ -144,8 +144,7 @@ extern bool dg_acting(void);
 extern bool dg_acting_next(void);
 extern int	dg_acting_enter(void);
 extern void dg_acting_leave(int saved);
-extern DgActing dg_acting_begin(void);
-extern DgActing dg_acting_suspend(void);
+extern DgActing dg_acting_set(bool on);
 extern void dg_acting_resume(DgActing saved);
 
 /* role.c */
@@ -155,9 +154,10 @@ typedef struct DgRole
 {
 	Oid			id;
 	int			sec_context;
-	int			nestlevel;		/* of settings */
+	int			nestlevel;		/* of settings; 0: they stay */
 } DgRole;
 
+extern DgRole dg_role_now(void);
 extern DgRole dg_role_become(Oid role, int sec_context);
 extern DgRole dg_role_enter(Oid role, int sec_context);
 extern void dg_role_leave(DgRole caller);
@@ -165,17 +165,42 @@ extern Oid	dg_relation_owner(Oid relid);
 extern char *dg_session_role(void);
 
 /* query.c */
-extern int	dg_spi_execute(const char *sql, int nargs, Oid *argtypes,
-						   Datum *values, const char *nulls);
-extern int	dg_spi_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const char *nulls);
-extern void dg_spi_execute_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
-									Datum *values);
-extern void dg_spi_select_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
-								   Datum *values, SPIPlanPtr *plan, Snapshot snapshot, long count);
-typedef void (*DgSpiSink) (void *arg, HeapTuple tuple, TupleDesc desc);
-extern void dg_spi_read_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes,
-								 Datum *values, DgSpiSink sink, void *arg);
-extern void dg_spi_register_rows(const char *name, Tuplestorestate *rows, TupleDesc desc);
+
+/* As whom a query runs. There is no default. */
+typedef enum DgAs
+{
+	DG_AS_CALLER = 1,
+	DG_AS_OWNER,				/* of the one table that it is about */
+	DG_AS_US					/* the extension's owner: about our own
+								 * tables, and the catalogs */
+} DgAs;
+
+typedef struct DgQuery
+{
+	const char *sql;
+	DgAs		as;
+	int			nargs;
+	Oid		   *types;
+	Datum	   *values;
+	const char *nulls;			/* as SPI has it; NULL: no argument is null */
+	Oid			table;			/* whose owner DG_AS_OWNER is */
+	Snapshot	snapshot;		/* by which it reads, and writes nothing;
+								 * NULL: as any statement of the transaction */
+	long		count;			/* of rows, at most; 0: all */
+	SPIPlanPtr *plan;			/* keeps the plan from call to call, with a
+								 * snapshot; NULL: none is kept */
+	bool		discard;		/* the rows are of no interest; no arguments */
+} DgQuery;
+
+typedef void (*DgQuerySink) (void *arg, HeapTuple tuple, TupleDesc desc);
+
+/* with members of DgQuery: dg_query("...", DG_AS_US, 1, types, values) */
+#define dg_query(...)	dg_query_run(&(DgQuery) {__VA_ARGS__})
+#define dg_query_each(sink, arg, ...)	dg_query_read(&(DgQuery) {__VA_ARGS__}, sink, arg)
+
+extern uint64 dg_query_run(const DgQuery *query);
+extern void dg_query_read(const DgQuery *query, DgQuerySink sink, void *arg);
+extern void dg_query_register_rows(const char *name, Tuplestorestate *rows, TupleDesc desc);
 extern char *dg_row_text(uint64 row, int column);
 extern Datum dg_row_datum(uint64 row, int column, bool *isnull);
 extern int64 dg_row_int64(uint64 row, int column, bool *isnull);

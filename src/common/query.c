@@ -19,6 +19,7 @@
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
@@ -29,197 +30,138 @@
 #define FETCH_ROWS 1000
 
 /* ----------------------------------------------------------------------
- * About our own tables
+ * Running
  * ----------------------------------------------------------------------
  */
 
 /*
- * Runs one statement as the extension's owner, with a search_path of
- * pg_catalog only. The caller is connected to SPI. Returns SPI's code; an
- * unexpected one is an error.
+ * Runs a query as whoever the current role is or, where there is a place for a
+ * portal, opens one for it, and from then on fetches from that. Returns SPI's code.
  */
-int
-dg_spi_execute(const char *sql, int nargs, Oid *argtypes, Datum *values, const char *nulls)
-{
-	DgRole		caller = dg_role_enter(dg_objects()->owner, 0);
-	DgActing	saved;
-	volatile int ret = 0;
-
-	(void) set_config_option("default_tablespace", "", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	saved = dg_acting_begin();
-	PG_TRY();
-	{
-		ret = SPI_execute_with_args(sql, nargs, argtypes, values, nulls, false, 0);
-	}
-	PG_FINALLY();
-	{
-		dg_acting_resume(saved);
-	}
-	PG_END_TRY();
-
-	dg_role_leave(caller);
-	if (ret < 0)
-		elog(ERROR, "internal statement failed: %s: %s", SPI_result_code_string(ret), sql);
-	return ret;
-}
-
-/*
- * Runs one query as the extension's owner, seeing what is committed now and
- * what this transaction has done. The caller is connected to SPI; the rows are
- * in SPI_tuptable.
- */
-int
-dg_spi_select(const char *sql, int nargs, Oid *argtypes, Datum *values, const char *nulls)
-{
-	DgRole		caller = dg_role_enter(dg_objects()->owner, 0);
-	int			ret;
-
-	PushActiveSnapshot(GetLatestSnapshot());
-	ret = SPI_execute_with_args(sql, nargs, argtypes, values, nulls, true, 0);
-	PopActiveSnapshot();
-	dg_role_leave(caller);
-	if (ret != SPI_OK_SELECT)
-		elog(ERROR, "internal query failed: %s: %s", SPI_result_code_string(ret), sql);
-	return (int) SPI_processed;
-}
-
-/* ----------------------------------------------------------------------
- * About others' tables
- * ----------------------------------------------------------------------
- */
-
-/* What is run as a table's owner: sql, or a plan that was made of it. */
-typedef struct OwnerQuery
-{
-	const char *sql;
-	int			nargs;
-	Oid		   *argtypes;
-	Datum	   *values;
-	SPIPlanPtr *plan;			/* NULL: none is kept */
-	Snapshot	snapshot;		/* InvalidSnapshot: a new one, and rows may be
-								 * locked */
-	long		count;
-	bool		cursor;			/* open a portal, or fetch from it */
-	Portal		portal;
-} OwnerQuery;
-
 static int
-run_query(OwnerQuery *query)
+run_as_is(const DgQuery *query, Portal *portal)
 {
-	SPIPlanPtr	plan;
-
-	if (query->portal != NULL)
+	if (portal != NULL && *portal != NULL)
 	{
-		SPI_cursor_fetch(query->portal, true, query->count);
+		SPI_cursor_fetch(*portal, true, FETCH_ROWS);
 		return SPI_OK_FETCH;
 	}
-	if (query->cursor)
+	if (portal != NULL)
 	{
-		query->portal = SPI_cursor_open_with_args(NULL, query->sql, query->nargs, query->argtypes,
-												  query->values, NULL, true, CURSOR_OPT_NO_SCROLL);
+		*portal = SPI_cursor_open_with_args(NULL, query->sql, query->nargs, query->types, query->values,
+											query->nulls, true, CURSOR_OPT_NO_SCROLL);
 		return SPI_OK_CURSOR;
 	}
-	if (query->snapshot == InvalidSnapshot)
-		return SPI_execute_with_args(query->sql, query->nargs, query->argtypes, query->values,
-									 NULL, false, query->count);
-	plan = query->plan != NULL ? *query->plan : NULL;
-	if (plan == NULL)
-		plan = SPI_prepare(query->sql, query->nargs, query->argtypes);
-	if (plan == NULL)
+	if (query->discard)
+	{
+		SPIExecuteOptions options = {.dest = CreateDestReceiver(DestNone)};
+
+		return SPI_execute_extended(query->sql, &options);
+	}
+	Assert(query->plan == NULL || query->snapshot != NULL);
+	if (query->plan == NULL)
+		return SPI_execute_with_args(query->sql, query->nargs, query->types, query->values, query->nulls,
+									 query->snapshot != NULL, query->count);
+	if (*query->plan == NULL)
+		*query->plan = SPI_prepare(query->sql, query->nargs, query->types);
+	if (*query->plan == NULL)
 		return SPI_result;
-	if (query->plan != NULL)
-		*query->plan = plan;
-	return SPI_execute_snapshot(plan, query->values, NULL, query->snapshot, InvalidSnapshot,
-								true, false, query->count);
+	return SPI_execute_snapshot(*query->plan, query->values, query->nulls, GetActiveSnapshot(),
+								InvalidSnapshot, true, false, query->count);
+}
+
+static DgRole
+enter_role(const DgQuery *query)
+{
+	switch (query->as)
+	{
+		case DG_AS_OWNER:
+			return dg_role_enter(dg_relation_owner(query->table),
+								 SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
+		case DG_AS_US:
+			return dg_role_enter(dg_objects()->owner, 0);
+		default:
+			elog(ERROR, "a query without a role: %s", query->sql);
+	}
 }
 
 /*
- * Runs a query as the owner of the one table that it is about.
+ * Only a statement of ours that may write passes for the extension.
  */
 static void
-run_as_owner(Oid relid, OwnerQuery *query)
+run_as(const DgQuery *query, Portal *portal)
 {
-	DgRole		caller = dg_role_enter(dg_relation_owner(relid),
-									   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
-	DgActing	saved = dg_acting_suspend();
+	bool		acting = query->as == DG_AS_US && query->snapshot == NULL;
 	volatile int ret = 0;
+	DgRole		caller;
+	DgActing	saved;
 
-	PG_TRY();
+	if (query->as == DG_AS_CALLER)
+		ret = run_as_is(query, portal);
+	else
 	{
-		ret = run_query(query);
+		caller = enter_role(query);
+		if (acting)
+			(void) set_config_option("default_tablespace", "", PGC_USERSET,
+									 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		saved = dg_acting_set(acting);
+		PG_TRY();
+		{
+			ret = run_as_is(query, portal);
+		}
+		PG_FINALLY();
+		{
+			dg_acting_resume(saved);
+		}
+		PG_END_TRY();
+		dg_role_leave(caller);
 	}
-	PG_FINALLY();
-	{
-		dg_acting_resume(saved);
-	}
-	PG_END_TRY();
-
-	dg_role_leave(caller);
 	if (ret < 0)
 		elog(ERROR, "internal statement failed: %s: %s", SPI_result_code_string(ret), query->sql);
 }
 
 /*
- * Runs one statement that only looks at one table (and, for UPDATE's sake,
- * locks its rows) as that table's owner. The caller is connected to SPI.
+ * Runs a query, with a search_path of pg_catalog only unless it is the caller's.
+ * We are connected to SPI, where the rows are found: SPI_tuptable, and dg_row_text()
+ * and the like. Returns their number.
  */
-void
-dg_spi_execute_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes, Datum *values)
+uint64
+dg_query_run(const DgQuery *query)
 {
-	OwnerQuery	query = {sql, nargs, argtypes, values};
-
-	run_as_owner(relid, &query);
+	if (query->snapshot != NULL)
+		PushActiveSnapshot(query->snapshot);
+	run_as(query, NULL);
+	if (query->snapshot != NULL)
+		PopActiveSnapshot();
+	return SPI_processed;
 }
 
 /*
- * Runs a SELECT about one table as that table's owner. It sees what a snapshot
- * does and ends after a number of rows (0: all). *plan, if there is such a place, keeps the plan from call to
- * call, for as long as SPI stays connected or, after SPI_keepplan(), longer.
+ * Runs a query with many rows: they are given to the sink, which runs as the caller,
+ * some at a time. Without a snapshot, the active one is used.
  */
 void
-dg_spi_select_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes, Datum *values,
-					   SPIPlanPtr *plan, Snapshot snapshot, long count)
+dg_query_read(const DgQuery *query, DgQuerySink sink, void *arg)
 {
-	OwnerQuery	query = {sql, nargs, argtypes, values, plan, snapshot, count};
-
-	run_as_owner(relid, &query);
-}
-
-static void
-run_as(Oid relid, OwnerQuery *query)
-{
-	if (OidIsValid(relid))
-		run_as_owner(relid, query);
-	else
-		(void) run_query(query);
-}
-
-/*
- * Runs a SELECT with many rows about one table as that table's owner, as the
- * active snapshot sees them: they are given to the sink, which runs as the caller,
- * some at a time. InvalidOid
- * instead of a table runs the query as the caller, too.
- */
-void
-dg_spi_read_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes, Datum *values,
-					 DgSpiSink sink, void *arg)
-{
-	OwnerQuery	query = {sql, nargs, argtypes, values,.count = FETCH_ROWS,.cursor = true};
+	Portal		portal = NULL;
 	SPITupleTable *table;
 	uint64		n;
 
-	run_as(relid, &query);
+	if (query->snapshot != NULL)
+		PushActiveSnapshot(query->snapshot);
+	run_as(query, &portal);
 	do
 	{
-		run_as(relid, &query);
+		run_as(query, &portal);
 		table = SPI_tuptable;
 		n = SPI_processed;
 		for (uint64 i = 0; i < n; i++)
 			sink(arg, table->vals[i], table->tupdesc);
 		SPI_freetuptable(table);
 	} while (n > 0);
-	SPI_cursor_close(query.portal);
+	SPI_cursor_close(portal);
+	if (query->snapshot != NULL)
+		PopActiveSnapshot();
 }
 
 /* ----------------------------------------------------------------------
@@ -232,7 +174,7 @@ dg_spi_read_as_owner(Oid relid, const char *sql, int nargs, Oid *argtypes, Datum
  * a table.
  */
 void
-dg_spi_register_rows(const char *name, Tuplestorestate *rows, TupleDesc desc)
+dg_query_register_rows(const char *name, Tuplestorestate *rows, TupleDesc desc)
 {
 	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
 

@@ -15,15 +15,26 @@
 #include "common/deletion_guard.h"
 
 /*
+ * Who the current role is. As for settings, dg_role_leave() lets them be.
+ */
+DgRole
+dg_role_now(void)
+{
+	DgRole		now = {0};
+
+	GetUserIdAndSecContext(&now.id, &now.sec_context);
+	return now;
+}
+
+/*
  * From here to dg_role_leave(), which gets the result, everything runs as
  * another role. sec_context has flags of SetUserIdAndSecContext() besides.
  */
 DgRole
 dg_role_become(Oid role, int sec_context)
 {
-	DgRole		caller;
+	DgRole		caller = dg_role_now();
 
-	GetUserIdAndSecContext(&caller.id, &caller.sec_context);
 	SetUserIdAndSecContext(role, caller.sec_context | SECURITY_LOCAL_USERID_CHANGE | sec_context);
 	caller.nestlevel = NewGUCNestLevel();
 	return caller;
@@ -49,7 +60,8 @@ dg_role_enter(Oid role, int sec_context)
 void
 dg_role_leave(DgRole caller)
 {
-	AtEOXact_GUC(false, caller.nestlevel);
+	if (caller.nestlevel > 0)
+		AtEOXact_GUC(false, caller.nestlevel);
 	SetUserIdAndSecContext(caller.id, caller.sec_context);
 }
 

@@ -149,12 +149,12 @@ register_guard(Oid relid, const char *tenant_column, List *tenant_path)
 	}
 	values[3] = CStringGetTextDatum(GetUserNameFromId(GetUserId(), false));
 
-	dg_spi_execute("INSERT INTO deletion_guard.guard AS g"
-				   " (relation, tenant_column, tenant_path, guarded_at, guarded_by)"
-				   " VALUES ($1, $2, $3, now(), $4)"
-				   " ON CONFLICT (relation) DO UPDATE SET"
-				   " tenant_column = EXCLUDED.tenant_column, tenant_path = EXCLUDED.tenant_path",
-				   4, types, values, nulls);
+	dg_query("INSERT INTO deletion_guard.guard AS g"
+			 " (relation, tenant_column, tenant_path, guarded_at, guarded_by)"
+			 " VALUES ($1, $2, $3, now(), $4)"
+			 " ON CONFLICT (relation) DO UPDATE SET"
+			 " tenant_column = EXCLUDED.tenant_column, tenant_path = EXCLUDED.tenant_path",
+			 DG_AS_US, 4, types, values, nulls);
 	dg_guard_changed(relid);
 }
 
@@ -236,13 +236,11 @@ inherit_from_dropped(Oid relid)
 		return;
 	values[0] = ObjectIdGetDatum(relid);
 	values[1] = CStringGetTextDatum(dg_relation_name(relid));
-	dg_spi_execute("UPDATE deletion_guard.deletion_link l SET relation = $1, relation_name = NULL"
-				   " WHERE l.relation = 0 AND l.relation_name = $2",
-				   2, types, values, NULL);
-	dg_spi_execute("SELECT FROM deletion_guard.bin b WHERE b.relation = 0 AND b.relation_name = $2"
-				   " AND EXISTS (SELECT FROM deletion_guard.deletion_part p"
-				   " WHERE p.bin_id = b.bin_id AND p.rows > p.restored + p.purged)",
-				   2, types, values, NULL);
+	dg_query("UPDATE deletion_guard.deletion_link l SET relation = $1, relation_name = NULL"
+			 " WHERE l.relation = 0 AND l.relation_name = $2", DG_AS_US, 2, types, values);
+	dg_query("SELECT FROM deletion_guard.bin b WHERE b.relation = 0 AND b.relation_name = $2"
+			 " AND EXISTS (SELECT FROM deletion_guard.deletion_part p"
+			 " WHERE p.bin_id = b.bin_id AND p.rows > p.restored + p.purged)", DG_AS_US, 2, types, values);
 	if (SPI_processed > 0)
 		ereport(NOTICE,
 				(errmsg("a table \"%s\" was dropped while the bin held rows of it", get_rel_name(relid)),
@@ -361,10 +359,10 @@ dg_set_tenant_table(PG_FUNCTION_ARGS)
 	SPI_connect();
 	if (dg_guard_tenant_table()->relid != relid)
 		follow_tenants(dg_guard_tenant_table()->relid, false);
-	dg_spi_execute("DELETE FROM deletion_guard.tenant_table", 0, NULL, NULL, NULL);
-	dg_spi_execute("INSERT INTO deletion_guard.tenant_table"
-				   " (relation, key_column, name_column, contact_column)"
-				   " VALUES ($1, $2, $3, $4)", 4, types, values, nulls);
+	dg_query("DELETE FROM deletion_guard.tenant_table", DG_AS_US);
+	dg_query("INSERT INTO deletion_guard.tenant_table"
+			 " (relation, key_column, name_column, contact_column)"
+			 " VALUES ($1, $2, $3, $4)", DG_AS_US, 4, types, values, nulls);
 	dg_guard_tenant_table_changed();
 	follow_tenants(relid, true);
 	dg_bin_follow_row_security(relid);
@@ -511,7 +509,7 @@ dg_enrol_remove(Oid relid)
 	foreach(lc, relids)
 		dg_guard_drop_triggers(lfirst_oid(lc));
 	drop_copied_triggers(relid);
-	dg_spi_execute("DELETE FROM deletion_guard.guard WHERE relation = $1", 1, types, values, NULL);
+	dg_query("DELETE FROM deletion_guard.guard WHERE relation = $1", DG_AS_US, 1, types, values);
 	dg_guard_changed(relid);
 	SPI_finish();
 }

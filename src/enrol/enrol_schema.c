@@ -19,6 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "common/compat.h"
 #include "common/deletion_guard.h"
@@ -116,9 +117,10 @@ tables_of_schema(Oid nspid)
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(nspid)};
 
-	dg_spi_select("SELECT oid FROM pg_class WHERE relnamespace = $1"
-				  " AND relkind IN ('r', 'p', 'f') AND NOT relispartition AND relpersistence <> 't'"
-				  " ORDER BY oid", 1, types, values, NULL);
+	dg_query("SELECT oid FROM pg_class WHERE relnamespace = $1"
+			 " AND relkind IN ('r', 'p', 'f') AND NOT relispartition AND relpersistence <> 't'"
+			 " ORDER BY oid", DG_AS_US, 1, types, values,
+			 .snapshot = GetLatestSnapshot());
 	return dg_row_oids(1);
 }
 
@@ -129,9 +131,9 @@ tables_of_schema(Oid nspid)
 static void
 forget_schemas(void)
 {
-	dg_spi_execute("DELETE FROM deletion_guard.guarded_schema s"
-				   " WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = s.schema_name)",
-				   0, NULL, NULL, NULL);
+	dg_query("DELETE FROM deletion_guard.guarded_schema s"
+			 " WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = s.schema_name)",
+			 DG_AS_US);
 }
 
 /*
@@ -175,12 +177,12 @@ dg_guard_schema(PG_FUNCTION_ARGS)
 	values[0] = DirectFunctionCall1(namein, CStringGetDatum(nspname));
 	values[1] = DirectFunctionCall1(namein, CStringGetDatum(tenant_column));
 	if (PG_GETARG_BOOL(2))
-		dg_spi_execute("INSERT INTO deletion_guard.guarded_schema (schema_name, tenant_column)"
-					   " VALUES ($1, $2) ON CONFLICT (schema_name) DO UPDATE SET tenant_column = EXCLUDED.tenant_column",
-					   2, types, values, NULL);
+		dg_query("INSERT INTO deletion_guard.guarded_schema (schema_name, tenant_column)"
+				 " VALUES ($1, $2) ON CONFLICT (schema_name) DO UPDATE SET tenant_column = EXCLUDED.tenant_column",
+				 DG_AS_US, 2, types, values);
 	else
-		dg_spi_execute("DELETE FROM deletion_guard.guarded_schema WHERE schema_name = $1",
-					   1, types, values, NULL);
+		dg_query("DELETE FROM deletion_guard.guarded_schema WHERE schema_name = $1",
+				 DG_AS_US, 1, types, values);
 	SPI_finish();
 	return (Datum) 0;
 }

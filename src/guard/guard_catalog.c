@@ -436,8 +436,8 @@ dg_guard_forget_origins(List *relids)
 		return;
 	values[0] = dg_oid_array(relids);
 	SPI_connect();
-	dg_spi_execute("UPDATE deletion_guard.guard SET detached_from = NULL WHERE detached_from = ANY ($1) RETURNING relation",
-				   1, types, values, NULL);
+	dg_query("UPDATE deletion_guard.guard SET detached_from = NULL WHERE detached_from = ANY ($1) RETURNING relation",
+			 DG_AS_US, 1, types, values);
 	foreach(lc, dg_row_oids(1))
 		dg_guard_changed(lfirst_oid(lc));
 	SPI_finish();
@@ -459,10 +459,10 @@ dg_guard_dropped(Oid relid, int64 kept, int64 lost)
 	values[0] = ObjectIdGetDatum(relid);
 	values[1] = CStringGetTextDatum(dg_relation_name(relid));
 	SPI_connect();
-	dg_spi_execute("UPDATE deletion_guard.bin SET relation_name = $2"
-				   " WHERE relation = $1 AND relation_name <> $2", 2, types, values, NULL);
-	dg_spi_execute("UPDATE deletion_guard.deletion_link SET relation = 0, relation_name = $2 WHERE relation = $1",
-				   2, types, values, NULL);
+	dg_query("UPDATE deletion_guard.bin SET relation_name = $2"
+			 " WHERE relation = $1 AND relation_name <> $2", DG_AS_US, 2, types, values);
+	dg_query("UPDATE deletion_guard.deletion_link SET relation = 0, relation_name = $2 WHERE relation = $1",
+			 DG_AS_US, 2, types, values);
 	dg_ledger_append("drop_table",
 					 psprintf("{\"table\": %s%s}", dg_json_string(dg_relation_name(relid)),
 							  lost > 0 ? psprintf(", \"rows_lost\": %lld", (long long) lost) :

@@ -20,6 +20,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 
 #include "guard/guard_internal.h"
 #include "ledger/ledger.h"
@@ -38,13 +39,14 @@ published_by(const char *publication, char **what)
 	Datum		values[] = {publication != NULL ? CStringGetTextDatum(publication) : (Datum) 0};
 	char		nulls[] = {publication != NULL ? ' ' : 'n'};
 
-	if (dg_spi_select("SELECT p.pubname::text, CASE WHEN x.sequences AND NOT p.puballtables THEN 'sequences' ELSE 'tables' END"
-					  " FROM pg_publication p CROSS JOIN LATERAL (SELECT coalesce((to_jsonb(p) ->> 'puballsequences')::boolean, false) AS sequences) x"
-					  " WHERE ($1 IS NULL OR p.pubname = $1) AND (p.puballtables OR x.sequences"
-					  " OR EXISTS (SELECT FROM pg_publication_namespace s WHERE s.pnpubid = p.oid AND s.pnnspid IN ('deletion_guard'::regnamespace, 'deletion_guard_bin'::regnamespace))"
-					  " OR EXISTS (SELECT FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid WHERE r.prpubid = p.oid"
-					  " AND c.relnamespace IN ('deletion_guard'::regnamespace, 'deletion_guard_bin'::regnamespace)))"
-					  " ORDER BY 1 LIMIT 1", 1, types, values, nulls) == 0)
+	if (dg_query("SELECT p.pubname::text, CASE WHEN x.sequences AND NOT p.puballtables THEN 'sequences' ELSE 'tables' END"
+				 " FROM pg_publication p CROSS JOIN LATERAL (SELECT coalesce((to_jsonb(p) ->> 'puballsequences')::boolean, false) AS sequences) x"
+				 " WHERE ($1 IS NULL OR p.pubname = $1) AND (p.puballtables OR x.sequences"
+				 " OR EXISTS (SELECT FROM pg_publication_namespace s WHERE s.pnpubid = p.oid AND s.pnnspid IN ('deletion_guard'::regnamespace, 'deletion_guard_bin'::regnamespace))"
+				 " OR EXISTS (SELECT FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid WHERE r.prpubid = p.oid"
+				 " AND c.relnamespace IN ('deletion_guard'::regnamespace, 'deletion_guard_bin'::regnamespace)))"
+				 " ORDER BY 1 LIMIT 1", DG_AS_US, 1, types, values, nulls,
+				 .snapshot = GetLatestSnapshot()) == 0)
 		return NULL;
 	*what = dg_row_text(0, 2);
 	return dg_row_text(0, 1);

@@ -57,7 +57,7 @@
 static int
 execute_command(const char *sql)
 {
-	return dg_spi_execute(sql, 0, NULL, NULL, NULL);
+	return dg_query(sql, DG_AS_US);
 }
 
 /*

@@ -109,11 +109,11 @@ keep_column_definition(Oid relid, const char *column, const DgBinPlan *plan, int
 	CStringGetTextDatum(psprintf("%s.%s", dg_relation_name(relid), quote_identifier(column)))};
 
 	SPI_connect();
-	dg_spi_execute("INSERT INTO deletion_guard.dropped_table"
-				   " (dropped_id, deletion_id, relation_name, dropped_at, dropped_by, rows, definition)"
-				   " SELECT nextval('deletion_guard.dropped_id_seq'), $1, $7, now(), $4, $5,"
-				   " deletion_guard.column_definition($2::regclass, $3, $6::regclass, $1)",
-				   7, types, values, plan != NULL ? NULL : "n      ");
+	dg_query("INSERT INTO deletion_guard.dropped_table"
+			 " (dropped_id, deletion_id, relation_name, dropped_at, dropped_by, rows, definition)"
+			 " SELECT nextval('deletion_guard.dropped_id_seq'), $1, $7, now(), $4, $5,"
+			 " deletion_guard.column_definition($2::regclass, $3, $6::regclass, $1)",
+			 DG_AS_US, 7, types, values, plan != NULL ? NULL : "n      ");
 	SPI_finish();
 }
 

@@ -22,6 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "bin/bin.h"
 #include "capture/capture.h"
@@ -92,8 +93,8 @@ update_path(Oid relid, List *path)
 	Oid			types[] = {OIDOID, NAMEARRAYOID};
 	Datum		values[] = {ObjectIdGetDatum(relid), dg_name_array(path)};
 
-	dg_spi_execute("UPDATE deletion_guard.guard SET tenant_path = $2 WHERE relation = $1",
-				   2, types, values, NULL);
+	dg_query("UPDATE deletion_guard.guard SET tenant_path = $2 WHERE relation = $1",
+			 DG_AS_US, 2, types, values);
 	dg_guard_changed(relid);
 }
 
@@ -117,8 +118,7 @@ rename_in_paths(List *relids, const char *old, const char *new)
 {
 	ListCell   *lc;
 
-	dg_spi_execute("SELECT relation FROM deletion_guard.guard WHERE tenant_path IS NOT NULL",
-				   0, NULL, NULL, NULL);
+	dg_query("SELECT relation FROM deletion_guard.guard WHERE tenant_path IS NOT NULL", DG_AS_US);
 	foreach(lc, dg_row_oids(1))
 	{
 		List	   *path = copy_names(dg_guard_lookup(lfirst_oid(lc))->tenant_path);
@@ -157,7 +157,7 @@ follow_rename(RenameStmt *stmt)
 	if (stmt->renameType == OBJECT_COLUMN)
 	{
 		for (int i = 0; i < lengthof(column_updates); i++)
-			dg_spi_execute(column_updates[i], 3, types, values, NULL);
+			dg_query(column_updates[i], DG_AS_US, 3, types, values);
 		foreach(lc, relids)
 		{
 			dg_bin_rename_column(lfirst_oid(lc), stmt->subname, stmt->newname);
@@ -181,10 +181,9 @@ follow_schema(RenameStmt *stmt)
 
 	values[0] = DirectFunctionCall1(namein, CStringGetDatum(stmt->subname));
 	values[1] = DirectFunctionCall1(namein, CStringGetDatum(stmt->newname));
-	dg_spi_execute("DELETE FROM deletion_guard.guarded_schema WHERE schema_name = $2",
-				   2, types, values, NULL);
-	dg_spi_execute("UPDATE deletion_guard.guarded_schema SET schema_name = $2 WHERE schema_name = $1",
-				   2, types, values, NULL);
+	dg_query("DELETE FROM deletion_guard.guarded_schema WHERE schema_name = $2", DG_AS_US, 2, types, values);
+	dg_query("UPDATE deletion_guard.guarded_schema SET schema_name = $2 WHERE schema_name = $1",
+			 DG_AS_US, 2, types, values);
 }
 
 /* ----------------------------------------------------------------------
@@ -203,9 +202,10 @@ guarded_parents(Oid relid)
 
 	if (get_rel_relispartition(relid) || !has_superclass(relid))
 		return NIL;
-	dg_spi_select("SELECT g.relation FROM pg_inherits i"
-				  " JOIN deletion_guard.guard g ON g.relation = i.inhparent"
-				  " WHERE i.inhrelid = $1 ORDER BY i.inhseqno", 1, types, values, NULL);
+	dg_query("SELECT g.relation FROM pg_inherits i"
+			 " JOIN deletion_guard.guard g ON g.relation = i.inhparent"
+			 " WHERE i.inhrelid = $1 ORDER BY i.inhseqno", DG_AS_US, 1, types, values,
+			 .snapshot = GetLatestSnapshot());
 	return dg_row_oids(1);
 }
 
@@ -221,9 +221,10 @@ future_tenant_column(Oid relid)
 	Datum		values[] = {ObjectIdGetDatum(get_rel_namespace(relid))};
 
 	dg_lock_object(dg_objects()->guarded_schema, get_rel_namespace(relid), RowExclusiveLock);
-	if (dg_spi_select("SELECT s.tenant_column::text FROM deletion_guard.guarded_schema s"
-					  " JOIN pg_namespace n ON n.nspname = s.schema_name WHERE n.oid = $1",
-					  1, types, values, NULL) == 0)
+	if (dg_query("SELECT s.tenant_column::text FROM deletion_guard.guarded_schema s"
+				 " JOIN pg_namespace n ON n.nspname = s.schema_name WHERE n.oid = $1",
+				 DG_AS_US, 1, types, values,
+				 .snapshot = GetLatestSnapshot()) == 0)
 		return NULL;
 	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 }
@@ -364,7 +365,8 @@ note_detached(Oid relid, Oid root)
 	Oid			types[] = {OIDOID, OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(relid), ObjectIdGetDatum(root)};
 
-	dg_spi_execute("UPDATE deletion_guard.guard SET detached_from = $2 WHERE relation = $1", 2, types, values, NULL);
+	dg_query("UPDATE deletion_guard.guard SET detached_from = $2 WHERE relation = $1",
+			 DG_AS_US, 2, types, values);
 	dg_guard_changed(relid);
 }
 
@@ -441,11 +443,10 @@ follow_row_security(AlterTableStmt *stmt)
 static List *
 touched_tables(void)
 {
-	dg_spi_execute("SELECT DISTINCT objid FROM pg_event_trigger_ddl_commands()"
-				   " WHERE classid = 'pg_class'::regclass AND object_type IN ('table', 'table column', 'foreign table')"
-				   " AND command_tag IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE',"
-				   " 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE')",
-				   0, NULL, NULL, NULL);
+	dg_query("SELECT DISTINCT objid FROM pg_event_trigger_ddl_commands()"
+			 " WHERE classid = 'pg_class'::regclass AND object_type IN ('table', 'table column', 'foreign table')"
+			 " AND command_tag IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE',"
+			 " 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE')", DG_AS_US);
 	return dg_row_oids(1);
 }
 

@@ -266,10 +266,10 @@ keep_definition(Oid relid, int64 rows, List *relids)
 	char		nulls[] = {rows > 0 ? ' ' : 'n', ' ', values[2] != 0 ? ' ' : 'n', ' ', ' ', ' ', ' '};
 
 	SPI_connect();
-	dg_spi_execute("INSERT INTO deletion_guard.dropped_table"
-				   " (dropped_id, deletion_id, relation_name, partition_of, dropped_at, dropped_by, rows, definition, foreign_keys)"
-				   " SELECT nextval('deletion_guard.dropped_id_seq'), $1, $2, $3, now(), $4, $5, d.definition, d.foreign_keys"
-				   " FROM deletion_guard.table_definition($6::regclass, $7) d", 7, types, values, nulls);
+	dg_query("INSERT INTO deletion_guard.dropped_table"
+			 " (dropped_id, deletion_id, relation_name, partition_of, dropped_at, dropped_by, rows, definition, foreign_keys)"
+			 " SELECT nextval('deletion_guard.dropped_id_seq'), $1, $2, $3, now(), $4, $5, d.definition, d.foreign_keys"
+			 " FROM deletion_guard.table_definition($6::regclass, $7) d", DG_AS_US, 7, types, values, nulls);
 	SPI_finish();
 }
 

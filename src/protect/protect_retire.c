@@ -77,7 +77,8 @@ dg_retire_partition(PG_FUNCTION_ARGS)
 	nestlevel = NewGUCNestLevel();
 	(void) set_config_option("deletion_guard.ddl", "keep", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	SPI_connect();
-	dg_spi_execute_as_owner(relid, psprintf("DROP TABLE %s", dg_relation_name(relid)), 0, NULL, NULL);
+	dg_query(psprintf("DROP TABLE %s", dg_relation_name(relid)), DG_AS_OWNER,
+			 .table = relid);
 	SPI_finish();
 	AtEOXact_GUC(true, nestlevel);
 	if (!dg_capture_deletion_exists())

@@ -41,8 +41,8 @@ static void
 provoke_hooks(void)
 {
 	SPI_connect();
-	dg_spi_execute("SELECT 1", 0, NULL, NULL, NULL);
-	dg_spi_execute("SHOW deletion_guard.reason", 0, NULL, NULL, NULL);
+	dg_query("SELECT 1", DG_AS_US);
+	dg_query("SHOW deletion_guard.reason", DG_AS_US);
 	SPI_finish();
 	(void) InvokeNamespaceSearchHook(PG_CATALOG_NAMESPACE, false);
 }

@@ -130,7 +130,8 @@ scrub_lock(void)
 static int64
 count_unfinished(void)
 {
-	dg_spi_select("SELECT count(*) FROM deletion_guard.scrub_progress WHERE ended_at IS NULL", 0, NULL, NULL, NULL);
+	dg_query("SELECT count(*) FROM deletion_guard.scrub_progress WHERE ended_at IS NULL", DG_AS_US,
+			 .snapshot = GetLatestSnapshot());
 	return dg_row_int64(0, 1, NULL);
 }
 
@@ -163,16 +164,16 @@ queue_tables(Datum relation, bool all)
 	Datum		values[] = {relation};
 	char		nulls[] = {all ? 'n' : ' '};
 
-	dg_spi_execute("INSERT INTO deletion_guard.scrub_progress (relation, step, queued_at, phase)"
-				   " SELECT c.oid, CASE WHEN c.relnamespace = 'pg_catalog'::regnamespace THEN 2 ELSE 1 END, now(), 'queued'"
-				   " FROM pg_class c WHERE c.relkind IN ('r', 'p') AND (c.oid = $1 OR ($1 IS NULL AND ("
-				   "   c.relnamespace IN ('deletion_guard'::regnamespace, 'deletion_guard_bin'::regnamespace)"
-				   "   OR c.oid IN (SELECT g.relation FROM deletion_guard.guard g"
-				   "    UNION SELECT t.relid FROM deletion_guard.guard g, pg_partition_tree(g.relation) t)))"
-				   "  OR c.oid IN ('pg_statistic'::regclass, 'pg_statistic_ext_data'::regclass))"
-				   " ON CONFLICT (relation) DO UPDATE SET queued_at = now(), phase = 'queued', started_at = NULL,"
-				   "  ended_at = NULL, total = NULL, pages = NULL, cleaned = NULL, kept = NULL, problem = NULL",
-				   1, types, values, nulls);
+	dg_query("INSERT INTO deletion_guard.scrub_progress (relation, step, queued_at, phase)"
+			 " SELECT c.oid, CASE WHEN c.relnamespace = 'pg_catalog'::regnamespace THEN 2 ELSE 1 END, now(), 'queued'"
+			 " FROM pg_class c WHERE c.relkind IN ('r', 'p') AND (c.oid = $1 OR ($1 IS NULL AND ("
+			 "   c.relnamespace IN ('deletion_guard'::regnamespace, 'deletion_guard_bin'::regnamespace)"
+			 "   OR c.oid IN (SELECT g.relation FROM deletion_guard.guard g"
+			 "    UNION SELECT t.relid FROM deletion_guard.guard g, pg_partition_tree(g.relation) t)))"
+			 "  OR c.oid IN ('pg_statistic'::regclass, 'pg_statistic_ext_data'::regclass))"
+			 " ON CONFLICT (relation) DO UPDATE SET queued_at = now(), phase = 'queued', started_at = NULL,"
+			 "  ended_at = NULL, total = NULL, pages = NULL, cleaned = NULL, kept = NULL, problem = NULL",
+			 DG_AS_US, 1, types, values, nulls);
 }
 
 /*
@@ -288,12 +289,13 @@ clean_slice(Oid relid, BlockNumber first, BlockNumber end, ScrubResult *result)
 static char *
 who_holds_back(void)
 {
-	if (dg_spi_select("SELECT string_agg(who, ', ' ORDER BY age DESC) FROM ("
-					  "SELECT format('process %s', pid) AS who, age(backend_xmin) AS age FROM pg_stat_activity"
-					  " WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid() AND datid = (SELECT oid FROM pg_database WHERE datname = current_database())"
-					  " UNION ALL SELECT format('replication slot %I', slot_name), age(xmin) FROM pg_replication_slots WHERE xmin IS NOT NULL"
-					  " UNION ALL SELECT format('prepared transaction %L', gid), age(transaction) FROM pg_prepared_xacts WHERE database = current_database()"
-					  " ORDER BY 2 DESC LIMIT 5) h", 0, NULL, NULL, NULL) == 0)
+	if (dg_query("SELECT string_agg(who, ', ' ORDER BY age DESC) FROM ("
+				 "SELECT format('process %s', pid) AS who, age(backend_xmin) AS age FROM pg_stat_activity"
+				 " WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid() AND datid = (SELECT oid FROM pg_database WHERE datname = current_database())"
+				 " UNION ALL SELECT format('replication slot %I', slot_name), age(xmin) FROM pg_replication_slots WHERE xmin IS NOT NULL"
+				 " UNION ALL SELECT format('prepared transaction %L', gid), age(transaction) FROM pg_prepared_xacts WHERE database = current_database()"
+				 " ORDER BY 2 DESC LIMIT 5) h", DG_AS_US,
+				 .snapshot = GetLatestSnapshot()) == 0)
 		return NULL;
 	return dg_row_text(0, 1);
 }
@@ -341,10 +343,10 @@ report_task(const ScrubTask *task)
 		nulls[6] = ' ';
 		values[6] = CStringGetTextDatum(problem);
 	}
-	dg_spi_execute("UPDATE deletion_guard.scrub_progress SET phase = $2, started_at = coalesce(started_at, now()),"
-				   " ended_at = CASE WHEN $2 = 'done' THEN clock_timestamp() END,"
-				   " total = $3, pages = $4, cleaned = $5, kept = $6, problem = $7 WHERE relation = $1",
-				   7, types, values, nulls);
+	dg_query("UPDATE deletion_guard.scrub_progress SET phase = $2, started_at = coalesce(started_at, now()),"
+			 " ended_at = CASE WHEN $2 = 'done' THEN clock_timestamp() END,"
+			 " total = $3, pages = $4, cleaned = $5, kept = $6, problem = $7 WHERE relation = $1",
+			 DG_AS_US, 7, types, values, nulls);
 	SPI_finish();
 }
 
@@ -496,9 +498,9 @@ next_task(ScrubTask *task)
 	dg_worker_begin();
 	SPI_connect();
 	found = dg_installed() &&
-		dg_spi_select("SELECT relation::oid, step, phase, pages, cleaned, kept, coalesce(problem, '') FROM deletion_guard.scrub_progress"
-					  " WHERE ended_at IS NULL ORDER BY step, started_at NULLS FIRST, relation LIMIT 1",
-					  0, NULL, NULL, NULL) > 0;
+		dg_query("SELECT relation::oid, step, phase, pages, cleaned, kept, coalesce(problem, '') FROM deletion_guard.scrub_progress"
+				 " WHERE ended_at IS NULL ORDER BY step, started_at NULLS FIRST, relation LIMIT 1", DG_AS_US,
+				 .snapshot = GetLatestSnapshot()) > 0;
 	if (found)
 	{
 		task->relid = (Oid) dg_row_int64(0, 1, NULL);

@@ -50,9 +50,9 @@ note_rebuilding(Oid relid, Oid index)
 
 	dg_worker_begin();
 	SPI_connect();
-	dg_spi_execute("UPDATE deletion_guard.scrub_progress SET rebuilding = $2, rebuilt_as = NULL"
-				   " WHERE relation = $1 AND (rebuilding IS NULL OR $2 IS NULL)",
-				   2, types, values, nulls);
+	dg_query("UPDATE deletion_guard.scrub_progress SET rebuilding = $2, rebuilt_as = NULL"
+			 " WHERE relation = $1 AND (rebuilding IS NULL OR $2 IS NULL)",
+			 DG_AS_US, 2, types, values, nulls);
 	noted = SPI_processed > 0;
 	SPI_finish();
 	dg_worker_commit();
@@ -74,8 +74,8 @@ note_rebuilt(ObjectAccessType access, Oid classid, Oid objid, int subid, void *a
 
 		rebuilding = InvalidOid;
 		SPI_connect();
-		dg_spi_execute("UPDATE deletion_guard.scrub_progress SET rebuilt_as = $2 WHERE relation = $1",
-					   2, types, values, NULL);
+		dg_query("UPDATE deletion_guard.scrub_progress SET rebuilt_as = $2 WHERE relation = $1",
+				 DG_AS_US, 2, types, values);
 		SPI_finish();
 	}
 }
@@ -142,7 +142,8 @@ select_oids(const char *sql)
 
 	dg_worker_begin();
 	SPI_connect();
-	dg_spi_select(sql, 0, NULL, NULL, NULL);
+	dg_query(sql, DG_AS_US,
+			 .snapshot = GetLatestSnapshot());
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	oids = dg_row_oids(1);
 	MemoryContextSwitchTo(old);
@@ -156,10 +157,10 @@ forget_done(void)
 {
 	dg_worker_begin();
 	SPI_connect();
-	dg_spi_execute("UPDATE deletion_guard.scrub_progress p SET rebuilding = NULL, rebuilt_as = NULL"
-				   " WHERE rebuilding IS NOT NULL"
-				   " AND NOT EXISTS (SELECT FROM deletion_guard.scrub_remains() r WHERE r.relation = p.relation)",
-				   0, NULL, NULL, NULL);
+	dg_query("UPDATE deletion_guard.scrub_progress p SET rebuilding = NULL, rebuilt_as = NULL"
+			 " WHERE rebuilding IS NOT NULL"
+			 " AND NOT EXISTS (SELECT FROM deletion_guard.scrub_remains() r WHERE r.relation = p.relation)",
+			 DG_AS_US);
 	SPI_finish();
 	dg_worker_commit();
 }
@@ -249,9 +250,10 @@ dg_purge_scrub_skipped_indexes(Oid relid)
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(relid)};
 
-	if (dg_spi_select("SELECT string_agg(i.indexrelid::regclass::text, ', ' ORDER BY i.indexrelid) FROM pg_index i"
-					  " WHERE i.indrelid IN (SELECT $1 UNION ALL SELECT reltoastrelid FROM pg_class WHERE oid = $1)"
-					  " AND (NOT i.indisvalid OR i.indisexclusion)", 1, types, values, NULL) == 0)
+	if (dg_query("SELECT string_agg(i.indexrelid::regclass::text, ', ' ORDER BY i.indexrelid) FROM pg_index i"
+				 " WHERE i.indrelid IN (SELECT $1 UNION ALL SELECT reltoastrelid FROM pg_class WHERE oid = $1)"
+				 " AND (NOT i.indisvalid OR i.indisexclusion)", DG_AS_US, 1, types, values,
+				 .snapshot = GetLatestSnapshot()) == 0)
 		return NULL;
 	return dg_row_text(0, 1);
 }

@@ -374,9 +374,9 @@ leave_out_done(const Run *run, DgTenants *tenants)
 		char	   *problem;
 		char	   *same;
 
-		dg_spi_execute("SELECT problem, archive, relations IS NULL AND $3 IS NULL OR relations @> $3 AND relations <@ $3"
-					   " FROM deletion_guard.rehydration_record WHERE run = $1 AND tenant = $2",
-					   3, types, values, run->relations == 0 ? "  n" : NULL);
+		dg_query("SELECT problem, archive, relations IS NULL AND $3 IS NULL OR relations @> $3 AND relations <@ $3"
+				 " FROM deletion_guard.rehydration_record WHERE run = $1 AND tenant = $2",
+				 DG_AS_US, 3, types, values, run->relations == 0 ? "  n" : NULL);
 		if (SPI_processed == 0)
 		{
 			tenants->keys[left++] = tenants->keys[i];
@@ -465,8 +465,9 @@ note_run(const Run *run, const DgRestore *call)
 			nulls[4] = 'n';
 		if (run->relations == 0)
 			nulls[5] = 'n';
-		dg_spi_execute("INSERT INTO deletion_guard.rehydration_record (run, tenant, archive, rows, finished_at, problem, relations)"
-					   " VALUES ($1, $2, $3, $4, pg_catalog.clock_timestamp(), $5, $6)", 6, types, values, nulls);
+		dg_query("INSERT INTO deletion_guard.rehydration_record (run, tenant, archive, rows, finished_at, problem, relations)"
+				 " VALUES ($1, $2, $3, $4, pg_catalog.clock_timestamp(), $5, $6)",
+				 DG_AS_US, 6, types, values, nulls);
 	}
 	SPI_finish();
 }

@@ -160,9 +160,10 @@ find_absent(DgRehydratePlan *plan)
 			present = list_append_unique_oid(present, source->target);
 	}
 	SPI_connect();
-	dg_spi_select("SELECT relation::oid FROM ONLY deletion_guard.guard"
-				  " WHERE tenant_column IS NOT NULL OR tenant_path IS NOT NULL"
-				  " ORDER BY relation::text", 0, NULL, NULL, NULL);
+	dg_query("SELECT relation::oid FROM ONLY deletion_guard.guard"
+			 " WHERE tenant_column IS NOT NULL OR tenant_path IS NOT NULL"
+			 " ORDER BY relation::text", DG_AS_US,
+			 .snapshot = GetLatestSnapshot());
 	guarded = dg_row_oids(1);
 	MemoryContextSwitchTo(context);
 	plan->absent = list_difference_oid(guarded, present);

@@ -298,9 +298,8 @@ sort_live_rows(Compare *compare, Table *table)
 	}
 	(void) GetPerTupleExprContext(table->estate);
 	SPI_connect();
-	dg_spi_read_as_owner(superuser() ? table->copy : InvalidOid,
-						 psprintf("SELECT * FROM %s", dg_relation_name(table->copy)), 0, NULL, NULL,
-						 take_copied_row, &live);
+	dg_query_each(take_copied_row, &live, psprintf("SELECT * FROM %s", dg_relation_name(table->copy)), superuser() ? DG_AS_OWNER : DG_AS_CALLER,
+				  .table = table->copy);
 	SPI_finish();
 	return live.sort;
 }

@@ -193,8 +193,9 @@ read_keys(Oid relid, const char *sql, Keys *before)
 
 	SPI_connect();
 	if (before != NULL)
-		dg_spi_register_rows("keys", before->store, before->desc);
-	dg_spi_read_as_owner(superuser() ? relid : InvalidOid, sql, 0, NULL, NULL, take_key, &keys);
+		dg_query_register_rows("keys", before->store, before->desc);
+	dg_query_each(take_key, &keys, sql, superuser() ? DG_AS_OWNER : DG_AS_CALLER,
+				  .table = relid);
 	SPI_finish();
 	if (before != NULL)
 		tuplestore_end(before->store);
@@ -429,9 +430,9 @@ keep_result(const Drill *drill)
 	values[4] = BoolGetDatum(drill->matches);
 	values[5] = CStringGetTextDatum(drill->problem.data);
 	SPI_connect();
-	dg_spi_execute("INSERT INTO deletion_guard.drill_result (archive, drilled_at, tenant, rows, seconds, matches, problem)"
-				   " VALUES ($1, pg_catalog.clock_timestamp(), $2, $3, pg_catalog.round($4::pg_catalog.numeric, 3),"
-				   " $5, nullif($6, ''))", 6, types, values, NULL);
+	dg_query("INSERT INTO deletion_guard.drill_result (archive, drilled_at, tenant, rows, seconds, matches, problem)"
+			 " VALUES ($1, pg_catalog.clock_timestamp(), $2, $3, pg_catalog.round($4::pg_catalog.numeric, 3),"
+			 " $5, nullif($6, ''))", DG_AS_US, 6, types, values);
 	SPI_finish();
 }
 

@@ -496,8 +496,8 @@ find_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const
 	if (fkeys != NIL)
 		begin_parents(&live, llast(fkeys));
 	SPI_connect();
-	dg_spi_read_as_owner(as_caller ? InvalidOid : end, query.sql, query.nparams, &query.type, &query.tenants,
-						 pass_live_row, &live);
+	dg_query_each(pass_live_row, &live, query.sql, as_caller ? DG_AS_CALLER : DG_AS_OWNER, query.nparams, &query.type, &query.tenants,
+				  .table = end);
 	SPI_finish();
 	for (int i = list_length(fkeys) - 1; i >= 0; i--)
 	{
@@ -509,11 +509,10 @@ find_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const
 		if (i > 0)
 			begin_parents(&children, below);
 		SPI_connect();
-		dg_spi_register_rows("parents", live.parents, live.desc);
-		dg_spi_read_as_owner(as_caller ? InvalidOid : relid,
-							 children_query(relid, fkey, i == 0 ? select : parent_columns(below), all_tenants,
-											finder->nobody),
-							 0, NULL, NULL, pass_live_row, &children);
+		dg_query_register_rows("parents", live.parents, live.desc);
+		dg_query_each(pass_live_row, &children, children_query(relid, fkey, i == 0 ? select : parent_columns(below), all_tenants,
+															   finder->nobody), as_caller ? DG_AS_CALLER : DG_AS_OWNER,
+					  .table = relid);
 		SPI_finish();
 		tuplestore_end(live.parents);
 		live = children;

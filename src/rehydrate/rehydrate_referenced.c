@@ -261,7 +261,8 @@ find_missing(DgReferences *references, Reference *reference)
 		types[i] = TEXTARRAYOID;
 		values[i] = text_array(reference->pending, i);
 	}
-	dg_spi_execute_as_owner(reference->fkey->confrelid, missing_query(reference->fkey), n, types, values);
+	dg_query(missing_query(reference->fkey), DG_AS_OWNER, n, types, values,
+			 .table = reference->fkey->confrelid);
 	missing = SPI_processed > 0;
 	if (missing)
 	{

@@ -501,7 +501,8 @@ some_tenant_is_live(DgRestore *call)
 		return false;
 	dg_rehydrate_finder_live_query(tenant_table, &call->plan->finders, call->plan->tenants, "1", &query);
 	SPI_connect();
-	dg_spi_execute_as_owner(tenant_table, psprintf("%s LIMIT 1", query.sql), 1, &query.type, &query.tenants);
+	dg_query(psprintf("%s LIMIT 1", query.sql), DG_AS_OWNER, 1, &query.type, &query.tenants,
+			 .table = tenant_table);
 	found = SPI_processed > 0;
 	SPI_finish();
 	return found;

@@ -14,25 +14,12 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 #include "rehydrate/rehydrate_internal.h"
 #include "rows/rows.h"
-
-/*
- * Runs a statement as the caller.
- */
-static void
-execute_as_caller(const char *sql)
-{
-	int			ret = SPI_execute(sql, false, 0);
-
-	if (ret < 0)
-		elog(ERROR, "internal statement failed: %s: %s", SPI_result_code_string(ret), sql);
-}
 
 /*
  * The name of a table's copy, palloc'd. Tables of one name, from different
@@ -75,15 +62,15 @@ copy_table(const char *sql, const char *schema, Oid relid)
 
 	if (!OidIsValid(role.owner))
 	{
-		execute_as_caller(sql);
+		dg_query(sql, DG_AS_CALLER);
 		return;
 	}
 	owner = pstrdup(quote_identifier(GetUserNameFromId(role.owner, false)));
-	execute_as_caller(psprintf("GRANT USAGE, CREATE ON SCHEMA %s TO %s", schema, owner));
+	dg_query(psprintf("GRANT USAGE, CREATE ON SCHEMA %s TO %s", schema, owner), DG_AS_CALLER);
 	dg_rows_as_owner(&role);
-	execute_as_caller(sql);
+	dg_query(sql, DG_AS_CALLER);
 	dg_rows_as_caller(&role);
-	execute_as_caller(psprintf("REVOKE CREATE ON SCHEMA %s FROM %s", schema, owner));
+	dg_query(psprintf("REVOKE CREATE ON SCHEMA %s FROM %s", schema, owner), DG_AS_CALLER);
 }
 
 /*
@@ -100,7 +87,7 @@ dg_rehydrate_schema_create(const char *schema, List *relations, bool any_name)
 	foreach(lc, relations)
 		names = lappend(names, name_of_copy(schema, relations, lc, any_name));
 	SPI_connect();
-	execute_as_caller(psprintf("CREATE SCHEMA %s", quote_identifier(schema)));
+	dg_query(psprintf("CREATE SCHEMA %s", quote_identifier(schema)), DG_AS_CALLER);
 	foreach(lc, relations)
 		copy_table(psprintf("CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING GENERATED"
 							" INCLUDING CONSTRAINTS INCLUDING INDEXES INCLUDING STORAGE"

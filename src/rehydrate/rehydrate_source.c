@@ -210,11 +210,12 @@ table_of_column(const DgRehydrateArchive *archive, const DgArchiveTable *table)
 		Datum		values[] = {CStringGetTextDatum(dg_rehydrate_text(archive, table->columns[i])),
 		type == NULL ? (Datum) 0 : CStringGetTextDatum(dg_rehydrate_text(archive, type))};
 
-		dg_spi_select("SELECT g.relation::oid FROM ONLY deletion_guard.guard g JOIN pg_catalog.pg_attribute a"
-					  " ON a.attrelid = g.relation AND a.attname = g.tenant_column AND NOT a.attisdropped"
-					  " WHERE g.tenant_column = $1::name AND format_type(a.atttypid, a.atttypmod) = coalesce($2, format_type(a.atttypid, a.atttypmod))"
-					  " AND g.relation NOT IN (SELECT t.relation FROM ONLY deletion_guard.tenant_table t)"
-					  " ORDER BY g.relation::text LIMIT 1", 2, types, values, type == NULL ? " n" : NULL);
+		dg_query("SELECT g.relation::oid FROM ONLY deletion_guard.guard g JOIN pg_catalog.pg_attribute a"
+				 " ON a.attrelid = g.relation AND a.attname = g.tenant_column AND NOT a.attisdropped"
+				 " WHERE g.tenant_column = $1::name AND format_type(a.atttypid, a.atttypmod) = coalesce($2, format_type(a.atttypid, a.atttypmod))"
+				 " AND g.relation NOT IN (SELECT t.relation FROM ONLY deletion_guard.tenant_table t)"
+				 " ORDER BY g.relation::text LIMIT 1", DG_AS_US, 2, types, values, type == NULL ? " n" : NULL,
+				 .snapshot = GetLatestSnapshot());
 		if (SPI_processed > 0)
 			relid = linitial_oid(dg_row_oids(1));
 	}

@@ -71,8 +71,7 @@ typedef struct DgRowsRole
 {
 	Oid			owner;			/* of the table; InvalidOid: its code runs as
 								 * the caller */
-	Oid			caller;
-	int			sec_context;
+	DgRole		caller;
 	int			depth;			/* how many owners' code has led here */
 } DgRowsRole;
 

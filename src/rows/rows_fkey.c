@@ -432,7 +432,7 @@ register_result(ForeignKey *fkey, const char *name)
 
 	for (uint64 i = 0; i < SPI_processed; i++)
 		tuplestore_puttuple(rows, SPI_tuptable->vals[i]);
-	dg_spi_register_rows(name, rows, fkey->desc);
+	dg_query_register_rows(name, rows, fkey->desc);
 }
 
 /*
@@ -461,13 +461,15 @@ drop_unused_keys(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 	}
 	foreach(lc, dg_rows_tables(child))
 	{
-		dg_spi_execute_as_owner(lfirst_oid(lc), psprintf("SELECT k.* FROM missing_keys k WHERE EXISTS (SELECT 1 FROM %s c WHERE true%s)",
-														 dg_own_rows(lfirst_oid(lc)), buf.data), 0, NULL, NULL);
+		dg_query(psprintf("SELECT k.* FROM missing_keys k WHERE EXISTS (SELECT 1 FROM %s c WHERE true%s)",
+						  dg_own_rows(lfirst_oid(lc)), buf.data), DG_AS_OWNER,
+				 .table = lfirst_oid(lc));
 		for (uint64 i = 0; i < SPI_processed; i++)
 			tuplestore_puttuple(used, SPI_tuptable->vals[i]);
 	}
-	dg_spi_register_rows("used_keys", used, fkey->desc);
-	dg_spi_execute_as_owner(child, "SELECT * FROM used_keys ORDER BY k1", 0, NULL, NULL);
+	dg_query_register_rows("used_keys", used, fkey->desc);
+	dg_query("SELECT * FROM used_keys ORDER BY k1", DG_AS_OWNER,
+			 .table = child);
 }
 
 /*
@@ -535,12 +537,13 @@ look_up_keys(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 	ListCell   *lc;
 
 	SPI_connect();
-	dg_spi_register_rows("restored_keys", fkey->lookups, fkey->desc);
+	dg_query_register_rows("restored_keys", fkey->lookups, fkey->desc);
 	foreach(lc, tables)
 	{
 		bool		last = lnext(tables, lc) == NULL;
 
-		dg_spi_execute_as_owner(lfirst_oid(lc), lookup_query(fkeys, fkey, lfirst_oid(lc), last), 0, NULL, NULL);
+		dg_query(lookup_query(fkeys, fkey, lfirst_oid(lc), last), DG_AS_OWNER,
+				 .table = lfirst_oid(lc));
 		if (last)
 			break;
 		SPI_unregister_relation("restored_keys");

@@ -112,10 +112,9 @@ dg_rows_role(Relation rel)
 DgRowsRole
 dg_rows_role_of(Oid owner)
 {
-	DgRowsRole	role = {.owner = owner,.depth = depth};
+	DgRowsRole	role = {.owner = owner,.caller = dg_role_now(),.depth = depth};
 
-	GetUserIdAndSecContext(&role.caller, &role.sec_context);
-	if (owner == role.caller || superuser_arg(owner) || !has_privs_of_role(role.caller, owner))
+	if (owner == role.caller.id || superuser_arg(owner) || !has_privs_of_role(role.caller.id, owner))
 		role.owner = InvalidOid;
 	return role;
 }
@@ -190,11 +189,9 @@ dg_rows_as_owner(const DgRowsRole *role)
 		return;
 	room_for_owner();
 	running[depth].owner = role->owner;
-	running[depth].settings = NewGUCNestLevel();
+	running[depth].settings = dg_role_become(role->owner, SECURITY_RESTRICTED_OPERATION).nestlevel;
 	running[depth].nesting = GetCurrentTransactionNestLevel();
 	depth++;
-	SetUserIdAndSecContext(role->owner, role->sec_context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION);
 }
 
 /*
@@ -204,5 +201,5 @@ void
 dg_rows_as_caller(const DgRowsRole *role)
 {
 	leave_owners(role->depth);
-	SetUserIdAndSecContext(role->caller, role->sec_context);
+	dg_role_leave(role->caller);
 }

@@ -408,7 +408,7 @@ append_probes(DgRowsTwins *twins, StringInfo sql)
 	TupleDescInitEntry(desc, 1, "v", type, -1, 0);
 	dg_tupdesc_finalize(desc);
 	dg_rows_keyset_store(twins->probes, NULL, MakeSingleTupleTableSlot(desc, &TTSOpsVirtual), &store);
-	dg_spi_register_rows("expected", store, desc);
+	dg_query_register_rows("expected", store, desc);
 	appendStringInfoString(sql, " WHERE EXISTS (SELECT 1 FROM expected e WHERE ");
 	generate_operator_clause(sql, psprintf("t.%s", quote_identifier(get_attname(twins->relid, twins->probed, false))),
 							 type, lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr, "e.v", type);
@@ -425,9 +425,9 @@ find_in_table(DgRowsTwins *twins, Oid relid)
 	appendStringInfo(&sql, "SELECT t.xmin, t.cmin, t.ctid, t.tableoid, %s FROM %s t", dg_rows_twins_columns(twins), dg_own_rows(relid));
 	if (twins->probes != NULL)
 		append_probes(twins, &sql);
-	PushActiveSnapshot(GetLatestSnapshot());
-	dg_spi_read_as_owner(relid, sql.data, 0, NULL, NULL, count_live_twin, twins);
-	PopActiveSnapshot();
+	dg_query_each(count_live_twin, twins, sql.data, DG_AS_OWNER,
+				  .table = relid,
+				  .snapshot = GetLatestSnapshot());
 	SPI_finish();
 }
 

@@ -82,14 +82,14 @@ select_parts(DgUndelete *call, const Selection *selection)
 	MemoryContext old;
 
 	SPI_connect();
-	dg_spi_execute(psprintf("SELECT p.deletion_id, p.part, p.bin_id, b.relation, b.relation_name,"
-							" b.bin_table, p.tenant, p.rows - p.restored - p.purged"
-							" FROM deletion_guard.deletion_part p"
-							" JOIN deletion_guard.bin b USING (bin_id)"
-							" WHERE p.rows > p.restored + p.purged AND %s"
-							" ORDER BY p.deletion_id %s, p.bin_id, p.part", selection->condition,
-							call->options.on_conflict == DG_ON_CONFLICT_SKIP ? "DESC" : "ASC"),
-				   selection->nargs, selection->types, selection->values, NULL);
+	dg_query(psprintf("SELECT p.deletion_id, p.part, p.bin_id, b.relation, b.relation_name,"
+					  " b.bin_table, p.tenant, p.rows - p.restored - p.purged"
+					  " FROM deletion_guard.deletion_part p"
+					  " JOIN deletion_guard.bin b USING (bin_id)"
+					  " WHERE p.rows > p.restored + p.purged AND %s"
+					  " ORDER BY p.deletion_id %s, p.bin_id, p.part", selection->condition,
+					  call->options.on_conflict == DG_ON_CONFLICT_SKIP ? "DESC" : "ASC"),
+			 DG_AS_US, selection->nargs, selection->types, selection->values);
 	old = MemoryContextSwitchTo(call->context);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		parts = lappend(parts, read_part(i));

@@ -117,8 +117,8 @@ require_orphan(Oid bin_table)
 	bool		isnull;
 	Oid			relid;
 
-	dg_spi_execute("SELECT relation, relation_name FROM deletion_guard.bin WHERE bin_table = $1",
-				   1, types, values, NULL);
+	dg_query("SELECT relation, relation_name FROM deletion_guard.bin WHERE bin_table = $1",
+			 DG_AS_US, 1, types, values);
 	if (SPI_processed == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -152,11 +152,10 @@ dg_adopt_bin(PG_FUNCTION_ARGS)
 	LockRelationOid(bin_table, ShareRowExclusiveLock);
 	SPI_connect();
 	name = require_orphan(bin_table);
-	dg_spi_execute("UPDATE deletion_guard.bin SET relation = $2 WHERE bin_table = $1",
-				   2, types, values, NULL);
+	dg_query("UPDATE deletion_guard.bin SET relation = $2 WHERE bin_table = $1", DG_AS_US, 2, types, values);
 	values[2] = CStringGetTextDatum(name);
-	dg_spi_execute("UPDATE deletion_guard.deletion_link SET relation = $2, relation_name = NULL"
-				   " WHERE relation = 0 AND relation_name = $3", 3, types, values, NULL);
+	dg_query("UPDATE deletion_guard.deletion_link SET relation = $2, relation_name = NULL"
+			 " WHERE relation = 0 AND relation_name = $3", DG_AS_US, 3, types, values);
 	dg_bin_follow_row_security(target);
 	dg_ledger_append("adopt_bin", psprintf("{\"bin\": %s, \"table\": %s, \"adopted_by\": %s}",
 										   dg_json_string(get_rel_name(bin_table)), dg_json_string(name),

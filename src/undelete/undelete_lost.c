@@ -49,10 +49,10 @@ dg_undelete_links_read(const char *condition, int nargs, Oid *types, Datum *valu
 	List	   *links = NIL;
 
 	SPI_connect();
-	dg_spi_execute(psprintf("SELECT ctid, relation, key_columns, key_values, columns, before, after,"
-							" deletion_id, waiting_since FROM deletion_guard.deletion_link"
-							" WHERE NOT restored AND (%s) ORDER BY deletion_id DESC, relation", condition),
-				   nargs, types, values, NULL);
+	dg_query(psprintf("SELECT ctid, relation, key_columns, key_values, columns, before, after,"
+					  " deletion_id, waiting_since FROM deletion_guard.deletion_link"
+					  " WHERE NOT restored AND (%s) ORDER BY deletion_id DESC, relation", condition),
+			 DG_AS_US, nargs, types, values);
 	old = MemoryContextSwitchTo(context);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{

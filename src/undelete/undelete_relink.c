@@ -85,10 +85,9 @@ claim_link(DgLink *link)
 	Datum		values[] = {PointerGetDatum(&link->tid), Int64GetDatum(link->deletion), BoolGetDatum(link->waiting)};
 	bool		isnull;
 
-	dg_spi_execute("SELECT ctid FROM deletion_guard.deletion_link"
-				   " WHERE ctid = $1 AND deletion_id = $2 AND NOT restored"
-				   " AND (waiting_since IS NOT NULL) = $3 FOR NO KEY UPDATE",
-				   3, types, values, NULL);
+	dg_query("SELECT ctid FROM deletion_guard.deletion_link"
+			 " WHERE ctid = $1 AND deletion_id = $2 AND NOT restored"
+			 " AND (waiting_since IS NOT NULL) = $3 FOR NO KEY UPDATE", DG_AS_US, 3, types, values);
 	link->stale = (SPI_processed == 0);
 	if (!link->stale)
 		link->tid = *(ItemPointer) DatumGetPointer(dg_row_datum(0, 1, &isnull));
@@ -105,9 +104,9 @@ mark_link(DgLink *link)
 	Datum		values[] = {PointerGetDatum(&link->tid), BoolGetDatum(link->restored)};
 	bool		isnull;
 
-	dg_spi_execute("UPDATE deletion_guard.deletion_link SET restored = $2, waiting_since ="
-				   " CASE WHEN NOT $2 THEN (SELECT last_value FROM deletion_guard.deletion_id_seq) END"
-				   " WHERE ctid = $1 RETURNING ctid", 2, types, values, NULL);
+	dg_query("UPDATE deletion_guard.deletion_link SET restored = $2, waiting_since ="
+			 " CASE WHEN NOT $2 THEN (SELECT last_value FROM deletion_guard.deletion_id_seq) END"
+			 " WHERE ctid = $1 RETURNING ctid", DG_AS_US, 2, types, values);
 	if (SPI_processed != 1)
 		elog(ERROR, "link of a deletion is gone");
 	link->tid = *(ItemPointer) DatumGetPointer(dg_row_datum(0, 1, &isnull));

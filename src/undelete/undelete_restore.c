@@ -126,8 +126,8 @@ definition_of(const char *relation_name)
 	char	   *definition = NULL;
 
 	SPI_connect();
-	dg_spi_execute("SELECT concat_ws(E'\n', definition, foreign_keys) FROM deletion_guard.dropped_table"
-				   " WHERE relation_name = $1 ORDER BY dropped_id DESC LIMIT 1", 1, types, values, NULL);
+	dg_query("SELECT concat_ws(E'\n', definition, foreign_keys) FROM deletion_guard.dropped_table"
+			 " WHERE relation_name = $1 ORDER BY dropped_id DESC LIMIT 1", DG_AS_US, 1, types, values);
 	if (SPI_processed > 0)
 		definition = MemoryContextStrdup(caller, dg_row_text(0, 1));
 	SPI_finish();
@@ -305,9 +305,9 @@ transaction_of(int64 deletion)
 	bool		isnull;
 
 	SPI_connect();
-	dg_spi_execute("SELECT p.xid, a.xmin FROM deletion_guard.deletion_part p JOIN pg_catalog.pg_attribute a"
-				   " ON a.attrelid = p.tableoid AND a.attnum = 1 WHERE p.deletion_id = $1 AND p.xid IS NOT NULL",
-				   1, types, values, NULL);
+	dg_query("SELECT p.xid, a.xmin FROM deletion_guard.deletion_part p JOIN pg_catalog.pg_attribute a"
+			 " ON a.attrelid = p.tableoid AND a.attnum = 1 WHERE p.deletion_id = $1 AND p.xid IS NOT NULL",
+			 DG_AS_US, 1, types, values);
 	if (SPI_processed > 0)
 	{
 		FullTransactionId full = DatumGetFullTransactionId(dg_row_datum(0, 1, &isnull));
@@ -395,8 +395,8 @@ find_new_twins(DgRowsTwins *twins, Oid relid)
 	bool		isnull;
 
 	SPI_connect();
-	dg_spi_execute("SELECT DISTINCT p.xmin FROM deletion_guard.deletion_part p JOIN deletion_guard.bin b USING (bin_id)"
-				   " WHERE b.relation = $1 AND p.restored > 0", 1, types, values, NULL);
+	dg_query("SELECT DISTINCT p.xmin FROM deletion_guard.deletion_part p JOIN deletion_guard.bin b USING (bin_id)"
+			 " WHERE b.relation = $1 AND p.restored > 0", DG_AS_US, 1, types, values);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		dg_rows_twins_put_back(twins, DatumGetTransactionId(dg_row_datum(i, 1, &isnull)));
 	SPI_finish();
@@ -462,10 +462,9 @@ mark_restored(List *parts)
 	values[1] = dg_array(numbers, n, INT4OID);
 	values[2] = dg_array(rows, n, INT8OID);
 	SPI_connect();
-	dg_spi_execute("UPDATE deletion_guard.deletion_part p SET restored = restored + u.rows"
-				   " FROM unnest($1, $2, $3) u (deletion_id, part, rows)"
-				   " WHERE p.deletion_id = u.deletion_id AND p.part = u.part",
-				   3, types, values, NULL);
+	dg_query("UPDATE deletion_guard.deletion_part p SET restored = restored + u.rows"
+			 " FROM unnest($1, $2, $3) u (deletion_id, part, rows)"
+			 " WHERE p.deletion_id = u.deletion_id AND p.part = u.part", DG_AS_US, 3, types, values);
 	SPI_finish();
 }
 

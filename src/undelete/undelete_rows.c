@@ -221,8 +221,9 @@ check_rows(Relation rel)
 static void
 check_gone(Relation rel, Oid *types, Datum *values, const char *nulls)
 {
-	dg_spi_execute("SELECT p.deletion_id, p.part::bigint, p.rows - p.restored - p.purged FROM deletion_guard.deletion_part p"
-				   " WHERE " OF_CALL " AND p.rows > p.restored + p.purged ORDER BY 1, 2 LIMIT 1", 4, types, values, nulls);
+	dg_query("SELECT p.deletion_id, p.part::bigint, p.rows - p.restored - p.purged FROM deletion_guard.deletion_part p"
+			 " WHERE " OF_CALL " AND p.rows > p.restored + p.purged ORDER BY 1, 2 LIMIT 1",
+			 DG_AS_US, 4, types, values, nulls);
 	if (SPI_processed > 0)
 		dg_undelete_check_part(dg_relation_name(RelationGetRelid(rel)), dg_row_int64(0, 1, NULL), (int) dg_row_int64(0, 2, NULL),
 							   0, dg_row_int64(0, 3, NULL));
@@ -262,8 +263,8 @@ bins_of(Oid relid, List **ids)
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(relid)};
 
-	dg_spi_execute("SELECT bin_table, bin_id FROM deletion_guard.bin WHERE relation = $1 ORDER BY bin_id",
-				   1, types, values, NULL);
+	dg_query("SELECT bin_table, bin_id FROM deletion_guard.bin WHERE relation = $1 ORDER BY bin_id",
+			 DG_AS_US, 1, types, values);
 	*ids = NIL;
 	for (uint64 i = 0; i < SPI_processed; i++)
 		*ids = lappend_int(*ids, (int) dg_row_int64(i, 2, NULL));
@@ -308,7 +309,7 @@ dg_deleted_rows(PG_FUNCTION_ARGS)
 			check_gone(rel, types, values, nulls);
 			continue;
 		}
-		dg_spi_execute(rows_query(rel, bin), 4, types, values, nulls);
+		dg_query(rows_query(rel, bin), DG_AS_US, 4, types, values, nulls);
 		check_rows(rel);
 		put_rows((ReturnSetInfo *) fcinfo->resultinfo, rel, sets, RelationGetRelid(bin));
 		table_close(bin, NoLock);

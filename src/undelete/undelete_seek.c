@@ -171,8 +171,9 @@ find_parents(const ParentKey *key, CommandId since, bool *live, bool *written)
 
 	foreach(lc, dg_rows_tables(key->relid))
 	{
-		dg_spi_execute_as_owner(lfirst_oid(lc), psprintf("SELECT l.n, p.xmin, p.cmin FROM lost_links l, %s p WHERE true%s",
-														 dg_own_rows(lfirst_oid(lc)), key->condition), 0, NULL, NULL);
+		dg_query(psprintf("SELECT l.n, p.xmin, p.cmin FROM lost_links l, %s p WHERE true%s",
+						  dg_own_rows(lfirst_oid(lc)), key->condition), DG_AS_OWNER,
+				 .table = lfirst_oid(lc));
 		for (uint64 row = 0; row < SPI_processed; row++)
 		{
 			int			n = (int) dg_row_int64(row, 1, NULL);
@@ -235,7 +236,7 @@ dg_undelete_links_find_parents(DgLinkSet *set, CommandId since)
 		((DgLink *) lfirst(lc))->blocked = false;
 	}
 	SPI_connect();
-	dg_spi_register_rows("lost_links", rows->store, rows->desc);
+	dg_query_register_rows("lost_links", rows->store, rows->desc);
 	foreach(lc, keys)
 	{
 		ParentKey  *key = lfirst(lc);
@@ -397,12 +398,13 @@ dg_undelete_links_find_rows(DgLinkSet *set, bool lock, DgLinkSink sink, void *ar
 		(void) set_config_option("enable_mergejoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	}
 	SPI_connect();
-	dg_spi_register_rows("lost_links", rows->store, rows->desc);
+	dg_query_register_rows("lost_links", rows->store, rows->desc);
 	foreach(lc, last == NULL ? NIL : dg_rows_tables(set->relation))
 	{
-		dg_spi_execute_as_owner(lfirst_oid(lc), psprintf("SELECT l.n, r.tableoid, r.ctid FROM lost_links l, %s r WHERE true%s%s",
-														 dg_own_rows(lfirst_oid(lc)), sql.data, lock ? " FOR NO KEY UPDATE OF r" : ""),
-								0, NULL, NULL);
+		dg_query(psprintf("SELECT l.n, r.tableoid, r.ctid FROM lost_links l, %s r WHERE true%s%s",
+						  dg_own_rows(lfirst_oid(lc)), sql.data, lock ? " FOR NO KEY UPDATE OF r" : ""),
+				 DG_AS_OWNER,
+				 .table = lfirst_oid(lc));
 		give_rows(set, sink, arg);
 	}
 	SPI_finish();

@@ -1,17 +1,18 @@
 #!/bin/bash
-# Queries run through src/common/query.c: on our own tables as the extension's owner,
-# on others' as theirs. The exceptions, each with its reason:
-#
-#	capture_limit_preview.c		the statement that the caller wants previewed
-#	rehydrate_schema.c	DDL, as the caller or as the owner of what is copied
-exceptions='^src/(common/query|capture/capture_limit_preview|rehydrate/rehydrate_schema)\.c:'
+# Queries run through src/common/query.c, where each says as whom it runs and what
+# it sees. Only role.c changes the role, and only what query.c runs as the extension
+# passes for it.
+elsewhere()
+{
+	grep -nE "\b($1)\b" src/*/*.c | grep -vE "^src/common/($2)\.c:"
+}
 
 # Decisions are not queries: what purge_ and ledger_ decide by is read and written by
 # src/common/own_tables.c. The exceptions:
 #
 #	purge_tenant.c		asks the application's own table of tenants
 #	purge_scrub*.c		cleans files, decides about no row
-queries='\b(dg_spi_[a-z_]+|SPI_(exec|prepare|cursor)[a-z_]*) *\('
+queries='\b(dg_query[a-z_]*|SPI_(exec|prepare|cursor)[a-z_]*) *\('
 deciding_exceptions='^src/purge/purge_(tenant|scrub[a-z_]*)\.c:'
 
 n=0
@@ -27,7 +28,11 @@ result()
 }
 
 result "queries run as whom they should" \
-	"$(grep -nE '\bSPI_(exec|prepare|cursor_open|cursor_parse)' src/*/*.c | grep -vE "$exceptions")"
+	"$(elsewhere 'SPI_(exec|prepare|cursor|plan|register)[a-z_]*' query)"
+result "there is one role switch" \
+	"$(elsewhere 'SetUserId[A-Za-z]*|GetUserIdAndSecContext' role)"
+result "statements of ours are those that query.c runs" \
+	"$(elsewhere 'dg_acting_set' 'query|acting' | grep -v 'dg_acting_set(false)')"
 result "decisions are not queries" \
 	"$(grep -nE "$queries" src/purge/*.c src/ledger/*.c src/common/ledger_digest.c src/common/own_tables.c | grep -vE "$deciding_exceptions")"
-echo 1..2
+echo 1..4
