@@ -19,7 +19,7 @@ CREATE TABLE comment (
 	site_id int NOT NULL, issue_id bigint NOT NULL, body text, created_at timestamptz,
 	FOREIGN KEY (site_id, issue_id) REFERENCES issue ON DELETE CASCADE);
 
-INSERT INTO site SELECT i, 'site-' || i, 'ops@site' || i || '.example' FROM generate_series(1, :tenants) i;
+INSERT INTO site SELECT i, ('{Acme,Globex,Hooli,Initech,Stark,Umbrella}'::text[])[1 + i % 6] || ' ' || i, 'ops@site' || i || '.example' FROM generate_series(1, :tenants) i;
 INSERT INTO app_user SELECT 1 + i % :tenants, i, 'u' || i || '@example.com', 'User ' || i FROM generate_series(1, :tenants * 100) i;
 INSERT INTO project SELECT 1 + i % :tenants, i, 'P' || i, 'Project ' || i FROM generate_series(1, :tenants * 10) i;
 INSERT INTO issue
