@@ -151,39 +151,39 @@ ALTER TABLE issue DISABLE TRIGGER deletion_guard_truncate; -- fails
 \c -
 CREATE OR REPLACE TRIGGER deletion_guard_capture AFTER DELETE ON issue
 	REFERENCING OLD TABLE AS deleted_rows FOR EACH STATEMENT WHEN (false)
-	EXECUTE FUNCTION deletion_guard.capture_statement(); -- fails
+	EXECUTE FUNCTION deletion_guard_internal.capture_statement(); -- fails
 \c -
 CREATE OR REPLACE TRIGGER deletion_guard_truncate BEFORE TRUNCATE ON issue
-	FOR EACH STATEMENT WHEN (false) EXECUTE FUNCTION deletion_guard.capture_truncate(); -- fails
+	FOR EACH STATEMENT WHEN (false) EXECUTE FUNCTION deletion_guard_internal.capture_truncate(); -- fails
 
 -- More of them would capture rows twice, or rows that stay.
 \c -
 BEGIN;
 CREATE TRIGGER again AFTER DELETE ON issue REFERENCING OLD TABLE AS o
-	FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.capture_statement();
+	FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard_internal.capture_statement();
 DELETE FROM issue; -- fails
 ROLLBACK;
 BEGIN;
-CREATE TRIGGER again BEFORE DELETE ON issue FOR EACH ROW EXECUTE FUNCTION deletion_guard.capture_row();
+CREATE TRIGGER again BEFORE DELETE ON issue FOR EACH ROW EXECUTE FUNCTION deletion_guard_internal.capture_row();
 DELETE FROM issue; -- fails
 ROLLBACK;
 BEGIN;
-CREATE TRIGGER again BEFORE TRUNCATE ON issue FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.capture_truncate();
+CREATE TRIGGER again BEFORE TRUNCATE ON issue FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard_internal.capture_truncate();
 TRUNCATE issue; -- fails
 ROLLBACK;
 
 -- The functions, the event triggers, the extension.
 \c -
-CREATE OR REPLACE FUNCTION deletion_guard.capture_statement() RETURNS trigger
+CREATE OR REPLACE FUNCTION deletion_guard_internal.capture_statement() RETURNS trigger
 	LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; -- fails
 \c -
-ALTER FUNCTION deletion_guard.capture_statement() RENAME TO other; -- fails
+ALTER FUNCTION deletion_guard_internal.capture_statement() RENAME TO other; -- fails
 \c -
-ALTER FUNCTION deletion_guard.capture_statement() SET SCHEMA app; -- fails
+ALTER FUNCTION deletion_guard_internal.capture_statement() SET SCHEMA app; -- fails
 \c -
-ALTER FUNCTION deletion_guard.capture_statement() SET session_replication_role = replica; -- fails
+ALTER FUNCTION deletion_guard_internal.capture_statement() SET session_replication_role = replica; -- fails
 \c -
-DROP FUNCTION deletion_guard.capture_statement() CASCADE; -- fails
+DROP FUNCTION deletion_guard_internal.capture_statement() CASCADE; -- fails
 \c -
 DROP EVENT TRIGGER deletion_guard_ddl_start; -- fails
 -- out of reach: the same as a session's first command, where the library is not preloaded (no trigger fires for it)
@@ -192,7 +192,7 @@ ALTER EVENT TRIGGER deletion_guard_ddl_start DISABLE; -- fails
 ALTER EVENT TRIGGER deletion_guard_ddl_end ENABLE REPLICA; -- fails
 ALTER EVENT TRIGGER deletion_guard_ddl_start RENAME TO other; -- fails
 \c -
-ALTER EXTENSION deletion_guard DROP FUNCTION deletion_guard.capture_row(); -- fails
+ALTER EXTENSION deletion_guard DROP FUNCTION deletion_guard_internal.capture_row(); -- fails
 \c -
 ALTER EXTENSION deletion_guard DROP TABLE deletion_guard.guard; -- fails
 \c -

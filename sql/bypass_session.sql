@@ -87,13 +87,13 @@ CREATE TABLE deletion_guard.mine (a int); -- fails
 CREATE TABLE deletion_guard_bin.mine (a int); -- fails
 ALTER TABLE issue SET SCHEMA deletion_guard_bin; -- fails
 CREATE TRIGGER again AFTER DELETE ON issue REFERENCING OLD TABLE AS o FOR EACH STATEMENT
-	EXECUTE FUNCTION deletion_guard.capture_statement();
+	EXECUTE FUNCTION deletion_guard_internal.capture_statement();
 DELETE FROM issue WHERE id = 7; -- fails
 DROP TRIGGER again ON issue;
 -- a trigger of somebody who was given TRIGGER
 GRANT TRIGGER, SELECT, DELETE ON issue TO regress_dg_bypass_other;
 SET ROLE regress_dg_bypass_other;
-CREATE TRIGGER own BEFORE DELETE ON issue FOR EACH ROW EXECUTE FUNCTION deletion_guard.capture_row();
+CREATE TRIGGER own BEFORE DELETE ON issue FOR EACH ROW EXECUTE FUNCTION deletion_guard_internal.capture_row();
 DELETE FROM issue WHERE id = 7; -- fails
 RESET ROLE;
 DROP TRIGGER own ON issue;

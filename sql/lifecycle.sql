@@ -32,7 +32,7 @@ CREATE OPERATOR evil.= (LEFTARG = oid, RIGHTARG = regnamespace, FUNCTION = evil.
 SET search_path = evil, pg_catalog, public;
 CREATE EXTENSION deletion_guard;
 RESET search_path;
-SELECT count(*) AS ours, count(*) FILTER (WHERE t.tgfoid = 'deletion_guard.protect'::regproc) AS protected
+SELECT count(*) AS ours, count(*) FILTER (WHERE t.tgfoid = 'deletion_guard_internal.protect'::regproc) AS protected
 FROM pg_class c LEFT JOIN pg_trigger t ON t.tgrelid = c.oid AND t.tgname = 'deletion_guard_protect'
 WHERE c.relnamespace = 'deletion_guard'::regnamespace AND c.relkind = 'r' HAVING count(*) <> count(t.oid);
 DROP SCHEMA evil CASCADE;
@@ -195,7 +195,7 @@ DO $$ BEGIN
 EXCEPTION WHEN OTHERS THEN
 	RAISE WARNING '% %', SQLSTATE, regexp_replace(SQLERRM, '(schema|function|event trigger|") .*', 'something');
 END $$;
-ALTER FUNCTION deletion_guard.protect() OWNER TO regress_dg_nobody; -- fails
+ALTER FUNCTION deletion_guard_internal.protect() OWNER TO regress_dg_nobody; -- fails
 -- Who made it is no superuser any more: verify() says so, and whatever else it says.
 SELECT count(*) AS checks FROM deletion_guard.verify() \gset
 ALTER ROLE regress_dg_leaving NOSUPERUSER;
@@ -203,7 +203,7 @@ SELECT detail FROM deletion_guard.verify() WHERE check_name = 'extension';
 SELECT count(*) - :checks AS less FROM deletion_guard.verify();
 SELECT problems > 0 AS seen FROM deletion_guard.status;
 SET ROLE regress_dg_nobody;
-SELECT deletion_guard.server_setting('shared_preload_libraries'); -- fails
+SELECT deletion_guard_internal.server_setting('shared_preload_libraries'); -- fails
 RESET ROLE;
 REASSIGN OWNED BY regress_dg_leaving TO regress_dg_heir;
 DROP ROLE regress_dg_leaving;

@@ -10,24 +10,24 @@ SELECT deletion_guard.guard_table('issue', 'tenant_id');
 INSERT INTO issue SELECT i, 1, 'issue ' || i FROM generate_series(1, 5) i;
 
 -- Trigger functions that no trigger calls.
-SELECT deletion_guard.capture_statement(); -- fails
-SELECT deletion_guard.capture_link(); -- fails
-SELECT deletion_guard.protect(); -- fails
-SELECT deletion_guard.ddl_start(); -- fails
-SELECT deletion_guard.ddl_end(); -- fails
+SELECT deletion_guard_internal.capture_statement(); -- fails
+SELECT deletion_guard_internal.capture_link(); -- fails
+SELECT deletion_guard_internal.protect(); -- fails
+SELECT deletion_guard_internal.ddl_start(); -- fails
+SELECT deletion_guard_internal.ddl_end(); -- fails
 
 -- Guard triggers that guard_table() has not made.
 CREATE TABLE handmade (id int);
 INSERT INTO handmade VALUES (1);
 CREATE TRIGGER deletion_guard_capture AFTER DELETE ON handmade
-	FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.capture_statement();
+	FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard_internal.capture_statement();
 DELETE FROM handmade; -- fails
 DROP TRIGGER deletion_guard_capture ON handmade;
 CREATE TRIGGER deletion_guard_capture AFTER DELETE ON handmade REFERENCING OLD TABLE AS deleted_rows
-	FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.capture_statement();
+	FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard_internal.capture_statement();
 DELETE FROM handmade; -- fails
 CREATE TRIGGER deletion_guard_truncate BEFORE TRUNCATE ON handmade
-	FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.capture_truncate();
+	FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard_internal.capture_truncate();
 TRUNCATE handmade; -- fails
 SELECT * FROM handmade;
 SELECT check_name, object, detail FROM deletion_guard.verify() WHERE NOT ok AND check_name = 'guard triggers';

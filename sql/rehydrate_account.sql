@@ -105,7 +105,7 @@ SELECT * FROM deletion_guard.compare_tenant('b', :'dir' || 'reading.dump') ORDER
 SELECT tenant, rows, matches, problem FROM deletion_guard.drill(:'dir' || 'reading.dump', '{b}', left_out => 'report');
 CALL deletion_guard.rehydrate_each('{b}', :'dir' || 'reading.dump', 'left', left_out => 'report');
 SELECT tenant, rows, problem FROM deletion_guard.rehydration_record WHERE run = 'left';
-SELECT * FROM deletion_guard.rehydrate_once('left', '{b}', :'dir' || 'reading.dump');
+SELECT * FROM deletion_guard_internal.rehydrate_once('left', '{b}', :'dir' || 'reading.dump');
 SELECT relation, found, restored, identical FROM deletion_guard.rehydrate('b', :'dir' || 'reading.dump',
 	mapping => '{"public.reading_1": "public.reading", "public.reading_2": {"relation": "public.reading", "columns": {"extra": null}}}')
 WHERE found > 0 ORDER BY relation::text;

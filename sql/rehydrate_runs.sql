@@ -34,7 +34,7 @@ CALL deletion_guard.rehydrate_each('{1,2,3}', :'archive', 'another', tenants_at_
 TABLE before EXCEPT TABLE everything;
 SELECT lose(2);
 CALL deletion_guard.rehydrate_each('{1,2,3}', :'archive', 'a third', on_conflict => 'skip', tenants_at_once => 10);
-SELECT relation, found FROM deletion_guard.rehydrate_once('a third', '{1,2}', :'archive');
+SELECT relation, found FROM deletion_guard_internal.rehydrate_once('a third', '{1,2}', :'archive');
 CALL deletion_guard.rehydrate_each('{1,2,3}', :'archive', NULL);
 CALL deletion_guard.rehydrate_each('{1,2,3}', :'archive', 'x', tenants_at_once => 0);
 BEGIN;
@@ -43,7 +43,7 @@ ROLLBACK;
 DELETE FROM deletion_guard.rehydration_record;  -- fails
 \set VERBOSITY default
 SET client_min_messages = warning;
-SELECT failure(format('SELECT deletion_guard.rehydrate_once(%L, ''{1}'', %L)', run, :'archive'), :'dir') FROM unnest('{NULL}'::text[]) run;
+SELECT failure(format('SELECT deletion_guard_internal.rehydrate_once(%L, ''{1}'', %L)', run, :'archive'), :'dir') FROM unnest('{NULL}'::text[]) run;
 
 -- A rehearsal leaves nothing but its result.
 SELECT tenant, rows, seconds > 0 AS timed, matches, problem FROM deletion_guard.drill(:'archive', '{1,3}', left_out => 'report') ORDER BY tenant;

@@ -168,17 +168,17 @@ ALTER TRIGGER deletion_guard_protect ON deletion_guard.hold RENAME TO mine;  -- 
 \set VERBOSITY default
 CREATE TRIGGER mine BEFORE INSERT ON deletion_guard.hold FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();  -- fails
 \set VERBOSITY terse
-CREATE OR REPLACE TRIGGER deletion_guard_protect BEFORE UPDATE ON deletion_guard.hold WHEN (false) EXECUTE FUNCTION deletion_guard.protect();  -- fails
+CREATE OR REPLACE TRIGGER deletion_guard_protect BEFORE UPDATE ON deletion_guard.hold WHEN (false) EXECUTE FUNCTION deletion_guard_internal.protect();  -- fails
 ALTER TABLE :bin DISABLE TRIGGER ALL;  -- fails
 DROP TRIGGER deletion_guard_protect ON :bin;  -- fails
 CREATE TRIGGER mine BEFORE DELETE ON :bin FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();  -- fails
-DROP FUNCTION deletion_guard.protect();  -- fails
-DROP FUNCTION deletion_guard.protect() CASCADE;  -- fails
-CREATE OR REPLACE FUNCTION deletion_guard.protect() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;  -- fails
-ALTER FUNCTION deletion_guard.protect() RENAME TO mine;  -- fails
-ALTER FUNCTION deletion_guard.protect() SET SCHEMA public;  -- fails
-ALTER FUNCTION deletion_guard.protect() OWNER TO regress_dg_restorer;  -- fails
-ALTER FUNCTION deletion_guard.protect() SET work_mem = '1MB';  -- fails
+DROP FUNCTION deletion_guard_internal.protect();  -- fails
+DROP FUNCTION deletion_guard_internal.protect() CASCADE;  -- fails
+CREATE OR REPLACE FUNCTION deletion_guard_internal.protect() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;  -- fails
+ALTER FUNCTION deletion_guard_internal.protect() RENAME TO mine;  -- fails
+ALTER FUNCTION deletion_guard_internal.protect() SET SCHEMA public;  -- fails
+ALTER FUNCTION deletion_guard_internal.protect() OWNER TO regress_dg_restorer;  -- fails
+ALTER FUNCTION deletion_guard_internal.protect() SET work_mem = '1MB';  -- fails
 ALTER EVENT TRIGGER deletion_guard_ddl_start DISABLE;  -- fails
 ALTER EVENT TRIGGER deletion_guard_ddl_start RENAME TO mine;  -- fails
 DROP EVENT TRIGGER deletion_guard_ddl_start;  -- fails

@@ -95,7 +95,7 @@ ROLLBACK;
 -- Members of another extension are dropped with it, and not dumped.
 CREATE EXTENSION citext;
 ALTER INDEX deletion_guard.tenant_wipe_at_idx DEPENDS ON EXTENSION citext; -- fails
-ALTER FUNCTION deletion_guard.protect() DEPENDS ON EXTENSION citext; -- fails
+ALTER FUNCTION deletion_guard_internal.protect() DEPENDS ON EXTENSION citext; -- fails
 ALTER TRIGGER deletion_guard_protect ON :bin DEPENDS ON EXTENSION citext; -- fails
 ALTER EXTENSION citext ADD TABLE :bin; -- fails
 ALTER EXTENSION citext ADD TABLE deletion_guard.hold; -- fails

@@ -30,9 +30,9 @@ CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
 CREATE FOREIGN TABLE p4 PARTITION OF p FOR VALUES IN (4) SERVER nowhere;
 ALTER TABLE p1 DISABLE TRIGGER ALL;
 -- a dump brings triggers for tables that have theirs already
-CREATE TRIGGER deletion_guard_truncate BEFORE TRUNCATE ON future FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.capture_truncate();
+CREATE TRIGGER deletion_guard_truncate BEFORE TRUNCATE ON future FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard_internal.capture_truncate();
 ALTER TABLE future ENABLE ALWAYS TRIGGER deletion_guard_truncate;
-CREATE TRIGGER deletion_guard_truncate BEFORE TRUNCATE ON future FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.capture_statement();
+CREATE TRIGGER deletion_guard_truncate BEFORE TRUNCATE ON future FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard_internal.capture_statement();
 RESET deletion_guard.restoring;
 \c
 SELECT * FROM guards;

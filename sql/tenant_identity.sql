@@ -54,7 +54,7 @@ DELETE FROM cit_row WHERE id = 1;
 DELETE FROM cit_row WHERE id = 2;
 SELECT deletion_id, relation, tenant, tenant_name, rows FROM deletion_guard.deletion_detail WHERE rows > restored ORDER BY 1;
 SELECT count(*) FROM deletion_guard.deleted_rows(NULL::cit_row, 'CIT');
-SELECT deletion_guard.same_tenant('cit', 'CIT') AS same, deletion_guard.same_tenant('cit', 'kit') AS other, (deletion_guard.tenant_label('CIT')).*;
+SELECT deletion_guard_internal.same_tenant('cit', 'CIT') AS same, deletion_guard_internal.same_tenant('cit', 'kit') AS other, (deletion_guard.tenant_label('CIT')).*;
 -- Ceilings and expectations
 INSERT INTO cit_row VALUES (3, 'cit'), (4, 'CIT');
 BEGIN;
@@ -117,7 +117,7 @@ INSERT INTO theirs.row VALUES (1, 'Ete'), (2, U&'\00e9t\00e9');
 DELETE FROM theirs.row;
 RESET ROLE;
 SELECT count(*) AS tenants FROM deletion_guard.deletion_detail WHERE relation = 'theirs.row'::regclass;
-SELECT deletion_guard.same_tenant('Ete', U&'\00e9t\00e9');
+SELECT deletion_guard_internal.same_tenant('Ete', U&'\00e9t\00e9');
 SELECT count(*) FROM deletion_guard.undelete_tenants(ARRAY['Ete', U&'\00e9t\00e9']);
 
 -- A type changes, a table is set or dropped: what holds is what holds now.

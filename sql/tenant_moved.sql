@@ -23,7 +23,7 @@ SELECT relation, tenant_source, problem FROM deletion_guard.guard_schema('public
 CREATE TABLE org_new PARTITION OF org FOR VALUES IN ('new');
 SELECT tgrelid::regclass FROM pg_trigger WHERE tgname = 'deletion_guard_rename' ORDER BY tgrelid::regclass::text;
 SELECT check_name, object, detail FROM deletion_guard.verify() WHERE check_name IN ('guard triggers', 'triggers') AND NOT ok;
-CREATE OR REPLACE TRIGGER deletion_guard_rename AFTER UPDATE ON org_new FOR EACH ROW EXECUTE FUNCTION deletion_guard.capture_rename();  -- fails
+CREATE OR REPLACE TRIGGER deletion_guard_rename AFTER UPDATE ON org_new FOR EACH ROW EXECUTE FUNCTION deletion_guard_internal.capture_rename();  -- fails
 INSERT INTO org VALUES ('acme', 'Acme'), ('globex', 'Globex');
 INSERT INTO label VALUES ('acme', 'bug'), ('globex', 'bug');
 INSERT INTO issue VALUES (1, 'acme', 'bug'), (2, 'globex', 'bug'), (3, 'acme', 'bug');

@@ -10,7 +10,7 @@ CREATE ROLE regress_dg_verify_monitor IN ROLE pg_monitor;
 CREATE VIEW problem AS -- the same before and after PostgreSQL got the privilege MAINTAIN
 	SELECT check_name, object, regexp_replace(detail, 'MAINTAIN to \w+, ', '') AS detail FROM deletion_guard.verify() WHERE NOT ok AND check_name <> 'preload';
 SELECT check_name, object, ok FROM deletion_guard.verify() WHERE check_name IN ('preload', 'hooks');
-SELECT ok, detail LIKE 'gzip is read through ' || deletion_guard.archive_inflater() || '%' AS named FROM deletion_guard.verify() WHERE check_name = 'archives';
+SELECT ok, detail LIKE 'gzip is read through ' || deletion_guard_internal.archive_inflater() || '%' AS named FROM deletion_guard.verify() WHERE check_name = 'archives';
 
 -- Freshly installed.
 TABLE problem;
@@ -65,17 +65,17 @@ UPDATE pg_trigger SET tgenabled = 'D' WHERE tgrelid = 'tag'::regclass AND tgname
 UPDATE pg_trigger SET tgenabled = 'O' WHERE tgrelid = 'event_1'::regclass AND tgname = 'deletion_guard_capture_row';
 UPDATE pg_trigger SET tgenabled = 'R' WHERE tgrelid = 'machine'::regclass AND tgname = 'deletion_guard_capture_row';
 UPDATE pg_trigger SET tgname = 'away' WHERE tgrelid = 'event_2'::regclass AND tgname = 'deletion_guard_truncate';
-UPDATE pg_trigger SET tgfoid = 'deletion_guard.capture_row'::regproc WHERE tgrelid = 'issue'::regclass AND tgname = 'deletion_guard_capture';
+UPDATE pg_trigger SET tgfoid = 'deletion_guard_internal.capture_row'::regproc WHERE tgrelid = 'issue'::regclass AND tgname = 'deletion_guard_capture';
 TABLE problem;
 ROLLBACK;
 \c -
 BEGIN;
 UPDATE pg_event_trigger SET evtenabled = 'O' WHERE evtname = 'deletion_guard_ddl_start';
 UPDATE pg_event_trigger SET evtname = 'away' WHERE evtname = 'deletion_guard_ddl_end';
-UPDATE pg_proc SET prosrc = 'dg_verify' WHERE oid = 'deletion_guard.protect'::regproc;
-UPDATE pg_proc SET probin = 'somewhere' WHERE oid = 'deletion_guard.capture_row'::regproc;
-UPDATE pg_proc SET proowner = 'regress_dg_verify_app'::regrole WHERE oid = 'deletion_guard.capture_truncate'::regproc;
-DELETE FROM pg_depend WHERE objid = 'deletion_guard.capture_statement'::regproc AND deptype = 'e';
+UPDATE pg_proc SET prosrc = 'dg_verify' WHERE oid = 'deletion_guard_internal.protect'::regproc;
+UPDATE pg_proc SET probin = 'somewhere' WHERE oid = 'deletion_guard_internal.capture_row'::regproc;
+UPDATE pg_proc SET proowner = 'regress_dg_verify_app'::regrole WHERE oid = 'deletion_guard_internal.capture_truncate'::regproc;
+DELETE FROM pg_depend WHERE objid = 'deletion_guard_internal.capture_statement'::regproc AND deptype = 'e';
 TABLE problem;
 ROLLBACK;
 CREATE TRIGGER spy BEFORE UPDATE ON country FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
@@ -237,7 +237,7 @@ SET ROLE regress_dg_verify_monitor;
 SELECT guarded_tables, bin_rows FROM deletion_guard.status;
 SELECT count(*) > 0 AS verified FROM deletion_guard.verify();
 SELECT * FROM deletion_guard.deletion;
-SELECT * FROM deletion_guard.verify_stores();
+SELECT * FROM deletion_guard_internal.verify_stores();
 RESET ROLE;
 SET ROLE regress_dg_verify_app;
 SELECT count(*) FROM deletion_guard.verify();

@@ -330,9 +330,9 @@ create_bin_table(Oid root, TupleDesc desc, const char *shape, int32 bin_id)
 	/* as protect.sql does for the other tables */
 	dg_query(psprintf("CREATE TRIGGER " DG_TRIGGER_PROTECT
 					  " BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s"
-					  " FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.protect()", qualified), DG_AS_US);
+					  " FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard_internal.protect()", qualified), DG_AS_US);
 	dg_query(psprintf("CREATE TRIGGER " DG_TRIGGER_PROTECT_ROW " BEFORE INSERT OR UPDATE OR DELETE ON %s"
-					  " FOR EACH ROW EXECUTE FUNCTION deletion_guard.protect()", qualified), DG_AS_US);
+					  " FOR EACH ROW EXECUTE FUNCTION deletion_guard_internal.protect()", qualified), DG_AS_US);
 	dg_query(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER " DG_TRIGGER_PROTECT ","
 					  " ENABLE ALWAYS TRIGGER " DG_TRIGGER_PROTECT_ROW, qualified), DG_AS_US);
 	dg_bin_take_row_security(get_relname_relid(name, dg_objects()->bin_schema), root);

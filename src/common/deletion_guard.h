@@ -57,6 +57,7 @@ typedef struct DgObjects
 	Oid			owner;			/* of the extension */
 	Oid			schema;			/* deletion_guard */
 	Oid			bin_schema;		/* deletion_guard_bin */
+	Oid			internal_schema;	/* deletion_guard_internal */
 	Oid			tenant_table;
 	Oid			guard;
 	Oid			guard_pkey;

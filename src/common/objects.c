@@ -162,8 +162,11 @@ find_objects(DgObjects *found)
 	found->owner = extension_owner();
 	found->schema = get_namespace_oid("deletion_guard", true);
 	found->bin_schema = get_namespace_oid("deletion_guard_bin", true);
-	missing = OidIsValid(found->schema) ? "deletion_guard_bin" : "deletion_guard";
-	if (!OidIsValid(found->owner) || !OidIsValid(found->schema) || !OidIsValid(found->bin_schema))
+	found->internal_schema = get_namespace_oid("deletion_guard_internal", true);
+	missing = !OidIsValid(found->schema) ? "deletion_guard" :
+		!OidIsValid(found->bin_schema) ? "deletion_guard_bin" : "deletion_guard_internal";
+	if (!OidIsValid(found->owner) || !OidIsValid(found->schema) || !OidIsValid(found->bin_schema) ||
+		!OidIsValid(found->internal_schema))
 		return false;
 
 	for (int i = 0; i < lengthof(relations); i++)

@@ -50,10 +50,10 @@ CREATE TABLE deletion_guard.bin
 CREATE INDEX bin_relation_idx ON deletion_guard.bin (relation);
 CREATE SEQUENCE deletion_guard.bin_id_seq AS integer CYCLE OWNED BY deletion_guard.bin.bin_id;
 
-CREATE FUNCTION deletion_guard.same_tenant(a text, b text) RETURNS boolean
+CREATE FUNCTION deletion_guard_internal.same_tenant(a text, b text) RETURNS boolean
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_same_tenant';
-COMMENT ON FUNCTION deletion_guard.same_tenant IS
+COMMENT ON FUNCTION deletion_guard_internal.same_tenant IS
 	'do two texts stand for one tenant? Yes if the type of the tenant table''s key says that they are equal (''Acme'' and ''acme'' where it is citext), or if a guarded table''s tenant column does that could not refer to the tenant table; otherwise only if they are the same text';
 
 -- One row for each deletion, bin table and tenant. The rows themselves carry

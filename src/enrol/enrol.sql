@@ -1,35 +1,35 @@
 /*
  * Enrolling tables.
  */
-CREATE FUNCTION deletion_guard.capture_statement() RETURNS trigger
+CREATE FUNCTION deletion_guard_internal.capture_statement() RETURNS trigger
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_capture_statement';
-CREATE FUNCTION deletion_guard.capture_row() RETURNS trigger
+CREATE FUNCTION deletion_guard_internal.capture_row() RETURNS trigger
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_capture_row';
-CREATE FUNCTION deletion_guard.capture_truncate() RETURNS trigger
+CREATE FUNCTION deletion_guard_internal.capture_truncate() RETURNS trigger
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_capture_truncate';
-CREATE FUNCTION deletion_guard.capture_link() RETURNS trigger
+CREATE FUNCTION deletion_guard_internal.capture_link() RETURNS trigger
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_capture_link';
-CREATE FUNCTION deletion_guard.capture_rename() RETURNS trigger
+CREATE FUNCTION deletion_guard_internal.capture_rename() RETURNS trigger
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_capture_rename';
-CREATE FUNCTION deletion_guard.in_referential_action() RETURNS boolean
+CREATE FUNCTION deletion_guard_internal.in_referential_action() RETURNS boolean
 	LANGUAGE C VOLATILE PARALLEL SAFE
 	AS 'MODULE_PATHNAME', 'dg_in_referential_action';
-COMMENT ON FUNCTION deletion_guard.capture_link() IS 'trigger: notes the links that ON DELETE SET NULL or SET DEFAULT takes';
-COMMENT ON FUNCTION deletion_guard.capture_rename() IS 'trigger: notes that a tenant has got another key';
-COMMENT ON FUNCTION deletion_guard.in_referential_action() IS 'is the current statement one that a foreign key runs?';
-CREATE FUNCTION deletion_guard.protect() RETURNS trigger
+COMMENT ON FUNCTION deletion_guard_internal.capture_link() IS 'trigger: notes the links that ON DELETE SET NULL or SET DEFAULT takes';
+COMMENT ON FUNCTION deletion_guard_internal.capture_rename() IS 'trigger: notes that a tenant has got another key';
+COMMENT ON FUNCTION deletion_guard_internal.in_referential_action() IS 'is the current statement one that a foreign key runs?';
+CREATE FUNCTION deletion_guard_internal.protect() RETURNS trigger
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_protect';
 
-COMMENT ON FUNCTION deletion_guard.capture_statement() IS 'trigger: puts the rows that a DELETE removed into the bin';
-COMMENT ON FUNCTION deletion_guard.capture_row() IS 'trigger: puts one deleted row into the bin, where statement triggers do not fire';
-COMMENT ON FUNCTION deletion_guard.capture_truncate() IS 'trigger: puts the rows that a TRUNCATE is about to remove into the bin';
-COMMENT ON FUNCTION deletion_guard.protect() IS 'trigger: refuses writes to the tables of deletion_guard';
+COMMENT ON FUNCTION deletion_guard_internal.capture_statement() IS 'trigger: puts the rows that a DELETE removed into the bin';
+COMMENT ON FUNCTION deletion_guard_internal.capture_row() IS 'trigger: puts one deleted row into the bin, where statement triggers do not fire';
+COMMENT ON FUNCTION deletion_guard_internal.capture_truncate() IS 'trigger: puts the rows that a TRUNCATE is about to remove into the bin';
+COMMENT ON FUNCTION deletion_guard_internal.protect() IS 'trigger: refuses writes to the tables of deletion_guard';
 
 CREATE FUNCTION deletion_guard.set_tenant_table(tenant_table regclass, key_column name,
 		name_column name = NULL, contact_column name = NULL) RETURNS void
@@ -96,24 +96,24 @@ COMMENT ON COLUMN deletion_guard.guarded_table.guarded_by IS 'role that guarded 
  * Event triggers: they load the library, refuse what would go round the guard,
  * and let the guard follow the tables.
  */
-CREATE FUNCTION deletion_guard.ddl_start() RETURNS event_trigger
+CREATE FUNCTION deletion_guard_internal.ddl_start() RETURNS event_trigger
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_ddl_start';
-CREATE FUNCTION deletion_guard.ddl_end() RETURNS event_trigger
+CREATE FUNCTION deletion_guard_internal.ddl_end() RETURNS event_trigger
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_ddl_end';
-COMMENT ON FUNCTION deletion_guard.ddl_start() IS 'event trigger: loads the guard before a command can go round it';
-COMMENT ON FUNCTION deletion_guard.ddl_end() IS 'event trigger: guards new partitions and tables, follows renames';
+COMMENT ON FUNCTION deletion_guard_internal.ddl_start() IS 'event trigger: loads the guard before a command can go round it';
+COMMENT ON FUNCTION deletion_guard_internal.ddl_end() IS 'event trigger: guards new partitions and tables, follows renames';
 
 CREATE EVENT TRIGGER deletion_guard_ddl_start ON ddl_command_start
-	EXECUTE FUNCTION deletion_guard.ddl_start();
+	EXECUTE FUNCTION deletion_guard_internal.ddl_start();
 ALTER EVENT TRIGGER deletion_guard_ddl_start ENABLE ALWAYS;
 CREATE EVENT TRIGGER deletion_guard_ddl_end ON ddl_command_end
 	WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE', 'CREATE SCHEMA',
 		'ALTER SCHEMA', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'CREATE TRIGGER',
 		'ALTER INDEX', 'ALTER FUNCTION', 'ALTER TRIGGER', 'CREATE SUBSCRIPTION', 'ALTER SUBSCRIPTION',
 		'CREATE PUBLICATION', 'ALTER PUBLICATION')
-	EXECUTE FUNCTION deletion_guard.ddl_end();
+	EXECUTE FUNCTION deletion_guard_internal.ddl_end();
 ALTER EVENT TRIGGER deletion_guard_ddl_end ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER deletion_guard_ddl_start IS 'loads deletion_guard before a command can go round it';
 COMMENT ON EVENT TRIGGER deletion_guard_ddl_end IS 'guards new partitions and tables, follows renames';

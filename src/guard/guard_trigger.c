@@ -169,20 +169,20 @@ dg_guard_create_triggers(Oid relid)
 		ensure_trigger(relid, DG_TRIGGER_CAPTURE,
 					   "CREATE TRIGGER %s AFTER DELETE ON %s"
 					   " REFERENCING OLD TABLE AS deleted_rows FOR EACH STATEMENT"
-					   " EXECUTE FUNCTION deletion_guard.capture_statement()",
+					   " EXECUTE FUNCTION deletion_guard_internal.capture_statement()",
 					   TRIGGER_FIRES_ALWAYS);
 
 	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
 	{
 		ensure_trigger(relid, DG_TRIGGER_CAPTURE_ROW,
 					   "CREATE TRIGGER %s AFTER DELETE ON %s"
-					   " FOR EACH ROW EXECUTE FUNCTION deletion_guard.capture_row()",
+					   " FOR EACH ROW EXECUTE FUNCTION deletion_guard_internal.capture_row()",
 					   by_row ? TRIGGER_FIRES_ALWAYS : TRIGGER_FIRES_ON_REPLICA);
 		if (may_lose_links(relid))
 			ensure_trigger(relid, DG_TRIGGER_LINK,
 						   "CREATE TRIGGER %s AFTER UPDATE ON %s"
-						   " FOR EACH ROW WHEN (deletion_guard.in_referential_action())"
-						   " EXECUTE FUNCTION deletion_guard.capture_link()",
+						   " FOR EACH ROW WHEN (deletion_guard_internal.in_referential_action())"
+						   " EXECUTE FUNCTION deletion_guard_internal.capture_link()",
 						   TRIGGER_FIRES_ALWAYS);
 		if (OidIsValid(dg_guard_tenant_table()->relid) && dg_guard_lookup(relid)->root == dg_guard_tenant_table()->relid)
 			dg_guard_follow_tenants(relid, true);
@@ -190,7 +190,7 @@ dg_guard_create_triggers(Oid relid)
 
 	ensure_trigger(relid, DG_TRIGGER_TRUNCATE,
 				   "CREATE TRIGGER %s BEFORE TRUNCATE ON %s"
-				   " FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.capture_truncate()",
+				   " FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard_internal.capture_truncate()",
 				   TRIGGER_FIRES_ALWAYS);
 }
 
@@ -205,9 +205,9 @@ dg_guard_follow_tenants(Oid relid, bool follow)
 	if (follow)
 		ensure_trigger(relid, DG_TRIGGER_RENAME,
 					   get_rel_relispartition(relid) ? "CREATE TRIGGER %s AFTER INSERT OR UPDATE OR DELETE ON %s"
-					   " FOR EACH ROW EXECUTE FUNCTION deletion_guard.capture_rename()" :
+					   " FOR EACH ROW EXECUTE FUNCTION deletion_guard_internal.capture_rename()" :
 					   "CREATE TRIGGER %s AFTER UPDATE ON %s"
-					   " FOR EACH ROW EXECUTE FUNCTION deletion_guard.capture_rename()",
+					   " FOR EACH ROW EXECUTE FUNCTION deletion_guard_internal.capture_rename()",
 					   TRIGGER_FIRES_ALWAYS);
 	else
 		drop_trigger(relid, DG_TRIGGER_RENAME);
@@ -279,7 +279,7 @@ dg_guard_trigger_is_right(HeapTuple tuple, TupleDesc desc, bool created)
 		if (strcmp(NameStr(trigger->tgname), kinds[i].name) != 0)
 			continue;
 		return function != NULL && strcmp(function, kinds[i].function) == 0 &&
-			get_func_namespace(trigger->tgfoid) == dg_objects()->schema &&
+			get_func_namespace(trigger->tgfoid) == dg_objects()->internal_schema &&
 			trigger->tgtype == expected_type(trigger->tgrelid, i) && no_when != kinds[i].when &&
 			trigger->tgnargs == 0 && trigger->tgattr.dim1 == 0 &&
 			(created || trigger->tgenabled == expected_state(trigger->tgrelid, kinds[i].name));

@@ -2,7 +2,7 @@
  * What it takes to make a table again, as SQL. Statements come in the order in
  * which they can be run; names outside of pg_catalog are qualified.
  */
-CREATE FUNCTION deletion_guard.table_definition(target regclass, dropped oid[] = '{}', OUT definition text, OUT foreign_keys text)
+CREATE FUNCTION deletion_guard_internal.table_definition(target regclass, dropped oid[] = '{}', OUT definition text, OUT foreign_keys text)
 	LANGUAGE sql STABLE STRICT PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -106,15 +106,15 @@ AS $$
 		   string_agg(s.text || ';', E'\n' ORDER BY s.name COLLATE "C", s.text COLLATE "C") FILTER (WHERE s.place = 6)
 	FROM statement s
 $$;
-REVOKE EXECUTE ON FUNCTION deletion_guard.table_definition FROM PUBLIC;
-COMMENT ON FUNCTION deletion_guard.table_definition IS
+REVOKE EXECUTE ON FUNCTION deletion_guard_internal.table_definition FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard_internal.table_definition IS
 	'SQL that makes a table again: columns, constraints, indexes, triggers, row security, privileges, comments; and its foreign keys with those of others that lead to it (but for tables in "dropped"), to be run when all tables are there. Not views, statistics objects, publications, settings of columns. Nulls if it is no table. Reads the catalogs only';
 
 /*
  * What brings a column back, and its values if they are in a bin. They come by way
  * of a table that takes them from the bin.
  */
-CREATE FUNCTION deletion_guard.column_definition(target regclass, column_name text, bin_table regclass, deletion bigint) RETURNS text
+CREATE FUNCTION deletion_guard_internal.column_definition(target regclass, column_name text, bin_table regclass, deletion bigint) RETURNS text
 	LANGUAGE sql STABLE PARALLEL UNSAFE
 	SET search_path = pg_catalog, pg_temp
 AS $$
@@ -148,6 +148,6 @@ AS $$
 		GROUP BY bs.nspname, bc.relname) v ON true
 	WHERE c.oid = target
 $$;
-REVOKE EXECUTE ON FUNCTION deletion_guard.column_definition FROM PUBLIC;
-COMMENT ON FUNCTION deletion_guard.column_definition IS
+REVOKE EXECUTE ON FUNCTION deletion_guard_internal.column_definition FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard_internal.column_definition IS
 	'SQL that makes a column again and gets its values back from a bin (null: they are not in one); null if there is no such column. Reads the catalogs only';

@@ -16,11 +16,11 @@ BEGIN
 	LOOP
 		EXECUTE pg_catalog.format('CREATE TRIGGER deletion_guard_protect '
 			'BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s '
-			'FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard.protect()', t);
+			'FOR EACH STATEMENT EXECUTE FUNCTION deletion_guard_internal.protect()', t);
 		EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER deletion_guard_protect', t);
 		EXECUTE pg_catalog.format('CREATE TRIGGER deletion_guard_protect_row '
 			'BEFORE INSERT OR UPDATE OR DELETE ON %s '
-			'FOR EACH ROW EXECUTE FUNCTION deletion_guard.protect()', t);
+			'FOR EACH ROW EXECUTE FUNCTION deletion_guard_internal.protect()', t);
 		EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER deletion_guard_protect_row', t);
 		IF NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = t AND i.indisprimary) THEN
 			EXECUTE pg_catalog.format('ALTER TABLE %s REPLICA IDENTITY FULL', t);

@@ -37,6 +37,7 @@
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_subscription_rel.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
@@ -46,6 +47,7 @@
 #include "utils/lsyscache.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "capture/capture.h"
 #include "guard/guard.h"
@@ -117,20 +119,22 @@ relation_of_object(Oid classid, Oid objid, Oid *other)
 }
 
 /*
- * The schema that the present command leaves a table or function in.
+ * The schema that the present command leaves a table, function or type in.
  */
 static Oid
 namespace_of(Oid classid, Oid objid)
 {
-	bool		function = (classid == ProcedureRelationId);
 	Relation	rel = table_open(classid, AccessShareLock);
-	HeapTuple	tuple = function ? copy_row(rel, ProcedureOidIndexId, Anum_pg_proc_oid, objid) :
+	HeapTuple	tuple =
+	classid == ProcedureRelationId ? copy_row(rel, ProcedureOidIndexId, Anum_pg_proc_oid, objid) :
+	classid == TypeRelationId ? copy_row(rel, TypeOidIndexId, Anum_pg_type_oid, objid) :
 	copy_row(rel, ClassOidIndexId, Anum_pg_class_oid, objid);
 	Oid			result = InvalidOid;
 
 	if (tuple != NULL)
 	{
-		result = function ? ((Form_pg_proc) GETSTRUCT(tuple))->pronamespace :
+		result = classid == ProcedureRelationId ? ((Form_pg_proc) GETSTRUCT(tuple))->pronamespace :
+			classid == TypeRelationId ? ((Form_pg_type) GETSTRUCT(tuple))->typnamespace :
 			((Form_pg_class) GETSTRUCT(tuple))->relnamespace;
 		heap_freetuple(tuple);
 	}
@@ -211,7 +215,7 @@ is_protecting_by_oid(Oid trigid)
 		char	   *function = get_func_name(form->tgfoid);
 
 		result = function != NULL && strcmp(function, "protect") == 0 &&
-			get_func_namespace(form->tgfoid) == dg_objects()->schema &&
+			get_func_namespace(form->tgfoid) == dg_objects()->internal_schema &&
 			heap_attisnull(tuple, Anum_pg_trigger_tgqual, RelationGetDescr(rel)) && !OidIsValid(form->tgconstraint) &&
 			((strcmp(NameStr(form->tgname), DG_TRIGGER_PROTECT) == 0 && form->tgtype == (every | TRIGGER_TYPE_TRUNCATE)) ||
 			 (strcmp(NameStr(form->tgname), DG_TRIGGER_PROTECT_ROW) == 0 && form->tgtype == (every | TRIGGER_TYPE_ROW)));
@@ -264,6 +268,41 @@ check_store_drop(Oid relid)
 		dg_protect_store_refuse("drop a part of", get_rel_name(relid));
 }
 
+/*
+ * Is it a schema of the extension's functions and views?
+ */
+static bool
+is_code_schema(Oid nspid)
+{
+	return nspid == dg_objects()->schema || nspid == dg_objects()->internal_schema;
+}
+
+static bool
+is_our_function(Oid objid)
+{
+	Oid			nspid = get_func_namespace(objid);
+
+	return OidIsValid(nspid) && is_code_schema(nspid);
+}
+
+/*
+ * Was it a type in one of our schemas before the present command? Rows of our tables
+ * have types there.
+ */
+static bool
+is_our_type(Oid objid)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(objid));
+	Oid			nspid = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		nspid = ((Form_pg_type) GETSTRUCT(tuple))->typnamespace;
+		ReleaseSysCache(tuple);
+	}
+	return OidIsValid(nspid) && (is_code_schema(nspid) || nspid == dg_objects()->bin_schema);
+}
+
 static bool
 is_our_event_trigger(Oid objid)
 {
@@ -294,7 +333,7 @@ check_members(Oid extension)
 		Oid			relid = relation_of_object(form->classid, form->objid, &other);
 
 		if ((OidIsValid(relid) && dg_is_store(relid)) ||
-			(form->classid == ProcedureRelationId && get_func_namespace(form->objid) == dg_objects()->schema) ||
+			(form->classid == ProcedureRelationId && is_our_function(form->objid)) ||
 			(form->classid == EventTriggerRelationId && is_our_event_trigger(form->objid)))
 			dg_protect_store_refuse("make an extension's own what is in schema",
 									get_namespace_name(OidIsValid(relid) ? get_rel_namespace(relid) : dg_objects()->schema));
@@ -372,9 +411,9 @@ check_inherits(Oid child, Oid parent)
 }
 
 /*
- * A table or function that was not ours is now in a schema of ours. Nothing comes
- * into deletion_guard, where it could be called or read instead of what is there;
- * pg_restore makes tables in the other.
+ * A table, function or type that was not ours is now in a schema of ours. Nothing
+ * comes where it could be called or read instead of what is there, as a type of a
+ * function's name can, too; pg_restore makes tables in the bin's.
  */
 static void
 check_arrival(Oid classid, Oid objid, bool created)
@@ -384,7 +423,7 @@ check_arrival(Oid classid, Oid objid, bool created)
 	if (dg_protect_command() == DG_COMMAND_MAINTENANCE)
 		return;
 	schema = namespace_of(classid, objid);
-	if (schema == dg_objects()->schema || (schema == dg_objects()->bin_schema && !created))
+	if (is_code_schema(schema) || (schema == dg_objects()->bin_schema && !created))
 		dg_protect_store_refuse("put anything into schema", get_namespace_name(schema));
 }
 
@@ -394,7 +433,8 @@ check_arrival(Oid classid, Oid objid, bool created)
 static void
 check_alter(Oid classid, Oid objid, int subid, Oid relid, Oid other, bool created)
 {
-	if ((classid == ProcedureRelationId && get_func_namespace(objid) != dg_objects()->schema) ||
+	if ((classid == ProcedureRelationId && !is_our_function(objid)) ||
+		(classid == TypeRelationId && !is_our_type(objid)) ||
 		(classid == RelationRelationId && subid == 0 && objid == relid && !dg_is_store(objid)))
 		check_arrival(classid, objid, created);
 	else if (classid == ProcedureRelationId)
@@ -410,7 +450,7 @@ check_alter(Oid classid, Oid objid, int subid, Oid relid, Oid other, bool create
 	}
 	else if (classid == NamespaceRelationId)
 	{
-		if ((objid == dg_objects()->schema || objid == dg_objects()->bin_schema) && !only_changes_owner(classid, objid))
+		if ((is_code_schema(objid) || objid == dg_objects()->bin_schema) && !only_changes_owner(classid, objid))
 			dg_protect_store_refuse("change schema", get_namespace_name(objid));
 	}
 	else if (classid == ExtensionRelationId)
@@ -434,7 +474,7 @@ check_drop_by_oid(Oid classid, Oid objid, Oid relid)
 	if (classid == ProcedureRelationId || classid == EventTriggerRelationId)
 	{
 		bool		ours = classid == ProcedureRelationId ?
-		get_func_namespace(objid) == dg_objects()->schema : is_our_event_trigger(objid);
+		is_our_function(objid) : is_our_event_trigger(objid);
 
 		if (ours && (!dg_protect_store_drop_allowed() || dg_protect_store_at_stake()))
 			dg_protect_store_refuse(classid == ProcedureRelationId ? "drop function" : "drop event trigger",

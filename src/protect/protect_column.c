@@ -112,7 +112,7 @@ keep_column_definition(Oid relid, const char *column, const DgBinPlan *plan, int
 	dg_query("INSERT INTO deletion_guard.dropped_table"
 			 " (dropped_id, deletion_id, relation_name, dropped_at, dropped_by, rows, definition)"
 			 " SELECT nextval('deletion_guard.dropped_id_seq'), $1, $7, now(), $4, $5,"
-			 " deletion_guard.column_definition($2::regclass, $3, $6::regclass, $1)",
+			 " deletion_guard_internal.column_definition($2::regclass, $3, $6::regclass, $1)",
 			 DG_AS_US, 7, types, values, plan != NULL ? NULL : "n      ");
 	SPI_finish();
 }

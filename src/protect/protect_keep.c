@@ -269,7 +269,7 @@ keep_definition(Oid relid, int64 rows, List *relids)
 	dg_query("INSERT INTO deletion_guard.dropped_table"
 			 " (dropped_id, deletion_id, relation_name, partition_of, dropped_at, dropped_by, rows, definition, foreign_keys)"
 			 " SELECT nextval('deletion_guard.dropped_id_seq'), $1, $2, $3, now(), $4, $5, d.definition, d.foreign_keys"
-			 " FROM deletion_guard.table_definition($6::regclass, $7) d", DG_AS_US, 7, types, values, nulls);
+			 " FROM deletion_guard_internal.table_definition($6::regclass, $7) d", DG_AS_US, 7, types, values, nulls);
 	SPI_finish();
 }
 

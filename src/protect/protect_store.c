@@ -288,7 +288,7 @@ is_protecting_by_name(CreateTrigStmt *stmt)
 	return !stmt->replace && stmt->whenClause == NULL && !stmt->isconstraint &&
 		strncmp(stmt->trigname, DG_TRIGGER_PROTECT, strlen(DG_TRIGGER_PROTECT)) == 0 &&
 		list_length(stmt->funcname) == 2 &&
-		strcmp(strVal(linitial(stmt->funcname)), "deletion_guard") == 0 &&
+		strcmp(strVal(linitial(stmt->funcname)), "deletion_guard_internal") == 0 &&
 		strcmp(strVal(lsecond(stmt->funcname)), "protect") == 0;
 }
 
@@ -366,7 +366,8 @@ check_drop_extension(DropStmt *stmt)
 static bool
 is_our_schema(const char *name)
 {
-	return name != NULL && (strcmp(name, "deletion_guard") == 0 || strcmp(name, "deletion_guard_bin") == 0);
+	return name != NULL && (strcmp(name, "deletion_guard") == 0 || strcmp(name, "deletion_guard_bin") == 0 ||
+							strcmp(name, "deletion_guard_internal") == 0);
 }
 
 static void

@@ -3,7 +3,7 @@
  */
 CREATE VIEW deletion_guard.status AS
 	SELECT (SELECT count(*) FROM deletion_guard.guard) AS guarded_tables,
-		   (SELECT count(*) FROM deletion_guard.find_unguarded_tables()) AS unguarded_tables,
+		   (SELECT count(*) FROM deletion_guard_internal.find_unguarded_tables()) AS unguarded_tables,
 		   (SELECT coalesce(sum(p.rows - p.restored - p.purged), 0)::bigint
 			FROM deletion_guard.deletion_part p
 			WHERE p.bin_id NOT IN (SELECT e.bin_id FROM deletion_guard.empty_bin e)) AS bin_rows,

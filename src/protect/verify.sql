@@ -2,18 +2,18 @@
  * Seeing what is not protected.
  */
 
-CREATE FUNCTION deletion_guard.not_ordinary(relation oid) RETURNS text
+CREATE FUNCTION deletion_guard_internal.not_ordinary(relation oid) RETURNS text
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_not_ordinary';
-REVOKE EXECUTE ON FUNCTION deletion_guard.not_ordinary FROM PUBLIC;
-COMMENT ON FUNCTION deletion_guard.not_ordinary IS
+REVOKE EXECUTE ON FUNCTION deletion_guard_internal.not_ordinary FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard_internal.not_ordinary IS
 	'why a table, or a partition or child of it, is not one that can be guarded, and what to do; null if nothing is in the way';
 
 -- Tables that hold tenants' rows, as far as one can tell from their columns and
 -- foreign keys. Just-in-time compilation takes longer than any of these queries,
 -- whose costs are overestimated. How many rows they look at is underestimated where
 -- many tables were made a moment ago: then nested loops would take minutes.
-CREATE FUNCTION deletion_guard.find_unguarded_tables()
+CREATE FUNCTION deletion_guard_internal.find_unguarded_tables()
 RETURNS TABLE (relation regclass, why text, obstacle text)
 LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET jit = off SET enable_nestloop = off
@@ -68,16 +68,16 @@ AS $$
 		JOIN reached ON reached.relid = k.confrelid
 		LEFT JOIN tenants ON tenants.relid = k.confrelid
 		WHERE k.contype = 'f' AND k.conrelid <> k.confrelid)
-	SELECT u.relation, u.why, deletion_guard.not_ordinary(u.relation)
+	SELECT u.relation, u.why, deletion_guard_internal.not_ordinary(u.relation)
 	FROM (SELECT DISTINCT ON (candidate.relid) candidate.relid::regclass AS relation, reason.why
 		FROM candidate JOIN reason ON reason.relid = candidate.relid
 		ORDER BY candidate.relid, reason.place, reason.why) u
 $$;
-COMMENT ON FUNCTION deletion_guard.find_unguarded_tables IS 'what the view unguarded_table shows';
+COMMENT ON FUNCTION deletion_guard_internal.find_unguarded_tables IS 'what the view unguarded_table shows';
 
 CREATE VIEW deletion_guard.unguarded_table AS
 	SELECT relation, why || coalesce('; it cannot be guarded: ' || obstacle, '') AS why
-	FROM deletion_guard.find_unguarded_tables();
+	FROM deletion_guard_internal.find_unguarded_tables();
 GRANT SELECT ON deletion_guard.unguarded_table TO PUBLIC;
 COMMENT ON VIEW deletion_guard.unguarded_table IS
 	'tables that are not guarded but hold tenants'' rows, and why we think so';
@@ -88,36 +88,36 @@ COMMENT ON COLUMN deletion_guard.unguarded_table.why IS 'why we think that it ho
  * verify() asks these, each about one side. A row for each thing that was
  * looked at: ok, or what is wrong and what to do.
  */
-CREATE FUNCTION deletion_guard.unreached_hooks() RETURNS text[]
+CREATE FUNCTION deletion_guard_internal.unreached_hooks() RETURNS text[]
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_unreached_hooks';
-REVOKE EXECUTE ON FUNCTION deletion_guard.unreached_hooks FROM PUBLIC;
-COMMENT ON FUNCTION deletion_guard.unreached_hooks IS
+REVOKE EXECUTE ON FUNCTION deletion_guard_internal.unreached_hooks FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard_internal.unreached_hooks IS
 	'which of the guard''s hooks another library keeps from being called';
 
-CREATE FUNCTION deletion_guard.server_hides_merge() RETURNS boolean
+CREATE FUNCTION deletion_guard_internal.server_hides_merge() RETURNS boolean
 	LANGUAGE C STABLE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_server_hides_merge';
-REVOKE EXECUTE ON FUNCTION deletion_guard.server_hides_merge FROM PUBLIC;
-COMMENT ON FUNCTION deletion_guard.server_hides_merge IS
+REVOKE EXECUTE ON FUNCTION deletion_guard_internal.server_hides_merge FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard_internal.server_hides_merge IS
 	'part of verify(): does this minor release of the server hide rows that a MERGE deletes from triggers?';
 
-CREATE FUNCTION deletion_guard.server_setting(name text) RETURNS text
+CREATE FUNCTION deletion_guard_internal.server_setting(name text) RETURNS text
 	LANGUAGE C STABLE STRICT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_server_setting';
-REVOKE EXECUTE ON FUNCTION deletion_guard.server_setting FROM PUBLIC;
-COMMENT ON FUNCTION deletion_guard.server_setting IS
+REVOKE EXECUTE ON FUNCTION deletion_guard_internal.server_setting FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard_internal.server_setting IS
 	'part of verify(): a setting, whoever owns the extension';
 
 -- The server, the session, and the extension itself.
-CREATE FUNCTION deletion_guard.verify_server()
+CREATE FUNCTION deletion_guard_internal.verify_server()
 RETURNS TABLE (check_name text, object text, ok boolean, detail text)
 LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 	WITH preload AS (
 		SELECT bool_or(trim(l) ~ '^"?(\$libdir/)?deletion_guard(\.so)?"?$') IS TRUE AS everywhere
-		FROM unnest(string_to_array(deletion_guard.server_setting('shared_preload_libraries'), ',')) l)
+		FROM unnest(string_to_array(deletion_guard_internal.server_setting('shared_preload_libraries'), ',')) l)
 	SELECT 'preload', NULL, v.ok,
 		CASE WHEN v.ok THEN 'loaded when a session starts'
 			 ELSE 'the library loads with the first DDL command or guarded table that a session touches. Until '
@@ -125,7 +125,7 @@ AS $$
 				  'And a MERGE that deletes rows of a partitioned table and moves others to another partition is '
 				  'refused, as it cannot be told which are which. Add deletion_guard to session_preload_libraries or shared_preload_libraries.' END
 	FROM (SELECT everywhere OR EXISTS (
-			SELECT FROM unnest(string_to_array(deletion_guard.server_setting('session_preload_libraries'), ',')) l
+			SELECT FROM unnest(string_to_array(deletion_guard_internal.server_setting('session_preload_libraries'), ',')) l
 			WHERE trim(l) ~ '^"?(\$libdir/)?deletion_guard(\.so)?"?$') AS ok
 		  FROM preload) v
 
@@ -134,20 +134,20 @@ AS $$
 		CASE WHEN v.ok THEN 'as tested'
 			 ELSE 'this minor release hides rows that a MERGE deletes from triggers, so they are captured one by one; not those of a '
 				  'MERGE inside the function that loads the library. Preload it, or install the latest minor release.' END
-	FROM (SELECT NOT deletion_guard.server_hides_merge() AS ok) v
+	FROM (SELECT NOT deletion_guard_internal.server_hides_merge() AS ok) v
 
 	UNION ALL
 	SELECT 'hooks', h.hook, h.hook IS NULL,
 		CASE WHEN h.hook IS NULL THEN 'all are called'
 			 ELSE 'not called: a library loaded after deletion_guard does not pass calls on. Load deletion_guard last, or do without that library.' END
 	FROM (SELECT unnest(CASE WHEN u.hooks = '{}' THEN '{NULL}'::text[] ELSE u.hooks END) AS hook
-		  FROM (SELECT deletion_guard.unreached_hooks() AS hooks) u) h
+		  FROM (SELECT deletion_guard_internal.unreached_hooks() AS hooks) u) h
 
 	UNION ALL
 	SELECT 'counting', NULL, v.ok,
 		CASE WHEN v.ok THEN 'PostgreSQL counts the rows that are deleted, and they are compared with those that are kept'
 			 ELSE 'track_counts is off: rows that are deleted without firing triggers go unnoticed, and guarded tables cannot be truncated. Set it on.' END
-	FROM (SELECT deletion_guard.server_setting('track_counts') = 'on' AND current_setting('track_counts') = 'on' AS ok) v
+	FROM (SELECT deletion_guard_internal.server_setting('track_counts') = 'on' AND current_setting('track_counts') = 'on' AS ok) v
 
 	UNION ALL
 	SELECT 'event triggers', e.name, p.oid IS NOT NULL AND t.evtenabled = 'A',
@@ -156,7 +156,7 @@ AS $$
 			 WHEN t.evtenabled <> 'A' THEN format('it is not enabled always. ALTER EVENT TRIGGER %I ENABLE ALWAYS.', e.name) END
 	FROM (VALUES ('deletion_guard_ddl_start', 'ddl_start'), ('deletion_guard_ddl_end', 'ddl_end')) AS e (name, function)
 	LEFT JOIN pg_event_trigger t ON t.evtname = e.name
-	LEFT JOIN pg_proc p ON p.oid = t.evtfoid AND p.proname = e.function AND p.pronamespace = 'deletion_guard'::regnamespace
+	LEFT JOIN pg_proc p ON p.oid = t.evtfoid AND p.proname = e.function AND p.pronamespace = 'deletion_guard_internal'::regnamespace
 
 	UNION ALL
 	SELECT 'settings', s.name, s.value = s.wanted,
@@ -280,7 +280,7 @@ AS $$
 	SELECT 'archives', NULL, true,
 		CASE a.inflater WHEN 'ISA-L' THEN 'gzip is read through ISA-L'
 			 ELSE 'gzip is read through zlib, at about a third of the speed of ISA-L. Build deletion_guard where libisal-dev is installed.' END
-	FROM deletion_guard.archive_inflater() a (inflater)
+	FROM deletion_guard_internal.archive_inflater() a (inflater)
 
 	UNION ALL
 	SELECT 'extension', e.extversion, e.extversion = a.default_version AND r.rolsuper,
@@ -294,10 +294,10 @@ AS $$
 	WHERE e.extname = 'deletion_guard'
 
 	UNION ALL
-	SELECT 'functions', 'deletion_guard.' || f.name || '()', v.problem IS NULL, v.problem
+	SELECT 'functions', 'deletion_guard_internal.' || f.name || '()', v.problem IS NULL, v.problem
 	FROM unnest('{capture_statement,capture_row,capture_truncate,capture_link,capture_rename,protect,ddl_start,ddl_end}'::name[]) AS f (name)
 	JOIN pg_extension e ON e.extname = 'deletion_guard'
-	LEFT JOIN pg_proc p ON p.pronamespace = 'deletion_guard'::regnamespace AND p.proname = f.name
+	LEFT JOIN pg_proc p ON p.pronamespace = 'deletion_guard_internal'::regnamespace AND p.proname = f.name
 	LEFT JOIN pg_language l ON l.oid = p.prolang
 	CROSS JOIN LATERAL (SELECT CASE
 		WHEN p.oid IS NULL THEN 'it does not exist. Reinstall the extension.'
@@ -313,14 +313,14 @@ AS $$
 		format('it belongs to %I, not to the owner of the extension. ALTER FUNCTION %s OWNER TO %I.',
 			   pg_get_userbyid(p.proowner), p.oid::regprocedure, pg_get_userbyid(e.extowner))
 	FROM pg_extension e
-	JOIN pg_proc p ON p.pronamespace = 'deletion_guard'::regnamespace AND p.proowner <> e.extowner
+	JOIN pg_proc p ON p.pronamespace IN ('deletion_guard'::regnamespace, 'deletion_guard_internal'::regnamespace) AND p.proowner <> e.extowner
 	WHERE e.extname = 'deletion_guard'
 $$;
-REVOKE EXECUTE ON FUNCTION deletion_guard.verify_server FROM PUBLIC;
-COMMENT ON FUNCTION deletion_guard.verify_server IS 'part of verify(): the server, the session, the extension';
+REVOKE EXECUTE ON FUNCTION deletion_guard_internal.verify_server FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard_internal.verify_server IS 'part of verify(): the server, the session, the extension';
 
 -- The tables that are guarded, and those that should be.
-CREATE FUNCTION deletion_guard.verify_tables()
+CREATE FUNCTION deletion_guard_internal.verify_tables()
 RETURNS TABLE (check_name text, object text, ok boolean, detail text)
 LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET jit = off
@@ -377,7 +377,7 @@ AS $$
 	walked AS (
 		SELECT DISTINCT ON (relation) relation, path, next, at FROM walk ORDER BY relation, next DESC),
 	unguarded AS MATERIALIZED (
-		SELECT relation, why, obstacle FROM deletion_guard.find_unguarded_tables())
+		SELECT relation, why, obstacle FROM deletion_guard_internal.find_unguarded_tables())
 
 	SELECT 'guarded tables', NULL, count(*) > 0,
 		CASE WHEN count(*) = 0 THEN 'none: every DELETE is final. Call deletion_guard.guard_table() or guard_schema().'
@@ -417,7 +417,7 @@ AS $$
 	SELECT 'guard triggers', format('%s on %s', w.name, w.relation), v.problem IS NULL, v.problem
 	FROM wanted w
 	LEFT JOIN pg_trigger t ON t.tgrelid = w.relation AND t.tgname = w.name
-	LEFT JOIN pg_proc p ON p.oid = t.tgfoid AND p.pronamespace = 'deletion_guard'::regnamespace AND p.proname = w.function
+	LEFT JOIN pg_proc p ON p.oid = t.tgfoid AND p.pronamespace = 'deletion_guard_internal'::regnamespace AND p.proname = w.function
 	CROSS JOIN LATERAL (SELECT CASE
 		WHEN t.oid IS NULL THEN 'it does not exist. Call deletion_guard.guard_table() again.'
 		WHEN p.oid IS NULL THEN 'it calls another function. Drop it and call deletion_guard.guard_table() again.'
@@ -433,7 +433,7 @@ AS $$
 		'it has guard triggers but is not enrolled, so deletions from it fail. Call deletion_guard.guard_table() for it, '
 		'or drop its triggers whose names begin with "deletion_guard_".'
 	FROM pg_trigger t
-	JOIN pg_proc p ON p.oid = t.tgfoid AND p.pronamespace = 'deletion_guard'::regnamespace
+	JOIN pg_proc p ON p.oid = t.tgfoid AND p.pronamespace = 'deletion_guard_internal'::regnamespace
 		AND p.proname IN ('capture_statement', 'capture_row', 'capture_truncate', 'capture_link')
 	WHERE NOT EXISTS (SELECT FROM member m WHERE m.relation = t.tgrelid)
 
@@ -460,7 +460,7 @@ AS $$
 	FROM member m
 	JOIN pg_class c ON c.oid = m.relation
 	-- its partitions are asked about one by one
-	CROSS JOIN LATERAL (SELECT CASE WHEN c.relkind <> 'p' THEN deletion_guard.not_ordinary(c.oid) END AS odd) o
+	CROSS JOIN LATERAL (SELECT CASE WHEN c.relkind <> 'p' THEN deletion_guard_internal.not_ordinary(c.oid) END AS odd) o
 	CROSS JOIN LATERAL (SELECT CASE
 		WHEN o.odd IS NOT NULL THEN format('%s Deletions from it fail, or are not kept.', o.odd)
 		WHEN c.relpersistence = 'u' THEN 'it is unlogged: a crash empties it. ALTER TABLE ... SET LOGGED.'
@@ -485,8 +485,8 @@ AS $$
 	JOIN pg_class c ON c.oid = m.relation AND c.relispartition
 	JOIN pg_trigger t ON t.tgrelid = m.relation AND t.tgtype & 7 = 7 AND t.tgenabled <> 'D'	-- row, before, insert
 	WHERE NOT EXISTS (
-		SELECT FROM unnest(string_to_array(deletion_guard.server_setting('shared_preload_libraries') || ',' ||
-										   deletion_guard.server_setting('session_preload_libraries'), ',')) l
+		SELECT FROM unnest(string_to_array(deletion_guard_internal.server_setting('shared_preload_libraries') || ',' ||
+										   deletion_guard_internal.server_setting('session_preload_libraries'), ',')) l
 		WHERE trim(l) ~ '^"?(\$libdir/)?deletion_guard(\.so)?"?$')
 
 	UNION ALL
@@ -528,11 +528,11 @@ AS $$
 		u.why || coalesce('; it cannot be guarded: ' || u.obstacle, '. Call deletion_guard.guard_table() for it, if its rows are worth it.')
 	FROM unguarded u
 $$;
-REVOKE EXECUTE ON FUNCTION deletion_guard.verify_tables FROM PUBLIC;
-COMMENT ON FUNCTION deletion_guard.verify_tables IS 'part of verify(): guarded tables, and those that should be';
+REVOKE EXECUTE ON FUNCTION deletion_guard_internal.verify_tables FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard_internal.verify_tables IS 'part of verify(): guarded tables, and those that should be';
 
 -- What the extension keeps: who can get at it.
-CREATE FUNCTION deletion_guard.verify_stores()
+CREATE FUNCTION deletion_guard_internal.verify_stores()
 RETURNS TABLE (check_name text, object text, ok boolean, detail text)
 LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET jit = off
@@ -547,7 +547,7 @@ AS $$
 	our_schema AS (
 		SELECT n.oid, n.nspname, n.nspacl, n.nspowner, e.extowner
 		FROM pg_namespace n JOIN pg_extension e ON e.extname = 'deletion_guard'
-		WHERE n.nspname IN ('deletion_guard', 'deletion_guard_bin'))
+		WHERE n.nspname IN ('deletion_guard', 'deletion_guard_bin', 'deletion_guard_internal'))
 
 	SELECT 'store triggers', s.name, v.problem IS NULL, v.problem
 	FROM store s
@@ -555,7 +555,7 @@ AS $$
 		(SELECT format('its trigger %s %s. %s', w.name, x.problem, x.advice)
 		 FROM (VALUES ('deletion_guard_protect', 62), ('deletion_guard_protect_row', 31)) AS w (name, type)
 		 LEFT JOIN pg_trigger t ON t.tgrelid = s.oid AND t.tgname = w.name
-		 LEFT JOIN pg_proc p ON p.oid = t.tgfoid AND p.pronamespace = 'deletion_guard'::regnamespace AND p.proname = 'protect'
+		 LEFT JOIN pg_proc p ON p.oid = t.tgfoid AND p.pronamespace = 'deletion_guard_internal'::regnamespace AND p.proname = 'protect'
 		 CROSS JOIN LATERAL (VALUES
 			(p.oid IS NULL, 'is missing', 'Reinstall the extension, and find out who dropped it.'),
 			(t.tgenabled <> 'A', 'is not enabled always', format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I.', s.name, w.name)),
@@ -616,7 +616,7 @@ AS $$
 		'everybody may execute it, which was not so when the extension was installed. REVOKE EXECUTE ... FROM PUBLIC.'
 	FROM pg_proc p
 	LEFT JOIN pg_init_privs i ON i.objoid = p.oid AND i.classoid = 'pg_proc'::regclass AND i.objsubid = 0
-	WHERE p.pronamespace = 'deletion_guard'::regnamespace
+	WHERE p.pronamespace IN ('deletion_guard'::regnamespace, 'deletion_guard_internal'::regnamespace)
 		AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee = 0)
 		AND NOT EXISTS (SELECT FROM aclexplode(coalesce(i.initprivs, acldefault('f', p.proowner))) a WHERE a.grantee = 0)
 
@@ -663,7 +663,7 @@ AS $$
 	UNION ALL
 	SELECT 'scrub', r.index::text, false,
 		format('invalid: a scrub of %s was stopped. Every write keeps it up. The next deletion_guard.scrub() removes it; with resume => true it also goes on.', r.relation)
-	FROM deletion_guard.scrub_remains() r
+	FROM deletion_guard_internal.scrub_remains() r
 	WHERE NOT EXISTS (SELECT FROM pg_stat_progress_create_index s, pg_index i WHERE i.indexrelid = r.index AND s.relid = i.indrelid)
 
 	UNION ALL
@@ -680,8 +680,8 @@ AS $$
 		UNION ALL
 		SELECT 'schema ' || o.nspname FROM pg_publication_namespace r JOIN our_schema o ON o.oid = r.pnnspid WHERE r.pnpubid = p.oid) x
 $$;
-REVOKE EXECUTE ON FUNCTION deletion_guard.verify_stores FROM PUBLIC;
-COMMENT ON FUNCTION deletion_guard.verify_stores IS 'part of verify(): what the extension keeps, and who can get at it';
+REVOKE EXECUTE ON FUNCTION deletion_guard_internal.verify_stores FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard_internal.verify_stores IS 'part of verify(): what the extension keeps, and who can get at it';
 
 CREATE FUNCTION deletion_guard.verify()
 RETURNS TABLE (check_name text, object text, ok boolean, detail text)
@@ -689,9 +689,9 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
 	WITH seen AS MATERIALIZED (
-		SELECT * FROM deletion_guard.verify_server()
-		UNION ALL SELECT * FROM deletion_guard.verify_tables()
-		UNION ALL SELECT * FROM deletion_guard.verify_stores()),
+		SELECT * FROM deletion_guard_internal.verify_server()
+		UNION ALL SELECT * FROM deletion_guard_internal.verify_tables()
+		UNION ALL SELECT * FROM deletion_guard_internal.verify_stores()),
 	listed AS (
 		SELECT c.name, c.place
 		FROM unnest('{preload,server version,hooks,counting,event triggers,settings,stored settings,setting privileges,extension,functions,ceilings,retention,'

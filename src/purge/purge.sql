@@ -201,7 +201,7 @@ CREATE VIEW deletion_guard.purge_request AS
 SELECT r.request_id, r.state, r.tenant, r.tenant_name, r.reason, r.requested_at, r.requested_by,
 	r.relations, r.deleted_before, r.rows, t.tables, t.deletions, t.due_at,
 	EXISTS (SELECT FROM deletion_guard.hold h
-			WHERE h.released_at IS NULL AND deletion_guard.same_tenant(h.tenant, r.tenant)) AS on_hold,
+			WHERE h.released_at IS NULL AND deletion_guard_internal.same_tenant(h.tenant, r.tenant)) AS on_hold,
 	encode(r.digest, 'hex') AS digest, r.closed_at, r.closed_by,
 	(SELECT p.purge_id FROM deletion_guard.purge_record p WHERE p.request_id = r.request_id) AS purge_id,
 	r.tenants
@@ -224,7 +224,7 @@ AS $$
 SELECT d.relation, d.deletion_id, d.deleted_at, d.tenant_name, d.rows_reviewed, d.rows_now,
 	d.due_at, d.due,
 	EXISTS (SELECT FROM deletion_guard.purge_request_record r
-			JOIN deletion_guard.hold h ON h.released_at IS NULL AND deletion_guard.same_tenant(h.tenant, r.tenant)
+			JOIN deletion_guard.hold h ON h.released_at IS NULL AND deletion_guard_internal.same_tenant(h.tenant, r.tenant)
 			WHERE r.request_id = $1)
 FROM deletion_guard.purge_request_detail d
 WHERE d.request_id = $1

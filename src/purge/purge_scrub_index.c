@@ -159,7 +159,7 @@ forget_done(void)
 	SPI_connect();
 	dg_query("UPDATE deletion_guard.scrub_progress p SET rebuilding = NULL, rebuilt_as = NULL"
 			 " WHERE rebuilding IS NOT NULL"
-			 " AND NOT EXISTS (SELECT FROM deletion_guard.scrub_remains() r WHERE r.relation = p.relation)",
+			 " AND NOT EXISTS (SELECT FROM deletion_guard_internal.scrub_remains() r WHERE r.relation = p.relation)",
 			 DG_AS_US);
 	SPI_finish();
 	dg_worker_commit();
@@ -172,7 +172,7 @@ forget_done(void)
 void
 dg_purge_scrub_clear(void)
 {
-	List	   *indexes = select_oids("SELECT r.index::oid FROM deletion_guard.scrub_remains() r");
+	List	   *indexes = select_oids("SELECT r.index::oid FROM deletion_guard_internal.scrub_remains() r");
 	ListCell   *lc;
 
 	foreach(lc, indexes)

@@ -21,7 +21,7 @@ CREATE TABLE deletion_guard.scrub_progress
 
 -- Invalid indexes that a scrub which was stopped has left, and all there are on
 -- the extension's own tables. The next scrub removes them.
-CREATE FUNCTION deletion_guard.scrub_remains() RETURNS TABLE (relation regclass, index regclass)
+CREATE FUNCTION deletion_guard_internal.scrub_remains() RETURNS TABLE (relation regclass, index regclass)
 LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -33,8 +33,8 @@ AS $$
 		AND (i.indexrelid IN (p.rebuilding, p.rebuilt_as) AND p.rebuilt_as IS NOT NULL
 			OR c.relnamespace IN ('deletion_guard'::regnamespace, 'deletion_guard_bin'::regnamespace))
 $$;
-REVOKE EXECUTE ON FUNCTION deletion_guard.scrub_remains FROM PUBLIC;
-COMMENT ON FUNCTION deletion_guard.scrub_remains IS 'part of verify() and scrub(): invalid indexes that a scrub which was stopped has left';
+REVOKE EXECUTE ON FUNCTION deletion_guard_internal.scrub_remains FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard_internal.scrub_remains IS 'part of verify() and scrub(): invalid indexes that a scrub which was stopped has left';
 
 CREATE FUNCTION deletion_guard.scrub(relation regclass = NULL, cost_delay double precision = NULL,
 									 cost_limit integer = NULL, resume boolean = false) RETURNS bigint

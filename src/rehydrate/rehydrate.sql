@@ -49,11 +49,11 @@ GRANT EXECUTE ON FUNCTION deletion_guard.archive_contents TO pg_read_server_file
 COMMENT ON FUNCTION deletion_guard.archive_contents IS
 	'tables with rows in an archive of pg_dump on the server: their columns, format, compression and stored bytes, the live tables they belong to, how these tell their rows'' tenants, and in problem why the rows of a table cannot be read, such as a file that is missing. Takes membership in pg_read_server_files. Fails with TG04x for an archive it cannot read';
 
-CREATE FUNCTION deletion_guard.archive_inflater() RETURNS text
+CREATE FUNCTION deletion_guard_internal.archive_inflater() RETURNS text
 	LANGUAGE C STABLE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_archive_inflater';
-REVOKE EXECUTE ON FUNCTION deletion_guard.archive_inflater FROM PUBLIC;
-COMMENT ON FUNCTION deletion_guard.archive_inflater IS
+REVOKE EXECUTE ON FUNCTION deletion_guard_internal.archive_inflater FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard_internal.archive_inflater IS
 	'the library that decompresses gzip in archives, as deletion_guard was built: ISA-L or zlib. verify() shows it';
 
 CREATE FUNCTION deletion_guard.rehydrate(tenant text, archive text, relations regclass[] = NULL,
@@ -135,16 +135,16 @@ COMMENT ON COLUMN deletion_guard.rehydration_progress.percent IS 'bytes_done of 
 COMMENT ON COLUMN deletion_guard.rehydration_progress.time_left IS 'estimate, if it goes on at this pace';
 COMMENT ON COLUMN deletion_guard.rehydration_progress.started_at IS 'when it began';
 
-CREATE FUNCTION deletion_guard.rehydrate_once(run text, tenants text[], archive text,
+CREATE FUNCTION deletion_guard_internal.rehydrate_once(run text, tenants text[], archive text,
 		relations regclass[] = NULL, on_conflict text = 'error', with_referenced boolean = false,
 		mapping jsonb = NULL, fire_triggers boolean = false, left_out text = 'error',
 		OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
 		OUT identical bigint, OUT skipped bigint, OUT problem text) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_rehydrate_once';
-REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate_once FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate_once TO pg_read_server_files;
-COMMENT ON FUNCTION deletion_guard.rehydrate_once IS
+REVOKE EXECUTE ON FUNCTION deletion_guard_internal.rehydrate_once FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard_internal.rehydrate_once TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard_internal.rehydrate_once IS
 	'rehydrate() for those of the tenants that this run has not rehydrated yet';
 
 /*
@@ -176,7 +176,7 @@ BEGIN
 				pg_catalog.string_agg(pg_catalog.concat_ws(': ', r.tenant, r.relation, r.problem), '; ')
 				FILTER (WHERE r.problem IS NOT NULL AND (r.tenant IS NOT NULL OR r.found IS NULL))
 			INTO rows, problems
-			FROM deletion_guard.rehydrate_once(run, portion, archive, relations, on_conflict, with_referenced, mapping,
+			FROM deletion_guard_internal.rehydrate_once(run, portion, archive, relations, on_conflict, with_referenced, mapping,
 				fire_triggers, left_out) r;
 		COMMIT;
 		restored := restored + coalesce(rows, 0);

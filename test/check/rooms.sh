@@ -42,7 +42,7 @@ result "the pages name functions and files that exist" "$(perl -e '
 		open my $fh, "<", $path or die;
 		while (<$fh>)
 		{
-			next unless m{^(?:\#define )?(\w+)\(} || m{^CREATE (?:FUNCTION|PROCEDURE) deletion_guard\.(\w+)};
+			next unless m{^(?:\#define )?(\w+)\(} || m{^CREATE (?:FUNCTION|PROCEDURE) deletion_guard(?:_internal)?\.(\w+)};
 			$function{$1} = 1;
 			$defines{"$name $1"} = 1;
 		}
