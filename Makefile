@@ -5,6 +5,7 @@
 #   make bench   the figures, side by side (ONLY=bulk_delete, ROWS=100000)
 #   make test-core   PostgreSQL's own regression suite on guarded tables (ONLY="merge triggers")
 #   make coverage   lines and branches of each room that the tests reach (ONLY="regress")
+#   make reference   writes doc/reference.md
 #   make indent  the sources in PostgreSQL's dialect
 #   make fuzz    the token and archive readers, with clang (SECONDS=3600, ONLY=token)
 #
@@ -56,7 +57,7 @@ endif
 $(EXTENSION)--$(EXTVERSION).sql: $(INSTALL_PARTS)
 	cat $^ > $@
 
-.PHONY: test demo bench fuzz test-core coverage indent typedefs
+.PHONY: test demo bench fuzz test-core coverage reference indent typedefs
 test demo:
 	@MAKE='$(MAKE)' test/run/$@.sh
 bench:
@@ -68,6 +69,8 @@ test-core:
 
 coverage:
 	@test/run/coverage.sh
+reference:
+	@MAKE='$(MAKE)' test/run/reference.sh
 indent:
 	@test/run/indent.sh
 # The types that the sources use, from the debugging information of the objects.

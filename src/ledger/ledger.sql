@@ -45,6 +45,13 @@ REVOKE EXECUTE ON FUNCTION deletion_guard.verify_ledger(bigint, text),
 
 COMMENT ON TABLE deletion_guard.installation IS 'since when the ledger has entries that were not restored';
 COMMENT ON TABLE deletion_guard.ledger IS 'hash-chained record of what was done; a transaction''s own entries are there once it has committed, or has called purge() or verify_ledger()';
+COMMENT ON COLUMN deletion_guard.ledger.id IS 'number of the entry; without gaps';
+COMMENT ON COLUMN deletion_guard.ledger.at IS 'when';
+COMMENT ON COLUMN deletion_guard.ledger.event IS 'what was done';
+COMMENT ON COLUMN deletion_guard.ledger.role IS 'role that had logged in';
+COMMENT ON COLUMN deletion_guard.ledger.details IS 'JSON, exactly as it was hashed';
+COMMENT ON COLUMN deletion_guard.ledger.prev_hash IS 'hash of the entry before';
+COMMENT ON COLUMN deletion_guard.ledger.hash IS 'SHA-256 of this entry and prev_hash';
 COMMENT ON FUNCTION deletion_guard.verify_ledger(bigint, text) IS
 	'recomputes the chain of hashes: ok, or in problem the first entry that was changed, removed, inserted or moved, or the authority, hold, request or purge that has none. Given a head kept elsewhere (see ledger_head()), also finds a chain that was cut short or rewritten. Reads the whole ledger';
 COMMENT ON FUNCTION deletion_guard.ledger_head() IS

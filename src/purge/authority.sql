@@ -88,6 +88,15 @@ REVOKE EXECUTE ON FUNCTION deletion_guard.audience(),
 	deletion_guard.check_token(text) FROM PUBLIC;
 
 COMMENT ON TABLE deletion_guard.authority IS 'authorities whose tokens are accepted, and those retired';
+COMMENT ON COLUMN deletion_guard.authority.name IS 'name, which the token gives as kid';
+COMMENT ON COLUMN deletion_guard.authority.algorithm IS 'EdDSA or ES256';
+COMMENT ON COLUMN deletion_guard.authority.public_key IS 'public key, PEM';
+COMMENT ON COLUMN deletion_guard.authority.fingerprint IS 'SHA-256 of the key in DER, in hexadecimal';
+COMMENT ON COLUMN deletion_guard.authority.enrolled_at IS 'when';
+COMMENT ON COLUMN deletion_guard.authority.enrolled_by IS 'role that enrolled it';
+COMMENT ON COLUMN deletion_guard.authority.retired_at IS 'since when no token of it counts; null: it is active';
+COMMENT ON COLUMN deletion_guard.authority.retired_by IS 'role that retired it';
+COMMENT ON COLUMN deletion_guard.authority.ledger_id IS 'last entry about it in the ledger';
 COMMENT ON TABLE deletion_guard.approval_policy IS 'how many authorities must agree at least';
 COMMENT ON TABLE deletion_guard.used_token IS 'tokens that were used, each of them once';
 COMMENT ON FUNCTION deletion_guard.audience() IS

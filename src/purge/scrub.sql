@@ -44,5 +44,18 @@ AS 'MODULE_PATHNAME', 'dg_scrub';
 REVOKE EXECUTE ON FUNCTION deletion_guard.scrub(regclass, double precision, integer, boolean) FROM PUBLIC;
 
 COMMENT ON TABLE deletion_guard.scrub_progress IS 'what scrub() has to do, is doing and has done';
+COMMENT ON COLUMN deletion_guard.scrub_progress.relation IS 'table';
+COMMENT ON COLUMN deletion_guard.scrub_progress.step IS 'place in the order';
+COMMENT ON COLUMN deletion_guard.scrub_progress.queued_at IS 'when scrub() was called';
+COMMENT ON COLUMN deletion_guard.scrub_progress.phase IS 'queued, vacuum, reindex, clean or done';
+COMMENT ON COLUMN deletion_guard.scrub_progress.started_at IS 'when work on it began';
+COMMENT ON COLUMN deletion_guard.scrub_progress.ended_at IS 'when it was done';
+COMMENT ON COLUMN deletion_guard.scrub_progress.total IS 'pages to look at, those of TOAST included';
+COMMENT ON COLUMN deletion_guard.scrub_progress.pages IS 'pages looked at';
+COMMENT ON COLUMN deletion_guard.scrub_progress.cleaned IS 'of these, pages that had remains in their free space';
+COMMENT ON COLUMN deletion_guard.scrub_progress.kept IS 'dead row versions that a snapshot may still need';
+COMMENT ON COLUMN deletion_guard.scrub_progress.problem IS 'why it could not be done';
+COMMENT ON COLUMN deletion_guard.scrub_progress.rebuilding IS 'index that is being rebuilt';
+COMMENT ON COLUMN deletion_guard.scrub_progress.rebuilt_as IS 'index that takes its place';
 COMMENT ON FUNCTION deletion_guard.scrub(regclass, double precision, integer, boolean) IS
 	'has a background process remove what is left of deleted and purged rows from the files of one table (null: of guarded tables, the bin and the extension''s own), its indexes and statistics. Returns the number of tables at once, without waiting: see scrub_progress. Fails while another scrub is at work. Pauses like cost-based VACUUM, by default at autovacuum''s pace; resume goes on where a process that ended early has stopped. For the owner of the extension; locks as VACUUM and REINDEX CONCURRENTLY; what one that was stopped has left, the next removes. Not reached: WAL until recycled, standbys until they have replayed it, backups, logs';

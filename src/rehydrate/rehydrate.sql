@@ -20,6 +20,13 @@ CREATE TABLE deletion_guard.rehydration_record
 CREATE INDEX rehydration_record_tenant_idx ON deletion_guard.rehydration_record USING hash (tenant);
 COMMENT ON TABLE deletion_guard.rehydration_record IS
 	'tenants that were rehydrated under the name of a run, so that it can be taken up again';
+COMMENT ON COLUMN deletion_guard.rehydration_record.run IS 'name of the run, as given to rehydrate_each()';
+COMMENT ON COLUMN deletion_guard.rehydration_record.tenant IS 'tenant''s key';
+COMMENT ON COLUMN deletion_guard.rehydration_record.archive IS 'archive';
+COMMENT ON COLUMN deletion_guard.rehydration_record.rows IS 'rows restored';
+COMMENT ON COLUMN deletion_guard.rehydration_record.finished_at IS 'when';
+COMMENT ON COLUMN deletion_guard.rehydration_record.problem IS 'what rehydrate() said of the tenant';
+COMMENT ON COLUMN deletion_guard.rehydration_record.relations IS 'tables that were asked for; null: all';
 
 -- What drills have found.
 CREATE TABLE deletion_guard.drill_result
@@ -34,6 +41,14 @@ CREATE TABLE deletion_guard.drill_result
 	problem text
 ) USING heap;
 COMMENT ON TABLE deletion_guard.drill_result IS 'results of drill()';
+COMMENT ON COLUMN deletion_guard.drill_result.drill_id IS 'number';
+COMMENT ON COLUMN deletion_guard.drill_result.archive IS 'archive';
+COMMENT ON COLUMN deletion_guard.drill_result.drilled_at IS 'when';
+COMMENT ON COLUMN deletion_guard.drill_result.tenant IS 'tenant''s key';
+COMMENT ON COLUMN deletion_guard.drill_result.rows IS 'rows restored and compared';
+COMMENT ON COLUMN deletion_guard.drill_result.seconds IS 'how long that took, in seconds';
+COMMENT ON COLUMN deletion_guard.drill_result.matches IS 'was what came back what the archive has?';
+COMMENT ON COLUMN deletion_guard.drill_result.problem IS 'if not, why';
 
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.rehydration_record', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.drill_result', '');
