@@ -209,8 +209,11 @@ dg_rehydrate_report_left_out(const char *left_out)
 	return strcmp(left_out, "report") == 0;
 }
 
-static List *
-relations_argument(FunctionCallInfo fcinfo, int n)
+/*
+ * The tables that an argument names; NIL: all.
+ */
+List *
+dg_rehydrate_relations_argument(FunctionCallInfo fcinfo, int n)
 {
 	List	   *relations;
 
@@ -284,7 +287,7 @@ static Datum
 rehydrate_tenants(FunctionCallInfo fcinfo, DgTenants *tenants)
 {
 	DgRestore	call = {0};
-	List	   *relations = relations_argument(fcinfo, 2);
+	List	   *relations = dg_rehydrate_relations_argument(fcinfo, 2);
 	List	   *mapping = PG_ARGISNULL(7) ? NIL : dg_rehydrate_mapping_parse(PG_GETARG_JSONB_P(7));
 
 	call.context = CurrentMemoryContext;
@@ -481,7 +484,7 @@ Datum
 dg_rehydrate_once(PG_FUNCTION_ARGS)
 {
 	DgRestore	call = {0};
-	List	   *relations = relations_argument(fcinfo, 3);
+	List	   *relations = dg_rehydrate_relations_argument(fcinfo, 3);
 	List	   *mapping = PG_ARGISNULL(6) ? NIL : dg_rehydrate_mapping_parse(PG_GETARG_JSONB_P(6));
 	DgTenants  *tenants;
 	Run			run = {0};

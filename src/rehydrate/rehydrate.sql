@@ -117,6 +117,17 @@ GRANT EXECUTE ON FUNCTION deletion_guard.compare_tenants TO pg_read_server_files
 COMMENT ON FUNCTION deletion_guard.compare_tenants IS
 	'compare_tenant() for several tenants, in one pass over the archive';
 
+CREATE FUNCTION deletion_guard.compare_rows(tenant text, archive text, relations regclass[] = NULL, mapping jsonb = NULL,
+		max_rows bigint = 1000,
+		OUT relation regclass, OUT key jsonb, OUT what text, OUT columns name[],
+		OUT archive_row jsonb, OUT live_row jsonb, OUT problem text) RETURNS SETOF record
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_compare_rows';
+REVOKE EXECUTE ON FUNCTION deletion_guard.compare_rows FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.compare_rows TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.compare_rows IS
+	'compares a tenant''s rows in an archive of pg_dump on the server with the live ones, as compare_tenant() does, and shows each row that differs, in the order of the key. what: missing (the archive has it), extra (live only), different (columns says in which), purged (missing on purpose). A table without a primary key has no key; its rows are missing or extra, by their content. Where max_rows cuts the list, a line "more" for each table says how many differ besides; null is no limit, 0 counts only. Lines "not compared" have in problem what could not be compared; without any line, both sides are the same. Privileges and locks as for compare_tenant()';
+
 CREATE VIEW deletion_guard.rehydration_progress AS
 	SELECT p.pid,
 		   d.datname AS database,

@@ -7,6 +7,7 @@
 
 #include "common/hashfn.h"
 #include "nodes/pg_list.h"
+#include "executor/executor.h"
 #include "utils/array.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
@@ -113,8 +114,6 @@ extern void dg_rehydrate_keymap_may_spill(DgKeyMap *map);
 extern int	dg_rehydrate_keymap_parts(DgKeyMap *map);
 extern void dg_rehydrate_keymap_load(DgKeyMap *map, int part);
 extern void dg_rehydrate_keymap_clear(DgKeyMap *map);
-
-/* rehydrate_spill.c */
 
 typedef struct DgKeySpill DgKeySpill;
 typedef void (*DgSpillSink) (void *arg, const char *key, size_t len, int tenant);
@@ -380,7 +379,7 @@ extern DgReferences *dg_rehydrate_references_begin(DgRehydrateArchive *archive, 
 extern void dg_rehydrate_references_note(DgReferences *references, const DgSource *source, Datum *values, bool *nulls);
 extern bool dg_rehydrate_references_read(DgReferences *references, DgRowSink sink, void *arg);
 
-/* rehydrate_objects.c */
+/* rehydrate_source.c, of large objects */
 
 /* References to large objects. */
 typedef struct DgObjectCount
@@ -472,23 +471,92 @@ typedef struct DgHashedRow
 	int64		key;
 	int64		content;
 	bool		purged;
+	Oid			relid;			/* where a live row is, if that is asked for: */
+	int64		address;		/* DG_TID_ADDRESS() */
 } DgHashedRow;
 
 typedef struct DgRowHash DgRowHash;
 
 extern DgRowHash *dg_rehydrate_rowhash_make(Relation rel, const DgRehydratePlan *plan);
 extern void dg_rehydrate_rowhash(DgRowHash *hash, TupleTableSlot *slot, DgHashedRow *row);
+extern List *dg_rehydrate_rowhash_key(const DgRowHash *hash);
+extern List *dg_rehydrate_rowhash_compared(const DgRowHash *hash);
+extern List *dg_rehydrate_rowhash_differing(DgRowHash *hash, TupleTableSlot *a, TupleTableSlot *b);
 
 typedef struct DgRowSort DgRowSort;
 
-extern DgRowSort *dg_rehydrate_rowsort_begin(int memory);
-extern void dg_rehydrate_rowsort_put(DgRowSort *sort, const DgHashedRow *row);
+extern DgRowSort *dg_rehydrate_rowsort_begin(const DgRowHash *whole, int memory);
+extern void dg_rehydrate_rowsort_put(DgRowSort *sort, const DgHashedRow *row, TupleTableSlot *values);
 extern void dg_rehydrate_rowsort_perform(DgRowSort *sort);
 extern bool dg_rehydrate_rowsort_next(DgRowSort *sort, DgHashedRow *row);
+extern void dg_rehydrate_rowsort_row(DgRowSort *sort, TupleTableSlot *slot);
 extern void dg_rehydrate_rowsort_end(DgRowSort *sort);
-extern int	dg_rehydrate_rowsort_compare(const DgHashedRow *a, const DgHashedRow *b);
+extern int	dg_rehydrate_rowsort_compare(const DgRowSort *sort_a, const DgHashedRow *a, const DgRowSort *sort_b, const DgHashedRow *b);
 
 /* rehydrate_compare.c */
+
+/* One tenant's rows of a table. */
+typedef struct DgComparedCounts
+{
+	int64		in_archive;
+	int64		live;
+	int64		only_in_archive;
+	int64		only_live;
+	int64		different;
+	int64		purged;			/* else only in the archive */
+	int64		unlinked;		/* live ones that have lost links */
+} DgComparedCounts;
+
+/* A live table that is compared. */
+typedef struct DgCompared
+{
+	Oid			relid;
+	Oid			copy;			/* compared instead, if valid: a copy with the
+								 * tenant's rows only */
+	Relation	rel;
+	DgFinder   *finder;
+	DgRowHash  *hash;
+	bool		addresses;		/* see DgCompare */
+	bool		absent;			/* from the archive */
+	bool		told;			/* it has a line */
+	bool		hidden;			/* the caller may not see all live rows */
+	EState	   *estate;			/* for the map's expressions */
+	TupleTableSlot *slot;		/* a row of the archive, as a live one */
+	DgRowSort  *archive_rows;
+	DgRowSort  *live_rows;
+	struct DgPurgeSubtract *subtract;	/* knows rows that were purged */
+	char	   *problem;		/* columns that are not compared, or NULL */
+	List	   *lost_links;		/* of its live rows, by set */
+	DgComparedCounts *counts;	/* by tenant */
+} DgCompared;
+
+typedef struct DgCompare
+{
+	DgRehydrateArchive *archive;
+	DgRehydratePlan *plan;
+	bool		whole;			/* the rows themselves are kept */
+	bool		addresses;		/* live rows tell where they are; they are
+								 * read as the tables' owners */
+	List	   *tables;			/* of DgCompared */
+	struct DgCompareMapping **mappings; /* by the index of a source */
+} DgCompare;
+
+typedef enum DgDifference
+{
+	DG_DIFFERENCE_MISSING,
+	DG_DIFFERENCE_PURGED,
+	DG_DIFFERENCE_EXTRA,
+	DG_DIFFERENCE_DIFFERENT
+} DgDifference;
+
+typedef void (*DgDifferenceSink) (void *arg, DgCompared *table, DgDifference what, const DgHashedRow *row);
+
+extern void dg_rehydrate_compare_begin(DgCompare *compare, bool absent);
+extern void dg_rehydrate_compare_table(DgCompare *compare, DgCompared *table, DgDifferenceSink sink, void *arg);
+extern void dg_rehydrate_compare_end(DgCompare *compare);
+extern char *dg_rehydrate_compare_problem(const DgCompared *table, int tenant);
+
+/* rehydrate_compare_report.c */
 extern void dg_rehydrate_compare_copies(DgRestore *call);
 
 /* rehydrate_links.c */
@@ -499,6 +567,7 @@ extern void dg_rehydrate_links_come_back(DgRestore *call, CommandId since);
 
 /* rehydrate.c */
 extern bool dg_rehydrate_report_left_out(const char *left_out);
+extern List *dg_rehydrate_relations_argument(FunctionCallInfo fcinfo, int n);
 
 /* rehydrate_schema.c */
 extern List *dg_rehydrate_schema_create(const char *schema, List *relations, bool any_name);

@@ -5,15 +5,19 @@
  *
  * A hash is of 64 bits, of a value as its type writes it; of a key, by its type's
  * equality. They come out by tenant, key and content, so that two sorts can be
- * merged.
+ * merged. A sort may keep the rows themselves as well: then they come out as a
+ * person would sort them, by the values of the key or, without one, of all columns.
  */
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "catalog/pg_operator_d.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/sortsupport.h"
 #include "utils/tuplesort.h"
 #include "utils/typcache.h"
 
@@ -36,9 +40,12 @@ typedef struct Column
 
 struct DgRowHash
 {
+	Relation	rel;
 	int			natts;
 	Column	   *columns;
 	bool		has_key;
+	List	   *key;			/* column numbers of the primary key, in its
+								 * order */
 	StringInfoData buf;
 };
 
@@ -61,6 +68,7 @@ find_key(DgRowHash *hash, Relation rel)
 
 		column->in_key = true;
 		hash->has_key &= column->compared;
+		hash->key = lappend_int(hash->key, index->rd_index->indkey.values[i]);
 	}
 	index_close(index, AccessShareLock);
 }
@@ -101,6 +109,7 @@ dg_rehydrate_rowhash_make(Relation rel, const DgRehydratePlan *plan)
 {
 	DgRowHash  *hash = palloc0(sizeof(DgRowHash));
 
+	hash->rel = rel;
 	hash->natts = RelationGetDescr(rel)->natts;
 	describe_columns(hash, rel, plan);
 	find_key(hash, rel);
@@ -166,17 +175,84 @@ dg_rehydrate_rowhash(DgRowHash *hash, TupleTableSlot *slot, DgHashedRow *row)
 	row->key = hash_of(buf);
 }
 
+/*
+ * The numbers of the columns of the primary key; NIL if rows are told by their
+ * content.
+ */
+List *
+dg_rehydrate_rowhash_key(const DgRowHash *hash)
+{
+	return hash->has_key ? hash->key : NIL;
+}
+
+/*
+ * The numbers of the columns that are compared.
+ */
+List *
+dg_rehydrate_rowhash_compared(const DgRowHash *hash)
+{
+	List	   *attnums = NIL;
+
+	for (int i = 0; i < hash->natts; i++)
+	{
+		if (hash->columns[i].compared)
+			attnums = lappend_int(attnums, i + 1);
+	}
+	return attnums;
+}
+
+static char *
+text_of(DgRowHash *hash, TupleTableSlot *slot, AttrNumber attnum)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(slot, attnum, &isnull);
+
+	return isnull ? NULL : OutputFunctionCall(&hash->columns[attnum - 1].output, value);
+}
+
+/*
+ * The numbers of the columns that two rows differ in.
+ */
+List *
+dg_rehydrate_rowhash_differing(DgRowHash *hash, TupleTableSlot *a, TupleTableSlot *b)
+{
+	List	   *attnums = NIL;
+	ListCell   *lc;
+
+	foreach(lc, dg_rehydrate_rowhash_compared(hash))
+	{
+		char	   *left = text_of(hash, a, lfirst_int(lc));
+		char	   *right = text_of(hash, b, lfirst_int(lc));
+
+		if (left == NULL ? right != NULL : right == NULL || strcmp(left, right) != 0)
+			attnums = lappend_int(attnums, lfirst_int(lc));
+	}
+	return attnums;
+}
+
 /* ----------------------------------------------------------------------
  * Sorts
  * ----------------------------------------------------------------------
  */
 
-/* A row as a tuple. */
+/* A row as a tuple; the columns of its table follow, if they are kept. */
 #define Anum_tenant		1
 #define Anum_key		2
 #define Anum_content	3
 #define Anum_purged		4
-#define Natts_row		4
+#define Anum_relid		5
+#define Anum_address	6
+#define Natts_row		6
+
+/* By what rows are sorted. */
+typedef struct Order
+{
+	int			n;
+	AttrNumber	attnums[MaxHeapAttributeNumber + 3];
+	Oid			operators[MaxHeapAttributeNumber + 3];
+	Oid			collations[MaxHeapAttributeNumber + 3];
+	bool		nulls_first[MaxHeapAttributeNumber + 3];
+} Order;
 
 struct DgRowSort
 {
@@ -184,37 +260,107 @@ struct DgRowSort
 	TupleDesc	desc;
 	TupleTableSlot *in;
 	TupleTableSlot *out;
+	int			nvalues;		/* columns of the table that come first in the
+								 * order */
+	SortSupport values;
 };
 
+static void
+add_to_order(Order *order, AttrNumber attnum, Oid operator, Oid collation)
+{
+	order->attnums[order->n] = attnum;
+	order->operators[order->n] = operator;
+	order->collations[order->n++] = collation;
+}
+
 /*
- * Begins a sort, in the current memory context; memory is in kilobytes.
+ * Adds those of some columns of the table that have an order; what they leave
+ * undecided, the hashes decide.
+ */
+static void
+add_values_to_order(Order *order, const DgRowHash *hash, List *attnums)
+{
+	ListCell   *lc;
+
+	foreach(lc, attnums)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(hash->rel), lfirst_int(lc) - 1);
+		TypeCacheEntry *cache = lookup_type_cache(att->atttypid, TYPECACHE_LT_OPR);
+
+		if (OidIsValid(cache->lt_opr))
+			add_to_order(order, Natts_row + lfirst_int(lc), cache->lt_opr, att->attcollation);
+	}
+}
+
+/*
+ * How to compare rows that come out of different sorts.
+ */
+static void
+prepare_values(DgRowSort *sort, const Order *order)
+{
+	sort->nvalues = order->n - 3;
+	sort->values = palloc0(sizeof(SortSupportData) * (sort->nvalues + 1));
+	for (int i = 0; i < sort->nvalues; i++)
+	{
+		SortSupport support = &sort->values[i];
+
+		support->ssup_cxt = CurrentMemoryContext;
+		support->ssup_collation = order->collations[i + 1];
+		support->ssup_attno = order->attnums[i + 1];
+		PrepareSortSupportFromOrderingOp(order->operators[i + 1], support);
+	}
+}
+
+static TupleDesc
+describe_rows(const DgRowHash *whole)
+{
+	TupleDesc	desc = CreateTemplateTupleDesc(Natts_row + (whole == NULL ? 0 : whole->natts));
+
+	TupleDescInitEntry(desc, Anum_tenant, "tenant", INT4OID, -1, 0);
+	TupleDescInitEntry(desc, Anum_key, "key", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, Anum_content, "content", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, Anum_purged, "purged", BOOLOID, -1, 0);
+	TupleDescInitEntry(desc, Anum_relid, "relid", OIDOID, -1, 0);
+	TupleDescInitEntry(desc, Anum_address, "address", INT8OID, -1, 0);
+	for (int i = 0; whole != NULL && i < whole->natts; i++)
+		TupleDescCopyEntry(desc, Natts_row + i + 1, RelationGetDescr(whole->rel), i + 1);
+	dg_tupdesc_finalize(desc);
+	return desc;
+}
+
+/*
+ * Begins a sort, in the current memory context; memory is in kilobytes. With
+ * "whole", which has hashed the rows, these are kept.
  */
 DgRowSort *
-dg_rehydrate_rowsort_begin(int memory)
+dg_rehydrate_rowsort_begin(const DgRowHash *whole, int memory)
 {
-	AttrNumber	attnums[] = {Anum_tenant, Anum_key, Anum_content};
-	Oid			operators[] = {Int4LessOperator, Int8LessOperator, Int8LessOperator};
-	Oid			collations[] = {InvalidOid, InvalidOid, InvalidOid};
-	bool		nulls_first[] = {false, false, false};
-	DgRowSort  *sort = palloc(sizeof(DgRowSort));
+	DgRowSort  *sort = palloc0(sizeof(DgRowSort));
+	Order	   *order = palloc0(sizeof(Order));
 
-	sort->desc = CreateTemplateTupleDesc(Natts_row);
-	TupleDescInitEntry(sort->desc, Anum_tenant, "tenant", INT4OID, -1, 0);
-	TupleDescInitEntry(sort->desc, Anum_key, "key", INT8OID, -1, 0);
-	TupleDescInitEntry(sort->desc, Anum_content, "content", INT8OID, -1, 0);
-	TupleDescInitEntry(sort->desc, Anum_purged, "purged", BOOLOID, -1, 0);
-	dg_tupdesc_finalize(sort->desc);
+	add_to_order(order, Anum_tenant, Int4LessOperator, InvalidOid);
+	if (whole != NULL)
+		add_values_to_order(order, whole, whole->has_key ? whole->key : dg_rehydrate_rowhash_compared(whole));
+	add_to_order(order, Anum_key, Int8LessOperator, InvalidOid);
+	add_to_order(order, Anum_content, Int8LessOperator, InvalidOid);
+	prepare_values(sort, order);
+	sort->desc = describe_rows(whole);
 	sort->in = MakeSingleTupleTableSlot(sort->desc, &TTSOpsVirtual);
 	sort->out = MakeSingleTupleTableSlot(sort->desc, &TTSOpsMinimalTuple);
-	sort->state = tuplesort_begin_heap(sort->desc, lengthof(attnums), attnums, operators, collations,
-									   nulls_first, memory, NULL, TUPLESORT_NONE);
+	sort->state = tuplesort_begin_heap(sort->desc, order->n, order->attnums, order->operators, order->collations,
+									   order->nulls_first, memory, NULL, TUPLESORT_NONE);
+	pfree(order);
 	return sort;
 }
 
+/*
+ * Puts a row; its values are looked at only if they are kept.
+ */
 void
-dg_rehydrate_rowsort_put(DgRowSort *sort, const DgHashedRow *row)
+dg_rehydrate_rowsort_put(DgRowSort *sort, const DgHashedRow *row, TupleTableSlot *values)
 {
 	TupleTableSlot *slot = sort->in;
+	int			nvalues = sort->desc->natts - Natts_row;
 
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, false, Natts_row * sizeof(bool));
@@ -222,6 +368,10 @@ dg_rehydrate_rowsort_put(DgRowSort *sort, const DgHashedRow *row)
 	slot->tts_values[Anum_key - 1] = Int64GetDatum(row->key);
 	slot->tts_values[Anum_content - 1] = Int64GetDatum(row->content);
 	slot->tts_values[Anum_purged - 1] = BoolGetDatum(row->purged);
+	slot->tts_values[Anum_relid - 1] = ObjectIdGetDatum(row->relid);
+	slot->tts_values[Anum_address - 1] = Int64GetDatum(row->address);
+	memcpy(slot->tts_values + Natts_row, values->tts_values, nvalues * sizeof(Datum));
+	memcpy(slot->tts_isnull + Natts_row, values->tts_isnull, nvalues * sizeof(bool));
 	ExecStoreVirtualTuple(slot);
 	tuplesort_puttupleslot(sort->state, slot);
 }
@@ -250,7 +400,24 @@ dg_rehydrate_rowsort_next(DgRowSort *sort, DgHashedRow *row)
 	row->key = DatumGetInt64(slot->tts_values[Anum_key - 1]);
 	row->content = DatumGetInt64(slot->tts_values[Anum_content - 1]);
 	row->purged = DatumGetBool(slot->tts_values[Anum_purged - 1]);
+	row->relid = DatumGetObjectId(slot->tts_values[Anum_relid - 1]);
+	row->address = DatumGetInt64(slot->tts_values[Anum_address - 1]);
 	return true;
+}
+
+/*
+ * Stores the row that came out last in a slot of its table's shape, where it is
+ * good until the next one comes.
+ */
+void
+dg_rehydrate_rowsort_row(DgRowSort *sort, TupleTableSlot *slot)
+{
+	int			nvalues = sort->desc->natts - Natts_row;
+
+	ExecClearTuple(slot);
+	memcpy(slot->tts_values, sort->out->tts_values + Natts_row, nvalues * sizeof(Datum));
+	memcpy(slot->tts_isnull, sort->out->tts_isnull + Natts_row, nvalues * sizeof(bool));
+	ExecStoreVirtualTuple(slot);
 }
 
 void
@@ -263,12 +430,23 @@ dg_rehydrate_rowsort_end(DgRowSort *sort)
 }
 
 /*
- * The order of two rows, by tenant and key.
+ * The order of two rows, by tenant and key: a came last out of one sort, b out of
+ * another.
  */
 int
-dg_rehydrate_rowsort_compare(const DgHashedRow *a, const DgHashedRow *b)
+dg_rehydrate_rowsort_compare(const DgRowSort *sort_a, const DgHashedRow *a, const DgRowSort *sort_b, const DgHashedRow *b)
 {
 	if (a->tenant != b->tenant)
 		return a->tenant < b->tenant ? -1 : 1;
+	for (int i = 0; i < sort_a->nvalues; i++)
+	{
+		SortSupport support = &sort_a->values[i];
+		int			column = support->ssup_attno - 1;
+		int			order = ApplySortComparator(sort_a->out->tts_values[column], sort_a->out->tts_isnull[column],
+												sort_b->out->tts_values[column], sort_b->out->tts_isnull[column], support);
+
+		if (order != 0)
+			return order;
+	}
 	return a->key < b->key ? -1 : a->key > b->key;
 }
