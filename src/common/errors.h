@@ -62,9 +62,10 @@
 #define DG_ERRCODE_ROW_CONFLICT				DG_ERRCODE('0', '1', '0')
 
 /*
- * Rows do not fit any more: the table has changed, a row they refer to is missing, a check fails.
- * Do: The detail names table, row and constraint. Bring back what is missing first, or both in one
- * call (undelete_transaction(), undelete_tenant()).
+ * Rows do not fit any more: a table or column that held values is gone or of another kind, or nothing
+ * tells whose they are. (Where a constraint is in the way, the code is the server's: 23502, 23503,
+ * 23514.)
+ * Do: The detail names table, column and row; the hint what to make again, or to map.
  */
 #define DG_ERRCODE_CANNOT_RESTORE			DG_ERRCODE('0', '1', '1')
 

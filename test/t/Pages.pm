@@ -18,6 +18,8 @@ package Pages;
 #   ...
 #   -->
 #   <!-- elsewhere: why the next block cannot run here -->
+#   <!-- as in practice.md#purged -->   the same as what that section of another page shows
+#   <!-- as agent -->   from here on the page's reader has logged in as that role, until "<!-- as postgres -->" or "anew"
 #   <!-- anew -->       here the database is again as at the beginning; also "anew without the guard"
 #
 # "/backup" and "/wal" are directories of the test's, "saas" is the demo's database, guarded; every page gets it anew.
@@ -34,7 +36,7 @@ our @EXPORT = qw(pages_server run_page page_blocks);
 
 my %shown_only = map { $_ => 1 } ('', qw(ini python ruby java typescript go yaml json markdown));
 
-my ($node, $dir);
+my ($node, $dir, $user);
 
 # Runs a command with these settings of the environment: its exit status, and all that it printed.
 sub run_in
@@ -44,7 +46,7 @@ sub run_in
 
 	unlink $file;
 	append_to_file($file, $script);
-	local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port, PGUSER => 'postgres', PGDATABASE => 'saas', PAGER => 'cat',
+	local %ENV = (%ENV, PGHOST => $node->host, PGPORT => $node->port, PGUSER => $user, PGDATABASE => 'saas', PAGER => 'cat',
 		PATH => "$ENV{PWD}/script:$ENV{PATH}");
 	my $output = `cd '$where' && timeout 300 @command '$file' 2>&1 </dev/null`;
 	return ($? >> 8, $output);
@@ -74,7 +76,7 @@ sub pages_server
 	return $node;
 }
 
-# The blocks of a page: kind (setup, run, shown, other, elsewhere, anew), language, text, line.
+# The blocks of a page: kind (setup, run, shown, other, elsewhere, as, anew, heading), language, text, line.
 sub page_blocks
 {
 	my ($file) = @_;
@@ -84,6 +86,7 @@ sub page_blocks
 	for (split /\n/, slurp_file($file))
 	{
 		$line++;
+		$_->{file} //= $file for @blocks;
 		if ($block)
 		{
 			if ($_ eq ($block->{kind} eq 'setup' ? '-->' : '```'))
@@ -95,7 +98,15 @@ sub page_blocks
 		}
 		elsif (/^<!-- setup (sql|sh)$/) { $block = { kind => 'setup', language => $1, text => '', line => $line }; }
 		elsif (/^<!-- elsewhere: (.+) -->$/) { $elsewhere = $1; }
+		elsif (/^<!-- as in ([\w-]+\.md)#([\w-]+) -->$/)
+		{
+			my ($other, $section) = ($1, $2);
+
+			push @blocks, section_blocks($file =~ s{[^/]+$}{$other}r, $section);
+		}
+		elsif (/^<!-- as (\w+) -->$/) { push @blocks, { kind => 'as', user => $1, line => $line }; }
 		elsif (/^<!-- anew( without the guard)? -->$/) { push @blocks, { kind => 'anew', guarded => !$1, line => $line }; }
+		elsif (/^## (.*)/) { push @blocks, { kind => 'heading', text => $1, line => $line }; }
 		elsif (/^\s*```(\w*)$/)
 		{
 			my $language = $1;
@@ -106,7 +117,23 @@ sub page_blocks
 			undef $elsewhere;
 		}
 	}
+	$_->{file} //= $file for @blocks;
 	die "$file: a block that begins at line $block->{line} does not end" if $block;
+	return @blocks;
+}
+
+# What runs in one section of a page.
+sub section_blocks
+{
+	my ($file, $anchor) = @_;
+	my ($on, @blocks);
+
+	for my $block (page_blocks($file))
+	{
+		if ($block->{kind} eq 'heading') { $on = lc($block->{text}) =~ s/[^\w\- ]//gr =~ s/ /-/gr eq $anchor; }
+		elsif ($on && $block->{kind} eq 'run') { push @blocks, $block; }
+	}
+	die "$file has no section $anchor in which something runs" if !@blocks;
 	return @blocks;
 }
 
@@ -175,11 +202,20 @@ sub anew
 {
 	my ($where, $guarded) = @_;
 
+	$user = 'postgres';
 	rmtree($where);
 	mkdir $where;
-	$node->safe_psql('postgres', 'DROP DATABASE IF EXISTS saas WITH (FORCE)');
+	for my $name (split /\n/, $node->safe_psql('postgres', q{SELECT datname FROM pg_database WHERE datname !~ '^(template|saas_(un)?guarded$|postgres$)'}))
+	{
+		$node->safe_psql('postgres', qq{DROP DATABASE "$name" WITH (FORCE)});
+	}
+	for my $name (split /\n/, $node->safe_psql('postgres', q{SELECT rolname FROM pg_roles WHERE NOT rolsuper AND rolname !~ '^(pg_|app$)'}))
+	{
+		$node->safe_psql('postgres', qq{DROP OWNED BY "$name"; DROP ROLE "$name"});
+	}
+	$node->safe_psql('postgres', 'ALTER ROLE app RESET ALL');
 	$node->safe_psql('postgres', 'CREATE DATABASE saas TEMPLATE ' . ($guarded ? 'saas_guarded' : 'saas_unguarded') . ' OWNER postgres');
-	unlink glob("$dir/backup/*.dump");
+	rmtree([ glob("$dir/backup/*") ]);
 }
 
 # Runs a page. Returns how many of its blocks were left to other machines.
@@ -193,13 +229,14 @@ sub run_page
 	anew($where, 1);
 	for my $block (page_blocks($file))
 	{
-		my $name = "$file:$block->{line}";
+		my $name = "$block->{file}:$block->{line}";
 		my $text = $block->{text} // '';
 
 		$text =~ s{(?<![\w.])/(backup|wal)\b}{$dir/$1}g;
 		if ($block->{kind} eq 'anew') { anew($where, $block->{guarded}); }
+		elsif ($block->{kind} eq 'as') { $user = $block->{user}; }
 		elsif ($block->{kind} eq 'elsewhere') { $elsewhere++; }
-		elsif ($block->{kind} eq 'other') { next; }
+		elsif ($block->{kind} =~ /^(other|heading)$/) { next; }
 		elsif ($block->{kind} eq 'shown') { shows($name, $text, $output); }
 		elsif ($block->{language} eq 'console') { run_console($name, $where, $text); }
 		elsif ($block->{language} =~ /^(sql|sh)$/) { $output = run_block($name, $where, $block, $text); }
