@@ -7,7 +7,7 @@
  * it has now, also after another tenant has got the old one. Rows in the bin stay
  * as they were; they get the new key as they go back. Which changes they have
  * missed is told by the number of the last deletion before each (bin_rename.c reads
- * them).
+ * them). Tables and schemas whose rows are all the tenant's are so by its new key.
  */
 #include "postgres.h"
 
@@ -107,6 +107,29 @@ rename_in(DgOwnTable table, AttrNumber id, AttrNumber attnum, const char *old, c
 
 		if (tenant != NULL && dg_guard_tenant_equal_in(InvalidOid, tenant, old))
 			rename_row(scan, attnum, InvalidAttrNumber, dg_own_int64(scan, id), 0, new);
+	}
+	dg_own_end(scan);
+}
+
+/*
+ * Of tables and schemas that are a tenant's whole; each once, as another may get the
+ * old key by the same UPDATE.
+ */
+static void
+rename_registered(DgOwnTable table, AttrNumber id, AttrNumber attnum, const char *old, const char *new)
+{
+	DgOwnScan  *scan = dg_own_scan(table, RowExclusiveLock, 0, NULL);
+
+	while (dg_own_next(scan))
+	{
+		char	   *tenant = dg_own_text(scan, attnum);
+		bool		isnull;
+		Datum		key = dg_own_datum(scan, id, &isnull);
+
+		if (tenant != NULL && dg_guard_tenant_equal_in(InvalidOid, tenant, old))
+			rename_row(scan, attnum, InvalidAttrNumber,
+					   table.relid == dg_objects()->guard ? (int64) DatumGetObjectId(key) :
+					   (int64) dg_guard_tenant_text_hash(NameStr(*DatumGetName(key))), 0, new);
 	}
 	dg_own_end(scan);
 }
@@ -213,6 +236,9 @@ rename_tenant(const char *old, const char *new, CommandId cid)
 	rename_in(DG_OWN_ALL(hold), Anum_hold_hold_id, Anum_hold_tenant, old, new);
 	rename_in(DG_OWN_ALL(purge_request_record), Anum_purge_request_record_request_id,
 			  Anum_purge_request_record_tenant, old, new);
+	rename_registered(DG_OWN_ALL(guard), Anum_guard_relation, Anum_guard_tenant, old, new);
+	rename_registered(DG_OWN_ALL(guarded_schema), Anum_guarded_schema_schema_name, Anum_guarded_schema_tenant, old, new);
+	CacheInvalidateRelcacheByRelid(dg_objects()->guard);
 }
 
 /* ----------------------------------------------------------------------

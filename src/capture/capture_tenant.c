@@ -2,7 +2,8 @@
  * capture_tenant.c
  *		Which tenant a captured row belongs to.
  *
- * By a column of the row, or by a path of foreign keys. A path is followed
+ * By a column of the row, or by a path of foreign keys; or to one that all rows
+ * of the table belong to. A path is followed
  * from table to table, with the snapshot of the statement that deletes: in a
  * cascade the parent rows are gone already, but that snapshot still sees them
  * (query_tenant() says what else is tried). Answers are remembered for the
@@ -43,6 +44,7 @@ struct DgTenantResolver
 	bool		byval;
 	FmgrInfo	output;
 	bool		canonical;		/* its text is the same whatever the settings */
+	Datum		constant;		/* whose all rows are, as text, or 0 */
 
 	/* for a path */
 	DgPathStep *steps;
@@ -152,7 +154,7 @@ dg_capture_tenant_resolver_begin(DgGuard *guard, DgBinPlan *plan, Relation rel)
 	Oid			output;
 	bool		varlena;
 
-	if (plan->tenant_attnum == InvalidAttrNumber && guard->tenant_path == NIL)
+	if (plan->tenant_attnum == InvalidAttrNumber && guard->tenant_path == NIL && guard->tenant == NULL)
 		return NULL;
 
 	resolver = palloc0(sizeof(DgTenantResolver));
@@ -163,7 +165,9 @@ dg_capture_tenant_resolver_begin(DgGuard *guard, DgBinPlan *plan, Relation rel)
 	getTypeOutputInfo(resolver->type, &output, &varlena);
 	fmgr_info(output, &resolver->output);
 	resolver->canonical = dg_canonical_always(resolver->type);
-	if (resolver->attnum == InvalidAttrNumber)
+	if (guard->tenant != NULL)
+		resolver->constant = CStringGetTextDatum(guard->tenant);
+	else if (resolver->attnum == InvalidAttrNumber)
 		begin_path(resolver, guard, plan, rel);
 	return resolver;
 }
@@ -360,6 +364,9 @@ dg_capture_tenant_resolve(DgTenantResolver *resolver, TupleTableSlot *slot, bool
 {
 	if (resolver->attnum != InvalidAttrNumber)
 		return slot_getattr(slot, resolver->attnum, isnull);
+	*isnull = false;
+	if (resolver->constant != 0)
+		return resolver->constant;
 	return resolve_path(resolver, slot, isnull);
 }
 

@@ -62,6 +62,7 @@ typedef struct DgObjects
 	Oid			guard;
 	Oid			guard_pkey;
 	Oid			guarded_schema;
+	Oid			schema_pattern;
 	Oid			bin;
 	Oid			bin_relation_idx;
 	Oid			bin_bin_table_key;

@@ -53,6 +53,7 @@ static const struct
 	{RELATION(guard)},
 	{RELATION(guard_pkey), "guard", true, {Anum_guard_relation}},
 	{RELATION(guarded_schema)},
+	{RELATION(schema_pattern)},
 	{RELATION(bin)},
 	{RELATION(bin_relation_idx), "bin", false, {Anum_registry_relation}},
 	{RELATION(bin_bin_table_key), "bin", true, {Anum_registry_bin_table}},

@@ -25,14 +25,25 @@ CREATE TABLE deletion_guard.guard
 	guarded_at timestamptz NOT NULL,
 	guarded_by text NOT NULL,
 	detached_from regclass,						-- the guarded table that it was a partition of
-	CHECK (tenant_column IS NULL OR tenant_path IS NULL)
+	tenant text COLLATE "C",					-- whose all of its rows are
+	CHECK (pg_catalog.num_nonnulls(tenant_column, tenant_path, tenant) <= 1)
 ) USING heap;
 
 -- Schemas whose future tables are guarded as they are created.
 CREATE TABLE deletion_guard.guarded_schema
 (
 	schema_name name PRIMARY KEY,
-	tenant_column name NOT NULL
+	tenant_column name,
+	tenant text COLLATE "C",					-- whose all rows of its tables are
+	CHECK (pg_catalog.num_nonnulls(tenant_column, tenant) = 1)
+) USING heap;
+
+-- Schemas by whose names, or by rows of the tenant table, whose they are is known.
+CREATE TABLE deletion_guard.schema_pattern
+(
+	pattern text COLLATE "C" PRIMARY KEY,		-- as LIKE has it
+	tenant_from name,							-- column of the tenant table that names a schema; null: it is the schema's name
+	guarded_by text NOT NULL
 ) USING heap;
 
 -- Bin tables: one for each guarded table and row shape. A shape is the list of
@@ -169,6 +180,7 @@ CREATE INDEX tenant_wipe_at_idx ON deletion_guard.tenant_wipe (wiped_at);
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_table', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.guard', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.guarded_schema', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.schema_pattern', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.bin', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.bin_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_id_seq', '');
@@ -182,6 +194,7 @@ SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_wipe', '');
 COMMENT ON TABLE deletion_guard.tenant_table IS 'the table that lists the tenants, set by set_tenant_table()';
 COMMENT ON TABLE deletion_guard.guard IS 'guarded tables; see the view guarded_table';
 COMMENT ON TABLE deletion_guard.guarded_schema IS 'schemas whose future tables are guarded as they are created';
+COMMENT ON TABLE deletion_guard.schema_pattern IS 'patterns of schemas that are guarded as they are created, by guard_schemas()';
 COMMENT ON TABLE deletion_guard.bin IS 'bin tables: one for each guarded table and row shape';
 COMMENT ON SEQUENCE deletion_guard.bin_id_seq IS 'ids of bin tables';
 COMMENT ON VIEW deletion_guard.deletion_record IS 'deletions, without what became of them; see the view deletion';

@@ -21,7 +21,14 @@
 #define Anum_guard_guarded_at		4
 #define Anum_guard_guarded_by		5
 #define Anum_guard_detached_from	6
-#define Natts_guard					6
+#define Anum_guard_tenant			7
+#define Natts_guard					7
+
+/* deletion_guard.guarded_schema */
+#define Anum_guarded_schema_schema_name		1
+#define Anum_guarded_schema_tenant_column	2
+#define Anum_guarded_schema_tenant			3
+#define Natts_guarded_schema				3
 
 /* deletion_guard.bin */
 #define Anum_registry_bin_id		1

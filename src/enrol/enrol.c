@@ -27,6 +27,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "bin/bin.h"
@@ -131,30 +132,35 @@ dg_enrol_is_unlogged(Oid relid)
  */
 
 static void
-register_guard(Oid relid, const char *tenant_column, List *tenant_path)
+register_guard(Oid relid, const DgTenantSource *source)
 {
-	Oid			types[] = {REGCLASSOID, NAMEOID, NAMEARRAYOID, TEXTOID};
-	Datum		values[4] = {ObjectIdGetDatum(relid)};
-	char		nulls[4] = {' ', 'n', 'n', ' '};
+	Oid			types[] = {REGCLASSOID, NAMEOID, NAMEARRAYOID, TEXTOID, TEXTOID};
+	Datum		values[5] = {ObjectIdGetDatum(relid)};
+	char		nulls[5] = {' ', 'n', 'n', ' ', 'n'};
 
-	if (tenant_column != NULL)
+	if (source->column != NULL)
 	{
-		values[1] = DirectFunctionCall1(namein, CStringGetDatum(tenant_column));
+		values[1] = DirectFunctionCall1(namein, CStringGetDatum(source->column));
 		nulls[1] = ' ';
 	}
-	if (tenant_path != NIL)
+	if (source->path != NIL)
 	{
-		values[2] = dg_name_array(tenant_path);
+		values[2] = dg_name_array(source->path);
 		nulls[2] = ' ';
+	}
+	if (source->tenant != NULL)
+	{
+		values[4] = CStringGetTextDatum(source->tenant);
+		nulls[4] = ' ';
 	}
 	values[3] = CStringGetTextDatum(GetUserNameFromId(GetUserId(), false));
 
 	dg_query("INSERT INTO deletion_guard.guard AS g"
-			 " (relation, tenant_column, tenant_path, guarded_at, guarded_by)"
-			 " VALUES ($1, $2, $3, now(), $4)"
-			 " ON CONFLICT (relation) DO UPDATE SET"
-			 " tenant_column = EXCLUDED.tenant_column, tenant_path = EXCLUDED.tenant_path",
-			 DG_AS_US, 4, types, values, nulls);
+			 " (relation, tenant_column, tenant_path, guarded_at, guarded_by, tenant)"
+			 " VALUES ($1, $2, $3, now(), $4, $5)"
+			 " ON CONFLICT (relation) DO UPDATE SET tenant_column = EXCLUDED.tenant_column,"
+			 " tenant_path = EXCLUDED.tenant_path, tenant = EXCLUDED.tenant",
+			 DG_AS_US, 5, types, values, nulls);
 	dg_guard_changed(relid);
 }
 
@@ -184,7 +190,7 @@ members_to_guard(Oid relid)
  * have it open: it is altered.
  */
 void
-dg_enrol_table(Oid relid, const char *tenant_column, List *tenant_path)
+dg_enrol_table(Oid relid, const DgTenantSource *source)
 {
 	bool		partitioned = get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE;
 	List	   *relids = members_to_guard(relid);
@@ -192,8 +198,8 @@ dg_enrol_table(Oid relid, const char *tenant_column, List *tenant_path)
 	DgOddity	odd;
 	ListCell   *lc;
 
-	if (tenant_column != NULL)
-		dg_guard_require_stored(relid, tenant_column);
+	if (source->column != NULL)
+		dg_guard_require_stored(relid, source->column);
 	dg_capture_balance_look();
 	if (dg_has_odd_member(&odd_member, &odd))
 		ereport(ERROR,
@@ -211,7 +217,7 @@ dg_enrol_table(Oid relid, const char *tenant_column, List *tenant_path)
 		Oid			member = lfirst_oid(lc);
 
 		if (member == relid || !partitioned)
-			register_guard(member, tenant_column, tenant_path);
+			register_guard(member, source);
 		dg_guard_create_triggers(member);
 		dg_bin_follow_row_security(member);
 	}
@@ -388,33 +394,82 @@ path_argument(ArrayType *array)
 }
 
 /*
- * guard_table(target regclass, tenant_column name, tenant_path name[]) -> void
+ * The key of a tenant whose all rows of a table are to be, or of a schema, as the
+ * tenant table spells it; palloc'd. relid may be InvalidOid.
+ */
+char *
+dg_enrol_tenant(Oid relid, const char *tenant)
+{
+	const DgTenantTable *tenants = dg_guard_tenant_table();
+	DgTenantRow row;
+	Oid			type;
+	Datum		value;
+
+	if (tenant[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("tenant must not be empty")));
+	if (!OidIsValid(tenants->relid))
+		return pstrdup(tenant);
+	if (relid == tenants->relid)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is the tenant table: each of its rows is another tenant's", get_rel_name(relid)),
+				 errhint("Guard it with tenant_column => %s.", quote_literal_cstr(NameStr(tenants->key_column)))));
+	if (dg_bin_tenant_live(tenant, GetLatestSnapshot(), &row) > 0)
+		return row.tenant;
+	type = get_atttype(tenants->relid, get_attnum(tenants->relid, NameStr(tenants->key_column)));
+	if (!dg_guard_tenant_read_key(tenants->relid, type, tenant, &value))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" cannot be a tenant's key", tenant),
+				 errdetail("Keys are values of column \"%s\" of %s, of type %s.", NameStr(tenants->key_column),
+						   dg_relation_name(tenants->relid), format_type_be(type))));
+	ereport(NOTICE,
+			(errmsg("%s has no tenant \"%s\" now", dg_relation_name(tenants->relid), tenant)));
+	return dg_value_text(getBaseType(type), value);
+}
+
+static DgTenantSource
+source_arguments(FunctionCallInfo fcinfo)
+{
+	DgTenantSource source = {0};
+
+	if (!PG_ARGISNULL(1))
+		source.column = NameStr(*PG_GETARG_NAME(1));
+	if (!PG_ARGISNULL(2))
+		source.path = path_argument(PG_GETARG_ARRAYTYPE_P(2));
+	if (!PG_ARGISNULL(3))
+		source.tenant = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	if ((source.column != NULL) + (source.path != NIL) + (source.tenant != NULL) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("give one of tenant_column, tenant_path and tenant")));
+	return source;
+}
+
+/*
+ * guard_table(target regclass, tenant_column name, tenant_path name[], tenant text)
+ *		-> void
  */
 Datum
 dg_guard_table(PG_FUNCTION_ARGS)
 {
-	const char *tenant_column = NULL;
-	List	   *tenant_path = NIL;
+	DgTenantSource source;
 	Relation	rel;
 
 	dg_require_argument(fcinfo, 0, "target");
-	if (!PG_ARGISNULL(1))
-		tenant_column = NameStr(*PG_GETARG_NAME(1));
-	if (!PG_ARGISNULL(2))
-		tenant_path = path_argument(PG_GETARG_ARRAYTYPE_P(2));
-	if (tenant_column != NULL && tenant_path != NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("give a tenant_column or a tenant_path, not both")));
-
+	source = source_arguments(fcinfo);
 	rel = relation_open(PG_GETARG_OID(0), ShareRowExclusiveLock);
 	dg_enrol_check_owner(rel);
 	dg_guard_publication_check("guard a table");
 	(void) dg_enrol_require(rel, ERROR);
-	if (tenant_column != NULL)
-		require_column(rel, tenant_column);
-	if (tenant_path != NIL)
-		dg_guard_check_path(rel, tenant_path);
+	if (source.column != NULL)
+		require_column(rel, source.column);
+	if (source.path != NIL)
+		dg_guard_check_path(rel, source.path);
+	if (source.tenant != NULL)
+		source.tenant = dg_enrol_tenant(PG_GETARG_OID(0), source.tenant);
 	table_close(rel, NoLock);
 
 	if (dg_enrol_is_unlogged(PG_GETARG_OID(0)))
@@ -423,7 +478,7 @@ dg_guard_table(PG_FUNCTION_ARGS)
 				 errdetail("A crash empties unlogged tables, without their rows having gone to the recycle bin."),
 				 errhint("ALTER TABLE ... SET LOGGED.")));
 	SPI_connect();
-	dg_enrol_table(PG_GETARG_OID(0), tenant_column, tenant_path);
+	dg_enrol_table(PG_GETARG_OID(0), &source);
 	dg_enrol_record(PG_GETARG_OID(0));
 	SPI_finish();
 	PG_RETURN_VOID();
@@ -437,8 +492,10 @@ dg_guard_table(PG_FUNCTION_ARGS)
 Datum
 dg_guard_new_table(PG_FUNCTION_ARGS)
 {
+	DgTenantSource nothing = {0};
+
 	SPI_connect();
-	dg_enrol_table(PG_GETARG_OID(0), NULL, NIL);
+	dg_enrol_table(PG_GETARG_OID(0), &nothing);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

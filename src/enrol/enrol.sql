@@ -40,21 +40,30 @@ COMMENT ON FUNCTION deletion_guard.set_tenant_table IS
 	'names the table that lists the tenants, one row each: its unique key, whose text is the tenant key, and the columns with names and contacts. A trigger notes keys that are changed later. For the owner of the table; SHARE ROW EXCLUSIVE lock';
 
 CREATE FUNCTION deletion_guard.guard_table(target regclass, tenant_column name = NULL,
-		tenant_path name[] = NULL) RETURNS void
+		tenant_path name[] = NULL, tenant text = NULL) RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_guard_table';
 REVOKE EXECUTE ON FUNCTION deletion_guard.guard_table FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.guard_table IS
-	'makes deletions from a table soft, partitions included. Rows belong to the tenant in tenant_column, or to the one that the foreign keys named in tenant_path lead to; to none if both are null. For the owner of the table; SHARE ROW EXCLUSIVE lock';
+	'makes deletions from a table soft, partitions included. Rows belong to the tenant in tenant_column, to the one that the foreign keys named in tenant_path lead to, or all to one tenant; to none if all three are null. For the owner of the table; SHARE ROW EXCLUSIVE lock';
 
-CREATE FUNCTION deletion_guard.guard_schema(target regnamespace, tenant_column name,
-		include_future boolean = true,
+CREATE FUNCTION deletion_guard.guard_schema(target regnamespace, tenant_column name = NULL,
+		include_future boolean = true, tenant text = NULL,
 		OUT relation regclass, OUT tenant_source text, OUT problem text) RETURNS SETOF record
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_guard_schema';
 REVOKE EXECUTE ON FUNCTION deletion_guard.guard_schema FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.guard_schema IS
-	'guards every table of a schema that has the tenant column, or one path of foreign keys to it; with include_future, later tables too. Returns a row for each table: where its rows'' tenant comes from, or the problem why it was left out. For the owner of all these tables; SHARE ROW EXCLUSIVE lock on each';
+	'guards every table of a schema that has the tenant column, or one path of foreign keys to it; or every table, as one whose rows are all one tenant''s; with include_future, later tables too. Returns a row for each table: where its rows'' tenant comes from, or the problem why it was left out. For the owner of all these tables; SHARE ROW EXCLUSIVE lock on each';
+
+CREATE FUNCTION deletion_guard.guard_schemas(pattern text, tenant_from text = 'name',
+		include_future boolean = true, at_most integer = NULL,
+		OUT schema_name name, OUT tenant text, OUT tables bigint, OUT problem text) RETURNS SETOF record
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_guard_schemas';
+REVOKE EXECUTE ON FUNCTION deletion_guard.guard_schemas FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.guard_schemas IS
+	'guards every table of all schemas whose names match the pattern, as LIKE does: each schema is one tenant''s, whose key is its name or that of the row of the tenant table which has the name in the column tenant_from; with include_future, also schemas that are created later by who could call this for them. Returns a row for each schema that was not complete before, at_most so many. For the owner of all these schemas and tables; SHARE ROW EXCLUSIVE lock on each table';
 
 CREATE FUNCTION deletion_guard.unguard_table(target regclass, VARIADIC tokens text[] = '{}') RETURNS void
 	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -74,9 +83,11 @@ CREATE VIEW deletion_guard.guarded_table AS
 	SELECT g.relation,
 		   CASE WHEN g.tenant_column IS NOT NULL THEN 'column ' || pg_catalog.quote_ident(g.tenant_column)
 				WHEN g.tenant_path IS NOT NULL THEN 'path ' || pg_catalog.array_to_string(g.tenant_path, ' > ')
+				WHEN g.tenant IS NOT NULL THEN 'tenant ' || g.tenant
 		   END AS tenant_source,
 		   g.tenant_column,
 		   g.tenant_path,
+		   g.tenant,
 		   g.relation = t.relation IS TRUE AS is_tenant_table,
 		   g.guarded_at,
 		   g.guarded_by
@@ -85,9 +96,10 @@ CREATE VIEW deletion_guard.guarded_table AS
 GRANT SELECT ON deletion_guard.guarded_table TO PUBLIC;
 COMMENT ON VIEW deletion_guard.guarded_table IS 'guarded tables and where their rows'' tenant comes from; partitions are covered by their root';
 COMMENT ON COLUMN deletion_guard.guarded_table.relation IS 'guarded table, or root of partitions';
-COMMENT ON COLUMN deletion_guard.guarded_table.tenant_source IS 'where a row''s tenant comes from: a column, or a path of foreign keys; null: rows have no tenant';
+COMMENT ON COLUMN deletion_guard.guarded_table.tenant_source IS 'where a row''s tenant comes from: a column, a path of foreign keys, or nothing, as all rows are one tenant''s; null: rows have no tenant';
 COMMENT ON COLUMN deletion_guard.guarded_table.tenant_column IS 'the column, if it is one';
 COMMENT ON COLUMN deletion_guard.guarded_table.tenant_path IS 'the foreign keys, from this table upwards, if it is a path';
+COMMENT ON COLUMN deletion_guard.guarded_table.tenant IS 'whose all rows are, if they are one tenant''s';
 COMMENT ON COLUMN deletion_guard.guarded_table.is_tenant_table IS 'is it the table that lists the tenants?';
 COMMENT ON COLUMN deletion_guard.guarded_table.guarded_at IS 'since when';
 COMMENT ON COLUMN deletion_guard.guarded_table.guarded_by IS 'role that guarded it';

@@ -28,23 +28,46 @@
 
 PG_FUNCTION_INFO_V1(dg_guard_schema);
 
+/*
+ * How the tenants of a table are told whose schema is enrolled: the tenant table by
+ * its key. False if it is not plain; *problem says why.
+ */
+bool
+dg_enrol_source_in_schema(Relation rel, const DgTenantSource *of_schema, DgTenantSource *source, char **problem)
+{
+	const DgTenantTable *tenants = dg_guard_tenant_table();
+	const char *column = RelationGetRelid(rel) == tenants->relid ? NameStr(tenants->key_column) : of_schema->column;
+
+	*problem = NULL;
+	memset(source, 0, sizeof(DgTenantSource));
+	if (column == NULL)
+		source->tenant = of_schema->tenant;
+	else if (get_attnum(RelationGetRelid(rel), column) > 0)
+		source->column = pstrdup(column);
+	else
+		source->path = dg_guard_find_path(rel, column, problem);
+	return *problem == NULL;
+}
+
 static void
-report_table(ReturnSetInfo *rsinfo, Oid relid, const char *source, const char *problem)
+report_table(DgSchemaReport *report, Oid relid, const char *source, const char *problem)
 {
 	Datum		values[3] = {ObjectIdGetDatum(relid)};
 	bool		nulls[3] = {false, source == NULL, problem == NULL};
 
+	report->tables += (source != NULL);
+	if (report->rsinfo == NULL)
+	{
+		if (problem != NULL)
+			appendStringInfo(&report->problems, "%s%s: %s", report->problems.len > 0 ? "; " : "",
+							 dg_relation_name(relid), problem);
+		return;
+	}
 	if (source != NULL)
 		values[1] = CStringGetTextDatum(source);
 	if (problem != NULL)
 		values[2] = CStringGetTextDatum(problem);
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-}
-
-static char *
-tenant_source_text(const char *column, List *path)
-{
-	return column != NULL ? psprintf("column %s", quote_identifier(column)) : dg_guard_path_text(path);
+	tuplestore_putvalues(report->rsinfo->setResult, report->rsinfo->setDesc, values, nulls);
 }
 
 /*
@@ -52,24 +75,20 @@ tenant_source_text(const char *column, List *path)
  * somebody has called guard_table() for it; then it stays as it is.
  */
 static void
-report_unplain(ReturnSetInfo *rsinfo, const DgGuard *guard, const char *problem)
+report_unplain(DgSchemaReport *report, const DgGuard *guard, const char *problem)
 {
-	if (!guard->guarded)
-		report_table(rsinfo, guard->relid, NULL, problem);
-	else if (!guard->has_tenant_column && guard->tenant_path == NIL)
-		report_table(rsinfo, guard->relid, NULL, NULL);
-	else
-		report_table(rsinfo, guard->relid,
-					 tenant_source_text(guard->has_tenant_column ? NameStr(guard->tenant_column) : NULL, guard->tenant_path),
-					 NULL);
+	DgTenantSource source = dg_guard_source(guard);
+
+	report_table(report, guard->relid, guard->guarded ? dg_guard_source_text(&source) : NULL,
+				 guard->guarded ? NULL : problem);
 }
 
 /* A table of a schema that is to be guarded. */
 typedef struct SchemaTable
 {
-	ReturnSetInfo *rsinfo;
+	DgSchemaReport *report;
 	Oid			relid;
-	const char *tenant_column;
+	const DgTenantSource *of_schema;
 } SchemaTable;
 
 /*
@@ -78,32 +97,28 @@ typedef struct SchemaTable
 static void
 guard_schema_table(void *arg)
 {
-	ReturnSetInfo *rsinfo = ((SchemaTable *) arg)->rsinfo;
+	DgSchemaReport *report = ((SchemaTable *) arg)->report;
 	Oid			relid = ((SchemaTable *) arg)->relid;
-	const char *tenant_column = ((SchemaTable *) arg)->tenant_column;
-	const DgTenantTable *tenants = dg_guard_tenant_table();
 	Relation	rel = try_table_open(relid, ShareRowExclusiveLock);
-	const char *column = relid == tenants->relid ? NameStr(tenants->key_column) : tenant_column;
-	char	   *problem = NULL;
-	List	   *path = NIL;
+	DgTenantSource source;
+	char	   *problem;
+	bool		plain;
 
 	if (rel == NULL)
 		return;					/* dropped meanwhile */
 	dg_enrol_check_owner(rel);
 	(void) dg_enrol_require(rel, ERROR);
-	column = get_attnum(relid, column) > 0 ? pstrdup(column) : NULL;
-	if (column == NULL)
-		path = dg_guard_find_path(rel, tenant_column, &problem);
+	plain = dg_enrol_source_in_schema(rel, ((SchemaTable *) arg)->of_schema, &source, &problem);
 	table_close(rel, NoLock);
 
-	if (column == NULL && path == NIL)
+	if (!plain)
 	{
-		report_unplain(rsinfo, dg_guard_lookup(relid), problem);
+		report_unplain(report, dg_guard_lookup(relid), problem);
 		return;
 	}
-	dg_enrol_table(relid, column, path);
+	dg_enrol_table(relid, &source);
 	dg_enrol_record(relid);
-	report_table(rsinfo, relid, tenant_source_text(column, path),
+	report_table(report, relid, dg_guard_source_text(&source),
 				 dg_enrol_is_unlogged(relid) ? "it is unlogged: a crash empties it, without its rows having gone to the bin; ALTER TABLE ... SET LOGGED" : NULL);
 }
 
@@ -126,29 +141,76 @@ tables_of_schema(Oid nspid)
 
 /*
  * Takes schemas that do not exist any more off the list of those whose future
- * tables are guarded. The caller is connected to SPI.
+ * tables are guarded; but for tenants', which may come back out of an archive. The
+ * caller is connected to SPI.
  */
 static void
 forget_schemas(void)
 {
 	dg_query("DELETE FROM deletion_guard.guarded_schema s"
-			 " WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = s.schema_name)",
+			 " WHERE s.tenant IS NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = s.schema_name)",
 			 DG_AS_US);
 }
 
 /*
- * guard_schema(target regnamespace, tenant_column name, include_future boolean)
- *		-> setof (relation regclass, tenant_source text, problem text)
+ * Writes down how tenants are told in tables that are to come into a schema.
  */
-Datum
-dg_guard_schema(PG_FUNCTION_ARGS)
+void
+dg_enrol_register_schema(const char *name, const DgTenantSource *source)
 {
-	Oid			nspid = PG_GETARG_OID(0);
-	char	   *tenant_column = pstrdup(NameStr(*PG_GETARG_NAME(1)));
+	Oid			types[] = {NAMEOID, NAMEOID, TEXTOID};
+	Datum		values[3] = {DirectFunctionCall1(namein, CStringGetDatum(name))};
+	char		nulls[3] = {' ', 'n', 'n'};
+
+	if (source->column != NULL)
+	{
+		values[1] = DirectFunctionCall1(namein, CStringGetDatum(source->column));
+		nulls[1] = ' ';
+	}
+	else
+	{
+		values[2] = CStringGetTextDatum(source->tenant);
+		nulls[2] = ' ';
+	}
+	dg_query("INSERT INTO deletion_guard.guarded_schema (schema_name, tenant_column, tenant)"
+			 " VALUES ($1, $2, $3) ON CONFLICT (schema_name) DO UPDATE"
+			 " SET tenant_column = EXCLUDED.tenant_column, tenant = EXCLUDED.tenant",
+			 DG_AS_US, 3, types, values, nulls);
+}
+
+void
+dg_enrol_unregister_schema(const char *name)
+{
+	Oid			types[] = {NAMEOID};
+	Datum		values[] = {DirectFunctionCall1(namein, CStringGetDatum(name))};
+
+	dg_query("DELETE FROM deletion_guard.guarded_schema WHERE schema_name = $1", DG_AS_US, 1, types, values);
+}
+
+static DgTenantSource
+schema_source_arguments(FunctionCallInfo fcinfo)
+{
+	DgTenantSource source = {0};
+
+	if (PG_ARGISNULL(1) == PG_ARGISNULL(3))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("give either a tenant_column or a tenant")));
+	if (!PG_ARGISNULL(1))
+		source.column = pstrdup(NameStr(*PG_GETARG_NAME(1)));
+	else
+		source.tenant = dg_enrol_tenant(InvalidOid, text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	return source;
+}
+
+/*
+ * Guards the tables of a schema, and enrols it for those to come; as the caller, who
+ * must own them. The caller is connected to SPI.
+ */
+void
+dg_enrol_schema(DgSchemaReport *report, Oid nspid, const DgTenantSource *source, bool include_future)
+{
 	char	   *nspname = get_namespace_name(nspid);
-	Oid			types[] = {NAMEOID, NAMEOID};
-	Datum		values[2];
-	List	   *relids;
 	ListCell   *lc;
 
 	if (nspname == NULL)
@@ -158,31 +220,47 @@ dg_guard_schema(PG_FUNCTION_ARGS)
 	if (!dg_namespace_ownercheck(nspid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_SCHEMA, nspname);
 
+	dg_lock_object(dg_objects()->guarded_schema, nspid, ExclusiveLock);
+	foreach(lc, tables_of_schema(nspid))
+	{
+		SchemaTable table = {report, lfirst_oid(lc), source};
+		ErrorData  *error = dg_try(guard_schema_table, &table, true);
+
+		if (error != NULL && error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
+			ereport(ERROR,
+					(errcode(error->sqlerrcode),
+					 errmsg("cannot guard all these tables in one transaction"),
+					 errdetail_internal("%s: %s.", dg_relation_name(table.relid), error->message),
+					 errhint("Each is locked until the end. Raise max_locks_per_transaction, or guard fewer at a time: guard_schemas(..., at_most => 20), again and again.")));
+		if (error != NULL)
+			report_table(report, table.relid, NULL,
+						 error->hint == NULL ? error->message : psprintf("%s (%s)", error->message, error->hint));
+	}
+	if (include_future)
+		dg_enrol_register_schema(nspname, source);
+	else
+		dg_enrol_unregister_schema(nspname);
+}
+
+/*
+ * guard_schema(target regnamespace, tenant_column name, include_future boolean, tenant text)
+ *		-> setof (relation regclass, tenant_source text, problem text)
+ */
+Datum
+dg_guard_schema(PG_FUNCTION_ARGS)
+{
+	DgSchemaReport report = {0};
+	DgTenantSource source;
+
+	dg_require_argument(fcinfo, 0, "target");
+	dg_require_argument(fcinfo, 2, "include_future");
+	source = schema_source_arguments(fcinfo);
 	dg_guard_publication_check("guard tables");
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
-	dg_lock_object(dg_objects()->guarded_schema, nspid, ExclusiveLock);
-	relids = tables_of_schema(nspid);
-	foreach(lc, relids)
-	{
-		SchemaTable table = {(ReturnSetInfo *) fcinfo->resultinfo, lfirst_oid(lc), tenant_column};
-		ErrorData  *error = dg_try(guard_schema_table, &table, true);
-
-		if (error != NULL)
-			report_table(table.rsinfo, table.relid, NULL,
-						 error->hint == NULL ? error->message : psprintf("%s (%s)", error->message, error->hint));
-	}
-
 	forget_schemas();
-	values[0] = DirectFunctionCall1(namein, CStringGetDatum(nspname));
-	values[1] = DirectFunctionCall1(namein, CStringGetDatum(tenant_column));
-	if (PG_GETARG_BOOL(2))
-		dg_query("INSERT INTO deletion_guard.guarded_schema (schema_name, tenant_column)"
-				 " VALUES ($1, $2) ON CONFLICT (schema_name) DO UPDATE SET tenant_column = EXCLUDED.tenant_column",
-				 DG_AS_US, 2, types, values);
-	else
-		dg_query("DELETE FROM deletion_guard.guarded_schema WHERE schema_name = $1",
-				 DG_AS_US, 1, types, values);
+	report.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	dg_enrol_schema(&report, PG_GETARG_OID(0), &source, PG_GETARG_BOOL(2));
 	SPI_finish();
 	return (Datum) 0;
 }

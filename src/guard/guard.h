@@ -45,12 +45,21 @@ typedef struct DgGuard
 	bool		has_tenant_column;
 	NameData	tenant_column;	/* of root and of relid alike */
 	List	   *tenant_path;	/* names (char *) of foreign keys, or NIL */
+	char	   *tenant;			/* whose all rows are, or NULL */
 	Oid			detached_from;	/* the guarded table that root was a partition
 								 * of, or InvalidOid */
 	DgOddity	odd;			/* what relid has become since it was enrolled */
 	void	   *capture;		/* private to bin_, in context */
 	MemoryContext context;
 } DgGuard;
+
+/* How the tenant of a table's rows is told: by one of these, or by nothing. */
+typedef struct DgTenantSource
+{
+	const char *column;
+	List	   *path;			/* names (char *) of foreign keys */
+	const char *tenant;			/* all rows are this one's */
+} DgTenantSource;
 
 /* The table that lists the tenants. */
 typedef struct DgTenantTable
@@ -75,6 +84,10 @@ extern void dg_guard_require_ordinary(Oid relid);
 extern void dg_guard_tenant_table_changed(void);
 
 extern void dg_guard_require_stored(Oid relid, const char *column);
+
+/* guard_source.c */
+extern DgTenantSource dg_guard_source(const DgGuard *guard);
+extern char *dg_guard_source_text(const DgTenantSource *source);
 
 /* guard_path.c */
 extern void dg_guard_check_path(Relation rel, List *path);

@@ -109,6 +109,9 @@ read_guard(DgGuard *guard, Oid relid)
 			guard->tenant_path = dg_array_strings(value);
 			MemoryContextSwitchTo(old);
 		}
+		value = heap_getattr(tuple, Anum_guard_tenant, desc, &isnull);
+		if (!isnull)
+			guard->tenant = MemoryContextStrdup(guard->context, TextDatumGetCString(value));
 		value = heap_getattr(tuple, Anum_guard_detached_from, desc, &isnull);
 		if (!isnull)
 			guard->detached_from = DatumGetObjectId(value);
@@ -183,6 +186,7 @@ build_guard(DgGuard *guard)
 	guard->root = InvalidOid;
 	guard->has_tenant_column = false;
 	guard->tenant_path = NIL;
+	guard->tenant = NULL;
 	guard->detached_from = InvalidOid;
 	guard->capture = NULL;
 
@@ -210,6 +214,7 @@ same_guard(const DgGuard *a, const DgGuard *b)
 	if (a->guarded != b->guarded || a->root != b->root || a->has_tenant_column != b->has_tenant_column ||
 		a->detached_from != b->detached_from ||
 		(a->has_tenant_column && strcmp(NameStr(a->tenant_column), NameStr(b->tenant_column)) != 0) ||
+		(a->tenant == NULL) != (b->tenant == NULL) || (a->tenant != NULL && strcmp(a->tenant, b->tenant) != 0) ||
 		list_length(a->tenant_path) != list_length(b->tenant_path))
 		return false;
 	forboth(x, a->tenant_path, y, b->tenant_path)

@@ -239,6 +239,8 @@ look_at_guards(DgIdentities *identities, Oid key_type)
 		Oid			relid = DatumGetObjectId(heap_getattr(tuple, Anum_guard_relation, desc, &isnull));
 		Datum		column = heap_getattr(tuple, Anum_guard_tenant_column, desc, &isnull);
 
+		if (isnull && heap_attisnull(tuple, Anum_guard_tenant_path, desc))
+			continue;
 		if (isnull)
 			with_path = lappend_oid(with_path, relid);
 		else if (relid != dg_guard_tenant_table()->relid)

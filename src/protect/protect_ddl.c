@@ -19,6 +19,7 @@
 #include "commands/event_trigger.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -169,23 +170,6 @@ follow_rename(RenameStmt *stmt)
 	dg_guard_tenant_table_changed();
 }
 
-/*
- * Enrolled schemas are known by name, so that one which is dropped and made
- * again, by a restore, stays enrolled.
- */
-static void
-follow_schema(RenameStmt *stmt)
-{
-	Oid			types[] = {NAMEOID, NAMEOID};
-	Datum		values[2];
-
-	values[0] = DirectFunctionCall1(namein, CStringGetDatum(stmt->subname));
-	values[1] = DirectFunctionCall1(namein, CStringGetDatum(stmt->newname));
-	dg_query("DELETE FROM deletion_guard.guarded_schema WHERE schema_name = $2", DG_AS_US, 2, types, values);
-	dg_query("UPDATE deletion_guard.guarded_schema SET schema_name = $2 WHERE schema_name = $1",
-			 DG_AS_US, 2, types, values);
-}
-
 /* ----------------------------------------------------------------------
  * New tables
  * ----------------------------------------------------------------------
@@ -210,40 +194,14 @@ guarded_parents(Oid relid)
 }
 
 /*
- * The tenant column of the enrolled schema that a table is in, palloc'd, or
- * NULL. Waits for a guard_schema() of that schema; one that begins later waits
- * for the present transaction, and finds the table.
+ * Guards a table as another is guarded.
  */
-static char *
-future_tenant_column(Oid relid)
-{
-	Oid			types[] = {OIDOID};
-	Datum		values[] = {ObjectIdGetDatum(get_rel_namespace(relid))};
-
-	dg_lock_object(dg_objects()->guarded_schema, get_rel_namespace(relid), RowExclusiveLock);
-	if (dg_query("SELECT s.tenant_column::text FROM deletion_guard.guarded_schema s"
-				 " JOIN pg_namespace n ON n.nspname = s.schema_name WHERE n.oid = $1",
-				 DG_AS_US, 1, types, values,
-				 .snapshot = GetLatestSnapshot()) == 0)
-		return NULL;
-	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-}
-
 static void
-guard_future_table(Oid relid, const char *tenant_column)
+enrol_as(Oid relid, const DgGuard *guard)
 {
-	Relation	rel = table_open(relid, NoLock);
-	bool		plain = get_attnum(relid, tenant_column) > 0;
-	char	   *problem = NULL;
-	List	   *path = NIL;
+	DgTenantSource source = dg_guard_source(guard);
 
-	if (!dg_enrol_require(rel, WARNING))
-		plain = false;
-	else if (!plain)
-		path = dg_guard_find_path(rel, tenant_column, &problem);
-	table_close(rel, NoLock);
-	if (plain || path != NIL)
-		dg_enrol_table(relid, plain ? tenant_column : NULL, path);
+	dg_enrol_table(relid, &source);
 }
 
 /*
@@ -310,8 +268,7 @@ follow_members(Oid relid, DgGuard *guard)
 		if (dg_guard_lookup(member)->guarded)
 			dg_guard_create_triggers(member);
 		else if (guarded)
-			dg_enrol_table(member, guard->has_tenant_column ? NameStr(guard->tenant_column) : NULL,
-						   guard->tenant_path);
+			enrol_as(member, guard);
 	}
 }
 
@@ -325,7 +282,6 @@ follow_table(Oid relid)
 	bool		temporary = get_rel_persistence(relid) == RELPERSISTENCE_TEMP;
 	List	   *parents;
 	DgGuard    *guard;
-	char	   *tenant_column;
 	ListCell   *lc;
 
 	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE &&
@@ -350,9 +306,8 @@ follow_table(Oid relid)
 	else if (parents == NIL)
 	{
 		follow_members(relid, NULL);
-		if (relkind != RELKIND_FOREIGN_TABLE && !get_rel_relispartition(relid) &&
-			(tenant_column = future_tenant_column(relid)) != NULL)
-			guard_future_table(relid, tenant_column);
+		if (relkind != RELKIND_FOREIGN_TABLE && !get_rel_relispartition(relid))
+			dg_protect_guard_future_table(relid);
 	}
 }
 
@@ -388,8 +343,7 @@ follow_detach(AlterTableStmt *stmt, PartitionCmd *cmd)
 	{
 		Oid			root = guard->root;
 
-		dg_enrol_table(relid, guard->has_tenant_column ? NameStr(guard->tenant_column) : NULL,
-					   guard->tenant_path);
+		enrol_as(relid, guard);
 		note_detached(relid, root);
 	}
 	else
@@ -505,6 +459,15 @@ follow_trigger(CreateTrigStmt *stmt)
 		dg_guard_enable_trigger(relid, stmt->trigname);
 }
 
+/*
+ * The name of a schema that was created; without one it has its owner's.
+ */
+static const char *
+new_schema(CreateSchemaStmt * stmt)
+{
+	return stmt->schemaname != NULL ? stmt->schemaname : get_rolespec_name(stmt->authrole);
+}
+
 Datum
 dg_ddl_end(PG_FUNCTION_ARGS)
 {
@@ -529,12 +492,16 @@ dg_ddl_end(PG_FUNCTION_ARGS)
 		if (stmt->renameType == OBJECT_COLUMN || stmt->renameType == OBJECT_TABCONSTRAINT)
 			follow_rename(stmt);
 		else if (stmt->renameType == OBJECT_SCHEMA)
-			follow_schema(stmt);
+			dg_protect_follow_schema(stmt->subname, stmt->newname);
 	}
 	if (IsA(data->parsetree, CreateTrigStmt))
 		follow_trigger((CreateTrigStmt *) data->parsetree);
+	if (IsA(data->parsetree, AlterObjectSchemaStmt))
+		dg_protect_check_moved((AlterObjectSchemaStmt *) data->parsetree);
 	if (IsA(data->parsetree, CreatePublicationStmt) || IsA(data->parsetree, AlterPublicationStmt))
 		dg_guard_publication_follow(data->parsetree);
+	if (IsA(data->parsetree, CreateSchemaStmt))
+		dg_protect_follow_new_schema(new_schema((CreateSchemaStmt *) data->parsetree));
 	relids = changes_members(data->parsetree) ? touched_tables() : NIL;
 	foreach(lc, relids)
 		follow_table(lfirst_oid(lc));

@@ -8,6 +8,7 @@
 #include "catalog/objectaccess.h"
 #include "executor/execdesc.h"
 #include "lib/stringinfo.h"
+#include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
 #include "nodes/plannodes.h"
 #include "utils/relcache.h"
@@ -89,5 +90,11 @@ extern void dg_protect_store_check_utility(Node *parsetree);
 extern void dg_protect_check_query(PlannedStmt *stmt);
 extern void dg_protect_check_permissions(List *permissions);
 extern void dg_protect_check_truncate(Oid relid);
+
+/* protect_schema.c */
+extern void dg_protect_follow_schema(const char *old, const char *new);
+extern void dg_protect_follow_new_schema(const char *name);
+extern void dg_protect_guard_future_table(Oid relid);
+extern void dg_protect_check_moved(AlterObjectSchemaStmt *stmt);
 
 #endif							/* DG_PROTECT_INTERNAL_H */

@@ -22,7 +22,7 @@ AS $$
 	tenants AS (
 		SELECT g.relation::oid AS relid
 		FROM deletion_guard.guard g
-		WHERE g.tenant_column IS NOT NULL OR g.tenant_path IS NOT NULL
+		WHERE g.tenant_column IS NOT NULL OR g.tenant_path IS NOT NULL OR g.tenant IS NOT NULL
 		UNION
 		SELECT t.relation::oid FROM deletion_guard.tenant_table t),
 	-- names of tenant columns; the tenant table's own key is "id" or the like
@@ -500,9 +500,24 @@ AS $$
 	WHERE g.relkind = 'r' AND c.relpersistence <> 't'
 
 	UNION ALL
-	SELECT 'guarded schemas', quote_ident(s.schema_name), n.oid IS NOT NULL,
-		CASE WHEN n.oid IS NULL THEN 'it does not exist; tables to come are guarded once it does. If it has another name now, or is gone for good, call deletion_guard.guard_schema() for one that exists.' END
+	SELECT 'guarded schemas', quote_ident(s.schema_name), n.oid IS NOT NULL OR s.tenant IS NOT NULL,
+		CASE WHEN n.oid IS NULL AND s.tenant IS NOT NULL THEN format('it does not exist; rows of its tables are tenant %s''s', s.tenant)
+			 WHEN n.oid IS NULL THEN 'it does not exist; tables to come are guarded once it does. If it has another name now, or is gone for good, call deletion_guard.guard_schema() for one that exists.' END
 	FROM deletion_guard.guarded_schema s LEFT JOIN pg_namespace n ON n.nspname = s.schema_name
+	UNION ALL
+	SELECT 'guarded schemas', quote_ident(n.nspname), false,
+		format('tables of it, %s for one, are not guarded as a tenant''s, but its name matches pattern %s. Once it is known whose they are, call deletion_guard.guard_schemas(%L, %L) again.',
+			c.relation, p.pattern, p.pattern, coalesce(p.tenant_from::text, 'name'))
+	FROM deletion_guard.schema_pattern p
+	JOIN pg_namespace n ON n.nspname::text COLLATE "C" LIKE p.pattern AND n.nspname NOT LIKE 'pg\_%'
+		AND n.nspname NOT LIKE 'deletion\_guard%' AND n.nspname NOT IN ('information_schema', 'public')
+	CROSS JOIN LATERAL (SELECT min(c.oid::regclass::text COLLATE "C") AS relation
+		FROM pg_class c LEFT JOIN deletion_guard.guard g ON g.relation = c.oid
+		WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+			AND num_nonnulls(g.tenant, g.tenant_column, g.tenant_path) = 0) c
+	WHERE c.relation IS NOT NULL
+		AND NOT EXISTS (SELECT FROM deletion_guard.tenant_table t JOIN pg_class k ON k.oid = t.relation WHERE k.relnamespace = n.oid)
+		AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_namespace'::regclass AND d.objid = n.oid AND d.deptype = 'e')
 
 	UNION ALL
 	SELECT 'large objects', m.relation::text, t.tgname IS NULL,

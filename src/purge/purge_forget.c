@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "utils/builtins.h"
 
 #include "bin/bin.h"
@@ -167,6 +168,26 @@ forget_name(const char *tenant)
  */
 
 /*
+ * Schemas that were the tenant's and do not exist any more.
+ */
+static void
+forget_lost_schemas(const char *tenant)
+{
+	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(guarded_schema), RowExclusiveLock, 0, NULL);
+
+	while (dg_own_next(scan))
+	{
+		bool		isnull;
+		Name		name = DatumGetName(dg_own_datum(scan, Anum_guarded_schema_schema_name, &isnull));
+
+		if (!OidIsValid(get_namespace_oid(NameStr(*name), true)) &&
+			is_of_tenant(scan, Anum_guarded_schema_tenant, tenant))
+			dg_own_delete(scan);
+	}
+	dg_own_end(scan);
+}
+
+/*
  * Are all rows of the deletion this tenant's?
  */
 static bool
@@ -292,6 +313,7 @@ forget_key(const char *tenant, char *pseudonym)
 		last = deletion;
 	}
 	dg_bin_forget_renames(tenant);
+	forget_lost_schemas(tenant);
 	rename_in_requests(tenant, pseudonym);
 	dg_bin_tenant_each_part(tenant, RowExclusiveLock, rename_part, pseudonym);
 	rename_in_table(DG_OWN_ALL(hold), Anum_hold_tenant, 0, tenant, pseudonym);

@@ -142,14 +142,40 @@ leave_untold(DgRehydrateArchive *archive, DgRehydratePlan *plan)
 }
 
 /*
+ * The guarded tables that may hold rows of the plan's tenants, in the order of their
+ * names; of those that are one tenant's whole only theirs.
+ */
+static List *
+tables_of_tenants(const DgRehydratePlan *plan)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *relids = NIL;
+
+	SPI_connect();
+	dg_query("SELECT relation::oid FROM ONLY deletion_guard.guard"
+			 " WHERE tenant_column IS NOT NULL OR tenant_path IS NOT NULL OR tenant IS NOT NULL"
+			 " ORDER BY relation::text", DG_AS_US,.snapshot = GetLatestSnapshot());
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		bool		isnull;
+		Oid			relid = DatumGetObjectId(dg_row_datum(row, 1, &isnull));
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		if (!dg_rehydrate_is_others(relid, plan->tenants))
+			relids = lappend_oid(relids, relid);
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	return relids;
+}
+
+/*
  * Finds the live tables that hold tenants' rows and are not in the archive.
  */
 static void
 find_absent(DgRehydratePlan *plan)
 {
-	MemoryContext context = CurrentMemoryContext;
 	List	   *present = list_copy(plan->unwanted);
-	List	   *guarded;
 	ListCell   *lc;
 
 	foreach(lc, plan->sources)
@@ -159,15 +185,7 @@ find_absent(DgRehydratePlan *plan)
 		if (!source->inherited)
 			present = list_append_unique_oid(present, source->target);
 	}
-	SPI_connect();
-	dg_query("SELECT relation::oid FROM ONLY deletion_guard.guard"
-			 " WHERE tenant_column IS NOT NULL OR tenant_path IS NOT NULL"
-			 " ORDER BY relation::text", DG_AS_US,
-			 .snapshot = GetLatestSnapshot());
-	guarded = dg_row_oids(1);
-	MemoryContextSwitchTo(context);
-	plan->absent = list_difference_oid(guarded, present);
-	SPI_finish();
+	plan->absent = list_difference_oid(tables_of_tenants(plan), present);
 }
 
 static bool

@@ -169,6 +169,20 @@ dg_rehydrate_tenant_list(const DgTenants *tenants)
 }
 
 /*
+ * The number of a tenant, or DG_KEY_OTHER_TENANT.
+ */
+int
+dg_rehydrate_tenant_find(const DgTenants *tenants, const char *tenant)
+{
+	for (int i = 0; i < tenants->n && !tenants->nobody; i++)
+	{
+		if (dg_guard_tenant_equal(tenants->keys[i], tenant))
+			return i;
+	}
+	return DG_KEY_OTHER_TENANT;
+}
+
+/*
  * Stands in for tenants: finds rows without a tenant.
  */
 DgTenants *
@@ -214,6 +228,16 @@ make_by_column(DgFinder *finder, const char *column, const DgTenants *tenants)
 
 		dg_rehydrate_keymap_put(finder->keys, &text, i);
 	}
+}
+
+/*
+ * A finder for a table whose rows are all one tenant's.
+ */
+static void
+make_by_table(DgFinder *finder, const DgTenants *tenants)
+{
+	finder->tenant = dg_rehydrate_tenant_find(tenants, dg_guard_lookup(finder->relid)->tenant);
+	finder->keys = dg_rehydrate_keymap_create(0);
 }
 
 /*
@@ -271,7 +295,7 @@ dg_rehydrate_finder_get(List **finders, Oid relid, List *path, const DgTenants *
 			return finder;
 	}
 	fkeys = dg_guard_path_keys(relid, path, &end, &column);
-	if (column == NULL)
+	if (column == NULL && dg_guard_lookup(relid)->tenant == NULL)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_CANNOT_RESTORE),
 				 errmsg("cannot tell tenants of \"%s\": its tenant path ends at \"%s\", which knows no tenant",
@@ -281,7 +305,9 @@ dg_rehydrate_finder_get(List **finders, Oid relid, List *path, const DgTenants *
 	finder->relid = relid;
 	finder->path = path;
 	finder->nobody = tenants->nobody;
-	if (path == NIL)
+	if (column == NULL)
+		make_by_table(finder, tenants);
+	else if (path == NIL)
 		make_by_column(finder, column, tenants);
 	else
 		make_by_key(finder, linitial(fkeys), finders, tenants);
@@ -316,7 +342,8 @@ tenant_array(Oid relid, AttrNumber attnum, const DgTenants *tenants)
 
 /*
  * Makes the query for live rows of a table whose column tells their tenant: of
- * the table, which it calls t, what is asked for, and last the tenant's key.
+ * the table, which it calls t, what is asked for, and last the tenant's key. Where
+ * all rows are one tenant's, that is its number.
  */
 static void
 make_live_query(Oid relid, List **finders, const DgTenants *tenants,
@@ -325,9 +352,16 @@ make_live_query(Oid relid, List **finders, const DgTenants *tenants,
 	Oid			end;
 	const char *column;
 	AttrNumber	attnum;
+	DgFinder   *finder = dg_rehydrate_finder_get(finders, relid, NIL, tenants);
 
-	query->keys = dg_rehydrate_finder_get(finders, relid, NIL, tenants)->keys;
 	(void) dg_guard_path_keys(relid, NIL, &end, &column);
+	query->keys = column == NULL ? NULL : finder->keys;
+	query->nparams = 0;
+	if (column == NULL)
+	{
+		query->sql = psprintf("SELECT %s, %d FROM %s t", select, finder->tenant, dg_own_rows(relid));
+		return;
+	}
 	query->sql = psprintf("SELECT %s, t.%s FROM %s t", select, quote_identifier(column), dg_own_rows(relid));
 	query->nparams = all_tenants ? 0 : 1;
 	if (all_tenants)

@@ -142,6 +142,7 @@ typedef struct DgFinder
 {
 	Oid			relid;
 	List	   *path;			/* names (char *) of foreign keys, or NIL */
+	int			tenant;			/* without columns: whose all rows are */
 	int			ncolumns;
 	const char **columns;		/* live columns of relid that tell the tenant */
 	DgKeyMap   *keys;
@@ -176,6 +177,7 @@ typedef struct DgLiveQuery
 extern DgTenants *dg_rehydrate_tenants_make(int n, char **keys);
 extern DgTenants *dg_rehydrate_tenants_of_array(ArrayType *array);
 extern List *dg_rehydrate_tenant_list(const DgTenants *tenants);
+extern int	dg_rehydrate_tenant_find(const DgTenants *tenants, const char *tenant);
 extern DgTenants *dg_rehydrate_tenants_nobody(void);
 extern DgFinder *dg_rehydrate_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants);
 extern const char **dg_rehydrate_column_names(Oid relid, const AttrNumber *attnums, int n);
@@ -231,6 +233,7 @@ typedef struct DgPlace
 extern bool dg_rehydrate_tenant_source(Oid relid, Oid *root, List **path);
 extern char *dg_rehydrate_tenant_source_text(Oid relid);
 extern bool dg_rehydrate_may_be_nobodys(Oid relid);
+extern bool dg_rehydrate_is_others(Oid relid, const DgTenants *tenants);
 extern DgPlace dg_rehydrate_place(const DgRehydrateArchive *archive, const DgArchiveTable *table,
 								  List *mappings);
 
@@ -301,6 +304,14 @@ typedef struct DgLeftOut
 	char	   *problem;
 } DgLeftOut;
 
+/* A table of the archive that does not exist here, and all of whose rows are a tenant's. */
+typedef struct DgLostTable
+{
+	char	   *name;
+	char	   *schema;
+	char	   *tenant;
+} DgLostTable;
+
 typedef struct DgRehydratePlan
 {
 	DgTenants  *tenants;
@@ -314,6 +325,7 @@ typedef struct DgRehydratePlan
 								 * out */
 	List	   *absent;			/* and of those that the archive lacks, */
 	List	   *defined;		/* among them those that it defines */
+	List	   *lost;			/* of DgLostTable */
 	bool		chosen;			/* the caller has said which tables */
 	bool		report;			/* what is left out is no error */
 } DgRehydratePlan;
@@ -323,6 +335,10 @@ extern List *dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid, List *
 extern bool dg_rehydrate_source_find_columns(const DgSource *source, int ncolumns, const char **columns,
 											 int *fields);
 extern bool dg_rehydrate_source_has_columns(const DgSource *source, int ncolumns, const char **columns);
+
+/* rehydrate_lost.c */
+extern bool dg_rehydrate_note_lost(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, const char *name);
+extern void dg_rehydrate_check_lost_schemas(const DgRehydrateArchive *archive, const DgRehydratePlan *plan);
 
 /* rehydrate_plan.c */
 extern DgRehydratePlan *dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants,

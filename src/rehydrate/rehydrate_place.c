@@ -43,7 +43,7 @@ dg_rehydrate_tenant_source(Oid relid, Oid *root, List **path)
 	if (!guard->guarded)
 		return false;
 	*path = list_copy(guard->tenant_path);
-	return guard->has_tenant_column || guard->tenant_path != NIL;
+	return guard->has_tenant_column || guard->tenant_path != NIL || guard->tenant != NULL;
 }
 
 /*
@@ -54,15 +54,29 @@ char *
 dg_rehydrate_tenant_source_text(Oid relid)
 {
 	const DgTenantTable *tenants = dg_guard_tenant_table();
+	DgTenantSource source = dg_guard_source(dg_guard_lookup(relid));
 	Oid			root;
 	List	   *path;
 
 	if (!dg_rehydrate_tenant_source(relid, &root, &path))
 		return NULL;
-	if (path != NIL)
-		return dg_guard_path_text(path);
-	return psprintf("column %s", quote_identifier(tenants->relid == root ? NameStr(tenants->key_column) :
-												  NameStr(dg_guard_lookup(relid)->tenant_column)));
+	if (tenants->relid == root)
+		source = (DgTenantSource)
+	{
+		.column = NameStr(tenants->key_column)
+	};
+	return dg_guard_source_text(&source);
+}
+
+/*
+ * Are all rows of a table a tenant's who is none of these?
+ */
+bool
+dg_rehydrate_is_others(Oid relid, const DgTenants *tenants)
+{
+	DgGuard    *guard = dg_guard_lookup(relid);
+
+	return guard->tenant != NULL && dg_rehydrate_tenant_find(tenants, guard->tenant) < 0;
 }
 
 static bool

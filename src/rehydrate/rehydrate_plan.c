@@ -19,6 +19,7 @@
 #include "utils/rel.h"
 
 #include "archive/archive.h"
+#include "guard/guard.h"
 #include "rehydrate/rehydrate_internal.h"
 #include "rows/rows.h"
 
@@ -84,6 +85,12 @@ named_roots(const DgRehydrateArchive *archive, const DgRehydratePlan *plan, List
 					 errmsg("cannot tell tenants of \"%s\": it is not guarded with a tenant column or path",
 							get_rel_name(lfirst_oid(lc))),
 					 errhint("Guard it with deletion_guard.guard_table(), or leave it out of relations.")));
+		if (dg_rehydrate_is_others(root, plan->tenants))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("all rows of \"%s\" are tenant \"%s\"'s, who is not asked for",
+							get_rel_name(root), dg_guard_lookup(root)->tenant),
+					 errhint("Leave the table out of relations.")));
 		if (!is_in_archive(plan, root))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_TABLE),
@@ -262,7 +269,7 @@ dg_rehydrate_plan_tenants(const DgRehydratePlan *plan)
 
 		for (int i = 0; source->wanted && i < source->ncolumns; i++)
 		{
-			if (source->constants[i] != NULL && source->finder->parent == NULL &&
+			if (source->constants[i] != NULL && source->finder->parent == NULL && source->finder->ncolumns == 1 &&
 				strcmp(source->columns[i].name, source->finder->columns[0]) == 0)
 				keys = lappend(keys, source->constants[i]);
 		}
@@ -295,6 +302,8 @@ dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants, List *relatio
 			plan->sources = lappend(plan->sources, source);
 	}
 	dg_rehydrate_mapping_check_used(mapping);
+	if (!report && !plan->chosen)
+		dg_rehydrate_check_lost_schemas(archive, plan);
 	foreach(lc, plan->sources)
 		plan_source(plan, lfirst(lc));
 	choose_sources(archive, plan, relations);

@@ -247,6 +247,8 @@ tenant_of_row(Reading *reading, const DgArchiveRow *row)
 
 	if (reading->tenant >= 0)
 		return reading->tenant;
+	if (finder->ncolumns == 0)
+		return finder->tenant;
 	if (!key_of_row(reading, row, reading->key_fields, finder->ncolumns, key))
 		return finder->nobody ? 0 : DG_KEY_OTHER_TENANT;
 	tenant = dg_rehydrate_keymap_find(finder->keys, key);
@@ -319,7 +321,7 @@ begin_reading(Reading *reading)
 	if (reading->archive->rows == NULL)
 		dg_rehydrate_fail(reading->archive, &error);
 	reading->tenant = DG_KEY_UNSURE;
-	if (finder->overrides || finder->nobody)
+	if (finder->overrides || finder->nobody || finder->ncolumns == 0)
 		return;
 	by_key.field = reading->key_fields[0];
 	by_key.match = may_be_wanted;

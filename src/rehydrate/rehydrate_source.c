@@ -235,7 +235,7 @@ make_gone(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, const c
 	DgSource   *source;
 	Oid			relid;
 
-	if (!dg_rehydrate_has_rows(archive, index))
+	if (!dg_rehydrate_has_rows(archive, index) || dg_rehydrate_note_lost(archive, plan, index, name))
 		return NULL;
 	relid = table->problem == NULL && table->has_columns ? table_of_column(archive, table) : InvalidOid;
 	if (!OidIsValid(relid))
@@ -275,6 +275,8 @@ dg_rehydrate_source_make(DgRehydrateArchive *archive, DgRehydratePlan *plan, int
 	}
 	if (!OidIsValid(place.relid))
 		return make_gone(archive, plan, index, name, place.mappings);
+	if (plan->tenants != NULL && dg_rehydrate_is_others(place.relid, plan->tenants))
+		return NULL;
 	source = palloc0(sizeof(DgSource));
 	source->known = complete_columns(archive, table, index, &empty) || empty;
 	source->index = index;
