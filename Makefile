@@ -32,10 +32,10 @@ SCRIPTS = script/deletion_guard_sign
 REGRESS_FILES = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
 REGRESS = $(filter setup,$(REGRESS_FILES)) $(filter-out setup,$(REGRESS_FILES))
 
-PG_CPPFLAGS = -Isrc -MMD -MP
+PG_CPPFLAGS = -Isrc -I$(libpq_srcdir) -MMD -MP
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers \
 	-Werror=implicit-function-declaration -Werror=incompatible-pointer-types -Werror=int-conversion -Werror=return-type
-SHLIB_LINK = -lcjson -lcrypto -lz -llz4 -lzstd
+SHLIB_LINK = $(libpq) -lcjson -lcrypto -lz -llz4 -lzstd
 EXTRA_CLEAN = $(DEPENDENCIES) $(DATA_built) test/unit/build
 
 # ISA-L inflates gzip about three times as fast as zlib, where it exists. With zlib

@@ -1,6 +1,7 @@
 /*
  * archive.c
- *		Opening and closing archives, and what is known about them.
+ *		Opening and closing archives, and what is known about them; archives that
+ *		lie in no file.
  *
  * The format is found from the content: a directory with a toc.dat, or a file
  * that begins as a custom archive, a tar, or a plain dump does, itself maybe
@@ -15,8 +16,8 @@
 
 #include "archive/archive_internal.h"
 
-static DgArchive *
-archive_create(const char *path, const DgArchiveOptions *opts, DgArchiveError *err)
+DgArchive *
+dg_archive_create(const char *path, const DgArchiveOptions *opts, DgArchiveError *err)
 {
 	DgArchive  *archive = calloc(1, sizeof(*archive));
 
@@ -141,7 +142,7 @@ free_toc(DgArchive *archive)
 DgArchive *
 dg_archive_open(const char *path, const DgArchiveOptions *opts, DgArchiveError *err)
 {
-	DgArchive  *archive = archive_create(path, opts, err);
+	DgArchive  *archive = dg_archive_create(path, opts, err);
 
 	if (archive == NULL)
 		return NULL;
@@ -160,7 +161,7 @@ DgArchive *
 dg_archive_open_memory(const void *data, size_t len, const DgArchiveOptions *opts,
 					   DgArchiveError *err)
 {
-	DgArchive  *archive = archive_create("memory", opts, err);
+	DgArchive  *archive = dg_archive_create("memory", opts, err);
 
 	if (archive == NULL)
 		return NULL;
@@ -245,4 +246,83 @@ dg_archive_sequence(const DgArchive *archive, int index)
 	if (index < 0 || (size_t) index >= archive->sequence_count)
 		return NULL;
 	return &archive->sequences[index];
+}
+
+/* ---- archives that lie in no file ---- */
+
+/*
+ * Whoever makes such an archive says what is in it, and reads its rows, which are
+ * lines of COPY. What is told of tables is not copied and stays the caller's, and
+ * must outlive the archive.
+ */
+
+/*
+ * Makes an archive without tables. NULL without memory.
+ */
+DgArchive *
+dg_archive_given(const char *name, const DgArchiveInfo *info)
+{
+	DgArchive  *archive = dg_archive_create(name, NULL, NULL);
+
+	if (archive != NULL)
+		archive->info = *info;
+	return archive;
+}
+
+/*
+ * Adds a table. fault, if it is not NULL, is why its rows cannot be read.
+ */
+bool
+dg_archive_give_table(DgArchive *archive, const DgArchiveTable *table, const DgArchiveError *fault,
+					  DgArchiveError *err)
+{
+	DgArchiveEntry entry = {*table};
+
+	entry.place = DG_ARCHIVE_AT_GIVEN;
+	entry.fault = fault;
+	entry.pub.problem = fault != NULL ? fault->message : NULL;
+	return dg_archive_append(&archive->entries, &archive->entry_count, &archive->entry_cap, &entry,
+							 sizeof(entry), err);
+}
+
+/*
+ * Adds what a table is a partition of, or inherits from.
+ */
+bool
+dg_archive_give_parent(DgArchive *archive, const DgArchiveParent *parent, DgArchiveError *err)
+{
+	return dg_archive_append(&archive->parents, &archive->parent_count, &archive->parent_cap, parent,
+							 sizeof(*parent), err);
+}
+
+bool
+dg_archive_give_sequence(DgArchive *archive, const DgArchiveSequence *sequence, DgArchiveError *err)
+{
+	return dg_archive_append(&archive->sequences, &archive->sequence_count, &archive->sequence_cap, sequence,
+							 sizeof(*sequence), err);
+}
+
+/*
+ * All was added.
+ */
+void
+dg_archive_give_end(DgArchive *archive)
+{
+	dg_archive_parents_sort(archive);
+}
+
+/*
+ * A line, without its newline, as the next row of a table. It must stay as it is
+ * for as long as the row is looked at.
+ */
+void
+dg_archive_row_given(DgArchiveRows *rows, const char *line, size_t len, DgArchiveRow *row)
+{
+	memset(row, 0, sizeof(*row));
+	row->rows = rows;
+	row->number = ++rows->rows_read;
+	row->escaped = true;
+	row->data = line;
+	row->len = len;
+	rows->bytes_given += len + 1;
 }

@@ -42,6 +42,7 @@ typedef enum DgArchiveStatus
 	DG_ARCHIVE_CHECKSUM,		/* a checksum in the file does not match */
 	DG_ARCHIVE_UNSUPPORTED,		/* valid, but nothing we can read */
 	DG_ARCHIVE_TOO_LARGE,		/* exceeds one of our limits */
+	DG_ARCHIVE_FORBIDDEN,		/* may not be read; given archives only */
 	DG_ARCHIVE_NO_MEMORY,
 	DG_ARCHIVE_INTERRUPTED		/* the interrupt callback said so */
 } DgArchiveStatus;
@@ -61,7 +62,8 @@ typedef enum DgArchiveFormat
 	DG_ARCHIVE_CUSTOM,
 	DG_ARCHIVE_DIRECTORY,
 	DG_ARCHIVE_TAR,
-	DG_ARCHIVE_PLAIN
+	DG_ARCHIVE_PLAIN,
+	DG_ARCHIVE_GIVEN			/* a running copy of the database */
 } DgArchiveFormat;
 
 typedef enum DgArchiveCompression
@@ -197,6 +199,16 @@ extern int	dg_archive_table_count(const DgArchive *archive);
 extern const DgArchiveTable *dg_archive_table(const DgArchive *archive, int index);
 extern int	dg_archive_sequence_count(const DgArchive *archive);
 extern const DgArchiveSequence *dg_archive_sequence(const DgArchive *archive, int index);
+extern DgArchive *dg_archive_given(const char *name, const DgArchiveInfo *info);
+extern bool dg_archive_give_table(DgArchive *archive, const DgArchiveTable *table,
+								  const DgArchiveError *fault, DgArchiveError *err);
+extern bool dg_archive_give_parent(DgArchive *archive, const DgArchiveParent *parent,
+								   DgArchiveError *err);
+extern bool dg_archive_give_sequence(DgArchive *archive, const DgArchiveSequence *sequence,
+									 DgArchiveError *err);
+extern void dg_archive_give_end(DgArchive *archive);
+extern void dg_archive_row_given(DgArchiveRows *rows, const char *line, size_t len,
+								 DgArchiveRow *row);
 
 /* archive_codec.c */
 extern bool dg_archive_has_isal(void);

@@ -362,6 +362,13 @@ compare_parents(const void *a, const void *b)
 	return dg_archive_name_compare(x->schema, x->name, y->schema, y->name);
 }
 
+void
+dg_archive_parents_sort(DgArchive *archive)
+{
+	if (archive->parent_count > 0)
+		qsort(archive->parents, archive->parent_count, sizeof(*archive->parents), compare_parents);
+}
+
 /*
  * What a table was a partition of, or inherited from, or NULL; once
  * dg_archive_defn_resolve() has run.
@@ -529,8 +536,7 @@ add_inherited(DgArchive *archive, DgArchiveError *err)
 		if (!add_parent(archive, &parent, err))
 			return false;
 	}
-	if (archive->parent_count > 0)
-		qsort(archive->parents, archive->parent_count, sizeof(*archive->parents), compare_parents);
+	dg_archive_parents_sort(archive);
 	return true;
 }
 

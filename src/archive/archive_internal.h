@@ -198,6 +198,10 @@ extern bool dg_archive_stream_fail(const DgArchiveStream *stream, DgArchiveStatu
 extern DgArchiveFile *dg_archive_file_packed(DgArchiveFile *inner, DgArchiveCompression compression,
 											 DgArchiveError *err);
 
+/* ---- archive.c ---- */
+
+extern DgArchive *dg_archive_create(const char *path, const DgArchiveOptions *opts, DgArchiveError *err);
+
 /* ---- archive_ident.c ---- */
 
 /* A place in SQL text. */
@@ -276,6 +280,7 @@ extern bool dg_archive_defn_table(DgArchive *archive, const char *schema, const 
 								  const char *defn, size_t len, bool with_oids, DgArchiveError *err);
 extern bool dg_archive_defn_parents(DgArchive *archive, const char *defn, size_t len, DgArchiveError *err);
 extern bool dg_archive_defn_resolve(DgArchive *archive, DgArchiveError *err);
+extern void dg_archive_parents_sort(DgArchive *archive);
 extern void dg_archive_defn_sort(DgArchive *archive);
 extern void dg_archive_defn_altered(DgArchive *archive, const char *schema, const char *name);
 extern const DgArchiveShape *dg_archive_defn_find(DgArchive *archive, const char *schema, const char *name);
@@ -293,6 +298,7 @@ typedef enum DgArchivePlace
 	DG_ARCHIVE_AT_BLOCK,		/* custom: block starts at offset */
 	DG_ARCHIVE_AT_EXTENT,		/* tar, plain: offset .. end of the main file */
 	DG_ARCHIVE_AT_MEMBER,		/* directory: a file of its own */
+	DG_ARCHIVE_AT_GIVEN,		/* the caller has it */
 	DG_ARCHIVE_AT_NOWHERE		/* entry without data, or with a fault */
 } DgArchivePlace;
 
@@ -569,6 +575,7 @@ struct DgArchiveRows
 	DgArchiveError failure;		/* repeated by later calls */
 	uint64_t	rows_read;
 	uint64_t	rows_skipped;
+	uint64_t	bytes_given;
 	DgArchiveBuffer unescaped;
 	/* INSERT */
 	DgArchiveInsertState state;

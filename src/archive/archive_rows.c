@@ -27,6 +27,8 @@ open_data(DgArchiveRows *rows, DgArchiveError *err)
 		return false;
 	switch (entry->place)
 	{
+		case DG_ARCHIVE_AT_GIVEN:
+			return true;
 		case DG_ARCHIVE_AT_UNKNOWN:
 		case DG_ARCHIVE_AT_BLOCK:
 			return dg_archive_custom_source(archive, entry, &rows->stream.source, err);
@@ -205,7 +207,8 @@ dg_archive_rows_next(DgArchiveRows *rows, DgArchiveRow *row, DgArchiveError *err
 void
 dg_archive_rows_progress(const DgArchiveRows *rows, DgArchiveProgress *progress)
 {
-	uint64_t	here = dg_archive_stream_stored(&rows->stream);
+	uint64_t	here = rows->entry->place == DG_ARCHIVE_AT_GIVEN ? rows->bytes_given :
+	dg_archive_stream_stored(&rows->stream);
 
 	progress->rows_read = rows->rows_read;
 	progress->rows_skipped = rows->rows_skipped;

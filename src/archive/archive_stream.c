@@ -90,7 +90,7 @@ dg_archive_stream_fail(const DgArchiveStream *stream, DgArchiveStatus code, DgAr
 	va_start(args, fmt);
 	vsnprintf(detail, sizeof(detail), fmt, args);
 	va_end(args);
-	return dg_archive_fail(err, code, stream->source.file->name,
+	return dg_archive_fail(err, code, stream->source.file == NULL ? NULL : stream->source.file->name,
 						   dg_archive_stream_stored(stream), "%s", detail);
 }
 

@@ -14,6 +14,7 @@
 #include "utils/guc_tables.h"
 #include "utils/hsearch.h"
 #include "utils/tuplestore.h"
+#include "utils/wait_event.h"
 
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 200000
 #error "deletion_guard supports PostgreSQL 15 to 19"
@@ -39,6 +40,13 @@
 /* 16: workers of logical replication that apply one large transaction each */
 #if PG_VERSION_NUM < 160000
 #define IsLogicalParallelApplyWorker() false
+#endif
+
+/* 17: extensions name what they wait for */
+#if PG_VERSION_NUM >= 170000
+#define dg_wait_event_server() WaitEventExtensionNew("DeletionGuardServer")
+#else
+#define dg_wait_event_server() PG_WAIT_EXTENSION
 #endif
 
 /* 18: pg_noreturn, in front of a declaration, replaced pg_attribute_noreturn() */

@@ -217,6 +217,7 @@ extern void dg_worker_commit(void);
 
 /* argument.c */
 extern void dg_require_argument(FunctionCallInfo fcinfo, int n, const char *name);
+extern const char *dg_printable(const char *message);
 
 /* array.c */
 extern Datum dg_array(Datum *elems, int n, Oid type);

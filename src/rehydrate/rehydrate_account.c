@@ -77,6 +77,8 @@ dg_rehydrate_has_rows(DgRehydrateArchive *archive, int index)
 	DgArchiveRow row;
 	int			rc;
 
+	if (archive->server != NULL)
+		return dg_archive_table(archive->archive, index)->problem != NULL || dg_server_has_rows(archive->server, index);
 	archive->rows = dg_archive_rows_open(archive->archive, index, &error);
 	if (archive->rows == NULL)
 		return true;

@@ -1,10 +1,14 @@
 /*
  * rehydrate_archive.c
- *		Opening archives for a caller of SQL.
+ *		Opening archives for a caller of SQL, and getting their rows.
  *
  * The server's own files are read on behalf of the caller, so the caller must
  * be a member of pg_read_server_files, as for COPY. Nothing in an archive is
  * ever executed.
+ *
+ * "server:NAME" is a running copy of the database, which a foreign server leads
+ * to. What is in it is told by an archive that is made of its catalogs, and the
+ * rows come from there (server/); nothing else knows the difference.
  *
  * An archive is closed by the reset of its memory context, whatever ends the
  * call.
@@ -55,30 +59,12 @@ static const struct
 	"Nothing was changed. Copy the archive again from where it was made, or use another one."},
 	{DG_ARCHIVE_UNSUPPORTED, DG_ERRCODE_ARCHIVE_UNSUPPORTED,
 	"Restore it into another database and dump that with a present pg_dump."},
+	{DG_ARCHIVE_FORBIDDEN, ERRCODE_INSUFFICIENT_PRIVILEGE,
+	"Nothing was changed. Let the user mapping's role read the table, as with GRANT pg_read_all_data there, and give it BYPASSRLS against row security. To do without the table, name the others in relations."},
 	{DG_ARCHIVE_TOO_LARGE, ERRCODE_PROGRAM_LIMIT_EXCEEDED, NULL},
 	{DG_ARCHIVE_NO_MEMORY, ERRCODE_OUT_OF_MEMORY, NULL},
 	{DG_ARCHIVE_INTERRUPTED, ERRCODE_QUERY_CANCELED, NULL},
 };
-
-/*
- * What the reader says quotes names as they are in the archive, in whatever
- * encoding. Palloc'd, if it has to be changed.
- */
-const char *
-dg_rehydrate_printable(const char *message)
-{
-	char	   *copy;
-
-	if (pg_verify_mbstr(GetDatabaseEncoding(), message, strlen(message), true))
-		return message;
-	copy = pstrdup(message);
-	for (char *p = copy; *p != '\0'; p++)
-	{
-		if (IS_HIGHBIT_SET(*p))
-			*p = '?';
-	}
-	return copy;
-}
 
 static void
 fail_on_archive(const char *path, const DgArchiveError *error)
@@ -100,7 +86,7 @@ fail_on_archive(const char *path, const DgArchiveError *error)
 	ereport(ERROR,
 			(errcode(sqlerrcode),
 			 errmsg("cannot read archive \"%s\"", path),
-			 errdetail("%s", dg_rehydrate_printable(error->message)),
+			 errdetail("%s", dg_printable(error->message)),
 			 hint != NULL ? errhint("%s", hint) : 0));
 }
 
@@ -175,6 +161,7 @@ encoding_of(const DgRehydrateArchive *archive)
 DgRehydrateArchive *
 dg_rehydrate_open(const char *path)
 {
+	bool		is_server = strncmp(path, DG_SERVER_PREFIX, strlen(DG_SERVER_PREFIX)) == 0;
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard archive",
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
@@ -186,21 +173,69 @@ dg_rehydrate_open(const char *path)
 	options.database = get_database_name(MyDatabaseId);
 	archive->path = pstrdup(path);
 	archive->context = context;
-	MemoryContextSwitchTo(old);
-	check_caller(path);
-
 	callback->func = close_archive;
 	callback->arg = archive;
 	MemoryContextRegisterResetCallback(context, callback);
-	options.interrupted = check_interrupts;
-	options.arg = archive;
-	archive->archive = dg_archive_open(path, &options, &error);
+	if (is_server)
+	{
+		archive->server = dg_server_open(path + strlen(DG_SERVER_PREFIX));
+		archive->archive = dg_server_archive(archive->server);
+	}
+	MemoryContextSwitchTo(old);
+	if (!is_server)
+	{
+		check_caller(path);
+		options.interrupted = check_interrupts;
+		options.arg = archive;
+		archive->archive = dg_archive_open(path, &options, &error);
+	}
 	if (archive->archive == NULL)
 		fail_on_archive(path, &error);
 	archive->info = dg_archive_info(archive->archive);
 	archive->encoding = encoding_of(archive);
 	archive->convert = archive->encoding != GetDatabaseEncoding();
 	return archive;
+}
+
+/*
+ * Begins to read the rows of a table: of a running copy, those that a condition
+ * asks for.
+ */
+void
+dg_rehydrate_rows_open(DgRehydrateArchive *archive, int index, const DgServerCondition *condition)
+{
+	DgArchiveError error;
+
+	archive->rows = dg_archive_rows_open(archive->archive, index, &error);
+	if (archive->rows == NULL)
+		dg_rehydrate_fail(archive, &error);
+	archive->narrowed = archive->server != NULL && dg_server_rows_begin(archive->server, index, condition);
+}
+
+/*
+ * The next row, good until the call after it; false behind the last one.
+ */
+bool
+dg_rehydrate_rows_next(DgRehydrateArchive *archive, DgArchiveRow *row)
+{
+	DgArchiveError error;
+	const char *line;
+	size_t		len;
+	int			rc;
+
+	if (archive->server == NULL)
+	{
+		rc = dg_archive_rows_next(archive->rows, row, &error);
+		if (rc < 0)
+			dg_rehydrate_fail(archive, &error);
+		return rc > 0;
+	}
+	if (!dg_server_rows_next(archive->server, &line, &len))
+		return false;
+	dg_archive_row_given(archive->rows, line, len, row);
+	if (row->number % 1024 == 0)
+		dg_rehydrate_progress_update(archive);
+	return true;
 }
 
 /*

@@ -18,7 +18,8 @@ static const char *const format_names[] = {
 	[DG_ARCHIVE_CUSTOM] = "custom",
 	[DG_ARCHIVE_DIRECTORY] = "directory",
 	[DG_ARCHIVE_TAR] = "tar",
-	[DG_ARCHIVE_PLAIN] = "plain"
+	[DG_ARCHIVE_PLAIN] = "plain",
+	[DG_ARCHIVE_GIVEN] = "server"
 };
 
 static const char *const compression_names[] = {
@@ -62,7 +63,7 @@ put_table(ReturnSetInfo *rsinfo, const DgRehydrateArchive *archive, const DgArch
 		values[6] = CStringGetTextDatum(source);
 	nulls[7] = (table->problem == NULL);
 	if (!nulls[7])
-		values[7] = CStringGetTextDatum(dg_rehydrate_printable(table->problem));
+		values[7] = CStringGetTextDatum(dg_printable(table->problem));
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

@@ -227,6 +227,7 @@ make_by_column(DgFinder *finder, const char *column, const DgTenants *tenants)
 		DgKeyText	text = {key, strlen(key)};
 
 		dg_rehydrate_keymap_put(finder->keys, &text, i);
+		finder->texts = lappend(finder->texts, memcpy(palloc(sizeof(char *)), &key, sizeof(char *)));
 	}
 }
 

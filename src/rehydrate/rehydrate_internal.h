@@ -16,6 +16,7 @@
 #include "archive/archive.h"
 #include "purge/purge.h"
 #include "rows/rows.h"
+#include "server/server.h"
 
 /* rehydrate_archive.c */
 
@@ -27,15 +28,19 @@ typedef struct DgRehydrateArchive
 	int			encoding;		/* of all of its text */
 	bool		convert;		/* it is not the database's */
 	MemoryContext context;		/* closes the archive when deleted */
+	DgServer   *server;			/* what a running copy is read through, or
+								 * NULL */
 	DgArchiveRows *rows;		/* being read, or NULL */
+	bool		narrowed;		/* a copy sends only those that were asked for */
 	struct DgRehydrateProgress *progress;	/* NULL: not reported */
 } DgRehydrateArchive;
 
 extern DgRehydrateArchive *dg_rehydrate_open(const char *path);
+extern void dg_rehydrate_rows_open(DgRehydrateArchive *archive, int index, const DgServerCondition *condition);
+extern bool dg_rehydrate_rows_next(DgRehydrateArchive *archive, DgArchiveRow *row);
 extern void dg_rehydrate_abandon(DgRehydrateArchive *archive);
 extern void dg_rehydrate_close(DgRehydrateArchive *archive);
 pg_noreturn extern void dg_rehydrate_fail(const DgRehydrateArchive *archive, const DgArchiveError *error);
-extern const char *dg_rehydrate_printable(const char *message);
 extern char *dg_rehydrate_text(const DgRehydrateArchive *archive, const char *text);
 extern char *dg_rehydrate_table_name(const DgRehydrateArchive *archive, const DgArchiveTable *table);
 extern Oid	dg_rehydrate_live_name(const DgRehydrateArchive *archive, const char *schema, const char *name);
@@ -146,6 +151,8 @@ typedef struct DgFinder
 	int			ncolumns;
 	const char **columns;		/* live columns of relid that tell the tenant */
 	DgKeyMap   *keys;
+	List	   *texts;			/* char **: those of the map, but for keys of
+								 * parents */
 	struct DgFinder *parent;	/* finds the parents that the keys are of */
 	List	   *feeds;			/* of DgFeed: who waits for the rows it finds */
 	bool		needed;
@@ -281,6 +288,7 @@ typedef struct DgPass
 	DgSource   *source;			/* NULL: the finder's table in the database */
 	DgFinder   *finder;
 	bool		emit;			/* the rows are wanted */
+	DgServerCondition *condition;	/* what is asked of a copy, or NULL */
 	int64		orphans;		/* rows whose parents are neither in the
 								 * archive nor live */
 	char	   *orphan;			/* the first one's key, for messages */
@@ -326,6 +334,7 @@ typedef struct DgRehydratePlan
 	List	   *absent;			/* and of those that the archive lacks, */
 	List	   *defined;		/* among them those that it defines */
 	List	   *lost;			/* of DgLostTable */
+	bool		server;			/* they are read from a running copy */
 	bool		chosen;			/* the caller has said which tables */
 	bool		report;			/* what is left out is no error */
 } DgRehydratePlan;
@@ -363,6 +372,7 @@ extern char *dg_rehydrate_account_columns(const DgRehydratePlan *plan, Relation 
 
 /* rehydrate_passes.c */
 extern void dg_rehydrate_plan_passes(DgRehydratePlan *plan);
+extern DgServerCondition *dg_rehydrate_condition(const DgRehydratePlan *plan, const DgSource *source, const DgFinder *finder);
 
 /* rehydrate_types.c */
 extern void dg_rehydrate_source_set_types(const DgRehydrateArchive *archive, DgSource *source);

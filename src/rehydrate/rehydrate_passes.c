@@ -8,6 +8,8 @@
  * read in the archive's order, which is the order of the file. Parents that the
  * archive lacks are read from the database, before the round that they are of.
  *
+ * Of a running copy only the tenants' rows are asked for, in its own SQL.
+ *
  * A table is read for its rows, if these are wanted, and for its keys, if a
  * finder awaits them; more than once if it serves several finders.
  */
@@ -146,7 +148,8 @@ add_live_pass(DgRehydratePlan *plan, DgFinder *finder)
 	ListCell   *lc;
 
 	archive_has(plan, finder, &all, &some);
-	if (all)
+	/* a copy has all parents of its rows, whatever partitions came since */
+	if (all || (some && plan->server))
 		return;
 	finder->overrides = some;
 	foreach(lc, finder->feeds)
@@ -155,12 +158,95 @@ add_live_pass(DgRehydratePlan *plan, DgFinder *finder)
 	plan->passes = lappend(plan->passes, pass);
 }
 
+/* ----------------------------------------------------------------------
+ * What to ask of a running copy
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * The types and collations of some live columns.
+ */
+static void
+types_of(Oid relid, int n, const char **columns, const Oid **types, const Oid **collations)
+{
+	Oid		   *type = palloc(sizeof(Oid) * n);
+	Oid		   *collation = palloc(sizeof(Oid) * n);
+	int32		typmod;
+
+	for (int i = 0; i < n; i++)
+		get_atttypetypmodcoll(relid, get_attnum(relid, columns[i]), &type[i], &typmod, &collation[i]);
+	*types = type;
+	*collations = collation;
+}
+
+/*
+ * The rows that a finder finds in one of the parents' sources; NULL: nothing can be
+ * asked.
+ */
+static DgServerParent *
+parent_of(const DgRehydratePlan *plan, const DgSource *source, const DgFinder *finder)
+{
+	DgServerParent *parent = palloc0(sizeof(DgServerParent));
+	int		   *fields = palloc(sizeof(int) * finder->ncolumns);
+	ListCell   *lc;
+
+	foreach(lc, finder->parent->feeds)
+	{
+		DgFeed	   *feed = lfirst(lc);
+
+		if (feed->finder != finder)
+			continue;
+		types_of(finder->parent->relid, feed->ncolumns, feed->columns, &parent->types, &parent->collations);
+		if (!dg_rehydrate_source_find_columns(source, feed->ncolumns, feed->columns, fields))
+			return NULL;
+	}
+	parent->table = source->index;
+	parent->fields = fields;
+	parent->condition = dg_rehydrate_condition(plan, source, finder->parent);
+	return parent->condition == NULL ? NULL : parent;
+}
+
+/*
+ * A condition for the rows of a source that a finder finds; NULL: all have to come,
+ * as only here it is known whose they are.
+ */
+DgServerCondition *
+dg_rehydrate_condition(const DgRehydratePlan *plan, const DgSource *source, const DgFinder *finder)
+{
+	DgServerCondition *condition = palloc0(sizeof(DgServerCondition));
+	int		   *fields = palloc(sizeof(int) * finder->ncolumns);
+	ListCell   *lc;
+
+	if (!plan->server || finder->knows_all ||
+		!dg_rehydrate_source_find_columns(source, finder->ncolumns, finder->columns, fields))
+		return NULL;
+	condition->ncolumns = finder->ncolumns;
+	condition->fields = fields;
+	types_of(finder->relid, finder->ncolumns, finder->columns, &condition->types, &condition->collations);
+	condition->keys = finder->texts;
+	condition->nulls = finder->nobody;
+	foreach(lc, finder->parent == NULL ? NIL : plan->sources)
+	{
+		DgServerParent *parent;
+
+		if (!serves_finder(lfirst(lc), finder->parent))
+			continue;
+		parent = parent_of(plan, lfirst(lc), finder);
+		if (parent == NULL)
+			return NULL;
+		condition->parents = lappend(condition->parents, parent);
+	}
+	return condition->keys == NIL && condition->parents == NIL && !condition->nulls ? NULL : condition;
+}
+
 /*
  * Makes the passes of a plan, whose sources and finders are known.
  */
 void
 dg_rehydrate_plan_passes(DgRehydratePlan *plan)
 {
+	ListCell   *lc;
+
 	mark_needed(plan);
 	for (int length = 0; length <= longest_path(plan); length++)
 	{
@@ -183,5 +269,12 @@ dg_rehydrate_plan_passes(DgRehydratePlan *plan)
 			foreach(lf, finders)
 				add_pass(plan, lfirst(ls), lfirst(lf));
 		}
+	}
+	foreach(lc, plan->passes)
+	{
+		DgPass	   *pass = lfirst(lc);
+
+		if (pass->source != NULL)
+			pass->condition = dg_rehydrate_condition(plan, pass->source, pass->finder);
 	}
 }

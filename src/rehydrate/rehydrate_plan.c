@@ -293,6 +293,7 @@ dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants, List *relatio
 	plan->mapping = mapping;
 	plan->chosen = (relations != NIL);
 	plan->report = report;
+	plan->server = archive->server != NULL;
 	dg_rehydrate_tell(archive);
 	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
 	{

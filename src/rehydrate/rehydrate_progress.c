@@ -47,12 +47,13 @@ struct DgRehydrateProgress
 };
 
 /*
- * The table's stored bytes, 0 where not known.
+ * The table's stored bytes, 0 where not known: of a running copy nobody knows how
+ * many of them will come.
  */
 static int64
 bytes_of(const DgRehydrateArchive *archive, const DgPass *pass)
 {
-	int64		bytes = pass->source == NULL ? 0 :
+	int64		bytes = pass->source == NULL || archive->server != NULL ? 0 :
 	dg_archive_table(archive->archive, pass->source->index)->data_bytes;
 
 	return Max(bytes, 0);

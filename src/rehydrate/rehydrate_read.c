@@ -252,7 +252,8 @@ tenant_of_row(Reading *reading, const DgArchiveRow *row)
 	if (!key_of_row(reading, row, reading->key_fields, finder->ncolumns, key))
 		return finder->nobody ? 0 : DG_KEY_OTHER_TENANT;
 	tenant = dg_rehydrate_keymap_find(finder->keys, key);
-	if (tenant == DG_KEY_ABSENT && finder->knows_all)
+	/* a copy sends rows of the tenants only */
+	if (tenant == DG_KEY_ABSENT && (finder->knows_all || (reading->archive->narrowed && finder->parent != NULL)))
 		note_orphan(reading->pass, key);
 	return tenant;
 }
@@ -317,11 +318,9 @@ begin_reading(Reading *reading)
 	reading->nulls = palloc(sizeof(bool) * (source->ncolumns + 1));
 	initStringInfo(&reading->text);
 
-	reading->archive->rows = dg_archive_rows_open(reading->archive->archive, source->index, &error);
-	if (reading->archive->rows == NULL)
-		dg_rehydrate_fail(reading->archive, &error);
+	dg_rehydrate_rows_open(reading->archive, source->index, reading->pass->condition);
 	reading->tenant = DG_KEY_UNSURE;
-	if (finder->overrides || finder->nobody || finder->ncolumns == 0)
+	if (finder->overrides || finder->nobody || finder->ncolumns == 0 || reading->archive->server != NULL)
 		return;
 	by_key.field = reading->key_fields[0];
 	by_key.match = may_be_wanted;
@@ -347,10 +346,8 @@ static void
 read_archive_rows(Reading *reading, DgRowSink sink, void *arg)
 {
 	DgArchiveRow row;
-	DgArchiveError error;
-	int			rc;
 
-	while ((rc = dg_archive_rows_next(reading->archive->rows, &row, &error)) > 0)
+	while (dg_rehydrate_rows_next(reading->archive, &row))
 	{
 		int			tenant;
 
@@ -369,8 +366,6 @@ read_archive_rows(Reading *reading, DgRowSink sink, void *arg)
 		}
 	}
 	reading->number = 0;
-	if (rc < 0)
-		dg_rehydrate_fail(reading->archive, &error);
 }
 
 /*
@@ -474,27 +469,21 @@ read_column_of(DgRehydrateArchive *archive, DgSource *source, const char *column
 {
 	DgPass		pass = {source};
 	Reading		reading = {archive, &pass};
-	DgArchiveError error;
 	DgArchiveRow row;
 	DgKeyText	key;
 	int			field;
-	int			rc;
 
 	if (!dg_rehydrate_source_find_columns(source, 1, &column, &field))
 		return;
 	initStringInfo(&reading.text);
-	archive->rows = dg_archive_rows_open(archive->archive, source->index, &error);
-	if (archive->rows == NULL)
-		dg_rehydrate_fail(archive, &error);
-	while ((rc = dg_archive_rows_next(archive->rows, &row, &error)) > 0)
+	dg_rehydrate_rows_open(archive, source->index, NULL);
+	while (dg_rehydrate_rows_next(archive, &row))
 	{
 		CHECK_FOR_INTERRUPTS();
 		reading.number = row.number;
 		if (key_of_row(&reading, &row, &field, 1, &key))
 			sink(arg, key.ptr);
 	}
-	if (rc < 0)
-		dg_rehydrate_fail(archive, &error);
 	dg_archive_rows_close(&archive->rows);
 }
 

@@ -270,15 +270,18 @@ find_missing(DgReferences *references, Reference *reference)
 
 		reference->finder->keys = dg_rehydrate_keymap_of_columns(reference->fkey->confrelid, reference->fkey->confkey,
 																 reference->fkey->nkeys);
+		reference->finder->texts = NIL;
 		for (uint64 row = 0; row < SPI_processed; row++)
 		{
 			DgKeyText	key[INDEX_MAX_KEYS];
+			char	  **texts = palloc(sizeof(char *) * n);
 
 			for (int i = 0; i < n; i++)
 			{
-				key[i].ptr = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, i + 1);
+				key[i].ptr = texts[i] = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, i + 1);
 				key[i].len = strlen(key[i].ptr);
 			}
+			reference->finder->texts = lappend(reference->finder->texts, texts);
 			dg_rehydrate_keymap_put(reference->finder->keys, key, 0);
 		}
 		MemoryContextSwitchTo(old);
@@ -360,7 +363,7 @@ dg_rehydrate_references_read(DgReferences *references, DgRowSink sink, void *arg
 		foreach(ls, references->plan->sources)
 		{
 			DgSource   *source = lfirst(ls);
-			DgPass		pass = {source, reference->finder, true};
+			DgPass		pass = {source, reference->finder, true, NULL};
 
 			if (!list_member_oid(source->covers, reference->finder->relid) ||
 				columns_in(source, reference->finder->ncolumns, reference->finder->columns) == NULL)
@@ -373,6 +376,7 @@ dg_rehydrate_references_read(DgReferences *references, DgRowSink sink, void *arg
 								  take_row_without_tenant, &rows);
 				break;
 			}
+			pass.condition = dg_rehydrate_condition(references->plan, source, reference->finder);
 			dg_rehydrate_read_pass(references->archive, &pass, sink, arg);
 		}
 		return true;

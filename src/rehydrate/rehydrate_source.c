@@ -155,23 +155,14 @@ dg_rehydrate_source_has_columns(const DgSource *source, int ncolumns, const char
 static bool
 complete_columns(DgRehydrateArchive *archive, const DgArchiveTable *table, int index, bool *empty)
 {
-	DgArchiveError error;
 	DgArchiveRow row;
-	int			rc;
 
 	*empty = false;
 	if ((table->form == DG_ARCHIVE_COPY && table->has_columns) || table->problem != NULL)
 		return table->has_columns;
-	archive->rows = dg_archive_rows_open(archive->archive, index, &error);
-	if (archive->rows == NULL)
-		dg_rehydrate_fail(archive, &error);
+	dg_rehydrate_rows_open(archive, index, NULL);
 	if (!table->has_columns)
-	{
-		rc = dg_archive_rows_next(archive->rows, &row, &error);
-		if (rc < 0)
-			dg_rehydrate_fail(archive, &error);
-		*empty = (rc == 0);
-	}
+		*empty = !dg_rehydrate_rows_next(archive, &row);
 	dg_archive_rows_close(&archive->rows);
 	return table->has_columns;
 }

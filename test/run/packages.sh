@@ -76,7 +76,7 @@ find_optional()
 find_missing()
 {
 	local package wanted=(gcc libc6-dev make perl libipc-run-perl openssl
-		libcjson-dev libssl-dev zlib1g-dev liblz4-dev libzstd-dev)
+		libcjson-dev libpq-dev libssl-dev zlib1g-dev liblz4-dev libzstd-dev)
 
 	if [ -n "$major" ]; then
 		wanted+=("postgresql-$major" "postgresql-server-dev-$major")
@@ -131,7 +131,7 @@ fi
 
 if ! command -v dpkg-query >/dev/null; then
 	[ -n "$pg_config" ] ||
-		die "not a Debian system: install PostgreSQL $OLDEST to $NEWEST with its headers, gcc, make, perl with IPC::Run, openssl, and the headers of libcjson, libcrypto, zlib, lz4 and zstd, and set PG_CONFIG"
+		die "not a Debian system: install PostgreSQL $OLDEST to $NEWEST with its headers, gcc, make, perl with IPC::Run, openssl, and the headers of libcjson, libpq, libcrypto, zlib, lz4 and zstd, and set PG_CONFIG"
 	echo "$pg_config"
 	exit
 fi
