@@ -99,7 +99,7 @@ hint_by_sqlstate(int sqlerrcode)
 }
 
 static char *
-text_of(const char *message)
+printable_message(const char *message)
 {
 	char	   *copy = pchomp(message == NULL ? "" : message);
 
@@ -117,10 +117,10 @@ dg_server_fail(DgServer *server, PGresult *result)
 	const char *detail = result == NULL ? NULL : PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL);
 	int			code = sqlstate == NULL || strlen(sqlstate) != 5 ? ERRCODE_CONNECTION_FAILURE :
 	MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]);
-	char	   *text = text_of(primary != NULL ? primary : PQerrorMessage(server->conn));
+	char	   *text = printable_message(primary != NULL ? primary : PQerrorMessage(server->conn));
 
 	if (detail != NULL)
-		text = psprintf("%s: %s", text, text_of(detail));
+		text = psprintf("%s: %s", text, printable_message(detail));
 	PQclear(result);
 	ereport(ERROR,
 			(errcode(code),
@@ -136,7 +136,7 @@ fail_connecting(const DgServer *server, const char *why)
 	ereport(ERROR,
 			(errcode(ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION),
 			 errmsg("could not connect to server \"%s\"", server->name),
-			 errdetail_internal("%s", text_of(why)),
+			 errdetail_internal("%s", printable_message(why)),
 			 errhint("Nothing was changed. See that it runs and lets this server in (pg_hba.conf there), and compare the options of the server and of your user mapping (\\des+ and \\deu+ in psql).")));
 }
 
