@@ -73,6 +73,8 @@ commands_text(const DgRehydrateArchive *archive, const char *schema)
 	bool		script = archive->info->format == DG_ARCHIVE_PLAIN;
 	char	   *create = OidIsValid(get_namespace_oid(schema, true)) ? "" : psprintf("CREATE SCHEMA %s; then ", quote_identifier(schema));
 
+	if (archive->server != NULL)
+		return psprintf("%srun what pg_dump -n %s --schema-only writes of the copy, with deletion_guard.restoring on", create, quote_literal_cstr(schema));
 	if (script)
 		return psprintf("%srun what the script has to define the tables of that schema, with deletion_guard.restoring on", create);
 	return psprintf("%sPGOPTIONS='-c deletion_guard.restoring=on' pg_restore -n %s --schema-only -d %s %s",

@@ -220,6 +220,7 @@ dg_rehydrate_condition(const DgRehydratePlan *plan, const DgSource *source, cons
 	if (!plan->server || finder->knows_all ||
 		!dg_rehydrate_source_find_columns(source, finder->ncolumns, finder->columns, fields))
 		return NULL;
+	condition->every = finder->ncolumns == 0 && finder->tenant >= 0;
 	condition->ncolumns = finder->ncolumns;
 	condition->fields = fields;
 	types_of(finder->relid, finder->ncolumns, finder->columns, &condition->types, &condition->collations);
@@ -236,7 +237,7 @@ dg_rehydrate_condition(const DgRehydratePlan *plan, const DgSource *source, cons
 			return NULL;
 		condition->parents = lappend(condition->parents, parent);
 	}
-	return condition->keys == NIL && condition->parents == NIL && !condition->nulls ? NULL : condition;
+	return finder->ncolumns > 0 && condition->keys == NIL && condition->parents == NIL && !condition->nulls ? NULL : condition;
 }
 
 /*

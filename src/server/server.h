@@ -18,6 +18,7 @@ typedef struct DgServer DgServer;
 /* Which rows of a table there are wanted. */
 typedef struct DgServerCondition
 {
+	bool		every;			/* without columns: all of them are */
 	int			ncolumns;		/* that tell them: */
 	const int  *fields;			/* of a row there */
 	const Oid  *types;			/* and of the live columns */

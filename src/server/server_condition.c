@@ -246,7 +246,7 @@ append_condition(StringInfo buf, const DgServer *server, int table, const DgServ
 			return false;
 		before = " OR ";
 	}
-	appendStringInfoString(buf, strcmp(before, "(") == 0 ? "false" : ")");
+	appendStringInfoString(buf, strcmp(before, "(") != 0 ? ")" : condition->every ? "true" : "false");
 	return true;
 }
 
