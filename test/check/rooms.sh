@@ -27,7 +27,7 @@ result "each room has a page of 60 lines at most, which names every C file" "$(
 		page=src/$room/README.md
 		[ -e "$page" ] || { echo "$page"; continue; }
 		[ "$(wc -l <"$page")" -le 60 ] || echo "$page: $(wc -l <"$page") lines"
-		for file in src/$room/*.c; do
+		for file in $(ls src/$room/*.c 2>/dev/null); do
 			grep -qF "\`$(basename "$file")\`" "$page" || echo "$page does not name $(basename "$file")"
 		done
 	done)"
@@ -65,8 +65,8 @@ result "no room has more than 25 C files" "$(
 		files=$(find "src/$room" -name '*.c' | wc -l)
 		[ "$files" -le 25 ] || echo "src/$room has $files"
 	done)"
-result "every room but the last two has a header that other rooms include" "$(
-	for room in ${rooms% * *}; do
+result "every room but the last three has a header that other rooms include" "$(
+	for room in ${rooms% * * *}; do
 		grep -l "^#include \"$room/" src/*/*.[ch] | grep -qv "^src/$room/" || echo "$room"
 	done)"
 result "nobody includes another room's internal header" "$(
