@@ -1,5 +1,5 @@
 # One tenant out of an archive of all, against pg_restore reading through it.
-template saas fill "$TOP/test/run/saas.sql"
+template saas fill "$TOP/doc/saas.sql"
 [ -e "$WORK/saas.dump" ] || pg_dump -Fc -f "$WORK/saas.dump" saas
 chmod 644 "$WORK/saas.dump"
 fresh saas

@@ -1,5 +1,5 @@
 # Undeleting and purging one tenant as the bin grows ten times.
-template saas fill "$TOP/test/run/saas.sql"
+template saas fill "$TOP/doc/saas.sql"
 
 # bin_of N: a guarded database with N tenants in the bin, one by one.
 bin_of()

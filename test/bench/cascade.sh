@@ -1,5 +1,5 @@
 # A fifth of the tenants deleted through foreign key cascades, over five tables.
-template saas fill "$TOP/test/run/saas.sql"
+template saas fill "$TOP/doc/saas.sql"
 
 run_native()
 {

@@ -1,7 +1,7 @@
 # Private memory of the backend that rehydrates ten tenants, from an archive and
 # from one ten times its size.
-template saas fill "$TOP/test/run/saas.sql"
-SIZE=$((TENANTS / 10)) template saas_small fill "$TOP/test/run/saas.sql"
+template saas fill "$TOP/doc/saas.sql"
+SIZE=$((TENANTS / 10)) template saas_small fill "$TOP/doc/saas.sql"
 
 # peak DATABASE: megabytes over those of the idle backend.
 peak()

@@ -1,5 +1,5 @@
 # Two fifths of the tenants come back from an archive, against COPY of their rows.
-template saas fill "$TOP/test/run/saas.sql"
+template saas fill "$TOP/doc/saas.sql"
 [ -e "$WORK/saas.dump" ] || pg_dump -Fc -f "$WORK/saas.dump" saas
 chmod 644 "$WORK/saas.dump"
 for table in site app_user project issue comment; do
@@ -9,7 +9,7 @@ for table in site app_user project issue comment; do
 done
 make_gone()
 {
-	fill "$TOP/test/run/saas.sql"
+	fill "$TOP/doc/saas.sql"
 	sql -c 'DELETE FROM site WHERE id % 5 < 2'
 }
 template saas_gone make_gone

@@ -1,5 +1,5 @@
 # The 99th percentile of other tenants' transactions while tenants are rehydrated.
-template saas fill "$TOP/test/run/saas.sql"
+template saas fill "$TOP/doc/saas.sql"
 [ -e "$WORK/saas.dump" ] || pg_dump -Fc -f "$WORK/saas.dump" saas
 chmod 644 "$WORK/saas.dump"
 cat > "$WORK/traffic.sql" <<END

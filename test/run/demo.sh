@@ -68,7 +68,7 @@ timed()
 make_database()
 {
 	createdb saas
-	sql -v tenants="$TENANTS" -v issues="$ISSUES" -f "$TOP/test/run/saas.sql"
+	sql -v tenants="$TENANTS" -v issues="$ISSUES" -f "$TOP/doc/saas.sql"
 }
 
 # fingerprint WHICH: rows and an order-independent digest of each table, for the

@@ -22,7 +22,7 @@ chmod 0755, $dir;
 
 $node->safe_psql('postgres', 'CREATE DATABASE saas');
 $node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-v', 'tenants=60', '-v', 'issues=300', '-d', $node->connstr('saas'),
-		'-f', 'test/run/saas.sql' ], 'sixty tenants');
+		'-f', 'doc/saas.sql' ], 'sixty tenants');
 $node->safe_psql('saas', q{
 	CREATE EXTENSION deletion_guard;
 	SELECT deletion_guard.set_tenant_table('site', 'id', 'name', 'contact');

@@ -68,7 +68,7 @@ sub pages_server
 	$node->psql('postgres', 'CREATE ROLE postgres SUPERUSER LOGIN');
 	$node->safe_psql('postgres', 'CREATE DATABASE saas_unguarded OWNER postgres');
 	command_ok([ 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-v', 'tenants=60', '-v', 'issues=20', '-U', 'postgres',
-			'-d', $node->connstr('saas_unguarded'), '-f', 'test/run/saas.sql' ], 'the database of the demo');
+			'-d', $node->connstr('saas_unguarded'), '-f', 'doc/saas.sql' ], 'the database of the demo');
 	$node->safe_psql('postgres', 'CREATE DATABASE saas_guarded TEMPLATE saas_unguarded OWNER postgres');
 	is($node->safe_psql('saas_guarded', "SET SESSION AUTHORIZATION postgres; CREATE EXTENSION deletion_guard;
 		SELECT FROM deletion_guard.set_tenant_table('site', 'id', 'name', 'contact');
