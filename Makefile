@@ -8,6 +8,9 @@
 #   make reference   writes doc/reference.md
 #   make indent  the sources in PostgreSQL's dialect
 #   make fuzz    the token and archive readers, with clang (SECONDS=3600, ONLY=token)
+#   make deb     Debian packages, into dist/, for each PostgreSQL that this Debian has
+#   make matrix  demo, deb and test in bare systems of Debian 12, 13, forky and experimental
+#   make install-sign   the signing tool alone: no PostgreSQL is needed, only openssl
 #
 # The first three install what is missing (as root on Debian) and build: all
 # they need beforehand is make, and test/run/test.sh not even that. None touches
@@ -26,7 +29,9 @@ INSTALL_PARTS = $(addprefix src/,\
 	protect/status.sql protect/protect.sql guard/publication.sql)
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 DATA = $(wildcard src/upgrade/*.sql)
-SCRIPTS = script/deletion_guard_sign
+
+# The package for the server is without it; it is a package of its own.
+SCRIPTS ?= script/deletion_guard_sign
 
 # A file named setup comes first.
 REGRESS_FILES = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
@@ -54,10 +59,17 @@ endif
 
 -include $(DEPENDENCIES)
 
+# The signing tool, for the machine that has the key; or here, into the path.
+SIGN_PREFIX ?= /usr/local
+install-sign:
+	install -d '$(DESTDIR)$(SIGN_PREFIX)/bin' '$(DESTDIR)$(SIGN_PREFIX)/share/man/man1'
+	install -m 755 script/deletion_guard_sign '$(DESTDIR)$(SIGN_PREFIX)/bin/'
+	install -m 644 script/deletion_guard_sign.1 '$(DESTDIR)$(SIGN_PREFIX)/share/man/man1/'
+
 $(EXTENSION)--$(EXTVERSION).sql: $(INSTALL_PARTS)
 	cat $^ > $@
 
-.PHONY: test demo bench fuzz test-core coverage reference indent typedefs
+.PHONY: test demo bench fuzz test-core coverage reference indent typedefs deb matrix install-sign
 test demo:
 	@MAKE='$(MAKE)' test/run/$@.sh
 bench:
@@ -66,6 +78,8 @@ fuzz:
 	@$(MAKE) -C test/fuzz
 test-core:
 	@MAKE='$(MAKE)' test/core/run.sh
+deb matrix:
+	@test/run/$@.sh
 
 coverage:
 	@test/run/coverage.sh

@@ -39,8 +39,12 @@ result "every install part is listed in the Makefile" "$(
 		[ ! -e "$file" ] || [[ " $parts " == *" $file "* ]] || echo "$file"
 	done)"
 result "shell scripts parse" "$(
-	for file in .ci/run test/run/*.sh test/check/*.sh test/unit/*.sh test/bench/*.sh test/core/*.sh; do
+	for file in .ci/run test/run/*.sh test/check/*.sh test/unit/*.sh test/bench/*.sh test/core/*.sh test/package/*.sh; do
 		[ ! -e "$file" ] || bash -n "$file" 2>&1
+	done)"
+result "every test/package/*.sh is run" "$(
+	for file in test/package/*.sh; do
+		grep -q "choose package.* $(basename "$file" .sh)\b" test/run/test.sh || echo "$file"
 	done)"
 result "no spaces at the ends of lines, no CRs" "$(
 	grep -rnIE '[[:blank:]]+$|'$'\r' --include='*.[ch]' --include="*.sh" --include="*.sql" --include=Makefile \

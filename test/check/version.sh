@@ -19,4 +19,5 @@ check 1 "$control" "$makefile" "control file and Makefile"
 check 2 "$control.0" "$meta" "control file and META.json"
 check 3 "$meta" "$release" "META.json with itself"
 check 4 "$(grep -c "^## $control\b" CHANGELOG.md)" 1 "CHANGELOG.md has a section for it"
-echo 1..4
+check 5 "$(sed -n '1s/^deletion-guard (\([^-]*\)-.*/\1/p' debian/changelog)" "$control" "debian/changelog has it at the top"
+echo 1..5

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages that building and testing need, those that are
-# missing only, and prints the path of the pg_config to build with.
+# missing only, and prints the path of the pg_config to build with. With
+# DG_PACKAGES=needed, it leaves out what only some tests use.
 #
 # Never creates a PostgreSQL cluster and never starts one. Without root it
 # names what is missing in one line and fails. Honours PG_CONFIG.
@@ -55,7 +56,7 @@ installed_major()
 # (pgbouncer, which would be started, is left to whoever has it.)
 find_optional()
 {
-	local name package wanted=(libisal-dev pg-bsd-indent)
+	local name package wanted=(libisal-dev pg-bsd-indent lintian debootstrap)
 
 	if [ -n "$major" ]; then
 		wanted+=("postgresql-plperl-$major" "postgresql-plpython3-$major")
@@ -85,10 +86,20 @@ find_missing()
 	for package in "${wanted[@]}"; do
 		have "$package" || missing+=("$package")
 	done
-	if [ "$(id -u)" -eq 0 ]; then
+	if [ "$(id -u)" -eq 0 ] && [ "${DG_PACKAGES:-}" != needed ]; then
 		find_optional
 		missing+=("${optional[@]}")
 	fi
+}
+
+# Of what apt says, how much there is to do and how far it is.
+progress()
+{
+	tee -a "$log" | awk '
+		/^Need to get/ { print "  " $0 }
+		/^Unpacking/ { if (++unpacked % 25 == 0) print "  " unpacked " packages unpacked" }
+		/^Setting up/ { if (++set % 25 == 0) print "  " set " packages set up" }
+		{ fflush() }' >&2
 }
 
 # Installing a server package for the first time creates and starts a cluster
@@ -96,7 +107,7 @@ find_missing()
 # installation, and no longer.
 install_missing()
 {
-	local apt=(apt-get -qq -y -o DPkg::Lock::Timeout=300 --no-install-recommends install)
+	local apt=(apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends install)
 
 	export DEBIAN_FRONTEND=noninteractive
 	"${apt[@]}" postgresql-common || return
@@ -148,7 +159,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 	fi
 	[ -z "$default_major" ] || major=$(debian_major)
 	find_missing
-	if ! install_missing >>"$log" 2>&1; then
+	if ! install_missing 2>&1 | progress; then
 		cat "$log" >&2
 		die "could not install: ${missing[*]}"
 	fi

@@ -58,6 +58,8 @@ build()
 	if [ "$(cat "$TOP/log/built-for" 2>/dev/null)" != "$(realpath "$PG_CONFIG") $("$PG_CONFIG" --version)" ]; then
 		"$MAKE" -s -C "$TOP" PG_CONFIG="$PG_CONFIG" clean >/dev/null
 	fi
+	"$MAKE" -q -C "$TOP" PG_CONFIG="$PG_CONFIG" all >/dev/null 2>&1 ||
+		echo "building for $("$PG_CONFIG" --version), half a minute or so" >&2
 	if ! "$MAKE" -s -C "$TOP" -j"$(nproc)" PG_CONFIG="$PG_CONFIG" all >"$log" 2>&1; then
 		cat "$log" >&2
 		die "the build failed"

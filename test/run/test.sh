@@ -241,6 +241,21 @@ run_tap()
 	group_end
 }
 
+# Packages: deb before clean_root, which installs what that has made.
+run_package()
+{
+	local name
+
+	choose package deb clean_root
+	[ ${#chosen[@]} -gt 0 ] || return 0
+	group_start package
+	for name in "${chosen[@]}"; do
+		tap "$name" env PG_CONFIG="$PG_CONFIG" bash "$TOP/test/package/$name.sh"
+		grep -h 'SKIP' "$LOG/package/$name.log" | excerpt 5 || true
+	done
+	group_end
+}
+
 # A backend that crashed may not have failed any test.
 run_server()
 {
@@ -258,7 +273,7 @@ run_server()
 }
 
 # A directory of tests that the server's user can read.
-rm -rf "$LOG"/{unit,check,regress,isolation,tap,server}
+rm -rf "$LOG"/{unit,check,regress,isolation,tap,package,server}
 mkdir -p "$WORK/source/expected"
 tar -C "$TOP" --exclude=./.git --exclude=./log --exclude=./test/unit/build --exclude=./test/fuzz/build -cf - . |
 	tar -C "$WORK/source" -xf -
@@ -276,6 +291,7 @@ run_regress
 run_isolation
 run_server
 run_tap
+run_package
 for word in ${ONLY:-}; do
 	if [ -z "${found[$word]:-}" ]; then
 		echo "ONLY: there is no test $word"

@@ -113,6 +113,19 @@ printf '{"act":"release_hold","aud":"%s","hold":3,"iat":1000,"nbf":1000,"exp":20
 is "script, nothing to add" "$(check ed.pub 1500 <token)" ok
 is "script, nothing added" "$(tool show - <token | grep -Ec '^  (iat|nbf|exp|jti) ')" 4
 
+for request in 1 2 3; do
+	printf '{"act":"release_hold","aud":"%s","hold":%s}\n' $audience $request
+done >lines
+tool sign --lines --key ed.key --kid legal lines 2>log >tokens
+is "script, --lines, a token for each line, in their order" \
+	"$(while read -r token; do echo "$token" | check ed.pub; tool show "$token" | sed -n 's/^  hold *//p'; done <tokens | paste -s -d ' ' -)" "ok 1 ok 2 ok 3"
+is "script, --lines, each token for itself" "$(cut -d . -f 2 tokens | sort -u | wc -l | tr -d ' ')" 3
+echo '{"act":"release_hold"}' >>lines
+is "script, --lines, signs all or none" "$(tool sign --lines --key ed.key --kid legal lines 2>log; echo "status $?")" "status 1"
+is "script, --lines, says which is not good" "$(grep -c 'line 4 is not good' log)" 1
+: >lines
+is "script, --lines, no claims" "$(tool sign --lines --key ed.key --kid legal lines 2>log; echo "status $?")" "status 1"
+
 # refused NAME CLAIMS [OPTION ...]
 refused()
 {

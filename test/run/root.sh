@@ -1,0 +1,56 @@
+# To be sourced: bare Debian systems to try things in, made by debootstrap.
+#
+# The archive of a bare system is kept in $ROOTS for the next time. What is run
+# in one has mounts and processes of its own, which end with it.
+ROOTS=${DG_ROOTS:-/var/cache/deletion_guard/roots}
+MIRROR=${DG_MIRROR:-http://deb.debian.org/debian}
+
+# Why there can be no such system here, if so.
+root_impossible()
+{
+	if [ "$(id -u)" -ne 0 ]; then
+		echo "only root can make one"
+	elif ! command -v debootstrap >/dev/null; then
+		echo "debootstrap is not installed"
+	elif ! unshare --mount --pid --fork true 2>/dev/null; then
+		echo "no namespaces of its own can be had"
+	fi
+}
+
+# root_make SUITE DIRECTORY: a bare system; or says why not, and fails.
+root_make()
+{
+	local archive=$ROOTS/$1.tar log=$2.log suite=$1
+
+	mkdir -p "$ROOTS" "$2"
+	# a month old: packages have moved on
+	[ -z "$(find "$archive" -mtime +30 2>/dev/null)" ] || rm "$archive"
+	if [ -e "$archive" ]; then
+		tar -C "$2" -xf "$archive"
+		return
+	fi
+	[ "$suite" != experimental ] || suite=sid
+	if ! debootstrap --variant=minbase --include=ca-certificates "$suite" "$2" "$MIRROR" >"$log" 2>&1; then
+		echo "debootstrap: $(tail -1 "$log")"
+		return 1
+	fi
+	case $1 in
+		experimental) echo "deb $MIRROR experimental main" ;;
+		bookworm | trixie) echo "deb $MIRROR-security $1-security main" ;;
+	esac >>"$2/etc/apt/sources.list"
+	# A mirror that stands still: its date is not looked at, its signatures are.
+	printf 'Acquire::Check-Valid-Until "false";\nAcquire::Check-Date "false";\n' >"$2/etc/apt/apt.conf.d/99mirror"
+	tar -C "$2" -cf "$archive.$$" . && mv "$archive.$$" "$archive"
+}
+
+# root_run DIRECTORY COMMAND...: as root of that system.
+root_run()
+{
+	local root=$1
+
+	shift
+	unshare --mount --pid --fork sh -c '
+		mount --make-rprivate / && mount -t proc proc "$0/proc" && mount -t tmpfs tmpfs "$0/dev/shm" &&
+		exec chroot "$0" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"' \
+		"$root" "$@" </dev/null
+}
