@@ -9,6 +9,7 @@
 #   make indent  the sources in PostgreSQL's dialect
 #   make fuzz    the token and archive readers, with clang (SECONDS=3600, ONLY=token)
 #   make deb     Debian packages, into dist/, for each PostgreSQL that this Debian has
+#   make dist    the archive for PGXN, into dist/
 #   make matrix  demo, deb and test in bare systems of Debian 12, 13, forky and experimental
 #   make install-sign   the signing tool alone: no PostgreSQL is needed, only openssl
 #
@@ -69,7 +70,7 @@ install-sign:
 $(EXTENSION)--$(EXTVERSION).sql: $(INSTALL_PARTS)
 	cat $^ > $@
 
-.PHONY: test demo bench fuzz test-core coverage reference indent typedefs deb matrix install-sign
+.PHONY: test demo bench fuzz test-core coverage reference indent typedefs deb matrix dist install-sign
 test demo:
 	@MAKE='$(MAKE)' test/run/$@.sh
 bench:
@@ -80,6 +81,10 @@ test-core:
 	@MAKE='$(MAKE)' test/core/run.sh
 deb matrix:
 	@test/run/$@.sh
+# PGXN wants three numbers.
+dist:
+	@mkdir -p dist
+	git archive --format=zip --prefix=$(EXTENSION)-$(EXTVERSION).0/ -o dist/$(EXTENSION)-$(EXTVERSION).0.zip HEAD
 
 coverage:
 	@test/run/coverage.sh

@@ -20,4 +20,6 @@ check 2 "$control.0" "$meta" "control file and META.json"
 check 3 "$meta" "$release" "META.json with itself"
 check 4 "$(grep -c "^## $control\b" CHANGELOG.md)" 1 "CHANGELOG.md has a section for it"
 check 5 "$(sed -n '1s/^deletion-guard (\([^-]*\)-.*/\1/p' debian/changelog)" "$control" "debian/changelog has it at the top"
-echo 1..5
+check 6 "$(sed -n 's/^Version: *//p' packaging/deletion_guard.spec)" "$release" "the RPM's spec has it"
+check 7 "$(sed -n 's/^\.TH.*"deletion_guard \([0-9.]*\)".*/\1/p' script/deletion_guard_sign.1)" "$control" "the manual page has it"
+echo 1..7

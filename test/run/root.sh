@@ -3,7 +3,12 @@
 # The archive of a bare system is kept in $ROOTS for the next time. What is run
 # in one has mounts and processes of its own, which end with it.
 ROOTS=${DG_ROOTS:-/var/cache/deletion_guard/roots}
-MIRROR=${DG_MIRROR:-http://deb.debian.org/debian}
+
+# mirror LABEL: the address that apt has for "Debian" or "Debian-Security".
+mirror()
+{
+	apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Label: $1" | sed -n 1p
+}
 
 # Why there can be no such system here, if so.
 root_impossible()
@@ -12,6 +17,8 @@ root_impossible()
 		echo "only root can make one"
 	elif ! command -v debootstrap >/dev/null; then
 		echo "debootstrap is not installed"
+	elif [ -z "$(mirror Debian)" ]; then
+		echo "apt knows no mirror of Debian"
 	elif ! unshare --mount --pid --fork true 2>/dev/null; then
 		echo "no namespaces of its own can be had"
 	fi
@@ -30,13 +37,14 @@ root_make()
 		return
 	fi
 	[ "$suite" != experimental ] || suite=sid
-	if ! debootstrap --variant=minbase --include=ca-certificates "$suite" "$2" "$MIRROR" >"$log" 2>&1; then
+	# what it mounts goes with it, should it be stopped
+	if ! unshare --mount --pid --fork --kill-child --mount-proc debootstrap --variant=minbase --include=ca-certificates "$suite" "$2" "$(mirror Debian)" >"$log" 2>&1; then
 		echo "debootstrap: $(tail -1 "$log")"
 		return 1
 	fi
 	case $1 in
-		experimental) echo "deb $MIRROR experimental main" ;;
-		bookworm | trixie) echo "deb $MIRROR-security $1-security main" ;;
+		experimental) echo "deb $(mirror Debian) experimental main" ;;
+		bookworm | trixie) [ -z "$(mirror Debian-Security)" ] || echo "deb $(mirror Debian-Security) $1-security main" ;;
 	esac >>"$2/etc/apt/sources.list"
 	# A mirror that stands still: its date is not looked at, its signatures are.
 	printf 'Acquire::Check-Valid-Until "false";\nAcquire::Check-Date "false";\n' >"$2/etc/apt/apt.conf.d/99mirror"
@@ -49,7 +57,7 @@ root_run()
 	local root=$1
 
 	shift
-	unshare --mount --pid --fork sh -c '
+	unshare --mount --pid --fork --kill-child sh -c '
 		mount --make-rprivate / && mount -t proc proc "$0/proc" && mount -t tmpfs tmpfs "$0/dev/shm" &&
 		exec chroot "$0" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"' \
 		"$root" "$@" </dev/null
