@@ -10,6 +10,7 @@
 #   make fuzz    the token and archive readers, with clang (SECONDS=3600, ONLY=token)
 #   make deb     Debian packages, into dist/, for each PostgreSQL that this Debian has
 #   make dist    the archive for PGXN, into dist/
+#   make release   freezes the install script, begins the version NEXT
 #   make matrix  demo, deb and test in bare systems of Debian 12, 13, forky and experimental
 #   make install-sign   the signing tool alone: no PostgreSQL is needed, only openssl
 #
@@ -70,7 +71,7 @@ install-sign:
 $(EXTENSION)--$(EXTVERSION).sql: $(INSTALL_PARTS)
 	cat $^ > $@
 
-.PHONY: test demo bench fuzz test-core coverage reference indent typedefs deb matrix dist install-sign
+.PHONY: test demo bench fuzz test-core coverage reference indent typedefs deb matrix dist release install-sign
 test demo:
 	@MAKE='$(MAKE)' test/run/$@.sh
 bench:
@@ -81,6 +82,8 @@ test-core:
 	@MAKE='$(MAKE)' test/core/run.sh
 deb matrix:
 	@test/run/$@.sh
+release:
+	@test/run/release.sh $(NEXT)
 # PGXN wants three numbers.
 dist:
 	@mkdir -p dist

@@ -36,7 +36,7 @@ result "unit tests are called test_token_*.c or test_archive_*.c" "$(
 result "every install part is listed in the Makefile" "$(
 	parts=$(make -s show-INSTALL_PARTS)
 	for file in src/*/*.sql; do
-		[ ! -e "$file" ] || [[ " $parts " == *" $file "* ]] || echo "$file"
+		[ ! -e "$file" ] || [[ $file == src/upgrade/* || " $parts " == *" $file "* ]] || echo "$file"
 	done)"
 result "shell scripts parse" "$(
 	for file in .ci/run test/run/*.sh test/check/*.sh test/unit/*.sh test/bench/*.sh test/core/*.sh test/package/*.sh; do

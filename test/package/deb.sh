@@ -44,9 +44,7 @@ result "the server's package has what make install installs, and the pages" "$(
 	cd "$TOP"
 	{
 		find "$WORK/server" -name 'deletion_guard[.-]*' -printf '/%P\n'
-		for page in README SECURITY $(ls doc/*.md | sed 's/\.md$//'); do
-			echo "/usr/share/doc/postgresql-$major-deletion-guard/$page.md"
-		done
+		printf "/usr/share/doc/postgresql-$major-deletion-guard/%s\n" README.md SECURITY.md doc/*
 	} | sort >"$WORK/expected"
 	dpkg-deb -c "$server" | awk '$1 ~ /^-/ { print substr($6, 2) }' | sed 's/\.gz$//' | sort >"$WORK/found"
 	comm -23 "$WORK/expected" "$WORK/found"
