@@ -72,6 +72,17 @@ typedef struct DgBlocks
 	}		   *ranges;
 } DgBlocks;
 
+/* A part, and where its record says that its rows are. */
+typedef struct DgPlacedPart
+{
+	int64		deletion;
+	int32		part;
+	Oid			filenode;		/* of the bin table then */
+	bytea	   *blocks;			/* ranges, packed */
+	int64		rows;			/* that are there */
+	int64		found;			/* for the reader to count */
+} DgPlacedPart;
+
 extern bytea *dg_bin_blocks_pack(const DgBlocks *blocks);
 extern HeapTuple dg_bin_blocks_forget(HeapTuple part, TupleDesc desc);
 
@@ -132,8 +143,10 @@ typedef struct DgBinScan DgBinScan;
 
 extern DgBinScan *dg_bin_scan_begin(Oid bin_table, LOCKMODE lockmode, int64 deletion,
 									const int32 *parts, int nparts);
+extern DgBinScan *dg_bin_scan_begin_placed(Oid bin_table, DgPlacedPart *parts, int64 nparts, Snapshot snapshot);
 extern TupleTableSlot *dg_bin_scan_next(DgBinScan *scan);
 extern int32 dg_bin_scan_part(DgBinScan *scan);
+extern DgPlacedPart *dg_bin_scan_placed(DgBinScan *scan);
 extern void dg_bin_scan_delete(DgBinScan *scan);
 extern void dg_bin_delete_row(Oid bin_table, int64 address);
 extern void dg_bin_scan_end(DgBinScan *scan);

@@ -20,6 +20,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "storage/bufmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -247,6 +248,33 @@ dg_bin_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int npa
 	}
 	UnregisterSnapshot(snapshot);
 	table_close(registry, AccessShareLock);
+	merge_ranges(&blocks);
+	return blocks;
+}
+
+/*
+ * The same, of parts as their records place them, of which one may be anywhere in
+ * the table if it has got another file.
+ */
+DgBlocks
+dg_bin_blocks_of_placed(Relation bin, const DgPlacedPart *parts, int64 nparts)
+{
+	DgBlocks	blocks = {.context = CurrentMemoryContext};
+	BlockNumber nblocks = RelationGetNumberOfBlocks(bin);
+
+	for (int64 i = 0; i < nparts; i++)
+	{
+		if (parts[i].rows == 0)
+			continue;
+		if (parts[i].filenode == DG_RELFILENUMBER(bin))
+			unpack_ranges(&blocks, parts[i].blocks);
+		else if (nblocks > 0)
+		{
+			blocks.nranges = 0;
+			add_range(&blocks, 0, nblocks - 1);
+			break;
+		}
+	}
 	merge_ranges(&blocks);
 	return blocks;
 }

@@ -32,6 +32,7 @@ typedef const DgBlocks *(*DgMovedPart) (Relation bin, int64 deletion, int32 part
 
 extern DgBlocks dg_bin_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts,
 									   DgMovedPart find_moved);
+extern DgBlocks dg_bin_blocks_of_placed(Relation bin, const DgPlacedPart *parts, int64 nparts);
 
 /* bin_moved.c */
 extern const DgBlocks *dg_bin_moved_part(Relation bin, int64 deletion, int32 part);

@@ -3,11 +3,13 @@
  *		Reading rows out of a bin table, by deletion and parts, and removing
  *		them.
  *
- * Rows of many tenants may lie mixed, so all the parts that are wanted of one
- * deletion are read in one pass over the blocks that any of them is in.
+ * Rows of many tenants may lie mixed, so all the parts that are wanted are read
+ * in one pass over the blocks that any of them is in.
  *
- * Rows are read with the latest snapshot: a call that takes rows out of the bin
- * holds the lock of their tenant, and must see what others left of them before.
+ * A call that takes rows out of the bin reads the parts of one deletion with the
+ * latest snapshot: it holds the lock of their tenant, and must see what others
+ * left of them before. One that only shows rows reads parts of many deletions
+ * with the snapshot that it has found them by.
  */
 #include "postgres.h"
 
@@ -24,10 +26,9 @@
 struct DgBinScan
 {
 	Relation	rel;
-	int64		deletion;
-	int32	   *parts;			/* sorted */
-	int			nparts;
-	int			last;			/* index of the last row's part */
+	DgPlacedPart *parts;		/* sorted */
+	int64		nparts;
+	DgPlacedPart *last;			/* of the last row */
 	DgBlocks	blocks;
 	int			range;			/* being read */
 	Snapshot	snapshot;
@@ -38,10 +39,12 @@ struct DgBinScan
 static int
 compare_parts(const void *a, const void *b)
 {
-	int32		x = *(const int32 *) a;
-	int32		y = *(const int32 *) b;
+	const DgPlacedPart *x = a;
+	const DgPlacedPart *y = b;
 
-	return (x > y) - (x < y);
+	if (x->deletion != y->deletion)
+		return (x->deletion > y->deletion) - (x->deletion < y->deletion);
+	return (x->part > y->part) - (x->part < y->part);
 }
 
 /*
@@ -62,6 +65,20 @@ open_bin(Oid bin_table, LOCKMODE lockmode)
 	return rel;
 }
 
+static DgBinScan *
+begin_scan(Relation rel, DgPlacedPart *parts, int64 nparts, Snapshot snapshot)
+{
+	DgBinScan  *scan = palloc0(sizeof(DgBinScan));
+
+	qsort(parts, nparts, sizeof(DgPlacedPart), compare_parts);
+	scan->rel = rel;
+	scan->parts = scan->last = parts;
+	scan->nparts = nparts;
+	scan->snapshot = RegisterSnapshot(snapshot);
+	scan->slot = table_slot_create(rel, NULL);
+	return scan;
+}
+
 /*
  * Begins to read parts of a deletion. lockmode is ROW EXCLUSIVE for rows that
  * will be removed, else ACCESS SHARE; it is held until the end of the
@@ -71,17 +88,30 @@ DgBinScan *
 dg_bin_scan_begin(Oid bin_table, LOCKMODE lockmode, int64 deletion,
 				  const int32 *parts, int nparts)
 {
-	DgBinScan  *scan = palloc0(sizeof(DgBinScan));
+	DgPlacedPart *placed = palloc0(sizeof(DgPlacedPart) * nparts);
+	DgBinScan  *scan;
 
-	scan->rel = open_bin(bin_table, lockmode);
-	scan->deletion = deletion;
-	scan->nparts = nparts;
-	scan->parts = palloc(sizeof(int32) * nparts);
-	memcpy(scan->parts, parts, sizeof(int32) * nparts);
-	qsort(scan->parts, nparts, sizeof(int32), compare_parts);
-	scan->blocks = dg_bin_blocks_of_parts(scan->rel, deletion, scan->parts, nparts, dg_bin_moved_part);
-	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
-	scan->slot = table_slot_create(scan->rel, NULL);
+	for (int i = 0; i < nparts; i++)
+	{
+		placed[i].deletion = deletion;
+		placed[i].part = parts[i];
+	}
+	scan = begin_scan(open_bin(bin_table, lockmode), placed, nparts, GetLatestSnapshot());
+	scan->blocks = dg_bin_blocks_of_parts(scan->rel, deletion, parts, nparts, dg_bin_moved_part);
+	return scan;
+}
+
+/*
+ * Begins to read parts of any deletions, one at least, in a bin table that stays
+ * open until the end of the transaction, by the snapshot that has shown where they
+ * are. The array is sorted, and stays the caller's.
+ */
+DgBinScan *
+dg_bin_scan_begin_placed(Oid bin_table, DgPlacedPart *parts, int64 nparts, Snapshot snapshot)
+{
+	DgBinScan  *scan = begin_scan(open_bin(bin_table, AccessShareLock), parts, nparts, snapshot);
+
+	scan->blocks = dg_bin_blocks_of_placed(scan->rel, parts, nparts);
 	return scan;
 }
 
@@ -99,19 +129,18 @@ begin_range(DgBinScan *scan)
 static bool
 is_wanted_row(DgBinScan *scan)
 {
-	int32		part;
-	int32	   *found;
+	DgPlacedPart key;
+	DgPlacedPart *found;
 
 	slot_getsomeattrs(scan->slot, DG_BIN_COLUMNS);
-	if (DatumGetInt64(scan->slot->tts_values[Anum_bin_deletion - 1]) != scan->deletion)
-		return false;
-	part = DatumGetInt32(scan->slot->tts_values[Anum_bin_part - 1]);
-	if (scan->parts[scan->last] == part)
+	key.deletion = DatumGetInt64(scan->slot->tts_values[Anum_bin_deletion - 1]);
+	key.part = DatumGetInt32(scan->slot->tts_values[Anum_bin_part - 1]);
+	if (compare_parts(scan->last, &key) == 0)
 		return true;
-	found = bsearch(&part, scan->parts, scan->nparts, sizeof(int32), compare_parts);
+	found = bsearch(&key, scan->parts, scan->nparts, sizeof(DgPlacedPart), compare_parts);
 	if (found == NULL)
 		return false;
-	scan->last = found - scan->parts;
+	scan->last = found;
 	return true;
 }
 
@@ -144,7 +173,16 @@ dg_bin_scan_next(DgBinScan *scan)
 int32
 dg_bin_scan_part(DgBinScan *scan)
 {
-	return scan->parts[scan->last];
+	return scan->last->part;
+}
+
+/*
+ * The same, as the caller of dg_bin_scan_begin_placed() has given it.
+ */
+DgPlacedPart *
+dg_bin_scan_placed(DgBinScan *scan)
+{
+	return scan->last;
 }
 
 /*

@@ -23,6 +23,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
+#include "utils/snapmgr.h"
 
 #include "bin/bin.h"
 #include "guard/guard.h"
@@ -92,40 +93,23 @@ require_telling(Oid relid)
 				 errhint("Leave out the tenant, or ask as a role that may read the tables of deletion_guard.guarded_table.tenant_path.")));
 }
 
-#define OF_CALL	"p.bin_id = $1 AND ($2 IS NULL OR " DG_OF_TENANTS("$2", "$4") ")" \
-	" AND ($3 IS NULL OR p.deletion_id = $3)"
-
-/*
- * A query for the deleted rows in one bin table: the deletion; the columns of the
- * table, in order, where those that it got later, or has dropped, are null; the
- * part, how many rows of it should be there, and whether this is one. A part that
- * should have some and has none gives a line as well.
- */
-static char *
-rows_query(Relation rel, Relation bin)
+/* What a call asks for, and what it gives its rows to. */
+typedef struct DeletedRows
 {
-	TupleDesc	desc = RelationGetDescr(rel);
-	StringInfoData columns;
-	const char *deletion = quote_identifier(NameStr(TupleDescAttr(RelationGetDescr(bin), 0)->attname));
-	const char *part = quote_identifier(NameStr(TupleDescAttr(RelationGetDescr(bin), 1)->attname));
-	const char *row = quote_identifier(NameStr(TupleDescAttr(RelationGetDescr(bin), 2)->attname));
+	Relation	rel;
+	ReturnSetInfo *rsinfo;
+	List	   *links;			/* that rows of the table had lost */
+	Snapshot	snapshot;
+	Datum		values[4];		/* bin, tenants, deletion, tenants' bins */
+	char		nulls[4];
+	Oid			bin_table;
+	AttrNumber *source;			/* for each column of the table, the bin's; 0: none */
 
-	initStringInfo(&columns);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (!att->attisdropped && get_attnum(RelationGetRelid(bin), NameStr(att->attname)) > DG_BIN_COLUMNS)
-			appendStringInfo(&columns, ", r.%s", quote_identifier(NameStr(att->attname)));
-		else
-			appendStringInfoString(&columns, ", NULL");
-	}
-	return psprintf("SELECT p.deletion_id%s, p.part::bigint, p.rows - p.restored - p.purged, r.%s IS NOT NULL"
-					" FROM deletion_guard.deletion_part p LEFT JOIN %s r ON p.deletion_id = r.%s AND p.part = r.%s"
-					" WHERE " OF_CALL " AND (p.rows > p.restored + p.purged OR r.%s IS NOT NULL)"
-					" ORDER BY p.deletion_id, p.part, r.%s",
-					columns.data, row, dg_relation_name(RelationGetRelid(bin)), deletion, part, row, row);
-}
+	/* for error messages: the value at hand */
+	int64		deletion;
+	Form_pg_attribute att;		/* of the table; NULL: none */
+	Oid			from;			/* its type in the bin */
+} DeletedRows;
 
 /*
  * Converts a value of the bin to the column's present type, without the
@@ -143,114 +127,153 @@ as_present_type(Datum value, Oid from, Form_pg_attribute att)
 	return OidInputFunctionCall(input, dg_value_text(from, value), typioparam, -1);
 }
 
-/* The value at hand, for error messages. */
-typedef struct Reading
-{
-	Oid			bin_table;
-	int64		deletion;
-	Form_pg_attribute att;		/* of the table; NULL: none */
-	Oid			from;			/* its type in the bin */
-} Reading;
-
 static void
 reading_context(void *arg)
 {
-	Reading    *reading = arg;
+	DeletedRows *call = arg;
 
-	if (reading->att == NULL)
+	if (call->att == NULL)
 		return;
 	errcontext("reading column \"%s\" of a deleted row of deletion %lld, which is of type %s now and was of type %s",
-			   NameStr(reading->att->attname), (long long) reading->deletion,
-			   format_type_be(reading->att->atttypid), format_type_be(reading->from));
+			   NameStr(call->att->attname), (long long) call->deletion,
+			   format_type_be(call->att->atttypid), format_type_be(call->from));
 	errhint("The rows are in %s as they were, for a superuser to read. Leave them out by tenant or deletion_id, or change the column's type.",
-			dg_relation_name(reading->bin_table));
+			dg_relation_name(call->bin_table));
+}
+
+/*
+ * Which of the bin's columns each of the table's is; what the table got later, or
+ * has dropped, is null.
+ */
+static AttrNumber *
+map_columns(Relation rel, Oid bin_table)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	AttrNumber *source = palloc0(sizeof(AttrNumber) * desc->natts);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		AttrNumber	attnum = att->attisdropped ? InvalidAttrNumber : get_attnum(bin_table, NameStr(att->attname));
+
+		source[i] = attnum > DG_BIN_COLUMNS ? attnum : 0;
+	}
+	return source;
 }
 
 static void
-put_deleted_row(ReturnSetInfo *rsinfo, Relation rel, HeapTuple tuple, TupleDesc from, List *sets, Reading *reading)
+put_deleted_row(DeletedRows *call, TupleTableSlot *slot)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
+	TupleDesc	desc = RelationGetDescr(call->rel);
 	Datum	   *values = palloc(sizeof(Datum) * desc->natts);
 	bool	   *nulls = palloc(sizeof(bool) * desc->natts);
 
-	bool		isnull;
-
-	reading->deletion = DatumGetInt64(SPI_getbinval(tuple, from, 1, &isnull));
+	slot_getallattrs(slot);
 	for (int i = 0; i < desc->natts; i++)
 	{
-		/* the first column is the bin's */
-		reading->from = TupleDescAttr(from, i + 1)->atttypid;
-		values[i] = SPI_getbinval(tuple, from, i + 2, &nulls[i]);
-		if (nulls[i] || reading->from == TupleDescAttr(desc, i)->atttypid)
+		int			from = call->source[i] - 1;
+
+		nulls[i] = from < 0 || slot->tts_isnull[from];
+		values[i] = nulls[i] ? (Datum) 0 : slot->tts_values[from];
+		if (nulls[i])
 			continue;
-		reading->att = TupleDescAttr(desc, i);
-		values[i] = as_present_type(values[i], reading->from, reading->att);
-		reading->att = NULL;
+		call->from = TupleDescAttr(slot->tts_tupleDescriptor, from)->atttypid;
+		if (call->from == TupleDescAttr(desc, i)->atttypid)
+			continue;
+		call->att = TupleDescAttr(desc, i);
+		values[i] = as_present_type(values[i], call->from, call->att);
+		call->att = NULL;
 	}
-	if (sets != NIL)
-		(void) dg_undelete_links_put(sets, rel, reading->deletion, values, nulls);
-	tuplestore_putvalues(rsinfo->setResult, desc, values, nulls);
+	if (call->links != NIL)
+		(void) dg_undelete_links_put(call->links, call->rel, call->deletion, values, nulls);
+	tuplestore_putvalues(call->rsinfo->setResult, desc, values, nulls);
 }
 
 /*
- * Fails unless SPI's result has as many rows of each part as it should.
+ * The parts of the call that are or were in the bin that it has come to, in
+ * order, palloc'd.
  */
-static void
-check_rows(Relation rel)
+static DgPlacedPart *
+parts_of(DeletedRows *call, int64 *n)
 {
-	int			n = RelationGetNumberOfAttributes(rel) + 1;
-	int64		found = 0;
+	static Oid	types[] = {INT4OID, TEXTARRAYOID, INT8OID, INT4ARRAYOID};
+	DgPlacedPart *parts;
 
-	for (uint64 i = 0; i < SPI_processed; i++)
+	*n = dg_query("SELECT p.deletion_id, p.part::bigint, p.rows - p.restored - p.purged, p.filenode, p.blocks"
+				  " FROM deletion_guard.deletion_part p"
+				  " WHERE p.bin_id = $1 AND ($2 IS NULL OR " DG_OF_TENANTS("$2", "$4") ")"
+				  " AND ($3 IS NULL OR p.deletion_id = $3) ORDER BY p.deletion_id, p.part",
+				  DG_AS_US, 4, types, call->values, call->nulls,.snapshot = call->snapshot);
+	parts = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(DgPlacedPart) * (*n + 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	for (int64 i = 0; i < *n; i++)
 	{
 		bool		isnull;
 
-		found += DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n + 3, &isnull));
-		if (i + 1 < SPI_processed && dg_row_int64(i, 1, NULL) == dg_row_int64(i + 1, 1, NULL) &&
-			dg_row_int64(i, n + 1, NULL) == dg_row_int64(i + 1, n + 1, NULL))
-			continue;
-		dg_undelete_check_part(dg_relation_name(RelationGetRelid(rel)), dg_row_int64(i, 1, NULL), (int) dg_row_int64(i, n + 1, NULL),
-							   found, dg_row_int64(i, n + 2, NULL));
-		found = 0;
+		parts[i].deletion = dg_row_int64(i, 1, NULL);
+		parts[i].part = (int32) dg_row_int64(i, 2, NULL);
+		parts[i].rows = dg_row_int64(i, 3, NULL);
+		parts[i].filenode = (Oid) dg_row_int64(i, 4, NULL);
+		parts[i].blocks = DatumGetByteaPP(dg_row_datum(i, 5, &isnull));
 	}
+	return parts;
 }
 
 /*
- * Fails if a bin table is gone and the records say that rows were left in it.
+ * What belongs to the table runs as its owner. A row's memory ends with it.
  */
 static void
-check_gone(Relation rel, Oid *types, Datum *values, const char *nulls)
+put_rows(DeletedRows *call, DgBinScan *scan)
 {
-	dg_query("SELECT p.deletion_id, p.part::bigint, p.rows - p.restored - p.purged FROM deletion_guard.deletion_part p"
-			 " WHERE " OF_CALL " AND p.rows > p.restored + p.purged ORDER BY 1, 2 LIMIT 1",
-			 DG_AS_US, 4, types, values, nulls);
-	if (SPI_processed > 0)
-		dg_undelete_check_part(dg_relation_name(RelationGetRelid(rel)), dg_row_int64(0, 1, NULL), (int) dg_row_int64(0, 2, NULL),
-							   0, dg_row_int64(0, 3, NULL));
-}
-
-static void
-put_rows(ReturnSetInfo *rsinfo, Relation rel, List *sets, Oid bin_table)
-{
-	Reading		reading = {.bin_table = bin_table};
 	ErrorContextCallback context = {.previous = error_context_stack,.callback = reading_context,
-	.arg = &reading};
+	.arg = call};
 	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard row",
 											  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(row);
-	DgRole		caller;
+	MemoryContext old = CurrentMemoryContext;
+	DgRole		caller = dg_role_enter(call->rel->rd_rel->relowner, SECURITY_RESTRICTED_OPERATION);
+	TupleTableSlot *slot;
 
 	error_context_stack = &context;
-	caller = dg_role_enter(rel->rd_rel->relowner, SECURITY_RESTRICTED_OPERATION);
-	for (uint64 i = 0; i < SPI_processed; i++)
+	while ((slot = dg_bin_scan_next(scan)) != NULL)
 	{
-		put_deleted_row(rsinfo, rel, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, sets, &reading);
+		DgPlacedPart *part = dg_bin_scan_placed(scan);
+
+		part->found++;
+		call->deletion = part->deletion;
+		MemoryContextSwitchTo(row);
+		put_deleted_row(call, slot);
+		MemoryContextSwitchTo(old);
 		MemoryContextReset(row);
 	}
 	error_context_stack = context.previous;
 	dg_role_leave(caller);
-	MemoryContextSwitchTo(old);
 	MemoryContextDelete(row);
+}
+
+/*
+ * Gives the rows of one bin. Fails unless it has as many of each part as it should:
+ * none, where the table is gone, as that of an empty bin may be.
+ */
+static void
+put_bin(DeletedRows *call, Oid bin_table)
+{
+	int64		n;
+	DgPlacedPart *parts = parts_of(call, &n);
+	Relation	bin = try_table_open(bin_table, AccessShareLock);
+
+	if (bin != NULL && n > 0)
+	{
+		DgBinScan  *scan = dg_bin_scan_begin_placed(bin_table, parts, n, call->snapshot);
+
+		call->bin_table = bin_table;
+		call->source = map_columns(call->rel, bin_table);
+		put_rows(call, scan);
+		dg_bin_scan_end(scan);
+	}
+	if (bin != NULL)
+		table_close(bin, NoLock);
+	for (int64 i = 0; i < n; i++)
+		dg_undelete_check_part(dg_relation_name(RelationGetRelid(call->rel)), parts[i].deletion, parts[i].part,
+							   parts[i].found, parts[i].rows);
 	SPI_freetuptable(SPI_tuptable);
 }
 
@@ -278,43 +301,32 @@ Datum
 dg_deleted_rows(PG_FUNCTION_ARGS)
 {
 	Oid			relid = table_of_type(get_fn_expr_argtype(fcinfo->flinfo, 0));
-	Oid			types[] = {INT4OID, TEXTARRAYOID, INT8OID, INT4ARRAYOID};
-	Datum		values[4] = {0};
-	char		nulls[4] = {' ', PG_ARGISNULL(1) ? 'n' : ' ', PG_ARGISNULL(2) ? 'n' : ' ', PG_ARGISNULL(1) ? 'n' : ' '};
-	Relation	rel;
+	DeletedRows call = {.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo,
+	.nulls = {' ', PG_ARGISNULL(1) ? 'n' : ' ', PG_ARGISNULL(2) ? 'n' : ' ', PG_ARGISNULL(1) ? 'n' : ' '}};
 	List	   *bins;
 	List	   *ids;
-	List	   *sets;
 
 	require_reading(relid);
 	if (!PG_ARGISNULL(1))
 		require_telling(relid);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	if (!PG_ARGISNULL(1))
-		values[1] = dg_bin_tenants_in_bin(dg_bin_tenants_present(list_make1(text_to_cstring(PG_GETARG_TEXT_PP(1)))), &values[3]);
-	values[2] = PG_GETARG_DATUM(2);
-	rel = table_open(relid, AccessShareLock);
-	sets = dg_undelete_links_of_table(relid, false);
+		call.values[1] = dg_bin_tenants_in_bin(dg_bin_tenants_present(list_make1(text_to_cstring(PG_GETARG_TEXT_PP(1)))), &call.values[3]);
+	call.values[2] = PG_GETARG_DATUM(2);
+	call.rel = table_open(relid, AccessShareLock);
+	call.links = dg_undelete_links_of_table(relid, false);
 	SPI_connect();
 	bins = bins_of(relid, &ids);
 	check_guarded(relid, bins != NIL);
+	CommandCounterIncrement();
+	call.snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	for (int i = 0; i < list_length(bins); i++)
 	{
-		Relation	bin = try_table_open(list_nth_oid(bins, i), AccessShareLock);
-
-		values[0] = Int32GetDatum(list_nth_int(ids, i));
-		/* an empty bin can be dropped */
-		if (bin == NULL)
-		{
-			check_gone(rel, types, values, nulls);
-			continue;
-		}
-		dg_query(rows_query(rel, bin), DG_AS_US, 4, types, values, nulls);
-		check_rows(rel);
-		put_rows((ReturnSetInfo *) fcinfo->resultinfo, rel, sets, RelationGetRelid(bin));
-		table_close(bin, NoLock);
+		call.values[0] = Int32GetDatum(list_nth_int(ids, i));
+		put_bin(&call, list_nth_oid(bins, i));
 	}
+	UnregisterSnapshot(call.snapshot);
 	SPI_finish();
-	table_close(rel, NoLock);
+	table_close(call.rel, NoLock);
 	return (Datum) 0;
 }
