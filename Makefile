@@ -43,6 +43,8 @@ PG_CPPFLAGS = -Isrc -I$(libpq_srcdir) -MMD -MP
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers \
 	-Werror=implicit-function-declaration -Werror=incompatible-pointer-types -Werror=int-conversion -Werror=return-type
 SHLIB_LINK = $(libpq) -lcjson -lcrypto -lz -llz4 -lzstd
+# Our own functions are found without being looked up in every library.
+SHLIB_LINK += -Wl,-Bsymbolic
 EXTRA_CLEAN = $(DEPENDENCIES) $(DATA_built) test/unit/build
 
 # ISA-L inflates gzip about three times as fast as zlib, where it exists. With zlib

@@ -264,8 +264,6 @@ dg_bin_blocks_of_placed(Relation bin, const DgPlacedPart *parts, int64 nparts)
 
 	for (int64 i = 0; i < nparts; i++)
 	{
-		if (parts[i].rows == 0)
-			continue;
 		if (parts[i].filenode == DG_RELFILENUMBER(bin))
 			unpack_ranges(&blocks, parts[i].blocks);
 		else if (nblocks > 0)

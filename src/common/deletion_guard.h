@@ -191,6 +191,7 @@ typedef struct DgQuery
 	long		count;			/* of rows, at most; 0: all */
 	SPIPlanPtr *plan;			/* keeps the plan from call to call, with a
 								 * snapshot; NULL: none is kept */
+	bool		for_session;	/* the plan is kept until the session ends */
 	bool		discard;		/* the rows are of no interest; no arguments */
 } DgQuery;
 

@@ -63,9 +63,13 @@ run_as_is(const DgQuery *query, Portal *portal)
 		return SPI_execute_with_args(query->sql, query->nargs, query->types, query->values, query->nulls,
 									 query->snapshot != NULL, query->count);
 	if (*query->plan == NULL)
-		*query->plan = SPI_prepare(query->sql, query->nargs, query->types);
-	if (*query->plan == NULL)
-		return SPI_result;
+	{
+		SPIPlanPtr	plan = SPI_prepare(query->sql, query->nargs, query->types);
+
+		if (plan == NULL || (query->for_session && SPI_keepplan(plan) != 0))
+			return SPI_result;
+		*query->plan = plan;
+	}
 	return SPI_execute_snapshot(*query->plan, query->values, query->nulls, GetActiveSnapshot(),
 								InvalidSnapshot, true, false, query->count);
 }

@@ -397,10 +397,13 @@ follow_row_security(AlterTableStmt *stmt)
 static List *
 touched_tables(void)
 {
+	static SPIPlanPtr plan = NULL;
+
 	dg_query("SELECT DISTINCT objid FROM pg_event_trigger_ddl_commands()"
 			 " WHERE classid = 'pg_class'::regclass AND object_type IN ('table', 'table column', 'foreign table')"
 			 " AND command_tag IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE',"
-			 " 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE')", DG_AS_US);
+			 " 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE')", DG_AS_US,
+			 .snapshot = GetLatestSnapshot(),.plan = &plan,.for_session = true);
 	return dg_row_oids(1);
 }
 

@@ -103,7 +103,8 @@ typedef struct DeletedRows
 	Datum		values[4];		/* bin, tenants, deletion, tenants' bins */
 	char		nulls[4];
 	Oid			bin_table;
-	AttrNumber *source;			/* for each column of the table, the bin's; 0: none */
+	AttrNumber *source;			/* for each column of the table, the bin's; 0:
+								 * none */
 
 	/* for error messages: the value at hand */
 	int64		deletion;
@@ -146,7 +147,7 @@ reading_context(void *arg)
  * has dropped, is null.
  */
 static AttrNumber *
-map_columns(Relation rel, Oid bin_table)
+columns_in_bin(Relation rel, Oid bin_table)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	AttrNumber *source = palloc0(sizeof(AttrNumber) * desc->natts);
@@ -190,8 +191,8 @@ put_deleted_row(DeletedRows *call, TupleTableSlot *slot)
 }
 
 /*
- * The parts of the call that are or were in the bin that it has come to, in
- * order, palloc'd.
+ * The parts of the call that have rows in the bin that it has come to, in order,
+ * palloc'd.
  */
 static DgPlacedPart *
 parts_of(DeletedRows *call, int64 *n)
@@ -200,8 +201,8 @@ parts_of(DeletedRows *call, int64 *n)
 	DgPlacedPart *parts;
 
 	*n = dg_query("SELECT p.deletion_id, p.part::bigint, p.rows - p.restored - p.purged, p.filenode, p.blocks"
-				  " FROM deletion_guard.deletion_part p"
-				  " WHERE p.bin_id = $1 AND ($2 IS NULL OR " DG_OF_TENANTS("$2", "$4") ")"
+				  " FROM ONLY deletion_guard.deletion_part p"
+				  " WHERE p.bin_id = $1 AND p.rows > p.restored + p.purged AND ($2 IS NULL OR " DG_OF_TENANTS("$2", "$4") ")"
 				  " AND ($3 IS NULL OR p.deletion_id = $3) ORDER BY p.deletion_id, p.part",
 				  DG_AS_US, 4, types, call->values, call->nulls,.snapshot = call->snapshot);
 	parts = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(DgPlacedPart) * (*n + 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
@@ -265,7 +266,7 @@ put_bin(DeletedRows *call, Oid bin_table)
 		DgBinScan  *scan = dg_bin_scan_begin_placed(bin_table, parts, n, call->snapshot);
 
 		call->bin_table = bin_table;
-		call->source = map_columns(call->rel, bin_table);
+		call->source = columns_in_bin(call->rel, bin_table);
 		put_rows(call, scan);
 		dg_bin_scan_end(scan);
 	}
