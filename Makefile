@@ -32,8 +32,8 @@ INSTALL_PARTS = $(addprefix src/,\
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 DATA = $(wildcard src/upgrade/*.sql)
 
-# The package for the server is without it; it is a package of its own.
-SCRIPTS ?= script/deletion_guard_sign
+# The package for the server is without them: the first is a package of its own.
+SCRIPTS ?= script/deletion_guard_sign monitoring/deletion_guard_check
 
 # A file named setup comes first.
 REGRESS_FILES = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))

@@ -37,7 +37,7 @@ INSERT INTO app.log SELECT i, 1 + i % 3, CASE WHEN i % 2 = 0 THEN 'note ' || i E
 INSERT INTO app.base VALUES (1, 1, 'base'), (2, 2, 'base');
 INSERT INTO app.heir VALUES (3, 3, 'heir', 'w');
 INSERT INTO app.own_heir VALUES (4, 1, 'own');
-CREATE VIEW detail AS SELECT CASE relation WHEN 0 THEN relation_name END AS dropped_table, tenant, rows FROM deletion_guard.deletion_detail WHERE rows > restored + purged ORDER BY 1, 2;
+CREATE VIEW detail AS SELECT CASE WHEN relation::text LIKE 'deletion_guard_bin.%' THEN relation_name END AS dropped_table, tenant, rows FROM deletion_guard.deletion_detail WHERE rows > restored + purged ORDER BY 1, 2;
 
 \set VERBOSITY terse
 \c -

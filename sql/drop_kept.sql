@@ -11,7 +11,7 @@ GRANT SET ON PARAMETER deletion_guard.ddl TO regress_dg_drop_kept;
 CREATE SCHEMA app AUTHORIZATION regress_dg_drop_kept;
 GRANT USAGE ON SCHEMA app TO regress_dg_drop_kept_job;
 CREATE VIEW gone AS SELECT deletion_id, relation_name, partition_of, rows FROM deletion_guard.dropped_table ORDER BY dropped_id;
-CREATE VIEW detail AS SELECT deletion_id, relation, CASE relation WHEN 0 THEN relation_name END AS dropped_table, tenant, rows FROM deletion_guard.deletion_detail ORDER BY 1, 3, 2, 4;
+CREATE VIEW detail AS SELECT deletion_id, relation, CASE WHEN relation::text LIKE 'deletion_guard_bin.%' THEN relation_name END AS dropped_table, tenant, rows FROM deletion_guard.deletion_detail ORDER BY 1, 3, 2, 4;
 SET SESSION AUTHORIZATION regress_dg_drop_kept;
 CREATE TABLE app.site (id int PRIMARY KEY, name text);
 CREATE TABLE app.issue (id serial PRIMARY KEY, site_id int NOT NULL REFERENCES app.site, body text);

@@ -239,8 +239,12 @@ dg_capture_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const cha
 	else
 		set_record(values, nulls);
 	dg_own_insert(DG_OWN_ALL(deletion_part), values, nulls);
+	dg_counter_add(DG_COUNT_ROWS_DELETED, rows);
 	if (!recorded)
+	{
+		dg_counter_add(DG_COUNT_DELETIONS, 1);
 		current.recorded = GetCurrentSubTransactionId();
+	}
 }
 
 /*

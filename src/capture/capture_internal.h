@@ -207,6 +207,9 @@ extern bool dg_capture_limit_observing(void);
 extern DgLimitState *dg_capture_limit_suspend(int *observed);
 extern void dg_capture_limit_resume(DgLimitState *saved);
 
+/* capture_limit_preview.c */
+extern void dg_capture_preview_note(Oid relid, ItemPointer tid);
+
 /* capture_limit_report.c */
 extern void dg_capture_limit_report(const DgLimit *limit, int64 deletion, DgTotal *capture);
 

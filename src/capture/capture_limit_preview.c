@@ -15,11 +15,16 @@
  * must be on. Tables that the server does not count, foreign ones and the like, are
  * told from the locks.
  *
+ * An UPDATE by a foreign key may take a link from a row that the statement deletes
+ * next: such rows are told as deleted, not as updated, too.
+ *
  * What waits for the end of the transaction is done as well: deferred triggers may
  * delete, and deferred constraints fail.
  */
 #include "postgres.h"
 
+#include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -31,6 +36,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/snapmgr.h"
 
 #include "capture/capture_internal.h"
 
@@ -56,7 +62,8 @@ static const char *const effects_query =
 " SELECT c.oid::regclass AS relation, c.relispartition,"
 " coalesce(pg_relation_filenode(c.oid), 0::oid) <> w.filenode AS rewritten,"
 " pg_stat_get_xact_tuples_inserted(c.oid) - w.inserted AS inserted,"
-" pg_stat_get_xact_tuples_updated(c.oid) - w.updated AS updated,"
+" pg_stat_get_xact_tuples_updated(c.oid) - w.updated"
+" - coalesce((SELECT g.rows FROM unnest($8, $9) AS g (relid, rows) WHERE g.relid = c.oid), 0) AS updated,"
 " pg_stat_get_xact_tuples_deleted(c.oid) - w.deleted AS deleted,"
 " EXISTS (SELECT FROM deletion_guard.guard g WHERE g.relation = c.oid"
 " OR c.relispartition AND g.relation IN (SELECT relid FROM pg_partition_ancestors(c.oid))) AS guarded"
@@ -150,6 +157,102 @@ check_statement(const char *sql, bool *moves)
 }
 
 /* ----------------------------------------------------------------------
+ * Rows that lost a link
+ * ----------------------------------------------------------------------
+ */
+
+/* Where, after that, the rows of one table are. */
+typedef struct Unlinked
+{
+	Oid			relid;
+	DgTidLog   *log;
+}			Unlinked;
+
+/* Those of the statement that is previewed. */
+typedef struct UnlinkedRows
+{
+	List	   *rows;
+	MemoryContext context;		/* NULL: none is */
+}			UnlinkedRows;
+
+static UnlinkedRows unlinked;
+
+/*
+ * A referential action has taken a link from a row, which is there now.
+ */
+void
+dg_capture_preview_note(Oid relid, ItemPointer tid)
+{
+	MemoryContext old;
+	Unlinked   *of_table = NULL;
+	ListCell   *lc;
+
+	if (!dg_capture_limit_observing() || unlinked.context == NULL)
+		return;
+	foreach(lc, unlinked.rows)
+	{
+		if (((Unlinked *) lfirst(lc))->relid == relid)
+			of_table = lfirst(lc);
+	}
+	if (of_table == NULL)
+	{
+		old = MemoryContextSwitchTo(unlinked.context);
+		of_table = palloc(sizeof(Unlinked));
+		of_table->relid = relid;
+		of_table->log = dg_tidlog_begin(unlinked.context);
+		unlinked.rows = lappend(unlinked.rows, of_table);
+		MemoryContextSwitchTo(old);
+	}
+	dg_tidlog_add(of_table->log, 0, tid);
+}
+
+/*
+ * How many of these rows are not there any more.
+ */
+static int64
+count_gone(Unlinked * of_table)
+{
+	Relation	rel = table_open(of_table->relid, AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	DgTidEntry	entry;
+	int64		gone = 0;
+
+	dg_tidlog_rewind(of_table->log);
+	while (dg_tidlog_next(of_table->log, &entry))
+	{
+		ItemPointerData tid;
+
+		ItemPointerSet(&tid, DG_TID_BLOCK(entry.address), DG_TID_OFFSET(entry.address));
+		if (!table_tuple_fetch_row_version(rel, &tid, SnapshotSelf, slot))
+			gone++;
+	}
+	dg_tidlog_end(of_table->log);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, AccessShareLock);
+	return gone;
+}
+
+/*
+ * By table, as two arrays: oid[] and int8[].
+ */
+static void
+read_gone(Datum *relids, Datum *counts)
+{
+	int			n = list_length(unlinked.rows);
+	Datum	   *elems = palloc(sizeof(Datum) * (n + 1));
+	List	   *oids = NIL;
+	ListCell   *lc;
+
+	foreach(lc, unlinked.rows)
+	{
+		oids = lappend_oid(oids, ((Unlinked *) lfirst(lc))->relid);
+		elems[foreach_current_index(lc)] = Int64GetDatum(count_gone(lfirst(lc)));
+	}
+	*relids = dg_oid_array(oids);
+	*counts = dg_array(elems, n, INT8OID);
+}
+
+/* ----------------------------------------------------------------------
  * Running it
  * ----------------------------------------------------------------------
  */
@@ -235,13 +338,15 @@ static void
 report_effects(ReturnSetInfo *rsinfo, Datum *counters, bool moves, int exceeded, const char *failure)
 {
 	bool		any = dg_capture_deletion_exists();
-	Oid			types[] = {INT8OID, OIDARRAYOID, OIDARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BOOLOID};
-	Datum		values[] = {any ? Int64GetDatum(dg_capture_deletion_current()) : (Datum) 0,
+	Oid			types[] = {INT8OID, OIDARRAYOID, OIDARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BOOLOID,
+	OIDARRAYOID, INT8ARRAYOID};
+	Datum		values[9] = {any ? Int64GetDatum(dg_capture_deletion_current()) : (Datum) 0,
 	counters[0], counters[1], counters[2], counters[3], counters[4], BoolGetDatum(moves)};
-	const char *nulls = any ? NULL : "n      ";
+	const char *nulls = any ? NULL : "n        ";
 	int64		rows;
 
-	dg_query(effects_query, DG_AS_US, 7, types, values, nulls);
+	read_gone(&values[7], &values[8]);
+	dg_query(effects_query, DG_AS_US, 9, types, values, nulls);
 	rows = put_effects(rsinfo);
 	for (int ceiling = DG_CEILING_EXPECTED; ceiling != 0; ceiling >>= 1)
 	{
@@ -270,6 +375,8 @@ run_previewed(ReturnSetInfo *rsinfo, const char *sql, bool moves, const int *exc
 	ErrorData  *error;
 
 	SPI_connect();
+	unlinked.rows = NIL;
+	unlinked.context = CurrentMemoryContext;
 	read_table_counters(counters);
 	dg_query(sql, DG_AS_CALLER,
 			 .discard = true);
@@ -289,6 +396,7 @@ dg_preview(PG_FUNCTION_ARGS)
 	ResourceOwner owner = CurrentResourceOwner;
 	DgDeletion	deletion;
 	DgLimitState *volatile limits = NULL;
+	UnlinkedRows outer = unlinked;
 	ErrorData  *volatile error = NULL;
 	int			exceeded = 0;
 	bool		moves;
@@ -313,6 +421,7 @@ dg_preview(PG_FUNCTION_ARGS)
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+	unlinked = outer;
 	if (limits != NULL)
 		dg_capture_limit_resume(limits);
 	dg_capture_deletion_resume(deletion);

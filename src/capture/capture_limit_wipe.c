@@ -130,4 +130,5 @@ dg_capture_wipe_end(int64 deletion, int64 rows)
 	values[Anum_tenant_wipe_wiped_at - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
 	values[Anum_tenant_wipe_rows - 1] = Int64GetDatum(rows);
 	dg_own_insert(DG_OWN_ALL(tenant_wipe), values, nulls);
+	dg_counter_add(DG_COUNT_TENANTS_DELETED, rows);
 }

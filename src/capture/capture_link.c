@@ -224,6 +224,7 @@ dg_capture_link(PG_FUNCTION_ARGS)
 				 errmsg("function \"%s\" was not called as the trigger it is for", "capture_link"),
 				 errhint("Let deletion_guard.guard_table() make the triggers.")));
 	dg_capture_link_note_lost(trigdata->tg_relation, trigdata->tg_trigslot, trigdata->tg_newslot);
+	dg_capture_preview_note(RelationGetRelid(trigdata->tg_relation), &trigdata->tg_newtuple->t_self);
 	return PointerGetDatum(NULL);
 }
 

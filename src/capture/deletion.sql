@@ -21,7 +21,8 @@ CREATE VIEW deletion_guard.deletion_detail AS
 		   s.purged,
 		   s.lost,
 		   s.relation_name
-	FROM (SELECT p.deletion_id, b.relation, p.tenant,
+	FROM (SELECT p.deletion_id, p.tenant,
+				 CASE WHEN b.relation = 0 THEN min(b.bin_table::oid)::regclass ELSE b.relation END AS relation,
 				 sum(p.rows)::bigint AS rows,
 				 sum(p.restored)::bigint AS restored,
 				 sum(p.purged)::bigint AS purged,
@@ -35,7 +36,7 @@ CREATE VIEW deletion_guard.deletion_detail AS
 COMMENT ON VIEW deletion_guard.deletion_detail IS
 	'deletions by table and tenant: rows removed, of which restored and purged since; the rest is in the bin, unless it is lost';
 COMMENT ON COLUMN deletion_guard.deletion_detail.deletion_id IS 'number of the deletion';
-COMMENT ON COLUMN deletion_guard.deletion_detail.relation IS 'table the rows were in; 0 if it was dropped';
+COMMENT ON COLUMN deletion_guard.deletion_detail.relation IS 'table the rows were in; of one that was dropped, the table of the bin they are in, as adopt_bin() takes it';
 COMMENT ON COLUMN deletion_guard.deletion_detail.tenant IS 'tenant''s key; null for rows without one';
 COMMENT ON COLUMN deletion_guard.deletion_detail.tenant_name IS 'tenant''s name, as it is now or was at its latest deletion';
 COMMENT ON COLUMN deletion_guard.deletion_detail.contact IS 'tenant''s contact, likewise';
@@ -82,7 +83,7 @@ CREATE VIEW deletion_guard.deletion AS
 		WHERE p.deletion_id = d.deletion_id) s;
 COMMENT ON VIEW deletion_guard.deletion IS
 	'deletions: what each top-level statement removed, cascades included, by whom, and what became of it';
-COMMENT ON COLUMN deletion_guard.deletion.id IS 'number of the deletion, for undelete()';
+COMMENT ON COLUMN deletion_guard.deletion.id IS 'number of the deletion, for undelete(). Numbers only go up; there are gaps where a statement was rolled back, previewed or refused, where a tenant got another key, and after a crash';
 COMMENT ON COLUMN deletion_guard.deletion.deleted_at IS 'when the first row was deleted';
 COMMENT ON COLUMN deletion_guard.deletion.session_role IS 'role that logged in';
 COMMENT ON COLUMN deletion_guard.deletion.effective_role IS 'role that ran the statement, after SET ROLE';

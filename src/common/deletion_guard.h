@@ -63,6 +63,7 @@ typedef struct DgObjects
 	Oid			guard_pkey;
 	Oid			guarded_schema;
 	Oid			schema_pattern;
+	Oid			left_unguarded;
 	Oid			bin;
 	Oid			bin_relation_idx;
 	Oid			bin_bin_table_key;
@@ -215,6 +216,35 @@ extern bool dg_worker_start(const char *function, const char *name, const char *
 extern void dg_worker_unblock(void);
 extern void dg_worker_begin(void);
 extern void dg_worker_commit(void);
+
+/* counter.c: in the order of the columns of stat_deletion_guard */
+typedef enum DgCounter
+{
+	DG_COUNT_DELETIONS,
+	DG_COUNT_ROWS_DELETED,
+	DG_COUNT_TENANTS_DELETED,
+	DG_COUNT_UNDELETES,
+	DG_COUNT_ROWS_UNDELETED,
+	DG_COUNT_PURGES,
+	DG_COUNT_ROWS_PURGED,
+	DG_COUNT_REHYDRATES,
+	DG_COUNT_ROWS_REHYDRATED,
+	DG_COUNT_REFUSED_CEILING,
+	DG_COUNT_REFUSED_EXPECTED,
+	DG_COUNT_REFUSED_DDL,
+	DG_COUNT_REFUSED_WRITE,
+	DG_COUNT_REFUSED_ROW,
+	DG_COUNT_REFUSED_RESTORE,
+	DG_COUNT_REFUSED_TOKEN,
+	DG_COUNT_REFUSED_PURGE,
+	DG_COUNT_REFUSED_ARCHIVE,
+	DG_COUNTERS					/* how many */
+} DgCounter;
+
+extern void dg_counter_attach(void);
+extern void dg_counter_add(DgCounter counter, int64 n);
+extern void dg_counter_refusal(int sqlstate);
+extern void dg_counter_init(void);
 
 /* argument.c */
 extern void dg_require_argument(FunctionCallInfo fcinfo, int n, const char *name);

@@ -54,6 +54,7 @@ static const struct
 	{RELATION(guard_pkey), "guard", true, {Anum_guard_relation}},
 	{RELATION(guarded_schema)},
 	{RELATION(schema_pattern)},
+	{RELATION(left_unguarded)},
 	{RELATION(bin)},
 	{RELATION(bin_relation_idx), "bin", false, {Anum_registry_relation}},
 	{RELATION(bin_bin_table_key), "bin", true, {Anum_registry_bin_table}},
@@ -223,6 +224,7 @@ dg_installed(void)
 	} while (changed && memcmp(&found, &before, sizeof(DgObjects)) != 0);
 	objects = found;
 	objects_known = true;
+	dg_counter_attach();
 	return true;
 }
 

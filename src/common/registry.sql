@@ -46,6 +46,17 @@ CREATE TABLE deletion_guard.schema_pattern
 	guarded_by text NOT NULL
 ) USING heap;
 
+-- Tables that somebody has decided not to guard. Known by name, as schemas are, so that
+-- a table that a restore makes again stays as it was decided.
+CREATE TABLE deletion_guard.left_unguarded
+(
+	schema_name name,
+	table_name name,
+	left_at timestamptz NOT NULL,
+	left_by text NOT NULL,
+	PRIMARY KEY (schema_name, table_name)
+) USING heap;
+
 -- Bin tables: one for each guarded table and row shape. A shape is the list of
 -- live columns, in order, with their types.
 CREATE TABLE deletion_guard.bin
@@ -117,9 +128,15 @@ CREATE VIEW deletion_guard.deletion_record AS
 
 -- Bins that have no rows, whatever the parts say: dropped, or restored without their
 -- data. Rows take pages, and a bin gives pages back only when it is empty.
+-- The server calls what a file's size is volatile, and does not leave out what a query
+-- does not ask for where it depends on that.
+CREATE FUNCTION deletion_guard_internal.file_bytes(relation regclass) RETURNS bigint
+	LANGUAGE sql STABLE PARALLEL SAFE
+	AS 'SELECT pg_catalog.pg_relation_size($1)';
+COMMENT ON FUNCTION deletion_guard_internal.file_bytes IS 'pg_relation_size(), called stable';
 CREATE VIEW deletion_guard.empty_bin AS
 	SELECT bin_id FROM deletion_guard.bin
-	WHERE coalesce(pg_catalog.pg_relation_size(bin_table), 0) = 0;
+	WHERE coalesce(deletion_guard_internal.file_bytes(bin_table), 0) = 0;
 
 -- Links that a deletion took from rows that stayed, by ON DELETE SET NULL or SET
 -- DEFAULT: the row, the columns of the key, what they were and what they became.
@@ -181,6 +198,7 @@ SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_table', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.guard', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.guarded_schema', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.schema_pattern', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.left_unguarded', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.bin', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.bin_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_id_seq', '');
@@ -195,6 +213,7 @@ COMMENT ON TABLE deletion_guard.tenant_table IS 'the table that lists the tenant
 COMMENT ON TABLE deletion_guard.guard IS 'guarded tables; see the view guarded_table';
 COMMENT ON TABLE deletion_guard.guarded_schema IS 'schemas whose future tables are guarded as they are created';
 COMMENT ON TABLE deletion_guard.schema_pattern IS 'patterns of schemas that are guarded as they are created, by guard_schemas()';
+COMMENT ON TABLE deletion_guard.left_unguarded IS 'tables that somebody has decided not to guard, by unguard_table() or leave_unguarded(): guard_schema() leaves them out';
 COMMENT ON TABLE deletion_guard.bin IS 'bin tables: one for each guarded table and row shape';
 COMMENT ON SEQUENCE deletion_guard.bin_id_seq IS 'ids of bin tables';
 COMMENT ON VIEW deletion_guard.deletion_record IS 'deletions, without what became of them; see the view deletion';

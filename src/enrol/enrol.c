@@ -161,6 +161,7 @@ register_guard(Oid relid, const DgTenantSource *source)
 			 " ON CONFLICT (relation) DO UPDATE SET tenant_column = EXCLUDED.tenant_column,"
 			 " tenant_path = EXCLUDED.tenant_path, tenant = EXCLUDED.tenant",
 			 DG_AS_US, 5, types, values, nulls);
+	dg_enrol_forget_left(relid);
 	dg_guard_changed(relid);
 }
 
@@ -567,6 +568,7 @@ dg_enrol_remove(Oid relid)
 		dg_guard_drop_triggers(lfirst_oid(lc));
 	drop_copied_triggers(relid);
 	dg_query("DELETE FROM deletion_guard.guard WHERE relation = $1", DG_AS_US, 1, types, values);
+	dg_enrol_leave(relid);
 	dg_guard_changed(relid);
 	SPI_finish();
 }

@@ -54,7 +54,7 @@ CREATE FUNCTION deletion_guard.guard_schema(target regnamespace, tenant_column n
 	AS 'MODULE_PATHNAME', 'dg_guard_schema';
 REVOKE EXECUTE ON FUNCTION deletion_guard.guard_schema FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.guard_schema IS
-	'guards every table of a schema that has the tenant column, or one path of foreign keys to it; or every table, as one whose rows are all one tenant''s; with include_future, later tables too. Returns a row for each table: where its rows'' tenant comes from, or the problem why it was left out. For the owner of all these tables; SHARE ROW EXCLUSIVE lock on each';
+	'guards every table of a schema that has the tenant column, or one path of foreign keys to it; or every table, as one whose rows are all one tenant''s; with include_future, later tables too. Returns a row for each table: where its rows'' tenant comes from, or the problem why it was left out; with include_future, unguarded_table and verify() name these until it is decided: guard_table() without a column for rows of no tenant, or leave_unguarded(). Tables that unguard_table() or leave_unguarded() was called for are left out. For the owner of all these tables; SHARE ROW EXCLUSIVE lock on each';
 
 CREATE FUNCTION deletion_guard.guard_schemas(pattern text, tenant_from text = 'name',
 		include_future boolean = true, at_most integer = NULL,
@@ -70,7 +70,14 @@ CREATE FUNCTION deletion_guard.unguard_table(target regclass, VARIADIC tokens te
 	AS 'MODULE_PATHNAME', 'dg_unguard_table';
 REVOKE EXECUTE ON FUNCTION deletion_guard.unguard_table FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.unguard_table IS
-	'makes deletions from a table final again; what is in the bin stays there. Takes tokens for the act "unguard" where deletion_guard.locked is set. For the owner of the table; ACCESS EXCLUSIVE lock. Fails with 55000 if it is not guarded, TG02x for a token, TG035 for too few';
+	'makes deletions from a table final again, also for later calls of guard_schema(), until guard_table() is called for it; what is in the bin stays there. Takes tokens for the act "unguard" where deletion_guard.locked is set. For the owner of the table; ACCESS EXCLUSIVE lock. Fails with 55000 if it is not guarded, TG02x for a token, TG035 for too few';
+
+CREATE FUNCTION deletion_guard.leave_unguarded(target regclass) RETURNS void
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_leave_unguarded';
+REVOKE EXECUTE ON FUNCTION deletion_guard.leave_unguarded FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.leave_unguarded IS
+	'says that a table is not to be guarded, as a list that all tenants share: guard_schema() leaves it out, and unguarded_table and verify() ask no more whose its rows are; those that do have tenants'' rows they name all the same. guard_table() takes it back. For the owner of the table. Fails with 55000 if it is guarded';
 
 CREATE FUNCTION deletion_guard.retire_partition(target regclass) RETURNS bigint
 	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE

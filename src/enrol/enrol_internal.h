@@ -29,4 +29,9 @@ extern void dg_enrol_schema(DgSchemaReport *report, Oid nspid, const DgTenantSou
 extern void dg_enrol_register_schema(const char *name, const DgTenantSource *source);
 extern void dg_enrol_unregister_schema(const char *name);
 
+/* enrol_leave.c */
+extern void dg_enrol_leave(Oid relid);
+extern void dg_enrol_forget_left(Oid relid);
+extern char *dg_enrol_left(Oid relid);
+
 #endif							/* DG_ENROL_INTERNAL_H */

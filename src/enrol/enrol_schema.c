@@ -1,7 +1,8 @@
 /*
  * enrol_schema.c
  *		guard_schema(): enrols every table of a schema whose tenant is plain, and
- *		the schema itself for tables to come (protect_ddl.c).
+ *		the schema itself for tables to come (protect_ddl.c). leave_unguarded(): says
+ *		that one is not to be.
  *
  * Locks: as guard_table() takes them (enrol.c), for each table. Before
  * that, one on the schema, as guarded_schema lists them: a session that creates
@@ -25,8 +26,10 @@
 #include "common/deletion_guard.h"
 #include "enrol/enrol_internal.h"
 #include "guard/guard.h"
+#include "ledger/ledger.h"
 
 PG_FUNCTION_INFO_V1(dg_guard_schema);
+PG_FUNCTION_INFO_V1(dg_leave_unguarded);
 
 /*
  * How the tenants of a table are told whose schema is enrolled: the tenant table by
@@ -101,12 +104,18 @@ guard_schema_table(void *arg)
 	Oid			relid = ((SchemaTable *) arg)->relid;
 	Relation	rel = try_table_open(relid, ShareRowExclusiveLock);
 	DgTenantSource source;
-	char	   *problem;
+	char	   *problem = dg_enrol_left(relid);
 	bool		plain;
 
 	if (rel == NULL)
 		return;					/* dropped meanwhile */
 	dg_enrol_check_owner(rel);
+	if (problem != NULL)
+	{
+		table_close(rel, NoLock);
+		report_table(report, relid, NULL, problem);
+		return;
+	}
 	(void) dg_enrol_require(rel, ERROR);
 	plain = dg_enrol_source_in_schema(rel, ((SchemaTable *) arg)->of_schema, &source, &problem);
 	table_close(rel, NoLock);
@@ -263,4 +272,30 @@ dg_guard_schema(PG_FUNCTION_ARGS)
 	dg_enrol_schema(&report, PG_GETARG_OID(0), &source, PG_GETARG_BOOL(2));
 	SPI_finish();
 	return (Datum) 0;
+}
+
+/*
+ * leave_unguarded(target regclass) -> void
+ */
+Datum
+dg_leave_unguarded(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	Relation	rel;
+
+	PreventCommandIfReadOnly("leave_unguarded()");
+	rel = table_open(relid, ShareUpdateExclusiveLock);
+	dg_enrol_check_owner(rel);
+	if (dg_guard_lookup(relid)->guarded)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" is guarded", RelationGetRelationName(rel)),
+				 errhint("Call deletion_guard.unguard_table(%s) to give that up.",
+						 quote_literal_cstr(dg_relation_name(dg_guard_lookup(relid)->root)))));
+	table_close(rel, NoLock);
+	SPI_connect();
+	dg_enrol_leave(relid);
+	SPI_finish();
+	dg_ledger_append("leave_unguarded", psprintf("{\"table\": %s}", dg_json_string(dg_relation_name(relid))));
+	PG_RETURN_VOID();
 }

@@ -25,6 +25,7 @@ _PG_init(void)
 {
 	dg_main_define_settings();
 	dg_objects_init();
+	dg_counter_init();
 	dg_guard_catalog_init();
 	dg_guard_tenant_init();
 	dg_protect_hooks_init();

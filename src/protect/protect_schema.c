@@ -31,6 +31,9 @@ dg_protect_follow_schema(const char *old, const char *new)
 	values[0] = DirectFunctionCall1(namein, CStringGetDatum(old));
 	values[1] = DirectFunctionCall1(namein, CStringGetDatum(new));
 	dg_query("DELETE FROM deletion_guard.guarded_schema WHERE schema_name = $2", DG_AS_US, 2, types, values);
+	dg_query("DELETE FROM deletion_guard.left_unguarded WHERE schema_name = $2", DG_AS_US, 2, types, values);
+	dg_query("UPDATE deletion_guard.left_unguarded SET schema_name = $2 WHERE schema_name = $1",
+			 DG_AS_US, 2, types, values);
 	dg_query("UPDATE deletion_guard.guarded_schema SET schema_name = $2 WHERE schema_name = $1",
 			 DG_AS_US, 2, types, values);
 }

@@ -14,7 +14,7 @@ COMMENT ON FUNCTION deletion_guard_internal.not_ordinary IS
 -- whose costs are overestimated. How many rows they look at is underestimated where
 -- many tables were made a moment ago: then nested loops would take minutes.
 CREATE FUNCTION deletion_guard_internal.find_unguarded_tables()
-RETURNS TABLE (relation regclass, why text, obstacle text)
+RETURNS TABLE (relation regclass, why text, obstacle text, undecided boolean)
 LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET jit = off SET enable_nestloop = off
 AS $$
@@ -67,11 +67,24 @@ AS $$
 		FROM pg_constraint k
 		JOIN reached ON reached.relid = k.confrelid
 		LEFT JOIN tenants ON tenants.relid = k.confrelid
-		WHERE k.contype = 'f' AND k.conrelid <> k.confrelid)
-	SELECT u.relation, u.why, deletion_guard_internal.not_ordinary(u.relation)
-	FROM (SELECT DISTINCT ON (candidate.relid) candidate.relid::regclass AS relation, reason.why
+		WHERE k.contype = 'f' AND k.conrelid <> k.confrelid
+		UNION ALL
+		-- tables that guard_schema() could not place, until somebody decides
+		SELECT c.oid, 5, format('it is in schema %I, which is guarded, and nothing tells whose its rows are', s.schema_name)
+		FROM deletion_guard.guarded_schema s
+		JOIN pg_namespace n ON n.nspname = s.schema_name
+		JOIN pg_class c ON c.relnamespace = n.oid
+		WHERE NOT EXISTS (SELECT FROM deletion_guard.left_unguarded l WHERE l.schema_name = n.nspname AND l.table_name = c.relname)
+			AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'))
+	SELECT u.relation, u.why || coalesce(' (left unguarded by ' || quote_ident(l.left_by) || ')', ''),
+		deletion_guard_internal.not_ordinary(u.relation), u.place = 5
+	FROM (SELECT DISTINCT ON (candidate.relid) candidate.relid::regclass AS relation, reason.why, reason.place
 		FROM candidate JOIN reason ON reason.relid = candidate.relid
 		ORDER BY candidate.relid, reason.place, reason.why) u
+	JOIN pg_class c ON c.oid = u.relation
+	JOIN pg_namespace n ON n.oid = c.relnamespace
+	LEFT JOIN deletion_guard.left_unguarded l ON l.schema_name = n.nspname AND l.table_name = c.relname
+	ORDER BY u.relation::oid
 $$;
 COMMENT ON FUNCTION deletion_guard_internal.find_unguarded_tables IS 'what the view unguarded_table shows';
 
@@ -80,7 +93,7 @@ CREATE VIEW deletion_guard.unguarded_table AS
 	FROM deletion_guard_internal.find_unguarded_tables();
 GRANT SELECT ON deletion_guard.unguarded_table TO PUBLIC;
 COMMENT ON VIEW deletion_guard.unguarded_table IS
-	'tables that are not guarded but hold tenants'' rows, and why we think so';
+	'tables that are not guarded but hold tenants'' rows, and why we think so; and tables of guarded schemas of which nothing tells whose rows they have, until that is decided: guard_table() without a column, or leave_unguarded()';
 COMMENT ON COLUMN deletion_guard.unguarded_table.relation IS 'table that is not guarded';
 COMMENT ON COLUMN deletion_guard.unguarded_table.why IS 'why we think that it holds tenants'' rows';
 
@@ -123,7 +136,8 @@ AS $$
 			 ELSE 'the library loads with the first DDL command or guarded table that a session touches. Until '
 				  'then, what fires no trigger gets past it: DDL with event triggers off, or in single-user mode. '
 				  'And a MERGE that deletes rows of a partitioned table and moves others to another partition is '
-				  'refused, as it cannot be told which are which. Add deletion_guard to session_preload_libraries or shared_preload_libraries.' END
+				  'refused, as it cannot be told which are which. SET of what only superusers may set seems to work, until the '
+				  'library loads: it does not take such a value, and warns. Add deletion_guard to session_preload_libraries or shared_preload_libraries.' END
 	FROM (SELECT everywhere OR EXISTS (
 			SELECT FROM unnest(string_to_array(deletion_guard_internal.server_setting('session_preload_libraries'), ',')) l
 			WHERE trim(l) ~ '^"?(\$libdir/)?deletion_guard(\.so)?"?$') AS ok
@@ -377,7 +391,7 @@ AS $$
 	walked AS (
 		SELECT DISTINCT ON (relation) relation, path, next, at FROM walk ORDER BY relation, next DESC),
 	unguarded AS MATERIALIZED (
-		SELECT relation, why, obstacle FROM deletion_guard_internal.find_unguarded_tables())
+		SELECT relation, why, obstacle, undecided FROM deletion_guard_internal.find_unguarded_tables())
 
 	SELECT 'guarded tables', NULL, count(*) > 0,
 		CASE WHEN count(*) = 0 THEN 'none: every DELETE is final. Call deletion_guard.guard_table() or guard_schema().'
@@ -536,11 +550,13 @@ AS $$
 	JOIN member m ON m.relation = k.confrelid
 	WHERE k.contype = 'f' AND k.confdeltype IN ('c', 'n', 'd') AND k.conparentid = 0
 		AND NOT EXISTS (SELECT FROM member own WHERE own.relation = k.conrelid)
-		AND NOT EXISTS (SELECT FROM unguarded u WHERE u.relation = k.conrelid)
+		AND NOT EXISTS (SELECT FROM unguarded u WHERE u.relation = k.conrelid AND NOT u.undecided)
 
 	UNION ALL
 	SELECT 'unguarded tables', u.relation::text, false,
-		u.why || coalesce('; it cannot be guarded: ' || u.obstacle, '. Call deletion_guard.guard_table() for it, if its rows are worth it.')
+		u.why || coalesce('; it cannot be guarded: ' || u.obstacle,
+			CASE WHEN u.undecided THEN '. Call deletion_guard.guard_table() for it, without a column if they are no tenant''s, or leave_unguarded().'
+				 ELSE '. Call deletion_guard.guard_table() for it, if its rows are worth it.' END)
 	FROM unguarded u
 $$;
 REVOKE EXECUTE ON FUNCTION deletion_guard_internal.verify_tables FROM PUBLIC;

@@ -45,6 +45,11 @@ CREATE FUNCTION deletion_guard.audience() RETURNS text
 LANGUAGE C STABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'dg_audience';
 
+CREATE FUNCTION deletion_guard.claims(act text, object text, reason text = NULL, public_key text = NULL)
+RETURNS jsonb
+LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'dg_claims';
+
 CREATE FUNCTION deletion_guard.add_authority(name text, public_key text, VARIADIC tokens text[] = '{}')
 RETURNS text
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
@@ -79,6 +84,7 @@ LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'dg_check_token';
 
 REVOKE EXECUTE ON FUNCTION deletion_guard.audience(),
+	deletion_guard.claims(text, text, text, text),
 	deletion_guard.add_authority(text, text, text[]),
 	deletion_guard.retire_authority(text, text[]),
 	deletion_guard.set_approvals(integer, text[]),
@@ -101,6 +107,8 @@ COMMENT ON TABLE deletion_guard.approval_policy IS 'how many authorities must ag
 COMMENT ON TABLE deletion_guard.used_token IS 'tokens that were used, each of them once';
 COMMENT ON FUNCTION deletion_guard.audience() IS
 	'what the claim "aud" of a token for this database must say';
+COMMENT ON FUNCTION deletion_guard.claims(text, text, text, text) IS
+	'the claims to sign for an act that is no purge, as JSON: claims(''annul_purge'', purge id), (''release_hold'', hold id), (''unguard'', table, or ''extension deletion_guard''), (''retire_authority'', name), (''add_authority'', name, public_key => key), (''set_approvals'', number). Whether the act is possible is asked when the token comes. Those of a purge are what request_purge() returns';
 COMMENT ON FUNCTION deletion_guard.add_authority(text, text, text[]) IS
 	'enrols the public key (PEM or JWK; Ed25519 or P-256) of a party whose tokens are accepted; returns the key''s fingerprint. The first one takes the owner of the extension, each later one tokens for the act "add_authority". Names and keys are never enrolled twice (42710). Waits for purges that are under way. Fails with TG02C for a key it cannot read, TG02x for a token, TG035 for too few, 55000 where deletion_guard.authorities_file is set';
 COMMENT ON FUNCTION deletion_guard.retire_authority(text, text[]) IS

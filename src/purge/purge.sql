@@ -179,7 +179,7 @@ RETURNS record
 LANGUAGE C STABLE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'dg_verify_certificate';
 
-CREATE FUNCTION deletion_guard.purge_of(row_value anyelement) RETURNS bigint
+CREATE FUNCTION deletion_guard.purge_of(row_value "any") RETURNS bigint
 LANGUAGE C STABLE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'dg_purge_of';
 
@@ -242,7 +242,7 @@ REVOKE EXECUTE ON FUNCTION
 	deletion_guard.release_hold(bigint, text[]),
 	deletion_guard.purge_certificate(bigint),
 	deletion_guard.verify_certificate(jsonb),
-	deletion_guard.purge_of(anyelement),
+	deletion_guard.purge_of("any"),
 	deletion_guard.purge_plan(bigint) FROM PUBLIC;
 
 COMMENT ON TABLE deletion_guard.purge_request_record IS 'requests to purge; see the view purge_request';
@@ -322,8 +322,8 @@ COMMENT ON FUNCTION deletion_guard.purge_certificate(bigint) IS
 	'the certificate of a purge, as purge() returned it. Fails with 42704 if there is none, TG037 if the ledger does not have it';
 COMMENT ON FUNCTION deletion_guard.verify_certificate(jsonb) IS
 	'is this certificate what the ledger says? If not, problem says what is wrong';
-COMMENT ON FUNCTION deletion_guard.purge_of(anyelement) IS
-	'the purge that removed a row with this key from this table: purge_of(row(...)::public.issue). Null if none did; annulled purges do not count';
+COMMENT ON FUNCTION deletion_guard.purge_of("any") IS
+	'the purge that removed a row with this key from this table: purge_of(i) for a row i of it, purge_of(''(42,...)''::public.issue) for one that is gone. Null if none did; annulled purges do not count';
 COMMENT ON FUNCTION deletion_guard.purge_plan(bigint) IS
 	'what a request would remove, by table and deletion: rows as reviewed and now, when it is due (retention), and whether the tenant is on hold';
 

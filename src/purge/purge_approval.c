@@ -249,50 +249,50 @@ dg_purge_approvals_suffice(List *approvals, int needed, DgRefusal *refusal)
 }
 
 /*
- * Refuses such an act. What is to be signed for it, no other function says.
+ * Refuses such an act, with the call that returns what is to be signed for it.
  */
 pg_noreturn static void
-refuse_with_claims(DgRefusal *refusal, DgTokenAct act, const char *what, const char *claims)
+refuse_with_claims(DgRefusal *refusal, DgTokenAct act, const char *what, const char *object)
 {
 	if (refusal->hint != NULL && strcmp(refusal->hint, DG_HINT_CLAIMS) == 0)
-		refusal->hint = psprintf("Have an authority sign {\"act\": \"%s\", %s}, with what deletion_guard.audience() returns as \"aud\", and pass the token.",
-								 dg_token_act_name(act), claims);
+		refusal->hint = psprintf("Have an authority sign what deletion_guard.claims('%s', %s) returns, and pass the token.",
+								 dg_token_act_name(act), object);
 	dg_purge_refuse(refusal, what);
 }
 
 /*
  * Verifies the tokens of an act other than a purge, and that they permit it
- * for this very object; an error if not. "claims" says for what object they are
- * to be, as members of a JSON object. Returns the approvals, for
- * dg_purge_approvals_use(). The caller holds the authorities' lock.
+ * for this very object; an error if not. "object" is the object as claims() takes it,
+ * as SQL. Returns the approvals, for dg_purge_approvals_use(). The caller holds the
+ * authorities' lock.
  */
 List *
-dg_purge_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg, const char *what, const char *claims)
+dg_purge_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg, const char *what, const char *object)
 {
 	DgRefusal	refusal = {0};
 	List	   *approvals;
 	ListCell   *lc;
 
 	if (!dg_purge_approvals_verify(tokens, act, &approvals, &refusal))
-		refuse_with_claims(&refusal, act, what, claims);
+		refuse_with_claims(&refusal, act, what, object);
 	foreach(lc, approvals)
 	{
 		DgApproval *approval = lfirst(lc);
 
 		refusal.authority = approval->claims.kid;
 		if (!dg_purge_approval_unused(approval, &refusal))
-			refuse_with_claims(&refusal, act, what, claims);
+			refuse_with_claims(&refusal, act, what, object);
 		if (!match(&approval->claims, arg))
 		{
 			dg_purge_refusal_set(&refusal, DG_ERRCODE_TOKEN_BAD_CLAIM, "other_object",
 								 DG_HINT_CLAIMS,
 								 "the token of \"%s\" is for another object", approval->claims.kid);
-			refuse_with_claims(&refusal, act, what, claims);
+			refuse_with_claims(&refusal, act, what, object);
 		}
 	}
 	refusal.authority = NULL;
 	if (!dg_purge_approvals_suffice(approvals, dg_purge_approvals_required_for_change(), &refusal))
-		refuse_with_claims(&refusal, act, what, claims);
+		refuse_with_claims(&refusal, act, what, object);
 	return approvals;
 }
 

@@ -270,8 +270,7 @@ dg_add_authority(PG_FUNCTION_ARGS)
 	if (dg_purge_authorities_ever())
 		approvals = dg_purge_authorise(DG_TOKEN_ACT_ADD_AUTHORITY, PG_ARGISNULL(2) ? NULL : PG_GETARG_ARRAYTYPE_P(2),
 									   admits_authority, &authority, "add_authority",
-									   psprintf("\"authority\": %s, \"fingerprint\": (what key_fingerprint() returns)",
-												dg_json_string(name)));
+									   psprintf("%s, public_key => '...'", quote_literal_cstr(name)));
 	else
 		dg_purge_require_extension_owner("enrol the first authority");
 	refuse_known(name, &key);
@@ -343,7 +342,7 @@ dg_retire_authority(PG_FUNCTION_ARGS)
 	require_active(name);
 	approvals = dg_purge_authorise(DG_TOKEN_ACT_RETIRE_AUTHORITY, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
 								   names_authority, name, "retire_authority",
-								   psprintf("\"authority\": %s", dg_json_string(name)));
+								   quote_literal_cstr(name));
 	write_retirement(name, dg_purge_approvals_record(approvals, "retire_authority",
 													 psprintf("{\"authority\": %s}", dg_json_string(name))));
 	PG_RETURN_VOID();
@@ -374,7 +373,7 @@ dg_set_approvals(PG_FUNCTION_ARGS)
 	dg_purge_lock_authorities(ExclusiveLock);
 	if (wanted < dg_purge_approvals_required() && dg_purge_authorities_ever())
 		approvals = dg_purge_authorise(DG_TOKEN_ACT_SET_APPROVALS, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
-									   sets_approvals, &wanted, "set_approvals", psprintf("\"approvals\": %d", wanted));
+									   sets_approvals, &wanted, "set_approvals", psprintf("'%d'", wanted));
 	else
 		dg_purge_require_extension_owner("set the number of approvals");
 	lock_approvals();

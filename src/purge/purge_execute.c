@@ -447,6 +447,8 @@ end_record(const Purge *purge)
 	dg_own_set(scan, Anum_purge_record_ledger_id, Int64GetDatum(entry));
 	dg_own_update(scan);
 	dg_own_end(scan);
+	dg_counter_add(DG_COUNT_PURGES, 1);
+	dg_counter_add(DG_COUNT_ROWS_PURGED, purge->rows);
 }
 
 /*
@@ -542,7 +544,7 @@ dg_annul_purge(PG_FUNCTION_ARGS)
 	dg_purge_lock_authorities(ShareLock);
 	dg_own_end(require_purge(id, AccessShareLock));
 	approvals = dg_purge_authorise(DG_TOKEN_ACT_ANNUL_PURGE, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
-								   annuls_purge, &id, "annul_purge", psprintf("\"purge\": " INT64_FORMAT, id));
+								   annuls_purge, &id, "annul_purge", psprintf("'" INT64_FORMAT "'", id));
 	record_annulment(id, dg_purge_approvals_record(approvals, "annul_purge", psprintf("{\"purge\": " INT64_FORMAT "}", id)));
 	PG_RETURN_VOID();
 }

@@ -161,7 +161,7 @@ dg_release_hold(PG_FUNCTION_ARGS)
 	dg_purge_lock_authorities(ShareLock);
 	require_active_hold(hold);
 	approvals = dg_purge_authorise(DG_TOKEN_ACT_RELEASE_HOLD, PG_ARGISNULL(1) ? NULL : PG_GETARG_ARRAYTYPE_P(1),
-								   releases_hold, &hold, "release_hold", psprintf("\"hold\": " INT64_FORMAT, hold));
+								   releases_hold, &hold, "release_hold", psprintf("'" INT64_FORMAT "'", hold));
 	end_hold(hold);
 	(void) dg_purge_approvals_record(approvals, "release_hold", psprintf("{\"hold\": " INT64_FORMAT "}", hold));
 	PG_RETURN_VOID();

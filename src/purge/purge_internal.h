@@ -80,7 +80,7 @@ typedef struct DgApproval
 	char	   *reason;
 } DgApproval;
 
-/* What is signed; dg_purge_authorise() names the claims of its acts instead. */
+/* What is signed; dg_purge_authorise() names claims() instead. */
 #define DG_HINT_CLAIMS "Have the authority sign the claims that request_purge() returned, as a JWT in compact form."
 
 typedef bool (*DgClaimsMatch) (const DgTokenClaims *claims, void *arg);
@@ -93,7 +93,7 @@ extern void dg_purge_approvals_use(List *approvals, int64 ledger_id);
 extern int64 dg_purge_approvals_record(List *approvals, const char *event, const char *details);
 extern bool dg_purge_approvals_suffice(List *approvals, int needed, DgRefusal *refusal);
 extern List *dg_purge_authorise(DgTokenAct act, ArrayType *tokens, DgClaimsMatch match, void *arg,
-								const char *what, const char *claims);
+								const char *what, const char *object);
 
 /* purge_tenant.c */
 extern char *dg_purge_tenant_name(const char *tenant, DgRefusal *refusal);

@@ -115,6 +115,8 @@ redact_entry(ErrorData *edata)
 {
 	int			len;
 
+	if (edata->elevel >= ERROR)
+		dg_counter_refusal(edata->sqlerrcode);
 	redact_tokens(edata->message);
 	redact_tokens(edata->detail);
 	redact_tokens(edata->detail_log);

@@ -380,7 +380,7 @@ purge_of_begin(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("the argument is not a row of a table"),
-				 errhint("For example: SELECT deletion_guard.purge_of(t) FROM some_table t.")));
+				 errhint("Say of which table it is a row: deletion_guard.purge_of('(42,...)'::public.issue), or purge_of(t) FROM some_table t.")));
 	state = palloc0(sizeof(PurgeOf));
 	desc = lookup_rowtype_tupdesc_copy(type, -1);
 	state->slot = MakeSingleTupleTableSlot(desc, &TTSOpsHeapTuple);
@@ -391,7 +391,7 @@ purge_of_begin(FunctionCallInfo fcinfo)
 }
 
 /*
- * purge_of(row_value anyelement) -> bigint: the purge that removed the row, null
+ * purge_of(row_value "any") -> bigint: the purge that removed the row, null
  * if none did.
  */
 Datum

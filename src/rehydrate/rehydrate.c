@@ -84,8 +84,10 @@ rows_problem(const DgRestore *call, const DgDestination *destination, const DgCo
 				count->skipped - count->purged - count->suppressed - count->orphaned);
 	add_problem(&buf, "row was not restored: what it refers to does not exist",
 				"rows were not restored: what they refer to does not exist", count->orphaned);
-	add_problem(&buf, psprintf("row was purged (purge %lld) and stays away", (long long) destination->purge),
-				psprintf("rows were purged (purge %lld) and stay away", (long long) destination->purge),
+	add_problem(&buf, psprintf("row was purged (purge %lld) and stays away until annul_purge(%lld)",
+							   (long long) destination->purge, (long long) destination->purge),
+				psprintf("rows were purged (purge %lld) and stay away until annul_purge(%lld)",
+						 (long long) destination->purge, (long long) destination->purge),
 				count->purged);
 	add_problem(&buf, "row was suppressed by a trigger", "rows were suppressed by triggers", count->suppressed);
 	add_problem(&buf, "live row had lost a link, which it has again", "live rows had lost links, which they have again",
@@ -186,6 +188,8 @@ append_to_ledger(const DgRestore *call)
 
 	foreach(lc, call->destinations)
 		rows += ((DgDestination *) lfirst(lc))->restored;
+	dg_counter_add(DG_COUNT_REHYDRATES, 1);
+	dg_counter_add(DG_COUNT_ROWS_REHYDRATED, rows);
 	dg_ledger_append("rehydrate", psprintf("{\"tenants\": %d, \"rows\": %lld}",
 										   call->plan->tenants->n, (long long) rows));
 }

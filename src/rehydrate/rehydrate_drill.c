@@ -406,8 +406,9 @@ try_rehearsal(Drill *drill)
 	if (error != NULL)
 	{
 		dg_rehydrate_abandon(drill->archive);
-		note_failure(drill, InvalidOid, error->detail == NULL ? error->message :
-					 psprintf("%s: %s", error->message, error->detail));
+		note_failure(drill, InvalidOid, error->detail != NULL ? psprintf("%s: %s", error->message, error->detail) :
+					 error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && error->hint != NULL ?
+					 psprintf("%s (%s)", error->message, error->hint) : error->message);
 	}
 	MemoryContextSwitchTo(old);
 }

@@ -511,6 +511,22 @@ children_query(Oid relid, ForeignKeyCacheInfo *fkey, const char *select, bool al
 }
 
 /*
+ * Reads live rows of a table, as the caller or as its owner.
+ */
+static void
+read_live(LiveRows *live, DgLiveQuery *query, bool as_caller, Oid relid)
+{
+	ErrorContextCallback context = {.previous = error_context_stack,.callback = dg_rows_privilege_context,
+	.arg = psprintf("SELECT ON %s", dg_relation_name(relid))};
+
+	if (as_caller)
+		error_context_stack = &context;
+	dg_query_each(pass_live_row, live, query->sql, as_caller ? DG_AS_CALLER : DG_AS_OWNER, query->nparams, &query->type,
+				  &query->tenants,.table = relid);
+	error_context_stack = context.previous;
+}
+
+/*
  * Gives the sink live rows of a finder's table: of the table, which is called
  * t, what is asked for, and a column more; and the number of the tenant. Reads
  * as the tables' owners where as_caller is false.
@@ -531,23 +547,22 @@ find_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const
 	if (fkeys != NIL)
 		begin_parents(&live, llast(fkeys));
 	SPI_connect();
-	dg_query_each(pass_live_row, &live, query.sql, as_caller ? DG_AS_CALLER : DG_AS_OWNER, query.nparams, &query.type, &query.tenants,
-				  .table = end);
+	read_live(&live, &query, as_caller, end);
 	SPI_finish();
 	for (int i = list_length(fkeys) - 1; i >= 0; i--)
 	{
 		ForeignKeyCacheInfo *fkey = list_nth(fkeys, i);
 		ForeignKeyCacheInfo *below = i == 0 ? NULL : list_nth(fkeys, i - 1);
 		Oid			relid = i == 0 ? finder->relid : below->confrelid;
+		DgLiveQuery below_query = {0};
 		LiveRows	children = {.all_tenants = all_tenants,.nobody = finder->nobody,.row = live.row,.sink = sink,.arg = arg};
 
 		if (i > 0)
 			begin_parents(&children, below);
 		SPI_connect();
 		dg_query_register_rows("parents", live.parents, live.desc);
-		dg_query_each(pass_live_row, &children, children_query(relid, fkey, i == 0 ? select : parent_columns(below), all_tenants,
-															   finder->nobody), as_caller ? DG_AS_CALLER : DG_AS_OWNER,
-					  .table = relid);
+		below_query.sql = children_query(relid, fkey, i == 0 ? select : parent_columns(below), all_tenants, finder->nobody);
+		read_live(&children, &below_query, as_caller, relid);
 		SPI_finish();
 		tuplestore_end(live.parents);
 		live = children;

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -82,12 +83,16 @@ dg_rehydrate_schema_create(const char *schema, List *relations, bool any_name)
 {
 	List	   *names = NIL;
 	List	   *copies = NIL;
+	ErrorContextCallback context = {.previous = error_context_stack,.callback = dg_rows_privilege_context};
 	ListCell   *lc;
 
 	foreach(lc, relations)
 		names = lappend(names, name_of_copy(schema, relations, lc, any_name));
 	SPI_connect();
+	context.arg = psprintf("CREATE ON DATABASE %s", quote_identifier(get_database_name(MyDatabaseId)));
+	error_context_stack = &context;
 	dg_query(psprintf("CREATE SCHEMA %s", quote_identifier(schema)), DG_AS_CALLER);
+	error_context_stack = context.previous;
 	foreach(lc, relations)
 		copy_table(psprintf("CREATE TABLE %s (LIKE %s INCLUDING DEFAULTS INCLUDING GENERATED"
 							" INCLUDING CONSTRAINTS INCLUDING INDEXES INCLUDING STORAGE"

@@ -217,4 +217,7 @@ extern void dg_rows_writer_expect(DgRowsTarget *target, Datum *values, bool *nul
 /* rows_settle.c */
 extern void dg_rows_writer_settle(DgRowsWriter *writer);
 
+/* rows_target.c */
+extern void dg_rows_privilege_context(void *arg);
+
 #endif							/* DG_ROWS_H */

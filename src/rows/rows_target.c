@@ -14,6 +14,7 @@
 
 #include "executor/execPartition.h"
 #include "parser/analyze.h"
+#include "miscadmin.h"
 #include "rewrite/rewriteHandler.h"
 #include "tcop/dest.h"
 #include "tcop/tcopprot.h"
@@ -96,6 +97,18 @@ rewritten_insert(Relation rel, const char *sql, Oid *types, int ntypes)
 }
 
 /*
+ * What a caller is to be granted who lacks it, as a GRANT has it: "SELECT ON t". An
+ * error context callback, for the hint alone.
+ */
+void
+dg_rows_privilege_context(void *arg)
+{
+	if (geterrcode() == ERRCODE_INSUFFICIENT_PRIVILEGE)
+		errhint("This runs with its caller's rights: GRANT %s TO %s.", (const char *) arg,
+				quote_identifier(GetUserNameFromId(GetUserId(), true)));
+}
+
+/*
  * Opens a table, whose partitions are found as a role: a started query whose plan
  * state is a ModifyTableState. The caller closes it with ExecutorFinish() and ExecutorEnd(), and provides the
  * level of after-trigger events itself.
@@ -108,6 +121,7 @@ dg_rows_open_insert(Relation rel, const DgRowsRole *role)
 	char	   *sql = insert_statement(rel, &types, &ntypes);
 	Query	   *query;
 	QueryDesc  *desc;
+	ErrorContextCallback context = {.previous = error_context_stack,.callback = dg_rows_privilege_context};
 
 	dg_ordinary_require_target(RelationGetRelid(rel));
 	dg_rows_as_owner(role);
@@ -116,7 +130,10 @@ dg_rows_open_insert(Relation rel, const DgRowsRole *role)
 	query = rewritten_insert(rel, sql, types, ntypes);
 	desc = CreateQueryDesc(dg_plan_query(query, sql), sql, GetActiveSnapshot(), InvalidSnapshot,
 						   None_Receiver, NULL, NULL, 0);
+	context.arg = psprintf("SELECT, INSERT, UPDATE ON %s", dg_relation_name(RelationGetRelid(rel)));
+	error_context_stack = &context;
 	ExecutorStart(desc, EXEC_FLAG_SKIP_TRIGGERS);
+	error_context_stack = context.previous;
 	if (!IsA(desc->planstate, ModifyTableState))
 		elog(ERROR, "unexpected plan for inserting into \"%s\"", RelationGetRelationName(rel));
 	return desc;

@@ -57,6 +57,7 @@
 #define DG_TOKEN_MAX_APPROVALS		16
 
 /* In a file of authorities. */
+#define DG_TOKEN_MAX_OID			INT64_C(4294967295)
 #define DG_TOKEN_MAX_AUTHORITIES	32
 
 /* Seconds by which two clocks may differ. */
@@ -209,6 +210,7 @@ typedef struct DgTokenClaims
 														 * key */
 	int64_t		approvals;		/* set_approvals */
 	char		relation[DG_TOKEN_MAX_RELATION + 1];	/* unguard */
+	int64_t		relation_id;	/* unguard; 0: not of a table */
 } DgTokenClaims;
 
 /* Where a refusal arose; safe to log. */

@@ -88,6 +88,12 @@ static const ClaimRule claim_rules[] = {
 	RULE(fingerprint, CLAIM_DIGEST, 0, 0, ON_ADD, ON_ADD),
 	RULE(approvals, CLAIM_NUMBER, 1, DG_TOKEN_MAX_APPROVALS, ON_APPROVALS, ON_APPROVALS),
 	RULE(relation, CLAIM_TEXT, 1, DG_TOKEN_MAX_RELATION, ON_UNGUARD, ON_UNGUARD),
+
+	/*
+	 * a table's OID, as another may be renamed to its name; the extension has
+	 * none
+	 */
+	RULE(relation_id, CLAIM_NUMBER, 1, DG_TOKEN_MAX_OID, 0, ON_UNGUARD),
 };
 
 #define CLAIM_RULE_COUNT (sizeof(claim_rules) / sizeof(claim_rules[0]))

@@ -43,6 +43,7 @@ typedef struct Selection
 	List	   *tenants;		/* that the call names; NIL: of whom it
 								 * concerns */
 	const char *what;
+	int64		deletion;		/* that the call names by its number, or 0 */
 } Selection;
 
 static DgSavedPart *
@@ -395,6 +396,36 @@ put_reports(ReturnSetInfo *rsinfo, DgUndelete *call)
 }
 
 /*
+ * There is nothing to restore. Of a deletion that is named by its number, says what
+ * became of it, or that there is none.
+ */
+pg_noreturn static void
+refuse_nothing(const Selection *selection)
+{
+	char	   *became = NULL;
+
+	if (selection->deletion != 0)
+	{
+		SPI_connect();
+		dg_query(psprintf("SELECT count(*), sum(p.rows)::bigint, sum(p.restored)::bigint, sum(p.purged)::bigint"
+						  " FROM deletion_guard.deletion_part p WHERE %s", selection->condition),
+				 DG_AS_US, selection->nargs, selection->types, selection->values);
+		if (dg_row_int64(0, 1, NULL) == 0)
+			ereport(ERROR,
+					(errcode(DG_ERRCODE_NOTHING_TO_RESTORE),
+					 errmsg("there is no deletion %lld", (long long) selection->deletion),
+					 errhint("The view deletion_guard.deletion lists deletions.")));
+		became = psprintf("Rows it removed: %lld, restored since: %lld, purged: %lld.", (long long) dg_row_int64(0, 2, NULL),
+						  (long long) dg_row_int64(0, 3, NULL), (long long) dg_row_int64(0, 4, NULL));
+	}
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_NOTHING_TO_RESTORE),
+			 errmsg("nothing of %s is in the bin", selection->what),
+			 became == NULL ? 0 : errdetail("%s", became),
+			 errhint("The views deletion_guard.deletion and deletion_detail say what was deleted, and what became of it.")));
+}
+
+/*
  * Restores what is selected; the body of all four functions, whose arguments from
  * n on are on_conflict and dry_run.
  */
@@ -412,10 +443,7 @@ undelete_selected(FunctionCallInfo fcinfo, const Selection *selection, int n)
 	/* now what others have left meanwhile */
 	call.parts = select_parts(&call, selection);
 	if (call.parts == NIL)
-		ereport(ERROR,
-				(errcode(DG_ERRCODE_NOTHING_TO_RESTORE),
-				 errmsg("nothing of %s is in the bin", selection->what),
-				 errhint("The views deletion_guard.deletion and deletion_detail say what was deleted, and what became of it.")));
+		refuse_nothing(selection);
 
 	warn_of_absent(&call, selection->tenants);
 	if (call.options.dry_run)
@@ -423,6 +451,8 @@ undelete_selected(FunctionCallInfo fcinfo, const Selection *selection, int n)
 	else
 	{
 		restore_all(&call);
+		dg_counter_add(DG_COUNT_UNDELETES, 1);
+		dg_counter_add(DG_COUNT_ROWS_UNDELETED, call.rows);
 		dg_ledger_append("undelete", psprintf("{\"first_deletion\": %lld, \"rows\": %lld, \"links\": %lld}",
 											  (long long) first_deletion(&call),
 											  (long long) call.rows, (long long) call.links));
@@ -437,7 +467,7 @@ undelete_deletions(FunctionCallInfo fcinfo, const char *condition, const char *w
 	Oid			types[] = {INT8OID};
 	Datum		values[] = {PG_GETARG_DATUM(0)};
 	Selection	selection = {condition, 1, types, values, NIL,
-	psprintf("%s %lld", what, (long long) PG_GETARG_INT64(0))};
+	psprintf("%s %lld", what, (long long) PG_GETARG_INT64(0)), PG_GETARG_INT64(0)};
 
 	return undelete_selected(fcinfo, &selection, 1);
 }

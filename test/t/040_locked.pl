@@ -37,6 +37,13 @@ sub token
 		"SELECT signing.sign('$claims'::jsonb || jsonb_build_object('aud', deletion_guard.audience()), '$authority')");
 }
 
+sub claims
+{
+	my ($table) = @_;
+
+	return $node->safe_psql('shop', "SELECT deletion_guard.claims('unguard', '$table')");
+}
+
 sub write_file
 {
 	my ($text) = @_;
@@ -114,8 +121,12 @@ refused("SET deletion_guard.locked = off", qr/cannot be changed/, 'SET');
 refused("ALTER SYSTEM SET deletion_guard.locked = off", qr/cannot be changed/, 'ALTER SYSTEM');
 refused("ALTER DATABASE shop SET deletion_guard.locked = off", qr/cannot be changed/, 'ALTER DATABASE');
 refused("SELECT deletion_guard.unguard_table('issue')", qr/a token for "unguard" is required/, 'unguard_table without a token');
-my $issue = token('{"act": "unguard", "relation": "public.issue"}', 'legal');
+my $issue = token(claims('public.issue'), 'legal');
 refused("SELECT deletion_guard.unguard_table('project', '$issue')", qr/is for another object/, 'unguard_table of another table');
+my $by_name = token('{"act": "unguard", "relation": "public.issue"}', 'legal');
+refused("SELECT deletion_guard.unguard_table('issue', '$by_name')", qr/is for another object/, 'a token that names no OID');
+refused("BEGIN; ALTER TABLE issue RENAME TO other; ALTER TABLE project RENAME TO issue; SELECT deletion_guard.unguard_table('issue', '$issue')",
+	qr/is for another object/, 'another table, renamed to the one that the token names');
 refused("SET deletion_guard.ddl = allow; DROP TABLE project CASCADE", qr/it is guarded against deletion/, 'ddl = allow');
 refused("SET deletion_guard.ddl = allow; DROP SCHEMA public CASCADE", qr/cannot drop table ".*": it is guarded against deletion/,
 	'ddl = allow, of a schema: the refusal names a table');
@@ -154,7 +165,7 @@ my $bin = $node->safe_psql('shop', "SELECT bin_table FROM deletion_guard.bin WHE
 refused("DROP TABLE $bin", qr/cannot drop what protects deletion_guard: deletion_guard.locked is set/, 'an empty bin table');
 for my $table ('tenant', 'project', 'issue')
 {
-	my $token = token("{\"act\": \"unguard\", \"relation\": \"public.$table\"}", 'legal');
+	my $token = token(claims("public.$table"), 'legal');
 
 	$node->safe_psql('shop', "SELECT deletion_guard.unguard_table('$table', '$token')");
 }
@@ -162,7 +173,7 @@ refused('DROP EXTENSION deletion_guard CASCADE', qr/deletion_guard.locked is set
 refused('DROP OWNED BY CURRENT_USER', qr/required by the database system|locked is set/, 'DROP OWNED');
 my $drop = token('{"act": "unguard", "relation": "extension deletion_guard"}', 'legal');
 refused("SELECT deletion_guard.allow_drop()", qr/a token for "unguard" is required/, 'allow_drop without a token');
-$issue = token('{"act": "unguard", "relation": "public.issue"}', 'legal');
+$issue = token(claims('public.issue'), 'legal');
 refused("SELECT deletion_guard.allow_drop('$issue')", qr/is for another object/, 'allow_drop with a table\'s token');
 refused("BEGIN; SELECT deletion_guard.allow_drop('$drop'); ROLLBACK; DROP EXTENSION deletion_guard CASCADE",
 	qr/deletion_guard.locked is set/, 'allowed in another transaction');

@@ -121,6 +121,9 @@ UNIT_TEST(other_acts)
 	claims = accepted("{\"act\":\"unguard\",\"relation\":\"public.\\\"My Table\\\"\"," COMMON "}");
 	CHECK_INT_EQ(claims.act, DG_TOKEN_ACT_UNGUARD);
 	CHECK_STR_EQ(claims.relation, "public.\"My Table\"");
+	CHECK_INT_EQ(claims.relation_id, 0);
+	claims = accepted("{\"act\":\"unguard\",\"relation\":\"public.t\",\"relation_id\":4294967295," COMMON "}");
+	CHECK_INT_EQ(claims.relation_id, 4294967295);
 	CHECK_STR_EQ(dg_token_act_name(DG_TOKEN_ACT_UNGUARD), "unguard");
 	CHECK_STR_EQ(dg_token_act_name(DG_TOKEN_ACT_NONE), "");
 	CHECK_STR_EQ(dg_token_act_name((DgTokenAct) 100), "");
@@ -253,6 +256,8 @@ UNIT_TEST(extra_claims)
 	CHECK_STR_EQ(reason_of("{\"act\":\"retire_authority\"," COMMON "}"), "claim_missing authority");
 	CHECK_STR_EQ(reason_of("{\"act\":\"set_approvals\"," COMMON "}"), "claim_missing approvals");
 	CHECK_STR_EQ(reason_of("{\"act\":\"unguard\"," COMMON "}"), "claim_missing relation");
+	CHECK_STR_EQ(reason_of("{\"act\":\"unguard\",\"relation\":\"t\",\"relation_id\":4294967296," COMMON "}"), "claim_value relation_id");
+	CHECK_STR_EQ(reason_of("{\"act\":\"annul_purge\",\"purge\":1,\"relation_id\":1," COMMON "}"), "claim_unknown relation_id");
 }
 
 /* Payloads that are not our JSON, with a good signature. */
