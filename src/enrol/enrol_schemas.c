@@ -129,13 +129,15 @@ dg_enrol_by_pattern(Oid nspid, char **problem)
 	DgTenantSource source = {0};
 	char	   *name = get_namespace_name(nspid);
 	Oid			role;
+	static SPIPlanPtr plan = NULL;
 
 	*problem = NULL;
 	if (dg_query("SELECT p.pattern, p.tenant_from::text, p.guarded_by FROM deletion_guard.schema_pattern p, pg_catalog.pg_namespace n"
 				 " WHERE n.oid = $1 AND n.nspname::text COLLATE \"C\" LIKE p.pattern AND " MAY_BE_TENANTS
 				 " AND NOT EXISTS (SELECT FROM deletion_guard.guarded_schema s"
 				 " WHERE s.schema_name = n.nspname AND s.tenant_column IS NOT NULL)"
-				 " ORDER BY p.pattern DESC LIMIT 1", DG_AS_US, 1, types, values,.snapshot = GetLatestSnapshot()) == 0)
+				 " ORDER BY p.pattern DESC LIMIT 1", DG_AS_US, 1, types, values,
+				 .snapshot = GetLatestSnapshot(),.plan = &plan,.for_session = true) == 0)
 		return false;
 	pattern.pattern = dg_row_text(0, 1);
 	pattern.tenant_from = dg_row_text(0, 2);

@@ -61,12 +61,14 @@ source_of_schema(Oid nspid, DgTenantSource *source)
 {
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(nspid)};
+	static SPIPlanPtr plan = NULL;
 
 	dg_lock_object(dg_objects()->guarded_schema, nspid, RowExclusiveLock);
 	memset(source, 0, sizeof(DgTenantSource));
 	if (dg_query("SELECT s.tenant_column::text, s.tenant FROM deletion_guard.guarded_schema s"
 				 " JOIN pg_namespace n ON n.nspname = s.schema_name WHERE n.oid = $1",
-				 DG_AS_US, 1, types, values,.snapshot = GetLatestSnapshot()) == 0)
+				 DG_AS_US, 1, types, values,
+				 .snapshot = GetLatestSnapshot(),.plan = &plan,.for_session = true) == 0)
 		return false;
 	source->column = dg_row_text(0, 1);
 	source->tenant = dg_row_text(0, 2);
