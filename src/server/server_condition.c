@@ -86,8 +86,7 @@ live_collation(Oid collation)
 }
 
 /*
- * Does the other side compare a column's values as the live column does? Times are
- * written differently by different sessions, and are not asked for.
+ * Does the other side compare a column's values as the live column does?
  */
 static bool
 compares_alike(const DgServerColumn *column, Oid type, Oid collation)
@@ -99,11 +98,28 @@ compares_alike(const DgServerColumn *column, Oid type, Oid collation)
 	if (!HeapTupleIsValid(tuple))
 		return false;
 	form = (Form_pg_type) GETSTRUCT(tuple);
-	alike = form->typcategory != TYPCATEGORY_DATETIME && form->typcategory != TYPCATEGORY_TIMESPAN &&
-		is_same_type(column->schema, column->type, get_namespace_name(form->typnamespace), NameStr(form->typname)) &&
+	alike = is_same_type(column->schema, column->type, get_namespace_name(form->typnamespace), NameStr(form->typname)) &&
 		strcmp(column->collation, live_collation(collation)) == 0;
 	ReleaseSysCache(tuple);
 	return alike && column->equality != NULL;
+}
+
+/*
+ * May other sessions read a value of these types otherwise than this one wrote it?
+ */
+static bool
+has_times(const Oid *types, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		char		category;
+		bool		preferred;
+
+		get_type_category_preferred(getBaseType(types[i]), &category, &preferred);
+		if (category == TYPCATEGORY_DATETIME || category == TYPCATEGORY_TIMESPAN)
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -222,7 +238,8 @@ append_condition(StringInfo buf, const DgServer *server, int table, const DgServ
 	ListCell   *lc;
 
 	if (condition == NULL ||
-		!find_columns(server, table, condition->ncolumns, condition->fields, condition->types, condition->collations, columns))
+		!find_columns(server, table, condition->ncolumns, condition->fields, condition->types, condition->collations, columns) ||
+		(condition->keys != NIL && has_times(condition->types, condition->ncolumns)))
 		return false;
 	for (int i = 0; i < condition->ncolumns && condition->nulls; i++, before = " OR ")
 		appendStringInfo(buf, "%s%s.%s IS NULL", before, alias, server->tables[table].names[condition->fields[i]]);

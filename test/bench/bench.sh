@@ -15,7 +15,7 @@ TENANTS=${TENANTS:-1000}
 ISSUES=${ISSUES:-1000}
 ROUNDS=${ROUNDS:-3}
 SECONDS_EACH=${SECONDS_EACH:-1}
-ALL="bulk_delete cascade one_row_delete untouched undelete bin_growth token archive_read rehydrate memory traffic"
+ALL="bulk_delete cascade one_row_delete untouched undelete bin_growth token archive_read rehydrate running_copy memory traffic"
 HERE=$TOP/test/bench
 SIGN=$TOP/script/deletion_guard_sign
 
