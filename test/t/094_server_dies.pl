@@ -153,6 +153,7 @@ $standby->safe_psql('postgres', 'SELECT pg_wal_replay_pause()');
 $live->safe_psql('tracker', 'SELECT lose(2); TRUNCATE slow; CREATE TRIGGER stand BEFORE INSERT ON slow FOR EACH ROW EXECUTE FUNCTION stand(); DELETE FROM gone');
 $call = IPC::Run::start([ 'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $live->connstr('tracker'), '-c', "SELECT deletion_guard.rehydrate('2', 'server:standby', ARRAY['slow'::regclass], fire_triggers => true)" ], '>', \$out, '2>', \$err);
 $standby->poll_query_until('tracker', "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'deletion_guard' AND query LIKE '%slow%' AND wait_event = 'ClientWrite'") or die;
+is($live->safe_psql('tracker', 'SELECT relation, phase, bytes_total IS NULL FROM deletion_guard.rehydration_progress'), 'slow|restoring|t', 'others see how far it is');
 $live->safe_psql('tracker', 'VACUUM gone');
 $standby->safe_psql('postgres', 'SELECT pg_wal_replay_resume()');
 $call->finish;
