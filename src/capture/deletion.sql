@@ -104,5 +104,5 @@ CREATE FUNCTION deletion_guard.deleted_rows(target anyelement, tenant text = NUL
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_deleted_rows';
 COMMENT ON FUNCTION deletion_guard.deleted_rows IS
-	'rows of a table that are in the bin, as rows of the table: deleted_rows(NULL::public.issue, tenant => ''42''); of all tenants or deletions where these are null. Rows of partitions are those of their root, rows of a table that inherits its own. Columns that the table got later are null; links that ON DELETE SET NULL or SET DEFAULT had taken from a row are shown as they were. Anyone with SELECT on the table may call it, unless row security applies to them (42501). Fails if the bin does not have all of the rows';
+	'rows of a table that are in the bin, as rows of the table: deleted_rows(NULL::public.issue, tenant => ''42''); of all tenants or deletions where these are null. Rows of partitions are those of their root, rows of a table that inherits its own. Columns that the table got later are null; links that ON DELETE SET NULL or SET DEFAULT had taken from a row are shown as they were. Anyone with SELECT on the table may call it, unless row security applies to them (42501). Fails if the bin does not have all of the rows, with 42804 for what has no type of a table, 42809 for a partition';
 

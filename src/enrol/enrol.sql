@@ -37,7 +37,7 @@ CREATE FUNCTION deletion_guard.set_tenant_table(tenant_table regclass, key_colum
 	AS 'MODULE_PATHNAME', 'dg_set_tenant_table';
 REVOKE EXECUTE ON FUNCTION deletion_guard.set_tenant_table FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.set_tenant_table IS
-	'names the table that lists the tenants, one row each: its unique key, whose text is the tenant key, and the columns with names and contacts. A trigger notes keys that are changed later. For the owner of the table; SHARE ROW EXCLUSIVE lock';
+	'names the table that lists the tenants, one row each: its unique key, whose text is the tenant key, and the columns with names and contacts. A trigger notes keys that are changed later. For the owner of the table; SHARE ROW EXCLUSIVE lock. Fails with 42703 for a column that is not there, 42P16 for a key that is not unique, 42809 for what is no ordinary table';
 
 CREATE FUNCTION deletion_guard.guard_table(target regclass, tenant_column name = NULL,
 		tenant_path name[] = NULL, tenant text = NULL) RETURNS void
@@ -45,7 +45,7 @@ CREATE FUNCTION deletion_guard.guard_table(target regclass, tenant_column name =
 	AS 'MODULE_PATHNAME', 'dg_guard_table';
 REVOKE EXECUTE ON FUNCTION deletion_guard.guard_table FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.guard_table IS
-	'makes deletions from a table soft, partitions included. Rows belong to the tenant in tenant_column, to the one that the foreign keys named in tenant_path lead to, or all to one tenant; to none if all three are null. For the owner of the table; SHARE ROW EXCLUSIVE lock';
+	'makes deletions from a table soft, partitions included. Rows belong to the tenant in tenant_column, to the one that the foreign keys named in tenant_path lead to, or all to one tenant; to none if all three are null. For the owner of the table; SHARE ROW EXCLUSIVE lock. Fails with 42703 for a column and 42704 for a foreign key that is not there, 42809 for a table that cannot be guarded';
 
 CREATE FUNCTION deletion_guard.guard_schema(target regnamespace, tenant_column name = NULL,
 		include_future boolean = true, tenant text = NULL,

@@ -50,4 +50,4 @@ CREATE FUNCTION deletion_guard.adopt_bin(bin_table regclass, target regclass) RE
 	AS 'MODULE_PATHNAME', 'dg_adopt_bin';
 REVOKE EXECUTE ON FUNCTION deletion_guard.adopt_bin FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.adopt_bin IS
-	'gives the rows of a bin whose table was dropped, and the links that rows of it had lost, to the table that has taken its place: undelete, deleted_rows and purges find them there; for the owner of the extension; SHARE ROW EXCLUSIVE lock on the bin';
+	'gives the rows of a bin whose table was dropped, and the links that rows of it had lost, to the table that has taken its place: undelete, deleted_rows and purges find them there; for the owner of the extension; SHARE ROW EXCLUSIVE lock on the bin. Fails with 42809 for what is no bin, 55000 for one whose table is there';
