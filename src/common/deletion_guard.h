@@ -129,6 +129,7 @@ extern char *dg_value_text(Oid type, Datum value);
 /* fkey.c */
 extern List *dg_foreign_keys(Relation rel);
 extern Oid	dg_constraint_of(Oid constraint, Oid relid);
+extern struct ForeignKeyCacheInfo *dg_foreign_key_of(Oid constraint);
 
 extern bool dg_is_store(Oid relid);
 extern bool dg_on_duty(void);

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/pg_constraint.h"
 #include "nodes/pg_list.h"
 #include "utils/rel.h"
@@ -82,4 +83,30 @@ dg_constraint_of(Oid constraint, Oid relid)
 		constraint = parent;
 	}
 	return InvalidOid;
+}
+
+/*
+ * A copy of the foreign key that a constraint is, or stands for.
+ */
+ForeignKeyCacheInfo *
+dg_foreign_key_of(Oid constraint)
+{
+	ForeignKeyCacheInfo *fkey = NULL;
+	Oid			relid;
+	Oid			parent;
+	Relation	rel;
+	ListCell   *lc;
+
+	while (OidIsValid(parent = parent_constraint(constraint, &relid)))
+		constraint = parent;
+	rel = table_open(relid, AccessShareLock);
+	foreach(lc, dg_foreign_keys(rel))
+	{
+		if (((ForeignKeyCacheInfo *) lfirst(lc))->conoid == constraint)
+			fkey = lfirst(lc);
+	}
+	table_close(rel, NoLock);
+	if (fkey == NULL)
+		elog(ERROR, "constraint %u is not a foreign key", constraint);
+	return fkey;
 }

@@ -95,6 +95,10 @@ rows_problem(const DgRestore *call, const DgDestination *destination, const DgCo
 	add_problem(&buf, "live row has lost a link, and not all such links could be put back",
 				"live rows have lost links, and not all of these could be put back",
 				call->links_missing > 0 ? count->relinked : 0);
+	if (!destination->shared)
+		add_problem(&buf, psprintf("live row that the archive does not have went to the bin (deletion %lld)", (long long) call->deletion),
+					psprintf("live rows that the archive does not have went to the bin (deletion %lld)", (long long) call->deletion),
+					dg_rehydrate_extra_rows(call, destination->relid, (int) (count - destination->counts)));
 	if (count->note != NULL)
 		appendStringInfo(&buf, "%s%s", buf.len > 0 ? "; " : "", count->note);
 	dg_rehydrate_append_objects(&buf, &count->objects);
@@ -112,7 +116,7 @@ put_destination(ReturnSetInfo *rsinfo, const DgRestore *call, const DgDestinatio
 	{
 		DgCount    *count = &destination->counts[i];
 
-		if (count->found > 0)
+		if (count->found > 0 || (!destination->shared && dg_rehydrate_extra_rows(call, destination->relid, i) > 0))
 			put_line(rsinfo, relid, destination->shared ? NULL : call->plan->tenants->keys[i],
 					 count, rows_problem(call, destination, count));
 	}
@@ -232,6 +236,22 @@ dg_rehydrate_relations_argument(FunctionCallInfo fcinfo, int n)
 	return relations;
 }
 
+/*
+ * Reads the argument extra: are live rows that the archive does not have to be
+ * deleted?
+ */
+static bool
+deletes_extra(FunctionCallInfo fcinfo, int n)
+{
+	char	   *extra = text_to_cstring(PG_GETARG_TEXT_PP(n));
+
+	if (strcmp(extra, "keep") != 0 && strcmp(extra, "delete") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("extra must be keep or delete, not \"%s\"", extra)));
+	return strcmp(extra, "delete") == 0;
+}
+
 static void
 read_arguments(FunctionCallInfo fcinfo, DgRestore *call)
 {
@@ -241,6 +261,7 @@ read_arguments(FunctionCallInfo fcinfo, DgRestore *call)
 	dg_require_argument(fcinfo, 6, "with_referenced");
 	dg_require_argument(fcinfo, 8, "fire_triggers");
 	dg_require_argument(fcinfo, 9, "left_out");
+	dg_require_argument(fcinfo, 10, "extra");
 	call->on_conflict = dg_rows_on_conflict(text_to_cstring(PG_GETARG_TEXT_PP(3)));
 	if (!PG_ARGISNULL(4))
 		call->into_schema = pstrdup(NameStr(*PG_GETARG_NAME(4)));
@@ -248,6 +269,12 @@ read_arguments(FunctionCallInfo fcinfo, DgRestore *call)
 	call->with_referenced = PG_GETARG_BOOL(6);
 	call->fire_triggers = PG_GETARG_BOOL(8);
 	call->report = dg_rehydrate_report_left_out(text_to_cstring(PG_GETARG_TEXT_PP(9)));
+	call->delete_extra = deletes_extra(fcinfo, 10);
+	if (call->into_schema != NULL && call->delete_extra)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("extra => 'delete' cannot be combined with into_schema"),
+				 errdetail("A schema made for rehydrated rows has no others.")));
 	if (call->into_schema != NULL && call->with_referenced)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -307,7 +334,7 @@ rehydrate_tenants(FunctionCallInfo fcinfo, DgTenants *tenants)
 /*
  * rehydrate(tenant text, archive text, relations regclass[], on_conflict text,
  *			 into_schema name, dry_run boolean, with_referenced boolean,
- *			 mapping jsonb, fire_triggers boolean, left_out text)
+ *			 mapping jsonb, fire_triggers boolean, left_out text, extra text)
  */
 Datum
 dg_rehydrate(PG_FUNCTION_ARGS)
@@ -482,7 +509,7 @@ note_run(const Run *run, const DgRestore *call)
 /*
  * rehydrate_once(run text, tenants text[], archive text, relations regclass[],
  *				  on_conflict text, with_referenced boolean, mapping jsonb,
- *				  fire_triggers boolean, left_out text)
+ *				  fire_triggers boolean, left_out text, extra text)
  */
 Datum
 dg_rehydrate_once(PG_FUNCTION_ARGS)
@@ -500,6 +527,7 @@ dg_rehydrate_once(PG_FUNCTION_ARGS)
 	dg_require_argument(fcinfo, 5, "with_referenced");
 	dg_require_argument(fcinfo, 7, "fire_triggers");
 	dg_require_argument(fcinfo, 8, "left_out");
+	dg_require_argument(fcinfo, 9, "extra");
 	run.name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	run.archive = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	run.relations = PG_ARGISNULL(3) ? (Datum) 0 : PG_GETARG_DATUM(3);
@@ -508,6 +536,7 @@ dg_rehydrate_once(PG_FUNCTION_ARGS)
 	call.with_referenced = PG_GETARG_BOOL(5);
 	call.fire_triggers = PG_GETARG_BOOL(7);
 	call.report = dg_rehydrate_report_left_out(text_to_cstring(PG_GETARG_TEXT_PP(8)));
+	call.delete_extra = deletes_extra(fcinfo, 9);
 	call.context = CurrentMemoryContext;
 	InitMaterializedSRF(fcinfo, 0);
 	lock_tenants(&call, dg_rehydrate_tenant_list(tenants));

@@ -76,25 +76,27 @@ COMMENT ON FUNCTION deletion_guard_internal.archive_inflater IS
 CREATE FUNCTION deletion_guard.rehydrate(tenant text, archive text, relations regclass[] = NULL,
 		on_conflict text = 'error', into_schema name = NULL, dry_run boolean = false,
 		with_referenced boolean = false, mapping jsonb = NULL, fire_triggers boolean = false,
-		left_out text = 'error', OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
+		left_out text = 'error', extra text = 'keep',
+		OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
 		OUT identical bigint, OUT skipped bigint, OUT problem text) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_rehydrate';
-REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean, text) TO pg_read_server_files;
-COMMENT ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean, text) IS
-	'restores a tenant''s rows from an archive of pg_dump on the server or, with archive => ''server:NAME'', from a running copy of the database that a foreign server of postgres_fdw leads to, less those that were purged: all of them, or an error and nothing. relations: from these tables only. Rows of the tenants that the archive has and that have no place here, and rows whose tenant cannot be told, as their parents are neither in the archive nor live, make the call fail; with relations, or left_out => ''report'', they are left out and counted in problem. Tables of the archive of which nothing tells whose rows they have get a line each, and so do tables of tenants that it lacks. Rows of partitions that are gone go to the table that the archive says they were partitions of. Live rows that differ in links only that ON DELETE SET NULL or SET DEFAULT took count as identical and get the links back. on_conflict, dry_run: as for undelete(). into_schema: into copies of the tables in a new schema, which belong to the caller or, for a superuser, to the tables'' owners. with_referenced: also rows without a tenant, in whatever table, that they refer to and that are missing. mapping: {"old table": "new table"} or {"old table": {"relation": "new", "columns": {"old": "new", "gone": null, "owner": {"value": "3"}}}}, where null leaves a column out, or a table ("schema_migrations": null, of which nothing tells the tenant), and a value stands for what the rows had: they come back as another tenant''s, but are told, counted and reported as those of the tenant that the archive has them of. fire_triggers: row triggers of the application fire, except those with transition tables; statement triggers never do. Large objects do not come back; problem counts references to them that lead nowhere: restore the archive elsewhere, and bring the objects over with lo_export() and lo_import(file, oid). Takes membership in pg_read_server_files or, for a copy, USAGE on the server and a user mapping and INSERT on the tables, UPDATE to replace rows and put links back. ROW EXCLUSIVE lock on the tables; excludes undelete, rehydrate and purge of the tenant until the transaction ends, and with_referenced purges of rows without a tenant. Fails with TG04x for the archive, otherwise as undelete()';
+REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean, text, text) TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean, text, text) IS
+	'restores a tenant''s rows from an archive of pg_dump on the server or, with archive => ''server:NAME'', from a running copy of the database that a foreign server of postgres_fdw leads to, less those that were purged: all of them, or an error and nothing. relations: from these tables only. Rows of the tenants that the archive has and that have no place here, and rows whose tenant cannot be told, as their parents are neither in the archive nor live, make the call fail; with relations, or left_out => ''report'', they are left out and counted in problem. Tables of the archive of which nothing tells whose rows they have get a line each, and so do tables of tenants that it lacks. Rows of partitions that are gone go to the table that the archive says they were partitions of. Live rows that differ in links only that ON DELETE SET NULL or SET DEFAULT took count as identical and get the links back. on_conflict, dry_run: as for undelete(). into_schema: into copies of the tables in a new schema, which belong to the caller or, for a superuser, to the tables'' owners. with_referenced: also rows without a tenant, in whatever table, that they refer to and that are missing. mapping: {"old table": "new table"} or {"old table": {"relation": "new", "columns": {"old": "new", "gone": null, "owner": {"value": "3"}}}}, where null leaves a column out, or a table ("schema_migrations": null, of which nothing tells the tenant), and a value stands for what the rows had: they come back as another tenant''s, but are told, counted and reported as those of the tenant that the archive has them of. fire_triggers: row triggers of the application fire, except those with transition tables; statement triggers never do. extra => ''delete'': live rows of the tenants that the archive does not have go to the bin, as a deletion with its ceilings, which problem names; with on_conflict => ''replace'' the tenants are then exactly as they were, and undeleting that deletion with on_conflict => ''replace'' takes it back. No trigger of the application fires for them, nothing is cascaded, and if a row of another tenant, or one that the archive cannot tell anything of, refers to one of them, or it is not certain which rows the archive has, the call fails. Large objects do not come back; problem counts references to them that lead nowhere: restore the archive elsewhere, and bring the objects over with lo_export() and lo_import(file, oid). Takes membership in pg_read_server_files or, for a copy, USAGE on the server and a user mapping and INSERT on the tables, UPDATE to replace rows and put links back, DELETE and SELECT for extra => ''delete''. ROW EXCLUSIVE lock on the tables; excludes undelete, rehydrate and purge of the tenant until the transaction ends, and with_referenced purges of rows without a tenant. Fails with TG04x for the archive, otherwise as undelete()';
 
 CREATE FUNCTION deletion_guard.rehydrate(tenants text[], archive text, relations regclass[] = NULL,
 		on_conflict text = 'error', into_schema name = NULL, dry_run boolean = false,
 		with_referenced boolean = false, mapping jsonb = NULL, fire_triggers boolean = false,
-		left_out text = 'error', OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
+		left_out text = 'error', extra text = 'keep',
+		OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
 		OUT identical bigint, OUT skipped bigint, OUT problem text) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_rehydrate_tenants';
-REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb, boolean, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb, boolean, text) TO pg_read_server_files;
-COMMENT ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb, boolean, text) IS
+REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb, boolean, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb, boolean, text, text) TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb, boolean, text, text) IS
 	'rehydrate() for several tenants in one pass over the archive: all of them or none';
 
 CREATE FUNCTION deletion_guard.compare_tenant(tenant text, archive text, mapping jsonb = NULL,
@@ -165,7 +167,7 @@ COMMENT ON COLUMN deletion_guard.rehydration_progress.started_at IS 'when it beg
 
 CREATE FUNCTION deletion_guard_internal.rehydrate_once(run text, tenants text[], archive text,
 		relations regclass[] = NULL, on_conflict text = 'error', with_referenced boolean = false,
-		mapping jsonb = NULL, fire_triggers boolean = false, left_out text = 'error',
+		mapping jsonb = NULL, fire_triggers boolean = false, left_out text = 'error', extra text = 'keep',
 		OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
 		OUT identical bigint, OUT skipped bigint, OUT problem text) RETURNS SETOF record
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -182,7 +184,7 @@ COMMENT ON FUNCTION deletion_guard_internal.rehydrate_once IS
 CREATE PROCEDURE deletion_guard.rehydrate_each(tenants text[], archive text, run text,
 		relations regclass[] = NULL, on_conflict text = 'error', with_referenced boolean = false,
 		mapping jsonb = NULL, fire_triggers boolean = false, tenants_at_once integer = 1,
-		left_out text = 'error', INOUT restored bigint = NULL, INOUT problem text = NULL)
+		left_out text = 'error', INOUT restored bigint = NULL, INOUT problem text = NULL, extra text = 'keep')
 	LANGUAGE plpgsql
 	AS $$
 DECLARE
@@ -205,7 +207,7 @@ BEGIN
 				FILTER (WHERE r.problem IS NOT NULL AND (r.tenant IS NOT NULL OR r.found IS NULL))
 			INTO rows, problems
 			FROM deletion_guard_internal.rehydrate_once(run, portion, archive, relations, on_conflict, with_referenced, mapping,
-				fire_triggers, left_out) r;
+				fire_triggers, left_out, extra) r;
 		COMMIT;
 		restored := restored + coalesce(rows, 0);
 		IF problems IS NOT NULL AND pg_catalog.strpos(coalesce(problem, ''), problems) = 0 THEN

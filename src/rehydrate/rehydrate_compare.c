@@ -62,6 +62,8 @@ add_table(DgCompare *compare, Oid relid, DgFinder *finder)
 	table->addresses = compare->addresses;
 	table->hidden = dg_rehydrate_finder_is_hidden(finder);
 	table->hash = dg_rehydrate_rowhash_make(table->rel, compare->plan);
+	if (compare->addresses)
+		dg_rehydrate_rowhash_uniques(table->hash);
 	table->problem = dg_rehydrate_account_columns(compare->plan, table->rel);
 	table->subtract = dg_purge_subtract_begin(table->relid, RelationGetDescr(table->rel),
 											  compare->plan->tenants->exact ?
@@ -290,6 +292,7 @@ dg_rehydrate_compare_table(DgCompare *compare, DgCompared *table, DgDifferenceSi
 		dg_rehydrate_rowsort_compare(table->archive_rows, &archived, table->live_rows, &live);
 
 		CHECK_FOR_INTERRUPTS();
+		live.in_the_way = order == 0 && !archived.purged && archived.uniques != live.uniques;
 		if (order < 0)
 			sink(arg, table, archived.purged ? DG_DIFFERENCE_PURGED : DG_DIFFERENCE_MISSING, &archived);
 		else if (order > 0)

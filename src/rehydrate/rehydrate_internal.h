@@ -483,7 +483,20 @@ typedef struct DgRestore
 								 * of shared rows */
 	DgDestination **by_source;	/* the same */
 	char	   *failure;		/* of a dry run */
+
+	bool		delete_extra;	/* live rows that the archive lacks */
+	List	   *extras;			/* of DgExtra */
+	List	   *referrers;		/* private to rehydrate_extra.c */
+	int64		deletion;		/* that has taken them; 0: there were none */
 } DgRestore;
+
+/* Live rows of a table that the archive did not have. */
+typedef struct DgExtra
+{
+	Oid			relid;
+	int			distance;		/* length of the path to their tenant */
+	int64	   *deleted;		/* by tenant */
+} DgExtra;
 
 extern void dg_rehydrate_restore_run(DgRestore *call);
 extern void dg_rehydrate_restore_try(DgRestore *call);
@@ -499,12 +512,16 @@ typedef struct DgHashedRow
 	bool		purged;
 	Oid			relid;			/* where a live row is, if that is asked for: */
 	int64		address;		/* DG_TID_ADDRESS() */
+	int64		uniques;		/* other unique values, if they are asked for */
+	bool		in_the_way;		/* of a live row: it has others than the
+								 * archive's, which is to come back */
 } DgHashedRow;
 
 typedef struct DgRowHash DgRowHash;
 
 extern DgRowHash *dg_rehydrate_rowhash_make(Relation rel, const DgRehydratePlan *plan);
 extern void dg_rehydrate_rowhash(DgRowHash *hash, TupleTableSlot *slot, DgHashedRow *row);
+extern void dg_rehydrate_rowhash_uniques(DgRowHash *hash);
 extern List *dg_rehydrate_rowhash_key(const DgRowHash *hash);
 extern List *dg_rehydrate_rowhash_compared(const DgRowHash *hash);
 extern List *dg_rehydrate_rowhash_differing(DgRowHash *hash, TupleTableSlot *a, TupleTableSlot *b);
@@ -561,8 +578,9 @@ typedef struct DgCompare
 	DgRehydrateArchive *archive;
 	DgRehydratePlan *plan;
 	bool		whole;			/* the rows themselves are kept */
-	bool		addresses;		/* live rows tell where they are; they are
-								 * read as the tables' owners */
+	bool		addresses;		/* live rows tell where they are, and whether
+								 * they are in the way; they are read as the
+								 * tables' owners */
 	List	   *tables;			/* of DgCompared */
 	struct DgCompareMapping **mappings; /* by the index of a source */
 } DgCompare;
@@ -584,6 +602,11 @@ extern char *dg_rehydrate_compare_problem(const DgCompared *table, int tenant);
 
 /* rehydrate_compare_report.c */
 extern void dg_rehydrate_compare_copies(DgRestore *call);
+
+/* rehydrate_extra.c */
+extern void dg_rehydrate_extra_delete(DgRestore *call);
+extern void dg_rehydrate_extra_check(DgRestore *call);
+extern int64 dg_rehydrate_extra_rows(const DgRestore *call, Oid relid, int tenant);
 
 /* rehydrate_links.c */
 extern bool dg_rehydrate_links_make_same(void *call, const DgRow *row, Relation rel, TupleTableSlot *stored, TupleTableSlot *live);

@@ -549,6 +549,8 @@ dg_rehydrate_restore_run(DgRestore *call)
 	DgRowsWork	work = {.work = restore_by_options,.start_over = forget_archive_try,.arg = call,.options = &call->options};
 
 	set_writer_options(call);
+	if (call->delete_extra)
+		dg_rehydrate_extra_delete(call);
 	if (call->into_schema != NULL)
 	{
 		call->options.expect_no_conflict = true;
@@ -557,6 +559,8 @@ dg_rehydrate_restore_run(DgRestore *call)
 	}
 	else
 		dg_rows_try(&work, call->on_conflict == DG_ON_CONFLICT_ERROR && !some_tenant_is_live(call));
+	if (call->delete_extra)
+		dg_rehydrate_extra_check(call);
 }
 
 static void

@@ -12,9 +12,11 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/sysattr.h"
 #include "catalog/pg_operator_d.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
+#include "optimizer/optimizer.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/sortsupport.h"
@@ -33,6 +35,7 @@ typedef struct Column
 {
 	bool		compared;		/* all of the archive's rows have it too */
 	bool		in_key;
+	bool		in_unique;		/* in a unique index that is not the key's */
 	FmgrInfo	output;
 	FmgrInfo	hash;			/* by the type's equality; unset: by its text */
 	Oid			collation;
@@ -44,6 +47,7 @@ struct DgRowHash
 	int			natts;
 	Column	   *columns;
 	bool		has_key;
+	bool		uniques;		/* a hash of them is wanted */
 	List	   *key;			/* column numbers of the primary key, in its
 								 * order */
 	StringInfoData buf;
@@ -117,6 +121,39 @@ dg_rehydrate_rowhash_make(Relation rel, const DgRehydratePlan *plan)
 	return hash;
 }
 
+/*
+ * From now on also makes a hash of the columns by which a row may be in another's
+ * way, beside the primary key.
+ */
+void
+dg_rehydrate_rowhash_uniques(DgRowHash *hash)
+{
+	Oid			key = dg_primary_key_index(hash->rel);
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(hash->rel))
+	{
+		Relation	index;
+		Bitmapset  *attnums = NULL;
+		int			attnum = -1;
+
+		if (lfirst_oid(lc) == key)
+			continue;
+		index = index_open(lfirst_oid(lc), AccessShareLock);
+		for (int i = 0; i < index->rd_index->indnkeyatts; i++)
+			attnums = bms_add_member(attnums, index->rd_index->indkey.values[i] - FirstLowInvalidHeapAttributeNumber);
+		pull_varattnos((Node *) RelationGetIndexExpressions(index), 1, &attnums);
+		pull_varattnos((Node *) RelationGetIndexPredicate(index), 1, &attnums);
+		while ((index->rd_index->indisunique || index->rd_index->indisexclusion) &&
+			   (attnum = bms_next_member(attnums, attnum)) >= 0)
+		{
+			if (attnum + FirstLowInvalidHeapAttributeNumber > 0)
+				hash->columns[attnum + FirstLowInvalidHeapAttributeNumber - 1].in_unique = hash->uniques = true;
+		}
+		index_close(index, AccessShareLock);
+	}
+}
+
 static void
 append_key(StringInfo buf, const Column *column, Datum value)
 {
@@ -141,6 +178,30 @@ hash_of(StringInfo buf)
 }
 
 /*
+ * A hash of some columns' values as their types write them.
+ */
+static int64
+hash_texts(DgRowHash *hash, TupleTableSlot *slot, bool uniques)
+{
+	StringInfo	buf = &hash->buf;
+
+	resetStringInfo(buf);
+	for (int i = 0; i < hash->natts; i++)
+	{
+		char	   *text = NULL;
+
+		if (!hash->columns[i].compared || (uniques && !hash->columns[i].in_unique))
+			continue;
+		if (!slot->tts_isnull[i])
+			text = OutputFunctionCall(&hash->columns[i].output, slot->tts_values[i]);
+		appendStringInfoChar(buf, text == NULL ? 0 : 1);
+		if (text != NULL)
+			appendBinaryStringInfo(buf, text, (int) strlen(text) + 1);
+	}
+	return hash_of(buf);
+}
+
+/*
  * Makes the hashes of a live row, or of one that was mapped to be like one.
  */
 void
@@ -149,20 +210,9 @@ dg_rehydrate_rowhash(DgRowHash *hash, TupleTableSlot *slot, DgHashedRow *row)
 	StringInfo	buf = &hash->buf;
 
 	slot_getallattrs(slot);
-	resetStringInfo(buf);
-	for (int i = 0; i < hash->natts; i++)
-	{
-		char	   *text = NULL;
-
-		if (!hash->columns[i].compared)
-			continue;
-		if (!slot->tts_isnull[i])
-			text = OutputFunctionCall(&hash->columns[i].output, slot->tts_values[i]);
-		appendStringInfoChar(buf, text == NULL ? 0 : 1);
-		if (text != NULL)
-			appendBinaryStringInfo(buf, text, (int) strlen(text) + 1);
-	}
-	row->content = row->key = hash_of(buf);
+	row->content = row->key = hash_texts(hash, slot, false);
+	if (hash->uniques)
+		row->uniques = hash_texts(hash, slot, true);
 	if (!hash->has_key)
 		return;
 
@@ -242,7 +292,8 @@ dg_rehydrate_rowhash_differing(DgRowHash *hash, TupleTableSlot *a, TupleTableSlo
 #define Anum_purged		4
 #define Anum_relid		5
 #define Anum_address	6
-#define Natts_row		6
+#define Anum_uniques	7
+#define Natts_row		7
 
 /* By what rows are sorted. */
 typedef struct Order
@@ -322,6 +373,7 @@ describe_rows(const DgRowHash *whole)
 	TupleDescInitEntry(desc, Anum_purged, "purged", BOOLOID, -1, 0);
 	TupleDescInitEntry(desc, Anum_relid, "relid", OIDOID, -1, 0);
 	TupleDescInitEntry(desc, Anum_address, "address", INT8OID, -1, 0);
+	TupleDescInitEntry(desc, Anum_uniques, "uniques", INT8OID, -1, 0);
 	for (int i = 0; whole != NULL && i < whole->natts; i++)
 		TupleDescCopyEntry(desc, Natts_row + i + 1, RelationGetDescr(whole->rel), i + 1);
 	dg_tupdesc_finalize(desc);
@@ -370,6 +422,7 @@ dg_rehydrate_rowsort_put(DgRowSort *sort, const DgHashedRow *row, TupleTableSlot
 	slot->tts_values[Anum_purged - 1] = BoolGetDatum(row->purged);
 	slot->tts_values[Anum_relid - 1] = ObjectIdGetDatum(row->relid);
 	slot->tts_values[Anum_address - 1] = Int64GetDatum(row->address);
+	slot->tts_values[Anum_uniques - 1] = Int64GetDatum(row->uniques);
 	memcpy(slot->tts_values + Natts_row, values->tts_values, nvalues * sizeof(Datum));
 	memcpy(slot->tts_isnull + Natts_row, values->tts_isnull, nvalues * sizeof(bool));
 	ExecStoreVirtualTuple(slot);
@@ -402,6 +455,7 @@ dg_rehydrate_rowsort_next(DgRowSort *sort, DgHashedRow *row)
 	row->purged = DatumGetBool(slot->tts_values[Anum_purged - 1]);
 	row->relid = DatumGetObjectId(slot->tts_values[Anum_relid - 1]);
 	row->address = DatumGetInt64(slot->tts_values[Anum_address - 1]);
+	row->uniques = DatumGetInt64(slot->tts_values[Anum_uniques - 1]);
 	return true;
 }
 
