@@ -24,6 +24,7 @@
 
 PG_FUNCTION_INFO_V1(dg_rehydrate);
 PG_FUNCTION_INFO_V1(dg_rehydrate_tenants);
+PG_FUNCTION_INFO_V1(dg_rehydrate_without_tenant);
 PG_FUNCTION_INFO_V1(dg_rehydrate_once);
 
 /* ----------------------------------------------------------------------
@@ -117,7 +118,7 @@ put_destination(ReturnSetInfo *rsinfo, const DgRestore *call, const DgDestinatio
 		DgCount    *count = &destination->counts[i];
 
 		if (count->found > 0 || (!destination->shared && dg_rehydrate_extra_rows(call, destination->relid, i) > 0))
-			put_line(rsinfo, relid, destination->shared ? NULL : call->plan->tenants->keys[i],
+			put_line(rsinfo, relid, destination->shared || call->plan->tenants->nobody ? NULL : call->plan->tenants->keys[i],
 					 count, rows_problem(call, destination, count));
 	}
 }
@@ -195,7 +196,7 @@ append_to_ledger(const DgRestore *call)
 	dg_counter_add(DG_COUNT_REHYDRATES, 1);
 	dg_counter_add(DG_COUNT_ROWS_REHYDRATED, rows);
 	dg_ledger_append("rehydrate", psprintf("{\"tenants\": %d, \"rows\": %lld}",
-										   call->plan->tenants->n, (long long) rows));
+										   call->plan->tenants->nobody ? 0 : call->plan->tenants->n, (long long) rows));
 }
 
 /* ----------------------------------------------------------------------
@@ -252,24 +253,27 @@ deletes_extra(FunctionCallInfo fcinfo, int n)
 	return strcmp(extra, "delete") == 0;
 }
 
+/*
+ * Reads the arguments, of which the first that all functions have is the archive.
+ */
 static void
-read_arguments(FunctionCallInfo fcinfo, DgRestore *call)
+read_arguments(FunctionCallInfo fcinfo, int archive, DgRestore *call)
 {
-	dg_require_argument(fcinfo, 1, "archive");
-	dg_require_argument(fcinfo, 3, "on_conflict");
-	dg_require_argument(fcinfo, 5, "dry_run");
-	dg_require_argument(fcinfo, 6, "with_referenced");
-	dg_require_argument(fcinfo, 8, "fire_triggers");
-	dg_require_argument(fcinfo, 9, "left_out");
-	dg_require_argument(fcinfo, 10, "extra");
-	call->on_conflict = dg_rows_on_conflict(text_to_cstring(PG_GETARG_TEXT_PP(3)));
-	if (!PG_ARGISNULL(4))
-		call->into_schema = pstrdup(NameStr(*PG_GETARG_NAME(4)));
-	call->dry_run = PG_GETARG_BOOL(5);
-	call->with_referenced = PG_GETARG_BOOL(6);
-	call->fire_triggers = PG_GETARG_BOOL(8);
-	call->report = dg_rehydrate_report_left_out(text_to_cstring(PG_GETARG_TEXT_PP(9)));
-	call->delete_extra = deletes_extra(fcinfo, 10);
+	dg_require_argument(fcinfo, archive, "archive");
+	dg_require_argument(fcinfo, archive + 2, "on_conflict");
+	dg_require_argument(fcinfo, archive + 4, "dry_run");
+	dg_require_argument(fcinfo, archive + 5, "with_referenced");
+	dg_require_argument(fcinfo, archive + 7, "fire_triggers");
+	dg_require_argument(fcinfo, archive + 8, "left_out");
+	dg_require_argument(fcinfo, archive + 9, "extra");
+	call->on_conflict = dg_rows_on_conflict(text_to_cstring(PG_GETARG_TEXT_PP(archive + 2)));
+	if (!PG_ARGISNULL(archive + 3))
+		call->into_schema = pstrdup(NameStr(*PG_GETARG_NAME(archive + 3)));
+	call->dry_run = PG_GETARG_BOOL(archive + 4);
+	call->with_referenced = PG_GETARG_BOOL(archive + 5);
+	call->fire_triggers = PG_GETARG_BOOL(archive + 7);
+	call->report = dg_rehydrate_report_left_out(text_to_cstring(PG_GETARG_TEXT_PP(archive + 8)));
+	call->delete_extra = deletes_extra(fcinfo, archive + 9);
 	if (call->into_schema != NULL && call->delete_extra)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -312,19 +316,19 @@ run_and_report(FunctionCallInfo fcinfo, DgRestore *call)
 }
 
 /*
- * The body of both functions.
+ * The body of all functions; the number of the argument archive tells them apart.
  */
 static Datum
-rehydrate_tenants(FunctionCallInfo fcinfo, DgTenants *tenants)
+rehydrate_tenants(FunctionCallInfo fcinfo, int archive, DgTenants *tenants)
 {
 	DgRestore	call = {0};
-	List	   *relations = dg_rehydrate_relations_argument(fcinfo, 2);
-	List	   *mapping = PG_ARGISNULL(7) ? NIL : dg_rehydrate_mapping_parse(PG_GETARG_JSONB_P(7));
+	List	   *relations = dg_rehydrate_relations_argument(fcinfo, archive + 1);
+	List	   *mapping = PG_ARGISNULL(archive + 6) ? NIL : dg_rehydrate_mapping_parse(PG_GETARG_JSONB_P(archive + 6));
 
 	call.context = CurrentMemoryContext;
-	read_arguments(fcinfo, &call);
+	read_arguments(fcinfo, archive, &call);
 	InitMaterializedSRF(fcinfo, 0);
-	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(archive)));
 	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, mapping, call.report);
 	lock_tenants(&call, dg_rehydrate_plan_tenants(call.plan));
 	run_and_report(fcinfo, &call);
@@ -343,7 +347,7 @@ dg_rehydrate(PG_FUNCTION_ARGS)
 
 	dg_require_argument(fcinfo, 0, "tenant");
 	tenant = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	return rehydrate_tenants(fcinfo, dg_rehydrate_tenants_make(1, &tenant));
+	return rehydrate_tenants(fcinfo, 1, dg_rehydrate_tenants_make(1, &tenant));
 }
 
 /*
@@ -353,7 +357,16 @@ Datum
 dg_rehydrate_tenants(PG_FUNCTION_ARGS)
 {
 	dg_require_argument(fcinfo, 0, "tenants");
-	return rehydrate_tenants(fcinfo, dg_rehydrate_tenants_of_array(PG_GETARG_ARRAYTYPE_P(0)));
+	return rehydrate_tenants(fcinfo, 1, dg_rehydrate_tenants_of_array(PG_GETARG_ARRAYTYPE_P(0)));
+}
+
+/*
+ * rehydrate_without_tenant(archive text, ...)
+ */
+Datum
+dg_rehydrate_without_tenant(PG_FUNCTION_ARGS)
+{
+	return rehydrate_tenants(fcinfo, 0, dg_rehydrate_tenants_nobody());
 }
 
 /* ----------------------------------------------------------------------

@@ -99,6 +99,29 @@ GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], tex
 COMMENT ON FUNCTION deletion_guard.rehydrate(text[], text, regclass[], text, name, boolean, boolean, jsonb, boolean, text, text) IS
 	'rehydrate() for several tenants in one pass over the archive: all of them or none';
 
+CREATE FUNCTION deletion_guard.rehydrate_without_tenant(archive text, relations regclass[] = NULL,
+		on_conflict text = 'error', into_schema name = NULL, dry_run boolean = false,
+		with_referenced boolean = false, mapping jsonb = NULL, fire_triggers boolean = false,
+		left_out text = 'error', extra text = 'keep',
+		OUT relation regclass, OUT tenant text, OUT found bigint, OUT restored bigint,
+		OUT identical bigint, OUT skipped bigint, OUT problem text) RETURNS SETOF record
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_rehydrate_without_tenant';
+REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate_without_tenant FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate_without_tenant TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.rehydrate_without_tenant IS
+	'rehydrate() for exactly those rows that have no tenant, in tables that have tenants: their tenant column is null, or no foreign key on their path leads to one. Excludes undelete, rehydrate and purge of such rows until the transaction ends';
+
+CREATE FUNCTION deletion_guard.archive_tenants(archive text,
+		OUT tenant text, OUT tenant_name text, OUT contact text, OUT rows bigint,
+		OUT live bigint, OUT in_bin bigint, OUT purged bigint) RETURNS SETOF record
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_archive_tenants';
+REVOKE EXECUTE ON FUNCTION deletion_guard.archive_tenants FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.archive_tenants TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.archive_tenants IS
+	'tenants that an archive has rows of, in the order of their keys: name and contact as the archive has them, how many rows the archive has, how many are live in the same tables, in the bin, and purged. Rows of no tenant are not counted, nor rows of which nothing tells the tenant. One pass over the archive, and one over each of the live tables. Takes membership in pg_read_server_files and SELECT on the tables; live rows that row security hides from the caller are not counted';
+
 CREATE FUNCTION deletion_guard.compare_tenant(tenant text, archive text, mapping jsonb = NULL,
 		OUT relation regclass, OUT archive_rows bigint, OUT live_rows bigint,
 		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint, OUT purged bigint,

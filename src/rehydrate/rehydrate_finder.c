@@ -169,11 +169,43 @@ dg_rehydrate_tenant_list(const DgTenants *tenants)
 }
 
 /*
+ * Stands for all tenants of an archive: none is known yet.
+ */
+DgTenants *
+dg_rehydrate_tenants_all(void)
+{
+	DgTenants  *tenants = palloc0(sizeof(DgTenants));
+
+	tenants->all = dg_guard_textset_of_tenants(CurrentMemoryContext, InvalidOid);
+	tenants->keys = palloc(sizeof(char *));
+	return tenants;
+}
+
+/*
+ * The number of a tenant that may be new.
+ */
+static int
+add_tenant(DgTenants *tenants, const char *key)
+{
+	int64		n = dg_guard_textset_find(tenants->all, key);
+
+	if (n >= 0)
+		return (int) n;
+	(void) dg_guard_textset_add(tenants->all, key);
+	if ((tenants->n & (tenants->n - 1)) == 0)
+		tenants->keys = repalloc_huge(tenants->keys, sizeof(char *) * (tenants->n * 2 + 1));
+	tenants->keys[tenants->n] = unconstify(char *, dg_guard_textset_get(tenants->all, tenants->n));
+	return tenants->n++;
+}
+
+/*
  * The number of a tenant, or DG_KEY_OTHER_TENANT.
  */
 int
 dg_rehydrate_tenant_find(const DgTenants *tenants, const char *tenant)
 {
+	if (tenants->all != NULL)
+		return add_tenant(unconstify(DgTenants *, tenants), tenant);
 	for (int i = 0; i < tenants->n && !tenants->nobody; i++)
 	{
 		if (dg_guard_tenant_equal(tenants->keys[i], tenant))
@@ -197,6 +229,20 @@ dg_rehydrate_tenants_nobody(void)
 	return tenants;
 }
 
+/*
+ * A finder that learns has come to a key that it does not know.
+ */
+int
+dg_rehydrate_finder_learn(DgFinder *finder, const DgKeyText *key)
+{
+	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(finder));
+	int			tenant = add_tenant(finder->learned, key->ptr);
+
+	dg_rehydrate_keymap_put(finder->keys, key, tenant);
+	MemoryContextSwitchTo(old);
+	return tenant;
+}
+
 /* ----------------------------------------------------------------------
  * Finders
  * ----------------------------------------------------------------------
@@ -218,10 +264,11 @@ make_by_column(DgFinder *finder, const char *column, const DgTenants *tenants)
 				 errhint("Name the present one with deletion_guard.guard_table(%s, tenant_column => ...).",
 						 quote_literal_cstr(dg_relation_name(finder->relid)))));
 	finder->ncolumns = 1;
+	finder->learned = tenants->all == NULL ? NULL : unconstify(DgTenants *, tenants);
 	finder->columns = palloc(sizeof(char *));
 	finder->columns[0] = pstrdup(column);
 	finder->keys = dg_rehydrate_keymap_of_columns(finder->relid, &attnum, 1);
-	for (int i = 0; i < tenants->n && !tenants->nobody; i++)
+	for (int i = 0; i < tenants->n && !tenants->nobody && tenants->all == NULL; i++)
 	{
 		char	   *key = tenant_in_column(finder->relid, attnum, tenants->keys[i]);
 		DgKeyText	text = {key, strlen(key)};
@@ -364,9 +411,14 @@ make_live_query(Oid relid, List **finders, const DgTenants *tenants,
 		return;
 	}
 	query->sql = psprintf("SELECT %s, t.%s FROM %s t", select, quote_identifier(column), dg_own_rows(relid));
-	query->nparams = all_tenants ? 0 : 1;
 	if (all_tenants)
 		return;
+	if (tenants->nobody)
+	{
+		query->sql = psprintf("%s WHERE t.%s IS NULL", query->sql, quote_identifier(column));
+		return;
+	}
+	query->nparams = 1;
 	attnum = get_attnum(end, column);
 	query->sql = psprintf("%s WHERE t.%s %s ANY ($1)", query->sql, quote_identifier(column),
 						  dg_equality_operator(column_type(relid, attnum)));
@@ -481,7 +533,7 @@ parent_columns(ForeignKeyCacheInfo *fkey)
 
 /*
  * The query for the children of the parents that were found and, with
- * all_tenants, for those that refer to none. The foreign key may be one that the
+ * all_tenants or nobody, for those that refer to none. The foreign key may be one that the
  * table has inherited.
  */
 static char *
@@ -500,7 +552,7 @@ children_query(Oid relid, ForeignKeyCacheInfo *fkey, const char *select, bool al
 		dg_guard_append_clause(&buf, psprintf("p.k%d", i + 1), get_atttype(fkey->confrelid, fkey->confkey[i]),
 							   fkey->conpfeqop[i], child, get_atttype(fkey->conrelid, fkey->conkey[i]));
 	}
-	if (!all_tenants)
+	if (!all_tenants && !nobody)
 		return buf.data;
 	appendStringInfo(&buf, " UNION ALL SELECT %s, %d FROM %s t WHERE false", select, nobody ? 0 : DG_KEY_OTHER_TENANT,
 					 dg_own_rows(relid));

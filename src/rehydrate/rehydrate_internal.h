@@ -140,6 +140,8 @@ typedef struct DgTenants
 	char	  **keys;			/* in the tenant table's spelling */
 	bool		exact;			/* which is the only one */
 	bool		nobody;			/* it is nobody, whose rows have no tenant */
+	struct DgTextSet *all;		/* not NULL: all that the archive has, which
+								 * are added as they are found */
 } DgTenants;
 
 /* Tells the tenant of rows of one table. */
@@ -157,6 +159,8 @@ typedef struct DgFinder
 	List	   *feeds;			/* of DgFeed: who waits for the rows it finds */
 	bool		needed;
 	bool		nobody;			/* finds rows without a tenant, as tenant 0 */
+	DgTenants  *learned;		/* not NULL: a key that is not there is of a
+								 * tenant that is new to these */
 	bool		overrides;		/* live rows were asked before: also tells
 								 * whose are not */
 	bool		knows_all;		/* live rows were asked for parents: a key
@@ -186,6 +190,8 @@ extern DgTenants *dg_rehydrate_tenants_of_array(ArrayType *array);
 extern List *dg_rehydrate_tenant_list(const DgTenants *tenants);
 extern int	dg_rehydrate_tenant_find(const DgTenants *tenants, const char *tenant);
 extern DgTenants *dg_rehydrate_tenants_nobody(void);
+extern DgTenants *dg_rehydrate_tenants_all(void);
+extern int	dg_rehydrate_finder_learn(DgFinder *finder, const DgKeyText *key);
 extern DgFinder *dg_rehydrate_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants);
 extern const char **dg_rehydrate_column_names(Oid relid, const AttrNumber *attnums, int n);
 extern void dg_rehydrate_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,

@@ -252,6 +252,8 @@ tenant_of_row(Reading *reading, const DgArchiveRow *row)
 	if (!key_of_row(reading, row, reading->key_fields, finder->ncolumns, key))
 		return finder->nobody ? 0 : DG_KEY_OTHER_TENANT;
 	tenant = dg_rehydrate_keymap_find(finder->keys, key);
+	if (tenant == DG_KEY_ABSENT && finder->learned != NULL)
+		return dg_rehydrate_finder_learn(finder, key);
 	/* a copy sends rows of the tenants only */
 	if (tenant == DG_KEY_ABSENT && (finder->knows_all || (reading->archive->narrowed && finder->parent != NULL)))
 		note_orphan(reading->pass, key);
@@ -320,7 +322,7 @@ begin_reading(Reading *reading)
 
 	dg_rehydrate_rows_open(reading->archive, source->index, reading->pass->condition);
 	reading->tenant = DG_KEY_UNSURE;
-	if (finder->overrides || finder->nobody || finder->ncolumns == 0 || reading->archive->server != NULL)
+	if (finder->overrides || finder->nobody || finder->learned != NULL || finder->ncolumns == 0 || reading->archive->server != NULL)
 		return;
 	by_key.field = reading->key_fields[0];
 	by_key.match = may_be_wanted;

@@ -232,7 +232,7 @@ put_archive_row(DgRestore *call, DgSource *source, bool shared, int tenant, Datu
 	memset(&row, 0, sizeof(DgRow));
 	row.values = values;
 	row.nulls = nulls;
-	row.tenant = shared ? NULL : call->plan->tenants->keys[tenant];
+	row.tenant = shared || call->plan->tenants->nobody ? NULL : call->plan->tenants->keys[tenant];
 	row.tag = tenant;
 	row.owner = destination;
 	outcome = dg_rows_writer_put(call->targets[place], &row);
@@ -342,6 +342,12 @@ check_all_found(const DgRestore *call)
 	StringInfoData missing;
 	int			nmissing = 0;
 
+	if (tenants->nobody && rows_of_tenant(call, 0) == 0)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_TENANT_NOT_IN_ARCHIVE),
+				 errmsg("archive \"%s\" has no rows without a tenant", call->archive->path),
+				 errdetail("%d tables were searched.", list_length(call->plan->targets)),
+				 errhint("Nothing was restored. rehydrate() is for the rows of tenants; tables that have no tenants at all are for pg_restore.")));
 	initStringInfo(&missing);
 	for (int i = 0; i < tenants->n; i++)
 	{
@@ -497,8 +503,8 @@ some_tenant_is_live(DgRestore *call)
 	DgLiveQuery query;
 	bool		found;
 
-	if (!OidIsValid(tenant_table))
-		return false;
+	if (!OidIsValid(tenant_table) || call->plan->tenants->nobody)
+		return call->plan->tenants->nobody;
 	dg_rehydrate_finder_live_query(tenant_table, &call->plan->finders, call->plan->tenants, "1", &query);
 	SPI_connect();
 	dg_query(psprintf("%s LIMIT 1", query.sql), DG_AS_OWNER, 1, &query.type, &query.tenants,
