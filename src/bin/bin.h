@@ -141,18 +141,24 @@ extern void dg_bin_writer_end(DgBinWriter *writer);
 
 typedef struct DgBinScan DgBinScan;
 
-extern DgBinScan *dg_bin_scan_begin(Oid bin_table, LOCKMODE lockmode, int64 deletion,
-									const int32 *parts, int nparts);
+/* A part of a deletion. */
+typedef struct DgPartId
+{
+	int64		deletion;
+	int32		part;
+} DgPartId;
+
+extern int	dg_bin_compare_parts(const DgPartId *x, const DgPartId *y);
+extern DgBinScan *dg_bin_scan_begin(Oid bin_table, LOCKMODE lockmode, const DgPartId *parts, int nparts);
 extern DgBinScan *dg_bin_scan_begin_placed(Oid bin_table, DgPlacedPart *parts, int64 nparts, Snapshot snapshot);
 extern TupleTableSlot *dg_bin_scan_next(DgBinScan *scan);
-extern int32 dg_bin_scan_part(DgBinScan *scan);
+extern DgPartId dg_bin_scan_part(DgBinScan *scan);
 extern DgPlacedPart *dg_bin_scan_placed(DgBinScan *scan);
 extern void dg_bin_scan_delete(DgBinScan *scan);
 extern void dg_bin_delete_row(Oid bin_table, int64 address);
 extern void dg_bin_scan_end(DgBinScan *scan);
 
-typedef void (*DgBinRowCallback) (TupleTableSlot *slot, int32 part, void *arg);
-extern void dg_bin_purge_parts(Oid bin_table, int64 deletion, const int32 *parts, int nparts,
-							   DgBinRowCallback callback, void *arg);
+typedef void (*DgBinRowCallback) (TupleTableSlot *slot, void *arg);
+extern void dg_bin_purge_parts(Oid bin_table, const DgPartId *parts, int nparts, DgBinRowCallback callback, void *arg);
 
 #endif							/* DG_BIN_H */

@@ -225,12 +225,11 @@ read_part_ranges(Relation bin, Relation registry, Snapshot snapshot, int64 delet
 }
 
 /*
- * Where the rows of some parts of a deletion are in an open bin table, in
- * ascending order. What has moved is asked of find_moved.
+ * Where the rows of some parts are in an open bin table, in ascending order. What
+ * has moved is asked of find_moved.
  */
 DgBlocks
-dg_bin_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts,
-					   DgMovedPart find_moved)
+dg_bin_blocks_of_parts(Relation bin, const DgPartId *parts, int nparts, DgMovedPart find_moved)
 {
 	DgBlocks	blocks = {.context = CurrentMemoryContext};
 	Relation	registry = table_open(dg_objects()->deletion_part, AccessShareLock);
@@ -240,9 +239,9 @@ dg_bin_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int npa
 	{
 		const DgBlocks *moved;
 
-		if (read_part_ranges(bin, registry, snapshot, deletion, parts[i], &blocks))
+		if (read_part_ranges(bin, registry, snapshot, parts[i].deletion, parts[i].part, &blocks))
 			continue;
-		moved = find_moved(bin, deletion, parts[i]);
+		moved = find_moved(bin, parts[i].deletion, parts[i].part);
 		for (int j = 0; moved != NULL && j < moved->nranges; j++)
 			add_range(&blocks, moved->ranges[j].first, moved->ranges[j].last);
 	}

@@ -30,8 +30,7 @@ extern HeapTuple dg_bin_part_scan(Relation registry, Snapshot snapshot, int64 de
 /* Where a part is whose bin table has got another file; NULL: nowhere. */
 typedef const DgBlocks *(*DgMovedPart) (Relation bin, int64 deletion, int32 part);
 
-extern DgBlocks dg_bin_blocks_of_parts(Relation bin, int64 deletion, const int32 *parts, int nparts,
-									   DgMovedPart find_moved);
+extern DgBlocks dg_bin_blocks_of_parts(Relation bin, const DgPartId *parts, int nparts, DgMovedPart find_moved);
 extern DgBlocks dg_bin_blocks_of_placed(Relation bin, const DgPlacedPart *parts, int64 nparts);
 
 /* bin_moved.c */

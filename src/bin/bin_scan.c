@@ -1,15 +1,14 @@
 /*
  * bin_scan.c
- *		Reading rows out of a bin table, by deletion and parts, and removing
+ *		Reading rows out of a bin table, by deletions and parts, and removing
  *		them.
  *
  * Rows of many tenants may lie mixed, so all the parts that are wanted are read
  * in one pass over the blocks that any of them is in.
  *
- * A call that takes rows out of the bin reads the parts of one deletion with the
- * latest snapshot: it holds the lock of their tenant, and must see what others
- * left of them before. One that only shows rows reads parts of many deletions
- * with the snapshot that it has found them by.
+ * A call that takes rows out of the bin reads it with the latest snapshot: it holds
+ * the lock of their tenants, and must see what others left of them before. One that
+ * only shows rows reads with the snapshot that it has found the parts by.
  */
 #include "postgres.h"
 
@@ -36,15 +35,32 @@ struct DgBinScan
 	TupleTableSlot *slot;
 };
 
-static int
-compare_parts(const void *a, const void *b)
+/*
+ * By deletion, then by number.
+ */
+int
+dg_bin_compare_parts(const DgPartId *x, const DgPartId *y)
 {
-	const DgPlacedPart *x = a;
-	const DgPlacedPart *y = b;
-
 	if (x->deletion != y->deletion)
 		return (x->deletion > y->deletion) - (x->deletion < y->deletion);
 	return (x->part > y->part) - (x->part < y->part);
+}
+
+static DgPartId
+part_id(const DgPlacedPart *part)
+{
+	DgPartId	id = {.deletion = part->deletion,.part = part->part};
+
+	return id;
+}
+
+static int
+compare_parts(const void *a, const void *b)
+{
+	DgPartId	x = part_id(a);
+	DgPartId	y = part_id(b);
+
+	return dg_bin_compare_parts(&x, &y);
 }
 
 /*
@@ -80,29 +96,28 @@ begin_scan(Relation rel, DgPlacedPart *parts, int64 nparts, Snapshot snapshot)
 }
 
 /*
- * Begins to read parts of a deletion. lockmode is ROW EXCLUSIVE for rows that
- * will be removed, else ACCESS SHARE; it is held until the end of the
- * transaction.
+ * Begins to read parts, one at least. lockmode is ROW EXCLUSIVE for rows that will be
+ * removed, else ACCESS SHARE; it is held until the end of the transaction.
  */
 DgBinScan *
-dg_bin_scan_begin(Oid bin_table, LOCKMODE lockmode, int64 deletion,
-				  const int32 *parts, int nparts)
+dg_bin_scan_begin(Oid bin_table, LOCKMODE lockmode, const DgPartId *parts, int nparts)
 {
-	DgPlacedPart *placed = palloc0(sizeof(DgPlacedPart) * nparts);
+	DgPlacedPart *placed = MemoryContextAllocExtended(CurrentMemoryContext, sizeof(DgPlacedPart) * nparts,
+													  MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	DgBinScan  *scan;
 
 	for (int i = 0; i < nparts; i++)
 	{
-		placed[i].deletion = deletion;
-		placed[i].part = parts[i];
+		placed[i].deletion = parts[i].deletion;
+		placed[i].part = parts[i].part;
 	}
 	scan = begin_scan(open_bin(bin_table, lockmode), placed, nparts, GetLatestSnapshot());
-	scan->blocks = dg_bin_blocks_of_parts(scan->rel, deletion, parts, nparts, dg_bin_moved_part);
+	scan->blocks = dg_bin_blocks_of_parts(scan->rel, parts, nparts, dg_bin_moved_part);
 	return scan;
 }
 
 /*
- * Begins to read parts of any deletions, one at least, in a bin table that stays
+ * Begins to read parts, one at least, in a bin table that stays
  * open until the end of the transaction, by the snapshot that has shown where they
  * are. The array is sorted, and stays the caller's.
  */
@@ -170,10 +185,10 @@ dg_bin_scan_next(DgBinScan *scan)
 /*
  * The part of the row that was read last.
  */
-int32
+DgPartId
 dg_bin_scan_part(DgBinScan *scan)
 {
-	return scan->last->part;
+	return part_id(scan->last);
 }
 
 /*
@@ -220,19 +235,18 @@ dg_bin_scan_end(DgBinScan *scan)
 }
 
 /*
- * Removes every row of some parts of a deletion, for good, after showing it to
- * the callback. The caller has settled that it may.
+ * Removes every row of some parts, for good, after showing it to the callback. The
+ * caller has settled that it may.
  */
 void
-dg_bin_purge_parts(Oid bin_table, int64 deletion, const int32 *parts, int nparts,
-				   DgBinRowCallback callback, void *arg)
+dg_bin_purge_parts(Oid bin_table, const DgPartId *parts, int nparts, DgBinRowCallback callback, void *arg)
 {
-	DgBinScan  *scan = dg_bin_scan_begin(bin_table, RowExclusiveLock, deletion, parts, nparts);
+	DgBinScan  *scan = dg_bin_scan_begin(bin_table, RowExclusiveLock, parts, nparts);
 	TupleTableSlot *slot;
 
 	while ((slot = dg_bin_scan_next(scan)) != NULL)
 	{
-		callback(slot, dg_bin_scan_part(scan), arg);
+		callback(slot, arg);
 		dg_bin_scan_delete(scan);
 	}
 	dg_bin_scan_end(scan);

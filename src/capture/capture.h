@@ -28,7 +28,7 @@ typedef struct DgDeletion
 	uint64		statement;		/* serial of its top-level statement */
 	SubTransactionId subid;		/* that began it */
 	SubTransactionId recorded;	/* that wrote its record; invalid: none has */
-	TimestampTz deleted_at;
+	TimestampTz made_at;
 	Oid			role;			/* that ran the statement */
 	int32		parts;
 } DgDeletion;

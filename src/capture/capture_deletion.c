@@ -7,7 +7,9 @@
  * written first carries the deletion's record: when, who, why. Parts are written
  * by the subtransaction whose rows they describe and never touched again while
  * the statement runs, so an error, a savepoint or a crash can leave nothing
- * behind that does not match the rows. If the part with the record is rolled
+ * behind that does not match the rows. All deletions of a transaction are said to
+ * have been made when the first was, so that they can be told to belong together; how
+ * long rows are kept counts from their own statement on. If the part with the record is rolled
  * back and others follow, the next one carries it.
  *
  * The backend remembers the current deletion. It ends with the top-level
@@ -34,6 +36,9 @@ static const DgBlocks no_blocks = {0};
 
 static DgDeletion current;
 
+/* when the transaction first deleted something; 0: it has not */
+static TimestampTz first_deleted_at = 0;
+
 static void
 forget_at_subxact(SubXactEvent event, SubTransactionId mySubid,
 				  SubTransactionId parentSubid, void *arg)
@@ -58,7 +63,10 @@ static void
 forget_at_xact(XactEvent event, void *arg)
 {
 	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
+	{
 		current.id = 0;
+		first_deleted_at = 0;
+	}
 }
 
 void
@@ -98,19 +106,19 @@ set_client_addr(Datum *values, bool *nulls, AttrNumber column)
  * When the rows may be purged at the earliest; infinity: never.
  */
 static TimestampTz
-purge_not_before(TimestampTz deleted_at)
+purge_not_before(TimestampTz made_at)
 {
 	int64		seconds = dg_retention;
 
-	if (seconds < 0 || deleted_at > DT_NOEND - seconds * USECS_PER_SEC)
+	if (seconds < 0 || made_at > DT_NOEND - seconds * USECS_PER_SEC)
 		return DT_NOEND;
-	return deleted_at + seconds * USECS_PER_SEC;
+	return made_at + seconds * USECS_PER_SEC;
 }
 
 static void
 set_record(Datum *values, bool *nulls)
 {
-	values[Anum_deletion_part_deleted_at - 1] = TimestampTzGetDatum(current.deleted_at);
+	values[Anum_deletion_part_deleted_at - 1] = TimestampTzGetDatum(first_deleted_at);
 	set_text(values, nulls, Anum_deletion_part_session_role, GetUserNameFromId(GetSessionUserId(), true));
 	set_text(values, nulls, Anum_deletion_part_effective_role, GetUserNameFromId(current.role, true));
 	set_text(values, nulls, Anum_deletion_part_application_name, application_name);
@@ -120,7 +128,7 @@ set_record(Datum *values, bool *nulls)
 	set_text(values, nulls, Anum_deletion_part_statement, debug_query_string);
 	values[Anum_deletion_part_xid - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 	values[Anum_deletion_part_purge_not_before - 1] =
-		TimestampTzGetDatum(purge_not_before(current.deleted_at));
+		TimestampTzGetDatum(purge_not_before(current.made_at));
 }
 
 static void
@@ -184,7 +192,9 @@ dg_capture_deletion_current(void)
 		current.id = id;
 		current.statement = dg_guard_statement_serial();
 		current.subid = GetCurrentSubTransactionId();
-		current.deleted_at = GetCurrentTimestamp();
+		current.made_at = GetCurrentTimestamp();
+		if (first_deleted_at == 0)
+			first_deleted_at = current.made_at;
 		current.role = dg_guard_statement_role();
 	}
 	return current.id;

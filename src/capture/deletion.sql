@@ -84,7 +84,7 @@ CREATE VIEW deletion_guard.deletion AS
 COMMENT ON VIEW deletion_guard.deletion IS
 	'deletions: what each top-level statement removed, cascades included, by whom, and what became of it';
 COMMENT ON COLUMN deletion_guard.deletion.id IS 'number of the deletion, for undelete(). Numbers only go up; there are gaps where a statement was rolled back, previewed or refused, where a tenant got another key, and after a crash';
-COMMENT ON COLUMN deletion_guard.deletion.deleted_at IS 'when the first row was deleted';
+COMMENT ON COLUMN deletion_guard.deletion.deleted_at IS 'when its transaction first deleted something; all deletions of a transaction have the same time';
 COMMENT ON COLUMN deletion_guard.deletion.session_role IS 'role that logged in';
 COMMENT ON COLUMN deletion_guard.deletion.effective_role IS 'role that ran the statement, after SET ROLE';
 COMMENT ON COLUMN deletion_guard.deletion.application_name IS 'application_name of the session';
@@ -92,7 +92,7 @@ COMMENT ON COLUMN deletion_guard.deletion.client_addr IS 'address of the client;
 COMMENT ON COLUMN deletion_guard.deletion.actor IS 'deletion_guard.actor: the application''s user';
 COMMENT ON COLUMN deletion_guard.deletion.reason IS 'deletion_guard.reason';
 COMMENT ON COLUMN deletion_guard.deletion.statement IS 'text of the top-level statement, with its literals, until a purge removes it';
-COMMENT ON COLUMN deletion_guard.deletion.xid IS 'transaction that deleted';
+COMMENT ON COLUMN deletion_guard.deletion.xid IS 'transaction that deleted; deletions with the same xid and time belong together, see undelete_transaction()';
 COMMENT ON COLUMN deletion_guard.deletion.rows IS 'rows removed, over all tables';
 COMMENT ON COLUMN deletion_guard.deletion.tenants IS 'distinct tenants whose rows were removed';
 COMMENT ON COLUMN deletion_guard.deletion.state IS 'what became of the rows: deleted (all in the bin), restored, purged, or partly so; lost, if the database was restored without the bin''s rows';

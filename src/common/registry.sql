@@ -218,7 +218,7 @@ COMMENT ON TABLE deletion_guard.bin IS 'bin tables: one for each guarded table a
 COMMENT ON SEQUENCE deletion_guard.bin_id_seq IS 'ids of bin tables';
 COMMENT ON VIEW deletion_guard.deletion_record IS 'deletions, without what became of them; see the view deletion';
 COMMENT ON COLUMN deletion_guard.deletion_record.deletion_id IS 'number of the deletion';
-COMMENT ON COLUMN deletion_guard.deletion_record.deleted_at IS 'when the first row was deleted';
+COMMENT ON COLUMN deletion_guard.deletion_record.deleted_at IS 'when its transaction first deleted something';
 COMMENT ON COLUMN deletion_guard.deletion_record.session_role IS 'role that logged in';
 COMMENT ON COLUMN deletion_guard.deletion_record.effective_role IS 'role that ran the statement, after SET ROLE';
 COMMENT ON COLUMN deletion_guard.deletion_record.application_name IS 'application_name of the session';

@@ -284,7 +284,7 @@ part_of_row(Removal *removal, TupleTableSlot *slot)
  * Digests a row of the bin that is about to go. A DgBinRowCallback.
  */
 static void
-remove_row(TupleTableSlot *slot, int32 number, void *arg)
+remove_row(TupleTableSlot *slot, void *arg)
 {
 	Removal    *removal = arg;
 	DgPlanPart *part = part_of_row(removal, slot);
@@ -304,15 +304,18 @@ remove_row(TupleTableSlot *slot, int32 number, void *arg)
 static void
 remove_parts(Removal *removal, DgPlanPart **parts, int nparts)
 {
-	int32	   *numbers = palloc(sizeof(int32) * nparts);
+	DgPartId   *ids = palloc(sizeof(DgPartId) * nparts);
 
 	for (int i = 0; i < nparts; i++)
-		numbers[i] = parts[i]->part;
+	{
+		ids[i].deletion = parts[i]->deletion;
+		ids[i].part = parts[i]->part;
+	}
 	removal->parts = parts;
 	removal->nparts = nparts;
 	removal->part = NULL;
-	dg_bin_purge_parts(parts[0]->bin_table, parts[0]->deletion, numbers, nparts, remove_row, removal);
-	pfree(numbers);
+	dg_bin_purge_parts(parts[0]->bin_table, ids, nparts, remove_row, removal);
+	pfree(ids);
 }
 
 static void

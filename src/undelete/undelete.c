@@ -51,8 +51,8 @@ read_part(uint64 row)
 {
 	DgSavedPart *part = palloc0(sizeof(DgSavedPart));
 
-	part->deletion = dg_row_int64(row, 1, NULL);
-	part->part = (int32) dg_row_int64(row, 2, NULL);
+	part->id.deletion = dg_row_int64(row, 1, NULL);
+	part->id.part = (int32) dg_row_int64(row, 2, NULL);
 	part->bin_id = (int32) dg_row_int64(row, 3, NULL);
 	part->relation = (Oid) dg_row_int64(row, 4, NULL);
 	part->relation_name = dg_row_text(row, 5);
@@ -74,7 +74,8 @@ read_part(uint64 row)
 /*
  * Parts with rows in the bin, by a condition on deletion_part p; a list in the
  * call's context. Of several versions of a row, the latest is to win: it comes
- * first with skip, which keeps the first, and last with replace.
+ * first with skip, which keeps the first, and last with replace. Where two versions
+ * are an error, each bin table is read once.
  */
 static List *
 select_parts(DgUndelete *call, const Selection *selection)
@@ -88,8 +89,10 @@ select_parts(DgUndelete *call, const Selection *selection)
 					  " FROM deletion_guard.deletion_part p"
 					  " JOIN deletion_guard.bin b USING (bin_id)"
 					  " WHERE p.rows > p.restored + p.purged AND %s"
-					  " ORDER BY p.deletion_id %s, p.bin_id, p.part", selection->condition,
-					  call->options.on_conflict == DG_ON_CONFLICT_SKIP ? "DESC" : "ASC"),
+					  " ORDER BY %s, p.part", selection->condition,
+					  call->options.on_conflict == DG_ON_CONFLICT_ERROR ? "p.bin_id, p.deletion_id" :
+					  call->options.on_conflict == DG_ON_CONFLICT_SKIP ? "p.deletion_id DESC, p.bin_id" :
+					  "p.deletion_id, p.bin_id"),
 			 DG_AS_US, selection->nargs, selection->types, selection->values);
 	old = MemoryContextSwitchTo(call->context);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -349,7 +352,7 @@ first_deletion(DgUndelete *call)
 	ListCell   *lc;
 
 	foreach(lc, call->parts)
-		first = Min(first, ((DgSavedPart *) lfirst(lc))->deletion);
+		first = Min(first, ((DgSavedPart *) lfirst(lc))->id.deletion);
 	return first;
 }
 
@@ -484,16 +487,15 @@ dg_undelete(PG_FUNCTION_ARGS)
 /*
  * undelete_transaction(deletion_id bigint, on_conflict text, dry_run boolean)
  *
- * A number of a transaction may come again in a database that was restored from a
- * dump; hardly for the same role and client.
+ * All deletions of a transaction have the time of its first one. The number of a
+ * transaction alone may come again in a database that was restored from a dump.
  */
 Datum
 dg_undelete_transaction(PG_FUNCTION_ARGS)
 {
 	return undelete_deletions(fcinfo,
 							  "p.deletion_id IN (SELECT o.deletion_id FROM deletion_guard.deletion_part d"
-							  " JOIN deletion_guard.deletion_part o ON o.xid = d.xid AND o.session_role = d.session_role"
-							  "  AND o.client_addr IS NOT DISTINCT FROM d.client_addr"
+							  " JOIN deletion_guard.deletion_part o ON o.xid = d.xid AND o.deleted_at = d.deleted_at"
 							  " WHERE d.deletion_id = $1)",
 							  "the transaction of deletion");
 }

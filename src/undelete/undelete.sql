@@ -19,7 +19,7 @@ CREATE FUNCTION deletion_guard.undelete_transaction(deletion_id bigint, on_confl
 	AS 'MODULE_PATHNAME', 'dg_undelete_transaction';
 REVOKE EXECUTE ON FUNCTION deletion_guard.undelete_transaction FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.undelete_transaction IS
-	'restores all that the transaction of a deletion removed, by however many statements, and that is still in the bin; otherwise as undelete()';
+	'restores all that the transaction of a deletion removed, by however many statements, and that is still in the bin, as if it had been one deletion; otherwise as undelete(). A row that the transaction deleted, inserted anew and deleted again is there twice, which is a conflict unless both are the same: with skip or replace the later one comes back';
 
 CREATE FUNCTION deletion_guard.undelete_tenant(tenant text, since timestamptz = '-infinity',
 		until timestamptz = 'infinity', on_conflict text = 'error', dry_run boolean = false,

@@ -9,6 +9,7 @@
 #include "executor/tuptable.h"
 #include "utils/relcache.h"
 
+#include "bin/bin.h"
 #include "undelete/undelete.h"
 #include "rows/rows.h"
 
@@ -52,8 +53,7 @@ extern int64 dg_undelete_restore_links(DgRowsWriter *writer, List *deletions, Li
 /* A part that has rows in the bin, of what is to be restored. */
 typedef struct DgSavedPart
 {
-	int64		deletion;
-	int32		part;
+	DgPartId	id;
 	int32		bin_id;
 	Oid			relation;
 	char	   *relation_name;

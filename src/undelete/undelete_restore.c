@@ -2,8 +2,8 @@
  * undelete_restore.c
  *		Restoring parts of deletions: the work of an undelete.
  *
- * The parts of one deletion that are in one bin table are read together, as
- * rows of many tenants may lie mixed. What goes back leaves the bin; each
+ * The parts that are in one bin table are read together, as rows of many tenants,
+ * and of many small deletions, may lie mixed. What goes back leaves the bin; each
  * part's count says how much that was.
  *
  * Rows whose table was dropped cannot come back: that fails the call, or with
@@ -146,9 +146,9 @@ refuse_orphan(DgSavedPart *part)
 					part->relation_name),
 			 definition == NULL ?
 			 errdetail("%lld of its rows are in the bin, in deletion %lld.",
-					   (long long) part->rows, (long long) part->deletion) :
+					   (long long) part->rows, (long long) part->id.deletion) :
 			 errdetail("%lld of its rows are in the bin, in deletion %lld. As it was dropped, this would have made it again:\n%s",
-					   (long long) part->rows, (long long) part->deletion, definition),
+					   (long long) part->rows, (long long) part->id.deletion, definition),
 			 errhint("With on_conflict => 'skip' they stay in the bin and rows of other tables come back. When it has been made again, or if another table takes its place, deletion_guard.adopt_bin(%s, ...) gives it these rows.",
 					 quote_literal_cstr(bin))));
 }
@@ -185,27 +185,23 @@ open_destination(DgRowsWriter *writer, DgSavedPart *part)
 }
 
 static int
-compare_part_numbers(const void *key, const void *element)
+compare_id(const void *id, const void *element)
 {
-	int32		part = *(const int32 *) key;
-	const DgSavedPart *other = lfirst((const ListCell *) element);
-
-	return (part > other->part) - (part < other->part);
+	return dg_bin_compare_parts(id, &((DgSavedPart *) lfirst((const ListCell *) element))->id);
 }
 
 /*
- * Begins to read the parts of one deletion that are in one bin table: n of them,
- * the first of them at cells.
+ * Begins to read parts that are in one bin table: n of them, the first of them at
+ * cells.
  */
 static DgBinScan *
 scan_group(ListCell *cells, int n)
 {
-	DgSavedPart *part = lfirst(&cells[0]);
-	int32	   *numbers = palloc(sizeof(int32) * n);
+	DgPartId   *ids = palloc(sizeof(DgPartId) * n);
 
 	for (int i = 0; i < n; i++)
-		numbers[i] = ((DgSavedPart *) lfirst(&cells[i]))->part;
-	return dg_bin_scan_begin(part->bin_table, RowExclusiveLock, part->deletion, numbers, n);
+		ids[i] = ((DgSavedPart *) lfirst(&cells[i]))->id;
+	return dg_bin_scan_begin(((DgSavedPart *) lfirst(&cells[0]))->bin_table, RowExclusiveLock, ids, n);
 }
 
 /*
@@ -265,14 +261,14 @@ restore_group(DgUndelete *call, const Destination *destination, ListCell *cells,
 	scan = scan_group(cells, n);
 	while ((slot = dg_bin_scan_next(scan)) != NULL)
 	{
-		int32		number = dg_bin_scan_part(scan);
+		DgPartId	id = dg_bin_scan_part(scan);
 		DgRowOutcome outcome;
 		DgRow		row;
 
-		if (part->part != number)
-			part = lfirst((ListCell *) bsearch(&number, cells, n, sizeof(ListCell), compare_part_numbers));
+		if (dg_bin_compare_parts(&part->id, &id) != 0)
+			part = lfirst((ListCell *) bsearch(&id, cells, n, sizeof(ListCell), compare_id));
 		part->seen++;
-		get_values(destination, part->deletion, slot);
+		get_values(destination, part->id.deletion, slot);
 		row.values = slot->tts_values + DG_BIN_COLUMNS;
 		row.nulls = slot->tts_isnull + DG_BIN_COLUMNS;
 		row.tenant = part->tenant;
@@ -353,10 +349,9 @@ expect_links(DgUndelete *call, const Destination *destination, List *sets, int64
 static void
 expect_group(DgUndelete *call, const Destination *destination, ListCell *cells, int n)
 {
-	DgSavedPart *part = lfirst(&cells[0]);
-	int64		deletion = part->deletion;
-	List	   *sets = dg_undelete_same_links(call, part->relation);
-	DgRowsMoment deleted = {.top = transaction_of(deletion)};
+	List	   *sets = dg_undelete_same_links(call, ((DgSavedPart *) lfirst(&cells[0]))->relation);
+	DgRowsMoment deleted = {0};
+	int64		deletion = 0;
 	DgBinScan  *scan = scan_group(cells, n);
 	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard expected row", ALLOCSET_DEFAULT_SIZES);
 	TupleTableSlot *slot;
@@ -364,6 +359,11 @@ expect_group(DgUndelete *call, const Destination *destination, ListCell *cells, 
 
 	while ((slot = dg_bin_scan_next(scan)) != NULL)
 	{
+		if (dg_bin_scan_part(scan).deletion != deletion)
+		{
+			deletion = dg_bin_scan_part(scan).deletion;
+			deleted.top = transaction_of(deletion);
+		}
 		get_values(destination, deletion, slot);
 		deleted.xid = !TransactionIdIsValid(deleted.top) ? InvalidTransactionId :
 			DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
@@ -454,8 +454,8 @@ mark_restored(List *parts)
 	{
 		DgSavedPart *part = list_nth(parts, i);
 
-		deletions[i] = Int64GetDatum(part->deletion);
-		numbers[i] = Int32GetDatum(part->part);
+		deletions[i] = Int64GetDatum(part->id.deletion);
+		numbers[i] = Int32GetDatum(part->id.part);
 		rows[i] = Int64GetDatum(part->left);
 	}
 	values[0] = dg_array(deletions, n, INT8OID);
@@ -495,7 +495,7 @@ account_for(DgUndelete *call, List *parts)
 	{
 		DgSavedPart *part = lfirst(lc);
 
-		dg_undelete_check_part(part->relation_name, part->deletion, part->part, part->seen, part->rows);
+		dg_undelete_check_part(part->relation_name, part->id.deletion, part->id.part, part->seen, part->rows);
 		call->rows += part->left;
 	}
 }
@@ -518,9 +518,9 @@ restore_links(DgUndelete *call, DgRowsWriter *writer)
 	{
 		DgSavedPart *part = lfirst(lc);
 
-		if (part->deletion != deletion)
-			deletions = lappend(deletions, &part->deletion);
-		deletion = part->deletion;
+		if (part->id.deletion != deletion)
+			deletions = lappend(deletions, &part->id.deletion);
+		deletion = part->id.deletion;
 		relids = list_append_unique_oid(relids, part->relation);
 	}
 	call->links = dg_undelete_same_end(call, writer);
@@ -528,19 +528,21 @@ restore_links(DgUndelete *call, DgRowsWriter *writer)
 }
 
 /*
- * How many parts, from that one on, are of one deletion and in one bin table.
+ * How many parts, from that one on, are read together: all of one bin table where
+ * no version of a row wins over another, else those of one deletion.
  */
 static int
-group_at(List *parts, int first)
+group_at(DgUndelete *call, int first)
 {
-	DgSavedPart *part = list_nth(parts, first);
+	DgSavedPart *part = list_nth(call->parts, first);
 	int			n = 1;
 
-	while (first + n < list_length(parts))
+	while (first + n < list_length(call->parts))
 	{
-		DgSavedPart *next = list_nth(parts, first + n);
+		DgSavedPart *next = list_nth(call->parts, first + n);
 
-		if (next->deletion != part->deletion || next->bin_id != part->bin_id)
+		if (next->bin_id != part->bin_id ||
+			(next->id.deletion != part->id.deletion && call->options.on_conflict != DG_ON_CONFLICT_ERROR))
 			break;
 		n++;
 	}
@@ -561,7 +563,7 @@ expect_rows(DgUndelete *call, DgRowsWriter *writer, List **destinations)
 		DgSavedPart *part = list_nth(call->parts, first);
 		Destination *destination;
 
-		n = group_at(call->parts, first);
+		n = group_at(call, first);
 		destination = part->orphan ? NULL : destination_of_part(writer, part, destinations);
 		if (destination != NULL && dg_rows_writer_twins(destination->target) != NULL)
 			expect_group(call, destination, list_nth_cell(call->parts, first), n);
@@ -602,7 +604,7 @@ dg_undelete_restore_parts(void *arg)
 		DgSavedPart *part = list_nth(call->parts, first);
 		ListCell   *cells = list_nth_cell(call->parts, first);
 
-		n = group_at(call->parts, first);
+		n = group_at(call, first);
 		if (part->orphan)
 			leave_group(call, cells, n);
 		else

@@ -58,7 +58,7 @@ dg_undelete_same_but_links(void *arg, const DgRow *row, Relation rel, TupleTable
 	List	   *missing;
 	MemoryContext old;
 
-	if (!dg_undelete_links_same(dg_undelete_same_links(call, part->relation), rel, stored, part->deletion, &found, live, &missing))
+	if (!dg_undelete_links_same(dg_undelete_same_links(call, part->relation), rel, stored, part->id.deletion, &found, live, &missing))
 		return false;
 	old = MemoryContextSwitchTo(call->context);
 	call->links_found = list_concat(call->links_found, found);
