@@ -663,9 +663,13 @@ AS $$
 	UNION ALL
 	SELECT 'bins', CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.oid = b.bin_table) THEN b.bin_table::text ELSE 'bin of ' || b.relation_name END,
 		v.problem IS NULL, v.problem
-	FROM (SELECT b.bin_id, b.bin_table, b.relation, b.relation_name, sum(p.rows - p.restored - p.purged) AS rows
-		  FROM deletion_guard.bin b LEFT JOIN deletion_guard.deletion_part p USING (bin_id)
-		  GROUP BY b.bin_id) b
+	-- rows are counted only where they cannot simply come back
+	FROM (SELECT b.bin_id, b.bin_table, b.relation, b.relation_name, c.rows
+		  FROM deletion_guard.bin b
+		  LEFT JOIN LATERAL (SELECT sum(p.rows - p.restored - p.purged) AS rows FROM deletion_guard.deletion_part p
+							 WHERE p.bin_id = b.bin_id
+								 AND (NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = b.relation)
+									  OR b.bin_id IN (SELECT e.bin_id FROM deletion_guard.empty_bin e))) c ON true) b
 	CROSS JOIN LATERAL (SELECT CASE
 		WHEN b.rows > 0 AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = b.bin_table)
 			THEN format('it is gone, with %s rows of %s. Find out who dropped it, and look for them in a backup.', b.rows, b.relation_name)
