@@ -274,6 +274,13 @@ read_arguments(FunctionCallInfo fcinfo, int archive, DgRestore *call)
 	call->fire_triggers = PG_GETARG_BOOL(archive + 7);
 	call->report = dg_rehydrate_report_left_out(text_to_cstring(PG_GETARG_TEXT_PP(archive + 8)));
 	call->delete_extra = deletes_extra(fcinfo, archive + 9);
+	if (!PG_ARGISNULL(archive + 10))
+		call->choices = dg_rehydrate_choices(PG_GETARG_JSONB_P(archive + 10));
+	if (call->choices != NIL && (call->delete_extra || call->into_schema != NULL || !PG_ARGISNULL(archive + 1)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("rows cannot be combined with relations, into_schema or extra => 'delete'"),
+				 errdetail("The rows chosen come back, and the tenants' rows that they refer to and that are missing, in whatever table.")));
 	if (call->into_schema != NULL && call->delete_extra)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -330,6 +337,8 @@ rehydrate_tenants(FunctionCallInfo fcinfo, int archive, DgTenants *tenants)
 	InitMaterializedSRF(fcinfo, 0);
 	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(archive)));
 	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, mapping, call.report);
+	/* what else the archive has is left out by choice */
+	call.plan->chosen |= call.choices != NIL;
 	lock_tenants(&call, dg_rehydrate_plan_tenants(call.plan));
 	run_and_report(fcinfo, &call);
 	return (Datum) 0;
@@ -338,7 +347,7 @@ rehydrate_tenants(FunctionCallInfo fcinfo, int archive, DgTenants *tenants)
 /*
  * rehydrate(tenant text, archive text, relations regclass[], on_conflict text,
  *			 into_schema name, dry_run boolean, with_referenced boolean,
- *			 mapping jsonb, fire_triggers boolean, left_out text, extra text)
+ *			 mapping jsonb, fire_triggers boolean, left_out text, extra text, rows jsonb)
  */
 Datum
 dg_rehydrate(PG_FUNCTION_ARGS)

@@ -407,8 +407,11 @@ extern void dg_rehydrate_read_column(DgRehydrateArchive *archive, Oid relid, con
 
 typedef struct DgReferences DgReferences;
 
-extern DgReferences *dg_rehydrate_references_begin(DgRehydrateArchive *archive, DgRehydratePlan *plan);
+extern DgReferences *dg_rehydrate_references_begin(DgRehydrateArchive *archive, DgRehydratePlan *plan, bool own);
 extern void dg_rehydrate_references_note(DgReferences *references, const DgSource *source, Datum *values, bool *nulls);
+extern List *dg_rehydrate_choices(Jsonb *rows);
+extern bool dg_rehydrate_is_chosen(List *choices, const DgSource *source, const Datum *values, const bool *nulls);
+extern void dg_rehydrate_choices_check(List *choices);
 extern bool dg_rehydrate_references_read(DgReferences *references, DgRowSink sink, void *arg);
 
 /* rehydrate_source.c, of large objects */
@@ -490,6 +493,8 @@ typedef struct DgRestore
 	DgDestination **by_source;	/* the same */
 	char	   *failure;		/* of a dry run */
 
+	List	   *choices;		/* only these rows; NIL: all */
+	DgReferences *parents;		/* what they refer to of the tenants' rows */
 	bool		delete_extra;	/* live rows that the archive lacks */
 	List	   *extras;			/* of DgExtra */
 	List	   *referrers;		/* private to rehydrate_extra.c */

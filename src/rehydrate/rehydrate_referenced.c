@@ -1,6 +1,7 @@
 /*
  * rehydrate_referenced.c
- *		Shared rows that tenants' rows refer to and that are gone.
+ *		Rows that other rows refer to and that are gone: shared ones that tenants'
+ *		rows refer to and, where only some rows are to come back, the tenants'.
  *
  * Shared are the rows of a table that holds rows of no tenant in particular, and
  * those rows of other tables that have no tenant. While tenants' rows are read,
@@ -15,11 +16,13 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "archive/archive.h"
 #include "rehydrate/rehydrate_internal.h"
@@ -47,26 +50,30 @@ struct DgReferences
 {
 	DgRehydrateArchive *archive;
 	DgRehydratePlan *plan;
+	bool		own;			/* rows of the tenants are looked for, instead
+								 * of shared ones */
 	MemoryContext context;
 	List	   *references;
-	List	   *plans_without_tenant;	/* plans for the rows without a
-										 * tenant, each of one table */
+	List	   *plans;			/* for the rows without a tenant or of the
+								 * tenants, each of one table */
 	List	  **referring;		/* of Referring, by the index of a source */
 	bool	   *known;			/* is that list made? */
 };
 
 /*
  * Begins to collect what rows of a call refer to, in the current memory
- * context.
+ * context: shared rows or, with own, the tenants', of which only some are to come
+ * back.
  */
 DgReferences *
-dg_rehydrate_references_begin(DgRehydrateArchive *archive, DgRehydratePlan *plan)
+dg_rehydrate_references_begin(DgRehydrateArchive *archive, DgRehydratePlan *plan, bool own)
 {
 	DgReferences *references = palloc0(sizeof(DgReferences));
 	int			ntables = dg_archive_table_count(archive->archive);
 
 	references->archive = archive;
 	references->plan = plan;
+	references->own = own;
 	references->context = CurrentMemoryContext;
 	references->referring = palloc0(sizeof(List *) * ntables);
 	references->known = palloc0(sizeof(bool) * ntables);
@@ -141,7 +148,8 @@ find_referring(DgReferences *references, const DgSource *source)
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
 		Referring  *referring;
 
-		if (!dg_rehydrate_may_be_nobodys(fkey->confrelid))
+		if (references->own ? dg_rehydrate_tenant_source_text(fkey->confrelid) == NULL :
+			!dg_rehydrate_may_be_nobodys(fkey->confrelid))
 			continue;
 		referring = palloc(sizeof(Referring));
 		referring->reference = reference_of(references, fkey);
@@ -291,18 +299,18 @@ find_missing(DgReferences *references, Reference *reference)
 	return missing;
 }
 
-/* Rows without a tenant on their way to a sink, if they are missing. */
-typedef struct RowsWithoutTenant
+/* Rows without a tenant, or of the tenants, on their way to a sink, if they are missing. */
+typedef struct MissingRows
 {
 	Reference  *reference;
 	DgRowSink	sink;
 	void	   *arg;
-} RowsWithoutTenant;
+} MissingRows;
 
 static void
-take_row_without_tenant(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
+take_missing_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
 {
-	RowsWithoutTenant *rows = arg;
+	MissingRows *rows = arg;
 	DgFinder   *finder = rows->reference->finder;
 	int		   *columns = columns_in(source, finder->ncolumns, finder->columns);
 	DgKeyText	key[INDEX_MAX_KEYS] = {{0}};
@@ -315,29 +323,30 @@ take_row_without_tenant(void *arg, DgSource *source, int tenant, Datum *values, 
 		key[i].len = strlen(key[i].ptr);
 	}
 	if (dg_rehydrate_keymap_find(finder->keys, key) >= 0)
-		rows->sink(rows->arg, source, 0, values, nulls);
+		rows->sink(rows->arg, source, tenant, values, nulls);
 }
 
 /*
- * A plan for the rows without a tenant of a table that has tenants.
+ * A plan for the rows without a tenant, or of the tenants, of a table that has
+ * tenants.
  */
 static DgRehydratePlan *
-plan_for_nobody(DgReferences *references, Oid target)
+plan_for_table(DgReferences *references, Oid target)
 {
 	MemoryContext old;
 	DgRehydratePlan *plan;
 	ListCell   *lc;
 
-	foreach(lc, references->plans_without_tenant)
+	foreach(lc, references->plans)
 	{
 		plan = lfirst(lc);
 		if (linitial_oid(plan->targets) == target)
 			return plan;
 	}
 	old = MemoryContextSwitchTo(references->context);
-	plan = dg_rehydrate_plan(references->archive, dg_rehydrate_tenants_nobody(), list_make1_oid(target),
+	plan = dg_rehydrate_plan(references->archive, references->own ? references->plan->tenants : dg_rehydrate_tenants_nobody(), list_make1_oid(target),
 							 references->plan->mapping, true);
-	references->plans_without_tenant = lappend(references->plans_without_tenant, plan);
+	references->plans = lappend(references->plans, plan);
 	MemoryContextSwitchTo(old);
 	return plan;
 }
@@ -370,10 +379,10 @@ dg_rehydrate_references_read(DgReferences *references, DgRowSink sink, void *arg
 				continue;
 			if (reference->tenants)
 			{
-				RowsWithoutTenant rows = {reference, sink, arg};
+				MissingRows rows = {reference, sink, arg};
 
-				dg_rehydrate_read(references->archive, plan_for_nobody(references, source->target),
-								  take_row_without_tenant, &rows);
+				dg_rehydrate_read(references->archive, plan_for_table(references, source->target),
+								  take_missing_row, &rows);
 				break;
 			}
 			pass.condition = dg_rehydrate_condition(references->plan, source, reference->finder);
@@ -382,4 +391,229 @@ dg_rehydrate_references_read(DgReferences *references, DgRowSink sink, void *arg
 		return true;
 	}
 	return false;
+}
+
+/* ----------------------------------------------------------------------
+ * Chosen rows
+ *
+ *	{"public.issue": [{"id": 7}, {"id": 9}]}
+ *
+ * Live tables, and of each some primary keys as compare_rows() prints them.
+ * ----------------------------------------------------------------------
+ */
+
+/* The chosen rows of one table. */
+typedef struct DgChoice
+{
+	Oid			target;
+	int			nkeys;			/* columns of the primary key */
+	AttrNumber	attnums[INDEX_MAX_KEYS];
+	const char **columns;
+	DgKeyMap   *keys;			/* to their numbers */
+	List	   *texts;			/* of char *, by number, for messages */
+	bool	   *found;			/* by number */
+} DgChoice;
+
+pg_noreturn static void
+refuse_choice(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid choice of rows: %s", what),
+			 errhint("It looks like {\"schema.table\": [{\"id\": 7}, {\"id\": 9}]}, with tables that exist here and primary keys as compare_rows() has them in key.")));
+}
+
+static DgChoice *
+make_choice(const char *name)
+{
+	DgChoice   *choice = palloc0(sizeof(DgChoice));
+	Oid			relid = DatumGetObjectId(DirectFunctionCall1(regclassin, CStringGetDatum(name)));
+	List	   *path;
+	Relation	rel;
+	Oid			indexid;
+
+	if (!dg_rehydrate_tenant_source(relid, &choice->target, &path))
+		refuse_choice(psprintf("nothing tells the tenants of table %s", name));
+	rel = table_open(choice->target, AccessShareLock);
+	indexid = dg_primary_key_index(rel);
+	if (!OidIsValid(indexid))
+		refuse_choice(psprintf("table %s has no primary key", name));
+	else
+	{
+		Relation	index = index_open(indexid, AccessShareLock);
+
+		choice->nkeys = index->rd_index->indnkeyatts;
+		memcpy(choice->attnums, index->rd_index->indkey.values, sizeof(AttrNumber) * choice->nkeys);
+		index_close(index, AccessShareLock);
+	}
+	choice->columns = dg_rehydrate_column_names(choice->target, choice->attnums, choice->nkeys);
+	choice->keys = dg_rehydrate_keymap_of_columns(choice->target, choice->attnums, choice->nkeys);
+	table_close(rel, NoLock);
+	return choice;
+}
+
+/*
+ * A value of a key, as the archive would have it, palloc'd. Its type's code runs as
+ * the table's owner where the caller is a superuser.
+ */
+static char *
+key_text(const DgChoice *choice, int column, char *value)
+{
+	DgRowsRole	role = dg_rows_role_of(dg_relation_owner(choice->target));
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+	Oid			input;
+	Oid			typioparam;
+	Datum		datum;
+
+	get_atttypetypmodcoll(choice->target, choice->attnums[column], &type, &typmod, &collation);
+	getTypeInputInfo(type, &input, &typioparam);
+	dg_rows_as_owner(&role);
+	datum = OidInputFunctionCall(input, value, typioparam, typmod);
+	dg_rows_as_caller(&role);
+	return dg_value_text(type, datum);
+}
+
+/*
+ * Adds a key, given as an array of its columns' names and texts.
+ */
+static void
+add_choice(DgChoice *choice, Datum names, Datum values)
+{
+	List	   *columns = dg_array_strings(names);
+	List	   *texts = dg_array_strings(values);
+	DgKeyText	key[INDEX_MAX_KEYS] = {{0}};
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < choice->nkeys; i++)
+	{
+		ListCell   *lc;
+
+		foreach(lc, columns)
+		{
+			char	   *value = list_nth(texts, foreach_current_index(lc));
+
+			if (strcmp(lfirst(lc), choice->columns[i]) != 0 || value == NULL)
+				continue;
+			key[i].ptr = key_text(choice, i, value);
+			key[i].len = strlen(key[i].ptr);
+		}
+		if (key[i].ptr == NULL || list_length(columns) != choice->nkeys)
+			refuse_choice(psprintf("a key of table %s does not have the columns of its primary key, and these only", dg_relation_name(choice->target)));
+		appendStringInfo(&text, "%s%s=%s", i > 0 ? ", " : "", choice->columns[i], key[i].ptr);
+	}
+	if (dg_rehydrate_keymap_find(choice->keys, key) != DG_KEY_ABSENT)
+		return;
+	dg_rehydrate_keymap_put(choice->keys, key, list_length(choice->texts));
+	choice->texts = lappend(choice->texts, text.data);
+}
+
+/*
+ * The rows that a caller has chosen; a list of DgChoice.
+ */
+List *
+dg_rehydrate_choices(Jsonb *rows)
+{
+	Oid			types[] = {JSONBOID};
+	Datum		values[] = {JsonbPGetDatum(rows)};
+	MemoryContext context = CurrentMemoryContext;
+	List	   *choices = NIL;
+	DgChoice   *choice = NULL;
+	char	   *name = NULL;
+	MemoryContext old;
+	ListCell   *lc;
+
+	if (!JB_ROOT_IS_OBJECT(rows) || JB_ROOT_COUNT(rows) == 0)
+		refuse_choice("it is not an object that names tables");
+	SPI_connect();
+	dg_query("SELECT t.key, ARRAY(SELECT c.key FROM jsonb_each_text(CASE jsonb_typeof(r.k) WHEN 'object' THEN r.k END) c ORDER BY 1),"
+			 " ARRAY(SELECT c.value FROM jsonb_each_text(CASE jsonb_typeof(r.k) WHEN 'object' THEN r.k END) c ORDER BY c.key)"
+			 " FROM jsonb_each($1) t LEFT JOIN LATERAL jsonb_array_elements(CASE jsonb_typeof(t.value) WHEN 'array' THEN t.value END) r (k) ON true",
+			 DG_AS_US, 1, types, values,
+			 .snapshot = GetActiveSnapshot());
+	old = MemoryContextSwitchTo(context);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		bool		isnull;
+
+		if (name == NULL || strcmp(name, dg_row_text(row, 1)) != 0)
+		{
+			name = dg_row_text(row, 1);
+			choice = make_choice(name);
+			foreach(lc, choices)
+			{
+				if (((DgChoice *) lfirst(lc))->target == choice->target)
+					choice = lfirst(lc);
+			}
+		}
+		choices = list_append_unique_ptr(choices, choice);
+		add_choice(choice, dg_row_datum(row, 2, &isnull), dg_row_datum(row, 3, &isnull));
+	}
+	foreach(lc, choices)
+	{
+		choice = lfirst(lc);
+		choice->found = palloc0(sizeof(bool) * list_length(choice->texts));
+	}
+	MemoryContextSwitchTo(old);
+	SPI_finish();
+	return choices;
+}
+
+/*
+ * Is a row of the archive, whose values are text, one that was chosen?
+ */
+bool
+dg_rehydrate_is_chosen(List *choices, const DgSource *source, const Datum *values, const bool *nulls)
+{
+	ListCell   *lc;
+
+	foreach(lc, choices)
+	{
+		DgChoice   *choice = lfirst(lc);
+		DgKeyText	key[INDEX_MAX_KEYS] = {{0}};
+		int			number;
+		bool		complete = choice->target == source->target;
+
+		for (int i = 0; complete && i < choice->nkeys; i++)
+		{
+			for (int j = 0; j < source->ncolumns; j++)
+			{
+				if (strcmp(source->columns[j].name, choice->columns[i]) != 0 || nulls[j])
+					continue;
+				key[i].ptr = DatumGetCString(values[j]);
+				key[i].len = strlen(key[i].ptr);
+			}
+			complete = key[i].ptr != NULL;
+		}
+		number = complete ? dg_rehydrate_keymap_find(choice->keys, key) : DG_KEY_ABSENT;
+		if (number < 0)
+			continue;
+		choice->found[number] = true;
+		return true;
+	}
+	return false;
+}
+
+/*
+ * What was chosen and is not there is a mistake. The archive has been read.
+ */
+void
+dg_rehydrate_choices_check(List *choices)
+{
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, choices)
+	{
+		DgChoice   *choice = lfirst(lc);
+
+		foreach(lc2, choice->texts)
+		{
+			if (!choice->found[foreach_current_index(lc2)])
+				refuse_choice(psprintf("the archive has no row %s of table %s that is the tenants'",
+									   (char *) lfirst(lc2), dg_relation_name(choice->target)));
+		}
+	}
 }

@@ -226,6 +226,8 @@ put_archive_row(DgRestore *call, DgSource *source, bool shared, int tenant, Datu
 
 	if (call->references != NULL)
 		dg_rehydrate_references_note(call->references, source, values, nulls);
+	if (call->parents != NULL)
+		dg_rehydrate_references_note(call->parents, source, values, nulls);
 	count->found++;
 	dg_rehydrate_source_count_objects(source, values, nulls, &count->objects);
 	dg_rehydrate_source_read_values(source, values, nulls);
@@ -243,7 +245,25 @@ put_archive_row(DgRestore *call, DgSource *source, bool shared, int tenant, Datu
 static void
 write_row(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
 {
-	put_archive_row(arg, source, false, tenant, values, nulls);
+	DgRestore  *call = arg;
+
+	if (call->choices == NIL || dg_rehydrate_is_chosen(call->choices, source, values, nulls))
+		put_archive_row(call, source, false, tenant, values, nulls);
+}
+
+/*
+ * Writes a row of the tenants that a chosen one refers to. The source is one of
+ * another plan.
+ */
+static void
+write_parent(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls)
+{
+	DgRestore  *call = arg;
+	MemoryContext old = MemoryContextSwitchTo(call->context);
+
+	dg_rehydrate_source_set_types(call->archive, source);
+	MemoryContextSwitchTo(old);
+	put_archive_row(call, source, false, tenant, values, nulls);
 }
 
 /*
@@ -267,7 +287,8 @@ write_referenced_rows(DgRestore *call)
 {
 	do
 		dg_rows_writer_flush(call->writer);
-	while (dg_rehydrate_references_read(call->references, write_shared_row, call));
+	while ((call->parents != NULL && dg_rehydrate_references_read(call->parents, write_parent, call)) ||
+		   (call->references != NULL && dg_rehydrate_references_read(call->references, write_shared_row, call)));
 }
 
 /*
@@ -473,13 +494,16 @@ restore_from_archive(DgRestore *call)
 	if (call->into_schema != NULL)
 		create_schema(call);
 	if (call->with_referenced)
-		call->references = dg_rehydrate_references_begin(call->archive, call->plan);
+		call->references = dg_rehydrate_references_begin(call->archive, call->plan, false);
+	if (call->choices != NIL)
+		call->parents = dg_rehydrate_references_begin(call->archive, call->plan, true);
 	call->writer = dg_rows_writer_begin(&call->options);
 	open_destination_tables(call);
 	dg_rehydrate_progress_begin(call->archive, call->plan);
 	dg_rehydrate_read(call->archive, call->plan, write_row, call);
+	dg_rehydrate_choices_check(call->choices);
 	check_left_out(call);
-	if (call->with_referenced)
+	if (call->with_referenced || call->choices != NIL)
 		write_referenced_rows(call);
 	dg_rehydrate_progress_checking(call->archive);
 	dg_rows_writer_settle(call->writer);
@@ -522,7 +546,7 @@ forget_archive_try(void *arg)
 	dg_rehydrate_abandon(call->archive);
 	call->destinations = NIL;
 	call->links = call->links_left = NIL;
-	call->references = NULL;
+	call->references = call->parents = NULL;
 }
 
 static void
