@@ -8,6 +8,7 @@
 #include "executor/executor.h"
 #include "lib/stringinfo.h"
 #include "nodes/execnodes.h"
+#include "utils/jsonb.h"
 #include "utils/relcache.h"
 #include "utils/tuplestore.h"
 
@@ -104,6 +105,17 @@ typedef void (*DgRowsAlias) (void *arg, const DgRow *row, void *alias);
 typedef void (*DgRowsSettle) (void *arg, const DgRow *row, DgRowOutcome outcome);
 
 typedef struct DgRowsOptions DgRowsOptions;
+
+/* rows_chosen.c */
+
+typedef struct DgChosenTable DgChosenTable;
+
+extern List *dg_rows_chosen_parse(Jsonb *rows);
+extern DgChosenTable *dg_rows_chosen_of(List *tables, Oid relid, const char *name);
+extern void dg_rows_chosen_begin(DgChosenTable *table, TupleDesc desc);
+extern bool dg_rows_chosen_has(DgChosenTable *table, const Datum *values, const bool *nulls);
+extern int64 dg_rows_chosen_missing(List *tables, char **text);
+extern void dg_rows_chosen_reset(List *tables);
 
 /* rows_sequence.c */
 extern void dg_rows_raise_sequence(Oid sequence, int64 value);

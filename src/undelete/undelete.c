@@ -72,6 +72,25 @@ read_part(uint64 row)
 	" WHERE r.deletion_id = p.deletion_id AND r.deleted_at IS NOT NULL ORDER BY r.part LIMIT 1)"
 
 /*
+ * Those parts that are of tables of which rows were chosen.
+ */
+static List *
+chosen_parts(List *chosen, List *parts)
+{
+	List	   *kept = NIL;
+	ListCell   *lc;
+
+	foreach(lc, parts)
+	{
+		DgSavedPart *part = lfirst(lc);
+
+		if (dg_rows_chosen_of(chosen, part->relation, part->relation_name) != NULL)
+			kept = lappend(kept, part);
+	}
+	return kept;
+}
+
+/*
  * Parts with rows in the bin, by a condition on deletion_part p; a list in the
  * call's context. Of several versions of a row, the latest is to win: it comes
  * first with skip, which keeps the first, and last with replace. Where two versions
@@ -97,6 +116,8 @@ select_parts(DgUndelete *call, const Selection *selection)
 	old = MemoryContextSwitchTo(call->context);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		parts = lappend(parts, read_part(i));
+	if (call->chosen != NIL)
+		parts = chosen_parts(call->chosen, parts);
 	MemoryContextSwitchTo(old);
 	SPI_finish();
 	return parts;
@@ -171,6 +192,7 @@ forget_bin_try(void *arg)
 	call->reports_by_name = NULL;
 	call->lost_links = call->links_found = call->links_missing = NIL;
 	call->rows = call->links = 0;
+	dg_rows_chosen_reset(call->chosen);
 	foreach(lc, call->parts)
 	{
 		DgSavedPart *part = lfirst(lc);
@@ -377,6 +399,11 @@ set_undelete_options(DgUndelete *call, FunctionCallInfo fcinfo, int n)
 	options->hint = "Nothing was restored. If the rows referred to are in the bin, restore them together with these: undelete_transaction() brings back what one transaction deleted, undelete_tenant() all that a tenant lost. If they are gone for good, on_conflict => 'skip' leaves rows that refer to them in the bin, and the others come back.";
 	if (options->on_conflict == DG_ON_CONFLICT_SKIP)
 		options->missing = dg_rows_missing_make();
+	if (PG_NARGS() > n + 2 && !PG_ARGISNULL(n + 2))
+	{
+		call->chosen = dg_rows_chosen_parse(PG_GETARG_JSONB_P(n + 2));
+		options->hint = "Nothing was restored. Choose the rows that they refer to, too, if these are in the bin; undelete() without rows brings all back.";
+	}
 	options->same = dg_undelete_same_but_links;
 	options->alias = dg_undelete_same_found;
 	options->tell = note_on_report;
@@ -395,7 +422,13 @@ put_reports(ReturnSetInfo *rsinfo, DgUndelete *call)
 		return;
 	}
 	foreach(lc, call->reports)
-		put_undelete_line(rsinfo, lfirst(lc));
+	{
+		DgReport   *report = lfirst(lc);
+
+		/* of a table none of this tenant's rows may have been chosen */
+		if (call->chosen == NIL || report->restored + report->identical + report->skipped > 0)
+			put_undelete_line(rsinfo, report);
+	}
 }
 
 /*
@@ -430,7 +463,7 @@ refuse_nothing(const Selection *selection)
 
 /*
  * Restores what is selected; the body of all four functions, whose arguments from
- * n on are on_conflict and dry_run.
+ * n on are on_conflict, dry_run and, if there is one more, the rows that are chosen.
  */
 static Datum
 undelete_selected(FunctionCallInfo fcinfo, const Selection *selection, int n)
@@ -446,7 +479,10 @@ undelete_selected(FunctionCallInfo fcinfo, const Selection *selection, int n)
 	/* now what others have left meanwhile */
 	call.parts = select_parts(&call, selection);
 	if (call.parts == NIL)
+	{
+		dg_undelete_check_chosen(call.chosen);
 		refuse_nothing(selection);
+	}
 
 	warn_of_absent(&call, selection->tenants);
 	if (call.options.dry_run)
@@ -476,11 +512,18 @@ undelete_deletions(FunctionCallInfo fcinfo, const char *condition, const char *w
 }
 
 /*
- * undelete(deletion_id bigint, on_conflict text, dry_run boolean)
+ * undelete(deletion_id bigint, on_conflict text, dry_run boolean, rows jsonb)
+ *
+ * Not strict, as rows may be null.
  */
 Datum
 dg_undelete(PG_FUNCTION_ARGS)
 {
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
+	{
+		InitMaterializedSRF(fcinfo, 0);
+		return (Datum) 0;
+	}
 	return undelete_deletions(fcinfo, "p.deletion_id = $1", "deletion");
 }
 

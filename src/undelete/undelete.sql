@@ -2,14 +2,14 @@
  * Undelete: from the bin back into the tables.
  */
 CREATE FUNCTION deletion_guard.undelete(deletion_id bigint, on_conflict text = 'error',
-		dry_run boolean = false,
+		dry_run boolean = false, rows jsonb = NULL,
 		OUT relation regclass, OUT tenant text, OUT restored bigint, OUT identical bigint,
 		OUT skipped bigint, OUT problem text) RETURNS SETOF record
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_undelete';
 REVOKE EXECUTE ON FUNCTION deletion_guard.undelete FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.undelete IS
-	'restores exactly what one deletion removed and is still in the bin: all of it, or an error and nothing. on_conflict, for live rows with the key of a deleted one: error, skip (which leaves it in the bin, and with it rows that refer to what is not there) or replace (the live row of the same primary key goes to the bin, but none of another tenant). With dry_run, does it and rolls it back; problem then says why it would fail. Returns rows restored, identical to live ones, and skipped, by table and tenant. Needs INSERT on the tables, UPDATE to replace rows or to put lost links back. ROW EXCLUSIVE lock on the tables; excludes undelete, rehydrate and purge of the same tenants until the transaction ends. Fails with TG010 for a conflict, TG011 for rows that no longer fit, TG012 if nothing is left, TG013 if what was written is not what was deleted';
+	'restores exactly what one deletion removed and is still in the bin: all of it, or an error and nothing. on_conflict, for live rows with the key of a deleted one: error, skip (which leaves it in the bin, and with it rows that refer to what is not there) or replace (the live row of the same primary key goes to the bin, but none of another tenant). rows chooses some of them by values of columns, null for null: {"public.issue": [{"id": 7}]}; the others stay in the bin, and so does what the chosen refer to unless it is chosen, too. With dry_run, does it and rolls it back; problem then says why it would fail. Returns rows restored, identical to live ones, and skipped, by table and tenant. Needs INSERT on the tables, UPDATE to replace rows or to put lost links back. ROW EXCLUSIVE lock on the tables; excludes undelete, rehydrate and purge of the same tenants until the transaction ends. Fails with TG010 for a conflict, TG011 for rows that no longer fit, TG012 if nothing is left or a chosen row is not there, TG013 if what was written is not what was deleted';
 
 CREATE FUNCTION deletion_guard.undelete_transaction(deletion_id bigint, on_conflict text = 'error',
 		dry_run boolean = false,

@@ -87,6 +87,7 @@ typedef struct DgUndelete
 	DgRowsOptions options;
 	MemoryContext context;		/* of the parts and the report */
 	List	   *parts;
+	List	   *chosen;			/* DgChosenTable; NIL: all rows of the parts */
 	List	   *reports;
 	HTAB	   *reports_by_name;	/* NULL: none yet */
 	List	   *lost_links;		/* of tables, as undelete_same.c knows them */
@@ -106,6 +107,7 @@ extern void dg_undelete_same_found(void *call, const DgRow *row, void *links);
 extern int64 dg_undelete_same_end(DgUndelete *call, DgRowsWriter *writer);
 
 /* undelete_restore.c */
+extern void dg_undelete_check_chosen(List *chosen);
 extern void dg_undelete_check_part(const char *relation_name, int64 deletion, int part, int64 found, int64 recorded);
 extern void dg_undelete_restore_settle(void *arg, const DgRow *row, DgRowOutcome outcome);
 extern void dg_undelete_restore_parts(void *call);

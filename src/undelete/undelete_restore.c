@@ -249,16 +249,46 @@ get_values(const Destination *destination, int64 deletion, TupleTableSlot *slot)
 		dg_capture_rename_values(destination->renamed, deletion, slot->tts_values, slot->tts_isnull);
 }
 
+/*
+ * Is a row of the bin, whose values are got, among those that come back? table is
+ * what was chosen of the table, NULL if all rows were.
+ */
+static bool
+is_chosen(DgChosenTable *table, TupleTableSlot *slot)
+{
+	return table == NULL || dg_rows_chosen_has(table, slot->tts_values, slot->tts_isnull);
+}
+
+/*
+ * What was chosen of a group's table, before its rows are read.
+ */
+static DgChosenTable *
+begin_chosen(DgUndelete *call, DgSavedPart *part)
+{
+	DgChosenTable *table = dg_rows_chosen_of(call->chosen, part->relation, part->relation_name);
+	Relation	bin;
+
+	if (table != NULL)
+	{
+		bin = table_open(part->bin_table, NoLock);
+		dg_rows_chosen_begin(table, CreateTupleDescCopy(RelationGetDescr(bin)));
+		table_close(bin, NoLock);
+	}
+	return table;
+}
+
 static void
 restore_group(DgUndelete *call, const Destination *destination, ListCell *cells, int n)
 {
 	DgSavedPart *part = lfirst(&cells[0]);
+	DgChosenTable *chosen;
 	DgBinScan  *scan;
 	TupleTableSlot *slot;
 
 	for (int i = 0; i < n; i++)
 		((DgSavedPart *) lfirst(&cells[i]))->report = report_for(call, lfirst(&cells[i]));
 	scan = scan_group(cells, n);
+	chosen = begin_chosen(call, part);
 	while ((slot = dg_bin_scan_next(scan)) != NULL)
 	{
 		DgPartId	id = dg_bin_scan_part(scan);
@@ -269,6 +299,8 @@ restore_group(DgUndelete *call, const Destination *destination, ListCell *cells,
 			part = lfirst((ListCell *) bsearch(&id, cells, n, sizeof(ListCell), compare_id));
 		part->seen++;
 		get_values(destination, part->id.deletion, slot);
+		if (!is_chosen(chosen, slot))
+			continue;
 		row.values = slot->tts_values + DG_BIN_COLUMNS;
 		row.nulls = slot->tts_isnull + DG_BIN_COLUMNS;
 		row.tenant = part->tenant;
@@ -280,6 +312,23 @@ restore_group(DgUndelete *call, const Destination *destination, ListCell *cells,
 			dg_bin_scan_delete(scan);
 	}
 	dg_bin_scan_end(scan);
+}
+
+/*
+ * Fails if rows were chosen that were not found.
+ */
+void
+dg_undelete_check_chosen(List *chosen)
+{
+	char	   *rows;
+	int64		n = dg_rows_chosen_missing(chosen, &rows);
+
+	if (n > 0)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_NOTHING_TO_RESTORE),
+				 errmsg_plural("%lld of the rows chosen is not in the bin", "%lld of the rows chosen are not in the bin", (unsigned long) n, (long long) n),
+				 errdetail("Not found: %s.", rows),
+				 errhint("deletion_guard.deleted_rows() shows the rows of a deletion.")));
 }
 
 /* ----------------------------------------------------------------------
@@ -353,6 +402,7 @@ expect_group(DgUndelete *call, const Destination *destination, ListCell *cells, 
 	DgRowsMoment deleted = {0};
 	int64		deletion = 0;
 	DgBinScan  *scan = scan_group(cells, n);
+	DgChosenTable *chosen = begin_chosen(call, lfirst(&cells[0]));
 	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard expected row", ALLOCSET_DEFAULT_SIZES);
 	TupleTableSlot *slot;
 	bool		isnull;
@@ -365,6 +415,8 @@ expect_group(DgUndelete *call, const Destination *destination, ListCell *cells, 
 			deleted.top = transaction_of(deletion);
 		}
 		get_values(destination, deletion, slot);
+		if (!is_chosen(chosen, slot))
+			continue;
 		deleted.xid = !TransactionIdIsValid(deleted.top) ? InvalidTransactionId :
 			DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull));
 		deleted.cid = DatumGetCommandId(slot_getsysattr(slot, MinCommandIdAttributeNumber, &isnull));
@@ -612,6 +664,7 @@ dg_undelete_restore_parts(void *arg)
 		for (int i = 0; i < n && !part->orphan; i++)
 			restored = lappend(restored, list_nth(call->parts, first + i));
 	}
+	dg_undelete_check_chosen(call->chosen);
 	dg_rows_writer_settle(writer);
 	account_for(call, restored);
 	restore_links(call, writer);
