@@ -25,12 +25,13 @@
 
 #define USERS_TABLES USERS_RELATIONS " AND (c.relkind = 'r' OR c.relkind = 'f' AND c.relispartition) AND c.relpersistence <> 't'"
 
-/* What it is a partition of, or inherits from; and the topmost of the former. */
+/* What it is a partition of, or inherits from; the topmost of the former; why it
+ * cannot be read at all, and why not as this role. */
 static const char tables_query[] =
 "SELECT c.oid, n.nspname, c.relname, pn.nspname, p.relname, c.relispartition, rn.nspname, r.relname,"
 " CASE WHEN c.relkind = 'f' THEN 'it is a foreign table'"
-" WHEN c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery() THEN 'it is unlogged, and a standby does not have it'"
-" WHEN pg_catalog.row_security_active(c.oid) THEN 'row security would hide rows from role ' || pg_catalog.quote_ident(current_user)"
+" WHEN c.relpersistence = 'u' AND pg_catalog.pg_is_in_recovery() THEN 'it is unlogged, and a standby does not have it' END,"
+" CASE WHEN pg_catalog.row_security_active(c.oid) THEN 'row security would hide rows from role ' || pg_catalog.quote_ident(current_user)"
 " WHEN NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE') THEN 'role ' || pg_catalog.quote_ident(current_user) || ' has no USAGE on the schema'"
 " WHEN NOT pg_catalog.has_table_privilege(c.oid, 'SELECT') THEN 'role ' || pg_catalog.quote_ident(current_user) || ' has no SELECT on it' END,"
 " CASE WHEN a.amname = 'heap' THEN pg_catalog.pg_relation_size(c.oid) END"
@@ -72,7 +73,7 @@ static const char sequences_query[] =
 
 enum TableColumn
 {
-	T_OID, T_SCHEMA, T_NAME, T_PARENT_SCHEMA, T_PARENT, T_PARTITION, T_ROOT_SCHEMA, T_ROOT, T_PROBLEM, T_SIZE
+	T_OID, T_SCHEMA, T_NAME, T_PARENT_SCHEMA, T_PARENT, T_PARTITION, T_ROOT_SCHEMA, T_ROOT, T_UNREADABLE, T_FORBIDDEN, T_SIZE
 };
 
 enum ColumnColumn
@@ -92,13 +93,14 @@ qualified_name(const char *schema, const char *name)
 static DgArchiveError *
 fault_of(char **row)
 {
+	const char *why = row[T_UNREADABLE] != NULL ? row[T_UNREADABLE] : row[T_FORBIDDEN];
 	DgArchiveError *fault;
 
-	if (row[T_PROBLEM] == NULL)
+	if (why == NULL)
 		return NULL;
 	fault = palloc0(sizeof(DgArchiveError));
-	fault->code = strncmp(row[T_PROBLEM], "ro", 2) == 0 ? DG_ARCHIVE_FORBIDDEN : DG_ARCHIVE_UNSUPPORTED;
-	snprintf(fault->message, sizeof(fault->message), "table %s.%s cannot be read there: %s", row[T_SCHEMA], row[T_NAME], row[T_PROBLEM]);
+	fault->code = row[T_UNREADABLE] != NULL ? DG_ARCHIVE_UNSUPPORTED : DG_ARCHIVE_FORBIDDEN;
+	snprintf(fault->message, sizeof(fault->message), "table %s.%s cannot be read there: %s", row[T_SCHEMA], row[T_NAME], why);
 	return fault;
 }
 

@@ -240,6 +240,14 @@ poll_connection(DgServer *server, int timeout)
 }
 
 /*
+ * What else the other side has to say is for its own log.
+ */
+static void
+ignore_notice(void *arg, const PGresult *result)
+{
+}
+
+/*
  * Connects a server that is not connected yet. It is closed by dg_server_close(), or
  * with the current memory context or resource owner.
  */
@@ -266,6 +274,7 @@ dg_server_connect(DgServer *server, const DgServerOptions *options)
 		ReleaseExternalFD();
 	dg_server_require_memory(server->conn != NULL);
 	dlist_push_head(&open_servers, &server->node);
+	(void) PQsetNoticeReceiver(server->conn, ignore_notice, NULL);
 	poll_connection(server, options->timeout);
 	if (options->needs_password && !PQconnectionUsedPassword(server->conn))
 		ereport(ERROR,

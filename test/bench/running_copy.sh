@@ -5,24 +5,23 @@
 template saas fill "$TOP/test/run/saas.sql"
 [ -e "$WORK/saas.dump" ] || pg_dump -Fc -f "$WORK/saas.dump" saas
 chmod 644 "$WORK/saas.dump"
-small_copy()
+# derived NAME STATEMENT...: a template that is made of saas.
+derived()
 {
-	fill "$TOP/test/run/saas.sql"
-	sql -c "DELETE FROM site WHERE id > $((TENANTS / 10))" -c 'VACUUM FULL'
+	local name=$1 statement
+
+	shift
+	[ ! -e "$WORK/template.$name" ] || return 0
+	fresh saas "$name"
+	for statement; do
+		sql -c "$statement"
+	done
+	sql -c 'VACUUM (FREEZE, ANALYZE)'
+	touch "$WORK/template.$name"
 }
-template saas_small small_copy
-make_one_gone()
-{
-	fill "$TOP/test/run/saas.sql"
-	sql -c 'DELETE FROM site WHERE id = 7'
-}
-template saas_one_gone make_one_gone
-make_gone()
-{
-	fill "$TOP/test/run/saas.sql"
-	sql -c 'DELETE FROM site WHERE id % 5 < 2'
-}
-template saas_gone make_gone
+derived saas_small "DELETE FROM site WHERE id > $((TENANTS / 10))" 'VACUUM FULL'
+derived saas_one_gone 'DELETE FROM site WHERE id = 7'
+derived saas_gone 'DELETE FROM site WHERE id % 5 < 2'
 TABLES="site app_user project issue comment"
 
 # all_in_cache DATABASE
