@@ -90,34 +90,45 @@ enter_role(const DgQuery *query)
 }
 
 /*
+ * Whatever becomes of the query, who passes for the extension is as before then.
+ */
+static pg_noinline int
+run_acting(const DgQuery *query, Portal *portal, bool acting)
+{
+	DgActing	saved = dg_acting_set(acting);
+	volatile int ret = 0;
+
+	PG_TRY();
+	{
+		ret = run_as_is(query, portal);
+	}
+	PG_FINALLY();
+	{
+		dg_acting_resume(saved);
+	}
+	PG_END_TRY();
+	return ret;
+}
+
+/*
  * Only a statement of ours that may write passes for the extension.
  */
 static void
 run_as(const DgQuery *query, Portal *portal)
 {
 	bool		acting = query->as == DG_AS_US && query->snapshot == NULL;
-	volatile int ret = 0;
-	DgRole		caller;
-	DgActing	saved;
+	int			ret;
 
 	if (query->as == DG_AS_CALLER)
 		ret = run_as_is(query, portal);
 	else
 	{
-		caller = enter_role(query);
+		DgRole		caller = enter_role(query);
+
 		if (acting)
 			(void) set_config_option("default_tablespace", "", PGC_USERSET,
 									 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-		saved = dg_acting_set(acting);
-		PG_TRY();
-		{
-			ret = run_as_is(query, portal);
-		}
-		PG_FINALLY();
-		{
-			dg_acting_resume(saved);
-		}
-		PG_END_TRY();
+		ret = run_acting(query, portal, acting);
 		dg_role_leave(caller);
 	}
 	if (ret < 0)
