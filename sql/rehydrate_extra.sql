@@ -200,6 +200,13 @@ SELECT session_role = current_user AS session, effective_role FROM deletion_guar
 INSERT INTO issue VALUES (1, 500);
 ALTER TABLE issue_2 ENABLE ALWAYS TRIGGER keep;
 SELECT deletion_guard.rehydrate('1', :'archive', on_conflict => 'replace', extra => 'delete');
+ALTER TABLE issue_2 ENABLE REPLICA TRIGGER keep;
+SELECT deletion_guard.rehydrate('1', :'archive', on_conflict => 'replace', extra => 'delete');
+ALTER TABLE issue_2 ENABLE TRIGGER keep;
+CREATE RULE also AS ON DELETE TO issue DO ALSO SELECT 1;
+ALTER TABLE issue ENABLE ALWAYS RULE also;
+SELECT deletion_guard.rehydrate('1', :'archive', on_conflict => 'replace', extra => 'delete');
+DROP RULE also ON issue;
 ALTER TABLE issue_2 DISABLE TRIGGER keep;
 SHOW session_replication_role;
 

@@ -11,6 +11,9 @@
  * is set to null: whatever else would have to change, other tenants' rows above
  * all, makes the call fail.
  *
+ * No code of others runs while foreign keys hold nothing back: triggers and rules that
+ * fire in a replica, and policies, make the call fail.
+ *
  * It is a deletion like any other: kept by the guard, counted by ceilings, under the
  * caller's privileges. Undeleting it takes back what the call has changed.
  *
@@ -25,10 +28,13 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "rewrite/prs2lock.h"
+#include "rewrite/rewriteDefine.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 #include "utils/ruleutils.h"
 #include "utils/snapmgr.h"
 
@@ -148,6 +154,43 @@ check_table_is_certain(const DgCompared *table)
 }
 
 /*
+ * Triggers and rules that fire although foreign keys' own do not would be somebody's
+ * code that no foreign key holds back; so would be policies. The lock keeps others
+ * from adding some.
+ */
+static void
+refuse_code(Oid relid)
+{
+	Relation	rel = table_open(relid, RowExclusiveLock);
+	TriggerDesc *triggers = rel->trigdesc;
+	const char *what = check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED ? "row security applies to you" : NULL;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+		char	   *schema = get_namespace_name(get_func_namespace(trigger->tgfoid));
+
+		if (!TRIGGER_FOR_DELETE(trigger->tgtype) || strcmp(schema, "deletion_guard") == 0 || strcmp(schema, "deletion_guard_internal") == 0)
+			continue;
+		if (trigger->tgenabled == TRIGGER_FIRES_ALWAYS || trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA)
+			what = psprintf("trigger \"%s\" is set to ALWAYS or REPLICA", trigger->tgname);
+	}
+	for (int i = 0; rel->rd_rules != NULL && i < rel->rd_rules->numLocks; i++)
+	{
+		RewriteRule *rule = rel->rd_rules->rules[i];
+
+		if (rule->event == CMD_DELETE && (rule->enabled == RULE_FIRES_ALWAYS || rule->enabled == RULE_FIRES_ON_REPLICA))
+			what = "a rule is set to ALWAYS or REPLICA";
+	}
+	if (what != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot delete rows of \"%s\" that the archive does not have: %s", RelationGetRelationName(rel), what),
+				 errhint("Nothing was changed. Say extra => 'keep' and delete them by hand: compare_rows() shows them. Or let a role that bypasses row security make the call, once such triggers and rules are disabled.")));
+	table_close(rel, NoLock);
+}
+
+/*
  * Does the archive have the rows of the partition that a live row is in, or of
  * what that is a partition of?
  */
@@ -228,12 +271,16 @@ find_extra_rows(DgRestore *call, DgCompare *compare, DgCompared *table)
 	rows->extra->deleted = palloc0(sizeof(int64) * call->plan->tenants->n);
 	dg_rehydrate_compare_table(compare, table, take_extra_row, rows);
 	if (rows->n > 0)
+		refuse_code(table->relid);
+	if (rows->n > 0)
 		qsort(rows->places, rows->n, sizeof(RowPlace), compare_places);
 	for (int64 i = 0; i < rows->n; i++)
 	{
 		if (rows->places[i].relid != leaf && !archive_covers(call, table->relid, rows->places[i].relid))
 			refuse_uncertain(RelationGetRelationName(table->rel),
 							 psprintf("The tenants have rows in \"%s\", a partition that the archive does not have", get_rel_name(rows->places[i].relid)));
+		if (rows->places[i].relid != leaf && rows->places[i].relid != table->relid)
+			refuse_code(rows->places[i].relid);
 		leaf = rows->places[i].relid;
 	}
 	return rows;
@@ -422,8 +469,8 @@ delete_some(Oid relid, const RowPlace *places, int n, List *referrers)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("%lld of %d rows of \"%s\" that the archive does not have could not be deleted",
 						(long long) (n - (int64) SPI_processed), n, get_rel_name(relid)),
-				 errdetail("Row security hides them from you, a trigger has kept them, or another session has changed them meanwhile."),
-				 errhint("Nothing was changed. Repeat the call; if it fails again, let the table's owner or a superuser make it.")));
+				 errdetail("Another session has changed them meanwhile."),
+				 errhint("Nothing was changed. Repeat the call.")));
 	keep_keys(referrers);
 	SPI_finish();
 }
