@@ -47,7 +47,7 @@ SELECT relation, problem FROM deletion_guard.guard_schema('public', 'site_id');
 
 -- A restorer is told what to ask for.
 SET client_min_messages = warning;
-GRANT EXECUTE ON FUNCTION deletion_guard.undelete(bigint, text, boolean) TO regress_dg_hour_restorer;
+GRANT EXECUTE ON FUNCTION deletion_guard.undelete TO regress_dg_hour_restorer;
 RESET client_min_messages;
 DELETE FROM site WHERE id = 1;
 SELECT max(id) AS id FROM deletion_guard.deletion \gset
