@@ -46,15 +46,27 @@ struct DgTenantResolver
 	bool		canonical;		/* its text is the same whatever the settings */
 	Datum		constant;		/* whose all rows are, as text, or 0 */
 
-	/* for a path */
+	/* for paths */
+	struct Way *ways;
+	int			nways;
+	Oid			root;
+	bool		connected;		/* to SPI */
+	MemoryContext context;
+};
+
+/* A path, and the parents at its beginning that were looked up. */
+typedef struct Way
+{
 	DgPathStep *steps;
 	int			nsteps;
+	AttrNumber	type;			/* as in DgWay */
+	const char *value;
+	bool		asks_bin;		/* a step is no foreign key */
 	int			nkeys;			/* of the first step */
 	int16		key_len[MAX_KEYS];
 	bool		key_byval[MAX_KEYS];
 	HTAB	   *known;
-	MemoryContext context;
-};
+} Way;
 
 /*
  * The steps of a path with the plans of their queries, which cost more than the
@@ -89,7 +101,14 @@ keep_path(MemoryContext context, const DgPathStep *steps, int nsteps)
 	path->steps = palloc(sizeof(DgPathStep) * nsteps);
 	memcpy(path->steps, steps, sizeof(DgPathStep) * nsteps);
 	for (int i = 0; i < nsteps; i++)
+	{
 		path->steps[i].sql = pstrdup(steps[i].sql);
+		if (steps[i].condition != NULL)
+		{
+			path->steps[i].condition = pstrdup(steps[i].condition);
+			path->steps[i].key_column = pstrdup(steps[i].key_column);
+		}
+	}
 	path->callback.func = free_plans;
 	path->callback.arg = path;
 	MemoryContextRegisterResetCallback(context, &path->callback);
@@ -119,28 +138,43 @@ is_kept(const DgKeptPath *path, const DgPathStep *steps, int nsteps)
 }
 
 static void
-begin_path(DgTenantResolver *resolver, DgGuard *guard, DgBinPlan *plan, Relation rel)
+begin_way(Way *way, const DgWay *from, DgPathStep *steps)
 {
 	HASHCTL		ctl = {0};
-	int			nsteps;
-	DgPathStep *steps = dg_guard_path_steps(rel, guard->tenant_path, &nsteps);
 
-	if (!is_kept(plan->path, steps, nsteps))
-		plan->path = keep_path(guard->context, steps, nsteps);
-	resolver->steps = plan->path->steps;
-	resolver->nsteps = nsteps;
-	resolver->nkeys = resolver->steps[0].nkeys;
-	for (int i = 0; i < resolver->nkeys; i++)
-		get_typlenbyval(resolver->steps[0].key_types[i], &resolver->key_len[i], &resolver->key_byval[i]);
-	resolver->context = CurrentMemoryContext;
+	way->steps = steps;
+	way->nsteps = from->nsteps;
+	way->type = from->type;
+	way->value = from->value;
+	for (int i = 0; i < way->nsteps; i++)
+		way->asks_bin |= steps[i].condition != NULL;
+	way->nkeys = steps[0].nkeys;
+	for (int i = 0; i < way->nkeys; i++)
+		get_typlenbyval(steps[0].key_types[i], &way->key_len[i], &way->key_byval[i]);
 	ctl.keysize = sizeof(uint32);
 	ctl.entrysize = sizeof(KnownParent);
 	ctl.hcxt = CurrentMemoryContext;
-	resolver->known = hash_create("deletion_guard parents", 256, &ctl,
-								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	way->known = hash_create("deletion_guard parents", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
 
+static void
+begin_paths(DgTenantResolver *resolver, DgGuard *guard, DgBinPlan *plan, Relation rel)
+{
+	int			nsteps = 0;
+	DgWay	   *ways = dg_guard_path_ways(rel, &resolver->nways);
+
+	for (int i = 0; i < resolver->nways; i++)
+		nsteps += ways[i].nsteps;
+	if (!is_kept(plan->path, ways[0].steps, nsteps))
+		plan->path = keep_path(guard->context, ways[0].steps, nsteps);
+	resolver->ways = palloc0(sizeof(Way) * (resolver->nways + 1));
+	for (int i = 0, at = 0; i < resolver->nways; at += ways[i++].nsteps)
+		begin_way(&resolver->ways[i], &ways[i], plan->path->steps + at);
+	resolver->root = guard->root;
+	resolver->context = CurrentMemoryContext;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	resolver->connected = true;
 }
 
 /*
@@ -154,7 +188,7 @@ dg_capture_tenant_resolver_begin(DgGuard *guard, DgBinPlan *plan, Relation rel)
 	Oid			output;
 	bool		varlena;
 
-	if (plan->tenant_attnum == InvalidAttrNumber && guard->tenant_path == NIL && guard->tenant == NULL)
+	if (plan->tenant_attnum == InvalidAttrNumber && guard->tenant_path == NIL && guard->steps == NIL && guard->tenant == NULL)
 		return NULL;
 
 	resolver = palloc0(sizeof(DgTenantResolver));
@@ -168,7 +202,7 @@ dg_capture_tenant_resolver_begin(DgGuard *guard, DgBinPlan *plan, Relation rel)
 	if (guard->tenant != NULL)
 		resolver->constant = CStringGetTextDatum(guard->tenant);
 	else if (resolver->attnum == InvalidAttrNumber)
-		begin_path(resolver, guard, plan, rel);
+		begin_paths(resolver, guard, plan, rel);
 	return resolver;
 }
 
@@ -207,20 +241,55 @@ tenant_of_result(DgTenantResolver *resolver)
 }
 
 /*
- * Follows the path from a parent to its tenant, as a snapshot sees them; NULL
- * if a row on the way is missing.
+ * The tenant that a row in the bin had, of the table that a step leads to. No foreign
+ * key keeps such a row from going before those that refer to it.
  */
 static char *
-follow_path(DgTenantResolver *resolver, Datum *keys, Snapshot snapshot)
+tenant_in_bin(DgTenantResolver *resolver, const DgPathStep *step, Datum *values)
+{
+	Oid			types[] = {OIDOID};
+	Datum		relid[] = {ObjectIdGetDatum(step->relid)};
+	char	   *tenant = NULL;
+	List	   *bins;
+	ListCell   *lc;
+
+	if (step->condition == NULL)
+		return NULL;
+	dg_query("SELECT bin_table::oid FROM deletion_guard.bin WHERE relation = $1 AND dropped_column IS NULL"
+			 " ORDER BY bin_id DESC", DG_AS_US, 1, types, relid,.snapshot = GetLatestSnapshot());
+	bins = dg_row_oids(1);
+	foreach(lc, bins)
+	{
+		Oid			bin = lfirst_oid(lc);
+
+		if (tenant != NULL || get_rel_name(bin) == NULL || get_attnum(bin, step->key_column) == InvalidAttrNumber)
+			continue;
+		dg_query(psprintf("SELECT p.tenant FROM %s t JOIN deletion_guard.deletion_part p"
+						  " ON p.deletion_id = t.%s AND p.part = t.%s WHERE %s ORDER BY p.deletion_id DESC",
+						  dg_own_rows(bin), quote_identifier(get_attname(bin, Anum_bin_deletion, false)),
+						  quote_identifier(get_attname(bin, Anum_bin_part, false)), step->condition),
+				 DG_AS_US, step->nkeys, (Oid *) step->key_types, values,.snapshot = GetLatestSnapshot(),.count = 1);
+		if (SPI_processed > 0)
+			tenant = tenant_of_result(resolver);
+	}
+	return tenant;
+}
+
+/*
+ * Follows the path from a parent to its tenant, as a snapshot sees them; NULL
+ * if a row on the way is missing, also from the bin if that is to be asked.
+ */
+static char *
+follow_path(DgTenantResolver *resolver, Way *way, Datum *keys, Snapshot snapshot, bool ask_bin)
 {
 	Datum		values[MAX_KEYS];
 	SPITupleTable *result = NULL;	/* which values point into */
 	char	   *tenant = NULL;
 
-	memcpy(values, keys, sizeof(Datum) * resolver->nkeys);
-	for (int i = 0; i < resolver->nsteps; i++)
+	memcpy(values, keys, sizeof(Datum) * way->nkeys);
+	for (int i = 0; i < way->nsteps; i++)
 	{
-		DgPathStep *step = &resolver->steps[i];
+		DgPathStep *step = &way->steps[i];
 		SPIPlanPtr	plan = step->plan;
 		bool		found;
 
@@ -238,7 +307,7 @@ follow_path(DgTenantResolver *resolver, Datum *keys, Snapshot snapshot)
 			SPI_freetuptable(result);
 		result = SPI_tuptable;
 		found = SPI_processed > 0;
-		if (found && i + 1 == resolver->nsteps)
+		if (found && i + 1 == way->nsteps)
 			tenant = tenant_of_result(resolver);
 		else if (found)
 		{
@@ -251,7 +320,11 @@ follow_path(DgTenantResolver *resolver, Datum *keys, Snapshot snapshot)
 			}
 		}
 		if (!found)
+		{
+			if (ask_bin && SPI_processed == 0)
+				tenant = tenant_in_bin(resolver, step, values);
 			break;
+		}
 	}
 	SPI_freetuptable(result);
 	return tenant;
@@ -261,27 +334,31 @@ follow_path(DgTenantResolver *resolver, Datum *keys, Snapshot snapshot)
  * The tenant of one parent, first as the deleting statement sees it, then as
  * of now: somebody else may have inserted the parent since, and moved the row
  * under it. Then as it was before the transaction did anything: where foreign
- * keys are deferred, an earlier statement may have deleted the parent. Null
- * if none of these finds one.
+ * keys are deferred, an earlier statement may have deleted the parent. Last, in
+ * the bin, where there is no foreign key. Null if none of these finds one.
  */
 static Datum
-query_tenant(DgTenantResolver *resolver, Datum *keys, bool *isnull)
+query_tenant(DgTenantResolver *resolver, Way *way, Datum *keys, bool *isnull)
 {
 	char	   *tenant = NULL;
 	MemoryContext old;
 	Datum		value;
 
 	if (ActiveSnapshotSet())
-		tenant = follow_path(resolver, keys, GetActiveSnapshot());
+		tenant = follow_path(resolver, way, keys, GetActiveSnapshot(), false);
 	if (tenant == NULL)
-		tenant = follow_path(resolver, keys, GetLatestSnapshot());
+		tenant = follow_path(resolver, way, keys, GetLatestSnapshot(), false);
 	if (tenant == NULL)
 	{
 		PushCopiedSnapshot(GetLatestSnapshot());
 		GetActiveSnapshot()->curcid = FirstCommandId;
-		tenant = follow_path(resolver, keys, GetActiveSnapshot());
+		tenant = follow_path(resolver, way, keys, GetActiveSnapshot(), false);
 		PopActiveSnapshot();
 	}
+	if (tenant == NULL && way->asks_bin && ActiveSnapshotSet())
+		tenant = follow_path(resolver, way, keys, GetActiveSnapshot(), true);
+	if (tenant == NULL && way->asks_bin)
+		tenant = follow_path(resolver, way, keys, GetLatestSnapshot(), true);
 	*isnull = (tenant == NULL);
 	if (*isnull)
 		return (Datum) 0;
@@ -293,18 +370,18 @@ query_tenant(DgTenantResolver *resolver, Datum *keys, bool *isnull)
 }
 
 static bool
-same_keys(DgTenantResolver *resolver, Datum *a, Datum *b)
+same_keys(Way *way, Datum *a, Datum *b)
 {
-	for (int i = 0; i < resolver->nkeys; i++)
+	for (int i = 0; i < way->nkeys; i++)
 	{
-		if (!datum_image_eq(a[i], b[i], resolver->key_byval[i], resolver->key_len[i]))
+		if (!datum_image_eq(a[i], b[i], way->key_byval[i], way->key_len[i]))
 			return false;
 	}
 	return true;
 }
 
 static KnownParent *
-known_parent(DgTenantResolver *resolver, Datum *keys)
+known_parent(DgTenantResolver *resolver, Way *way, Datum *keys)
 {
 	uint32		hash = 0;
 	KnownParent *first;
@@ -312,13 +389,13 @@ known_parent(DgTenantResolver *resolver, Datum *keys)
 	bool		found;
 	MemoryContext old;
 
-	for (int i = 0; i < resolver->nkeys; i++)
+	for (int i = 0; i < way->nkeys; i++)
 		hash = pg_rotate_left32(hash, 1) ^
-			datum_image_hash(keys[i], resolver->key_byval[i], resolver->key_len[i]);
-	first = hash_search(resolver->known, &hash, HASH_ENTER, &found);
+			datum_image_hash(keys[i], way->key_byval[i], way->key_len[i]);
+	first = hash_search(way->known, &hash, HASH_ENTER, &found);
 	for (parent = found ? first : NULL; parent != NULL; parent = parent->next)
 	{
-		if (same_keys(resolver, parent->keys, keys))
+		if (same_keys(way, parent->keys, keys))
 			return parent;
 	}
 
@@ -332,28 +409,73 @@ known_parent(DgTenantResolver *resolver, Datum *keys)
 	}
 	else
 		parent->next = NULL;
-	for (int i = 0; i < resolver->nkeys; i++)
-		parent->keys[i] = datumCopy(keys[i], resolver->key_byval[i], resolver->key_len[i]);
+	for (int i = 0; i < way->nkeys; i++)
+		parent->keys[i] = datumCopy(keys[i], way->key_byval[i], way->key_len[i]);
 	MemoryContextSwitchTo(old);
-	parent->tenant = query_tenant(resolver, keys, &parent->isnull);
+	parent->tenant = query_tenant(resolver, way, keys, &parent->isnull);
 	return parent;
 }
 
+/*
+ * Is a way for rows of this row's type? Fails if that is not declared.
+ */
+static bool
+is_for_type(DgTenantResolver *resolver, Way *way, TupleTableSlot *slot)
+{
+	Oid			type;
+	bool		isnull;
+	Datum		value;
+	char	   *text;
+	bool		same;
+
+	if (way->type == InvalidAttrNumber)
+		return true;
+	value = slot_getattr(slot, way->type, &isnull);
+	if (isnull)
+		return false;
+	type = TupleDescAttr(slot->tts_tupleDescriptor, way->type - 1)->atttypid;
+	text = dg_value_text(type, value);
+	same = strcmp(text, way->value) == 0;
+	if (!same && !dg_guard_type_is_declared(resolver->root, text))
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_CANNOT_CAPTURE),
+				 errmsg("cannot keep deleted rows of \"%s\": nothing tells whose those of type \"%s\" are",
+						get_rel_name(resolver->root), text),
+				 errdetail("The tenant path of \"%s\" does not declare that type.", get_rel_name(resolver->root)),
+				 errhint("Call deletion_guard.guard_table() with a tenant_path that has it among its targets; null if such rows are nobody's.")));
+	pfree(text);
+	return same;
+}
+
 static Datum
-resolve_path(DgTenantResolver *resolver, TupleTableSlot *slot, bool *isnull)
+resolve_way(DgTenantResolver *resolver, Way *way, TupleTableSlot *slot, bool *isnull)
 {
 	Datum		keys[MAX_KEYS];
 	KnownParent *parent;
 
-	for (int i = 0; i < resolver->nkeys; i++)
+	for (int i = 0; i < way->nkeys; i++)
 	{
-		keys[i] = slot_getattr(slot, resolver->steps[0].keys[i], isnull);
+		keys[i] = slot_getattr(slot, way->steps[0].keys[i], isnull);
 		if (*isnull)
 			return (Datum) 0;
 	}
-	parent = known_parent(resolver, keys);
+	parent = known_parent(resolver, way, keys);
 	*isnull = parent->isnull;
 	return parent->tenant;
+}
+
+static Datum
+resolve_paths(DgTenantResolver *resolver, TupleTableSlot *slot, bool *isnull)
+{
+	Datum		tenant = (Datum) 0;
+
+	*isnull = true;
+	for (int i = 0; *isnull && i < resolver->nways; i++)
+	{
+		if (is_for_type(resolver, &resolver->ways[i], slot))
+			tenant = resolve_way(resolver, &resolver->ways[i], slot, isnull);
+	}
+	return tenant;
 }
 
 /*
@@ -367,7 +489,7 @@ dg_capture_tenant_resolve(DgTenantResolver *resolver, TupleTableSlot *slot, bool
 	*isnull = false;
 	if (resolver->constant != 0)
 		return resolver->constant;
-	return resolve_path(resolver, slot, isnull);
+	return resolve_paths(resolver, slot, isnull);
 }
 
 /*
@@ -390,7 +512,7 @@ dg_capture_tenant_text(DgTenantResolver *resolver, Datum tenant)
 void
 dg_capture_tenant_resolver_end(DgTenantResolver *resolver)
 {
-	if (resolver->steps != NULL)
+	if (resolver->connected)
 		SPI_finish();
 	pfree(resolver);
 }

@@ -61,6 +61,8 @@ typedef struct DgObjects
 	Oid			tenant_table;
 	Oid			guard;
 	Oid			guard_pkey;
+	Oid			guard_step;
+	Oid			guard_step_pkey;
 	Oid			guarded_schema;
 	Oid			schema_pattern;
 	Oid			left_unguarded;

@@ -52,6 +52,8 @@ static const struct
 	{RELATION(tenant_table)},
 	{RELATION(guard)},
 	{RELATION(guard_pkey), "guard", true, {Anum_guard_relation}},
+	{RELATION(guard_step)},
+	{RELATION(guard_step_pkey), "guard_step", true, {Anum_guard_step_relation, Anum_guard_step_step, Anum_guard_step_type_value}},
 	{RELATION(guarded_schema)},
 	{RELATION(schema_pattern)},
 	{RELATION(left_unguarded)},

@@ -29,6 +29,22 @@ CREATE TABLE deletion_guard.guard
 	CHECK (pg_catalog.num_nonnulls(tenant_column, tenant_path, tenant) <= 1)
 ) USING heap;
 
+-- Tenant paths that lead over columns which are no foreign keys: guard.tenant_path is
+-- empty, and the steps are here, foreign keys among them. A step with types comes last.
+CREATE TABLE deletion_guard.guard_step
+(
+	relation regclass NOT NULL,
+	step integer NOT NULL,
+	type_value text COLLATE "C" NOT NULL,		-- that this step is for; empty: there are no types
+	source regclass NOT NULL,					-- the table that the step leads away from
+	target regclass,							-- null: rows of this type are nobody's
+	foreign_key name,
+	type_column name,
+	columns name[],
+	key_columns name[],
+	PRIMARY KEY (relation, step, type_value)
+) USING heap;
+
 -- Schemas whose future tables are guarded as they are created.
 CREATE TABLE deletion_guard.guarded_schema
 (
@@ -196,6 +212,7 @@ CREATE INDEX tenant_wipe_at_idx ON deletion_guard.tenant_wipe (wiped_at);
 
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_table', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.guard', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.guard_step', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.guarded_schema', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.schema_pattern', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.left_unguarded', '');
@@ -211,6 +228,7 @@ SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_wipe', '');
 
 COMMENT ON TABLE deletion_guard.tenant_table IS 'the table that lists the tenants, set by set_tenant_table()';
 COMMENT ON TABLE deletion_guard.guard IS 'guarded tables; see the view guarded_table';
+COMMENT ON TABLE deletion_guard.guard_step IS 'steps of tenant paths that are no foreign keys; see the view guarded_table';
 COMMENT ON TABLE deletion_guard.guarded_schema IS 'schemas whose future tables are guarded as they are created';
 COMMENT ON TABLE deletion_guard.schema_pattern IS 'patterns of schemas that are guarded as they are created, by guard_schemas()';
 COMMENT ON TABLE deletion_guard.left_unguarded IS 'tables that somebody has decided not to guard, by unguard_table() or leave_unguarded(): guard_schema() leaves them out';

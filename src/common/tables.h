@@ -24,6 +24,18 @@
 #define Anum_guard_tenant			7
 #define Natts_guard					7
 
+/* deletion_guard.guard_step */
+#define Anum_guard_step_relation		1
+#define Anum_guard_step_step			2
+#define Anum_guard_step_type_value		3
+#define Anum_guard_step_source			4
+#define Anum_guard_step_target			5
+#define Anum_guard_step_foreign_key		6
+#define Anum_guard_step_type_column		7
+#define Anum_guard_step_columns			8
+#define Anum_guard_step_key_columns		9
+#define Natts_guard_step				9
+
 /* deletion_guard.guarded_schema */
 #define Anum_guarded_schema_schema_name		1
 #define Anum_guarded_schema_tenant_column	2

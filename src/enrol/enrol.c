@@ -143,7 +143,7 @@ register_guard(Oid relid, const DgTenantSource *source)
 		values[1] = DirectFunctionCall1(namein, CStringGetDatum(source->column));
 		nulls[1] = ' ';
 	}
-	if (source->path != NIL)
+	if (source->path != NIL || source->steps != NIL)
 	{
 		values[2] = dg_name_array(source->path);
 		nulls[2] = ' ';
@@ -161,6 +161,7 @@ register_guard(Oid relid, const DgTenantSource *source)
 			 " ON CONFLICT (relation) DO UPDATE SET tenant_column = EXCLUDED.tenant_column,"
 			 " tenant_path = EXCLUDED.tenant_path, tenant = EXCLUDED.tenant",
 			 DG_AS_US, 5, types, values, nulls);
+	dg_enrol_register_steps(relid, source->steps);
 	dg_enrol_forget_left(relid);
 	dg_guard_changed(relid);
 }
@@ -384,16 +385,6 @@ dg_set_tenant_table(PG_FUNCTION_ARGS)
  * ----------------------------------------------------------------------
  */
 
-static List *
-path_argument(ArrayType *array)
-{
-	if (array_contains_nulls(array))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("tenant_path must not contain nulls")));
-	return dg_array_strings(PointerGetDatum(array));
-}
-
 /*
  * The key of a tenant whose all rows of a table are to be, or of a schema, as the
  * tenant table spells it; palloc'd. relid may be InvalidOid.
@@ -438,11 +429,9 @@ source_arguments(FunctionCallInfo fcinfo)
 
 	if (!PG_ARGISNULL(1))
 		source.column = NameStr(*PG_GETARG_NAME(1));
-	if (!PG_ARGISNULL(2))
-		source.path = path_argument(PG_GETARG_ARRAYTYPE_P(2));
 	if (!PG_ARGISNULL(3))
 		source.tenant = text_to_cstring(PG_GETARG_TEXT_PP(3));
-	if ((source.column != NULL) + (source.path != NIL) + (source.tenant != NULL) > 1)
+	if ((source.column != NULL) + !PG_ARGISNULL(2) + (source.tenant != NULL) > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("give one of tenant_column, tenant_path and tenant")));
@@ -450,7 +439,7 @@ source_arguments(FunctionCallInfo fcinfo)
 }
 
 /*
- * guard_table(target regclass, tenant_column name, tenant_path name[], tenant text)
+ * guard_table(target regclass, tenant_column name, tenant_path tenant_path, tenant text)
  *		-> void
  */
 Datum
@@ -467,8 +456,12 @@ dg_guard_table(PG_FUNCTION_ARGS)
 	(void) dg_enrol_require(rel, ERROR);
 	if (source.column != NULL)
 		require_column(rel, source.column);
+	if (!PG_ARGISNULL(2))
+		dg_enrol_read_path(rel, PG_GETARG_DATUM(2), &source);
 	if (source.path != NIL)
 		dg_guard_check_path(rel, source.path);
+	if (source.steps != NIL)
+		dg_guard_check_steps(PG_GETARG_OID(0), &source);
 	if (source.tenant != NULL)
 		source.tenant = dg_enrol_tenant(PG_GETARG_OID(0), source.tenant);
 	table_close(rel, NoLock);
@@ -567,6 +560,7 @@ dg_enrol_remove(Oid relid)
 	foreach(lc, relids)
 		dg_guard_drop_triggers(lfirst_oid(lc));
 	drop_copied_triggers(relid);
+	dg_enrol_register_steps(relid, NIL);
 	dg_query("DELETE FROM deletion_guard.guard WHERE relation = $1", DG_AS_US, 1, types, values);
 	dg_enrol_leave(relid);
 	dg_guard_changed(relid);

@@ -39,13 +39,38 @@ REVOKE EXECUTE ON FUNCTION deletion_guard.set_tenant_table FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.set_tenant_table IS
 	'names the table that lists the tenants, one row each: its unique key, whose text is the tenant key, and the columns with names and contacts. A trigger notes keys that are changed later. For the owner of the table; SHARE ROW EXCLUSIVE lock. Fails with 42703 for a column that is not there, 42P16 for a key that is not unique, 42809 for what is no ordinary table';
 
+-- A tenant path is given as an array of names, as JSON, or as a literal of either: '{a_b_fkey}', '[{"type": ...}]'.
+CREATE TYPE deletion_guard.tenant_path;
+CREATE FUNCTION deletion_guard_internal.tenant_path_in(cstring) RETURNS deletion_guard.tenant_path
+	LANGUAGE C STABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'dg_tenant_path_in';
+CREATE FUNCTION deletion_guard_internal.tenant_path_out(deletion_guard.tenant_path) RETURNS cstring
+	LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE
+	AS 'jsonb_out';
+CREATE TYPE deletion_guard.tenant_path
+	(INPUT = deletion_guard_internal.tenant_path_in, OUTPUT = deletion_guard_internal.tenant_path_out, LIKE = jsonb);
+CREATE FUNCTION deletion_guard_internal.tenant_path_of(names text[]) RETURNS deletion_guard.tenant_path
+	LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+	AS $$ SELECT to_jsonb(names)::text::deletion_guard.tenant_path $$;
+CREATE FUNCTION deletion_guard_internal.tenant_path_of(names name[]) RETURNS deletion_guard.tenant_path
+	LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+	AS $$ SELECT to_jsonb(names)::text::deletion_guard.tenant_path $$;
+CREATE CAST (jsonb AS deletion_guard.tenant_path) WITHOUT FUNCTION AS IMPLICIT;
+CREATE CAST (text[] AS deletion_guard.tenant_path) WITH FUNCTION deletion_guard_internal.tenant_path_of(text[]) AS IMPLICIT;
+CREATE CAST (name[] AS deletion_guard.tenant_path) WITH FUNCTION deletion_guard_internal.tenant_path_of(name[]) AS IMPLICIT;
+COMMENT ON TYPE deletion_guard.tenant_path IS 'how a row''s tenant is found: foreign keys by name, or steps that are declared in JSON';
+COMMENT ON FUNCTION deletion_guard_internal.tenant_path_in IS 'reads a tenant_path: an array of names, or JSON';
+COMMENT ON FUNCTION deletion_guard_internal.tenant_path_out IS 'a tenant_path as JSON';
+COMMENT ON FUNCTION deletion_guard_internal.tenant_path_of(text[]) IS 'an array of names as a tenant_path';
+COMMENT ON FUNCTION deletion_guard_internal.tenant_path_of(name[]) IS 'an array of names as a tenant_path';
+
 CREATE FUNCTION deletion_guard.guard_table(target regclass, tenant_column name = NULL,
-		tenant_path name[] = NULL, tenant text = NULL) RETURNS void
+		tenant_path deletion_guard.tenant_path = NULL, tenant text = NULL) RETURNS void
 	LANGUAGE C VOLATILE PARALLEL UNSAFE
 	AS 'MODULE_PATHNAME', 'dg_guard_table';
 REVOKE EXECUTE ON FUNCTION deletion_guard.guard_table FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.guard_table IS
-	'makes deletions from a table soft, partitions included. Rows belong to the tenant in tenant_column, to the one that the foreign keys named in tenant_path lead to, or all to one tenant; to none if all three are null. For the owner of the table; SHARE ROW EXCLUSIVE lock. Fails with 42703 for a column and 42704 for a foreign key that is not there, 42809 for a table that cannot be guarded';
+	'makes deletions from a table soft, partitions included. Rows belong to the tenant in tenant_column, to the one that tenant_path leads to (foreign keys by name, and steps that are none), or all to one tenant; to none if all three are null. For the owner of the table; SHARE ROW EXCLUSIVE lock. Fails with 42703 for a column and 42704 for a foreign key that is not there, 22023 for a path that says nothing or refers to keys of another table, 42P17 for one that leads in a circle, 55000 for one that leads nowhere, 42809 for a table that cannot be guarded';
 
 CREATE FUNCTION deletion_guard.guard_schema(target regnamespace, tenant_column name = NULL,
 		include_future boolean = true, tenant text = NULL,
@@ -89,6 +114,12 @@ COMMENT ON FUNCTION deletion_guard.retire_partition IS
 CREATE VIEW deletion_guard.guarded_table AS
 	SELECT g.relation,
 		   CASE WHEN g.tenant_column IS NOT NULL THEN 'column ' || pg_catalog.quote_ident(g.tenant_column)
+				WHEN g.tenant_path = '{}' THEN 'path ' || (SELECT pg_catalog.string_agg(s.text, ' > ' ORDER BY s.step)
+					FROM (SELECT p.step, pg_catalog.string_agg(
+								coalesce(p.foreign_key::text, coalesce(p.type_column || ' ' || pg_catalog.quote_literal(p.type_value) || ' ', '')
+									|| pg_catalog.array_to_string(p.columns, ',') || ' to ' || coalesce(p.target::text, 'nobody')),
+								', ' ORDER BY p.type_value) AS text
+						  FROM deletion_guard.guard_step p WHERE p.relation = g.relation GROUP BY p.step) s)
 				WHEN g.tenant_path IS NOT NULL THEN 'path ' || pg_catalog.array_to_string(g.tenant_path, ' > ')
 				WHEN g.tenant IS NOT NULL THEN 'tenant ' || g.tenant
 		   END AS tenant_source,
@@ -105,7 +136,7 @@ COMMENT ON VIEW deletion_guard.guarded_table IS 'guarded tables and where their 
 COMMENT ON COLUMN deletion_guard.guarded_table.relation IS 'guarded table, or root of partitions';
 COMMENT ON COLUMN deletion_guard.guarded_table.tenant_source IS 'where a row''s tenant comes from: a column, a path of foreign keys, or nothing, as all rows are one tenant''s; null: rows have no tenant';
 COMMENT ON COLUMN deletion_guard.guarded_table.tenant_column IS 'the column, if it is one';
-COMMENT ON COLUMN deletion_guard.guarded_table.tenant_path IS 'the foreign keys, from this table upwards, if it is a path';
+COMMENT ON COLUMN deletion_guard.guarded_table.tenant_path IS 'the foreign keys, from this table upwards, if it is a path; empty if it has other steps';
 COMMENT ON COLUMN deletion_guard.guarded_table.tenant IS 'whose all rows are, if they are one tenant''s';
 COMMENT ON COLUMN deletion_guard.guarded_table.is_tenant_table IS 'is it the table that lists the tenants?';
 COMMENT ON COLUMN deletion_guard.guarded_table.guarded_at IS 'since when';

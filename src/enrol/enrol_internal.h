@@ -15,6 +15,10 @@ extern bool dg_enrol_is_unlogged(Oid relid);
 extern void dg_enrol_record(Oid relid);
 extern char *dg_enrol_tenant(Oid relid, const char *tenant);
 
+/* enrol_path.c */
+extern void dg_enrol_read_path(Relation rel, Datum value, DgTenantSource *source);
+extern void dg_enrol_register_steps(Oid relid, List *steps);
+
 /* enrol_schema.c */
 
 /* What became of the tables of a schema. */

@@ -45,6 +45,7 @@ typedef struct DgGuard
 	bool		has_tenant_column;
 	NameData	tenant_column;	/* of root and of relid alike */
 	List	   *tenant_path;	/* names (char *) of foreign keys, or NIL */
+	List	   *steps;			/* of DgStep: instead of tenant_path */
 	char	   *tenant;			/* whose all rows are, or NULL */
 	Oid			detached_from;	/* the guarded table that root was a partition
 								 * of, or InvalidOid */
@@ -57,7 +58,8 @@ typedef struct DgGuard
 typedef struct DgTenantSource
 {
 	const char *column;
-	List	   *path;			/* names (char *) of foreign keys */
+	List	   *path;			/* names (char *) of foreign keys, */
+	List	   *steps;			/* or DgStep */
 	const char *tenant;			/* all rows are this one's */
 } DgTenantSource;
 
@@ -75,6 +77,7 @@ extern void dg_guard_catalog_init(void);
 extern Oid	dg_guard_partition_root(Oid relid);
 extern DgGuard *dg_guard_lookup(Oid relid);
 extern bool dg_guard_is_guarded(Oid relid);
+extern DgTenantSource dg_guard_source(const DgGuard *guard);
 extern const DgTenantTable *dg_guard_tenant_table(void);
 extern void dg_guard_forget_all(void);
 extern void dg_guard_changed(Oid relid);
@@ -86,8 +89,39 @@ extern void dg_guard_tenant_table_changed(void);
 extern void dg_guard_require_stored(Oid relid, const char *column);
 
 /* guard_source.c */
-extern DgTenantSource dg_guard_source(const DgGuard *guard);
 extern char *dg_guard_source_text(const DgTenantSource *source);
+
+/* guard_step.c */
+
+/* A step of a tenant path, as it is declared. */
+typedef struct DgStep
+{
+	int			number;			/* in the path, from 1 */
+	char	   *foreign_key;	/* its name; or NULL: */
+	List	   *columns;		/* names of columns that refer to */
+	Oid			target;			/* a table's (InvalidOid: rows are nobody's) */
+	List	   *keys;			/* columns, by name; */
+	char	   *type_column;	/* if this one, unless it is NULL, */
+	char	   *value;			/* has this for its text; else empty */
+} DgStep;
+
+/* A step as a foreign key, whose conoid is InvalidOid. */
+typedef struct DgHop
+{
+	ForeignKeyCacheInfo fkey;
+	AttrNumber	type;			/* of conrelid, or InvalidAttrNumber */
+	char	   *value;
+} DgHop;
+
+extern char *dg_guard_step_mark(Oid relid, const DgStep *step);
+extern const DgStep *dg_guard_step_marked(const char *element);
+extern DgHop *dg_guard_step_hop(Oid relid, const DgStep *step);
+extern AttrNumber dg_guard_hop_type(const ForeignKeyCacheInfo *fkey, const char **value);
+extern void dg_guard_append_type(StringInfo buf, const ForeignKeyCacheInfo *fkey);
+extern List *dg_guard_paths(Oid relid);
+extern void dg_guard_check_steps(Oid relid, const DgTenantSource *source);
+extern void dg_guard_append_steps(StringInfo buf, List *steps);
+extern bool dg_guard_type_is_declared(Oid relid, const char *value);
 
 /* guard_path.c */
 extern void dg_guard_check_path(Relation rel, List *path);
@@ -101,16 +135,31 @@ typedef struct DgPathStep
 	AttrNumber	keys[INDEX_MAX_KEYS];	/* columns of the row before */
 	Oid			key_types[INDEX_MAX_KEYS];
 	SPIPlanPtr	plan;			/* NULL: not made yet */
+	char	   *condition;		/* on rows t, by the same parameters, where no
+								 * foreign key sees to it that there is one;
+								 * else NULL */
+	char	   *key_column;		/* of relid: the first that it is about */
 } DgPathStep;
+
+/* A path from a row to its tenant. */
+typedef struct DgWay
+{
+	DgPathStep *steps;
+	int			nsteps;
+	AttrNumber	type;			/* it is for rows with this column, unless 0, */
+	const char *value;			/* having this for its text */
+} DgWay;
 
 extern List *dg_guard_find_path(Relation rel, const char *tenant_column, char **problem);
 extern List *dg_guard_path_keys(Oid relid, List *path, Oid *end, const char **column);
 extern bool dg_guard_rename_in_path(Oid start, List *path, List *relids,
 									const char *old, const char *new);
 extern char *dg_guard_path_text(List *path);
+
+/* guard_way.c */
 extern void dg_guard_append_clause(StringInfo buf, const char *left, Oid left_type, Oid operator,
 								   const char *right, Oid right_type);
-extern DgPathStep *dg_guard_path_steps(Relation rel, List *path, int *nsteps);
+extern DgWay *dg_guard_path_ways(Relation rel, int *nways);
 extern bool dg_guard_may_tell(Oid relid, Oid role);
 
 /* guard_identity.c */

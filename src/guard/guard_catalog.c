@@ -71,6 +71,60 @@ dg_guard_catalog_init(void)
 	dg_follow_relcache(invalidate_guards);
 }
 
+static List *
+step_names(HeapTuple tuple, TupleDesc desc, AttrNumber attnum)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, attnum, desc, &isnull);
+
+	return isnull ? NIL : dg_array_strings(value);
+}
+
+static char *
+step_name(HeapTuple tuple, TupleDesc desc, AttrNumber attnum)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, attnum, desc, &isnull);
+
+	return isnull ? NULL : pstrdup(NameStr(*DatumGetName(value)));
+}
+
+/*
+ * Reads the steps of an enrolled table's path, as DgStep, in order.
+ */
+static List *
+read_steps(Oid relid)
+{
+	const DgObjects *objects = dg_objects();
+	Relation	registry = table_open(objects->guard_step, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(registry);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	List	   *steps = NIL;
+
+	ScanKeyInit(&key, Anum_guard_step_relation, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(registry, objects->guard_step_pkey, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		DgStep	   *step = palloc0(sizeof(DgStep));
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, Anum_guard_step_target, desc, &isnull);
+
+		step->target = isnull ? InvalidOid : DatumGetObjectId(value);
+		step->number = DatumGetInt32(heap_getattr(tuple, Anum_guard_step_step, desc, &isnull));
+		step->value = TextDatumGetCString(heap_getattr(tuple, Anum_guard_step_type_value, desc, &isnull));
+		step->foreign_key = step_name(tuple, desc, Anum_guard_step_foreign_key);
+		step->type_column = step_name(tuple, desc, Anum_guard_step_type_column);
+		step->columns = step_names(tuple, desc, Anum_guard_step_columns);
+		step->keys = step_names(tuple, desc, Anum_guard_step_key_columns);
+		steps = lappend(steps, step);
+	}
+	systable_endscan(scan);
+	table_close(registry, AccessShareLock);
+	return steps;
+}
+
 /*
  * Reads the registry's row for a table into the entry; false if there is none.
  */
@@ -107,6 +161,8 @@ read_guard(DgGuard *guard, Oid relid)
 			MemoryContext old = MemoryContextSwitchTo(guard->context);
 
 			guard->tenant_path = dg_array_strings(value);
+			if (guard->tenant_path == NIL)
+				guard->steps = read_steps(relid);
 			MemoryContextSwitchTo(old);
 		}
 		value = heap_getattr(tuple, Anum_guard_tenant, desc, &isnull);
@@ -185,7 +241,7 @@ build_guard(DgGuard *guard)
 	guard->guarded = false;
 	guard->root = InvalidOid;
 	guard->has_tenant_column = false;
-	guard->tenant_path = NIL;
+	guard->tenant_path = guard->steps = NIL;
 	guard->tenant = NULL;
 	guard->detached_from = InvalidOid;
 	guard->capture = NULL;
@@ -215,7 +271,7 @@ same_guard(const DgGuard *a, const DgGuard *b)
 		a->detached_from != b->detached_from ||
 		(a->has_tenant_column && strcmp(NameStr(a->tenant_column), NameStr(b->tenant_column)) != 0) ||
 		(a->tenant == NULL) != (b->tenant == NULL) || (a->tenant != NULL && strcmp(a->tenant, b->tenant) != 0) ||
-		list_length(a->tenant_path) != list_length(b->tenant_path))
+		list_length(a->tenant_path) != list_length(b->tenant_path) || list_length(a->steps) != list_length(b->steps))
 		return false;
 	forboth(x, a->tenant_path, y, b->tenant_path)
 	{
@@ -299,6 +355,18 @@ dg_guard_is_guarded(Oid relid)
 
 	return (relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE) &&
 		dg_guard_lookup(relid)->guarded;
+}
+
+/*
+ * How a table is guarded; points into the guard.
+ */
+DgTenantSource
+dg_guard_source(const DgGuard *guard)
+{
+	DgTenantSource source = {guard->has_tenant_column ? NameStr(guard->tenant_column) : NULL,
+	guard->tenant_path, guard->steps, guard->tenant};
+
+	return source;
 }
 
 static void
@@ -468,6 +536,7 @@ dg_guard_dropped(Oid relid, int64 kept, int64 lost)
 			 " WHERE relation = $1 AND relation_name <> $2", DG_AS_US, 2, types, values);
 	dg_query("UPDATE deletion_guard.deletion_link SET relation = 0, relation_name = $2 WHERE relation = $1",
 			 DG_AS_US, 2, types, values);
+	dg_query("DELETE FROM deletion_guard.guard_step WHERE relation = $1", DG_AS_US, 1, types, values);
 	dg_ledger_append("drop_table",
 					 psprintf("{\"table\": %s%s}", dg_json_string(dg_relation_name(relid)),
 							  lost > 0 ? psprintf(", \"rows_lost\": %lld", (long long) lost) :

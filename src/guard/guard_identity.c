@@ -213,8 +213,12 @@ identity_of_path(DgIdentities *identities, Oid relid)
 	Oid			end = relid;
 	ListCell   *lc;
 
-	foreach(lc, dg_guard_lookup(relid)->tenant_path)
-		end = referenced_table(end, lfirst(lc));
+	foreach(lc, linitial(dg_guard_paths(relid)))
+	{
+		const DgStep *step = dg_guard_step_marked(lfirst(lc));
+
+		end = step != NULL ? step->target : referenced_table(end, lfirst(lc));
+	}
 	table = dg_guard_identity_table(identities, end);
 	return table != NULL ? table->identity : identities->general;
 }

@@ -100,8 +100,8 @@ foreign_keys(Oid relid)
  * partitioned table that it is a partition of, in which it may have another.
  * NULL if there is none.
  */
-static ForeignKeyCacheInfo *
-foreign_key_named(Oid relid, const char *name, Oid root)
+ForeignKeyCacheInfo *
+dg_guard_foreign_key_named(Oid relid, const char *name, Oid root)
 {
 	ListCell   *lc;
 
@@ -117,10 +117,15 @@ foreign_key_named(Oid relid, const char *name, Oid root)
 	return NULL;
 }
 
+/*
+ * The foreign key of a table that an element of a path stands for, or a step that is
+ * like one.
+ */
 static ForeignKeyCacheInfo *
 require_foreign_key(Oid relid, const char *name)
 {
-	ForeignKeyCacheInfo *fkey = foreign_key_named(relid, name, relid);
+	const DgStep *step = dg_guard_step_marked(name);
+	ForeignKeyCacheInfo *fkey = step != NULL ? &dg_guard_step_hop(relid, step)->fkey : dg_guard_foreign_key_named(relid, name, relid);
 
 	if (fkey == NULL)
 		ereport(ERROR,
@@ -135,8 +140,8 @@ require_foreign_key(Oid relid, const char *name)
  * The column that holds the tenant in the last table of a path; NULL if the
  * table knows no tenant.
  */
-static const char *
-tenant_column_of(Oid relid)
+const char *
+dg_guard_tenant_column_of(Oid relid)
 {
 	const DgTenantTable *tenants = dg_guard_tenant_table();
 	DgGuard    *guard;
@@ -163,7 +168,7 @@ dg_guard_check_path(Relation rel, List *path)
 	foreach(lc, path)
 		relid = require_foreign_key(relid, lfirst(lc))->confrelid;
 
-	if (tenant_column_of(relid) == NULL)
+	if (dg_guard_tenant_column_of(relid) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the tenant path of \"%s\" ends at \"%s\", which knows no tenant",
@@ -188,7 +193,7 @@ dg_guard_path_keys(Oid relid, List *path, Oid *end, const char **column)
 		fkeys = lappend(fkeys, require_foreign_key(*end, lfirst(lc)));
 		*end = ((ForeignKeyCacheInfo *) llast(fkeys))->confrelid;
 	}
-	*column = tenant_column_of(*end);
+	*column = dg_guard_tenant_column_of(*end);
 	return fkeys;
 }
 
@@ -215,7 +220,7 @@ is_end(PathSearch *search, Oid relid)
 		return true;
 	if (get_attnum(relid, search->tenant_column) <= 0)
 		return false;
-	return get_rel_namespace(relid) == search->schema || tenant_column_of(relid) != NULL;
+	return get_rel_namespace(relid) == search->schema || dg_guard_tenant_column_of(relid) != NULL;
 }
 
 /*
@@ -266,10 +271,10 @@ search_paths(PathSearch *search, Oid relid, List *visited, List *path)
 /*
  * May the foreign key be lost, with the row staying? Then the key may just as
  * well say what the row prefers, such as the project to begin with, as to whom
- * it belongs.
+ * it belongs. So may one that is null where the row has a typed reference instead.
  */
 static bool
-may_be_lost(Oid relid, const char *name)
+may_be_lost(Oid relid, const char *name, bool typed)
 {
 	ForeignKeyCacheInfo *fkey = require_foreign_key(relid, name);
 	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(fkey->conoid));
@@ -278,7 +283,7 @@ may_be_lost(Oid relid, const char *name)
 	bool		nullable = false;
 
 	ReleaseSysCache(tuple);
-	if (action != FKCONSTR_ACTION_SETNULL && action != FKCONSTR_ACTION_SETDEFAULT)
+	if (!typed && action != FKCONSTR_ACTION_SETNULL && action != FKCONSTR_ACTION_SETDEFAULT)
 		return false;
 	rel = table_open(relid, AccessShareLock);
 	for (int i = 0; i < fkey->nkeys; i++)
@@ -291,15 +296,41 @@ may_be_lost(Oid relid, const char *name)
  * The first step of a path that may be lost, or NULL.
  */
 static char *
-doubtful_step(Oid relid, List *path)
+doubtful_step(Oid relid, List *path, bool typed)
 {
 	ListCell   *lc;
 
 	foreach(lc, path)
 	{
-		if (may_be_lost(relid, lfirst(lc)))
+		if (may_be_lost(relid, lfirst(lc), typed))
 			return lfirst(lc);
 		relid = require_foreign_key(relid, lfirst(lc))->confrelid;
+	}
+	return NULL;
+}
+
+/*
+ * A pair of columns of a type and an id, as "x_type" and "x_id" are or Django's
+ * "content_type_id" and "object_id": what to say to guard_table(), palloc'd, or NULL.
+ */
+static char *
+typed_reference(Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		const char *name = NameStr(TupleDescAttr(desc, i)->attname);
+		int			len = strlen(name);
+		bool		django = strcmp(name, "content_type_id") == 0;
+		char	   *id = django ? "object_id" : len < 6 || strcmp(name + len - 5, "_type") != 0 ? NULL :
+		psprintf("%.*s_id", len - 5, name);
+
+		if (TupleDescAttr(desc, i)->attisdropped || id == NULL || get_attnum(RelationGetRelid(rel), id) <= 0)
+			continue;
+		return psprintf("columns %s and %s look like references to rows of several tables; if they tell whose a row is, say so with guard_table(%s, tenant_path => '[{\"type\": \"%s\", \"id\": \"%s\", \"targets\": {...}}]')",
+						quote_identifier(name), quote_identifier(id),
+						quote_literal_cstr(dg_relation_name(RelationGetRelid(rel))), name, id);
 	}
 	return NULL;
 }
@@ -326,18 +357,22 @@ List *
 dg_guard_find_path(Relation rel, const char *tenant_column, char **problem)
 {
 	PathSearch	search = {tenant_column, RelationGetNamespace(rel), NIL};
+	char	   *typed = typed_reference(rel);
 	char	   *doubtful;
 
 	search_paths(&search, RelationGetRelid(rel), list_make1_oid(RelationGetRelid(rel)), NIL);
 	if (list_length(search.found) == 1)
 	{
-		doubtful = doubtful_step(RelationGetRelid(rel), linitial(search.found));
+		doubtful = doubtful_step(RelationGetRelid(rel), linitial(search.found), typed != NULL);
 		if (doubtful == NULL)
 			return linitial(search.found);
 		*problem = psprintf("no column \"%s\", and %s is the only way to it, but %s may be null and is lost with what it refers to; if it tells whose a row is, say so with guard_table(%s, tenant_path => %s)",
 							tenant_column, dg_guard_path_text(linitial(search.found)), quote_identifier(doubtful),
 							quote_literal_cstr(dg_relation_name(RelationGetRelid(rel))),
 							quote_literal_cstr(path_array(linitial(search.found))));
+		if (typed != NULL)
+			*problem = psprintf("no column \"%s\", and %s, its only path to it, may be null; %s", tenant_column,
+								dg_guard_path_text(linitial(search.found)), typed);
 		return NIL;
 	}
 	if (search.found == NIL)
@@ -348,6 +383,8 @@ dg_guard_find_path(Relation rel, const char *tenant_column, char **problem)
 							tenant_column, list_length(search.found),
 							dg_guard_path_text(linitial(search.found)),
 							dg_guard_path_text(lsecond(search.found)));
+	if (typed != NULL)
+		*problem = psprintf("%s; %s", *problem, typed);
 	return NIL;
 }
 
@@ -363,8 +400,15 @@ dg_guard_path_text(List *path)
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, "path ");
 	foreach(lc, path)
-		appendStringInfo(&buf, "%s%s", foreach_current_index(lc) > 0 ? " > " : "",
-						 quote_identifier(lfirst(lc)));
+	{
+		const DgStep *step = dg_guard_step_marked(lfirst(lc));
+
+		appendStringInfoString(&buf, foreach_current_index(lc) > 0 ? " > " : "");
+		if (step != NULL)
+			dg_guard_append_steps(&buf, list_make1(unconstify(DgStep *, step)));
+		else
+			appendStringInfoString(&buf, quote_identifier(lfirst(lc)));
+	}
 	return buf.data;
 }
 
@@ -389,197 +433,4 @@ dg_guard_rename_in_path(Oid start, List *path, List *relids, const char *old, co
 		relid = require_foreign_key(relid, lfirst(lc))->confrelid;
 	}
 	return changed;
-}
-
-/* ----------------------------------------------------------------------
- * The queries of a path
- * ----------------------------------------------------------------------
- */
-
-static Oid
-attribute_type(Oid relid, AttrNumber attnum)
-{
-	Oid			type;
-	int32		typmod;
-	Oid			collation;
-
-	get_atttypetypmodcoll(relid, attnum, &type, &typmod, &collation);
-	return type;
-}
-
-/*
- * Can a value of one type be used as another without running a function that
- * is not PostgreSQL's own? Anybody may make casts for a type of his own.
- */
-static bool
-casts_safely(Oid from, Oid to)
-{
-	Oid			function = InvalidOid;
-
-	if (from == to || IsPolymorphicType(to) || IsBinaryCoercible(from, to))
-		return true;
-	return find_coercion_pathway(to, getBaseType(from), COERCION_EXPLICIT, &function) == COERCION_PATH_FUNC &&
-		function < FirstNormalObjectId;
-}
-
-/*
- * Appends "left operator right" with the operator of a foreign key. A cast
- * that somebody has made is refused: the query runs as the owner of one
- * table, and the cast may come from the owner of the other.
- */
-void
-dg_guard_append_clause(StringInfo buf, const char *left, Oid left_type, Oid operator,
-					   const char *right, Oid right_type)
-{
-	Oid			left_input;
-	Oid			right_input;
-
-	op_input_types(operator, &left_input, &right_input);
-	if (!casts_safely(left_type, left_input) || !casts_safely(right_type, right_input))
-		ereport(ERROR,
-				(errcode(DG_ERRCODE_CANNOT_CAPTURE),
-				 errmsg("cannot follow a foreign key between types %s and %s",
-						format_type_be(right_type), format_type_be(left_type)),
-				 errdetail("Comparing them would run a cast function that is not PostgreSQL's own."),
-				 errhint("Give both columns the same type, or name a tenant_column instead of a tenant_path.")));
-	generate_operator_clause(buf, left, left_type, operator, right, right_type);
-}
-
-/*
- * "SELECT ... FROM t WHERE key = $1 ..." for the row that a foreign key refers
- * to. Not from inheritance children, which it cannot refer to; a partitioned
- * table that can be referred to has no foreign partitions.
- */
-static void
-make_step(DgPathStep *step, ForeignKeyCacheInfo *fkey, const char *select)
-{
-	StringInfoData buf;
-
-	step->relid = fkey->confrelid;
-	step->nkeys = fkey->nkeys;
-	initStringInfo(&buf);
-	appendStringInfo(&buf, "SELECT %s FROM %s t WHERE ", select, dg_own_rows(step->relid));
-	for (int i = 0; i < fkey->nkeys; i++)
-	{
-		char	   *column = psprintf("t.%s", quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false)));
-
-		step->keys[i] = fkey->conkey[i];
-		step->key_types[i] = attribute_type(fkey->conrelid, fkey->conkey[i]);
-		if (i > 0)
-			appendStringInfoString(&buf, " AND ");
-		dg_guard_append_clause(&buf, column, attribute_type(fkey->confrelid, fkey->confkey[i]),
-							   fkey->conpfeqop[i], psprintf("$%d", i + 1), step->key_types[i]);
-	}
-	step->sql = buf.data;
-}
-
-/*
- * "t.a, t.b": the columns of a foreign key.
- */
-static char *
-key_columns_text(ForeignKeyCacheInfo *fkey)
-{
-	StringInfoData buf;
-
-	initStringInfo(&buf);
-	for (int i = 0; i < fkey->nkeys; i++)
-		appendStringInfo(&buf, "%st.%s", i > 0 ? ", " : "",
-						 quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false)));
-	return buf.data;
-}
-
-/*
- * How to find the tenant of a row of rel, which is the enrolled table or a
- * partition of it: a query for each table on the way. The parameters of each are
- * columns keys[] of the row before it, of key_types[]; the last query's result
- * is the tenant. Each is about one table, so that it can run as its owner.
- * Palloc'd; sets *nsteps.
- */
-DgPathStep *
-dg_guard_path_steps(Relation rel, List *path, int *nsteps)
-{
-	Oid			relid = RelationGetRelid(rel);
-	Oid			root = dg_guard_lookup(relid)->root;
-	DgPathStep *steps = palloc0(sizeof(DgPathStep) * list_length(path));
-	List	   *fkeys = NIL;
-	const char *column;
-	ListCell   *lc;
-
-	foreach(lc, path)
-	{
-		ForeignKeyCacheInfo *fkey = foreign_key_named(relid, lfirst(lc), fkeys == NIL ? root : relid);
-
-		if (fkey == NULL)
-			ereport(ERROR,
-					(errcode(DG_ERRCODE_CANNOT_CAPTURE),
-					 errmsg("cannot keep deleted rows of \"%s\": \"%s\" has no foreign key \"%s\" any more",
-							RelationGetRelationName(rel), get_rel_name(relid), (char *) lfirst(lc)),
-					 errdetail("It is part of the tenant path of \"%s\", so nobody could tell whose rows they were.",
-							   RelationGetRelationName(rel)),
-					 errhint("Call deletion_guard.guard_table(%s, tenant_path => ...) with the present path.",
-							 quote_literal_cstr(dg_relation_name(root)))));
-		fkeys = lappend(fkeys, fkey);
-		relid = fkey->confrelid;
-
-		/*
-		 * as the step's query will: what renames a column must be over before
-		 * it is named
-		 */
-		LockRelationOid(relid, AccessShareLock);
-	}
-	column = tenant_column_of(relid);
-	if (column == NULL)
-		ereport(ERROR,
-				(errcode(DG_ERRCODE_CANNOT_CAPTURE),
-				 errmsg("cannot keep deleted rows of \"%s\": its tenant path ends at \"%s\", which knows no tenant",
-						RelationGetRelationName(rel), get_rel_name(relid)),
-				 errhint("Guard that table with a tenant column, or enrol this one anew.")));
-	*nsteps = list_length(fkeys);
-	for (int i = 0; i < *nsteps; i++)
-		make_step(&steps[i], list_nth(fkeys, i),
-				  i + 1 < *nsteps ? key_columns_text(list_nth(fkeys, i + 1)) :
-				  psprintf("t.%s", quote_identifier(column)));
-	return steps;
-}
-
-/*
- * May a role read a column, in all rows?
- */
-static bool
-may_read(Oid relid, AttrNumber attnum, Oid role)
-{
-	return attnum != InvalidAttrNumber && check_enable_rls(relid, role, true) != RLS_ENABLED &&
-		(pg_class_aclcheck(relid, role, ACL_SELECT) == ACLCHECK_OK ||
-		 pg_attribute_aclcheck(relid, attnum, role, ACL_SELECT) == ACLCHECK_OK);
-}
-
-/*
- * May a role know of which tenants rows of a guarded table are? A foreign key's
- * action deletes rows also of tables that the deleting role may not read, or not
- * all rows of; and a path leads through tables whose owners need not be this one's.
- */
-bool
-dg_guard_may_tell(Oid relid, Oid role)
-{
-	DgGuard    *guard = dg_guard_lookup(relid);
-	const char *column;
-	Oid			end;
-	ListCell   *lc;
-
-	if (guard->has_tenant_column)
-		return may_read(relid, get_attnum(relid, NameStr(guard->tenant_column)), role);
-	if (guard->tenant_path == NIL)
-		return check_enable_rls(relid, role, true) != RLS_ENABLED &&
-			pg_class_aclcheck(relid, role, ACL_SELECT) == ACLCHECK_OK;
-	foreach(lc, dg_guard_path_keys(relid, guard->tenant_path, &end, &column))
-	{
-		ForeignKeyCacheInfo *fkey = lfirst(lc);
-
-		for (int i = 0; i < fkey->nkeys; i++)
-		{
-			if (!may_read(fkey->conrelid, fkey->conkey[i], role) || !may_read(fkey->confrelid, fkey->confkey[i], role))
-				return false;
-		}
-	}
-	return column != NULL && may_read(end, get_attnum(end, column), role);
 }

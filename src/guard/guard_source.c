@@ -9,26 +9,23 @@
 #include "guard/guard_internal.h"
 
 /*
- * How a table is guarded; points into the guard.
- */
-DgTenantSource
-dg_guard_source(const DgGuard *guard)
-{
-	DgTenantSource source = {guard->has_tenant_column ? NameStr(guard->tenant_column) : NULL,
-	guard->tenant_path, guard->tenant};
-
-	return source;
-}
-
-/*
  * How a row's tenant is told, as a person reads it, palloc'd; NULL if nothing tells it.
  */
 char *
 dg_guard_source_text(const DgTenantSource *source)
 {
+	StringInfoData buf;
+
 	if (source->column != NULL)
 		return psprintf("column %s", quote_identifier(source->column));
 	if (source->tenant != NULL)
 		return psprintf("tenant %s", source->tenant);
-	return source->path != NIL ? dg_guard_path_text(source->path) : NULL;
+	if (source->path != NIL)
+		return dg_guard_path_text(source->path);
+	if (source->steps == NIL)
+		return NULL;
+	initStringInfo(&buf);
+	appendStringInfoString(&buf, "path ");
+	dg_guard_append_steps(&buf, source->steps);
+	return buf.data;
 }

@@ -88,7 +88,7 @@ static bool
 is_record_of_deletions(Relation rel)
 {
 	static const char *const names[] = {
-		"tenant_table", "guard", "guarded_schema", "schema_pattern", "left_unguarded", "bin", "deletion_part", "deletion_link",
+		"tenant_table", "guard", "guard_step", "guarded_schema", "schema_pattern", "left_unguarded", "bin", "deletion_part", "deletion_link",
 		"tenant_rename", "dropped_table",
 	};
 

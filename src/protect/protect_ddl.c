@@ -138,6 +138,9 @@ follow_rename(RenameStmt *stmt)
 {
 	static const char *const column_updates[] = {
 		"UPDATE deletion_guard.guard SET tenant_column = $3 WHERE relation = ANY ($1) AND tenant_column = $2",
+		"UPDATE deletion_guard.guard_step SET columns = array_replace(columns, $2, $3),"
+		" type_column = CASE type_column WHEN $2 THEN $3 ELSE type_column END WHERE source = ANY ($1)",
+		"UPDATE deletion_guard.guard_step SET key_columns = array_replace(key_columns, $2, $3) WHERE target = ANY ($1)",
 		"UPDATE deletion_guard.tenant_table SET key_column = $3 WHERE relation = ANY ($1) AND key_column = $2",
 		"UPDATE deletion_guard.tenant_table SET name_column = $3 WHERE relation = ANY ($1) AND name_column = $2",
 		"UPDATE deletion_guard.tenant_table SET contact_column = $3 WHERE relation = ANY ($1) AND contact_column = $2",
@@ -166,7 +169,11 @@ follow_rename(RenameStmt *stmt)
 		}
 	}
 	else
+	{
 		rename_in_paths(relids, stmt->subname, stmt->newname);
+		dg_query("UPDATE deletion_guard.guard_step SET foreign_key = $3 WHERE source = ANY ($1) AND foreign_key = $2",
+				 DG_AS_US, 3, types, values);
+	}
 	dg_guard_tenant_table_changed();
 }
 

@@ -383,7 +383,7 @@ AS $$
 	-- each tenant path, followed constraint by constraint
 	walk AS (
 		SELECT g.relation, g.tenant_path AS path, 1 AS next, g.relation::oid AS at
-		FROM deletion_guard.guard g WHERE g.tenant_path IS NOT NULL
+		FROM deletion_guard.guard g WHERE g.tenant_path <> '{}'
 		UNION ALL
 		SELECT w.relation, w.path, w.next + 1, k.confrelid
 		FROM walk w JOIN pg_constraint k ON k.conname = w.path[w.next] AND k.contype = 'f'
@@ -468,6 +468,29 @@ AS $$
 				AND NOT EXISTS (SELECT FROM deletion_guard.guard e WHERE e.relation = w.at AND e.tenant_column IS NOT NULL)
 			THEN format('its tenant path ends at %s, which knows no tenant, so its deletions fail. Guard that table with a tenant column.', w.at::regclass)
 		END AS problem) v
+
+	UNION ALL
+	SELECT 'tenant sources', s.relation::text, false,
+		format('its tenant path leads %s, so deletions from it fail. Call deletion_guard.guard_table() with the present path.', v.problem)
+	FROM deletion_guard.guard_step s
+	CROSS JOIN LATERAL (SELECT CASE
+		WHEN s.foreign_key IS NOT NULL AND NOT EXISTS (SELECT FROM pg_constraint k
+				WHERE k.conrelid = s.source AND k.conname = s.foreign_key AND k.contype = 'f')
+			THEN format('over %I, which is no foreign key of %s', s.foreign_key, s.source)
+		WHEN EXISTS (SELECT FROM unnest(s.columns || s.type_column) c (name) WHERE c.name IS NOT NULL
+				AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = s.source AND a.attname = c.name AND NOT a.attisdropped))
+			THEN format('over columns that %s does not have', s.source)
+		WHEN s.target IS NOT NULL AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = s.target) THEN 'to a table that does not exist'
+		WHEN EXISTS (SELECT FROM unnest(s.key_columns) c (name)
+				WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = s.target AND a.attname = c.name AND NOT a.attisdropped))
+			THEN format('to columns that %s does not have', s.target)
+		WHEN s.step = (SELECT max(l.step) FROM deletion_guard.guard_step l WHERE l.relation = s.relation) AND s.target IS NOT NULL
+				AND NOT EXISTS (SELECT FROM deletion_guard.tenant_table t WHERE t.relation = s.target)
+				AND NOT EXISTS (SELECT FROM deletion_guard.guard e WHERE e.relation = s.target
+					AND (e.tenant_column IS NOT NULL OR e.tenant_path IS NOT NULL))
+			THEN format('to %s, which knows no tenant', s.target)
+		END AS problem) v
+	WHERE v.problem IS NOT NULL
 
 	UNION ALL
 	SELECT 'storage', m.relation::text, v.problem IS NULL, v.problem

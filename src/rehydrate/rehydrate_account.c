@@ -243,7 +243,7 @@ orphans_text(const DgPass *pass)
 	return psprintf(pass->orphans == 1 ? "%lld row of the archive's table %s was left out, as nothing tells whose it is: it refers to a row of \"%s\", %s, that the archive does not have and that is gone here, or has no tenant any more" :
 					"%lld rows of the archive's table %s were left out, as nothing tells whose they are: they refer to rows of \"%s\", %s for one, that the archive does not have and that are gone here, or have no tenant any more",
 					(long long) pass->orphans, pass->source->name,
-					get_rel_name(pass->finder->parent->relid), pass->orphan);
+					dg_rehydrate_finder_parents(pass->finder), pass->orphan);
 }
 
 static char *
@@ -274,6 +274,10 @@ dg_rehydrate_account(const DgRehydratePlan *plan)
 
 		if (pass->orphans > 0)
 			account = add_line(account, pass->source->target, DG_LEFT_UNKNOWN, orphans_text(pass));
+		if (pass->undeclared > 0)
+			account = add_line(account, pass->source->target, DG_LEFT_UNKNOWN,
+							   psprintf("%lld rows of the archive's table %s were left out, as nothing tells whose they are: the tenant path does not declare their type, \"%s\" for one",
+										(long long) pass->undeclared, pass->source->name, pass->undeclared_type));
 		if (pass->source != NULL && pass->source->counted && pass->source->left_rows > 0)
 			account = add_line(account, InvalidOid, DG_LEFT_CERTAIN, counted_text(pass->source));
 	}
@@ -283,7 +287,7 @@ dg_rehydrate_account(const DgRehydratePlan *plan)
 static void
 refuse_orphans(const DgPass *pass)
 {
-	const char *parent = get_rel_name(pass->finder->parent->relid);
+	const char *parent = dg_rehydrate_finder_parents(pass->finder);
 
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_CANNOT_RESTORE),
@@ -295,6 +299,17 @@ refuse_orphans(const DgPass *pass)
 							  (unsigned long) pass->orphans, parent, pass->orphan),
 			 errhint("Nothing was restored. Take an archive that has \"%s\" as well (if it has another name there, say so with mapping), or bring its rows back first, with undelete_tenant() or out of another archive. To restore only what is known to be the tenants', say left_out => 'report', or name the tables in relations.",
 					 parent)));
+}
+
+static void
+refuse_undeclared(const DgPass *pass)
+{
+	ereport(ERROR,
+			(errcode(DG_ERRCODE_CANNOT_RESTORE),
+			 errmsg("cannot tell whose rows of type \"%s\" in the archive's table %s are", pass->undeclared_type, pass->source->name),
+			 errdetail("There are %lld rows of types that the tenant path of \"%s\" does not declare.",
+					   (long long) pass->undeclared, get_rel_name(pass->source->target)),
+			 errhint("Nothing was restored. Call deletion_guard.guard_table() with a tenant_path that has the type among its targets, null if such rows are nobody's; or leave them out with left_out => 'report'.")));
 }
 
 static void
@@ -326,6 +341,8 @@ dg_rehydrate_account_check(const DgRehydratePlan *plan)
 
 		if (pass->orphans > 0 && !plan->chosen && !plan->report)
 			refuse_orphans(pass);
+		if (pass->undeclared > 0 && !plan->chosen && !plan->report)
+			refuse_undeclared(pass);
 		if (pass->source != NULL && pass->source->counted && pass->source->left_rows > 0 && !plan->report)
 			refuse_counted(pass->source);
 	}

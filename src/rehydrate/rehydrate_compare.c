@@ -105,13 +105,13 @@ add_absent_tables(DgCompare *compare)
 	foreach(lc, compare->plan->absent)
 	{
 		Oid			root;
-		List	   *path;
+		List	   *paths;
 
 		DgCompared *table;
 
-		if (!dg_rehydrate_tenant_source(lfirst_oid(lc), &root, &path))
+		if (!dg_rehydrate_tenant_source(lfirst_oid(lc), &root, &paths))
 			continue;
-		table = add_table(compare, root, dg_rehydrate_finder_get(&compare->plan->finders, root, path, compare->plan->tenants));
+		table = add_table(compare, root, dg_rehydrate_finder_get(&compare->plan->finders, root, paths, compare->plan->tenants));
 		table->absent = true;
 		table->problem = list_member_oid(compare->plan->defined, lfirst_oid(lc)) ? DG_DEFINED_TEXT : DG_ABSENT_TEXT;
 	}

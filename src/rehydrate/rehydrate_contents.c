@@ -212,10 +212,10 @@ count_live_rows_of_tenants(TenantList *list)
 	foreach(lc, list->plan->targets)
 	{
 		Oid			root;
-		List	   *path;
+		List	   *paths;
 
-		if (dg_rehydrate_tenant_source(lfirst_oid(lc), &root, &path))
-			dg_rehydrate_finder_live_rows(dg_rehydrate_finder_get(&finders, root, path, tenants), &finders, tenants, "1",
+		if (dg_rehydrate_tenant_source(lfirst_oid(lc), &root, &paths))
+			dg_rehydrate_finder_live_rows(dg_rehydrate_finder_get(&finders, root, paths, tenants), &finders, tenants, "1",
 										  count_live_tenant_row, list);
 	}
 }

@@ -323,11 +323,11 @@ count_absent_rows(Drill *drill, Oid relid)
 	DgRehydratePlan *plan = drill->call.plan;
 	int64		rows = 0;
 	Oid			root;
-	List	   *path;
+	List	   *paths;
 
-	if (dg_rehydrate_tenant_source(relid, &root, &path))
+	if (dg_rehydrate_tenant_source(relid, &root, &paths))
 	{
-		DgFinder   *finder = dg_rehydrate_finder_get(&plan->finders, root, path, plan->tenants);
+		DgFinder   *finder = dg_rehydrate_finder_get(&plan->finders, root, paths, plan->tenants);
 
 		/* there may be some that the caller does not see */
 		rows = dg_rehydrate_finder_is_hidden(finder);

@@ -267,7 +267,7 @@ find_extra_rows(DgRestore *call, DgCompare *compare, DgCompared *table)
 	rows->replace = call->on_conflict == DG_ON_CONFLICT_REPLACE;
 	rows->extra = palloc0(sizeof(DgExtra));
 	rows->extra->relid = table->relid;
-	rows->extra->distance = list_length(table->finder->path);
+	rows->extra->distance = table->finder->length;
 	rows->extra->deleted = palloc0(sizeof(int64) * call->plan->tenants->n);
 	dg_rehydrate_compare_table(compare, table, take_extra_row, rows);
 	if (rows->n > 0)

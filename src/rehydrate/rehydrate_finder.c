@@ -27,6 +27,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "nodes/value.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -302,65 +303,136 @@ dg_rehydrate_column_names(Oid relid, const AttrNumber *attnums, int n)
 }
 
 /*
- * A finder by a foreign key, fed by the finder of its parents.
+ * Has a finder look for parents, by a foreign key or what is like one, and their finder
+ * tell it of them. What is looked for are the columns, with the type if there is one.
  */
 static void
-make_by_key(DgFinder *finder, ForeignKeyCacheInfo *fkey, List **finders, const DgTenants *tenants)
+look_for_parent(DgFinder *finder, ForeignKeyCacheInfo *fkey, DgFinder *parent)
 {
-	DgFinder   *parent = dg_rehydrate_finder_get(finders, fkey->confrelid,
-												 list_copy_tail(finder->path, 1), tenants);
 	DgFeed	   *feed = palloc0(sizeof(DgFeed));
+	AttrNumber	attnums[INDEX_MAX_KEYS + 1];
+	AttrNumber	type = dg_guard_hop_type(fkey, &feed->type);
 
-	finder->parent = parent;
-	finder->ncolumns = fkey->nkeys;
-	finder->columns = dg_rehydrate_column_names(fkey->conrelid, fkey->conkey, fkey->nkeys);
-	finder->keys = dg_rehydrate_keymap_of_columns(fkey->confrelid, fkey->confkey, fkey->nkeys);
-	dg_rehydrate_keymap_may_spill(finder->keys);
 	feed->finder = finder;
 	feed->ncolumns = fkey->nkeys;
 	feed->columns = dg_rehydrate_column_names(fkey->confrelid, fkey->confkey, fkey->nkeys);
 	parent->feeds = lappend(parent->feeds, feed);
+	finder->parents = lappend(finder->parents, parent);
+	finder->length = Max(finder->length, parent->length + 1);
+	if (finder->keys != NULL)
+		return;
+	memcpy(attnums, fkey->conkey, sizeof(AttrNumber) * fkey->nkeys);
+	finder->ncolumns = fkey->nkeys;
+	finder->typed = type != InvalidAttrNumber;
+	if (finder->typed)
+		attnums[finder->ncolumns++] = type;
+	finder->columns = dg_rehydrate_column_names(finder->relid, attnums, finder->ncolumns);
+	finder->keys = finder->typed ? dg_rehydrate_keymap_of_columns(finder->relid, attnums, finder->ncolumns) :
+		dg_rehydrate_keymap_of_columns(fkey->confrelid, fkey->confkey, fkey->nkeys);
+	dg_rehydrate_keymap_may_spill(finder->keys);
 }
 
 /*
- * The finder of a table and path, from the list or new; new ones, and those of
+ * A finder by paths: one parent for each first element that they have.
+ */
+static void
+make_by_paths(DgFinder *finder, List **finders, const DgTenants *tenants)
+{
+	List	   *done = NIL;
+	ListCell   *lc;
+	ListCell   *other;
+
+	foreach(lc, finder->paths)
+	{
+		char	   *first = linitial(lfirst(lc));
+		List	   *rest = NIL;
+		const char *column;
+		Oid			end;
+		List	   *fkeys;
+
+		if (list_member(done, makeString(first)))
+			continue;
+		done = lappend(done, makeString(first));
+		foreach(other, finder->paths)
+		{
+			if (strcmp(linitial(lfirst(other)), first) == 0)
+				rest = lappend(rest, list_copy_tail(lfirst(other), 1));
+		}
+		fkeys = dg_guard_path_keys(finder->relid, list_make1(first), &end, &column);
+		look_for_parent(finder, linitial(fkeys), dg_rehydrate_finder_get(finders, end, rest, tenants));
+	}
+}
+
+/*
+ * Several paths as text that tells them from others.
+ */
+static char *
+paths_text(List *paths)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, paths)
+		appendStringInfo(&buf, "%s;", dg_guard_path_text(lfirst(lc)));
+	return buf.data;
+}
+
+/*
+ * The finder of a table and its paths, from the list or new; new ones, and those of
  * the parents before them, are added to the list.
  */
 DgFinder *
-dg_rehydrate_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants)
+dg_rehydrate_finder_get(List **finders, Oid relid, List *paths, const DgTenants *tenants)
 {
 	DgFinder   *finder;
 	Oid			end;
 	const char *column;
-	List	   *fkeys;
 	ListCell   *lc;
 
 	foreach(lc, *finders)
 	{
 		finder = lfirst(lc);
-		if (finder->relid == relid && list_length(finder->path) == list_length(path) &&
-			strcmp(dg_guard_path_text(finder->path), dg_guard_path_text(path)) == 0)
+		if (finder->relid == relid && list_length(finder->paths) == list_length(paths) &&
+			strcmp(paths_text(finder->paths), paths_text(paths)) == 0)
 			return finder;
 	}
-	fkeys = dg_guard_path_keys(relid, path, &end, &column);
-	if (column == NULL && dg_guard_lookup(relid)->tenant == NULL)
-		ereport(ERROR,
-				(errcode(DG_ERRCODE_CANNOT_RESTORE),
-				 errmsg("cannot tell tenants of \"%s\": its tenant path ends at \"%s\", which knows no tenant",
-						get_rel_name(relid), get_rel_name(end)),
-				 errhint("Guard that table with a tenant column, or enrol this one anew.")));
 	finder = palloc0(sizeof(DgFinder));
 	finder->relid = relid;
-	finder->path = path;
+	finder->paths = paths;
 	finder->nobody = tenants->nobody;
-	if (column == NULL)
-		make_by_table(finder, tenants);
-	else if (path == NIL)
-		make_by_column(finder, column, tenants);
+	if (paths == NIL || linitial(paths) != NIL)
+		make_by_paths(finder, finders, tenants);
 	else
-		make_by_key(finder, linitial(fkeys), finders, tenants);
+	{
+		(void) dg_guard_path_keys(relid, NIL, &end, &column);
+		if (column != NULL)
+			make_by_column(finder, column, tenants);
+		else if (dg_guard_lookup(relid)->tenant != NULL)
+			make_by_table(finder, tenants);
+		else
+			ereport(ERROR,
+					(errcode(DG_ERRCODE_CANNOT_RESTORE),
+					 errmsg("a tenant path ends at \"%s\", which knows no tenant", get_rel_name(relid)),
+					 errhint("Guard that table with a tenant column, or enrol anew what has the path.")));
+	}
 	*finders = lappend(*finders, finder);
 	return finder;
+}
+
+/*
+ * The tables whose rows a finder looks for, as a person reads it.
+ */
+char *
+dg_rehydrate_finder_parents(const DgFinder *finder)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, finder->parents)
+		appendStringInfo(&buf, "%s%s", foreach_current_index(lc) > 0 ? "\" or \"" : "", get_rel_name(((DgFinder *) lfirst(lc))->relid));
+	return buf.data;
 }
 
 /* ----------------------------------------------------------------------
@@ -400,7 +472,7 @@ make_live_query(Oid relid, List **finders, const DgTenants *tenants,
 	Oid			end;
 	const char *column;
 	AttrNumber	attnum;
-	DgFinder   *finder = dg_rehydrate_finder_get(finders, relid, NIL, tenants);
+	DgFinder   *finder = dg_rehydrate_finder_get(finders, relid, list_make1(NIL), tenants);
 
 	(void) dg_guard_path_keys(relid, NIL, &end, &column);
 	query->keys = column == NULL ? NULL : finder->keys;
@@ -552,13 +624,16 @@ children_query(Oid relid, ForeignKeyCacheInfo *fkey, const char *select, bool al
 		dg_guard_append_clause(&buf, psprintf("p.k%d", i + 1), get_atttype(fkey->confrelid, fkey->confkey[i]),
 							   fkey->conpfeqop[i], child, get_atttype(fkey->conrelid, fkey->conkey[i]));
 	}
+	dg_guard_append_type(&buf, fkey);
 	if (!all_tenants && !nobody)
 		return buf.data;
-	appendStringInfo(&buf, " UNION ALL SELECT %s, %d FROM %s t WHERE false", select, nobody ? 0 : DG_KEY_OTHER_TENANT,
+	appendStringInfo(&buf, " UNION ALL SELECT %s, %d FROM %s t WHERE (false", select, nobody ? 0 : DG_KEY_OTHER_TENANT,
 					 dg_own_rows(relid));
 	for (int i = 0; i < fkey->nkeys; i++)
 		appendStringInfo(&buf, " OR t.%s IS NULL",
 						 quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false)));
+	appendStringInfoChar(&buf, ')');
+	dg_guard_append_type(&buf, fkey);
 	return buf.data;
 }
 
@@ -579,18 +654,18 @@ read_live(LiveRows *live, DgLiveQuery *query, bool as_caller, Oid relid)
 }
 
 /*
- * Gives the sink live rows of a finder's table: of the table, which is called
+ * Gives the sink live rows of a finder's table, by one of its paths: of the table, which is called
  * t, what is asked for, and a column more; and the number of the tenant. Reads
  * as the tables' owners where as_caller is false.
  */
 static void
-find_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
-			   bool all_tenants, bool as_caller, DgLiveSink sink, void *arg)
+find_live_rows_along(DgFinder *finder, List *path, List **finders, const DgTenants *tenants, const char *select,
+					 bool all_tenants, bool as_caller, DgLiveSink sink, void *arg)
 {
 	LiveRows	live = {.all_tenants = all_tenants,.nobody = finder->nobody,.sink = sink,.arg = arg};
 	Oid			end;
 	const char *column;
-	List	   *fkeys = dg_guard_path_keys(finder->relid, finder->path, &end, &column);
+	List	   *fkeys = dg_guard_path_keys(finder->relid, path, &end, &column);
 	DgLiveQuery query;
 
 	live.row = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard live row", ALLOCSET_DEFAULT_SIZES);
@@ -622,6 +697,16 @@ find_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const
 	MemoryContextDelete(live.row);
 }
 
+static void
+find_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
+			   bool all_tenants, bool as_caller, DgLiveSink sink, void *arg)
+{
+	ListCell   *lc;
+
+	foreach(lc, finder->paths)
+		find_live_rows_along(finder, lfirst(lc), finders, tenants, select, all_tenants, as_caller, sink, arg);
+}
+
 /*
  * Gives the sink the live rows that a finder would find. Reads as the caller
  * or, where that is a superuser, as the tables' owners: a superuser who reads
@@ -641,12 +726,14 @@ dg_rehydrate_finder_live_rows(DgFinder *finder, List **finders, const DgTenants 
 bool
 dg_rehydrate_finder_is_hidden(const DgFinder *finder)
 {
-	for (; finder != NULL; finder = finder->parent)
+	ListCell   *lc;
+
+	foreach(lc, finder->parents)
 	{
-		if (check_enable_rls(finder->relid, InvalidOid, true) == RLS_ENABLED)
+		if (dg_rehydrate_finder_is_hidden(lfirst(lc)))
 			return true;
 	}
-	return false;
+	return check_enable_rls(finder->relid, InvalidOid, true) == RLS_ENABLED;
 }
 
 /*
@@ -681,7 +768,7 @@ static void
 feed_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 {
 	DgFinder   *finder = arg;
-	DgKeyText	key[INDEX_MAX_KEYS] = {{0}};
+	DgKeyText	key[INDEX_MAX_KEYS + 1] = {{0}};
 	int			column = 1;
 	ListCell   *lc;
 
@@ -696,6 +783,11 @@ feed_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 			isnull |= (key[i].ptr == NULL);
 			key[i].len = isnull ? 0 : strlen(key[i].ptr);
 		}
+		if (feed->type != NULL)
+			key[feed->ncolumns] = (DgKeyText)
+		{
+			feed->type, strlen(feed->type)
+		};
 		if (!isnull && feed->finder->needed)
 			dg_rehydrate_keymap_put(feed->finder->keys, key, tenant);
 	}

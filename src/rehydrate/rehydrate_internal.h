@@ -148,14 +148,19 @@ typedef struct DgTenants
 typedef struct DgFinder
 {
 	Oid			relid;
-	List	   *path;			/* names (char *) of foreign keys, or NIL */
+	List	   *paths;			/* as dg_guard_paths() has them: a column
+								 * tells, or they lead to the parents */
+	int			length;			/* of the longest */
 	int			tenant;			/* without columns: whose all rows are */
 	int			ncolumns;
 	const char **columns;		/* live columns of relid that tell the tenant */
 	DgKeyMap   *keys;
 	List	   *texts;			/* char **: those of the map, but for keys of
 								 * parents */
-	struct DgFinder *parent;	/* finds the parents that the keys are of */
+	List	   *parents;		/* of DgFinder: they find the parents that the
+								 * keys are of; several, if the last of the
+								 * columns has their type */
+	bool		typed;			/* it has */
 	List	   *feeds;			/* of DgFeed: who waits for the rows it finds */
 	bool		needed;
 	bool		nobody;			/* finds rows without a tenant, as tenant 0 */
@@ -173,6 +178,7 @@ typedef struct DgFeed
 	DgFinder   *finder;
 	int			ncolumns;
 	const char **columns;		/* of the parent */
+	const char *type;			/* NULL, or what comes behind them in the key */
 } DgFeed;
 
 /* For the live rows of tenants in a table whose column tells them. */
@@ -192,7 +198,8 @@ extern int	dg_rehydrate_tenant_find(const DgTenants *tenants, const char *tenant
 extern DgTenants *dg_rehydrate_tenants_nobody(void);
 extern DgTenants *dg_rehydrate_tenants_all(void);
 extern int	dg_rehydrate_finder_learn(DgFinder *finder, const DgKeyText *key);
-extern DgFinder *dg_rehydrate_finder_get(List **finders, Oid relid, List *path, const DgTenants *tenants);
+extern DgFinder *dg_rehydrate_finder_get(List **finders, Oid relid, List *paths, const DgTenants *tenants);
+extern char *dg_rehydrate_finder_parents(const DgFinder *finder);
 extern const char **dg_rehydrate_column_names(Oid relid, const AttrNumber *attnums, int n);
 extern void dg_rehydrate_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
 										   const char *select, DgLiveQuery *query);
@@ -243,7 +250,7 @@ typedef struct DgPlace
 								 * nearest first */
 } DgPlace;
 
-extern bool dg_rehydrate_tenant_source(Oid relid, Oid *root, List **path);
+extern bool dg_rehydrate_tenant_source(Oid relid, Oid *root, List **paths);
 extern char *dg_rehydrate_tenant_source_text(Oid relid);
 extern bool dg_rehydrate_may_be_nobodys(Oid relid);
 extern bool dg_rehydrate_is_others(Oid relid, const DgTenants *tenants);
@@ -298,6 +305,9 @@ typedef struct DgPass
 	int64		orphans;		/* rows whose parents are neither in the
 								 * archive nor live */
 	char	   *orphan;			/* the first one's key, for messages */
+	int64		undeclared;		/* rows of types that the path does not
+								 * declare, */
+	char	   *undeclared_type;	/* the first one's */
 } DgPass;
 
 /* Why something of the archive is left out (rehydrate_account.c). */

@@ -27,8 +27,18 @@ longest_path(const DgRehydratePlan *plan)
 	ListCell   *lc;
 
 	foreach(lc, plan->finders)
-		longest = Max(longest, list_length(((DgFinder *) lfirst(lc))->path));
+		longest = Max(longest, ((DgFinder *) lfirst(lc))->length);
 	return longest;
+}
+
+static void
+need_finder(DgFinder *finder)
+{
+	ListCell   *lc;
+
+	finder->needed = true;
+	foreach(lc, finder->parents)
+		need_finder(lfirst(lc));
 }
 
 /*
@@ -45,8 +55,8 @@ mark_needed(DgRehydratePlan *plan)
 
 		if (!source->wanted && !source->counted)
 			continue;
-		for (DgFinder *finder = source->finder; finder != NULL; finder = finder->parent)
-			finder->needed = true;
+		if (source->finder != NULL)
+			need_finder(source->finder);
 	}
 }
 
@@ -187,22 +197,23 @@ static DgServerParent *
 parent_of(const DgRehydratePlan *plan, const DgSource *source, const DgFinder *finder)
 {
 	DgServerParent *parent = palloc0(sizeof(DgServerParent));
+	DgFinder   *parent_finder = linitial(finder->parents);
 	int		   *fields = palloc(sizeof(int) * finder->ncolumns);
 	ListCell   *lc;
 
-	foreach(lc, finder->parent->feeds)
+	foreach(lc, parent_finder->feeds)
 	{
 		DgFeed	   *feed = lfirst(lc);
 
 		if (feed->finder != finder)
 			continue;
-		types_of(finder->parent->relid, feed->ncolumns, feed->columns, &parent->types, &parent->collations);
+		types_of(parent_finder->relid, feed->ncolumns, feed->columns, &parent->types, &parent->collations);
 		if (!dg_rehydrate_source_find_columns(source, feed->ncolumns, feed->columns, fields))
 			return NULL;
 	}
 	parent->table = source->index;
 	parent->fields = fields;
-	parent->condition = dg_rehydrate_condition(plan, source, finder->parent);
+	parent->condition = dg_rehydrate_condition(plan, source, parent_finder);
 	return parent->condition == NULL ? NULL : parent;
 }
 
@@ -217,7 +228,7 @@ dg_rehydrate_condition(const DgRehydratePlan *plan, const DgSource *source, cons
 	int		   *fields = palloc(sizeof(int) * finder->ncolumns);
 	ListCell   *lc;
 
-	if (!plan->server || finder->knows_all ||
+	if (!plan->server || finder->knows_all || finder->typed ||
 		!dg_rehydrate_source_find_columns(source, finder->ncolumns, finder->columns, fields))
 		return NULL;
 	condition->every = finder->ncolumns == 0 && finder->tenant >= 0;
@@ -226,11 +237,11 @@ dg_rehydrate_condition(const DgRehydratePlan *plan, const DgSource *source, cons
 	types_of(finder->relid, finder->ncolumns, finder->columns, &condition->types, &condition->collations);
 	condition->keys = finder->texts;
 	condition->nulls = finder->nobody;
-	foreach(lc, finder->parent == NULL ? NIL : plan->sources)
+	foreach(lc, finder->parents == NIL ? NIL : plan->sources)
 	{
 		DgServerParent *parent;
 
-		if (!serves_finder(lfirst(lc), finder->parent))
+		if (!serves_finder(lfirst(lc), linitial(finder->parents)))
 			continue;
 		parent = parent_of(plan, lfirst(lc), finder);
 		if (parent == NULL)
@@ -238,6 +249,25 @@ dg_rehydrate_condition(const DgRehydratePlan *plan, const DgSource *source, cons
 		condition->parents = lappend(condition->parents, parent);
 	}
 	return finder->ncolumns > 0 && condition->keys == NIL && condition->parents == NIL && !condition->nulls ? NULL : condition;
+}
+
+/*
+ * Where some parents of a table's rows are read live, its finder takes a key that is not
+ * there for one of nobody: so it has to hear of other tenants' rows in the archive, too.
+ */
+static void
+tell_all(const DgRehydratePlan *plan)
+{
+	ListCell   *lc;
+	ListCell   *parent;
+
+	foreach(lc, plan->finders)
+	{
+		DgFinder   *finder = lfirst(lc);
+
+		foreach(parent, finder->knows_all && list_length(finder->parents) > 1 ? finder->parents : NIL)
+			((DgFinder *) lfirst(parent))->overrides = true;
+	}
 }
 
 /*
@@ -259,7 +289,7 @@ dg_rehydrate_plan_passes(DgRehydratePlan *plan)
 		{
 			DgFinder   *finder = lfirst(lf);
 
-			if (!finder->needed || list_length(finder->path) != length)
+			if (!finder->needed || finder->length != length)
 				continue;
 			finders = lappend(finders, finder);
 			if (is_awaited(finder))
@@ -271,6 +301,7 @@ dg_rehydrate_plan_passes(DgRehydratePlan *plan)
 				add_pass(plan, lfirst(ls), lfirst(lf));
 		}
 	}
+	tell_all(plan);
 	foreach(lc, plan->passes)
 	{
 		DgPass	   *pass = lfirst(lc);

@@ -29,21 +29,22 @@
 
 /*
  * How the tenant of a table's rows is told: false if it is not. *root is the
- * table that was enrolled.
+ * table that was enrolled, *paths a list of lists, as dg_guard_paths() has it.
  */
 bool
-dg_rehydrate_tenant_source(Oid relid, Oid *root, List **path)
+dg_rehydrate_tenant_source(Oid relid, Oid *root, List **paths)
 {
 	DgGuard    *guard = dg_guard_lookup(relid);
 
-	*path = NIL;
+	*paths = list_make1(NIL);
 	*root = guard->guarded ? guard->root : relid;
 	if (dg_guard_tenant_table()->relid == *root)
 		return true;
 	if (!guard->guarded)
 		return false;
-	*path = list_copy(guard->tenant_path);
-	return guard->has_tenant_column || guard->tenant_path != NIL || guard->tenant != NULL;
+	if (guard->tenant_path != NIL || guard->steps != NIL)
+		*paths = dg_guard_paths(*root);
+	return guard->has_tenant_column || guard->tenant_path != NIL || guard->steps != NIL || guard->tenant != NULL;
 }
 
 /*
@@ -56,9 +57,9 @@ dg_rehydrate_tenant_source_text(Oid relid)
 	const DgTenantTable *tenants = dg_guard_tenant_table();
 	DgTenantSource source = dg_guard_source(dg_guard_lookup(relid));
 	Oid			root;
-	List	   *path;
+	List	   *paths;
 
-	if (!dg_rehydrate_tenant_source(relid, &root, &path))
+	if (!dg_rehydrate_tenant_source(relid, &root, &paths))
 		return NULL;
 	if (tenants->relid == root)
 		source = (DgTenantSource)
@@ -83,9 +84,9 @@ static bool
 has_tenant_source(Oid relid)
 {
 	Oid			root;
-	List	   *path;
+	List	   *paths;
 
-	return OidIsValid(relid) && dg_rehydrate_tenant_source(relid, &root, &path);
+	return OidIsValid(relid) && dg_rehydrate_tenant_source(relid, &root, &paths);
 }
 
 static bool
@@ -109,24 +110,29 @@ dg_rehydrate_may_be_nobodys(Oid relid)
 {
 	Oid			root;
 	Oid			end;
-	List	   *path;
-	List	   *fkeys;
+	List	   *paths;
 	const char *column;
+	const char *value;
 	AttrNumber	attnum;
+	ListCell   *lp;
 	ListCell   *lc;
 
-	if (!dg_rehydrate_tenant_source(relid, &root, &path))
+	if (!dg_rehydrate_tenant_source(relid, &root, &paths))
 		return true;
-	fkeys = dg_guard_path_keys(root, path, &end, &column);
-	foreach(lc, fkeys)
+	foreach(lp, paths)
 	{
-		ForeignKeyCacheInfo *fkey = lfirst(lc);
+		foreach(lc, dg_guard_path_keys(root, lfirst(lp), &end, &column))
+		{
+			ForeignKeyCacheInfo *fkey = lfirst(lc);
 
-		if (has_nullable_column(fkey->conrelid, fkey->conkey, fkey->nkeys))
+			if (dg_guard_hop_type(fkey, &value) != InvalidAttrNumber || has_nullable_column(fkey->conrelid, fkey->conkey, fkey->nkeys))
+				return true;
+		}
+		attnum = column == NULL ? InvalidAttrNumber : get_attnum(end, column);
+		if (attnum != InvalidAttrNumber && has_nullable_column(end, &attnum, 1))
 			return true;
 	}
-	attnum = column == NULL ? InvalidAttrNumber : get_attnum(end, column);
-	return attnum != InvalidAttrNumber && has_nullable_column(end, &attnum, 1);
+	return false;
 }
 
 /*

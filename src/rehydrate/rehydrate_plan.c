@@ -29,16 +29,16 @@
 static void
 plan_source(DgRehydratePlan *plan, DgSource *source)
 {
-	List	   *path;
+	List	   *paths;
 
-	if (!dg_rehydrate_tenant_source(source->relid, &source->target, &path))
+	if (!dg_rehydrate_tenant_source(source->relid, &source->target, &paths))
 		return;
 	LockRelationOid(source->target, AccessShareLock);
 	if (get_rel_name(source->target) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the table that %s of the archive belongs to was dropped just now", source->name)));
-	source->finder = dg_rehydrate_finder_get(&plan->finders, source->target, path, plan->tenants);
+	source->finder = dg_rehydrate_finder_get(&plan->finders, source->target, paths, plan->tenants);
 }
 
 /* ----------------------------------------------------------------------
@@ -73,13 +73,13 @@ named_roots(const DgRehydrateArchive *archive, const DgRehydratePlan *plan, List
 	foreach(lc, relations)
 	{
 		Oid			root;
-		List	   *path;
+		List	   *paths;
 
 		if (get_rel_name(lfirst_oid(lc)) == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_TABLE),
 					 errmsg("relation with OID %u does not exist", lfirst_oid(lc))));
-		if (!dg_rehydrate_tenant_source(lfirst_oid(lc), &root, &path))
+		if (!dg_rehydrate_tenant_source(lfirst_oid(lc), &root, &paths))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("cannot tell tenants of \"%s\": it is not guarded with a tenant column or path",
@@ -269,7 +269,7 @@ dg_rehydrate_plan_tenants(const DgRehydratePlan *plan)
 
 		for (int i = 0; source->wanted && i < source->ncolumns; i++)
 		{
-			if (source->constants[i] != NULL && source->finder->parent == NULL && source->finder->ncolumns == 1 &&
+			if (source->constants[i] != NULL && source->finder->parents == NIL && source->finder->ncolumns == 1 &&
 				strcmp(source->columns[i].name, source->finder->columns[0]) == 0)
 				keys = lappend(keys, source->constants[i]);
 		}

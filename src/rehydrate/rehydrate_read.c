@@ -15,6 +15,7 @@
 #include "utils/memutils.h"
 
 #include "archive/archive.h"
+#include "guard/guard.h"
 #include "rehydrate/rehydrate_internal.h"
 
 /* A pass underway. */
@@ -196,7 +197,7 @@ may_be_wanted(void *arg, const char *text, size_t len)
 static bool
 key_of_row(Reading *reading, const DgArchiveRow *row, const int *key_fields, int n, DgKeyText *key)
 {
-	int			starts[INDEX_MAX_KEYS];
+	int			starts[INDEX_MAX_KEYS + 1];
 
 	resetStringInfo(&reading->text);
 	for (int i = 0; i < n; i++)
@@ -238,11 +239,21 @@ note_orphan(DgPass *pass, const DgKeyText *key)
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * Takes note of a row whose type the path does not declare: it may belong to anybody.
+ */
+static void
+note_undeclared(DgPass *pass, const char *type)
+{
+	if (pass->undeclared++ == 0)
+		pass->undeclared_type = MemoryContextStrdup(GetMemoryChunkContext(pass), type);
+}
+
 static int
 tenant_of_row(Reading *reading, const DgArchiveRow *row)
 {
 	DgFinder   *finder = reading->pass->finder;
-	DgKeyText	key[INDEX_MAX_KEYS];
+	DgKeyText	key[INDEX_MAX_KEYS + 1];
 	int			tenant;
 
 	if (reading->tenant >= 0)
@@ -254,8 +265,10 @@ tenant_of_row(Reading *reading, const DgArchiveRow *row)
 	tenant = dg_rehydrate_keymap_find(finder->keys, key);
 	if (tenant == DG_KEY_ABSENT && finder->learned != NULL)
 		return dg_rehydrate_finder_learn(finder, key);
+	if (tenant == DG_KEY_ABSENT && finder->typed && !dg_guard_type_is_declared(finder->relid, key[finder->ncolumns - 1].ptr))
+		note_undeclared(reading->pass, key[finder->ncolumns - 1].ptr);
 	/* a copy sends rows of the tenants only */
-	if (tenant == DG_KEY_ABSENT && (finder->knows_all || (reading->archive->narrowed && finder->parent != NULL)))
+	else if (tenant == DG_KEY_ABSENT && (finder->knows_all || (reading->archive->narrowed && finder->parents != NIL)))
 		note_orphan(reading->pass, key);
 	return tenant;
 }
@@ -273,11 +286,16 @@ feed_row(Reading *reading, const DgArchiveRow *row, int tenant)
 	forboth(lc, reading->pass->finder->feeds, lf, reading->feed_fields)
 	{
 		DgFeed	   *feed = lfirst(lc);
-		DgKeyText	key[INDEX_MAX_KEYS];
+		DgKeyText	key[INDEX_MAX_KEYS + 1];
 
 		if (!feed->finder->needed || lfirst(lf) == NULL ||
 			!key_of_row(reading, row, lfirst(lf), feed->ncolumns, key))
 			continue;
+		if (feed->type != NULL)
+			key[feed->ncolumns] = (DgKeyText)
+		{
+			feed->type, strlen(feed->type)
+		};
 		dg_rehydrate_keymap_put(feed->finder->keys, key, tenant >= 0 ? tenant : DG_KEY_OTHER_TENANT);
 	}
 }
@@ -322,7 +340,7 @@ begin_reading(Reading *reading)
 
 	dg_rehydrate_rows_open(reading->archive, source->index, reading->pass->condition);
 	reading->tenant = DG_KEY_UNSURE;
-	if (finder->overrides || finder->nobody || finder->learned != NULL || finder->ncolumns == 0 || reading->archive->server != NULL)
+	if (finder->overrides || finder->nobody || finder->typed || finder->learned != NULL || finder->ncolumns == 0 || reading->archive->server != NULL)
 		return;
 	by_key.field = reading->key_fields[0];
 	by_key.match = may_be_wanted;
@@ -431,14 +449,14 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 		DgFinder   *finder = lfirst(lc);
 
 		/* parents' keys that an earlier reading of the plan has left */
-		if (finder->parent != NULL)
+		if (finder->parents != NIL)
 			dg_rehydrate_keymap_clear(finder->keys);
 	}
 	foreach(lc, plan->passes)
 	{
 		DgPass	   *pass = lfirst(lc);
 
-		pass->orphans = 0;
+		pass->orphans = pass->undeclared = 0;
 		if (pass->source != NULL)
 			pass->source->left_rows = 0;
 		if (pass->source != NULL)
@@ -453,7 +471,7 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 	{
 		DgFinder   *finder = lfirst(lc);
 
-		if (finder->parent != NULL)
+		if (finder->parents != NIL)
 			dg_rehydrate_keymap_clear(finder->keys);
 	}
 	if (!dg_archive_finish(archive->archive, &error))

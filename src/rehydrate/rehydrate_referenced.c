@@ -428,11 +428,11 @@ make_choice(const char *name)
 {
 	DgChoice   *choice = palloc0(sizeof(DgChoice));
 	Oid			relid = DatumGetObjectId(DirectFunctionCall1(regclassin, CStringGetDatum(name)));
-	List	   *path;
+	List	   *paths;
 	Relation	rel;
 	Oid			indexid;
 
-	if (!dg_rehydrate_tenant_source(relid, &choice->target, &path))
+	if (!dg_rehydrate_tenant_source(relid, &choice->target, &paths))
 		refuse_choice(psprintf("nothing tells the tenants of table %s", name));
 	rel = table_open(choice->target, AccessShareLock);
 	indexid = dg_primary_key_index(rel);

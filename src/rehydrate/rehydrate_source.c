@@ -141,7 +141,7 @@ dg_rehydrate_source_find_columns(const DgSource *source, int ncolumns, const cha
 bool
 dg_rehydrate_source_has_columns(const DgSource *source, int ncolumns, const char **columns)
 {
-	int			fields[INDEX_MAX_KEYS];
+	int			fields[INDEX_MAX_KEYS + 1];
 
 	return dg_rehydrate_source_find_columns(source, ncolumns, columns, fields);
 }
@@ -175,8 +175,8 @@ static void
 leave_table(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, Oid relid, const char *name)
 {
 	Oid			root = InvalidOid;
-	List	   *path;
-	bool		tenants = OidIsValid(relid) && dg_rehydrate_tenant_source(relid, &root, &path);
+	List	   *paths;
+	bool		tenants = OidIsValid(relid) && dg_rehydrate_tenant_source(relid, &root, &paths);
 
 	if (tenants)
 		plan->unwanted = lappend_oid(plan->unwanted, root);
