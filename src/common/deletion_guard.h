@@ -207,6 +207,7 @@ typedef void (*DgQuerySink) (void *arg, HeapTuple tuple, TupleDesc desc);
 
 extern uint64 dg_query_run(const DgQuery *query);
 extern void dg_query_read(const DgQuery *query, DgQuerySink sink, void *arg);
+extern void dg_query_put(void *tuplestore, HeapTuple tuple, TupleDesc desc);
 extern void dg_query_register_rows(const char *name, Tuplestorestate *rows, TupleDesc desc);
 extern char *dg_row_text(uint64 row, int column);
 extern Datum dg_row_datum(uint64 row, int column, bool *isnull);

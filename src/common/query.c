@@ -179,6 +179,15 @@ dg_query_read(const DgQuery *query, DgQuerySink sink, void *arg)
 		PopActiveSnapshot();
 }
 
+/*
+ * A sink that puts rows into a tuplestore.
+ */
+void
+dg_query_put(void *tuplestore, HeapTuple tuple, TupleDesc desc)
+{
+	tuplestore_puttuple(tuplestore, tuple);
+}
+
 /* ----------------------------------------------------------------------
  * What goes in and comes out
  * ----------------------------------------------------------------------

@@ -159,55 +159,14 @@ copy_of(const Drill *drill, Oid relid)
 	return InvalidOid;
 }
 
-/* Keys that rows refer to. */
-typedef struct Keys
-{
-	Tuplestorestate *store;
-	TupleDesc	desc;			/* NULL: there are none */
-	MemoryContext context;
-} Keys;
-
-static void
-take_key(void *arg, HeapTuple tuple, TupleDesc desc)
-{
-	Keys	   *keys = arg;
-
-	if (keys->desc == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(keys->context);
-
-		keys->desc = CreateTupleDescCopy(desc);
-		MemoryContextSwitchTo(old);
-	}
-	tuplestore_puttuple(keys->store, tuple);
-}
-
 /*
- * Runs a query for keys, about one table: as the caller or, where that is a
- * superuser, as the table's owner. It knows the keys found before as "keys".
+ * The keys that the rows of a child refer to, read as the caller or, where that is a
+ * superuser, as the table's owner.
  */
-static Keys
-read_keys(Oid relid, const char *sql, Keys *before)
-{
-	Keys		keys = {tuplestore_begin_heap(false, false, work_mem), NULL, CurrentMemoryContext};
-
-	SPI_connect();
-	if (before != NULL)
-		dg_query_register_rows("keys", before->store, before->desc);
-	dg_query_each(take_key, &keys, sql, superuser() ? DG_AS_OWNER : DG_AS_CALLER,
-				  .table = relid);
-	SPI_finish();
-	if (before != NULL)
-		tuplestore_end(before->store);
-	return keys;
-}
-
-/*
- * The keys that the rows of a child refer to.
- */
-static Keys
+static Tuplestorestate *
 referring_keys(const ForeignKeyCacheInfo *fkey, Oid child)
 {
+	Tuplestorestate *keys = tuplestore_begin_heap(false, false, work_mem);
 	StringInfoData columns;
 	StringInfoData where;
 
@@ -217,36 +176,15 @@ referring_keys(const ForeignKeyCacheInfo *fkey, Oid child)
 	{
 		const char *column = quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false));
 
-		appendStringInfo(&columns, "%sc.%s AS k%d", i > 0 ? ", " : "", column, i + 1);
+		appendStringInfo(&columns, "%sc.%s", i > 0 ? ", " : "", column);
 		appendStringInfo(&where, "%sc.%s IS NOT NULL", i > 0 ? " AND " : "", column);
 	}
-	return read_keys(child, psprintf("SELECT %s FROM %s c WHERE %s", columns.data,
-									 dg_relation_name(child), where.data), NULL);
-}
-
-/*
- * The keys, of those given, that no row of a parent has.
- */
-static Keys
-missing_keys(const ForeignKeyCacheInfo *fkey, Oid parent, Keys *keys)
-{
-	StringInfoData buf;
-
-	if (keys->desc == NULL)
-		return *keys;
-	initStringInfo(&buf);
-	appendStringInfo(&buf, "SELECT k.* FROM keys k WHERE NOT EXISTS (SELECT FROM %s p WHERE ", dg_own_rows(parent));
-	for (int i = 0; i < fkey->nkeys; i++)
-	{
-		char	   *pk = psprintf("p.%s", quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false)));
-
-		if (i > 0)
-			appendStringInfoString(&buf, " AND ");
-		generate_operator_clause(&buf, pk, get_atttype(fkey->confrelid, fkey->confkey[i]), fkey->conpfeqop[i],
-								 psprintf("k.k%d", i + 1), get_atttype(fkey->conrelid, fkey->conkey[i]));
-	}
-	appendStringInfoChar(&buf, ')');
-	return read_keys(parent, buf.data, keys);
+	SPI_connect();
+	dg_query_each(dg_query_put, keys, psprintf("SELECT %s FROM %s c WHERE %s", columns.data, dg_relation_name(child), where.data),
+				  superuser() ? DG_AS_OWNER : DG_AS_CALLER,
+				  .table = child);
+	SPI_finish();
+	return keys;
 }
 
 /*
@@ -255,15 +193,22 @@ missing_keys(const ForeignKeyCacheInfo *fkey, Oid parent, Keys *keys)
 static int64
 count_orphans(const Drill *drill, const ForeignKeyCacheInfo *fkey, Oid child)
 {
+	DgRowsParents parents = {fkey, list_make1_oid(fkey->confrelid), DG_AS_CALLER,.many = true};
 	Oid			parent = copy_of(drill, fkey->confrelid);
-	Keys		keys = referring_keys(fkey, child);
+	Tuplestorestate *keys = referring_keys(fkey, child);
 	int64		count;
 
+	parents.desc = dg_rows_keys_desc(fkey, InvalidOid, false);
+	if (superuser())
+	{
+		parents.tables = dg_rows_tables(fkey->confrelid);
+		parents.as = DG_AS_OWNER;
+	}
 	if (OidIsValid(parent))
-		keys = missing_keys(fkey, parent, &keys);
-	keys = missing_keys(fkey, fkey->confrelid, &keys);
-	count = tuplestore_tuple_count(keys.store);
-	tuplestore_end(keys.store);
+		parents.tables = lcons_oid(parent, parents.tables);
+	dg_rows_parentless(&parents, &keys);
+	count = tuplestore_tuple_count(keys);
+	tuplestore_end(keys);
 	return count;
 }
 

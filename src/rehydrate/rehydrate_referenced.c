@@ -19,6 +19,7 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -211,42 +212,32 @@ dg_rehydrate_references_note(DgReferences *references, const DgSource *source, D
  */
 
 /*
- * The query for those of some keys, given as arrays of text, that no row has.
+ * The finder looks for the keys that are missing.
  */
-static char *
-missing_query(const ForeignKeyCacheInfo *fkey)
+static void
+set_missing(Reference *reference, Tuplestorestate *missing, TupleDesc desc)
 {
-	StringInfoData sql;
-	StringInfoData arrays;
-	StringInfoData where;
+	const ForeignKeyCacheInfo *fkey = reference->fkey;
+	DgFinder   *finder = reference->finder;
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 
-	initStringInfo(&sql);
-	initStringInfo(&arrays);
-	initStringInfo(&where);
-	for (int i = 0; i < fkey->nkeys; i++)
+	finder->keys = dg_rehydrate_keymap_of_columns(fkey->confrelid, fkey->confkey, fkey->nkeys);
+	finder->texts = NIL;
+	while (tuplestore_gettupleslot(missing, true, false, slot))
 	{
-		Oid			type = getBaseType(get_atttype(fkey->confrelid, fkey->confkey[i]));
+		DgKeyText	key[INDEX_MAX_KEYS] = {{0}};
+		char	  **texts = palloc(sizeof(char *) * fkey->nkeys);
 
-		appendStringInfo(&arrays, "%spg_catalog.unnest($%d)", i > 0 ? ", " : "", i + 1);
-		appendStringInfo(&where, "%sp.%s %s k.k%d::%s", i > 0 ? " AND " : "",
-						 quote_identifier(get_attname(fkey->confrelid, fkey->confkey[i], false)),
-						 dg_equality_operator(type), i + 1,
-						 format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY));
-		appendStringInfo(&sql, "%sk%d", i > 0 ? ", " : "", i + 1);
+		slot_getallattrs(slot);
+		for (int i = 0; i < fkey->nkeys; i++)
+		{
+			key[i].ptr = texts[i] = TextDatumGetCString(slot->tts_values[i]);
+			key[i].len = strlen(key[i].ptr);
+		}
+		finder->texts = lappend(finder->texts, texts);
+		dg_rehydrate_keymap_put(finder->keys, key, 0);
 	}
-	return psprintf("SELECT %s FROM ROWS FROM (%s) k (%s) WHERE NOT EXISTS (SELECT 1 FROM %s p WHERE %s)",
-					sql.data, arrays.data, sql.data, dg_own_rows(fkey->confrelid), where.data);
-}
-
-static Datum
-text_array(List *keys, int column)
-{
-	Datum	   *values = palloc(sizeof(Datum) * list_length(keys));
-	ListCell   *lc;
-
-	foreach(lc, keys)
-		values[foreach_current_index(lc)] = CStringGetTextDatum(((char **) lfirst(lc))[column]);
-	return dg_array(values, list_length(keys), TEXTOID);
+	ExecDropSingleTupleTableSlot(slot);
 }
 
 /*
@@ -256,46 +247,37 @@ text_array(List *keys, int column)
 static bool
 find_missing(DgReferences *references, Reference *reference)
 {
-	int			n = reference->fkey->nkeys;
-	Oid			types[INDEX_MAX_KEYS];
-	Datum		values[INDEX_MAX_KEYS];
+	const ForeignKeyCacheInfo *fkey = reference->fkey;
+	DgRowsParents parents = {fkey,.as = DG_AS_OWNER,.text = true};
+	Tuplestorestate *keys;
 	bool		missing;
+	ListCell   *lc;
 
 	if (reference->pending == NIL)
 		return false;
-	SPI_connect();
-	for (int i = 0; i < n; i++)
+	parents.tables = dg_rows_tables(fkey->confrelid);
+	parents.desc = dg_rows_keys_desc(fkey, TEXTOID, false);
+	keys = tuplestore_begin_heap(false, false, work_mem);
+	foreach(lc, reference->pending)
 	{
-		types[i] = TEXTARRAYOID;
-		values[i] = text_array(reference->pending, i);
+		Datum		values[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS] = {0};
+
+		for (int i = 0; i < fkey->nkeys; i++)
+			values[i] = CStringGetTextDatum(((char **) lfirst(lc))[i]);
+		tuplestore_putvalues(keys, parents.desc, values, nulls);
 	}
-	dg_query(missing_query(reference->fkey), DG_AS_OWNER, n, types, values,
-			 .table = reference->fkey->confrelid);
-	missing = SPI_processed > 0;
+	reference->pending = NIL;
+	dg_rows_parentless(&parents, &keys);
+	missing = tuplestore_tuple_count(keys) > 0;
 	if (missing)
 	{
 		MemoryContext old = MemoryContextSwitchTo(references->context);
 
-		reference->finder->keys = dg_rehydrate_keymap_of_columns(reference->fkey->confrelid, reference->fkey->confkey,
-																 reference->fkey->nkeys);
-		reference->finder->texts = NIL;
-		for (uint64 row = 0; row < SPI_processed; row++)
-		{
-			DgKeyText	key[INDEX_MAX_KEYS];
-			char	  **texts = palloc(sizeof(char *) * n);
-
-			for (int i = 0; i < n; i++)
-			{
-				key[i].ptr = texts[i] = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, i + 1);
-				key[i].len = strlen(key[i].ptr);
-			}
-			reference->finder->texts = lappend(reference->finder->texts, texts);
-			dg_rehydrate_keymap_put(reference->finder->keys, key, 0);
-		}
+		set_missing(reference, keys, parents.desc);
 		MemoryContextSwitchTo(old);
 	}
-	SPI_finish();
-	reference->pending = NIL;
+	tuplestore_end(keys);
 	return missing;
 }
 

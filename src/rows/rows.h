@@ -94,6 +94,23 @@ typedef struct DgRowsMissing DgRowsMissing;
 
 extern DgRowsMissing *dg_rows_missing_make(void);
 
+/* rows_parent.c */
+
+/* Where keys of a foreign key may have parents. */
+typedef struct DgRowsParents
+{
+	const ForeignKeyCacheInfo *fkey;
+	List	   *tables;			/* OIDs */
+	DgAs		as;				/* whom they are asked */
+	TupleDesc	desc;			/* of dg_rows_keys_desc() */
+	bool		text;			/* keys are text, of the parent's types */
+	bool		lock;			/* parents that are found */
+	bool		many;			/* keys, that may be */
+} DgRowsParents;
+
+extern TupleDesc dg_rows_keys_desc(const ForeignKeyCacheInfo *fkey, Oid type, bool tagged);
+extern void dg_rows_parentless(const DgRowsParents *parents, Tuplestorestate **keys);
+
 /* rows_fkey.c */
 
 /* told of rows that refer to none, as a key that is not valid allows */

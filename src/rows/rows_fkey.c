@@ -119,13 +119,7 @@ make_foreign_key(DgRowsForeignKeys *fkeys, Relation rel, ForeignKeyCacheInfo *in
 	fkey->valid = valid;
 	fkey->missing = dg_rows_missing_of(fkeys->options->missing, info->conoid);
 	fkey->needed = dg_rows_keyset_make(CurrentMemoryContext, RelationGetDescr(rel), info->nkeys, info->conkey);
-	fkey->desc = CreateTemplateTupleDesc(info->nkeys + !valid);
-	for (int i = 0; i < info->nkeys; i++)
-		TupleDescInitEntry(fkey->desc, i + 1, psprintf("k%d", i + 1),
-						   TupleDescAttr(RelationGetDescr(rel), info->conkey[i] - 1)->atttypid, -1, 0);
-	if (!valid)
-		TupleDescInitEntry(fkey->desc, info->nkeys + 1, "tag", INT4OID, -1, 0);
-	dg_tupdesc_finalize(fkey->desc);
+	fkey->desc = dg_rows_keys_desc(info, InvalidOid, !valid);
 	fkey->slot = MakeSingleTupleTableSlot(fkey->desc, &TTSOpsVirtual);
 	return fkey;
 }
@@ -361,42 +355,6 @@ dg_rows_fkeys_change(DgRowsForeignKeys *fkeys, Oid relid)
  */
 
 /*
- * A query for the keys that a table, the one referred to or a partition of it, does
- * not have. "last" says that there are no others that may have them.
- */
-static char *
-lookup_query(DgRowsForeignKeys *fkeys, ForeignKey *fkey, Oid table, bool last)
-{
-	StringInfoData buf;
-	Oid			parent = fkey->info->confrelid;
-
-	initStringInfo(&buf);
-	appendStringInfo(&buf, "SELECT %s FROM restored_keys k WHERE NOT EXISTS (SELECT 1 FROM %s p WHERE ",
-					 fkey->valid || !last ? "k.*" : "k.tag, pg_catalog.count(*)", dg_own_rows(table));
-	for (int i = 0; i < fkey->info->nkeys; i++)
-	{
-		char	   *column = psprintf("p.%s", quote_identifier(get_attname(parent, fkey->info->confkey[i], false)));
-
-		if (i > 0)
-			appendStringInfoString(&buf, " AND ");
-		generate_operator_clause(&buf, column, get_atttype(parent, fkey->info->confkey[i]),
-								 fkey->info->conpfeqop[i], psprintf("k.k%d", i + 1),
-								 TupleDescAttr(fkey->desc, i)->atttypid);
-	}
-	if (!fkey->valid || !last)
-	{
-		appendStringInfoString(&buf, fkey->valid ? " FOR KEY SHARE OF p)" : last ? ") GROUP BY k.tag" : ")");
-		return buf.data;
-	}
-	appendStringInfoString(&buf, " FOR KEY SHARE OF p) ORDER BY ");
-	for (int i = 0; i < fkey->info->nkeys; i++)
-		appendStringInfo(&buf, "%sk%d", i > 0 ? ", " : "", i + 1);
-	if (!fkey->changed && fkeys->options->missing == NULL)
-		appendStringInfo(&buf, " LIMIT %d", NAMED_KEYS + 1);
-	return buf.data;
-}
-
-/*
  * "(site_id, issue_id)=(3, 7), ..." of the keys that SPI has found missing.
  */
 static char *
@@ -423,32 +381,17 @@ describe_missing(ForeignKey *fkey)
 }
 
 /*
- * SPI's last result becomes rows of this name for other queries.
+ * A row that was noted and then changed, as it got a lost link back, does not need
+ * its key any more: leaves of the missing keys those that rows have.
  */
 static void
-register_result(ForeignKey *fkey, const char *name)
-{
-	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
-
-	for (uint64 i = 0; i < SPI_processed; i++)
-		tuplestore_puttuple(rows, SPI_tuptable->vals[i]);
-	dg_query_register_rows(name, rows, fkey->desc);
-}
-
-/*
- * SPI's last result has the keys that are missing. A row that was noted and
- * then changed, as it got a lost link back, does not need its key any more:
- * drops keys that no row has, by other queries.
- */
-static void
-drop_unused_keys(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
+drop_unused_keys(ForeignKey *fkey)
 {
 	Oid			child = fkey->info->conrelid;
 	Tuplestorestate *used = tuplestore_begin_heap(false, false, work_mem);
 	StringInfoData buf;
 	ListCell   *lc;
 
-	register_result(fkey, "missing_keys");
 	initStringInfo(&buf);
 	for (int i = 0; i < fkey->info->nkeys; i++)
 	{
@@ -459,6 +402,8 @@ drop_unused_keys(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 								 type, lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr,
 								 psprintf("k.k%d", i + 1), type);
 	}
+	SPI_connect();
+	dg_query_register_rows("missing_keys", fkey->lookups, fkey->desc);
 	foreach(lc, dg_rows_tables(child))
 	{
 		dg_query(psprintf("SELECT k.* FROM missing_keys k WHERE EXISTS (SELECT 1 FROM %s c WHERE true%s)",
@@ -467,9 +412,29 @@ drop_unused_keys(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 		for (uint64 i = 0; i < SPI_processed; i++)
 			tuplestore_puttuple(used, SPI_tuptable->vals[i]);
 	}
-	dg_query_register_rows("used_keys", used, fkey->desc);
-	dg_query("SELECT * FROM used_keys ORDER BY k1", DG_AS_OWNER,
-			 .table = child);
+	SPI_finish();
+	tuplestore_end(fkey->lookups);
+	fkey->lookups = used;
+}
+
+/*
+ * A query for missing keys, in order, as many as are of interest; or, where they
+ * may be missing, for the number of rows that have them, by tags.
+ */
+static char *
+missing_keys_query(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
+{
+	StringInfoData buf;
+
+	if (!fkey->valid)
+		return "SELECT tag, pg_catalog.count(*) FROM missing_keys GROUP BY tag";
+	initStringInfo(&buf);
+	appendStringInfoString(&buf, "SELECT * FROM missing_keys ORDER BY ");
+	for (int i = 0; i < fkey->info->nkeys; i++)
+		appendStringInfo(&buf, "%sk%d", i > 0 ? ", " : "", i + 1);
+	if (fkeys->options->missing == NULL)
+		appendStringInfo(&buf, " LIMIT %d", NAMED_KEYS + 1);
+	return buf.data;
 }
 
 /*
@@ -530,36 +495,29 @@ tell_of_orphans(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 	}
 }
 
+/*
+ * Looks up what is left to look up.
+ */
 static void
 look_up_keys(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 {
-	List	   *tables = dg_rows_tables(fkey->info->confrelid);
-	ListCell   *lc;
+	DgRowsParents parents = {fkey->info, dg_rows_tables(fkey->info->confrelid), DG_AS_OWNER, fkey->desc,.lock = fkey->valid};
 
+	dg_rows_parentless(&parents, &fkey->lookups);
+	if (fkey->valid && fkey->changed && tuplestore_tuple_count(fkey->lookups) > 0)
+		drop_unused_keys(fkey);
+	if (tuplestore_tuple_count(fkey->lookups) == 0)
+		return;
 	SPI_connect();
-	dg_query_register_rows("restored_keys", fkey->lookups, fkey->desc);
-	foreach(lc, tables)
-	{
-		bool		last = lnext(tables, lc) == NULL;
-
-		dg_query(lookup_query(fkeys, fkey, lfirst_oid(lc), last), DG_AS_OWNER,
-				 .table = lfirst_oid(lc));
-		if (last)
-			break;
-		SPI_unregister_relation("restored_keys");
-		register_result(fkey, "restored_keys");
-	}
+	dg_query_register_rows("missing_keys", fkey->lookups, fkey->desc);
+	dg_query(missing_keys_query(fkeys, fkey), DG_AS_OWNER,
+			 .table = fkey->info->conrelid);
 	if (!fkey->valid)
 		tell_of_orphans(fkeys, fkey);
+	else if (fkeys->options->missing == NULL)
+		refuse_missing(fkeys, fkey);
 	else
-	{
-		if (SPI_processed > 0 && fkey->changed)
-			drop_unused_keys(fkeys, fkey);
-		if (SPI_processed > 0 && fkeys->options->missing == NULL)
-			refuse_missing(fkeys, fkey);
-		if (SPI_processed > 0)
-			keep_missing(fkeys, fkey);
-	}
+		keep_missing(fkeys, fkey);
 	SPI_finish();
 }
 
