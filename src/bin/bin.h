@@ -18,7 +18,7 @@
 #define Anum_bin_row		3
 #define DG_BIN_COLUMNS		3
 
-/* bin_shape.c */
+/* bin_plan.c */
 
 /* How rows of one guarded table go into its present bin table. */
 typedef struct DgBinPlan
@@ -39,12 +39,14 @@ typedef struct DgBinPlan
 	struct DgKeptPath *path;	/* private to capture_tenant.c */
 } DgBinPlan;
 
+extern DgBinPlan *dg_bin_capture_plan(DgGuard *guard, Relation rel);
+extern DgBinPlan *dg_bin_last_plan(DgGuard *guard, Relation rel);
+
+/* bin_shape.c */
 extern void dg_bin_shape_init(void);
 
 /* bin_storage.c */
 extern bool dg_bin_is_heap(Relation rel);
-extern DgBinPlan *dg_bin_capture_plan(DgGuard *guard, Relation rel);
-extern DgBinPlan *dg_bin_last_plan(DgGuard *guard, Relation rel);
 
 /* bin_column.c */
 extern DgBinPlan *dg_bin_column_plan(DgGuard *guard, Relation rel, Relation root, AttrNumber attnum,

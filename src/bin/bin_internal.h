@@ -12,13 +12,18 @@
 #include "bin/bin.h"
 
 /* bin_shape.c */
+extern bool dg_bin_keeps_column(Form_pg_attribute att);
+extern bool dg_bin_same_column(Form_pg_attribute a, Form_pg_attribute b);
 extern bool dg_bin_is_sound(Relation bin);
 extern Oid	dg_bin_create(Oid root, TupleDesc desc, int32 *bin_id);
+extern Oid	dg_bin_find_or_create(Oid root, TupleDesc desc, int32 *bin_id);
+extern void dg_bin_update_shape(Oid bin_table);
+
+/* bin_plan.c */
 extern void dg_bin_map_columns(DgBinPlan *plan, TupleDesc shape, DgGuard *guard, Relation rel);
 
 /* bin_storage.c */
 extern const struct TableAmRoutine *dg_bin_storage(void);
-extern void dg_bin_update_shape(Oid bin_table);
 
 /* bin_row_security.c */
 extern void dg_bin_take_row_security(Oid bin_table, Oid relid);

@@ -26,11 +26,20 @@
 extern int	dg_protect_hooks_reached(void);
 
 /* protect_object.c */
+
+#define DG_DETAIL_GUARD	"Rows could then be deleted without going to the recycle bin."
+
+extern void dg_protect_refuse_on_guarded(Oid relid, const char *what, const char *detail, const char *hint);
+extern void dg_protect_refuse_departure(Oid relid, const char *what);
+extern void dg_protect_refuse_drop(Oid relid);
+extern void dg_protect_refuse_unlogged(Oid relid);
 extern void dg_protect_check_drop(Oid classid, Oid objid, int subid);
 extern void dg_protect_check_trigger(Oid trigid, bool created);
 extern void dg_protect_check_altered(Oid relid);
 extern bool dg_protect_has_rows(Oid relid);
 extern void dg_protect_check_detach(Oid child, Oid parent);
+
+/* protect_parse.c */
 extern void dg_protect_check_utility(Node *parsetree);
 
 /* protect_taken.c */

@@ -47,7 +47,6 @@
 #define DETAIL_ROWS		"Rows would be lost without having gone to the recycle bin."
 #define DETAIL_UNFORESEEN "Its rows could not be kept as the command began, or it was written to since."
 #define DETAIL_VALUES	"Its values, and those of deleted rows when they come back, would be lost."
-#define DETAIL_GUARD	"Rows could then be deleted without going to the recycle bin."
 
 /*
  * The way out of a refusal, palloc'd: to give up the protection of the table.
@@ -64,8 +63,8 @@ way_to_unguard(Oid relid)
  * Refuses a command on a guarded table. "what" says all of it, as in "cannot
  * ..."; hint may be NULL: then it is way_to_unguard().
  */
-static void
-refuse_on_guarded(Oid relid, const char *what, const char *detail, const char *hint)
+void
+dg_protect_refuse_on_guarded(Oid relid, const char *what, const char *detail, const char *hint)
 {
 	if (dg_ddl_allowed())
 	{
@@ -84,19 +83,22 @@ refuse_on_guarded(Oid relid, const char *what, const char *detail, const char *h
  * A table with rows is to be dropped, or a partition with rows detached. What
  * has gone to the bin is safe, so emptying it first is a way out, too.
  */
-static void
-refuse_departure(Oid relid, const char *what)
+void
+dg_protect_refuse_departure(Oid relid, const char *what)
 {
-	refuse_on_guarded(relid, what, dg_ddl_keeps() ? DETAIL_UNFORESEEN : DETAIL_ROWS,
-					  psprintf("%s the rows first, which keeps them in the recycle bin: an empty table may go. %s",
-							   dg_ddl_keeps() ? "Delete" : "With deletion_guard.ddl = keep, which superusers set and may GRANT, the command keeps them itself. Or delete",
-							   way_to_unguard(relid)));
+	dg_protect_refuse_on_guarded(relid, what, dg_ddl_keeps() ? DETAIL_UNFORESEEN : DETAIL_ROWS,
+								 psprintf("%s the rows first, which keeps them in the recycle bin: an empty table may go. %s",
+										  dg_ddl_keeps() ? "Delete" : "With deletion_guard.ddl = keep, which superusers set and may GRANT, the command keeps them itself. Or delete",
+										  way_to_unguard(relid)));
 }
 
-static void
-refuse_drop(Oid relid)
+/*
+ * Refuses to drop a guarded table with rows.
+ */
+void
+dg_protect_refuse_drop(Oid relid)
 {
-	refuse_departure(relid, psprintf("drop table \"%s\"", get_rel_name(relid)));
+	dg_protect_refuse_departure(relid, psprintf("drop table \"%s\"", get_rel_name(relid)));
 }
 
 /*
@@ -212,10 +214,10 @@ check_attribute(Oid typrelid)
 		if ((table == NULL && !dg_guard_is_guarded(att->attrelid)) || !type_holds(att->atttypid, type))
 			continue;
 		if (table == NULL)
-			refuse_on_guarded(att->attrelid,
-							  psprintf("drop an attribute of type %s of column \"%s\" of table \"%s\"", format_type_be(type),
-									   NameStr(att->attname), get_rel_name(att->attrelid)),
-							  DETAIL_VALUES, NULL);
+			dg_protect_refuse_on_guarded(att->attrelid,
+										 psprintf("drop an attribute of type %s of column \"%s\" of table \"%s\"", format_type_be(type),
+												  NameStr(att->attname), get_rel_name(att->attrelid)),
+										 DETAIL_VALUES, NULL);
 		else if (dg_protect_store_has_rows(att->attrelid))
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_PROTECTED_STORE),
@@ -258,12 +260,12 @@ check_column(Oid relid, AttrNumber attnum)
 		record_column(relid, column, "values_kept", kept);
 		return;
 	}
-	refuse_on_guarded(relid, psprintf("drop column \"%s\" of table \"%s\"", column, get_rel_name(relid)), DETAIL_VALUES,
-					  psprintf("%s deletion_guard.unguard_table(%s%s), which is recorded, drop the column, and guard the table again.",
-							   dg_ddl_keeps() ? "ALTER TABLE ... DROP COLUMN keeps the values, if the column is not what tells the rows' tenants. If it is, name another with guard_table() first. Or call" :
-							   "With deletion_guard.ddl = keep, which superusers set and may GRANT, ALTER TABLE keeps them itself. Or call",
-							   quote_literal_cstr(dg_relation_name(dg_guard_lookup(relid)->root)),
-							   dg_locked ? ", tokens" : ""));
+	dg_protect_refuse_on_guarded(relid, psprintf("drop column \"%s\" of table \"%s\"", column, get_rel_name(relid)), DETAIL_VALUES,
+								 psprintf("%s deletion_guard.unguard_table(%s%s), which is recorded, drop the column, and guard the table again.",
+										  dg_ddl_keeps() ? "ALTER TABLE ... DROP COLUMN keeps the values, if the column is not what tells the rows' tenants. If it is, name another with guard_table() first. Or call" :
+										  "With deletion_guard.ddl = keep, which superusers set and may GRANT, ALTER TABLE keeps them itself. Or call",
+										  quote_literal_cstr(dg_relation_name(dg_guard_lookup(relid)->root)),
+										  dg_locked ? ", tokens" : ""));
 	record_column(relid, column, "values_lost", dg_protect_keep_count(relid, attnum));
 }
 
@@ -278,7 +280,7 @@ check_table(Oid relid)
 
 	if (!dg_protect_keep_may_go(relid, &kept))
 	{
-		refuse_drop(relid);
+		dg_protect_refuse_drop(relid);
 		lost = dg_protect_keep_count(relid, 0);
 	}
 	dg_guard_dropped(relid, kept, lost);
@@ -357,14 +359,14 @@ check_trigger(Oid trigid, bool dropping)
 		int64		rows;
 
 		if (!dg_ddl_allowed() && !dg_protect_keep_may_go(relid, &rows))
-			refuse_drop(relid);
+			dg_protect_refuse_drop(relid);
 		return;
 	}
 	if (!dg_is_store(relid))
 	{
-		refuse_on_guarded(relid, psprintf("%s trigger \"%s\" of table \"%s\"", dropping ? "drop" : "change", name,
-										  get_rel_name(relid)),
-						  DETAIL_GUARD, NULL);
+		dg_protect_refuse_on_guarded(relid, psprintf("%s trigger \"%s\" of table \"%s\"", dropping ? "drop" : "change", name,
+													 get_rel_name(relid)),
+									 DG_DETAIL_GUARD, NULL);
 		return;
 	}
 	/* commands that alter them are refused by protect_store.c */
@@ -444,42 +446,6 @@ dg_protect_check_trigger(Oid trigid, bool created)
 		check_trigger(trigid, false);
 }
 
-/* ----------------------------------------------------------------------
- * By the parse tree
- * ----------------------------------------------------------------------
- */
-
-/*
- * May the current user look whether the table has rows, as he could drop it?
- */
-static bool
-may_drop(Oid relid)
-{
-	return dg_class_ownercheck(relid, GetUserId()) ||
-		dg_namespace_ownercheck(get_rel_namespace(relid), GetUserId());
-}
-
-/*
- * Refuses DROP TABLE before it waits for the sessions that use the table. What
- * decides is dg_protect_keep_may_go().
- */
-static void
-check_drop_table(DropStmt *stmt)
-{
-	ListCell   *lc;
-
-	if (stmt->removeType != OBJECT_TABLE || dg_ddl_allowed() || dg_ddl_keeps())
-		return;
-	foreach(lc, stmt->objects)
-	{
-		RangeVar   *rv = makeRangeVarFromNameList(lfirst(lc));
-		Oid			relid = RangeVarGetRelid(rv, AccessShareLock, true);
-
-		if (OidIsValid(relid) && dg_guard_is_guarded(relid) && (!may_drop(relid) || dg_protect_has_rows(relid)))
-			refuse_drop(relid);
-	}
-}
-
 /*
  * A table became, or ceased to be, the child of another: a partition that leaves
  * a guarded table takes its rows out of the guard's reach. For where the name in
@@ -493,14 +459,17 @@ dg_protect_check_detach(Oid child, Oid parent)
 		!has_parent(child, NULL) || has_parent(child, SnapshotSelf) || dg_ddl_keeps() ||
 		!dg_guard_is_guarded(parent) || !dg_guard_is_guarded(child) || !dg_protect_has_rows(child))
 		return;
-	refuse_departure(child, psprintf("detach partition \"%s\" from table \"%s\"", get_rel_name(child), get_rel_name(parent)));
+	dg_protect_refuse_departure(child, psprintf("detach partition \"%s\" from table \"%s\"", get_rel_name(child), get_rel_name(parent)));
 }
 
-static void
-refuse_unlogged(Oid relid)
+/*
+ * Refuses what would make a guarded table unlogged.
+ */
+void
+dg_protect_refuse_unlogged(Oid relid)
 {
-	refuse_on_guarded(relid, psprintf("set table \"%s\" unlogged", get_rel_name(relid)),
-					  "A crash empties unlogged tables, without their rows having gone to the recycle bin.", NULL);
+	dg_protect_refuse_on_guarded(relid, psprintf("set table \"%s\" unlogged", get_rel_name(relid)),
+								 "A crash empties unlogged tables, without their rows having gone to the recycle bin.", NULL);
 }
 
 /*
@@ -527,144 +496,5 @@ void
 dg_protect_check_altered(Oid relid)
 {
 	if (is_unlogged(relid, SnapshotSelf) && !is_unlogged(relid, NULL) && dg_guard_is_guarded(relid))
-		refuse_unlogged(relid);
-}
-
-static void
-check_alter_command(AlterTableStmt *stmt, AlterTableCmd *cmd)
-{
-	Oid			relid;
-	Oid			partition;
-	const char *name;
-
-	if (cmd->subtype != AT_DetachPartition && cmd->subtype != AT_SetUnLogged &&
-		cmd->subtype != AT_DisableTrigAll && cmd->subtype != AT_DisableTrigUser)
-		return;
-	relid = RangeVarGetRelid(stmt->relation, AccessShareLock, true);
-	if (!OidIsValid(relid) || !dg_guard_is_guarded(relid))
-		return;
-	name = get_rel_name(relid);
-	switch (cmd->subtype)
-	{
-		case AT_DetachPartition:
-
-			/*
-			 * a row that comes in meanwhile stays, and the table is guarded
-			 * by itself from then on
-			 */
-			partition = RangeVarGetRelid(((PartitionCmd *) cmd->def)->name, AccessShareLock, true);
-			if (OidIsValid(partition) && dg_guard_is_guarded(partition) && !dg_ddl_keeps() &&
-				(!dg_class_ownercheck(relid, GetUserId()) || dg_protect_has_rows(partition)))
-				refuse_departure(partition,
-								 psprintf("detach partition \"%s\" from table \"%s\"", get_rel_name(partition), name));
-			break;
-		case AT_SetUnLogged:
-			refuse_unlogged(relid);
-			break;
-		default:
-			refuse_on_guarded(relid, psprintf("disable all triggers of table \"%s\"", name), DETAIL_GUARD,
-							  "Disable those you mean by name, or set session_replication_role to \"replica\" for a while: the guard's work then, too.");
-			break;
-	}
-}
-
-static void
-check_alter_guarded(AlterTableStmt *stmt)
-{
-	ListCell   *lc;
-
-	foreach(lc, stmt->cmds)
-		check_alter_command(stmt, lfirst(lc));
-}
-
-/*
- * CREATE OR REPLACE could put another function behind a trigger of ours.
- */
-static void
-check_guard_trigger(CreateTrigStmt *stmt)
-{
-	Oid			relid;
-
-	if (!stmt->replace || strncmp(stmt->trigname, DG_TRIGGER_PREFIX, strlen(DG_TRIGGER_PREFIX)) != 0)
-		return;
-	relid = RangeVarGetRelid(stmt->relation, AccessShareLock, true);
-	if (OidIsValid(relid) && dg_guard_is_guarded(relid))
-		refuse_on_guarded(relid, psprintf("replace trigger \"%s\" of table \"%s\"", stmt->trigname, get_rel_name(relid)),
-						  DETAIL_GUARD, NULL);
-}
-
-/*
- * False for commands that sessions run all the time and that need no look at
- * the catalog.
- */
-static bool
-is_ddl(Node *parsetree)
-{
-	switch (nodeTag(parsetree))
-	{
-		case T_TransactionStmt:
-		case T_VariableSetStmt:
-		case T_VariableShowStmt:
-		case T_PrepareStmt:
-		case T_ExecuteStmt:
-		case T_DeallocateStmt:
-		case T_DeclareCursorStmt:
-		case T_FetchStmt:
-		case T_ClosePortalStmt:
-		case T_CopyStmt:
-		case T_ExplainStmt:
-		case T_CallStmt:
-		case T_DoStmt:
-		case T_NotifyStmt:
-		case T_ListenStmt:
-		case T_UnlistenStmt:
-		case T_LockStmt:
-		case T_VacuumStmt:
-		case T_CheckPointStmt:
-		case T_DiscardStmt:
-		case T_ConstraintsSetStmt:
-			return false;
-		default:
-			return true;
-	}
-}
-
-/*
- * Where the extension lacks tables that this library knows, as after a new
- * package and before ALTER EXTENSION UPDATE, nobody can tell what is guarded.
- * Then DDL waits for that command.
- */
-static void
-check_without_registry(Node *parsetree)
-{
-	if (dg_ddl_allowed() || IsA(parsetree, ReindexStmt) ||
-		(IsA(parsetree, AlterExtensionStmt) &&
-		 strcmp(((AlterExtensionStmt *) parsetree)->extname, "deletion_guard") == 0))
-		return;
-	if (dg_present())
-		(void) dg_objects();
-}
-
-/*
- * Refuses a utility command that is about to run and is not the extension's.
- * Called by the hook, and by the event trigger for the command that loaded the
- * library.
- */
-void
-dg_protect_check_utility(Node *parsetree)
-{
-	if (parsetree == NULL || !is_ddl(parsetree))
-		return;
-	if (!dg_installed())
-	{
-		check_without_registry(parsetree);
-		return;
-	}
-	dg_protect_store_check_utility(parsetree);
-	if (IsA(parsetree, DropStmt))
-		check_drop_table((DropStmt *) parsetree);
-	else if (IsA(parsetree, AlterTableStmt))
-		check_alter_guarded((AlterTableStmt *) parsetree);
-	else if (IsA(parsetree, CreateTrigStmt))
-		check_guard_trigger((CreateTrigStmt *) parsetree);
+		dg_protect_refuse_unlogged(relid);
 }
