@@ -210,12 +210,18 @@ dg_archive_close(DgArchive **link)
 	free(archive);
 }
 
+/*
+ * What was found out as the archive was opened. It lasts as long as the archive.
+ */
 const DgArchiveInfo *
 dg_archive_info(const DgArchive *archive)
 {
 	return &archive->info;
 }
 
+/*
+ * How many tables have an entry for their rows.
+ */
 int
 dg_archive_table_count(const DgArchive *archive)
 {
@@ -234,12 +240,19 @@ dg_archive_table(const DgArchive *archive, int index)
 	return &archive->entries[index].pub;
 }
 
+/*
+ * How many sequences have a value.
+ */
 int
 dg_archive_sequence_count(const DgArchive *archive)
 {
 	return (int) archive->sequence_count;
 }
 
+/*
+ * A sequence, by its number from 0; NULL if there is none. It lasts as long as the
+ * archive.
+ */
 const DgArchiveSequence *
 dg_archive_sequence(const DgArchive *archive, int index)
 {

@@ -128,6 +128,9 @@ check_start(DgArchive *archive, DgArchiveError *err)
 						   "data behind the table of contents that it does not know of");
 }
 
+/*
+ * Reads the table of contents of a file in custom format.
+ */
 bool
 dg_archive_custom_open(DgArchive *archive, DgArchiveError *err)
 {

@@ -182,6 +182,9 @@ check_one_dump(DgArchive *archive, const char *toc, DgArchiveError *err)
 	return ok;
 }
 
+/*
+ * Reads the table of contents of a directory.
+ */
 bool
 dg_archive_directory_open(DgArchive *archive, DgArchiveError *err)
 {

@@ -228,6 +228,9 @@ dg_archive_file_memory(DgArchive *archive, const char *name, const void *data,
 	return file;
 }
 
+/*
+ * Closes a file, which may be NULL, and takes it from the archive's list.
+ */
 void
 dg_archive_file_close(DgArchiveFile *file)
 {

@@ -11,6 +11,9 @@
 
 #include "archive/archive_internal.h"
 
+/*
+ * Begins to read words of a text, which is not copied.
+ */
 void
 dg_archive_text_init(DgArchiveText *text, const char *s, size_t len,
 					 bool std_strings)
@@ -123,6 +126,10 @@ dg_archive_text_is_word(const DgArchiveText *text, const char *word)
 	return p >= text->end || !ident_part((unsigned char) *p);
 }
 
+/*
+ * Passes a word and the white space before it. False, and only the white space is
+ * passed, if another comes.
+ */
 bool
 dg_archive_text_word(DgArchiveText *text, const char *word)
 {

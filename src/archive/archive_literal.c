@@ -15,6 +15,9 @@ enum
 	LITERAL_PLAIN, LITERAL_QUOTES, LITERAL_BACKSLASHES, LITERAL_DONE
 };
 
+/*
+ * Is that white space to the server, between tokens?
+ */
 bool
 dg_archive_is_space(char c)
 {

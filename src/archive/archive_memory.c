@@ -92,6 +92,9 @@ dg_archive_hint(DgArchiveError *err, const char *fmt,...)
 	return false;
 }
 
+/*
+ * Fails for want of memory; always false.
+ */
 bool
 dg_archive_no_memory(DgArchiveError *err)
 {
@@ -161,6 +164,10 @@ dg_archive_alloc(DgArchiveArena *arena, size_t size)
 	return result;
 }
 
+/*
+ * A copy of a text, with a zero behind it, for as long as the arena lasts; NULL if
+ * there is no memory.
+ */
 char *
 dg_archive_strdup(DgArchiveArena *arena, const char *s, size_t len)
 {
@@ -171,6 +178,9 @@ dg_archive_strdup(DgArchiveArena *arena, const char *s, size_t len)
 	return copy;
 }
 
+/*
+ * Frees all that was allocated there.
+ */
 void
 dg_archive_arena_free(DgArchiveArena *arena)
 {
@@ -243,6 +253,9 @@ dg_archive_buffer_add(DgArchiveBuffer *buf, const char *data, size_t len)
 	return true;
 }
 
+/*
+ * Frees the contents. The buffer is empty, and may be used again.
+ */
 void
 dg_archive_buffer_free(DgArchiveBuffer *buf)
 {

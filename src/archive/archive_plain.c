@@ -532,6 +532,9 @@ probe_crlf(DgArchiveStream *s, bool *crlf, DgArchiveError *err)
 	return true;
 }
 
+/*
+ * Reads a script once, to find its tables and where their rows are.
+ */
 bool
 dg_archive_plain_open(DgArchive *archive, DgArchiveError *err)
 {

@@ -12,6 +12,9 @@
 
 #define MAX_NAME				((size_t) 64 * 1024)
 
+/*
+ * Reads one byte, as a number from 0 to 255.
+ */
 bool
 dg_archive_read_byte(DgArchiveStream *s, int *value, DgArchiveError *err)
 {
@@ -66,6 +69,9 @@ dg_archive_read_length(DgArchive *archive, DgArchiveStream *s, int *len, DgArchi
 	return true;
 }
 
+/*
+ * Passes a string that is of no interest.
+ */
 bool
 dg_archive_skip_string(DgArchive *archive, DgArchiveStream *s, DgArchiveError *err)
 {

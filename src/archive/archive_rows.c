@@ -204,6 +204,9 @@ dg_archive_rows_next(DgArchiveRows *rows, DgArchiveRow *row, DgArchiveError *err
 	return rc;
 }
 
+/*
+ * How far the reader has come.
+ */
 void
 dg_archive_rows_progress(const DgArchiveRows *rows, DgArchiveProgress *progress)
 {

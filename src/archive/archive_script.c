@@ -29,6 +29,9 @@ is_sql_space(unsigned char c)
 	return c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\f' || c == '\v';
 }
 
+/*
+ * Begins to read statements of a script from a stream.
+ */
 void
 dg_archive_script_init(DgArchiveScript *script, DgArchive *archive,
 					   DgArchiveStream *stream)

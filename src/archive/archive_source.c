@@ -15,6 +15,10 @@
 
 #include "archive/archive_internal.h"
 
+/*
+ * A source of the bytes of a file from start to end. It is to be freed; the file
+ * stays open.
+ */
 void
 dg_archive_source_extent(DgArchiveSource *source, DgArchiveFile *file,
 						 uint64_t start, uint64_t end)
@@ -46,6 +50,9 @@ dg_archive_source_chunks(DgArchiveSource *source, DgArchiveFile *file,
 	return true;
 }
 
+/*
+ * Frees what the source has read ahead.
+ */
 void
 dg_archive_source_free(DgArchiveSource *source)
 {

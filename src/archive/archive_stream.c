@@ -47,6 +47,10 @@ dg_archive_stream_init(DgArchiveStream *stream, DgArchive *archive,
 	return true;
 }
 
+/*
+ * Frees a stream, but not the place that it is in; one that was never begun must be
+ * zero.
+ */
 void
 dg_archive_stream_free(DgArchiveStream *stream)
 {

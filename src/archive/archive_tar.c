@@ -270,6 +270,9 @@ fail_no_toc(DgArchive *archive, DgArchiveError *err)
 	return unpack && dg_archive_hint(err, "Unpack it, tar -xf FILE, and give the directory that has the toc.dat.");
 }
 
+/*
+ * Finds the members of a tar file, and reads the table of contents.
+ */
 bool
 dg_archive_tar_open(DgArchive *archive, DgArchiveError *err)
 {

@@ -46,6 +46,9 @@ struct DgExtension
 	Buffer		pages[MAX_PAGES];	/* pinned from next on */
 };
 
+/*
+ * For a bin that is written to; palloc'd.
+ */
 DgExtension *
 dg_bin_extension_begin(Relation rel)
 {

@@ -229,6 +229,9 @@ moved_at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId 
 		forget_moved();
 }
 
+/*
+ * Makes ready, as the library is loaded, to find parts again that were moved.
+ */
 void
 dg_bin_moved_init(void)
 {

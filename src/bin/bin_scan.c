@@ -223,6 +223,9 @@ dg_bin_delete_row(Oid bin_table, int64 address)
 	table_close(rel, NoLock);
 }
 
+/*
+ * Ends a scan. The lock on the bin stays until the end of the transaction.
+ */
 void
 dg_bin_scan_end(DgBinScan *scan)
 {

@@ -373,6 +373,10 @@ forget_plans_at_subxact(SubXactEvent event, SubTransactionId mySubid,
 		forget_plans();
 }
 
+/*
+ * Makes ready, as the library is loaded, to forget plans for bins that were rolled
+ * back.
+ */
 void
 dg_bin_shape_init(void)
 {

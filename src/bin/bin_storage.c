@@ -144,6 +144,9 @@ dg_bin_is_heap(Relation rel)
 	return rel->rd_tableam == GetHeapamTableAmRoutine() || rel->rd_tableam == &routine;
 }
 
+/*
+ * deletion_guard_bin, as CREATE ACCESS METHOD wants it.
+ */
 Datum
 dg_bin_handler(PG_FUNCTION_ARGS)
 {

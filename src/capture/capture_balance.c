@@ -379,6 +379,10 @@ balance_at_xact(XactEvent event, void *arg)
 	members = NULL;
 }
 
+/*
+ * Makes ready, as the library is loaded, to forget at the end of a transaction what
+ * it counted.
+ */
 void
 dg_capture_balance_init(void)
 {

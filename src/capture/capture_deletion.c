@@ -69,6 +69,10 @@ forget_at_xact(XactEvent event, void *arg)
 	}
 }
 
+/*
+ * Makes ready, as the library is loaded, to forget at the end of a transaction its
+ * deletion.
+ */
 void
 dg_capture_deletion_init(void)
 {

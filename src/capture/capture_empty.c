@@ -201,6 +201,10 @@ empty_at_xact(XactEvent event, void *arg)
 		tables = NULL;
 }
 
+/*
+ * Makes ready, as the library is loaded, to forget at the end of a transaction what
+ * it emptied.
+ */
 void
 dg_capture_empty_init(void)
 {

@@ -114,6 +114,10 @@ limit_at_xact(XactEvent event, void *arg)
 	state.marks = NULL;
 }
 
+/*
+ * Makes ready, as the library is loaded, to forget at the end of a transaction what
+ * it counted against the ceilings.
+ */
 void
 dg_capture_limit_init(void)
 {

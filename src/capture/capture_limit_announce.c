@@ -143,6 +143,9 @@ announce_at_xact(XactEvent event, void *arg)
 	announcements = NULL;
 }
 
+/*
+ * Makes ready, as the library is loaded, to announce at commit what was kept.
+ */
 void
 dg_capture_announce_init(void)
 {

@@ -564,6 +564,10 @@ move_at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId p
 	}
 }
 
+/*
+ * Makes ready, as the library is loaded, to forget at the end of a transaction the
+ * rows that it moved.
+ */
 void
 dg_capture_move_init(void)
 {

@@ -510,6 +510,10 @@ parts_at_xact(XactEvent event, void *arg)
 		open_parts = NULL;
 }
 
+/*
+ * Makes ready, as the library is loaded, to forget at the end of a transaction the
+ * parts that are open.
+ */
 void
 dg_capture_parts_init(void)
 {

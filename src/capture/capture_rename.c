@@ -170,6 +170,10 @@ rename_at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId
 		last_number = -1;
 }
 
+/*
+ * Makes ready, as the library is loaded, to forget at the end of a transaction the
+ * keys that it changed.
+ */
 void
 dg_capture_rename_init(void)
 {

@@ -39,6 +39,9 @@ address_of(ItemPointer tid)
 	return (int64) ItemPointerGetBlockNumber(tid) << 16 | ItemPointerGetOffsetNumber(tid);
 }
 
+/*
+ * A row that has left one partition has arrived in another, which it is in now.
+ */
 void
 dg_capture_move_note_stayed(Oid relid, CommandId cid, ItemPointer tid)
 {
@@ -140,6 +143,10 @@ stayed_at_xact(XactEvent event, void *arg)
 		stayed = NULL;
 }
 
+/*
+ * Makes ready, as the library is loaded, to forget at the end of a transaction the
+ * rows that have arrived.
+ */
 void
 dg_capture_stayed_init(void)
 {

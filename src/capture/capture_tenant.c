@@ -206,6 +206,9 @@ dg_capture_tenant_resolver_begin(DgGuard *guard, DgBinPlan *plan, Relation rel)
 	return resolver;
 }
 
+/*
+ * How values of the tenants' type are stored.
+ */
 void
 dg_capture_tenant_resolver_type(DgTenantResolver *resolver, int16 *len, bool *byval)
 {
@@ -509,6 +512,9 @@ dg_capture_tenant_text(DgTenantResolver *resolver, Datum tenant)
 	return text;
 }
 
+/*
+ * Frees a resolver, and leaves SPI if it was following a path.
+ */
 void
 dg_capture_tenant_resolver_end(DgTenantResolver *resolver)
 {

@@ -47,6 +47,9 @@ dg_acting_enter(void)
 	return acting.depth++;
 }
 
+/*
+ * The statement is over that dg_acting_enter() began.
+ */
 void
 dg_acting_leave(int saved)
 {
@@ -69,6 +72,9 @@ dg_acting_set(bool on)
 	return saved;
 }
 
+/*
+ * Undoes dg_acting_set(), whose result it gets.
+ */
 void
 dg_acting_resume(DgActing saved)
 {

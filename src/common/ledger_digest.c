@@ -44,6 +44,9 @@ dg_hex(const uint8 *bytes, int len)
 	return hex;
 }
 
+/*
+ * A bytea of some bytes, palloc'd.
+ */
 bytea *
 dg_bytea(const void *bytes, int len)
 {
@@ -87,6 +90,9 @@ dg_put_utf8(StringInfo buf, const char *value)
 	dg_put_text(buf, value == NULL ? NULL : pg_server_to_any(value, strlen(value), PG_UTF8));
 }
 
+/*
+ * Appends a number, by its decimal digits, to what a digest will be taken of.
+ */
 void
 dg_put_int64(StringInfo buf, int64 value)
 {

@@ -318,6 +318,10 @@ dg_follow_relcache(RelcacheCallbackFunction follower)
 		CacheRegisterRelcacheCallback(tell_followers, (Datum) 0);
 }
 
+/*
+ * Makes ready, as the library is loaded, to forget the objects' OIDs when the catalog
+ * changes.
+ */
 void
 dg_objects_init(void)
 {

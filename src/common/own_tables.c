@@ -133,18 +133,27 @@ dg_own_key_int8(AttrNumber attnum, int64 value)
 	return own_key(attnum, F_INT8EQ, Int64GetDatum(value));
 }
 
+/*
+ * A scan key: an integer column has the value.
+ */
 ScanKeyData
 dg_own_key_int4(AttrNumber attnum, int32 value)
 {
 	return own_key(attnum, F_INT4EQ, Int32GetDatum(value));
 }
 
+/*
+ * A scan key: a column of OIDs has the value.
+ */
 ScanKeyData
 dg_own_key_oid(AttrNumber attnum, Oid value)
 {
 	return own_key(attnum, F_OIDEQ, ObjectIdGetDatum(value));
 }
 
+/*
+ * A scan key: a column of text has the value, byte for byte.
+ */
 ScanKeyData
 dg_own_key_text(AttrNumber attnum, const char *value)
 {
@@ -188,6 +197,9 @@ dg_own_next(DgOwnScan *scan)
 	return HeapTupleIsValid(scan->tuple);
 }
 
+/*
+ * Ends a scan. The lock on the table stays until the end of the transaction.
+ */
 void
 dg_own_end(DgOwnScan *scan)
 {
@@ -261,6 +273,9 @@ dg_own_datum(const DgOwnScan *scan, AttrNumber attnum, bool *isnull)
 	return heap_getattr(scan->tuple, attnum, scan->desc, isnull);
 }
 
+/*
+ * Is a column of the row at hand null?
+ */
 bool
 dg_own_isnull(const DgOwnScan *scan, AttrNumber attnum)
 {
@@ -389,6 +404,9 @@ dg_own_set(DgOwnScan *scan, AttrNumber attnum, Datum value)
 	scan->changes[attnum - 1] = true;
 }
 
+/*
+ * A column of the row at hand shall be null; dg_own_update() writes it.
+ */
 void
 dg_own_set_null(DgOwnScan *scan, AttrNumber attnum)
 {

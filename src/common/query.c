@@ -221,6 +221,10 @@ dg_row_text(uint64 row, int column)
 	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
 }
 
+/*
+ * A column (from 1) of a row (from 0) of the last result. It lasts as long as the
+ * result.
+ */
 Datum
 dg_row_datum(uint64 row, int column, bool *isnull)
 {

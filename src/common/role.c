@@ -65,6 +65,9 @@ dg_role_leave(DgRole caller)
 	SetUserIdAndSecContext(caller.id, caller.sec_context);
 }
 
+/*
+ * Who owns a table. An error if it does not exist.
+ */
 Oid
 dg_relation_owner(Oid relid)
 {

@@ -36,6 +36,9 @@ struct DgTidLog
 	int64		count;			/* of entries */
 };
 
+/*
+ * An empty log in a memory context, to be ended with dg_tidlog_end().
+ */
 DgTidLog *
 dg_tidlog_begin(MemoryContext context)
 {
@@ -91,6 +94,9 @@ make_room(DgTidLog *log)
 	log->end = log->buffer + length;
 }
 
+/*
+ * Adds a row's address, and the command that wrote or deleted it.
+ */
 void
 dg_tidlog_add(DgTidLog *log, CommandId cid, ItemPointer tid)
 {
@@ -109,6 +115,9 @@ dg_tidlog_add(DgTidLog *log, CommandId cid, ItemPointer tid)
 	log->count++;
 }
 
+/*
+ * How many addresses the log has.
+ */
 int64
 dg_tidlog_count(const DgTidLog *log)
 {

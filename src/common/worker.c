@@ -59,6 +59,9 @@ dg_worker_begin(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
 
+/*
+ * Commits what dg_worker_begin() began.
+ */
 void
 dg_worker_commit(void)
 {

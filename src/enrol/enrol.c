@@ -57,6 +57,9 @@ require_column(Relation rel, const char *column)
 					 dg_relation_name(RelationGetRelid(rel)))));
 }
 
+/*
+ * Refuses who does not own the table.
+ */
 void
 dg_enrol_check_owner(Relation rel)
 {

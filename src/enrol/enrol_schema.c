@@ -187,6 +187,10 @@ dg_enrol_register_schema(const char *name, const DgTenantSource *source)
 			 DG_AS_US, 3, types, values, nulls);
 }
 
+/*
+ * Takes a schema from the list of those that are guarded. The caller is connected to
+ * SPI.
+ */
 void
 dg_enrol_unregister_schema(const char *name)
 {

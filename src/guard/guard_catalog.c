@@ -60,6 +60,10 @@ invalidate_guards(Datum arg, Oid relid)
 		guard->valid = false;
 }
 
+/*
+ * Makes ready, as the library is loaded, to forget what is known of guarded tables
+ * when the catalog changes.
+ */
 void
 dg_guard_catalog_init(void)
 {

@@ -155,6 +155,9 @@ compare_table_identities(const void *a, const void *b)
 	return x->relid < y->relid ? -1 : x->relid > y->relid;
 }
 
+/*
+ * Which columns' equality makes tenants of a table one; NULL if it has none.
+ */
 DgTableIdentity *
 dg_guard_identity_table(const DgIdentities *identities, Oid relid)
 {
@@ -299,6 +302,10 @@ table_altered(Datum arg, Oid relid)
 		valid = false;
 }
 
+/*
+ * Makes ready, as the library is loaded, to forget how tenants are compared when the
+ * catalog changes.
+ */
 void
 dg_guard_tenant_init(void)
 {

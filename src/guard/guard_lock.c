@@ -60,6 +60,10 @@ dg_guard_lock_tenants(List *tenants)
 		dg_lock_object(dg_objects()->tenant_table, lfirst_oid(lc), ExclusiveLock);
 }
 
+/*
+ * Locks one tenant, as dg_guard_lock_tenants() does, until the end of the
+ * transaction.
+ */
 void
 dg_guard_lock_tenant(const char *tenant)
 {

@@ -228,6 +228,9 @@ dg_guard_statement_none(void)
 	return nesting.depth == 0 && !dg_guard_statement_unseen();
 }
 
+/*
+ * Are rows of the table kept one by one in the present statement?
+ */
 bool
 dg_guard_statement_by_row(Oid root)
 {
@@ -254,6 +257,10 @@ dg_guard_statement_drops_tables(void)
 	return nesting.drops_tables;
 }
 
+/*
+ * The statement is over that dg_guard_statement_enter() began, whose result this
+ * gets.
+ */
 void
 dg_guard_statement_leave(DgNesting saved)
 {

@@ -168,6 +168,9 @@ dg_guard_textset_find(DgTextSet *set, const char *text)
 	return -1;
 }
 
+/*
+ * Is the text in the set?
+ */
 bool
 dg_guard_textset_has(DgTextSet *set, const char *text)
 {
@@ -207,6 +210,9 @@ dg_guard_textset_truncate(DgTextSet *set, int64 n)
 		pfree(set->texts[--set->ntexts]);
 }
 
+/*
+ * How many texts are in the set.
+ */
 int64
 dg_guard_textset_count(DgTextSet *set)
 {

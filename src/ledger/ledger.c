@@ -379,6 +379,10 @@ ledger_at_subxact(SubXactEvent event, SubTransactionId subid, SubTransactionId p
 	}
 }
 
+/*
+ * Makes ready, as the library is loaded, to write entries of a transaction as it
+ * commits.
+ */
 void
 dg_ledger_init(void)
 {

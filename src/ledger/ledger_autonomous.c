@@ -171,6 +171,10 @@ begin_worker_transaction(const Message *message)
 	SetSessionAuthorization(message->role, message->superuser);
 }
 
+/*
+ * Entry point of the worker that writes one entry whatever becomes of the caller's
+ * transaction.
+ */
 void
 dg_ledger_autonomous_main(Datum arg)
 {

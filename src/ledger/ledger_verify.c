@@ -47,6 +47,9 @@ dg_ledger_add_problem(DgLedgerWalk *walk, const char *fmt,...)
 	appendStringInfoString(&walk->text, problem);
 }
 
+/*
+ * Reports that entries from first to last are missing; where is empty, or says more.
+ */
 void
 dg_ledger_add_missing(DgLedgerWalk *walk, int64 first, int64 last, const char *where)
 {

@@ -270,6 +270,9 @@ refuse_clients_settings(void)
 	}
 }
 
+/*
+ * Defines our settings. Once, as the library is loaded.
+ */
 void
 dg_main_define_settings(void)
 {

@@ -178,6 +178,9 @@ dg_protect_builtin_check_permissions(List *permissions)
 	}
 }
 
+/*
+ * Refuses TRUNCATE of a catalog.
+ */
 void
 dg_protect_builtin_check_truncate(Oid relid)
 {

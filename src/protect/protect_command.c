@@ -36,6 +36,9 @@ dg_protect_command_enter(Node *parsetree)
 	return saved;
 }
 
+/*
+ * The command is over that dg_protect_command_enter() began, whose result this gets.
+ */
 void
 dg_protect_command_leave(DgCommand saved)
 {

@@ -59,6 +59,9 @@ let_dump_replace_trigger(Node *parsetree)
 		stmt->replace = true;
 }
 
+/*
+ * Event trigger: a command begins.
+ */
 Datum
 dg_ddl_start(PG_FUNCTION_ARGS)
 {
@@ -478,6 +481,9 @@ new_schema(CreateSchemaStmt * stmt)
 	return stmt->schemaname != NULL ? stmt->schemaname : get_rolespec_name(stmt->authrole);
 }
 
+/*
+ * Event trigger: a command is done. Follows what it has made, altered and renamed.
+ */
 Datum
 dg_ddl_end(PG_FUNCTION_ARGS)
 {

@@ -289,6 +289,9 @@ guard_object_access(ObjectAccessType access, Oid classid, Oid objid, int subid, 
 		dg_protect_access_check(access, classid, objid, subid, arg);
 }
 
+/*
+ * Puts our functions before the server's. Once, as the library is loaded.
+ */
 void
 dg_protect_hooks_init(void)
 {

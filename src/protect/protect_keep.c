@@ -570,6 +570,10 @@ kept_at_xact(XactEvent event, void *arg)
 	}
 }
 
+/*
+ * Makes ready, as the library is loaded, to forget at the end of a command what was
+ * kept for it.
+ */
 void
 dg_protect_keep_init(void)
 {

@@ -34,6 +34,9 @@
 
 #define DETAIL_PROTECTED "What deletion_guard keeps would no longer be protected; no role may do this, superusers included."
 
+/*
+ * Refuses a command on an object of ours; "what" is its verb.
+ */
 void
 dg_protect_store_refuse(const char *what, const char *name)
 {
@@ -96,6 +99,9 @@ dg_protect_store_at_stake(void)
 /* The transaction that allow_drop() has permitted to drop the extension. */
 static FullTransactionId allowed_in;
 
+/*
+ * Lets objects of ours go until the end of the transaction.
+ */
 void
 dg_protect_store_allow_drop(void)
 {
@@ -114,6 +120,9 @@ dg_protect_store_drop_allowed(void)
 		 FullTransactionIdEquals(allowed_in, GetTopFullTransactionIdIfAny()));
 }
 
+/*
+ * Refuses to let objects of ours go without tokens.
+ */
 void
 dg_protect_store_refuse_drop(const char *what)
 {

@@ -175,6 +175,9 @@ blot_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTr
 	next(pstmt, query_without_tokens(queryString), readOnlyTree, context, params, queryEnv, dest, qc);
 }
 
+/*
+ * Keeps tokens out of the server's log. Once, as the library is loaded.
+ */
 void
 dg_purge_log_init(void)
 {

@@ -79,6 +79,9 @@ dg_purge_refusal_set(DgRefusal *refusal, int sqlstate, const char *reason, const
 	return false;
 }
 
+/*
+ * Sets the detail of a refusal, palloc'd; always false.
+ */
 bool
 dg_purge_refusal_detail(DgRefusal *refusal, const char *fmt,...)
 {

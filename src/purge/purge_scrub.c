@@ -559,6 +559,9 @@ lock_scrub(void)
 	return true;
 }
 
+/*
+ * Entry point of the worker that cleans the files of what was purged.
+ */
 void
 dg_purge_scrub_main(Datum arg)
 {

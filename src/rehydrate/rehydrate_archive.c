@@ -248,6 +248,9 @@ dg_rehydrate_abandon(DgRehydrateArchive *archive)
 	archive->progress = NULL;
 }
 
+/*
+ * Closes an archive, by its memory context.
+ */
 void
 dg_rehydrate_close(DgRehydrateArchive *archive)
 {

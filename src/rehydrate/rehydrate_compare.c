@@ -334,6 +334,9 @@ dg_rehydrate_compare_begin(DgCompare *compare, bool absent)
 	dg_rehydrate_read(compare->archive, compare->plan, take_archive_row, compare);
 }
 
+/*
+ * Frees what a comparison holds. Locks stay until the end of the transaction.
+ */
 void
 dg_rehydrate_compare_end(DgCompare *compare)
 {

@@ -398,6 +398,9 @@ put_result(ReturnSetInfo *rsinfo, const Drill *drill)
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
+/*
+ * drill(archive, tenants, sample, left_out, mapping) -> a line for each tenant
+ */
 Datum
 dg_drill(PG_FUNCTION_ARGS)
 {

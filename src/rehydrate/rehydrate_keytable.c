@@ -173,6 +173,9 @@ dg_rehydrate_spill_double(DgKeySpill *spill)
 	return true;
 }
 
+/*
+ * How many parts the keys were divided into.
+ */
 int
 dg_rehydrate_spill_parts(const DgKeySpill *spill)
 {

@@ -82,6 +82,9 @@ commands_text(const DgRehydrateArchive *archive, const char *schema)
 					create, quote_literal_cstr(schema), quote_literal_cstr(database), quote_literal_cstr(archive->path));
 }
 
+/*
+ * Refuses to restore tenants some of whose tables do not exist here.
+ */
 void
 dg_rehydrate_check_lost_schemas(const DgRehydrateArchive *archive, const DgRehydratePlan *plan)
 {

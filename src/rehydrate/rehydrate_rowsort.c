@@ -474,6 +474,9 @@ dg_rehydrate_rowsort_row(DgRowSort *sort, TupleTableSlot *slot)
 	ExecStoreVirtualTuple(slot);
 }
 
+/*
+ * Frees the rows, and their files.
+ */
 void
 dg_rehydrate_rowsort_end(DgRowSort *sort)
 {

@@ -138,6 +138,9 @@ dg_rehydrate_source_find_columns(const DgSource *source, int ncolumns, const cha
 	return true;
 }
 
+/*
+ * Does the source have all of these columns?
+ */
 bool
 dg_rehydrate_source_has_columns(const DgSource *source, int ncolumns, const char **columns)
 {

@@ -101,6 +101,9 @@ dg_rows_batch_add(DgRowsBatch *batch, int tag)
 	batch->bytes += tuple->t_len;
 }
 
+/*
+ * Must the batch be written before another row is put?
+ */
 bool
 dg_rows_batch_is_full(const DgRowsBatch *batch)
 {

@@ -103,6 +103,9 @@ struct DgKeySet
 	Size		work_size;
 };
 
+/*
+ * An empty set of keys, of some columns of rows of that kind, in a memory context.
+ */
 DgKeySet *
 dg_rows_keyset_make(MemoryContext parent, TupleDesc desc, int nkeys, const AttrNumber *attnums)
 {

@@ -55,6 +55,9 @@ dg_rows_close_target(DgRowsTarget *target)
 	FreeQueryDesc(target->query);
 }
 
+/*
+ * Is it a partition of the target's table?
+ */
 bool
 dg_rows_is_routed(DgRowsTarget *target, const DgRowsLeaf *leaf)
 {

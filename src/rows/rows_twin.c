@@ -170,6 +170,9 @@ dg_rows_twins_make(Relation rel)
 	return twins;
 }
 
+/*
+ * The table that the rows are of.
+ */
 Oid
 dg_rows_twins_table(const DgRowsTwins *twins)
 {

@@ -103,6 +103,9 @@ dg_token_authorities_parse(const char *text, size_t len,
 	return status;
 }
 
+/*
+ * Frees the authorities and their keys; NULL is allowed.
+ */
 void
 dg_token_authorities_free(DgTokenAuthorities *authorities)
 {

@@ -412,6 +412,9 @@ dg_token_key_free(DgTokenKey *key)
 	free(key);
 }
 
+/*
+ * By which algorithm the key signs.
+ */
 DgTokenAlgorithm
 dg_token_key_algorithm(const DgTokenKey *key)
 {
@@ -457,6 +460,9 @@ dg_token_key_fingerprint_bytes(const DgTokenKey *key)
 	return key->fingerprint;
 }
 
+/*
+ * The key as OpenSSL has it; it lasts as long as the key.
+ */
 EVP_PKEY *
 dg_token_key_pkey(const DgTokenKey *key)
 {

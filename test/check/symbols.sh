@@ -52,4 +52,16 @@ else
 	echo "not ok 4 - exported functions carry the prefix of their room"
 	echo "$bad"
 fi
-echo 1..4
+# What goes in and comes out, which locks are held: above the definition.
+bad=$(perl -0777 -ne '
+	while (/^(?!static\b)[A-Za-z_][^\n;(){}=#]*\n(dg_\w+)\(/gm)
+	{
+		print "# $ARGV: $1()\n" if substr($_, 0, $-[0]) !~ m{\*/\n$};
+	}' src/*/*.c)
+if [ -z "$bad" ]; then
+	echo "ok 5 - exported functions have a comment"
+else
+	echo "not ok 5 - exported functions have a comment"
+	echo "$bad"
+fi
+echo 1..5
