@@ -16,6 +16,9 @@
 
 #include "archive/archive_internal.h"
 
+/*
+ * An archive with no contents yet; NULL if there is no memory. opts may be NULL.
+ */
 DgArchive *
 dg_archive_create(const char *path, const DgArchiveOptions *opts, DgArchiveError *err)
 {
@@ -308,6 +311,9 @@ dg_archive_give_parent(DgArchive *archive, const DgArchiveParent *parent, DgArch
 							 sizeof(*parent), err);
 }
 
+/*
+ * Adds a sequence.
+ */
 bool
 dg_archive_give_sequence(DgArchive *archive, const DgArchiveSequence *sequence, DgArchiveError *err)
 {

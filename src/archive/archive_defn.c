@@ -354,36 +354,6 @@ dg_archive_defn_parents(DgArchive *archive, const char *defn, size_t len, DgArch
 }
 
 static int
-compare_parents(const void *a, const void *b)
-{
-	const DgArchiveParent *x = a;
-	const DgArchiveParent *y = b;
-
-	return dg_archive_name_compare(x->schema, x->name, y->schema, y->name);
-}
-
-void
-dg_archive_parents_sort(DgArchive *archive)
-{
-	if (archive->parent_count > 0)
-		qsort(archive->parents, archive->parent_count, sizeof(*archive->parents), compare_parents);
-}
-
-/*
- * What a table was a partition of, or inherited from, or NULL; once
- * dg_archive_defn_resolve() has run.
- */
-const DgArchiveParent *
-dg_archive_parent(const DgArchive *archive, const char *schema, const char *name)
-{
-	DgArchiveParent key = {schema, name};
-
-	if (archive->parent_count == 0)
-		return NULL;
-	return bsearch(&key, archive->parents, archive->parent_count, sizeof(key), compare_parents);
-}
-
-static int
 compare_shapes(const void *a, const void *b)
 {
 	const DgArchiveShape *x = a;

@@ -392,3 +392,36 @@ dg_archive_text_skip_token(DgArchiveText *text)
 	}
 	return true;
 }
+
+static int
+compare_parents(const void *a, const void *b)
+{
+	const DgArchiveParent *x = a;
+	const DgArchiveParent *y = b;
+
+	return dg_archive_name_compare(x->schema, x->name, y->schema, y->name);
+}
+
+/*
+ * Puts the parents of tables in the order of the tables' names, once all are known.
+ */
+void
+dg_archive_parents_sort(DgArchive *archive)
+{
+	if (archive->parent_count > 0)
+		qsort(archive->parents, archive->parent_count, sizeof(*archive->parents), compare_parents);
+}
+
+/*
+ * What a table was a partition of, or inherited from, or NULL; once
+ * dg_archive_defn_resolve() has run.
+ */
+const DgArchiveParent *
+dg_archive_parent(const DgArchive *archive, const char *schema, const char *name)
+{
+	DgArchiveParent key = {schema, name};
+
+	if (archive->parent_count == 0)
+		return NULL;
+	return bsearch(&key, archive->parents, archive->parent_count, sizeof(key), compare_parents);
+}

@@ -212,6 +212,7 @@ typedef struct DgArchiveText
 	bool		std_strings;
 } DgArchiveText;
 
+extern void dg_archive_parents_sort(DgArchive *archive);
 extern int	dg_archive_name_compare(const char *schema, const char *name,
 									const char *other_schema, const char *other_name);
 extern void dg_archive_text_init(DgArchiveText *text, const char *s, size_t len, bool std_strings);
@@ -280,7 +281,6 @@ extern bool dg_archive_defn_table(DgArchive *archive, const char *schema, const 
 								  const char *defn, size_t len, bool with_oids, DgArchiveError *err);
 extern bool dg_archive_defn_parents(DgArchive *archive, const char *defn, size_t len, DgArchiveError *err);
 extern bool dg_archive_defn_resolve(DgArchive *archive, DgArchiveError *err);
-extern void dg_archive_parents_sort(DgArchive *archive);
 extern void dg_archive_defn_sort(DgArchive *archive);
 extern void dg_archive_defn_altered(DgArchive *archive, const char *schema, const char *name);
 extern const DgArchiveShape *dg_archive_defn_find(DgArchive *archive, const char *schema, const char *name);

@@ -254,6 +254,9 @@ request_shmem(void)
 	RequestAddinShmemSpace(sizeof(Counters) * DATABASES);
 }
 
+/*
+ * Makes ready, as the library is loaded, to count what transactions commit.
+ */
 void
 dg_counter_init(void)
 {
