@@ -7,6 +7,7 @@
  * what they look for (or memory is short); what that means is the caller's
  * business.  Results live in the arena.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "archive/archive_internal.h"
