@@ -84,7 +84,7 @@ for my $part (['-n', 'public'], ['-t', 'issue', '-t', 'tenant'], ['-n', 'public'
 	$node->command_ok([ 'pg_dump', '-Fc', '-f', "$dir/$db", @$part, $node->connstr('shop') ], "pg_dump @$part");
 	my ($ok, $err) = try('pg_restore', '-d', $node->connstr($db), "$dir/$db");
 	ok(!$ok, "@$part, without the extension: fails");
-	like($err, qr/CREATE TRIGGER deletion_guard_capture.*schema "deletion_guard" does not exist|schema "deletion_guard" does not exist.*CREATE TRIGGER deletion_guard_capture/s,
+	like($err, qr/CREATE TRIGGER deletion_guard_capture.*schema "deletion_guard_internal" does not exist|schema "deletion_guard_internal" does not exist.*CREATE TRIGGER deletion_guard_capture/s,
 		"@$part, without the extension: says what cannot be made");
 	is($node->safe_psql($db, q(SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'deletion_guard%')), 0,
 		"@$part, without the extension: no guard at all");
