@@ -4,7 +4,9 @@
  *
  * Each row of the archive costs one look-up here, so most types are compared
  * by the bytes of their text: those whose equal values are always written in
- * the same way. A value of any other type (numeric, citext, text under a
+ * the same way. An archive from before the column had such a type may have
+ * spelled a value otherwise ("02"), so what is not written as the type writes it
+ * is read by the type and written anew. A value of any other type (numeric, citext, text under a
  * nondeterministic collation, char(n)) is read by the type and compared by
  * its own equality; each distinct text is read once, then it is known.
  *
@@ -18,6 +20,8 @@
  * not sure.
  */
 #include "postgres.h"
+
+#include <ctype.h>
 
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
@@ -51,6 +55,7 @@ typedef struct TypedBucket
 typedef struct KeyColumn
 {
 	bool		by_bytes;
+	Oid			type;			/* under any domain */
 	Oid			collation;
 	Oid			typioparam;
 	int32		typmod;
@@ -106,13 +111,62 @@ equal_by_bytes(Oid type, Oid collation)
 		case BOOLOID:
 		case UUIDOID:
 		case NAMEOID:
-		case DATEOID:
 			return true;
 		case TEXTOID:
 		case VARCHAROID:
 			return get_collation_isdeterministic(OidIsValid(collation) ? collation : DEFAULT_COLLATION_OID);
 		default:
 			return type_is_enum(type);
+	}
+}
+
+static bool
+is_written_integer(const char *text, size_t len)
+{
+	const char *digits = len > 0 && text[0] == '-' ? text + 1 : text;
+	const char *end = text + len;
+
+	if (digits == end || (digits[0] == '0' && len > 1))
+		return false;
+	while (digits < end && isdigit((unsigned char) *digits))
+		digits++;
+	return digits == end;
+}
+
+static bool
+is_written_uuid(const char *text, size_t len)
+{
+	if (len != 36)
+		return false;
+	for (int i = 0; i < 36; i++)
+	{
+		bool		dash = i == 8 || i == 13 || i == 18 || i == 23;
+
+		if (dash ? text[i] != '-' : strchr("0123456789abcdef", text[i]) == NULL || text[i] == '\0')
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Is a text written as a type, of those that are compared by bytes, writes its values?
+ */
+static bool
+is_written_so(Oid type, const char *text, size_t len)
+{
+	switch (type)
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case OIDOID:
+			return is_written_integer(text, len);
+		case BOOLOID:
+			return len == 1 && (text[0] == 't' || text[0] == 'f');
+		case UUIDOID:
+			return is_written_uuid(text, len);
+		default:
+			return true;
 	}
 }
 
@@ -246,6 +300,7 @@ dg_rehydrate_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collatio
 
 	map->columns[column].collation = collation;
 	map->columns[column].role = dg_rows_role_of(owner);
+	map->columns[column].type = base;
 	map->columns[column].by_bytes = equal_by_bytes(base, collation);
 	if (!map->columns[column].by_bytes)
 		prepare_typed(&map->columns[column], base, map->context);
@@ -272,29 +327,54 @@ dg_rehydrate_keymap_of_columns(Oid relid, const AttrNumber *attnums, int n)
 }
 
 /*
- * One byte string that stands for the key. False if the key cannot be in the
- * map.
+ * A text as the column's type writes it. What the type cannot read is an error. The
+ * types that it is about are built in.
+ */
+static DgKeyText
+written_anew(DgKeyMap *map, const KeyColumn *column, const DgKeyText *text)
+{
+	MemoryContext old = MemoryContextSwitchTo(map->scratch);
+	Oid			input;
+	Oid			typioparam;
+	char	   *anew;
+
+	getTypeInputInfo(column->type, &input, &typioparam);
+	anew = dg_value_text(column->type, OidInputFunctionCall(input, pnstrdup(text->ptr, text->len), typioparam, -1));
+	MemoryContextSwitchTo(old);
+	return (DgKeyText)
+	{
+		anew, strlen(anew)
+	};
+}
+
+/*
+ * One byte string that stands for the key, valid until the next. False if the key
+ * cannot be in the map.
  */
 static bool
 compose_key(DgKeyMap *map, const DgKeyText *key, bool add, DgKeyText *whole)
 {
-	if (map->ncolumns == 1 && map->columns[0].by_bytes)
-	{
-		*whole = *key;
-		return true;
-	}
+	MemoryContextReset(map->scratch);
 	resetStringInfo(&map->key);
 	for (int i = 0; i < map->ncolumns; i++)
 	{
-		uint32		number = key[i].len;
+		KeyColumn  *column = &map->columns[i];
+		DgKeyText	text = key[i];
+		uint32		number;
 
-		if (!map->columns[i].by_bytes)
-			number = number_of_text(map, &map->columns[i], &key[i], add);
+		if (column->by_bytes && !is_written_so(column->type, text.ptr, text.len))
+			text = written_anew(map, column, &text);
+		if (column->by_bytes && map->ncolumns == 1)
+		{
+			*whole = text;
+			return true;
+		}
+		number = column->by_bytes ? text.len : number_of_text(map, column, &text, add);
 		if (number == NOT_A_VALUE)
 			return false;
 		appendBinaryStringInfo(&map->key, (char *) &number, sizeof(number));
-		if (map->columns[i].by_bytes)
-			appendBinaryStringInfo(&map->key, key[i].ptr, (int) key[i].len);
+		if (column->by_bytes)
+			appendBinaryStringInfo(&map->key, text.ptr, (int) text.len);
 	}
 	whole->ptr = map->key.data;
 	whole->len = map->key.len;
@@ -514,6 +594,8 @@ dg_rehydrate_keymap_guess(DgKeyMap *map, const char *text, size_t len)
 	if (map->spill == NULL && map->table.count == 0)
 		return DG_KEY_ABSENT;
 	if (map->ncolumns > 1)
+		return DG_KEY_UNSURE;
+	if (column->by_bytes && !is_written_so(column->type, text, len))
 		return DG_KEY_UNSURE;
 	if (column->by_bytes)
 		return find_whole(map, text, len);
