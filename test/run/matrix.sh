@@ -34,7 +34,7 @@ prepare()
 run()
 {
 	echo "$1: make $2" >&2
-	if root_run "$work/$1" env ONLY="${ONLY:-}" make -C /tree "$2" >"$log/$2" 2>&1; then
+	if root_run "$work/$1" env ONLY="${ONLY:-}" TEST_TIMEOUT="${TEST_TIMEOUT:-3600}" make --no-print-directory -C /tree "$2" >"$log/$2" 2>&1; then
 		answer=ok
 	else
 		answer=failed
@@ -54,7 +54,7 @@ for suite in ${DG_SUITES:-bookworm trixie forky experimental}; do
 	run "$suite" demo; demo=$answer
 	run "$suite" deb; deb=$answer
 	run "$suite" test
-	table+=$(printf '\n%-14s %-11s %-10s %-9s %s, %s' "$suite" "${server[$suite]}" "$demo" "$deb" "$answer" "$(tail -1 "$log/test")")
+	table+=$(printf '\n%-14s %-11s %-10s %-9s %s, %s' "$suite" "${server[$suite]}" "$demo" "$deb" "$answer" "$(grep " passed, .* failed$" "$log/test" | tail -1)")
 	rm -rf "${work:?}/$suite"
 done
 echo "$table"

@@ -27,7 +27,7 @@ root_impossible()
 # root_make SUITE DIRECTORY: a bare system; or says why not, and fails.
 root_make()
 {
-	local archive=$ROOTS/$1.tar log=$2.log suite=$1
+	local archive=$ROOTS/$1.tar log=$2.log suite=$1 how=
 
 	mkdir -p "$ROOTS" "$2"
 	# a month old: packages have moved on
@@ -37,8 +37,10 @@ root_make()
 		return
 	fi
 	[ "$suite" != experimental ] || suite=sid
+	# a release that is younger than debootstrap is made as the newest it knows
+	[ -e "/usr/share/debootstrap/scripts/$suite" ] || how=/usr/share/debootstrap/scripts/sid
 	# what it mounts goes with it, should it be stopped
-	if ! unshare --mount --pid --fork --kill-child --mount-proc debootstrap --variant=minbase --include=ca-certificates "$suite" "$2" "$(mirror Debian)" >"$log" 2>&1; then
+	if ! unshare --mount --pid --fork --kill-child --mount-proc debootstrap --variant=minbase --include=ca-certificates "$suite" "$2" "$(mirror Debian)" $how >"$log" 2>&1; then
 		echo "debootstrap: $(tail -1 "$log")"
 		return 1
 	fi
