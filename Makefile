@@ -19,7 +19,7 @@
 # the machine's own PostgreSQL; that takes make install.
 
 EXTENSION = deletion_guard
-EXTVERSION = 1.0
+EXTVERSION = 1.1
 MODULE_big = deletion_guard
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*/*.c)))
 DEPENDENCIES = $(OBJS:.o=.d)

@@ -64,7 +64,7 @@ SQL
 # The lines of one list that are not in the other, and the other way round.
 sub differences
 {
-	my ($left, $right) = map { [ split /\n(?=[a-z ]+\|)/, $_ ] } @_;
+	my ($left, $right) = map { [ split /\n(?=[a-z][a-z ]*\|)/, $_ ] } @_;
 	my (%left, %right);
 
 	@left{@$left} = ();
