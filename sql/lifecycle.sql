@@ -39,7 +39,9 @@ DROP SCHEMA evil CASCADE;
 
 -- Where it stays
 ALTER EXTENSION deletion_guard SET SCHEMA public;  -- fails
+\set VERBOSITY sqlstate
 ALTER EXTENSION deletion_guard UPDATE TO '99';  -- fails
+\set VERBOSITY default
 ALTER EXTENSION deletion_guard UPDATE;
 SET ROLE regress_dg_plain;
 ALTER EXTENSION deletion_guard UPDATE;  -- fails
