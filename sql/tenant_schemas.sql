@@ -211,6 +211,8 @@ UPDATE client SET lives_in = CASE schema_name WHEN 'one' THEN 'gone' ELSE 't_1' 
 CREATE SCHEMA t_1 CREATE TABLE item (id int);
 SELECT relation, tenant FROM deletion_guard.guarded_table WHERE relation::text ~ '^t_1' ORDER BY relation::text;
 
+-- What is not there is not moved to what is not there either.
+ALTER TABLE IF EXISTS nowhere SET SCHEMA no_such_schema;
 DROP SCHEMA v_own, v_other CASCADE;
 DROP OWNED BY regress_dg_patron, regress_dg_stranger;
 DROP ROLE regress_dg_patron, regress_dg_stranger;

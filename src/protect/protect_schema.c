@@ -134,7 +134,14 @@ dg_protect_check_moved(AlterObjectSchemaStmt *stmt)
 
 	if (stmt->objectType != OBJECT_TABLE)
 		return;
-	nspid = get_namespace_oid(stmt->newschema, false);
+
+	/*
+	 * with IF EXISTS, and without a table, the server looks for no schema
+	 * either
+	 */
+	nspid = get_namespace_oid(stmt->newschema, true);
+	if (!OidIsValid(nspid))
+		return;
 	guard = dg_guard_lookup(get_relname_relid(stmt->relation->relname, nspid));
 	if (guard->tenant == NULL || !source_of_schema(nspid, &source) || source.tenant == NULL ||
 		dg_guard_tenant_equal(guard->tenant, source.tenant))
