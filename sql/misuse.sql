@@ -85,8 +85,8 @@ LOAD 'deletion_guard';
 CREATE TABLE plain (id int);
 DELETE FROM plain;
 TRUNCATE plain;
-CREATE FUNCTION borrowed(regclass, name, name[]) RETURNS void LANGUAGE C AS '$libdir/deletion_guard', 'dg_guard_table';
-SELECT borrowed('plain', NULL, NULL); -- fails
+CREATE FUNCTION borrowed(regclass, name, name[], text) RETURNS void LANGUAGE C AS '$libdir/deletion_guard', 'dg_guard_table';
+SELECT borrowed('plain', NULL, NULL, NULL); -- fails
 DROP TABLE plain;
 
 -- All that a role owns, the extension among it: not while there is anything to lose.
