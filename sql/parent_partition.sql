@@ -31,7 +31,10 @@ CREATE TABLE hers.room_2 PARTITION OF room FOR VALUES FROM (10) TO (20);
 ALTER TABLE hers.room_2 OWNER TO regress_dg_planter;
 CREATE TABLE bed (id integer PRIMARY KEY, tenant_id integer REFERENCES tenant, room integer REFERENCES room) PARTITION BY RANGE (id);
 CREATE TABLE bed_1 PARTITION OF bed FOR VALUES FROM (0) TO (3);
-CREATE TABLE hers.bed_2 PARTITION OF bed FOR VALUES FROM (3) TO (9);
+-- with its columns in another order
+CREATE TABLE hers.bed_2 (gone integer, room integer, tenant_id integer, id integer NOT NULL);
+ALTER TABLE hers.bed_2 DROP COLUMN gone;
+ALTER TABLE bed ATTACH PARTITION hers.bed_2 FOR VALUES FROM (3) TO (9);
 ALTER TABLE hers.bed_2 OWNER TO regress_dg_planter;
 CREATE TABLE sheet (id integer PRIMARY KEY, bed integer CONSTRAINT sheet_bed REFERENCES bed);
 SELECT deletion_guard.set_tenant_table('tenant', 'id');
@@ -59,6 +62,15 @@ SELECT count(*) FROM bed;
 \c
 SET hers.armed = yes;
 SELECT matches, problem FROM deletion_guard.drill(:'archive', '{1}');
+\c
+SET hers.armed = yes;
+SELECT relation, archive_rows, live_rows, only_in_archive, only_live, different, problem
+	FROM deletion_guard.compare_tenant('1', :'archive') ORDER BY relation::text;
+UPDATE bed SET room = 1 WHERE id = 4;
+\c
+SET hers.armed = yes;
+SELECT relation, key, what, columns, problem FROM deletion_guard.compare_rows('1', :'archive') ORDER BY relation::text;
+SELECT relation, restored, identical, problem FROM deletion_guard.rehydrate('1', :'archive', on_conflict => 'skip', extra => 'delete') ORDER BY relation::text;
 \c :maintenance_db
 SET client_min_messages = warning;
 DROP DATABASE regress_dg_parent_partition;

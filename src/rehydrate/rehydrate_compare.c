@@ -25,6 +25,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -242,6 +243,24 @@ take_copied_row(void *arg, HeapTuple tuple, TupleDesc desc)
 	ResetPerTupleExprContext(table->estate);
 }
 
+/*
+ * "t.a, t.b": the table's columns, in its order, which a partition may not have.
+ */
+static char *
+live_columns(Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			appendStringInfo(&buf, "%st.%s", buf.len > 0 ? ", " : "", quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
+	}
+	return buf.len > 0 ? buf.data : "t.*";
+}
+
 static void
 sort_live_rows(DgCompare *compare, DgCompared *table)
 {
@@ -249,10 +268,10 @@ sort_live_rows(DgCompare *compare, DgCompared *table)
 
 	table->live_rows = dg_rehydrate_rowsort_begin(compare->whole ? table->hash : NULL, work_mem);
 	if (table->addresses)
-		dg_rehydrate_finder_live_twins(table->finder, &plan->finders, plan->tenants, "t.*, t.tableoid, t.ctid",
+		dg_rehydrate_finder_live_twins(table->finder, &plan->finders, plan->tenants, psprintf("%s, t.tableoid, t.ctid", live_columns(table->rel)),
 									   hash_live_row, table);
 	else if (!OidIsValid(table->copy))
-		dg_rehydrate_finder_live_rows(table->finder, &plan->finders, plan->tenants, "t.*", hash_live_row, table);
+		dg_rehydrate_finder_live_rows(table->finder, &plan->finders, plan->tenants, live_columns(table->rel), hash_live_row, table);
 	else
 	{
 		(void) GetPerTupleExprContext(table->estate);

@@ -461,12 +461,12 @@ tenant_array(Oid relid, AttrNumber attnum, const DgTenants *tenants)
 }
 
 /*
- * Makes the query for live rows of a table whose column tells their tenant: of
- * the table, which it calls t, what is asked for, and last the tenant's key. Where
- * all rows are one tenant's, that is its number.
+ * Makes the query for live rows of a table whose column tells their tenant, or for
+ * those in a partition of it: of the table, which it calls t, what is asked for, and
+ * last the tenant's key. Where all rows are one tenant's, that is its number.
  */
 static void
-make_live_query(Oid relid, List **finders, const DgTenants *tenants,
+make_live_query(Oid relid, Oid from, List **finders, const DgTenants *tenants,
 				const char *select, bool all_tenants, DgLiveQuery *query)
 {
 	Oid			end;
@@ -479,10 +479,10 @@ make_live_query(Oid relid, List **finders, const DgTenants *tenants,
 	query->nparams = 0;
 	if (column == NULL)
 	{
-		query->sql = psprintf("SELECT %s, %d FROM %s t", select, finder->tenant, dg_own_rows(relid));
+		query->sql = psprintf("SELECT %s, %d FROM %s t", select, finder->tenant, dg_own_rows(from));
 		return;
 	}
-	query->sql = psprintf("SELECT %s, t.%s FROM %s t", select, quote_identifier(column), dg_own_rows(relid));
+	query->sql = psprintf("SELECT %s, t.%s FROM %s t", select, quote_identifier(column), dg_own_rows(from));
 	if (all_tenants)
 		return;
 	if (tenants->nobody)
@@ -499,13 +499,14 @@ make_live_query(Oid relid, List **finders, const DgTenants *tenants,
 }
 
 /*
- * Makes the query for the live rows that the tenants have in a table.
+ * Makes the query for the live rows that the tenants have in a table, or in one of
+ * dg_rows_tables() of it.
  */
 void
-dg_rehydrate_finder_live_query(Oid relid, List **finders, const DgTenants *tenants,
+dg_rehydrate_finder_live_query(Oid relid, Oid from, List **finders, const DgTenants *tenants,
 							   const char *select, DgLiveQuery *query)
 {
-	make_live_query(relid, finders, tenants, select, false, query);
+	make_live_query(relid, from, finders, tenants, select, false, query);
 }
 
 /*
@@ -609,13 +610,13 @@ parent_columns(ForeignKeyCacheInfo *fkey)
  * table has inherited.
  */
 static char *
-children_query(Oid relid, ForeignKeyCacheInfo *fkey, const char *select, bool all_tenants, bool nobody)
+children_query(Oid from, ForeignKeyCacheInfo *fkey, const char *select, bool all_tenants, bool nobody)
 {
 	StringInfoData buf;
 
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "SELECT %s, p.tenant FROM %s t, parents p WHERE true", select,
-					 dg_own_rows(relid));
+					 dg_own_rows(from));
 	for (int i = 0; i < fkey->nkeys; i++)
 	{
 		char	   *child = psprintf("t.%s", quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false)));
@@ -628,13 +629,23 @@ children_query(Oid relid, ForeignKeyCacheInfo *fkey, const char *select, bool al
 	if (!all_tenants && !nobody)
 		return buf.data;
 	appendStringInfo(&buf, " UNION ALL SELECT %s, %d FROM %s t WHERE (false", select, nobody ? 0 : DG_KEY_OTHER_TENANT,
-					 dg_own_rows(relid));
+					 dg_own_rows(from));
 	for (int i = 0; i < fkey->nkeys; i++)
 		appendStringInfo(&buf, " OR t.%s IS NULL",
 						 quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false)));
 	appendStringInfoChar(&buf, ')');
 	dg_guard_append_type(&buf, fkey);
 	return buf.data;
+}
+
+/*
+ * The tables that are asked for a table's rows, each by a query of its own: as the
+ * caller one is enough.
+ */
+static List *
+tables_to_ask(Oid relid, bool as_caller)
+{
+	return as_caller ? list_make1_oid(relid) : dg_rows_tables(relid);
 }
 
 /*
@@ -666,30 +677,40 @@ find_live_rows_along(DgFinder *finder, List *path, List **finders, const DgTenan
 	Oid			end;
 	const char *column;
 	List	   *fkeys = dg_guard_path_keys(finder->relid, path, &end, &column);
-	DgLiveQuery query;
+	ListCell   *lc;
 
 	live.row = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard live row", ALLOCSET_DEFAULT_SIZES);
-	make_live_query(end, finders, tenants, fkeys == NIL ? select : parent_columns(llast(fkeys)), all_tenants, &query);
-	live.tenants = query.keys;
 	if (fkeys != NIL)
 		begin_parents(&live, llast(fkeys));
-	SPI_connect();
-	read_live(&live, &query, as_caller, end);
-	SPI_finish();
+	foreach(lc, tables_to_ask(end, as_caller))
+	{
+		DgLiveQuery query;
+
+		make_live_query(end, lfirst_oid(lc), finders, tenants, fkeys == NIL ? select : parent_columns(llast(fkeys)),
+						all_tenants, &query);
+		live.tenants = query.keys;
+		SPI_connect();
+		read_live(&live, &query, as_caller, lfirst_oid(lc));
+		SPI_finish();
+	}
 	for (int i = list_length(fkeys) - 1; i >= 0; i--)
 	{
 		ForeignKeyCacheInfo *fkey = list_nth(fkeys, i);
 		ForeignKeyCacheInfo *below = i == 0 ? NULL : list_nth(fkeys, i - 1);
 		Oid			relid = i == 0 ? finder->relid : below->confrelid;
-		DgLiveQuery below_query = {0};
 		LiveRows	children = {.all_tenants = all_tenants,.nobody = finder->nobody,.row = live.row,.sink = sink,.arg = arg};
 
 		if (i > 0)
 			begin_parents(&children, below);
 		SPI_connect();
 		dg_query_register_rows("parents", live.parents, live.desc);
-		below_query.sql = children_query(relid, fkey, i == 0 ? select : parent_columns(below), all_tenants, finder->nobody);
-		read_live(&children, &below_query, as_caller, relid);
+		foreach(lc, tables_to_ask(relid, as_caller))
+		{
+			DgLiveQuery query = {children_query(lfirst_oid(lc), fkey, i == 0 ? select : parent_columns(below), all_tenants,
+												finder->nobody)};
+
+			read_live(&children, &query, as_caller, lfirst_oid(lc));
+		}
 		SPI_finish();
 		tuplestore_end(live.parents);
 		live = children;

@@ -524,16 +524,20 @@ static bool
 some_tenant_is_live(DgRestore *call)
 {
 	Oid			tenant_table = dg_guard_tenant_table()->relid;
-	DgLiveQuery query;
-	bool		found;
+	bool		found = false;
+	ListCell   *lc;
 
 	if (!OidIsValid(tenant_table) || call->plan->tenants->nobody)
 		return call->plan->tenants->nobody;
-	dg_rehydrate_finder_live_query(tenant_table, &call->plan->finders, call->plan->tenants, "1", &query);
 	SPI_connect();
-	dg_query(psprintf("%s LIMIT 1", query.sql), DG_AS_OWNER, 1, &query.type, &query.tenants,
-			 .table = tenant_table);
-	found = SPI_processed > 0;
+	foreach(lc, dg_rows_tables(tenant_table))
+	{
+		DgLiveQuery query;
+
+		dg_rehydrate_finder_live_query(tenant_table, lfirst_oid(lc), &call->plan->finders, call->plan->tenants, "1", &query);
+		found |= dg_query(psprintf("%s LIMIT 1", query.sql), DG_AS_OWNER, 1, &query.type, &query.tenants,
+						  .table = lfirst_oid(lc)) > 0;
+	}
 	SPI_finish();
 	return found;
 }
