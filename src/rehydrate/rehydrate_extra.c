@@ -329,18 +329,7 @@ make_referrer(ForeignKeyCacheInfo *fkey)
 	Referrer   *referrer = palloc0(sizeof(Referrer));
 
 	referrer->fkey = fkey;
-	referrer->desc = CreateTemplateTupleDesc(fkey->nkeys);
-	for (int i = 0; i < fkey->nkeys; i++)
-	{
-		Oid			type;
-		int32		typmod;
-		Oid			collation;
-
-		get_atttypetypmodcoll(fkey->confrelid, fkey->confkey[i], &type, &typmod, &collation);
-		TupleDescInitEntry(referrer->desc, i + 1, psprintf("k%d", i + 1), type, typmod, 0);
-		TupleDescInitEntryCollation(referrer->desc, i + 1, collation);
-	}
-	dg_tupdesc_finalize(referrer->desc);
+	referrer->desc = dg_rehydrate_finder_keys_desc(fkey, false);
 	referrer->keys = tuplestore_begin_heap(false, false, work_mem);
 	return referrer;
 }

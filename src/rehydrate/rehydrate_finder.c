@@ -568,12 +568,14 @@ pass_live_row(void *arg, HeapTuple tuple, TupleDesc desc)
 }
 
 /*
- * Makes the place for the parents' keys that a foreign key refers to.
+ * Columns k1, k2, ... for the keys that a foreign key refers to and, if they are
+ * told apart, one for the tenant's number.
  */
-static void
-begin_parents(LiveRows *live, const ForeignKeyCacheInfo *fkey)
+TupleDesc
+dg_rehydrate_finder_keys_desc(const ForeignKeyCacheInfo *fkey, bool with_tenant)
 {
-	live->desc = CreateTemplateTupleDesc(fkey->nkeys + 1);
+	TupleDesc	desc = CreateTemplateTupleDesc(fkey->nkeys + with_tenant);
+
 	for (int i = 0; i < fkey->nkeys; i++)
 	{
 		Oid			type;
@@ -581,11 +583,22 @@ begin_parents(LiveRows *live, const ForeignKeyCacheInfo *fkey)
 		Oid			collation;
 
 		get_atttypetypmodcoll(fkey->confrelid, fkey->confkey[i], &type, &typmod, &collation);
-		TupleDescInitEntry(live->desc, i + 1, psprintf("k%d", i + 1), type, typmod, 0);
-		TupleDescInitEntryCollation(live->desc, i + 1, collation);
+		TupleDescInitEntry(desc, i + 1, psprintf("k%d", i + 1), type, typmod, 0);
+		TupleDescInitEntryCollation(desc, i + 1, collation);
 	}
-	TupleDescInitEntry(live->desc, fkey->nkeys + 1, "tenant", INT4OID, -1, 0);
-	dg_tupdesc_finalize(live->desc);
+	if (with_tenant)
+		TupleDescInitEntry(desc, fkey->nkeys + 1, "tenant", INT4OID, -1, 0);
+	dg_tupdesc_finalize(desc);
+	return desc;
+}
+
+/*
+ * Makes the place for the parents' keys that a foreign key refers to.
+ */
+static void
+begin_parents(LiveRows *live, const ForeignKeyCacheInfo *fkey)
+{
+	live->desc = dg_rehydrate_finder_keys_desc(fkey, true);
 	live->parents = tuplestore_begin_heap(false, false, work_mem);
 }
 

@@ -201,6 +201,7 @@ extern int	dg_rehydrate_finder_learn(DgFinder *finder, const DgKeyText *key);
 extern DgFinder *dg_rehydrate_finder_get(List **finders, Oid relid, List *paths, const DgTenants *tenants);
 extern char *dg_rehydrate_finder_parents(const DgFinder *finder);
 extern const char **dg_rehydrate_column_names(Oid relid, const AttrNumber *attnums, int n);
+extern TupleDesc dg_rehydrate_finder_keys_desc(const ForeignKeyCacheInfo *fkey, bool with_tenant);
 extern void dg_rehydrate_finder_live_query(Oid relid, Oid from, List **finders, const DgTenants *tenants,
 										   const char *select, DgLiveQuery *query);
 
