@@ -67,10 +67,12 @@ SET hers.armed = yes;
 SELECT relation, archive_rows, live_rows, only_in_archive, only_live, different, problem
 	FROM deletion_guard.compare_tenant('1', :'archive') ORDER BY relation::text;
 UPDATE bed SET room = 1 WHERE id = 4;
+INSERT INTO bed VALUES (0, 1, 1), (5, 1, 2);
 \c
 SET hers.armed = yes;
 SELECT relation, key, what, columns, problem FROM deletion_guard.compare_rows('1', :'archive') ORDER BY relation::text;
 SELECT relation, restored, identical, problem FROM deletion_guard.rehydrate('1', :'archive', on_conflict => 'skip', extra => 'delete') ORDER BY relation::text;
+SELECT * FROM deletion_guard.deleted_rows(NULL::bed, deletion_id => (SELECT max(id) FROM deletion_guard.deletion)) ORDER BY id;
 \c :maintenance_db
 SET client_min_messages = warning;
 DROP DATABASE regress_dg_parent_partition;

@@ -382,17 +382,17 @@ referrers_of(const ExtraRows *rows)
 }
 
 /*
- * Deletes some rows of one partition, or of the table if it has none; returns the
- * columns that foreign keys refer to.
+ * Deletes some rows of one partition, or of the table if it has none, by the name of
+ * either; returns the columns that foreign keys refer to.
  */
 static char *
-delete_statement(Oid relid, List *referrers)
+delete_statement(Oid from, List *referrers)
 {
 	StringInfoData buf;
 	ListCell   *lc;
 
 	initStringInfo(&buf);
-	appendStringInfo(&buf, "DELETE FROM %s t WHERE t.tableoid OPERATOR(pg_catalog.=) $1 AND t.ctid OPERATOR(pg_catalog.=) ANY ($2)", dg_own_rows(relid));
+	appendStringInfo(&buf, "DELETE FROM %s t WHERE t.tableoid OPERATOR(pg_catalog.=) $1 AND t.ctid OPERATOR(pg_catalog.=) ANY ($2)", dg_own_rows(from));
 	foreach(lc, referrers)
 	{
 		ForeignKeyCacheInfo *fkey = ((Referrer *) lfirst(lc))->fkey;
@@ -434,7 +434,8 @@ keep_keys(List *referrers)
 }
 
 /*
- * As the caller or, where that is a superuser, as the table's owner.
+ * As the caller, who has the right to delete from the table, or, where that is a
+ * superuser, as the owner of what the rows are in.
  */
 static void
 delete_some(Oid relid, const RowPlace *places, int n, List *referrers)
@@ -443,6 +444,7 @@ delete_some(Oid relid, const RowPlace *places, int n, List *referrers)
 	Datum		values[] = {ObjectIdGetDatum(places->relid), (Datum) 0};
 	Datum	   *tids = palloc(sizeof(Datum) * n);
 	ItemPointerData *pointers = palloc(sizeof(ItemPointerData) * n);
+	Oid			from = superuser() ? places->relid : relid;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -451,8 +453,8 @@ delete_some(Oid relid, const RowPlace *places, int n, List *referrers)
 	}
 	values[1] = dg_array(tids, n, TIDOID);
 	SPI_connect();
-	dg_query(delete_statement(relid, referrers), superuser() ? DG_AS_OWNER : DG_AS_CALLER, 2, types, values,
-			 .table = relid);
+	dg_query(delete_statement(from, referrers), superuser() ? DG_AS_OWNER : DG_AS_CALLER, 2, types, values,
+			 .table = from);
 	if (SPI_processed != n)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -515,74 +517,62 @@ dg_rehydrate_extra_delete(DgRestore *call)
  * ----------------------------------------------------------------------
  */
 
-static char *
-match_key(const ForeignKeyCacheInfo *fkey, bool parent)
+/*
+ * Adds to "found" those of the keys that a row of a table refers to.
+ */
+static void
+find_keys_in_use(const Referrer *referrer, Oid relid, Tuplestorestate *found)
 {
+	const ForeignKeyCacheInfo *fkey = referrer->fkey;
 	StringInfoData buf;
 
 	initStringInfo(&buf);
+	appendStringInfo(&buf, "SELECT k.* FROM keys k WHERE EXISTS (SELECT FROM %s r WHERE ", dg_own_rows(relid));
 	for (int i = 0; i < fkey->nkeys; i++)
 	{
-		Oid			type = get_atttype(fkey->confrelid, fkey->confkey[i]);
-		char	   *key = psprintf("k.k%d", i + 1);
-		char	   *column = psprintf("r.%s", quote_identifier(parent ? get_attname(fkey->confrelid, fkey->confkey[i], false) :
-															   get_attname(fkey->conrelid, fkey->conkey[i], false)));
-
 		appendStringInfoString(&buf, i > 0 ? " AND " : "");
-		if (parent)
-			appendStringInfo(&buf, "%s %s %s", column, dg_equality_operator(getBaseType(type)), key);
-		else
-			dg_guard_append_clause(&buf, key, type, fkey->conpfeqop[i], column, get_atttype(fkey->conrelid, fkey->conkey[i]));
+		dg_guard_append_clause(&buf, psprintf("k.k%d", i + 1), get_atttype(fkey->confrelid, fkey->confkey[i]), fkey->conpfeqop[i],
+							   psprintf("r.%s", quote_identifier(get_attname(fkey->conrelid, fkey->conkey[i], false))),
+							   get_atttype(fkey->conrelid, fkey->conkey[i]));
 	}
-	return buf.data;
-}
-
-/*
- * Of the keys, keeps those that a row of a table has, or those that none has.
- */
-static void
-filter_keys(Referrer *referrer, Oid relid, bool parent, Tuplestorestate *kept)
-{
+	appendStringInfoChar(&buf, ')');
 	SPI_connect();
 	dg_query_register_rows("keys", referrer->keys, referrer->desc);
-	dg_query(psprintf("SELECT k.* FROM keys k WHERE %sEXISTS (SELECT FROM %s r WHERE %s)",
-					  parent ? "NOT " : "", dg_own_rows(relid), match_key(referrer->fkey, parent)),
-			 DG_AS_OWNER,
+	dg_query(buf.data, DG_AS_OWNER,
 			 .table = relid,.snapshot = GetActiveSnapshot());
 	for (uint64 row = 0; row < SPI_processed; row++)
-		tuplestore_puttuple(kept, SPI_tuptable->vals[row]);
+		tuplestore_puttuple(found, SPI_tuptable->vals[row]);
 	SPI_finish();
 }
 
 static void
 check_referrer(Referrer *referrer)
 {
-	Tuplestorestate *found = tuplestore_begin_heap(false, false, work_mem);
+	const ForeignKeyCacheInfo *fkey = referrer->fkey;
+	DgRowsParents parents = {fkey, list_make1_oid(fkey->confrelid), DG_AS_OWNER, referrer->desc,.text = true,.many = true};
 	Tuplestorestate *lost = tuplestore_begin_heap(false, false, work_mem);
 	ListCell   *lc;
 
-	foreach(lc, dg_rows_tables(referrer->fkey->conrelid))
-		filter_keys(referrer, lfirst_oid(lc), false, found);
+	foreach(lc, dg_rows_tables(fkey->conrelid))
+		find_keys_in_use(referrer, lfirst_oid(lc), lost);
 	tuplestore_end(referrer->keys);
-	referrer->keys = found;
 
 	/*
 	 * a row that came back may have the same key, if it is not the primary
 	 * one
 	 */
-	if (tuplestore_tuple_count(found) > 0)
-		filter_keys(referrer, referrer->fkey->confrelid, true, lost);
+	if (tuplestore_tuple_count(lost) > 0)
+		dg_rows_parentless(&parents, &lost);
 	if (tuplestore_tuple_count(lost) > 0)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_CANNOT_RESTORE),
 				 errmsg("cannot delete rows of \"%s\" that the archive does not have: rows of \"%s\" refer to them",
-						get_rel_name(referrer->fkey->confrelid), get_rel_name(referrer->fkey->conrelid)),
+						get_rel_name(fkey->confrelid), get_rel_name(fkey->conrelid)),
 				 errdetail_plural("Foreign key \"%s\" refers to %lld row that would go. Rows of other tenants, and rows that the archive cannot tell anything of, are left as they are.",
 								  "Foreign key \"%s\" refers to %lld rows that would go. Rows of other tenants, and rows that the archive cannot tell anything of, are left as they are.",
 								  (unsigned long) tuplestore_tuple_count(lost),
-								  get_constraint_name(referrer->fkey->conoid), (long long) tuplestore_tuple_count(lost)),
+								  get_constraint_name(fkey->conoid), (long long) tuplestore_tuple_count(lost)),
 				 errhint("Nothing was changed. If the rows are of the same tenants, have their table among relations, and guard it so that its rows are known to be theirs; otherwise change or delete them first, or say extra => 'keep'.")));
-	tuplestore_end(found);
 	tuplestore_end(lost);
 }
 
