@@ -1,16 +1,6 @@
 #!/bin/bash
 # Test files are where make test finds them, under names it understands.
-n=0
-result()
-{
-	n=$((n + 1))
-	if [ -z "$2" ]; then
-		echo "ok $n - $1"
-	else
-		echo "not ok $n - $1"
-		sed 's/^/# /' <<<"$2"
-	fi
-}
+. "$(dirname "$0")/../run/result.sh"
 
 result "every sql/*.sql has expected output" "$(
 	for file in sql/*.sql; do

@@ -2,17 +2,7 @@
 # The rooms of src/README.md: a folder each, complete, and arrows between them
 # that go one way. What calls what is read from the object files, so that an
 # include nobody needs does not count, and a call that no header mentions does.
-n=0
-result()
-{
-	n=$((n + 1))
-	if [ -z "$2" ]; then
-		echo "ok $n - $1"
-	else
-		echo "not ok $n - $1"
-		sed 's/^/# /' <<<"$2"
-	fi
-}
+. "$(dirname "$0")/../run/result.sh"
 
 # The rooms in their order, lowest first, as the table of src/README.md has them.
 rooms=$(sed -n 's,^| \[`\([a-z]*\)`\](\1/README\.md) |.*,\1,p' src/README.md | paste -sd ' ')

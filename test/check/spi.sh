@@ -15,17 +15,7 @@ elsewhere()
 queries='\b(dg_query[a-z_]*|SPI_(exec|prepare|cursor)[a-z_]*) *\('
 deciding_exceptions='^src/purge/purge_(tenant|scrub[a-z_]*)\.c:'
 
-n=0
-result()
-{
-	n=$((n + 1))
-	if [ -z "$2" ]; then
-		echo "ok $n - $1"
-	else
-		echo "not ok $n - $1"
-		sed 's/^/# /' <<<"$2"
-	fi
-}
+. "$(dirname "$0")/../run/result.sh"
 
 result "queries run as whom they should" \
 	"$(elsewhere 'SPI_(exec|prepare|cursor|plan|register)[a-z_]*' query)"

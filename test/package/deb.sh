@@ -4,19 +4,7 @@
 # installed. What an installation of its own does: clean_root.sh.
 . "$(dirname "$0")/../run/setup.sh"
 . "$TOP/test/run/server.sh"
-n=0
-
-# result NAME COMPLAINT: fine, if there is none.
-result()
-{
-	n=$((n + 1))
-	if [ -z "$2" ]; then
-		echo "ok $n - $1"
-	else
-		echo "not ok $n - $1"
-		sed 's/^/# /' <<<"$2"
-	fi
-}
+. "$TOP/test/run/result.sh"
 
 if ! command -v dpkg-deb >/dev/null; then
 	echo "1..0 # SKIP not a Debian system"
