@@ -80,6 +80,7 @@ typedef struct DgObjects
 	Oid			tenant_rename;
 	Oid			tenant_rename_pkey;
 	Oid			dropped_table;
+	Oid			folded_deletion;
 	Oid			tenant_wipe;
 	Oid			tenant_wipe_at_idx;
 	Oid			authority;

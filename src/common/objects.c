@@ -71,6 +71,7 @@ static const struct
 	{RELATION(tenant_rename)},
 	{RELATION(tenant_rename_pkey), "tenant_rename", true, {Anum_tenant_rename_rename_id}},
 	{RELATION(dropped_table)},
+	{RELATION(folded_deletion)},
 	{RELATION(tenant_wipe)},
 	{RELATION(tenant_wipe_at_idx), "tenant_wipe", false, {Anum_tenant_wipe_wiped_at}},
 	{RELATION(authority)},

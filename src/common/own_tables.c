@@ -167,7 +167,7 @@ dg_own_key_text(AttrNumber attnum, const char *value)
 
 /*
  * Begins to read the rows that have the keys' values, by the table's index where
- * that serves the keys and is sound. Ends with dg_own_end(). With ROW EXCLUSIVE,
+ * that serves the keys and is sound; without keys all rows, in the index's order. Ends with dg_own_end(). With ROW EXCLUSIVE,
  * which is held until the end of the transaction, rows may be written.
  */
 DgOwnScan *
@@ -180,7 +180,7 @@ dg_own_scan(DgOwnTable table, LOCKMODE lockmode, int nkeys, ScanKeyData *keys)
 	CommandCounterIncrement();
 	scan->rel = open_table(table, lockmode);
 	scan->desc = RelationGetDescr(scan->rel);
-	by_index = OidIsValid(table.indexid) && nkeys > 0 && is_plain_index(scan->rel, table.indexid);
+	by_index = OidIsValid(table.indexid) && is_plain_index(scan->rel, table.indexid);
 	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scan->scan = systable_beginscan(scan->rel, table.indexid, by_index, scan->snapshot, nkeys, keys);
 	return scan;

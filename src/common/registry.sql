@@ -200,6 +200,17 @@ CREATE TABLE deletion_guard.dropped_table
 ) USING heap;
 CREATE SEQUENCE deletion_guard.dropped_id_seq OWNED BY deletion_guard.dropped_table.dropped_id;
 
+-- What is left of the records of old deletions, when fold_deletions() has removed them.
+CREATE TABLE deletion_guard.folded_deletion
+(
+	day date NOT NULL,							-- UTC
+	tenant text COLLATE "C",
+	deletions bigint NOT NULL,
+	rows bigint NOT NULL,
+	restored bigint NOT NULL,
+	purged bigint NOT NULL
+) USING heap;
+
 -- Rows of the tenant table that were deleted, for the ceiling on them. A row
 -- for each capture, kept although they may have been undeleted since.
 CREATE TABLE deletion_guard.tenant_wipe
@@ -224,6 +235,7 @@ SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_link', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_rename', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.dropped_table', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.dropped_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.folded_deletion', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_wipe', '');
 
 COMMENT ON TABLE deletion_guard.tenant_table IS 'the table that lists the tenants, set by set_tenant_table()';
@@ -251,6 +263,7 @@ COMMENT ON COLUMN deletion_guard.empty_bin.bin_id IS 'id of the bin';
 COMMENT ON SEQUENCE deletion_guard.deletion_id_seq IS 'ids of deletions';
 COMMENT ON TABLE deletion_guard.tenant_rename IS 'keys of tenants that were changed in the tenant table; forgotten when nothing of the tenant is left';
 COMMENT ON TABLE deletion_guard.deletion_link IS 'links that deletions took from rows that stayed (ON DELETE SET NULL, SET DEFAULT)';
+COMMENT ON TABLE deletion_guard.folded_deletion IS 'counts of deletions whose records fold_deletions() has removed; see the view deletion_history';
 COMMENT ON TABLE deletion_guard.dropped_table IS 'guarded tables and partitions that were dropped, and how to make them again';
 COMMENT ON COLUMN deletion_guard.dropped_table.dropped_id IS 'number; of tables that went together, the first must be made first';
 COMMENT ON COLUMN deletion_guard.dropped_table.deletion_id IS 'deletion by which its rows went to the bin; null if it had none, or they were lost';

@@ -98,6 +98,27 @@
 #define Anum_tenant_rename_renamed_at	5
 #define Natts_tenant_rename				5
 
+/* deletion_guard.dropped_table */
+#define Anum_dropped_table_dropped_id	1
+#define Anum_dropped_table_deletion_id	2
+#define Anum_dropped_table_relation_name	3
+#define Anum_dropped_table_partition_of	4
+#define Anum_dropped_table_dropped_at	5
+#define Anum_dropped_table_dropped_by	6
+#define Anum_dropped_table_rows	7
+#define Anum_dropped_table_definition	8
+#define Anum_dropped_table_foreign_keys	9
+#define Natts_dropped_table	9
+
+/* deletion_guard.folded_deletion */
+#define Anum_folded_deletion_day		1
+#define Anum_folded_deletion_tenant		2
+#define Anum_folded_deletion_deletions	3
+#define Anum_folded_deletion_rows		4
+#define Anum_folded_deletion_restored	5
+#define Anum_folded_deletion_purged		6
+#define Natts_folded_deletion			6
+
 /* deletion_guard.tenant_wipe */
 #define Anum_tenant_wipe_deletion_id	1
 #define Anum_tenant_wipe_wiped_at		2

@@ -89,7 +89,7 @@ is_record_of_deletions(Relation rel)
 {
 	static const char *const names[] = {
 		"tenant_table", "guard", "guard_step", "guarded_schema", "schema_pattern", "left_unguarded", "bin", "deletion_part", "deletion_link",
-		"tenant_rename", "dropped_table",
+		"tenant_rename", "dropped_table", "folded_deletion",
 	};
 
 	if (RelationGetNamespace(rel) == dg_objects()->bin_schema)

@@ -14,6 +14,7 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 
 #include "bin/bin.h"
@@ -316,6 +317,7 @@ forget_key(const char *tenant, char *pseudonym)
 	forget_lost_schemas(tenant);
 	rename_in_requests(tenant, pseudonym);
 	dg_bin_tenant_each_part(tenant, RowExclusiveLock, rename_part, pseudonym);
+	rename_in_table(DG_OWN_ALL(folded_deletion), Anum_folded_deletion_tenant, 0, tenant, pseudonym);
 	rename_in_table(DG_OWN_ALL(hold), Anum_hold_tenant, 0, tenant, pseudonym);
 	rename_in_table(DG_OWN_ALL(rehydration_record), Anum_rehydration_record_tenant, Anum_rehydration_record_problem, tenant, pseudonym);
 	rename_in_table(DG_OWN_ALL(drill_result), Anum_drill_result_tenant, Anum_drill_result_problem, tenant, pseudonym);
@@ -329,6 +331,11 @@ forget_key(const char *tenant, char *pseudonym)
 void
 dg_purge_forget(const DgRequest *request, const DgPlan *plan, const uint8 *tenant_digest)
 {
+	/*
+	 * after fold_deletions(), which moves tenants' keys to where they are
+	 * found then
+	 */
+	LockRelationOid(dg_objects()->folded_deletion, RowExclusiveLock);
 	forget_statements(plan);
 	if (request->tenant == NULL)
 	{

@@ -450,7 +450,7 @@ refuse_nothing(const Selection *selection)
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_NOTHING_TO_RESTORE),
 					 errmsg("there is no deletion %lld", (long long) selection->deletion),
-					 errhint("The view deletion_guard.deletion lists deletions.")));
+					 errhint("The view deletion_guard.deletion lists deletions. Of old ones, of which nothing is left, deletion_history has the counts.")));
 		became = psprintf("Rows it removed: %lld, restored since: %lld, purged: %lld.", (long long) dg_row_int64(0, 2, NULL),
 						  (long long) dg_row_int64(0, 3, NULL), (long long) dg_row_int64(0, 4, NULL));
 	}

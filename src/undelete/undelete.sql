@@ -43,6 +43,33 @@ COMMENT ON FUNCTION deletion_guard.undelete_tenants IS
 
 
 /*
+ * Records of deletions of which nothing is left.
+ */
+CREATE FUNCTION deletion_guard.fold_deletions(older_than interval = '90 days') RETURNS bigint
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_fold_deletions';
+REVOKE EXECUTE ON FUNCTION deletion_guard.fold_deletions FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.fold_deletions IS
+	'removes the records of deletions that are older than this and of which every row was restored or purged and no link is lost: by whom and by what statement they were is known no more. Their counts stay in deletion_history, what was done with them in the ledger. Records of tables that were dropped with their rows stay. Returns how many deletions. For a job, say every night; a purge that is under way at the same time waits. status counts the deletions of the last day only as far as they have a record. Fails with 22023 if older_than is negative';
+
+CREATE VIEW deletion_guard.deletion_history AS
+	SELECT f.day, f.tenant,
+		   sum(f.deletions)::bigint AS deletions,
+		   sum(f.rows)::bigint AS rows,
+		   sum(f.restored)::bigint AS restored,
+		   sum(f.purged)::bigint AS purged
+	FROM deletion_guard.folded_deletion f
+	GROUP BY f.day, f.tenant;
+COMMENT ON VIEW deletion_guard.deletion_history IS
+	'deletions whose records fold_deletions() has removed, counted by day and tenant; those that have a record are in the view deletion';
+COMMENT ON COLUMN deletion_guard.deletion_history.day IS 'day of the deletions, in UTC';
+COMMENT ON COLUMN deletion_guard.deletion_history.tenant IS 'tenant''s key; null for rows without one, a digest in its place once nothing of the tenant was left';
+COMMENT ON COLUMN deletion_guard.deletion_history.deletions IS 'deletions with rows of this tenant; one with rows of several tenants counts for each';
+COMMENT ON COLUMN deletion_guard.deletion_history.rows IS 'rows that they removed';
+COMMENT ON COLUMN deletion_guard.deletion_history.restored IS 'of these, rows that came back';
+COMMENT ON COLUMN deletion_guard.deletion_history.purged IS 'of these, rows that are gone for good';
+
+/*
  * For rows whose table was dropped.
  */
 CREATE FUNCTION deletion_guard.adopt_bin(bin_table regclass, target regclass) RETURNS void

@@ -227,6 +227,17 @@ CREATE TABLE deletion_guard.dropped_table
 ) USING heap;
 CREATE SEQUENCE deletion_guard.dropped_id_seq OWNED BY deletion_guard.dropped_table.dropped_id;
 
+-- What is left of the records of old deletions, when fold_deletions() has removed them.
+CREATE TABLE deletion_guard.folded_deletion
+(
+	day date NOT NULL,							-- UTC
+	tenant text COLLATE "C",
+	deletions bigint NOT NULL,
+	rows bigint NOT NULL,
+	restored bigint NOT NULL,
+	purged bigint NOT NULL
+) USING heap;
+
 -- Rows of the tenant table that were deleted, for the ceiling on them. A row
 -- for each capture, kept although they may have been undeleted since.
 CREATE TABLE deletion_guard.tenant_wipe
@@ -251,6 +262,7 @@ SELECT pg_catalog.pg_extension_config_dump('deletion_guard.deletion_link', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_rename', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.dropped_table', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.dropped_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('deletion_guard.folded_deletion', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.tenant_wipe', '');
 
 COMMENT ON TABLE deletion_guard.tenant_table IS 'the table that lists the tenants, set by set_tenant_table()';
@@ -278,6 +290,7 @@ COMMENT ON COLUMN deletion_guard.empty_bin.bin_id IS 'id of the bin';
 COMMENT ON SEQUENCE deletion_guard.deletion_id_seq IS 'ids of deletions';
 COMMENT ON TABLE deletion_guard.tenant_rename IS 'keys of tenants that were changed in the tenant table; forgotten when nothing of the tenant is left';
 COMMENT ON TABLE deletion_guard.deletion_link IS 'links that deletions took from rows that stayed (ON DELETE SET NULL, SET DEFAULT)';
+COMMENT ON TABLE deletion_guard.folded_deletion IS 'counts of deletions whose records fold_deletions() has removed; see the view deletion_history';
 COMMENT ON TABLE deletion_guard.dropped_table IS 'guarded tables and partitions that were dropped, and how to make them again';
 COMMENT ON COLUMN deletion_guard.dropped_table.dropped_id IS 'number; of tables that went together, the first must be made first';
 COMMENT ON COLUMN deletion_guard.dropped_table.deletion_id IS 'deletion by which its rows went to the bin; null if it had none, or they were lost';
@@ -776,6 +789,33 @@ REVOKE EXECUTE ON FUNCTION deletion_guard.undelete_tenants FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.undelete_tenants IS
 	'undelete_tenant() for several tenants at once: all of them or none. Warns of those that have nothing in the bin';
 
+
+/*
+ * Records of deletions of which nothing is left.
+ */
+CREATE FUNCTION deletion_guard.fold_deletions(older_than interval = '90 days') RETURNS bigint
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_fold_deletions';
+REVOKE EXECUTE ON FUNCTION deletion_guard.fold_deletions FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.fold_deletions IS
+	'removes the records of deletions that are older than this and of which every row was restored or purged and no link is lost: by whom and by what statement they were is known no more. Their counts stay in deletion_history, what was done with them in the ledger. Records of tables that were dropped with their rows stay. Returns how many deletions. For a job, say every night; a purge that is under way at the same time waits. status counts the deletions of the last day only as far as they have a record. Fails with 22023 if older_than is negative';
+
+CREATE VIEW deletion_guard.deletion_history AS
+	SELECT f.day, f.tenant,
+		   sum(f.deletions)::bigint AS deletions,
+		   sum(f.rows)::bigint AS rows,
+		   sum(f.restored)::bigint AS restored,
+		   sum(f.purged)::bigint AS purged
+	FROM deletion_guard.folded_deletion f
+	GROUP BY f.day, f.tenant;
+COMMENT ON VIEW deletion_guard.deletion_history IS
+	'deletions whose records fold_deletions() has removed, counted by day and tenant; those that have a record are in the view deletion';
+COMMENT ON COLUMN deletion_guard.deletion_history.day IS 'day of the deletions, in UTC';
+COMMENT ON COLUMN deletion_guard.deletion_history.tenant IS 'tenant''s key; null for rows without one, a digest in its place once nothing of the tenant was left';
+COMMENT ON COLUMN deletion_guard.deletion_history.deletions IS 'deletions with rows of this tenant; one with rows of several tenants counts for each';
+COMMENT ON COLUMN deletion_guard.deletion_history.rows IS 'rows that they removed';
+COMMENT ON COLUMN deletion_guard.deletion_history.restored IS 'of these, rows that came back';
+COMMENT ON COLUMN deletion_guard.deletion_history.purged IS 'of these, rows that are gone for good';
 
 /*
  * For rows whose table was dropped.
