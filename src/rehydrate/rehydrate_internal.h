@@ -18,7 +18,7 @@
 #include "rows/rows.h"
 #include "server/server.h"
 
-/* rehydrate_archive.c */
+/* extract_archive.c */
 
 typedef struct DgRehydrateArchive
 {
@@ -47,7 +47,7 @@ extern Oid	dg_rehydrate_live_name(const DgRehydrateArchive *archive, const char 
 extern char *dg_rehydrate_of_database(const DgRehydrateArchive *archive);
 extern void dg_rehydrate_tell(const DgRehydrateArchive *archive);
 
-/* rehydrate_keytable.c */
+/* extract_keytable.c */
 
 /* longest string that is kept in its entry */
 #define DG_INLINE_KEY	12
@@ -90,7 +90,7 @@ extern DgKeyEntry *dg_rehydrate_keytable_look(const DgKeyTable *table, uint32 ha
 extern void dg_rehydrate_keytable_put(DgKeyTable *table, const char *key, size_t len, int32 number);
 extern int32 dg_rehydrate_keytable_find(const DgKeyTable *table, const char *key, size_t len);
 
-/* rehydrate_keymap.c */
+/* extract_keymap.c */
 
 /* Found instead of a tenant. */
 #define DG_KEY_ABSENT	(-1)
@@ -131,7 +131,7 @@ extern void dg_rehydrate_spill_write(DgKeySpill *spill, int part, const char *ke
 extern void dg_rehydrate_spill_read(DgKeySpill *spill, int part, DgSpillSink sink, void *arg);
 extern void dg_rehydrate_spill_free(DgKeySpill *spill);
 
-/* rehydrate_finder.c */
+/* extract_finder.c */
 
 /* The tenants that are wanted. */
 typedef struct DgTenants
@@ -214,7 +214,7 @@ extern void dg_rehydrate_finder_live_twins(DgFinder *finder, List **finders, con
 										   const char *select, DgLiveSink sink, void *arg);
 extern void dg_rehydrate_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants);
 
-/* rehydrate_mapping.c */
+/* extract_mapping.c */
 
 typedef struct DgColumnMapping
 {
@@ -239,7 +239,7 @@ extern DgTableMapping *dg_rehydrate_mapping_find(List *mapping, const char *name
 extern DgColumnMapping *dg_rehydrate_mapping_column(List *tables, const char *name);
 extern void dg_rehydrate_mapping_check_used(List *mapping);
 
-/* rehydrate_place.c */
+/* extract_place.c */
 
 typedef struct DgPlace
 {
@@ -258,7 +258,7 @@ extern bool dg_rehydrate_is_others(Oid relid, const DgTenants *tenants);
 extern DgPlace dg_rehydrate_place(const DgRehydrateArchive *archive, const DgArchiveTable *table,
 								  List *mappings);
 
-/* rehydrate_source.c */
+/* extract_source.c */
 
 typedef struct DgSourceTypes DgSourceTypes;
 
@@ -311,7 +311,7 @@ typedef struct DgPass
 	char	   *undeclared_type;	/* the first one's */
 } DgPass;
 
-/* Why something of the archive is left out (rehydrate_account.c). */
+/* Why something of the archive is left out (extract_account.c). */
 typedef enum DgLeftKind
 {
 	DG_LEFT_CHOSEN,
@@ -362,16 +362,16 @@ extern bool dg_rehydrate_source_find_columns(const DgSource *source, int ncolumn
 											 int *fields);
 extern bool dg_rehydrate_source_has_columns(const DgSource *source, int ncolumns, const char **columns);
 
-/* rehydrate_lost.c */
+/* extract_lost.c */
 extern bool dg_rehydrate_note_lost(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, const char *name);
 extern void dg_rehydrate_check_lost_schemas(const DgRehydrateArchive *archive, const DgRehydratePlan *plan);
 
-/* rehydrate_plan.c */
+/* extract_plan.c */
 extern DgRehydratePlan *dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants,
 										  List *relations, List *mapping, bool report);
 extern List *dg_rehydrate_plan_tenants(const DgRehydratePlan *plan);
 
-/* rehydrate_account.c */
+/* extract_account.c */
 
 #define DG_GONE_TEXT	"the archive has a table %s, which does not exist here; its rows were not looked at (mapping can say which table they are of now)"
 #define DG_DEFINED_TEXT	"the archive has the definition of this table, which holds tenants' rows here, and none of its data"
@@ -387,15 +387,15 @@ extern void dg_rehydrate_account_append(StringInfo buf, Oid relid, const char *p
 extern bool dg_rehydrate_account_has_column(const DgRehydratePlan *plan, Oid target, const char *name);
 extern char *dg_rehydrate_account_columns(const DgRehydratePlan *plan, Relation rel);
 
-/* rehydrate_passes.c */
+/* extract_passes.c */
 extern void dg_rehydrate_plan_passes(DgRehydratePlan *plan);
 extern DgServerCondition *dg_rehydrate_condition(const DgRehydratePlan *plan, const DgSource *source, const DgFinder *finder);
 
-/* rehydrate_types.c */
+/* extract_types.c */
 extern void dg_rehydrate_source_set_types(const DgRehydrateArchive *archive, DgSource *source);
 extern void dg_rehydrate_source_read_values(const DgSource *source, Datum *values, const bool *nulls);
 
-/* rehydrate_read.c */
+/* extract_read.c */
 extern int	dg_rehydrate_settings(void);
 
 /*
@@ -425,7 +425,7 @@ extern bool dg_rehydrate_is_chosen(List *choices, const DgSource *source, const 
 extern void dg_rehydrate_choices_check(List *choices);
 extern bool dg_rehydrate_references_read(DgReferences *references, DgRowSink sink, void *arg);
 
-/* rehydrate_source.c, of large objects */
+/* extract_source.c, of large objects */
 
 /* References to large objects. */
 typedef struct DgObjectCount
@@ -523,7 +523,7 @@ typedef struct DgExtra
 extern void dg_rehydrate_restore_run(DgRestore *call);
 extern void dg_rehydrate_restore_try(DgRestore *call);
 
-/* rehydrate_rowsort.c */
+/* compare_rowsort.c */
 
 /* What is kept of a row to be compared. */
 typedef struct DgHashedRow
@@ -558,7 +558,7 @@ extern void dg_rehydrate_rowsort_row(DgRowSort *sort, TupleTableSlot *slot);
 extern void dg_rehydrate_rowsort_end(DgRowSort *sort);
 extern int	dg_rehydrate_rowsort_compare(const DgRowSort *sort_a, const DgHashedRow *a, const DgRowSort *sort_b, const DgHashedRow *b);
 
-/* rehydrate_compare.c */
+/* compare.c */
 
 /* One tenant's rows of a table. */
 typedef struct DgComparedCounts
@@ -622,7 +622,7 @@ extern void dg_rehydrate_compare_table(DgCompare *compare, DgCompared *table, Dg
 extern void dg_rehydrate_compare_end(DgCompare *compare);
 extern char *dg_rehydrate_compare_problem(const DgCompared *table, int tenant);
 
-/* rehydrate_compare_report.c */
+/* compare_report.c */
 extern void dg_rehydrate_compare_copies(DgRestore *call);
 
 /* rehydrate_extra.c */
@@ -643,7 +643,7 @@ extern List *dg_rehydrate_relations_argument(FunctionCallInfo fcinfo, int n);
 /* rehydrate_schema.c */
 extern List *dg_rehydrate_schema_create(const char *schema, List *relations, bool any_name);
 
-/* rehydrate_progress.c */
+/* extract_progress.c */
 
 typedef struct DgRehydrateProgress DgRehydrateProgress;
 

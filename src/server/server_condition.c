@@ -2,7 +2,7 @@
  * server_condition.c
  *		Conditions in the other side's SQL, for its indexes.
  *
- * Whose a row is, is decided here, when it has come (rehydrate_read.c). A condition
+ * Whose a row is, is decided here, when it has come (extract_read.c). A condition
  * only keeps rows from coming that would be turned down; it must not keep others.
  * So it is asked there only where that side compares the columns as this one does:
  * they are of the same type on both sides, and equality that is not byte by byte

@@ -1,5 +1,5 @@
 /*
- * rehydrate_progress.c
+ * extract_progress.c
  *		How far a call has come, for others to see while it runs.
  *
  * A call reports itself as a COPY, so that it appears in

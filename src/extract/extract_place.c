@@ -1,5 +1,5 @@
 /*
- * rehydrate_place.c
+ * extract_place.c
  *		Where the rows of an archive's table belong now.
  *
  * To the live table of the same name or to that which a mapping names: for it, or

@@ -1,5 +1,5 @@
 /*
- * rehydrate_types.c
+ * extract_types.c
  *		Values of an archive as values of the types they had there.
  *
  * A column's text goes straight to the input function of the live column

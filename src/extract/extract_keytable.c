@@ -1,5 +1,5 @@
 /*
- * rehydrate_keytable.c
+ * extract_keytable.c
  *		Byte strings with a number for each: a hash table, and temporary files
  *		for those that do not fit into memory.
  *

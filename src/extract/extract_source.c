@@ -1,5 +1,5 @@
 /*
- * rehydrate_source.c
+ * extract_source.c
  *		Tables of an archive as sources of rows: which live table one belongs to,
  *		and its columns under the names that they have now.
  */

@@ -1,5 +1,5 @@
 /*
- * rehydrate_keymap.c
+ * extract_keymap.c
  *		A map from keys, given as text, to tenants.
  *
  * Each row of the archive costs one look-up here, so most types are compared

@@ -1,5 +1,5 @@
 /*
- * rehydrate_passes.c
+ * extract_passes.c
  *		In which order the tables of an archive are read.
  *
  * Reading begins at the tables that have the tenant's key and goes on with

@@ -1,5 +1,5 @@
 /*
- * rehydrate_finder.c
+ * extract_finder.c
  *		Telling the tenant of a row.
  *
  * A finder belongs to a table and to a way from its rows to their tenant: a
@@ -18,7 +18,7 @@
  * Live parents need not be those of the time of the archive: some may be
  * gone, and then nothing tells whose their children were. So the map learns
  * of all live parents, other tenants' too: that tells a row whose parent is
- * unknown from a row of another tenant (rehydrate_read.c counts the former).
+ * unknown from a row of another tenant (extract_read.c counts the former).
  */
 #include "postgres.h"
 

@@ -1,5 +1,5 @@
 /*
- * rehydrate_contents.c
+ * extract_contents.c
  *		archive_contents(): the tables of an archive, and where their rows belong.
  *		archive_tenants(): whose rows it has.
  */

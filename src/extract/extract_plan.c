@@ -1,12 +1,12 @@
 /*
- * rehydrate_plan.c
+ * extract_plan.c
  *		Which tables of an archive hold tenants' rows, and where these go.
  *
- * A table of the archive belongs to a live one (rehydrate_source.c), and its rows
+ * A table of the archive belongs to a live one (extract_source.c), and its rows
  * go to that or, if it is a partition, to the root that is guarded. What is not
- * read is accounted for (rehydrate_account.c).
+ * read is accounted for (extract_account.c).
  *
- * In which order they are read is rehydrate_passes.c's.
+ * In which order they are read is extract_passes.c's.
  */
 #include "postgres.h"
 

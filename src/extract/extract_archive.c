@@ -1,5 +1,5 @@
 /*
- * rehydrate_archive.c
+ * extract_archive.c
  *		Opening archives for a caller of SQL, and getting their rows.
  *
  * The server's own files are read on behalf of the caller, so the caller must

@@ -1,5 +1,5 @@
 /*
- * rehydrate_read.c
+ * extract_read.c
  *		Reading the rows of tenants.
  *
  * The rows of other tenants are passed over inside of the archive reader, by

@@ -1,5 +1,5 @@
 /*
- * rehydrate_compare_report.c
+ * compare_report.c
  *		compare_tenant(), compare_tenants(), compare_rows(): how many rows of
  *		tenants an archive has that are not live, or other than the live ones, and
  *		the other way round; and which.

@@ -1,5 +1,5 @@
 /*
- * rehydrate_compare.c
+ * compare.c
  *		An archive's rows of tenants against the live ones.
  *
  * Rows with the same primary key belong together; a table without one is
@@ -8,7 +8,7 @@
  * in the columns that both have and that are not generated.
  *
  * Of each row only two hashes are kept, unless the rows themselves are wanted, in
- * sorts that spill to disk (rehydrate_rowsort.c), so that memory does not grow with
+ * sorts that spill to disk (compare_rowsort.c), so that memory does not grow with
  * the tenants.
  *
  * Live rows that have lost links to ON DELETE SET NULL or SET DEFAULT are compared

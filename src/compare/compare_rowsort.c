@@ -1,5 +1,5 @@
 /*
- * rehydrate_rowsort.c
+ * compare_rowsort.c
  *		Rows as two hashes, one of the key and one of the content, in a sort
  *		that spills to disk.
  *

@@ -1,5 +1,5 @@
 /*
- * rehydrate_mapping.c
+ * extract_mapping.c
  *		What a caller says about tables and columns that have other names now:
  *
  *	{"public.ticket": "public.issue",

@@ -1,5 +1,5 @@
 /*
- * rehydrate_lost.c
+ * extract_lost.c
  *		Tables of an archive that are a tenant's whole, and do not exist here any more.
  *
  * Where each tenant has a schema, the schema may have gone with the tenant. Rows

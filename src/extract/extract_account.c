@@ -1,5 +1,5 @@
 /*
- * rehydrate_account.c
+ * extract_account.c
  *		What a call leaves out of what an archive has of its tenants, and why.
  *
  * There is one account for each call, and every function's report is made from
