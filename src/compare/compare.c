@@ -18,7 +18,7 @@
  * are missing on purpose (see purge_subtract.c).
  *
  * Live rows are read with the caller's privileges, row security included; as the
- * tables' owners where the caller is a superuser (see dg_rehydrate_finder_live_rows()).
+ * tables' owners where the caller is a superuser (see dg_extract_finder_live_rows()).
  */
 #include "postgres.h"
 
@@ -31,7 +31,7 @@
 
 #include "archive/archive.h"
 #include "purge/purge.h"
-#include "rehydrate/rehydrate_internal.h"
+#include "compare/compare_internal.h"
 #include "rows/rows.h"
 #include "undelete/undelete.h"
 
@@ -61,18 +61,18 @@ add_table(DgCompare *compare, Oid relid, DgFinder *finder)
 	table->rel = table_open(relid, AccessShareLock);
 	table->finder = finder;
 	table->addresses = compare->addresses;
-	table->hidden = dg_rehydrate_finder_is_hidden(finder);
-	table->hash = dg_rehydrate_rowhash_make(table->rel, compare->plan);
+	table->hidden = dg_extract_finder_is_hidden(finder);
+	table->hash = dg_compare_rowhash_make(table->rel, compare->plan);
 	if (compare->addresses)
-		dg_rehydrate_rowhash_uniques(table->hash);
-	table->problem = dg_rehydrate_account_columns(compare->plan, table->rel);
+		dg_compare_rowhash_uniques(table->hash);
+	table->problem = dg_extract_account_columns(compare->plan, table->rel);
 	table->subtract = dg_purge_subtract_begin(table->relid, RelationGetDescr(table->rel),
 											  compare->plan->tenants->exact ?
-											  dg_rehydrate_tenant_list(compare->plan->tenants) : NIL);
+											  dg_extract_tenant_list(compare->plan->tenants) : NIL);
 	table->estate = CreateExecutorState();
 	table->slot = MakeSingleTupleTableSlot(RelationGetDescr(table->rel), &TTSOpsVirtual);
-	table->archive_rows = dg_rehydrate_rowsort_begin(compare->whole ? table->hash : NULL,
-													 Max(work_mem / list_length(compare->plan->targets), 64));
+	table->archive_rows = dg_compare_rowsort_begin(compare->whole ? table->hash : NULL,
+												   Max(work_mem / list_length(compare->plan->targets), 64));
 	table->lost_links = dg_undelete_links_of_table(relid, true);
 	table->counts = palloc0(sizeof(DgComparedCounts) * compare->plan->tenants->n);
 	compare->tables = lappend(compare->tables, table);
@@ -110,9 +110,9 @@ add_absent_tables(DgCompare *compare)
 
 		DgCompared *table;
 
-		if (!dg_rehydrate_tenant_source(lfirst_oid(lc), &root, &paths))
+		if (!dg_extract_tenant_source(lfirst_oid(lc), &root, &paths))
 			continue;
-		table = add_table(compare, root, dg_rehydrate_finder_get(&compare->plan->finders, root, paths, compare->plan->tenants));
+		table = add_table(compare, root, dg_extract_finder_get(&compare->plan->finders, root, paths, compare->plan->tenants));
 		table->absent = true;
 		table->problem = list_member_oid(compare->plan->defined, lfirst_oid(lc)) ? DG_DEFINED_TEXT : DG_ABSENT_TEXT;
 	}
@@ -127,7 +127,7 @@ map_source(DgCompare *compare, DgSource *source)
 	Mapping    *mapping = palloc0(sizeof(Mapping));
 	DgSourceColumn *columns = palloc(sizeof(DgSourceColumn) * (source->ncolumns + 1));
 
-	dg_rehydrate_source_set_types(compare->archive, source);
+	dg_extract_source_set_types(compare->archive, source);
 	mapping->table = table_of(compare, source);
 	mapping->kept = palloc(sizeof(int) * (source->ncolumns + 1));
 	mapping->values = palloc(sizeof(Datum) * (source->ncolumns + 1));
@@ -164,7 +164,7 @@ take_archive_row(void *arg, DgSource *source, int tenant, Datum *values, bool *n
 	DgHashedRow row = {tenant};
 	MemoryContext old;
 
-	dg_rehydrate_source_read_values(source, values, nulls);
+	dg_extract_source_read_values(source, values, nulls);
 	for (int i = 0; i < mapping->nkept; i++)
 	{
 		mapping->values[i] = values[mapping->kept[i]];
@@ -174,9 +174,9 @@ take_archive_row(void *arg, DgSource *source, int tenant, Datum *values, bool *n
 	dg_rows_as_owner(&mapping->role);
 	dg_rows_map_apply(mapping->map, econtext, mapping->values, mapping->nulls, table->slot);
 	dg_rows_as_caller(&mapping->role);
-	dg_rehydrate_rowhash(table->hash, table->slot, &row);
+	dg_compare_rowhash(table->hash, table->slot, &row);
 	row.purged = dg_purge_of_row(table->subtract, table->slot) != 0;
-	dg_rehydrate_rowsort_put(table->archive_rows, &row, table->slot);
+	dg_compare_rowsort_put(table->archive_rows, &row, table->slot);
 	ExecClearTuple(table->slot);
 	MemoryContextSwitchTo(old);
 	ResetExprContext(econtext);
@@ -223,8 +223,8 @@ hash_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 	foreach(lc, links)
 		((DgLink *) lfirst(lc))->taken = true;
 	ExecStoreVirtualTuple(slot);
-	dg_rehydrate_rowhash(table->hash, slot, &row);
-	dg_rehydrate_rowsort_put(table->live_rows, &row, slot);
+	dg_compare_rowhash(table->hash, slot, &row);
+	dg_compare_rowsort_put(table->live_rows, &row, slot);
 	ExecClearTuple(slot);
 	table->counts[tenant].live++;
 }
@@ -264,14 +264,14 @@ live_columns(Relation rel)
 static void
 sort_live_rows(DgCompare *compare, DgCompared *table)
 {
-	DgRehydratePlan *plan = compare->plan;
+	DgExtractPlan *plan = compare->plan;
 
-	table->live_rows = dg_rehydrate_rowsort_begin(compare->whole ? table->hash : NULL, work_mem);
+	table->live_rows = dg_compare_rowsort_begin(compare->whole ? table->hash : NULL, work_mem);
 	if (table->addresses)
-		dg_rehydrate_finder_live_twins(table->finder, &plan->finders, plan->tenants, psprintf("%s, t.tableoid, t.ctid", live_columns(table->rel)),
-									   hash_live_row, table);
+		dg_extract_finder_live_twins(table->finder, &plan->finders, plan->tenants, psprintf("%s, t.tableoid, t.ctid", live_columns(table->rel)),
+									 hash_live_row, table);
 	else if (!OidIsValid(table->copy))
-		dg_rehydrate_finder_live_rows(table->finder, &plan->finders, plan->tenants, live_columns(table->rel), hash_live_row, table);
+		dg_extract_finder_live_rows(table->finder, &plan->finders, plan->tenants, live_columns(table->rel), hash_live_row, table);
 	else
 	{
 		(void) GetPerTupleExprContext(table->estate);
@@ -293,7 +293,7 @@ sort_live_rows(DgCompare *compare, DgCompared *table)
  * rows themselves, if they are kept, came last out of their sorts.
  */
 void
-dg_rehydrate_compare_table(DgCompare *compare, DgCompared *table, DgDifferenceSink sink, void *arg)
+dg_compare_table(DgCompare *compare, DgCompared *table, DgDifferenceSink sink, void *arg)
 {
 	DgHashedRow archived;
 	DgHashedRow live;
@@ -301,14 +301,14 @@ dg_rehydrate_compare_table(DgCompare *compare, DgCompared *table, DgDifferenceSi
 	bool		more_live;
 
 	sort_live_rows(compare, table);
-	dg_rehydrate_rowsort_perform(table->archive_rows);
-	dg_rehydrate_rowsort_perform(table->live_rows);
-	more_archived = dg_rehydrate_rowsort_next(table->archive_rows, &archived);
-	more_live = dg_rehydrate_rowsort_next(table->live_rows, &live);
+	dg_compare_rowsort_perform(table->archive_rows);
+	dg_compare_rowsort_perform(table->live_rows);
+	more_archived = dg_compare_rowsort_next(table->archive_rows, &archived);
+	more_live = dg_compare_rowsort_next(table->live_rows, &live);
 	while (more_archived || more_live)
 	{
 		int			order = !more_archived ? 1 : !more_live ? -1 :
-		dg_rehydrate_rowsort_compare(table->archive_rows, &archived, table->live_rows, &live);
+		dg_compare_rowsort_compare(table->archive_rows, &archived, table->live_rows, &live);
 
 		CHECK_FOR_INTERRUPTS();
 		live.in_the_way = order == 0 && !archived.purged && archived.uniques != live.uniques;
@@ -319,12 +319,37 @@ dg_rehydrate_compare_table(DgCompare *compare, DgCompared *table, DgDifferenceSi
 		else if (archived.content != live.content)
 			sink(arg, table, DG_DIFFERENCE_DIFFERENT, &live);
 		if (order <= 0)
-			more_archived = dg_rehydrate_rowsort_next(table->archive_rows, &archived);
+			more_archived = dg_compare_rowsort_next(table->archive_rows, &archived);
 		if (order >= 0)
-			more_live = dg_rehydrate_rowsort_next(table->live_rows, &live);
+			more_live = dg_compare_rowsort_next(table->live_rows, &live);
 	}
-	dg_rehydrate_rowsort_end(table->live_rows);
-	dg_rehydrate_rowsort_end(table->archive_rows);
+	dg_compare_rowsort_end(table->live_rows);
+	dg_compare_rowsort_end(table->archive_rows);
+}
+
+/*
+ * Counts the differences; a DgDifferenceSink.
+ */
+void
+dg_compare_count(void *arg, DgCompared *table, DgDifference what, const DgHashedRow *row)
+{
+	DgComparedCounts *counts = &table->counts[row->tenant];
+
+	switch (what)
+	{
+		case DG_DIFFERENCE_MISSING:
+			counts->only_in_archive++;
+			break;
+		case DG_DIFFERENCE_PURGED:
+			counts->purged++;
+			break;
+		case DG_DIFFERENCE_EXTRA:
+			counts->only_live++;
+			break;
+		case DG_DIFFERENCE_DIFFERENT:
+			counts->different++;
+			break;
+	}
 }
 
 /* ----------------------------------------------------------------------
@@ -335,10 +360,10 @@ dg_rehydrate_compare_table(DgCompare *compare, DgCompared *table, DgDifferenceSi
 /*
  * Reads the archive's rows of a plan's tenants. With "absent" the comparison knows
  * tables that the archive lacks as well. Values are to be written under
- * dg_rehydrate_settings().
+ * dg_extract_settings().
  */
 void
-dg_rehydrate_compare_begin(DgCompare *compare, bool absent)
+dg_compare_begin(DgCompare *compare, bool absent)
 {
 	ListCell   *lc;
 
@@ -350,14 +375,14 @@ dg_rehydrate_compare_begin(DgCompare *compare, bool absent)
 	}
 	if (absent)
 		add_absent_tables(compare);
-	dg_rehydrate_read(compare->archive, compare->plan, take_archive_row, compare);
+	dg_extract_read(compare->archive, compare->plan, take_archive_row, compare);
 }
 
 /*
  * Frees what a comparison holds. Locks stay until the end of the transaction.
  */
 void
-dg_rehydrate_compare_end(DgCompare *compare)
+dg_compare_end(DgCompare *compare)
 {
 	ListCell   *lc;
 
@@ -376,20 +401,20 @@ dg_rehydrate_compare_end(DgCompare *compare)
  * palloc'd; NULL if nothing.
  */
 char *
-dg_rehydrate_compare_problem(const DgCompared *table, int tenant)
+dg_compare_problem(const DgCompared *table, int tenant)
 {
 	int64		unlinked = table->counts[tenant].unlinked;
 	StringInfoData buf;
 
 	initStringInfo(&buf);
 	if (table->hidden)
-		dg_rehydrate_account_append(&buf, InvalidOid, "row security applies to you: live rows that it hides are not counted");
+		dg_extract_account_append(&buf, InvalidOid, "row security applies to you: live rows that it hides are not counted");
 	if (unlinked > 0)
-		dg_rehydrate_account_append(&buf, InvalidOid,
-									psprintf(unlinked == 1 ? "%lld live row has lost links to what was deleted, and was compared as it was with them" :
-											 "%lld live rows have lost links to what was deleted, and were compared as they were with them",
-											 (long long) unlinked));
+		dg_extract_account_append(&buf, InvalidOid,
+								  psprintf(unlinked == 1 ? "%lld live row has lost links to what was deleted, and was compared as it was with them" :
+										   "%lld live rows have lost links to what was deleted, and were compared as they were with them",
+										   (long long) unlinked));
 	if (table->problem != NULL)
-		dg_rehydrate_account_append(&buf, InvalidOid, table->problem);
+		dg_extract_account_append(&buf, InvalidOid, table->problem);
 	return buf.len > 0 ? buf.data : NULL;
 }

@@ -20,7 +20,7 @@
 #include "utils/rel.h"
 
 #include "common/deletion_guard.h"
-#include "rehydrate/rehydrate_internal.h"
+#include "compare/compare_internal.h"
 #include "rows/rows.h"
 
 PG_FUNCTION_INFO_V1(dg_compare_tenant);
@@ -31,28 +31,6 @@ PG_FUNCTION_INFO_V1(dg_compare_rows);
  * Counts
  * ----------------------------------------------------------------------
  */
-
-static void
-count_difference(void *arg, DgCompared *table, DgDifference what, const DgHashedRow *row)
-{
-	DgComparedCounts *counts = &table->counts[row->tenant];
-
-	switch (what)
-	{
-		case DG_DIFFERENCE_MISSING:
-			counts->only_in_archive++;
-			break;
-		case DG_DIFFERENCE_PURGED:
-			counts->purged++;
-			break;
-		case DG_DIFFERENCE_EXTRA:
-			counts->only_live++;
-			break;
-		case DG_DIFFERENCE_DIFFERENT:
-			counts->different++;
-			break;
-	}
-}
 
 static void
 put_differences(ReturnSetInfo *rsinfo, const DgCompare *compare, DgCompared *table, bool with_tenant)
@@ -76,7 +54,7 @@ put_differences(ReturnSetInfo *rsinfo, const DgCompare *compare, DgCompared *tab
 		values[n++] = Int64GetDatum(table->counts[i].only_live);
 		values[n++] = Int64GetDatum(table->counts[i].different);
 		values[n++] = Int64GetDatum(table->counts[i].purged);
-		problem = dg_rehydrate_compare_problem(table, i);
+		problem = dg_compare_problem(table, i);
 		nulls[n] = (problem == NULL);
 		values[n++] = problem == NULL ? (Datum) 0 : CStringGetTextDatum(problem);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
@@ -109,7 +87,7 @@ put_left_out(ReturnSetInfo *rsinfo, const DgCompare *compare, bool with_tenant)
 {
 	ListCell   *lc;
 
-	foreach(lc, dg_rehydrate_account(compare->plan))
+	foreach(lc, dg_extract_account(compare->plan))
 	{
 		DgLeftOut  *left = lfirst(lc);
 		Datum		values[9] = {0};
@@ -133,60 +111,26 @@ static Datum
 compare_tenants(FunctionCallInfo fcinfo, DgTenants *tenants, bool with_tenant)
 {
 	DgCompare	compare = {0};
-	List	   *mapping = PG_ARGISNULL(2) ? NIL : dg_rehydrate_mapping_parse(PG_GETARG_JSONB_P(2));
+	List	   *mapping = PG_ARGISNULL(2) ? NIL : dg_extract_mapping_parse(PG_GETARG_JSONB_P(2));
 	ListCell   *lc;
 	int			level;
 
 	dg_require_argument(fcinfo, 1, "archive");
 	InitMaterializedSRF(fcinfo, 0);
-	compare.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	compare.plan = dg_rehydrate_plan(compare.archive, tenants, NIL, mapping, true);
-	level = dg_rehydrate_settings();
-	dg_rehydrate_compare_begin(&compare, true);
+	compare.archive = dg_extract_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	compare.plan = dg_extract_plan(compare.archive, tenants, NIL, mapping, true);
+	level = dg_extract_settings();
+	dg_compare_begin(&compare, true);
 	foreach(lc, compare.tables)
 	{
-		dg_rehydrate_compare_table(&compare, lfirst(lc), count_difference, NULL);
+		dg_compare_table(&compare, lfirst(lc), dg_compare_count, NULL);
 		put_differences((ReturnSetInfo *) fcinfo->resultinfo, &compare, lfirst(lc), with_tenant);
 	}
 	put_left_out((ReturnSetInfo *) fcinfo->resultinfo, &compare, with_tenant);
-	dg_rehydrate_compare_end(&compare);
+	dg_compare_end(&compare);
 	AtEOXact_GUC(true, level);
-	dg_rehydrate_close(compare.archive);
+	dg_extract_close(compare.archive);
 	return (Datum) 0;
-}
-
-/*
- * Compares what a call with one tenant has restored into copies of the tables
- * with the archive, which is read again. Sets the destinations' differences;
- * rows that were left out as purged are none.
- */
-void
-dg_rehydrate_compare_copies(DgRestore *call)
-{
-	DgCompare	compare = {call->archive, call->plan};
-	ListCell   *lc;
-	ListCell   *lc2;
-	int			level = dg_rehydrate_settings();
-
-	dg_rehydrate_compare_begin(&compare, false);
-	foreach(lc, call->destinations)
-	{
-		DgDestination *destination = lfirst(lc);
-
-		foreach(lc2, compare.tables)
-		{
-			DgCompared *table = lfirst(lc2);
-
-			if (table->relid != destination->relid)
-				continue;
-			table->copy = destination->written;
-			dg_rehydrate_compare_table(&compare, table, count_difference, NULL);
-			destination->uncompared = table->problem;
-			destination->differences = table->counts[0].only_in_archive + table->counts[0].only_live + table->counts[0].different;
-		}
-	}
-	dg_rehydrate_compare_end(&compare);
-	AtEOXact_GUC(true, level);
 }
 
 /*
@@ -199,7 +143,7 @@ dg_compare_tenant(PG_FUNCTION_ARGS)
 
 	dg_require_argument(fcinfo, 0, "tenant");
 	tenant = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	return compare_tenants(fcinfo, dg_rehydrate_tenants_make(1, &tenant), false);
+	return compare_tenants(fcinfo, dg_extract_tenants_make(1, &tenant), false);
 }
 
 /*
@@ -209,7 +153,7 @@ Datum
 dg_compare_tenants(PG_FUNCTION_ARGS)
 {
 	dg_require_argument(fcinfo, 0, "tenants");
-	return compare_tenants(fcinfo, dg_rehydrate_tenants_of_array(PG_GETARG_ARRAYTYPE_P(0)), true);
+	return compare_tenants(fcinfo, dg_extract_tenants_of_array(PG_GETARG_ARRAYTYPE_P(0)), true);
 }
 
 /* ----------------------------------------------------------------------
@@ -361,18 +305,18 @@ show_difference(void *arg, DgCompared *table, DgDifference what, const DgHashedR
 	old = MemoryContextSwitchTo(report->row);
 	if (what != DG_DIFFERENCE_EXTRA)
 	{
-		dg_rehydrate_rowsort_row(table->archive_rows, report->archive_slot);
+		dg_compare_rowsort_row(table->archive_rows, report->archive_slot);
 		line.key = row_as_json(report, &report->key, report->archive_slot);
 		line.archive_row = row_as_json(report, &report->archived, report->archive_slot);
 	}
 	if (what == DG_DIFFERENCE_EXTRA || what == DG_DIFFERENCE_DIFFERENT)
 	{
-		dg_rehydrate_rowsort_row(table->live_rows, report->live_slot);
+		dg_compare_rowsort_row(table->live_rows, report->live_slot);
 		line.key = row_as_json(report, &report->key, report->live_slot);
 		line.live_row = row_as_json(report, &report->live, report->live_slot);
 	}
 	if (what == DG_DIFFERENCE_DIFFERENT)
-		line.columns = names_of_columns(table, dg_rehydrate_rowhash_differing(table->hash, report->archive_slot, report->live_slot));
+		line.columns = names_of_columns(table, dg_compare_rowhash_differing(table->hash, report->archive_slot, report->live_slot));
 	put_row_line(report, &line);
 	ExecClearTuple(report->archive_slot);
 	ExecClearTuple(report->live_slot);
@@ -396,13 +340,13 @@ compare_rows_of_table(RowReport *report, DgCompared *table)
 	char	   *problem;
 
 	report->role = dg_rows_role(table->rel);
-	report->key = show_columns(table->rel, dg_rehydrate_rowhash_key(table->hash));
-	report->archived = show_columns(table->rel, dg_rehydrate_rowhash_compared(table->hash));
+	report->key = show_columns(table->rel, dg_compare_rowhash_key(table->hash));
+	report->archived = show_columns(table->rel, dg_compare_rowhash_compared(table->hash));
 	report->live = show_columns(table->rel, all_columns(table->rel));
 	report->archive_slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
 	report->live_slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
 	report->more = 0;
-	dg_rehydrate_compare_table(&report->compare, table, table->absent ? show_nothing : show_difference, report);
+	dg_compare_table(&report->compare, table, table->absent ? show_nothing : show_difference, report);
 	ExecDropSingleTupleTableSlot(report->archive_slot);
 	ExecDropSingleTupleTableSlot(report->live_slot);
 	if (report->more > 0)
@@ -413,7 +357,7 @@ compare_rows_of_table(RowReport *report, DgCompared *table)
 								"%lld rows more differ; a larger max_rows shows them", (long long) report->more);
 		put_row_line(report, &line);
 	}
-	problem = dg_rehydrate_compare_problem(table, 0);
+	problem = dg_compare_problem(table, 0);
 	if (problem != NULL && (!table->absent || table->counts[0].live > 0 || table->hidden))
 		put_not_compared(report, table->relid, problem);
 }
@@ -428,7 +372,7 @@ put_rest(RowReport *report)
 {
 	ListCell   *lc;
 
-	foreach(lc, dg_rehydrate_account(report->compare.plan))
+	foreach(lc, dg_extract_account(report->compare.plan))
 	{
 		DgLeftOut  *left = lfirst(lc);
 
@@ -458,8 +402,8 @@ dg_compare_rows(PG_FUNCTION_ARGS)
 {
 	RowReport	report = {(ReturnSetInfo *) fcinfo->resultinfo};
 	DgCompare  *compare = &report.compare;
-	List	   *relations = dg_rehydrate_relations_argument(fcinfo, 2);
-	List	   *mapping = PG_ARGISNULL(3) ? NIL : dg_rehydrate_mapping_parse(PG_GETARG_JSONB_P(3));
+	List	   *relations = dg_extract_relations_argument(fcinfo, 2);
+	List	   *mapping = PG_ARGISNULL(3) ? NIL : dg_extract_mapping_parse(PG_GETARG_JSONB_P(3));
 	char	   *tenant;
 	int			level;
 	ListCell   *lc;
@@ -471,15 +415,15 @@ dg_compare_rows(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	report.row = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard row", ALLOCSET_DEFAULT_SIZES);
 	compare->whole = true;
-	compare->archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	compare->plan = dg_rehydrate_plan(compare->archive, dg_rehydrate_tenants_make(1, &tenant), relations, mapping, true);
-	level = dg_rehydrate_settings();
-	dg_rehydrate_compare_begin(compare, true);
+	compare->archive = dg_extract_open(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	compare->plan = dg_extract_plan(compare->archive, dg_extract_tenants_make(1, &tenant), relations, mapping, true);
+	level = dg_extract_settings();
+	dg_compare_begin(compare, true);
 	foreach(lc, compare->tables)
 		compare_rows_of_table(&report, lfirst(lc));
 	put_rest(&report);
-	dg_rehydrate_compare_end(compare);
+	dg_compare_end(compare);
 	AtEOXact_GUC(true, level);
-	dg_rehydrate_close(compare->archive);
+	dg_extract_close(compare->archive);
 	return (Datum) 0;
 }

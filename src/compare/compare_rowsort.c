@@ -15,6 +15,7 @@
 #include "access/sysattr.h"
 #include "catalog/pg_operator_d.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "executor/tuptable.h"
 #include "optimizer/optimizer.h"
 #include "utils/lsyscache.h"
@@ -23,7 +24,7 @@
 #include "utils/tuplesort.h"
 #include "utils/typcache.h"
 
-#include "rehydrate/rehydrate_internal.h"
+#include "compare/compare_internal.h"
 
 /* ----------------------------------------------------------------------
  * Hashes
@@ -78,7 +79,7 @@ find_key(DgRowHash *hash, Relation rel)
 }
 
 static void
-describe_columns(DgRowHash *hash, Relation rel, const DgRehydratePlan *plan)
+describe_columns(DgRowHash *hash, Relation rel, const DgExtractPlan *plan)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 
@@ -92,7 +93,7 @@ describe_columns(DgRowHash *hash, Relation rel, const DgRehydratePlan *plan)
 		bool		varlena;
 
 		if (att->attisdropped || att->attgenerated != '\0' ||
-			!dg_rehydrate_account_has_column(plan, RelationGetRelid(rel), NameStr(att->attname)))
+			!dg_extract_account_has_column(plan, RelationGetRelid(rel), NameStr(att->attname)))
 			continue;
 		column->compared = true;
 		column->collation = att->attcollation;
@@ -109,7 +110,7 @@ describe_columns(DgRowHash *hash, Relation rel, const DgRehydratePlan *plan)
  * current memory context.
  */
 DgRowHash *
-dg_rehydrate_rowhash_make(Relation rel, const DgRehydratePlan *plan)
+dg_compare_rowhash_make(Relation rel, const DgExtractPlan *plan)
 {
 	DgRowHash  *hash = palloc0(sizeof(DgRowHash));
 
@@ -126,7 +127,7 @@ dg_rehydrate_rowhash_make(Relation rel, const DgRehydratePlan *plan)
  * way, beside the primary key.
  */
 void
-dg_rehydrate_rowhash_uniques(DgRowHash *hash)
+dg_compare_rowhash_uniques(DgRowHash *hash)
 {
 	Oid			key = dg_primary_key_index(hash->rel);
 	ListCell   *lc;
@@ -205,7 +206,7 @@ hash_texts(DgRowHash *hash, TupleTableSlot *slot, bool uniques)
  * Makes the hashes of a live row, or of one that was mapped to be like one.
  */
 void
-dg_rehydrate_rowhash(DgRowHash *hash, TupleTableSlot *slot, DgHashedRow *row)
+dg_compare_rowhash(DgRowHash *hash, TupleTableSlot *slot, DgHashedRow *row)
 {
 	StringInfo	buf = &hash->buf;
 
@@ -230,7 +231,7 @@ dg_rehydrate_rowhash(DgRowHash *hash, TupleTableSlot *slot, DgHashedRow *row)
  * content.
  */
 List *
-dg_rehydrate_rowhash_key(const DgRowHash *hash)
+dg_compare_rowhash_key(const DgRowHash *hash)
 {
 	return hash->has_key ? hash->key : NIL;
 }
@@ -239,7 +240,7 @@ dg_rehydrate_rowhash_key(const DgRowHash *hash)
  * The numbers of the columns that are compared.
  */
 List *
-dg_rehydrate_rowhash_compared(const DgRowHash *hash)
+dg_compare_rowhash_compared(const DgRowHash *hash)
 {
 	List	   *attnums = NIL;
 
@@ -264,12 +265,12 @@ text_of(DgRowHash *hash, TupleTableSlot *slot, AttrNumber attnum)
  * The numbers of the columns that two rows differ in.
  */
 List *
-dg_rehydrate_rowhash_differing(DgRowHash *hash, TupleTableSlot *a, TupleTableSlot *b)
+dg_compare_rowhash_differing(DgRowHash *hash, TupleTableSlot *a, TupleTableSlot *b)
 {
 	List	   *attnums = NIL;
 	ListCell   *lc;
 
-	foreach(lc, dg_rehydrate_rowhash_compared(hash))
+	foreach(lc, dg_compare_rowhash_compared(hash))
 	{
 		char	   *left = text_of(hash, a, lfirst_int(lc));
 		char	   *right = text_of(hash, b, lfirst_int(lc));
@@ -385,14 +386,14 @@ describe_rows(const DgRowHash *whole)
  * "whole", which has hashed the rows, these are kept.
  */
 DgRowSort *
-dg_rehydrate_rowsort_begin(const DgRowHash *whole, int memory)
+dg_compare_rowsort_begin(const DgRowHash *whole, int memory)
 {
 	DgRowSort  *sort = palloc0(sizeof(DgRowSort));
 	Order	   *order = palloc0(sizeof(Order));
 
 	add_to_order(order, Anum_tenant, Int4LessOperator, InvalidOid);
 	if (whole != NULL)
-		add_values_to_order(order, whole, whole->has_key ? whole->key : dg_rehydrate_rowhash_compared(whole));
+		add_values_to_order(order, whole, whole->has_key ? whole->key : dg_compare_rowhash_compared(whole));
 	add_to_order(order, Anum_key, Int8LessOperator, InvalidOid);
 	add_to_order(order, Anum_content, Int8LessOperator, InvalidOid);
 	prepare_values(sort, order);
@@ -409,7 +410,7 @@ dg_rehydrate_rowsort_begin(const DgRowHash *whole, int memory)
  * Puts a row; its values are looked at only if they are kept.
  */
 void
-dg_rehydrate_rowsort_put(DgRowSort *sort, const DgHashedRow *row, TupleTableSlot *values)
+dg_compare_rowsort_put(DgRowSort *sort, const DgHashedRow *row, TupleTableSlot *values)
 {
 	TupleTableSlot *slot = sort->in;
 	int			nvalues = sort->desc->natts - Natts_row;
@@ -433,7 +434,7 @@ dg_rehydrate_rowsort_put(DgRowSort *sort, const DgHashedRow *row, TupleTableSlot
  * All rows were put.
  */
 void
-dg_rehydrate_rowsort_perform(DgRowSort *sort)
+dg_compare_rowsort_perform(DgRowSort *sort)
 {
 	tuplesort_performsort(sort->state);
 }
@@ -442,7 +443,7 @@ dg_rehydrate_rowsort_perform(DgRowSort *sort)
  * Gets the next row; false at the end.
  */
 bool
-dg_rehydrate_rowsort_next(DgRowSort *sort, DgHashedRow *row)
+dg_compare_rowsort_next(DgRowSort *sort, DgHashedRow *row)
 {
 	TupleTableSlot *slot = sort->out;
 
@@ -464,7 +465,7 @@ dg_rehydrate_rowsort_next(DgRowSort *sort, DgHashedRow *row)
  * good until the next one comes.
  */
 void
-dg_rehydrate_rowsort_row(DgRowSort *sort, TupleTableSlot *slot)
+dg_compare_rowsort_row(DgRowSort *sort, TupleTableSlot *slot)
 {
 	int			nvalues = sort->desc->natts - Natts_row;
 
@@ -478,7 +479,7 @@ dg_rehydrate_rowsort_row(DgRowSort *sort, TupleTableSlot *slot)
  * Frees the rows, and their files.
  */
 void
-dg_rehydrate_rowsort_end(DgRowSort *sort)
+dg_compare_rowsort_end(DgRowSort *sort)
 {
 	ExecDropSingleTupleTableSlot(sort->out);
 	ExecDropSingleTupleTableSlot(sort->in);
@@ -491,7 +492,7 @@ dg_rehydrate_rowsort_end(DgRowSort *sort)
  * another.
  */
 int
-dg_rehydrate_rowsort_compare(const DgRowSort *sort_a, const DgHashedRow *a, const DgRowSort *sort_b, const DgHashedRow *b)
+dg_compare_rowsort_compare(const DgRowSort *sort_a, const DgHashedRow *a, const DgRowSort *sort_b, const DgHashedRow *b)
 {
 	if (a->tenant != b->tenant)
 		return a->tenant < b->tenant ? -1 : 1;

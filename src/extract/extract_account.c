@@ -28,10 +28,11 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "archive/archive.h"
 #include "guard/guard.h"
-#include "rehydrate/rehydrate_internal.h"
+#include "extract/extract_internal.h"
 
 /* ----------------------------------------------------------------------
  * Putting down
@@ -62,7 +63,7 @@ add_line(List *account, Oid relid, DgLeftKind kind, char *problem)
  * table or, where there is none, InvalidOid.
  */
 void
-dg_rehydrate_account_leave(DgRehydratePlan *plan, Oid relid, DgLeftKind kind, char *problem)
+dg_extract_account_leave(DgExtractPlan *plan, Oid relid, DgLeftKind kind, char *problem)
 {
 	plan->left_out = add_line(plan->left_out, relid, kind, problem);
 }
@@ -71,7 +72,7 @@ dg_rehydrate_account_leave(DgRehydratePlan *plan, Oid relid, DgLeftKind kind, ch
  * Does a table of the archive have rows? One that cannot be read may.
  */
 bool
-dg_rehydrate_has_rows(DgRehydrateArchive *archive, int index)
+dg_extract_has_rows(DgExtractArchive *archive, int index)
 {
 	DgArchiveError error;
 	DgArchiveRow row;
@@ -125,7 +126,7 @@ is_referenced(const DgSource *source, const List *referenced)
  * Puts down the tables of which nothing tells whose rows they have.
  */
 static void
-leave_untold(DgRehydrateArchive *archive, DgRehydratePlan *plan)
+leave_untold(DgExtractArchive *archive, DgExtractPlan *plan)
 {
 	List	   *referenced = with_referenced_tables(plan->targets);
 	ListCell   *lc;
@@ -134,12 +135,12 @@ leave_untold(DgRehydrateArchive *archive, DgRehydratePlan *plan)
 	{
 		DgSource   *source = lfirst(lc);
 
-		if (source->finder == NULL && dg_rehydrate_has_rows(archive, source->index))
-			dg_rehydrate_account_leave(plan, source->target,
-									   is_referenced(source, referenced) ? DG_LEFT_SHARED : DG_LEFT_UNKNOWN,
-									   dg_guard_lookup(source->relid)->guarded ?
-									   "nothing tells which tenant its rows belong to; left alone" :
-									   "not guarded; left alone");
+		if (source->finder == NULL && dg_extract_has_rows(archive, source->index))
+			dg_extract_account_leave(plan, source->target,
+									 is_referenced(source, referenced) ? DG_LEFT_SHARED : DG_LEFT_UNKNOWN,
+									 dg_guard_lookup(source->relid)->guarded ?
+									 "nothing tells which tenant its rows belong to; left alone" :
+									 "not guarded; left alone");
 	}
 }
 
@@ -148,7 +149,7 @@ leave_untold(DgRehydrateArchive *archive, DgRehydratePlan *plan)
  * names; of those that are one tenant's whole only theirs.
  */
 static List *
-tables_of_tenants(const DgRehydratePlan *plan)
+tables_of_tenants(const DgExtractPlan *plan)
 {
 	MemoryContext context = CurrentMemoryContext;
 	List	   *relids = NIL;
@@ -163,7 +164,7 @@ tables_of_tenants(const DgRehydratePlan *plan)
 		Oid			relid = DatumGetObjectId(dg_row_datum(row, 1, &isnull));
 		MemoryContext old = MemoryContextSwitchTo(context);
 
-		if (!dg_rehydrate_is_others(relid, plan->tenants))
+		if (!dg_extract_is_others(relid, plan->tenants))
 			relids = lappend_oid(relids, relid);
 		MemoryContextSwitchTo(old);
 	}
@@ -175,7 +176,7 @@ tables_of_tenants(const DgRehydratePlan *plan)
  * Finds the live tables that hold tenants' rows and are not in the archive.
  */
 static void
-find_absent(DgRehydratePlan *plan)
+find_absent(DgExtractPlan *plan)
 {
 	List	   *present = list_copy(plan->unwanted);
 	ListCell   *lc;
@@ -191,7 +192,7 @@ find_absent(DgRehydratePlan *plan)
 }
 
 static bool
-is_defined(const DgRehydrateArchive *archive, Oid relid)
+is_defined(const DgExtractArchive *archive, Oid relid)
 {
 	char	   *schema = get_namespace_name(get_rel_namespace(relid));
 	char	   *name = get_rel_name(relid);
@@ -205,13 +206,13 @@ is_defined(const DgRehydrateArchive *archive, Oid relid)
  * Puts down what can be told from the tables alone. The sources are chosen.
  */
 void
-dg_rehydrate_account_tables(DgRehydrateArchive *archive, DgRehydratePlan *plan)
+dg_extract_account_tables(DgExtractArchive *archive, DgExtractPlan *plan)
 {
 	ListCell   *lc;
 
 	if (archive->info->row_security)
-		dg_rehydrate_account_leave(plan, InvalidOid, DG_LEFT_UNKNOWN,
-								   "the archive was made with row security on (pg_dump --enable-row-security): rows that policies hid from its maker are not in it");
+		dg_extract_account_leave(plan, InvalidOid, DG_LEFT_UNKNOWN,
+								 "the archive was made with row security on (pg_dump --enable-row-security): rows that policies hid from its maker are not in it");
 	leave_untold(archive, plan);
 	if (plan->chosen)
 		return;
@@ -224,8 +225,8 @@ dg_rehydrate_account_tables(DgRehydrateArchive *archive, DgRehydratePlan *plan)
 		if (defined)
 			plan->defined = lappend_oid(plan->defined, relid);
 		/* of a partitioned table there may have been no partition */
-		dg_rehydrate_account_leave(plan, relid, defined && get_rel_relkind(relid) == RELKIND_RELATION ? DG_LEFT_EXCLUDED : DG_LEFT_ABSENT,
-								   defined ? DG_DEFINED_TEXT : DG_ABSENT_TEXT);
+		dg_extract_account_leave(plan, relid, defined && get_rel_relkind(relid) == RELKIND_RELATION ? DG_LEFT_EXCLUDED : DG_LEFT_ABSENT,
+								 defined ? DG_DEFINED_TEXT : DG_ABSENT_TEXT);
 	}
 }
 
@@ -243,7 +244,7 @@ orphans_text(const DgPass *pass)
 	return psprintf(pass->orphans == 1 ? "%lld row of the archive's table %s was left out, as nothing tells whose it is: it refers to a row of \"%s\", %s, that the archive does not have and that is gone here, or has no tenant any more" :
 					"%lld rows of the archive's table %s were left out, as nothing tells whose they are: they refer to rows of \"%s\", %s for one, that the archive does not have and that are gone here, or have no tenant any more",
 					(long long) pass->orphans, pass->source->name,
-					dg_rehydrate_finder_parents(pass->finder), pass->orphan);
+					dg_extract_finder_parents(pass->finder), pass->orphan);
 }
 
 static char *
@@ -263,7 +264,7 @@ counted_text(const DgSource *source)
  * nothing of it.
  */
 List *
-dg_rehydrate_account(const DgRehydratePlan *plan)
+dg_extract_account(const DgExtractPlan *plan)
 {
 	List	   *account = NIL;
 	ListCell   *lc;
@@ -287,7 +288,7 @@ dg_rehydrate_account(const DgRehydratePlan *plan)
 static void
 refuse_orphans(const DgPass *pass)
 {
-	const char *parent = dg_rehydrate_finder_parents(pass->finder);
+	const char *parent = dg_extract_finder_parents(pass->finder);
 
 	ereport(ERROR,
 			(errcode(DG_ERRCODE_CANNOT_RESTORE),
@@ -331,7 +332,7 @@ refuse_counted(const DgSource *source)
  * they are reported.
  */
 void
-dg_rehydrate_account_check(const DgRehydratePlan *plan)
+dg_extract_account_check(const DgExtractPlan *plan)
 {
 	ListCell   *lc;
 
@@ -353,7 +354,7 @@ dg_rehydrate_account_check(const DgRehydratePlan *plan)
  * has no others.
  */
 void
-dg_rehydrate_account_refuse_orphans(const DgRehydratePlan *plan)
+dg_extract_account_refuse_orphans(const DgExtractPlan *plan)
 {
 	ListCell   *lc;
 
@@ -368,7 +369,7 @@ dg_rehydrate_account_refuse_orphans(const DgRehydratePlan *plan)
  * "table: problem": a line as part of a longer text.
  */
 void
-dg_rehydrate_account_append(StringInfo buf, Oid relid, const char *problem)
+dg_extract_account_append(StringInfo buf, Oid relid, const char *problem)
 {
 	if (buf->len > 0)
 		appendStringInfoString(buf, "; ");
@@ -397,7 +398,7 @@ has_column(const DgSource *source, const char *name)
  * Do all sources of a table's rows have a column?
  */
 bool
-dg_rehydrate_account_has_column(const DgRehydratePlan *plan, Oid target, const char *name)
+dg_extract_account_has_column(const DgExtractPlan *plan, Oid target, const char *name)
 {
 	ListCell   *lc;
 
@@ -425,7 +426,7 @@ add_column_name(StringInfo buf, const char *name, const char *why)
  * palloc'd; NULL if there are none.
  */
 char *
-dg_rehydrate_account_columns(const DgRehydratePlan *plan, Relation rel)
+dg_extract_account_columns(const DgExtractPlan *plan, Relation rel)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	StringInfoData buf;
@@ -453,7 +454,7 @@ dg_rehydrate_account_columns(const DgRehydratePlan *plan, Relation rel)
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
 		if (!att->attisdropped && att->attgenerated == '\0' &&
-			!dg_rehydrate_account_has_column(plan, RelationGetRelid(rel), NameStr(att->attname)))
+			!dg_extract_account_has_column(plan, RelationGetRelid(rel), NameStr(att->attname)))
 			add_column_name(&buf, NameStr(att->attname), "is not in the archive, and not compared");
 	}
 	return buf.len > 0 ? buf.data : NULL;

@@ -27,7 +27,7 @@
 #include "utils/memutils.h"
 
 #include "archive/archive.h"
-#include "rehydrate/rehydrate_internal.h"
+#include "extract/extract_internal.h"
 
 /* ----------------------------------------------------------------------
  * Errors
@@ -94,7 +94,7 @@ fail_on_archive(const char *path, const DgArchiveError *error)
  * Reports a fault that the reader found.
  */
 void
-dg_rehydrate_fail(const DgRehydrateArchive *archive, const DgArchiveError *error)
+dg_extract_fail(const DgExtractArchive *archive, const DgArchiveError *error)
 {
 	fail_on_archive(archive->path, error);
 	pg_unreachable();
@@ -111,14 +111,14 @@ dg_rehydrate_fail(const DgRehydrateArchive *archive, const DgArchiveError *error
 static bool
 check_interrupts(void *arg)
 {
-	dg_rehydrate_progress_update(arg);
+	dg_extract_progress_update(arg);
 	return QueryCancelPending || ProcDiePending;
 }
 
 static void
 close_archive(void *arg)
 {
-	dg_archive_close(&((DgRehydrateArchive *) arg)->archive);
+	dg_archive_close(&((DgExtractArchive *) arg)->archive);
 }
 
 static void
@@ -139,7 +139,7 @@ check_caller(const char *path)
 }
 
 static int
-encoding_of(const DgRehydrateArchive *archive)
+encoding_of(const DgExtractArchive *archive)
 {
 	int			encoding;
 
@@ -156,16 +156,16 @@ encoding_of(const DgRehydrateArchive *archive)
 
 /*
  * Opens an archive, checking that the caller may. It is closed by
- * dg_rehydrate_close(), or with the current memory context.
+ * dg_extract_close(), or with the current memory context.
  */
-DgRehydrateArchive *
-dg_rehydrate_open(const char *path)
+DgExtractArchive *
+dg_extract_open(const char *path)
 {
 	bool		is_server = strncmp(path, DG_SERVER_PREFIX, strlen(DG_SERVER_PREFIX)) == 0;
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard archive",
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	DgRehydrateArchive *archive = palloc0(sizeof(DgRehydrateArchive));
+	DgExtractArchive *archive = palloc0(sizeof(DgExtractArchive));
 	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
 	DgArchiveOptions options = {0};
 	DgArchiveError error;
@@ -202,13 +202,13 @@ dg_rehydrate_open(const char *path)
  * asks for.
  */
 void
-dg_rehydrate_rows_open(DgRehydrateArchive *archive, int index, const DgServerCondition *condition)
+dg_extract_rows_open(DgExtractArchive *archive, int index, const DgServerCondition *condition)
 {
 	DgArchiveError error;
 
 	archive->rows = dg_archive_rows_open(archive->archive, index, &error);
 	if (archive->rows == NULL)
-		dg_rehydrate_fail(archive, &error);
+		dg_extract_fail(archive, &error);
 	archive->narrowed = archive->server != NULL && dg_server_rows_begin(archive->server, index, condition);
 }
 
@@ -216,7 +216,7 @@ dg_rehydrate_rows_open(DgRehydrateArchive *archive, int index, const DgServerCon
  * The next row, good until the call after it; false behind the last one.
  */
 bool
-dg_rehydrate_rows_next(DgRehydrateArchive *archive, DgArchiveRow *row)
+dg_extract_rows_next(DgExtractArchive *archive, DgArchiveRow *row)
 {
 	DgArchiveError error;
 	const char *line;
@@ -227,14 +227,14 @@ dg_rehydrate_rows_next(DgRehydrateArchive *archive, DgArchiveRow *row)
 	{
 		rc = dg_archive_rows_next(archive->rows, row, &error);
 		if (rc < 0)
-			dg_rehydrate_fail(archive, &error);
+			dg_extract_fail(archive, &error);
 		return rc > 0;
 	}
 	if (!dg_server_rows_next(archive->server, &line, &len))
 		return false;
 	dg_archive_row_given(archive->rows, line, len, row);
 	if (row->number % 1024 == 0)
-		dg_rehydrate_progress_update(archive);
+		dg_extract_progress_update(archive);
 	return true;
 }
 
@@ -242,7 +242,7 @@ dg_rehydrate_rows_next(DgRehydrateArchive *archive, DgArchiveRow *row)
  * After an error that was caught: what was being read is not read any further.
  */
 void
-dg_rehydrate_abandon(DgRehydrateArchive *archive)
+dg_extract_abandon(DgExtractArchive *archive)
 {
 	dg_archive_rows_close(&archive->rows);
 	archive->progress = NULL;
@@ -252,7 +252,7 @@ dg_rehydrate_abandon(DgRehydrateArchive *archive)
  * Closes an archive, by its memory context.
  */
 void
-dg_rehydrate_close(DgRehydrateArchive *archive)
+dg_extract_close(DgExtractArchive *archive)
 {
 	MemoryContextDelete(archive->context);
 }
@@ -266,7 +266,7 @@ dg_rehydrate_close(DgRehydrateArchive *archive)
  * Text of the archive in the database's encoding, palloc'd.
  */
 char *
-dg_rehydrate_text(const DgRehydrateArchive *archive, const char *text)
+dg_extract_text(const DgExtractArchive *archive, const char *text)
 {
 	char	   *converted = pg_any_to_server(text, strlen(text), archive->encoding);
 
@@ -277,25 +277,25 @@ dg_rehydrate_text(const DgRehydrateArchive *archive, const char *text)
  * "schema.table", quoted, palloc'd.
  */
 char *
-dg_rehydrate_table_name(const DgRehydrateArchive *archive, const DgArchiveTable *table)
+dg_extract_table_name(const DgExtractArchive *archive, const DgArchiveTable *table)
 {
-	return quote_qualified_identifier(dg_rehydrate_text(archive, table->schema),
-									  dg_rehydrate_text(archive, table->name));
+	return quote_qualified_identifier(dg_extract_text(archive, table->schema),
+									  dg_extract_text(archive, table->name));
 }
 
 /*
  * The live table of a name of the archive's, or InvalidOid.
  */
 Oid
-dg_rehydrate_live_name(const DgRehydrateArchive *archive, const char *schema, const char *name)
+dg_extract_live_name(const DgExtractArchive *archive, const char *schema, const char *name)
 {
-	Oid			namespace = get_namespace_oid(dg_rehydrate_text(archive, schema), true);
+	Oid			namespace = get_namespace_oid(dg_extract_text(archive, schema), true);
 	Oid			relid;
 	char		relkind;
 
 	if (!OidIsValid(namespace))
 		return InvalidOid;
-	relid = get_relname_relid(dg_rehydrate_text(archive, name), namespace);
+	relid = get_relname_relid(dg_extract_text(archive, name), namespace);
 	relkind = OidIsValid(relid) ? get_rel_relkind(relid) : '\0';
 	return relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE ? relid : InvalidOid;
 }
@@ -304,9 +304,9 @@ dg_rehydrate_live_name(const DgRehydrateArchive *archive, const char *schema, co
  * For messages: "; it is of database "x"", if that is another one.
  */
 char *
-dg_rehydrate_of_database(const DgRehydrateArchive *archive)
+dg_extract_of_database(const DgExtractArchive *archive)
 {
-	char	   *database = dg_rehydrate_text(archive, archive->info->database);
+	char	   *database = dg_extract_text(archive, archive->info->database);
 
 	if (database[0] == '\0' || strcmp(database, get_database_name(MyDatabaseId)) == 0)
 		return "";
@@ -320,7 +320,7 @@ dg_rehydrate_of_database(const DgRehydrateArchive *archive)
  * for each of many calls.
  */
 void
-dg_rehydrate_tell(const DgRehydrateArchive *archive)
+dg_extract_tell(const DgExtractArchive *archive)
 {
 	static uint32 told = 0;
 	uint32		hash = string_hash(archive->path, strlen(archive->path) + 1);
@@ -331,10 +331,10 @@ dg_rehydrate_tell(const DgRehydrateArchive *archive)
 	if (archive->info->database[0] == '\0')
 		ereport(NOTICE,
 				(errmsg("archive \"%s\" does not say of which database it is", archive->path)));
-	else if (dg_rehydrate_of_database(archive)[0] != '\0')
+	else if (dg_extract_of_database(archive)[0] != '\0')
 		ereport(NOTICE,
 				(errmsg("archive \"%s\" is of database \"%s\"", archive->path,
-						dg_rehydrate_text(archive, archive->info->database))));
+						dg_extract_text(archive, archive->info->database))));
 	if (archive->info->format == DG_ARCHIVE_PLAIN && !archive->info->whole)
 		ereport(WARNING,
 				(errmsg("archive \"%s\" does not tell whether it is whole", archive->path),

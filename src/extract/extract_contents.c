@@ -12,7 +12,7 @@
 
 #include "archive/archive.h"
 #include "guard/guard.h"
-#include "rehydrate/rehydrate_internal.h"
+#include "extract/extract_internal.h"
 
 PG_FUNCTION_INFO_V1(dg_archive_contents);
 PG_FUNCTION_INFO_V1(dg_archive_inflater);
@@ -34,25 +34,25 @@ static const char *const compression_names[] = {
 };
 
 static Datum
-column_array(const DgRehydrateArchive *archive, const DgArchiveTable *table)
+column_array(const DgExtractArchive *archive, const DgArchiveTable *table)
 {
 	Datum	   *names = palloc(sizeof(Datum) * (table->column_count + 1));
 
 	for (int i = 0; i < table->column_count; i++)
-		names[i] = DirectFunctionCall1(namein, CStringGetDatum(dg_rehydrate_text(archive, table->columns[i])));
+		names[i] = DirectFunctionCall1(namein, CStringGetDatum(dg_extract_text(archive, table->columns[i])));
 	return dg_array(names, table->column_count, NAMEOID);
 }
 
 static void
-put_table(ReturnSetInfo *rsinfo, const DgRehydrateArchive *archive, const DgArchiveTable *table)
+put_table(ReturnSetInfo *rsinfo, const DgExtractArchive *archive, const DgArchiveTable *table)
 {
 	Datum		values[8] = {0};
 	bool		nulls[8] = {false};
-	DgPlace		place = dg_rehydrate_place(archive, table, NIL);
+	DgPlace		place = dg_extract_place(archive, table, NIL);
 	Oid			relid = place.inherited ? InvalidOid : place.relid;
-	char	   *source = OidIsValid(relid) ? dg_rehydrate_tenant_source_text(relid) : NULL;
+	char	   *source = OidIsValid(relid) ? dg_extract_tenant_source_text(relid) : NULL;
 
-	values[0] = CStringGetTextDatum(dg_rehydrate_table_name(archive, table));
+	values[0] = CStringGetTextDatum(dg_extract_table_name(archive, table));
 	nulls[1] = !table->has_columns;
 	if (!nulls[1])
 		values[1] = column_array(archive, table);
@@ -75,12 +75,12 @@ put_table(ReturnSetInfo *rsinfo, const DgRehydrateArchive *archive, const DgArch
  * The columns of INSERT statements are known from the first of them.
  */
 static void
-complete_tables(DgRehydrateArchive *archive)
+complete_tables(DgExtractArchive *archive)
 {
 	DgArchiveError error;
 
 	if (!dg_archive_measure(archive->archive, &error))
-		dg_rehydrate_fail(archive, &error);
+		dg_extract_fail(archive, &error);
 	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
 	{
 		DgArchiveRows *rows;
@@ -90,7 +90,7 @@ complete_tables(DgRehydrateArchive *archive)
 			continue;
 		rows = dg_archive_rows_open(archive->archive, i, &error);
 		if (rows == NULL)
-			dg_rehydrate_fail(archive, &error);
+			dg_extract_fail(archive, &error);
 		dg_archive_rows_close(&rows);
 	}
 }
@@ -102,15 +102,15 @@ Datum
 dg_archive_contents(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	DgRehydrateArchive *archive;
+	DgExtractArchive *archive;
 
 	InitMaterializedSRF(fcinfo, 0);
-	archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	dg_rehydrate_tell(archive);
+	archive = dg_extract_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	dg_extract_tell(archive);
 	complete_tables(archive);
 	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
 		put_table(rsinfo, archive, dg_archive_table(archive->archive, i));
-	dg_rehydrate_close(archive);
+	dg_extract_close(archive);
 	return (Datum) 0;
 }
 
@@ -142,7 +142,7 @@ typedef struct TenantLine
 
 typedef struct TenantList
 {
-	DgRehydratePlan *plan;
+	DgExtractPlan *plan;
 	MemoryContext context;
 	TenantLine *lines;			/* by the tenant's number */
 	int			n;
@@ -205,7 +205,7 @@ count_live_tenant_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 static void
 count_live_rows_of_tenants(TenantList *list)
 {
-	DgTenants  *tenants = dg_rehydrate_tenants_make(list->plan->tenants->n, list->plan->tenants->keys);
+	DgTenants  *tenants = dg_extract_tenants_make(list->plan->tenants->n, list->plan->tenants->keys);
 	List	   *finders = NIL;
 	ListCell   *lc;
 
@@ -214,9 +214,9 @@ count_live_rows_of_tenants(TenantList *list)
 		Oid			root;
 		List	   *paths;
 
-		if (dg_rehydrate_tenant_source(lfirst_oid(lc), &root, &paths))
-			dg_rehydrate_finder_live_rows(dg_rehydrate_finder_get(&finders, root, paths, tenants), &finders, tenants, "1",
-										  count_live_tenant_row, list);
+		if (dg_extract_tenant_source(lfirst_oid(lc), &root, &paths))
+			dg_extract_finder_live_rows(dg_extract_finder_get(&finders, root, paths, tenants), &finders, tenants, "1",
+										count_live_tenant_row, list);
 	}
 }
 
@@ -300,14 +300,14 @@ dg_archive_tenants(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	TenantList	list = {.context = CurrentMemoryContext};
-	DgTenants  *tenants = dg_rehydrate_tenants_all();
-	DgRehydrateArchive *archive;
+	DgTenants  *tenants = dg_extract_tenants_all();
+	DgExtractArchive *archive;
 
 	InitMaterializedSRF(fcinfo, 0);
-	archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	archive = dg_extract_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	list.lines = palloc(sizeof(TenantLine));
-	list.plan = dg_rehydrate_plan(archive, tenants, NIL, NIL, true);
-	dg_rehydrate_read(archive, list.plan, count_archive_row, &list);
+	list.plan = dg_extract_plan(archive, tenants, NIL, NIL, true);
+	dg_extract_read(archive, list.plan, count_archive_row, &list);
 	if (tenants->n > 0)
 	{
 		count_live_rows_of_tenants(&list);
@@ -318,6 +318,6 @@ dg_archive_tenants(PG_FUNCTION_ARGS)
 	}
 	for (int i = 0; i < tenants->n; i++)
 		put_tenant(rsinfo, &list.lines[i]);
-	dg_rehydrate_close(archive);
+	dg_extract_close(archive);
 	return (Datum) 0;
 }

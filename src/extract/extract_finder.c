@@ -36,7 +36,7 @@
 #include "utils/rls.h"
 
 #include "guard/guard.h"
-#include "rehydrate/rehydrate_internal.h"
+#include "extract/extract_internal.h"
 #include "rows/rows.h"
 
 /* ----------------------------------------------------------------------
@@ -100,7 +100,7 @@ tenant_in_column(Oid relid, AttrNumber attnum, const char *tenant)
  * The tenants of a call, each once, in the spelling of the tenant table's key.
  */
 DgTenants *
-dg_rehydrate_tenants_make(int n, char **keys)
+dg_extract_tenants_make(int n, char **keys)
 {
 	const DgTenantTable *table = dg_guard_tenant_table();
 	AttrNumber	attnum = OidIsValid(table->relid) ?
@@ -109,13 +109,13 @@ dg_rehydrate_tenants_make(int n, char **keys)
 	DgKeyMap   *seen;
 
 	if (attnum != InvalidAttrNumber)
-		seen = dg_rehydrate_keymap_of_columns(table->relid, &attnum, 1);
+		seen = dg_extract_keymap_of_columns(table->relid, &attnum, 1);
 	else
 	{
-		seen = dg_rehydrate_keymap_create(1);
-		dg_rehydrate_keymap_set_column(seen, 0, TEXTOID, C_COLLATION_OID, BOOTSTRAP_SUPERUSERID);
+		seen = dg_extract_keymap_create(1);
+		dg_extract_keymap_set_column(seen, 0, TEXTOID, C_COLLATION_OID, BOOTSTRAP_SUPERUSERID);
 	}
-	tenants->exact = dg_rehydrate_keymap_is_exact(seen);
+	tenants->exact = dg_extract_keymap_is_exact(seen);
 	tenants->keys = palloc(sizeof(char *) * (n + 1));
 	for (int i = 0; i < n; i++)
 	{
@@ -123,9 +123,9 @@ dg_rehydrate_tenants_make(int n, char **keys)
 		tenant_in_column(table->relid, attnum, keys[i]);
 		DgKeyText	text = {key, strlen(key)};
 
-		if (dg_rehydrate_keymap_find(seen, &text) != DG_KEY_ABSENT)
+		if (dg_extract_keymap_find(seen, &text) != DG_KEY_ABSENT)
 			continue;
-		dg_rehydrate_keymap_put(seen, &text, i);
+		dg_extract_keymap_put(seen, &text, i);
 		tenants->keys[tenants->n++] = key;
 	}
 	return tenants;
@@ -135,7 +135,7 @@ dg_rehydrate_tenants_make(int n, char **keys)
  * The tenants of an array of text, which must name some and have no nulls.
  */
 DgTenants *
-dg_rehydrate_tenants_of_array(ArrayType *array)
+dg_extract_tenants_of_array(ArrayType *array)
 {
 	List	   *tenants = dg_array_strings(PointerGetDatum(array));
 	char	  **keys = palloc(sizeof(char *) * list_length(tenants));
@@ -153,14 +153,14 @@ dg_rehydrate_tenants_of_array(ArrayType *array)
 					 errmsg("tenants must not contain nulls")));
 		keys[foreach_current_index(lc)] = lfirst(lc);
 	}
-	return dg_rehydrate_tenants_make(list_length(tenants), keys);
+	return dg_extract_tenants_make(list_length(tenants), keys);
 }
 
 /*
  * The tenants' keys as a list.
  */
 List *
-dg_rehydrate_tenant_list(const DgTenants *tenants)
+dg_extract_tenant_list(const DgTenants *tenants)
 {
 	List	   *keys = NIL;
 
@@ -173,7 +173,7 @@ dg_rehydrate_tenant_list(const DgTenants *tenants)
  * Stands for all tenants of an archive: none is known yet.
  */
 DgTenants *
-dg_rehydrate_tenants_all(void)
+dg_extract_tenants_all(void)
 {
 	DgTenants  *tenants = palloc0(sizeof(DgTenants));
 
@@ -203,7 +203,7 @@ add_tenant(DgTenants *tenants, const char *key)
  * The number of a tenant, or DG_KEY_OTHER_TENANT.
  */
 int
-dg_rehydrate_tenant_find(const DgTenants *tenants, const char *tenant)
+dg_extract_tenant_find(const DgTenants *tenants, const char *tenant)
 {
 	if (tenants->all != NULL)
 		return add_tenant(unconstify(DgTenants *, tenants), tenant);
@@ -219,7 +219,7 @@ dg_rehydrate_tenant_find(const DgTenants *tenants, const char *tenant)
  * Stands in for tenants: finds rows without a tenant.
  */
 DgTenants *
-dg_rehydrate_tenants_nobody(void)
+dg_extract_tenants_nobody(void)
 {
 	DgTenants  *tenants = palloc0(sizeof(DgTenants));
 
@@ -234,12 +234,12 @@ dg_rehydrate_tenants_nobody(void)
  * A finder that learns has come to a key that it does not know.
  */
 int
-dg_rehydrate_finder_learn(DgFinder *finder, const DgKeyText *key)
+dg_extract_finder_learn(DgFinder *finder, const DgKeyText *key)
 {
 	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(finder));
 	int			tenant = add_tenant(finder->learned, key->ptr);
 
-	dg_rehydrate_keymap_put(finder->keys, key, tenant);
+	dg_extract_keymap_put(finder->keys, key, tenant);
 	MemoryContextSwitchTo(old);
 	return tenant;
 }
@@ -268,13 +268,13 @@ make_by_column(DgFinder *finder, const char *column, const DgTenants *tenants)
 	finder->learned = tenants->all == NULL ? NULL : unconstify(DgTenants *, tenants);
 	finder->columns = palloc(sizeof(char *));
 	finder->columns[0] = pstrdup(column);
-	finder->keys = dg_rehydrate_keymap_of_columns(finder->relid, &attnum, 1);
+	finder->keys = dg_extract_keymap_of_columns(finder->relid, &attnum, 1);
 	for (int i = 0; i < tenants->n && !tenants->nobody && tenants->all == NULL; i++)
 	{
 		char	   *key = tenant_in_column(finder->relid, attnum, tenants->keys[i]);
 		DgKeyText	text = {key, strlen(key)};
 
-		dg_rehydrate_keymap_put(finder->keys, &text, i);
+		dg_extract_keymap_put(finder->keys, &text, i);
 		finder->texts = lappend(finder->texts, memcpy(palloc(sizeof(char *)), &key, sizeof(char *)));
 	}
 }
@@ -285,15 +285,15 @@ make_by_column(DgFinder *finder, const char *column, const DgTenants *tenants)
 static void
 make_by_table(DgFinder *finder, const DgTenants *tenants)
 {
-	finder->tenant = dg_rehydrate_tenant_find(tenants, dg_guard_lookup(finder->relid)->tenant);
-	finder->keys = dg_rehydrate_keymap_create(0);
+	finder->tenant = dg_extract_tenant_find(tenants, dg_guard_lookup(finder->relid)->tenant);
+	finder->keys = dg_extract_keymap_create(0);
 }
 
 /*
  * The names of some columns of a table, palloc'd.
  */
 const char **
-dg_rehydrate_column_names(Oid relid, const AttrNumber *attnums, int n)
+dg_extract_column_names(Oid relid, const AttrNumber *attnums, int n)
 {
 	const char **names = palloc(sizeof(char *) * n);
 
@@ -315,7 +315,7 @@ look_for_parent(DgFinder *finder, ForeignKeyCacheInfo *fkey, DgFinder *parent)
 
 	feed->finder = finder;
 	feed->ncolumns = fkey->nkeys;
-	feed->columns = dg_rehydrate_column_names(fkey->confrelid, fkey->confkey, fkey->nkeys);
+	feed->columns = dg_extract_column_names(fkey->confrelid, fkey->confkey, fkey->nkeys);
 	parent->feeds = lappend(parent->feeds, feed);
 	finder->parents = lappend(finder->parents, parent);
 	finder->length = Max(finder->length, parent->length + 1);
@@ -326,10 +326,10 @@ look_for_parent(DgFinder *finder, ForeignKeyCacheInfo *fkey, DgFinder *parent)
 	finder->typed = type != InvalidAttrNumber;
 	if (finder->typed)
 		attnums[finder->ncolumns++] = type;
-	finder->columns = dg_rehydrate_column_names(finder->relid, attnums, finder->ncolumns);
-	finder->keys = finder->typed ? dg_rehydrate_keymap_of_columns(finder->relid, attnums, finder->ncolumns) :
-		dg_rehydrate_keymap_of_columns(fkey->confrelid, fkey->confkey, fkey->nkeys);
-	dg_rehydrate_keymap_may_spill(finder->keys);
+	finder->columns = dg_extract_column_names(finder->relid, attnums, finder->ncolumns);
+	finder->keys = finder->typed ? dg_extract_keymap_of_columns(finder->relid, attnums, finder->ncolumns) :
+		dg_extract_keymap_of_columns(fkey->confrelid, fkey->confkey, fkey->nkeys);
+	dg_extract_keymap_may_spill(finder->keys);
 }
 
 /*
@@ -359,7 +359,7 @@ make_by_paths(DgFinder *finder, List **finders, const DgTenants *tenants)
 				rest = lappend(rest, list_copy_tail(lfirst(other), 1));
 		}
 		fkeys = dg_guard_path_keys(finder->relid, list_make1(first), &end, &column);
-		look_for_parent(finder, linitial(fkeys), dg_rehydrate_finder_get(finders, end, rest, tenants));
+		look_for_parent(finder, linitial(fkeys), dg_extract_finder_get(finders, end, rest, tenants));
 	}
 }
 
@@ -383,7 +383,7 @@ paths_text(List *paths)
  * the parents before them, are added to the list.
  */
 DgFinder *
-dg_rehydrate_finder_get(List **finders, Oid relid, List *paths, const DgTenants *tenants)
+dg_extract_finder_get(List **finders, Oid relid, List *paths, const DgTenants *tenants)
 {
 	DgFinder   *finder;
 	Oid			end;
@@ -424,7 +424,7 @@ dg_rehydrate_finder_get(List **finders, Oid relid, List *paths, const DgTenants 
  * The tables whose rows a finder looks for, as a person reads it.
  */
 char *
-dg_rehydrate_finder_parents(const DgFinder *finder)
+dg_extract_finder_parents(const DgFinder *finder)
 {
 	StringInfoData buf;
 	ListCell   *lc;
@@ -472,7 +472,7 @@ make_live_query(Oid relid, Oid from, List **finders, const DgTenants *tenants,
 	Oid			end;
 	const char *column;
 	AttrNumber	attnum;
-	DgFinder   *finder = dg_rehydrate_finder_get(finders, relid, list_make1(NIL), tenants);
+	DgFinder   *finder = dg_extract_finder_get(finders, relid, list_make1(NIL), tenants);
 
 	(void) dg_guard_path_keys(relid, NIL, &end, &column);
 	query->keys = column == NULL ? NULL : finder->keys;
@@ -503,8 +503,8 @@ make_live_query(Oid relid, Oid from, List **finders, const DgTenants *tenants,
  * dg_rows_tables() of it.
  */
 void
-dg_rehydrate_finder_live_query(Oid relid, Oid from, List **finders, const DgTenants *tenants,
-							   const char *select, DgLiveQuery *query)
+dg_extract_finder_live_query(Oid relid, Oid from, List **finders, const DgTenants *tenants,
+							 const char *select, DgLiveQuery *query)
 {
 	make_live_query(relid, from, finders, tenants, select, false, query);
 }
@@ -545,7 +545,7 @@ pass_live_row(void *arg, HeapTuple tuple, TupleDesc desc)
 		if (value == NULL)
 			tenant = live->nobody ? 0 : DG_KEY_ABSENT;
 		else
-			tenant = dg_rehydrate_keymap_find(live->tenants, &key);
+			tenant = dg_extract_keymap_find(live->tenants, &key);
 	}
 	else
 		tenant = DatumGetInt32(SPI_getbinval(tuple, desc, desc->natts, &isnull));
@@ -572,7 +572,7 @@ pass_live_row(void *arg, HeapTuple tuple, TupleDesc desc)
  * told apart, one for the tenant's number.
  */
 TupleDesc
-dg_rehydrate_finder_keys_desc(const ForeignKeyCacheInfo *fkey, bool with_tenant)
+dg_extract_finder_keys_desc(const ForeignKeyCacheInfo *fkey, bool with_tenant)
 {
 	TupleDesc	desc = CreateTemplateTupleDesc(fkey->nkeys + with_tenant);
 
@@ -598,7 +598,7 @@ dg_rehydrate_finder_keys_desc(const ForeignKeyCacheInfo *fkey, bool with_tenant)
 static void
 begin_parents(LiveRows *live, const ForeignKeyCacheInfo *fkey)
 {
-	live->desc = dg_rehydrate_finder_keys_desc(fkey, true);
+	live->desc = dg_extract_finder_keys_desc(fkey, true);
 	live->parents = tuplestore_begin_heap(false, false, work_mem);
 }
 
@@ -747,8 +747,8 @@ find_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const
  * other people's tables has not chosen to run their code.
  */
 void
-dg_rehydrate_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
-							  DgLiveSink sink, void *arg)
+dg_extract_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
+							DgLiveSink sink, void *arg)
 {
 	find_live_rows(finder, finders, tenants, select, false, !superuser(), sink, arg);
 }
@@ -758,25 +758,25 @@ dg_rehydrate_finder_live_rows(DgFinder *finder, List **finders, const DgTenants 
  * the caller?
  */
 bool
-dg_rehydrate_finder_is_hidden(const DgFinder *finder)
+dg_extract_finder_is_hidden(const DgFinder *finder)
 {
 	ListCell   *lc;
 
 	foreach(lc, finder->parents)
 	{
-		if (dg_rehydrate_finder_is_hidden(lfirst(lc)))
+		if (dg_extract_finder_is_hidden(lfirst(lc)))
 			return true;
 	}
 	return check_enable_rls(finder->relid, InvalidOid, true) == RLS_ENABLED;
 }
 
 /*
- * Like dg_rehydrate_finder_live_rows(), but always reads as the tables' owners: for what the
+ * Like dg_extract_finder_live_rows(), but always reads as the tables' owners: for what the
  * caller is told no more of than that it is there.
  */
 void
-dg_rehydrate_finder_live_twins(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
-							   DgLiveSink sink, void *arg)
+dg_extract_finder_live_twins(DgFinder *finder, List **finders, const DgTenants *tenants, const char *select,
+							 DgLiveSink sink, void *arg)
 {
 	find_live_rows(finder, finders, tenants, select, false, false, sink, arg);
 }
@@ -823,7 +823,7 @@ feed_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
 			feed->type, strlen(feed->type)
 		};
 		if (!isnull && feed->finder->needed)
-			dg_rehydrate_keymap_put(feed->finder->keys, key, tenant);
+			dg_extract_keymap_put(feed->finder->keys, key, tenant);
 	}
 }
 
@@ -833,7 +833,7 @@ feed_live_row(void *arg, HeapTuple tuple, TupleDesc desc, int tenant)
  * path: the caller need not be able to.
  */
 void
-dg_rehydrate_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants)
+dg_extract_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants)
 {
 	find_live_rows(finder, finders, tenants, feed_columns(finder), true, false, feed_live_row, finder);
 }

@@ -16,7 +16,7 @@
  * types are not bounded: they stay in memory.
  *
  * The archive reader asks from inside of its callbacks, where nothing may be
- * thrown: there dg_rehydrate_keymap_guess() answers from what is known, or that it is
+ * thrown: there dg_extract_keymap_guess() answers from what is known, or that it is
  * not sure.
  */
 #include "postgres.h"
@@ -32,7 +32,7 @@
 #include "utils/memutils.h"
 #include "utils/typcache.h"
 
-#include "rehydrate/rehydrate_internal.h"
+#include "extract/extract_internal.h"
 #include "rows/rows.h"
 
 /* spellings of a type's values to remember */
@@ -195,7 +195,7 @@ prepare_typed(KeyColumn *column, Oid type, MemoryContext context)
 	ctl.hcxt = context;
 	column->buckets = hash_create("deletion_guard key values", 256, &ctl,
 								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	dg_rehydrate_keytable_init(&column->spellings, context);
+	dg_extract_keytable_init(&column->spellings, context);
 }
 
 /*
@@ -238,7 +238,7 @@ number_of_value(DgKeyMap *map, KeyColumn *column, Datum value, bool add)
 static int32
 number_of_text(DgKeyMap *map, KeyColumn *column, const DgKeyText *text, bool add)
 {
-	int32		number = dg_rehydrate_keytable_find(&column->spellings, text->ptr, text->len);
+	int32		number = dg_extract_keytable_find(&column->spellings, text->ptr, text->len);
 	MemoryContext old;
 	Datum		value;
 
@@ -252,7 +252,7 @@ number_of_text(DgKeyMap *map, KeyColumn *column, const DgKeyText *text, bool add
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(map->scratch);
 	if (column->spellings.count < MAX_SPELLINGS || number != NOT_A_VALUE)
-		dg_rehydrate_keytable_put(&column->spellings, text->ptr, text->len, number);
+		dg_extract_keytable_put(&column->spellings, text->ptr, text->len, number);
 	return number;
 }
 
@@ -269,14 +269,14 @@ init_part(DgKeyMap *map)
 {
 	map->table_context = AllocSetContextCreate(map->context, "deletion_guard key table",
 											   ALLOCSET_DEFAULT_SIZES);
-	dg_rehydrate_keytable_init(&map->table, map->table_context);
+	dg_extract_keytable_init(&map->table, map->table_context);
 }
 
 /*
  * An empty map, in the current memory context. Its columns are to be set next.
  */
 DgKeyMap *
-dg_rehydrate_keymap_create(int ncolumns)
+dg_extract_keymap_create(int ncolumns)
 {
 	DgKeyMap   *map = palloc0(offsetof(DgKeyMap, columns) + sizeof(KeyColumn) * ncolumns);
 
@@ -294,7 +294,7 @@ dg_rehydrate_keymap_create(int ncolumns)
  * are equal, and who owns the table they are of.
  */
 void
-dg_rehydrate_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation, Oid owner)
+dg_extract_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation, Oid owner)
 {
 	Oid			base = getBaseType(type);
 
@@ -310,9 +310,9 @@ dg_rehydrate_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collatio
  * An empty map for keys that are values of some columns of a table.
  */
 DgKeyMap *
-dg_rehydrate_keymap_of_columns(Oid relid, const AttrNumber *attnums, int n)
+dg_extract_keymap_of_columns(Oid relid, const AttrNumber *attnums, int n)
 {
-	DgKeyMap   *map = dg_rehydrate_keymap_create(n);
+	DgKeyMap   *map = dg_extract_keymap_create(n);
 
 	for (int i = 0; i < n; i++)
 	{
@@ -321,7 +321,7 @@ dg_rehydrate_keymap_of_columns(Oid relid, const AttrNumber *attnums, int n)
 		Oid			collation;
 
 		get_atttypetypmodcoll(relid, attnums[i], &type, &typmod, &collation);
-		dg_rehydrate_keymap_set_column(map, i, type, collation, dg_relation_owner(relid));
+		dg_extract_keymap_set_column(map, i, type, collation, dg_relation_owner(relid));
 	}
 	return map;
 }
@@ -385,7 +385,7 @@ compose_key(DgKeyMap *map, const DgKeyText *key, bool add, DgKeyText *whole)
  * Lets the map go to disk. Its keys are then looked up part by part.
  */
 void
-dg_rehydrate_keymap_may_spill(DgKeyMap *map)
+dg_extract_keymap_may_spill(DgKeyMap *map)
 {
 	map->may_spill = true;
 }
@@ -409,9 +409,9 @@ write_keys(DgKeyMap *map, const DgKeyTable *table, bool all)
 
 		if (entry->tenant == DG_KEY_ABSENT)
 			continue;
-		part = dg_rehydrate_spill_part(map->spill, entry->hash);
+		part = dg_extract_spill_part(map->spill, entry->hash);
 		if (part != 0 || all)
-			dg_rehydrate_spill_write(map->spill, part, dg_keytable_key(entry), entry->len, entry->tenant);
+			dg_extract_spill_write(map->spill, part, dg_keytable_key(entry), entry->len, entry->tenant);
 	}
 }
 
@@ -426,8 +426,8 @@ split_parts(DgKeyMap *map)
 	MemoryContext old = MemoryContextSwitchTo(map->context);
 
 	if (map->spill == NULL)
-		map->spill = dg_rehydrate_spill_create();
-	if (dg_rehydrate_spill_double(map->spill))
+		map->spill = dg_extract_spill_create();
+	if (dg_extract_spill_double(map->spill))
 	{
 		init_part(map);
 		write_keys(map, &whole, false);
@@ -435,8 +435,8 @@ split_parts(DgKeyMap *map)
 		{
 			const DgKeyEntry *entry = &whole.entries[i];
 
-			if (entry->tenant != DG_KEY_ABSENT && dg_rehydrate_spill_part(map->spill, entry->hash) == 0)
-				dg_rehydrate_keytable_put(&map->table, dg_keytable_key(entry), entry->len, entry->tenant);
+			if (entry->tenant != DG_KEY_ABSENT && dg_extract_spill_part(map->spill, entry->hash) == 0)
+				dg_extract_keytable_put(&map->table, dg_keytable_key(entry), entry->len, entry->tenant);
 		}
 		MemoryContextDelete(context);
 	}
@@ -461,14 +461,14 @@ is_full(const DgKeyMap *map)
  * added any more.
  */
 int
-dg_rehydrate_keymap_parts(DgKeyMap *map)
+dg_extract_keymap_parts(DgKeyMap *map)
 {
 	if (map->spill == NULL)
 		return 1;
 	if (!map->complete)
 		write_keys(map, &map->table, true);
 	map->complete = true;
-	return dg_rehydrate_spill_parts(map->spill);
+	return dg_extract_spill_parts(map->spill);
 }
 
 static void
@@ -477,33 +477,33 @@ load_key(void *arg, const char *key, size_t len, int tenant)
 	DgKeyMap   *map = arg;
 	uint32		hash = dg_keytable_hash(key, len);
 
-	if (dg_rehydrate_spill_part(map->spill, hash) != map->part)
+	if (dg_extract_spill_part(map->spill, hash) != map->part)
 		return;
-	dg_rehydrate_keytable_put(&map->table, key, len, tenant);
+	dg_extract_keytable_put(&map->table, key, len, tenant);
 }
 
 /*
  * Makes one of several parts the one that is looked up.
  */
 void
-dg_rehydrate_keymap_load(DgKeyMap *map, int part)
+dg_extract_keymap_load(DgKeyMap *map, int part)
 {
 	if (map->spill == NULL)
 		return;
 	MemoryContextDelete(map->table_context);
 	init_part(map);
 	map->part = part;
-	dg_rehydrate_spill_read(map->spill, part, load_key, map);
+	dg_extract_spill_read(map->spill, part, load_key, map);
 }
 
 /*
  * Takes all keys away.
  */
 void
-dg_rehydrate_keymap_clear(DgKeyMap *map)
+dg_extract_keymap_clear(DgKeyMap *map)
 {
 	if (map->spill != NULL)
-		dg_rehydrate_spill_free(map->spill);
+		dg_extract_spill_free(map->spill);
 	map->spill = NULL;
 	map->complete = false;
 	map->part = 0;
@@ -521,7 +521,7 @@ dg_rehydrate_keymap_clear(DgKeyMap *map)
  * tenant, too.
  */
 void
-dg_rehydrate_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant)
+dg_extract_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant)
 {
 	DgKeyText	whole;
 	int			part = 0;
@@ -532,12 +532,12 @@ dg_rehydrate_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant)
 		if (is_full(map))
 			split_parts(map);
 		if (map->spill != NULL)
-			part = dg_rehydrate_spill_part(map->spill, dg_keytable_hash(whole.ptr, whole.len));
+			part = dg_extract_spill_part(map->spill, dg_keytable_hash(whole.ptr, whole.len));
 	}
 	if (part != 0)
-		dg_rehydrate_spill_write(map->spill, part, whole.ptr, whole.len, tenant);
+		dg_extract_spill_write(map->spill, part, whole.ptr, whole.len, tenant);
 	else
-		dg_rehydrate_keytable_put(&map->table, whole.ptr, whole.len, tenant);
+		dg_extract_keytable_put(&map->table, whole.ptr, whole.len, tenant);
 }
 
 /*
@@ -548,9 +548,9 @@ static inline int32
 find_whole(const DgKeyMap *map, const char *key, size_t len)
 {
 	uint32		hash = dg_keytable_hash(key, len);
-	int32		tenant = dg_rehydrate_keytable_look(&map->table, hash, key, len)->tenant;
+	int32		tenant = dg_extract_keytable_look(&map->table, hash, key, len)->tenant;
 
-	if (tenant == DG_KEY_ABSENT && map->spill != NULL && dg_rehydrate_spill_part(map->spill, hash) != map->part)
+	if (tenant == DG_KEY_ABSENT && map->spill != NULL && dg_extract_spill_part(map->spill, hash) != map->part)
 		return DG_KEY_ELSEWHERE;
 	return tenant;
 }
@@ -570,7 +570,7 @@ no_such_value(const DgKeyMap *map)
  * DG_KEY_ELSEWHERE.
  */
 int
-dg_rehydrate_keymap_find(DgKeyMap *map, const DgKeyText *key)
+dg_extract_keymap_find(DgKeyMap *map, const DgKeyText *key)
 {
 	DgKeyText	whole;
 
@@ -586,7 +586,7 @@ dg_rehydrate_keymap_find(DgKeyMap *map, const DgKeyText *key)
  * where that column does not settle it.
  */
 int
-dg_rehydrate_keymap_guess(DgKeyMap *map, const char *text, size_t len)
+dg_extract_keymap_guess(DgKeyMap *map, const char *text, size_t len)
 {
 	KeyColumn  *column = &map->columns[0];
 	int32		number;
@@ -599,7 +599,7 @@ dg_rehydrate_keymap_guess(DgKeyMap *map, const char *text, size_t len)
 		return DG_KEY_UNSURE;
 	if (column->by_bytes)
 		return find_whole(map, text, len);
-	number = dg_rehydrate_keytable_find(&column->spellings, text, len);
+	number = dg_extract_keytable_find(&column->spellings, text, len);
 	if (number == DG_KEY_ABSENT)
 		return DG_KEY_UNSURE;
 	if (number == NOT_A_VALUE)
@@ -611,7 +611,7 @@ dg_rehydrate_keymap_guess(DgKeyMap *map, const char *text, size_t len)
  * Does each value have one spelling only?
  */
 bool
-dg_rehydrate_keymap_is_exact(const DgKeyMap *map)
+dg_extract_keymap_is_exact(const DgKeyMap *map)
 {
 	for (int i = 0; i < map->ncolumns; i++)
 	{

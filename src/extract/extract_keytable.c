@@ -11,14 +11,14 @@
 #include "access/xact.h"
 #include "storage/buffile.h"
 
-#include "rehydrate/rehydrate_internal.h"
+#include "extract/extract_internal.h"
 
 
 /*
  * Makes an empty table, whose memory is all of one context.
  */
 void
-dg_rehydrate_keytable_init(DgKeyTable *table, MemoryContext context)
+dg_extract_keytable_init(DgKeyTable *table, MemoryContext context)
 {
 	table->mask = 63;
 	table->count = 0;
@@ -32,7 +32,7 @@ dg_rehydrate_keytable_init(DgKeyTable *table, MemoryContext context)
  * The entry of a key, or the free one where it belongs.
  */
 DgKeyEntry *
-dg_rehydrate_keytable_look(const DgKeyTable *table, uint32 hash, const char *key, size_t len)
+dg_extract_keytable_look(const DgKeyTable *table, uint32 hash, const char *key, size_t len)
 {
 	uint32		i = hash & table->mask;
 
@@ -80,10 +80,10 @@ table_grow(DgKeyTable *table)
  * Adds a key, or gives one that is there another number.
  */
 void
-dg_rehydrate_keytable_put(DgKeyTable *table, const char *key, size_t len, int32 number)
+dg_extract_keytable_put(DgKeyTable *table, const char *key, size_t len, int32 number)
 {
 	uint32		hash = dg_keytable_hash(key, len);
-	DgKeyEntry *entry = dg_rehydrate_keytable_look(table, hash, key, len);
+	DgKeyEntry *entry = dg_extract_keytable_look(table, hash, key, len);
 
 	if (entry->tenant != DG_KEY_ABSENT)
 	{
@@ -93,7 +93,7 @@ dg_rehydrate_keytable_put(DgKeyTable *table, const char *key, size_t len, int32 
 	if (table->count + 1 > ((int64) table->mask + 1) * 3 / 4)
 	{
 		table_grow(table);
-		entry = dg_rehydrate_keytable_look(table, hash, key, len);
+		entry = dg_extract_keytable_look(table, hash, key, len);
 	}
 	if (len > DG_INLINE_KEY)
 		entry->key.ptr = memcpy(MemoryContextAlloc(table->context, len), key, len);
@@ -109,9 +109,9 @@ dg_rehydrate_keytable_put(DgKeyTable *table, const char *key, size_t len, int32 
  * The number of a key, or DG_KEY_ABSENT.
  */
 int32
-dg_rehydrate_keytable_find(const DgKeyTable *table, const char *key, size_t len)
+dg_extract_keytable_find(const DgKeyTable *table, const char *key, size_t len)
 {
-	return dg_rehydrate_keytable_look(table, dg_keytable_hash(key, len), key, len)->tenant;
+	return dg_extract_keytable_look(table, dg_keytable_hash(key, len), key, len)->tenant;
 }
 
 /* ----------------------------------------------------------------------
@@ -150,7 +150,7 @@ typedef struct Record
  * An empty spill with one part, in the current memory context.
  */
 DgKeySpill *
-dg_rehydrate_spill_create(void)
+dg_extract_spill_create(void)
 {
 	DgKeySpill *spill = palloc0(sizeof(DgKeySpill));
 
@@ -165,7 +165,7 @@ dg_rehydrate_spill_create(void)
  * Doubles the number of parts; false if there are as many as can be.
  */
 bool
-dg_rehydrate_spill_double(DgKeySpill *spill)
+dg_extract_spill_double(DgKeySpill *spill)
 {
 	if (spill->nparts == MAX_PARTS)
 		return false;
@@ -177,7 +177,7 @@ dg_rehydrate_spill_double(DgKeySpill *spill)
  * How many parts the keys were divided into.
  */
 int
-dg_rehydrate_spill_parts(const DgKeySpill *spill)
+dg_extract_spill_parts(const DgKeySpill *spill)
 {
 	return spill->nparts;
 }
@@ -186,7 +186,7 @@ dg_rehydrate_spill_parts(const DgKeySpill *spill)
  * The part of a hash. Maps use its lower bits for themselves.
  */
 int
-dg_rehydrate_spill_part(const DgKeySpill *spill, uint32 hash)
+dg_extract_spill_part(const DgKeySpill *spill, uint32 hash)
 {
 	return (hash >> 20) & (spill->nparts - 1);
 }
@@ -195,7 +195,7 @@ dg_rehydrate_spill_part(const DgKeySpill *spill, uint32 hash)
  * Writes a key to the file of a part.
  */
 void
-dg_rehydrate_spill_write(DgKeySpill *spill, int part, const char *key, size_t len, int tenant)
+dg_extract_spill_write(DgKeySpill *spill, int part, const char *key, size_t len, int tenant)
 {
 	Record		record = {tenant, (uint32) len};
 
@@ -231,7 +231,7 @@ read_spill_file(DgKeySpill *spill, BufFile *file, DgSpillSink sink, void *arg)
  * Gives the sink all keys of a part in order, and maybe some of other parts.
  */
 void
-dg_rehydrate_spill_read(DgKeySpill *spill, int part, DgSpillSink sink, void *arg)
+dg_extract_spill_read(DgKeySpill *spill, int part, DgSpillSink sink, void *arg)
 {
 	int			last = -1;
 
@@ -250,7 +250,7 @@ dg_rehydrate_spill_read(DgKeySpill *spill, int part, DgSpillSink sink, void *arg
  * Closes the files, unless they are gone already.
  */
 void
-dg_rehydrate_spill_free(DgKeySpill *spill)
+dg_extract_spill_free(DgKeySpill *spill)
 {
 	for (int i = 0; i < spill->nparts && SubTransactionIsActive(spill->owner); i++)
 	{

@@ -16,7 +16,7 @@
 #include "utils/snapmgr.h"
 
 #include "guard/guard.h"
-#include "rehydrate/rehydrate_internal.h"
+#include "extract/extract_internal.h"
 
 /*
  * Whose all rows in an enrolled schema are, palloc'd, or NULL.
@@ -43,24 +43,24 @@ tenant_of_schema(const char *schema)
  * schema is a tenant's; of tenants that nobody has asked for, nothing.
  */
 bool
-dg_rehydrate_note_lost(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, const char *name)
+dg_extract_note_lost(DgExtractArchive *archive, DgExtractPlan *plan, int index, const char *name)
 {
-	char	   *schema = dg_rehydrate_text(archive, dg_archive_table(archive->archive, index)->schema);
+	char	   *schema = dg_extract_text(archive, dg_archive_table(archive->archive, index)->schema);
 	DgLostTable *lost;
 	char	   *tenant = tenant_of_schema(schema);
 
 	if (tenant == NULL)
 		return false;
-	if (plan->tenants == NULL || dg_rehydrate_tenant_find(plan->tenants, tenant) < 0)
+	if (plan->tenants == NULL || dg_extract_tenant_find(plan->tenants, tenant) < 0)
 		return true;
 	lost = palloc(sizeof(DgLostTable));
 	lost->name = pstrdup(name);
 	lost->schema = schema;
 	lost->tenant = tenant;
 	plan->lost = lappend(plan->lost, lost);
-	dg_rehydrate_account_leave(plan, InvalidOid, plan->chosen ? DG_LEFT_CHOSEN : DG_LEFT_CERTAIN,
-							   psprintf("the archive's table %s, whose rows are all tenant \"%s\"'s, does not exist here; left out",
-										name, tenant));
+	dg_extract_account_leave(plan, InvalidOid, plan->chosen ? DG_LEFT_CHOSEN : DG_LEFT_CERTAIN,
+							 psprintf("the archive's table %s, whose rows are all tenant \"%s\"'s, does not exist here; left out",
+									  name, tenant));
 	return true;
 }
 
@@ -68,7 +68,7 @@ dg_rehydrate_note_lost(DgRehydrateArchive *archive, DgRehydratePlan *plan, int i
  * The commands that make the tables of a schema as the archive has them.
  */
 static char *
-commands_text(const DgRehydrateArchive *archive, const char *schema)
+commands_text(const DgExtractArchive *archive, const char *schema)
 {
 	char	   *database = get_database_name(MyDatabaseId);
 	bool		script = archive->info->format == DG_ARCHIVE_PLAIN;
@@ -86,7 +86,7 @@ commands_text(const DgRehydrateArchive *archive, const char *schema)
  * Refuses to restore tenants some of whose tables do not exist here.
  */
 void
-dg_rehydrate_check_lost_schemas(const DgRehydrateArchive *archive, const DgRehydratePlan *plan)
+dg_extract_check_lost_schemas(const DgExtractArchive *archive, const DgExtractPlan *plan)
 {
 	DgLostTable *lost;
 

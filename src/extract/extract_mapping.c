@@ -18,7 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
-#include "rehydrate/rehydrate_internal.h"
+#include "extract/extract_internal.h"
 
 static void
 refuse_mapping(const char *what)
@@ -148,7 +148,7 @@ parse_table(DgTableMapping *table, const JsonbValue *value)
  * Reads a mapping: a list of DgTableMapping.
  */
 List *
-dg_rehydrate_mapping_parse(Jsonb *mapping)
+dg_extract_mapping_parse(Jsonb *mapping)
 {
 	JsonbIterator *it;
 	JsonbIteratorToken token;
@@ -177,7 +177,7 @@ dg_rehydrate_mapping_parse(Jsonb *mapping)
  * What the mapping says about a table of the archive, or NULL.
  */
 DgTableMapping *
-dg_rehydrate_mapping_find(List *mapping, const char *name)
+dg_extract_mapping_find(List *mapping, const char *name)
 {
 	ListCell   *lc;
 
@@ -199,7 +199,7 @@ dg_rehydrate_mapping_find(List *mapping, const char *name)
  * it, or NULL.
  */
 DgColumnMapping *
-dg_rehydrate_mapping_column(List *tables, const char *name)
+dg_extract_mapping_column(List *tables, const char *name)
 {
 	DgColumnMapping *found = NULL;
 	ListCell   *lc;
@@ -234,7 +234,7 @@ refuse_unused(const char *what)
  * Complains about what was not asked for.
  */
 void
-dg_rehydrate_mapping_check_used(List *mapping)
+dg_extract_mapping_check_used(List *mapping)
 {
 	ListCell   *lc;
 	ListCell   *lc2;

@@ -18,10 +18,10 @@
 #include "catalog/pg_inherits.h"
 #include "utils/lsyscache.h"
 
-#include "rehydrate/rehydrate_internal.h"
+#include "extract/extract_internal.h"
 
 static int
-longest_path(const DgRehydratePlan *plan)
+longest_path(const DgExtractPlan *plan)
 {
 	int			longest = 0;
 	ListCell   *lc;
@@ -45,7 +45,7 @@ need_finder(DgFinder *finder)
  * The finders of the wanted sources are needed, and those of their parents.
  */
 static void
-mark_needed(DgRehydratePlan *plan)
+mark_needed(DgExtractPlan *plan)
 {
 	ListCell   *lc;
 
@@ -82,13 +82,13 @@ serves_finder(const DgSource *source, const DgFinder *finder)
 	ListCell   *lc;
 
 	if (!list_member_oid(source->covers, finder->relid) ||
-		!dg_rehydrate_source_has_columns(source, finder->ncolumns, finder->columns))
+		!dg_extract_source_has_columns(source, finder->ncolumns, finder->columns))
 		return false;
 	foreach(lc, finder->feeds)
 	{
 		DgFeed	   *feed = lfirst(lc);
 
-		if (feed->finder->needed && !dg_rehydrate_source_has_columns(source, feed->ncolumns, feed->columns))
+		if (feed->finder->needed && !dg_extract_source_has_columns(source, feed->ncolumns, feed->columns))
 			return false;
 	}
 	return true;
@@ -98,7 +98,7 @@ serves_finder(const DgSource *source, const DgFinder *finder)
  * Adds a pass over a source, if the finder is asked of its rows.
  */
 static void
-add_pass(DgRehydratePlan *plan, DgSource *source, DgFinder *finder)
+add_pass(DgExtractPlan *plan, DgSource *source, DgFinder *finder)
 {
 	bool		emit = (source->wanted || source->counted) && source->finder == finder;
 	DgPass	   *pass;
@@ -118,7 +118,7 @@ add_pass(DgRehydratePlan *plan, DgSource *source, DgFinder *finder)
  * partitions do not say which of these they come from.
  */
 static void
-archive_has(const DgRehydratePlan *plan, const DgFinder *finder, bool *all, bool *some)
+archive_has(const DgExtractPlan *plan, const DgFinder *finder, bool *all, bool *some)
 {
 	List	   *leaves = get_rel_relkind(finder->relid) == RELKIND_PARTITIONED_TABLE ?
 	find_all_inheritors(finder->relid, NoLock, NULL) : list_make1_oid(finder->relid);
@@ -150,7 +150,7 @@ archive_has(const DgRehydratePlan *plan, const DgFinder *finder, bool *all, bool
  * Parents that the archive does not have are looked for in the database.
  */
 static void
-add_live_pass(DgRehydratePlan *plan, DgFinder *finder)
+add_live_pass(DgExtractPlan *plan, DgFinder *finder)
 {
 	DgPass	   *pass = palloc0(sizeof(DgPass));
 	bool		all;
@@ -194,7 +194,7 @@ types_of(Oid relid, int n, const char **columns, const Oid **types, const Oid **
  * asked.
  */
 static DgServerParent *
-parent_of(const DgRehydratePlan *plan, const DgSource *source, const DgFinder *finder)
+parent_of(const DgExtractPlan *plan, const DgSource *source, const DgFinder *finder)
 {
 	DgServerParent *parent = palloc0(sizeof(DgServerParent));
 	DgFinder   *parent_finder = linitial(finder->parents);
@@ -208,12 +208,12 @@ parent_of(const DgRehydratePlan *plan, const DgSource *source, const DgFinder *f
 		if (feed->finder != finder)
 			continue;
 		types_of(parent_finder->relid, feed->ncolumns, feed->columns, &parent->types, &parent->collations);
-		if (!dg_rehydrate_source_find_columns(source, feed->ncolumns, feed->columns, fields))
+		if (!dg_extract_source_find_columns(source, feed->ncolumns, feed->columns, fields))
 			return NULL;
 	}
 	parent->table = source->index;
 	parent->fields = fields;
-	parent->condition = dg_rehydrate_condition(plan, source, parent_finder);
+	parent->condition = dg_extract_condition(plan, source, parent_finder);
 	return parent->condition == NULL ? NULL : parent;
 }
 
@@ -222,14 +222,14 @@ parent_of(const DgRehydratePlan *plan, const DgSource *source, const DgFinder *f
  * as only here it is known whose they are.
  */
 DgServerCondition *
-dg_rehydrate_condition(const DgRehydratePlan *plan, const DgSource *source, const DgFinder *finder)
+dg_extract_condition(const DgExtractPlan *plan, const DgSource *source, const DgFinder *finder)
 {
 	DgServerCondition *condition = palloc0(sizeof(DgServerCondition));
 	int		   *fields = palloc(sizeof(int) * finder->ncolumns);
 	ListCell   *lc;
 
 	if (!plan->server || finder->knows_all || finder->typed ||
-		!dg_rehydrate_source_find_columns(source, finder->ncolumns, finder->columns, fields))
+		!dg_extract_source_find_columns(source, finder->ncolumns, finder->columns, fields))
 		return NULL;
 	condition->every = finder->ncolumns == 0 && finder->tenant >= 0;
 	condition->ncolumns = finder->ncolumns;
@@ -256,7 +256,7 @@ dg_rehydrate_condition(const DgRehydratePlan *plan, const DgSource *source, cons
  * there for one of nobody: so it has to hear of other tenants' rows in the archive, too.
  */
 static void
-tell_all(const DgRehydratePlan *plan)
+tell_all(const DgExtractPlan *plan)
 {
 	ListCell   *lc;
 	ListCell   *parent;
@@ -274,7 +274,7 @@ tell_all(const DgRehydratePlan *plan)
  * Makes the passes of a plan, whose sources and finders are known.
  */
 void
-dg_rehydrate_plan_passes(DgRehydratePlan *plan)
+dg_extract_plan_passes(DgExtractPlan *plan)
 {
 	ListCell   *lc;
 
@@ -307,6 +307,6 @@ dg_rehydrate_plan_passes(DgRehydratePlan *plan)
 		DgPass	   *pass = lfirst(lc);
 
 		if (pass->source != NULL)
-			pass->condition = dg_rehydrate_condition(plan, pass->source, pass->finder);
+			pass->condition = dg_extract_condition(plan, pass->source, pass->finder);
 	}
 }

@@ -22,7 +22,7 @@
 
 #include "archive/archive.h"
 #include "guard/guard.h"
-#include "rehydrate/rehydrate_internal.h"
+#include "extract/extract_internal.h"
 
 /* longer than any chain of partitions that makes sense; an archive may have a circle */
 #define MAX_DEPTH	64
@@ -32,7 +32,7 @@
  * table that was enrolled, *paths a list of lists, as dg_guard_paths() has it.
  */
 bool
-dg_rehydrate_tenant_source(Oid relid, Oid *root, List **paths)
+dg_extract_tenant_source(Oid relid, Oid *root, List **paths)
 {
 	DgGuard    *guard = dg_guard_lookup(relid);
 
@@ -52,14 +52,14 @@ dg_rehydrate_tenant_source(Oid relid, Oid *root, List **paths)
  * it.
  */
 char *
-dg_rehydrate_tenant_source_text(Oid relid)
+dg_extract_tenant_source_text(Oid relid)
 {
 	const DgTenantTable *tenants = dg_guard_tenant_table();
 	DgTenantSource source = dg_guard_source(dg_guard_lookup(relid));
 	Oid			root;
 	List	   *paths;
 
-	if (!dg_rehydrate_tenant_source(relid, &root, &paths))
+	if (!dg_extract_tenant_source(relid, &root, &paths))
 		return NULL;
 	if (tenants->relid == root)
 		source = (DgTenantSource)
@@ -73,11 +73,11 @@ dg_rehydrate_tenant_source_text(Oid relid)
  * Are all rows of a table a tenant's who is none of these?
  */
 bool
-dg_rehydrate_is_others(Oid relid, const DgTenants *tenants)
+dg_extract_is_others(Oid relid, const DgTenants *tenants)
 {
 	DgGuard    *guard = dg_guard_lookup(relid);
 
-	return guard->tenant != NULL && dg_rehydrate_tenant_find(tenants, guard->tenant) < 0;
+	return guard->tenant != NULL && dg_extract_tenant_find(tenants, guard->tenant) < 0;
 }
 
 static bool
@@ -86,7 +86,7 @@ has_tenant_source(Oid relid)
 	Oid			root;
 	List	   *paths;
 
-	return OidIsValid(relid) && dg_rehydrate_tenant_source(relid, &root, &paths);
+	return OidIsValid(relid) && dg_extract_tenant_source(relid, &root, &paths);
 }
 
 static bool
@@ -106,7 +106,7 @@ has_nullable_column(Oid relid, const AttrNumber *attnums, int n)
  * be null.
  */
 bool
-dg_rehydrate_may_be_nobodys(Oid relid)
+dg_extract_may_be_nobodys(Oid relid)
 {
 	Oid			root;
 	Oid			end;
@@ -117,7 +117,7 @@ dg_rehydrate_may_be_nobodys(Oid relid)
 	ListCell   *lp;
 	ListCell   *lc;
 
-	if (!dg_rehydrate_tenant_source(relid, &root, &paths))
+	if (!dg_extract_tenant_source(relid, &root, &paths))
 		return true;
 	foreach(lp, paths)
 	{
@@ -140,11 +140,11 @@ dg_rehydrate_may_be_nobodys(Oid relid)
  * said of a name nearer to the table before, only what it says of columns.
  */
 static void
-take_mapping(const DgRehydrateArchive *archive, const char *schema, const char *name,
+take_mapping(const DgExtractArchive *archive, const char *schema, const char *name,
 			 List *mappings, DgPlace *place)
 {
-	DgTableMapping *mapping = dg_rehydrate_mapping_find(mappings, quote_qualified_identifier(dg_rehydrate_text(archive, schema),
-																							 dg_rehydrate_text(archive, name)));
+	DgTableMapping *mapping = dg_extract_mapping_find(mappings, quote_qualified_identifier(dg_extract_text(archive, schema),
+																						   dg_extract_text(archive, name)));
 	char		relkind;
 
 	if (mapping == NULL)
@@ -168,20 +168,20 @@ take_mapping(const DgRehydrateArchive *archive, const char *schema, const char *
  * this one was a partition of, or inherited from.
  */
 static void
-find_live(const DgRehydrateArchive *archive, const DgArchiveTable *table, List *mappings, DgPlace *place)
+find_live(const DgExtractArchive *archive, const DgArchiveTable *table, List *mappings, DgPlace *place)
 {
 	const DgArchiveParent *parent = dg_archive_parent(archive->archive, table->schema, table->name);
 	bool		inherited = false;
 
-	place->relid = dg_rehydrate_live_name(archive, table->schema, table->name);
+	place->relid = dg_extract_live_name(archive, table->schema, table->name);
 	if (!OidIsValid(place->relid))
-		place->relid = dg_rehydrate_live_name(archive, table->target_schema, table->target_name);
+		place->relid = dg_extract_live_name(archive, table->target_schema, table->target_name);
 	for (int depth = 0; depth < MAX_DEPTH && parent != NULL && !has_tenant_source(place->relid); depth++)
 	{
 		DgPlace		above = {.relid = InvalidOid};
 
 		inherited |= !parent->partition;
-		above.relid = dg_rehydrate_live_name(archive, parent->parent_schema, parent->parent_name);
+		above.relid = dg_extract_live_name(archive, parent->parent_schema, parent->parent_name);
 		take_mapping(archive, parent->parent_schema, parent->parent_name, mappings, &above);
 		if (OidIsValid(place->relid) ? has_tenant_source(above.relid) && !inherited : OidIsValid(above.relid))
 		{
@@ -199,7 +199,7 @@ find_live(const DgRehydrateArchive *archive, const DgArchiveTable *table, List *
  * table is known; inherited if only one is from which the table inherited.
  */
 DgPlace
-dg_rehydrate_place(const DgRehydrateArchive *archive, const DgArchiveTable *table, List *mappings)
+dg_extract_place(const DgExtractArchive *archive, const DgArchiveTable *table, List *mappings)
 {
 	DgPlace		place = {.relid = InvalidOid};
 	const DgArchiveParent *parent = dg_archive_parent(archive->archive, table->schema, table->name);

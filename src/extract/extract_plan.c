@@ -20,25 +20,25 @@
 
 #include "archive/archive.h"
 #include "guard/guard.h"
-#include "rehydrate/rehydrate_internal.h"
+#include "extract/extract_internal.h"
 #include "rows/rows.h"
 
 /*
  * Finds how the tenants of a source's rows are told, if at all.
  */
 static void
-plan_source(DgRehydratePlan *plan, DgSource *source)
+plan_source(DgExtractPlan *plan, DgSource *source)
 {
 	List	   *paths;
 
-	if (!dg_rehydrate_tenant_source(source->relid, &source->target, &paths))
+	if (!dg_extract_tenant_source(source->relid, &source->target, &paths))
 		return;
 	LockRelationOid(source->target, AccessShareLock);
 	if (get_rel_name(source->target) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the table that %s of the archive belongs to was dropped just now", source->name)));
-	source->finder = dg_rehydrate_finder_get(&plan->finders, source->target, paths, plan->tenants);
+	source->finder = dg_extract_finder_get(&plan->finders, source->target, paths, plan->tenants);
 }
 
 /* ----------------------------------------------------------------------
@@ -47,7 +47,7 @@ plan_source(DgRehydratePlan *plan, DgSource *source)
  */
 
 static bool
-is_in_archive(const DgRehydratePlan *plan, Oid root)
+is_in_archive(const DgExtractPlan *plan, Oid root)
 {
 	ListCell   *lc;
 
@@ -65,7 +65,7 @@ is_in_archive(const DgRehydratePlan *plan, Oid root)
  * The enrolled tables that the caller named, each once.
  */
 static List *
-named_roots(const DgRehydrateArchive *archive, const DgRehydratePlan *plan, List *relations)
+named_roots(const DgExtractArchive *archive, const DgExtractPlan *plan, List *relations)
 {
 	List	   *roots = NIL;
 	ListCell   *lc;
@@ -79,13 +79,13 @@ named_roots(const DgRehydrateArchive *archive, const DgRehydratePlan *plan, List
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_TABLE),
 					 errmsg("relation with OID %u does not exist", lfirst_oid(lc))));
-		if (!dg_rehydrate_tenant_source(lfirst_oid(lc), &root, &paths))
+		if (!dg_extract_tenant_source(lfirst_oid(lc), &root, &paths))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("cannot tell tenants of \"%s\": it is not guarded with a tenant column or path",
 							get_rel_name(lfirst_oid(lc))),
 					 errhint("Guard it with deletion_guard.guard_table(), or leave it out of relations.")));
-		if (dg_rehydrate_is_others(root, plan->tenants))
+		if (dg_extract_is_others(root, plan->tenants))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("all rows of \"%s\" are tenant \"%s\"'s, who is not asked for",
@@ -108,7 +108,7 @@ static bool
 tells_tenants(const DgSource *source)
 {
 	return source->known &&
-		dg_rehydrate_source_has_columns(source, source->finder->ncolumns, source->finder->columns);
+		dg_extract_source_has_columns(source, source->finder->ncolumns, source->finder->columns);
 }
 
 /*
@@ -127,7 +127,7 @@ refuse_untold(const DgSource *source, const DgArchiveTable *table)
 				 errhint("Dump with table definitions, or with --column-inserts; before a script, put what pg_dump --schema-only writes. To do without the table, name others in relations, or say left_out => 'report'.")));
 	for (int i = 0; i < finder->ncolumns; i++)
 	{
-		if (!dg_rehydrate_source_has_columns(source, 1, &finder->columns[i]))
+		if (!dg_extract_source_has_columns(source, 1, &finder->columns[i]))
 			ereport(ERROR,
 					(errcode(DG_ERRCODE_CANNOT_RESTORE),
 					 errmsg("cannot tell tenants of the archive's table %s: it has no column \"%s\"",
@@ -141,7 +141,7 @@ refuse_untold(const DgSource *source, const DgArchiveTable *table)
  * Is a source to be read for its rows? If not, that is accounted for.
  */
 static bool
-is_wanted(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source, List *roots)
+is_wanted(DgExtractArchive *archive, DgExtractPlan *plan, DgSource *source, List *roots)
 {
 	const DgArchiveTable *table = dg_archive_table(archive->archive, source->index);
 	DgArchiveError error;
@@ -150,30 +150,30 @@ is_wanted(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source, 
 		return false;
 	if (plan->chosen && source->gone)
 	{
-		dg_rehydrate_account_leave(plan, InvalidOid, DG_LEFT_UNKNOWN, psprintf(DG_GONE_TEXT, source->name));
+		dg_extract_account_leave(plan, InvalidOid, DG_LEFT_UNKNOWN, psprintf(DG_GONE_TEXT, source->name));
 		return false;
 	}
 	if (plan->chosen && !list_member_oid(roots, source->target))
 	{
-		dg_rehydrate_account_leave(plan, source->target, DG_LEFT_CHOSEN, "not among relations; left out");
+		dg_extract_account_leave(plan, source->target, DG_LEFT_CHOSEN, "not among relations; left out");
 		return false;
 	}
 	if (table->problem != NULL)
 	{
 		/* say what, with the way out */
 		if (!plan->report && dg_archive_rows_open(archive->archive, source->index, &error) == NULL)
-			dg_rehydrate_fail(archive, &error);
-		dg_rehydrate_account_leave(plan, source->target, DG_LEFT_UNKNOWN,
-								   psprintf("%s; left out", dg_rehydrate_text(archive, table->problem)));
+			dg_extract_fail(archive, &error);
+		dg_extract_account_leave(plan, source->target, DG_LEFT_UNKNOWN,
+								 psprintf("%s; left out", dg_extract_text(archive, table->problem)));
 		return false;
 	}
 	if (!tells_tenants(source))
 	{
 		if (!plan->report && !source->inherited)
 			refuse_untold(source, table);
-		dg_rehydrate_account_leave(plan, source->target, DG_LEFT_UNKNOWN,
-								   psprintf("the archive's table %s does not have the columns that tell its rows' tenants; left out",
-											source->name));
+		dg_extract_account_leave(plan, source->target, DG_LEFT_UNKNOWN,
+								 psprintf("the archive's table %s does not have the columns that tell its rows' tenants; left out",
+										  source->name));
 		return false;
 	}
 	source->counted = source->inherited;
@@ -185,7 +185,7 @@ is_wanted(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source, 
  * none.
  */
 static char *
-why_none(DgRehydrateArchive *archive, DgRehydratePlan *plan)
+why_none(DgExtractArchive *archive, DgExtractPlan *plan)
 {
 	ListCell   *lc;
 
@@ -197,7 +197,7 @@ why_none(DgRehydrateArchive *archive, DgRehydratePlan *plan)
 		if (source->finder == NULL || source->inherited)
 			continue;
 		if (table->problem != NULL)
-			return psprintf("Table %s: %s.", source->name, dg_rehydrate_text(archive, table->problem));
+			return psprintf("Table %s: %s.", source->name, dg_extract_text(archive, table->problem));
 		return source->known ?
 			psprintf("Table %s does not have the columns that tell its rows' tenants.", source->name) :
 			psprintf("Rows of table %s are INSERT statements without column lists, and the archive %s.", source->name, table->no_columns);
@@ -209,7 +209,7 @@ why_none(DgRehydrateArchive *archive, DgRehydratePlan *plan)
  * That a call has nothing to read is an error, however much may be left out.
  */
 static void
-refuse_none(DgRehydrateArchive *archive, DgRehydratePlan *plan)
+refuse_none(DgExtractArchive *archive, DgExtractPlan *plan)
 {
 	char	   *why = why_none(archive, plan);
 
@@ -217,7 +217,7 @@ refuse_none(DgRehydrateArchive *archive, DgRehydratePlan *plan)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_TENANT_NOT_IN_ARCHIVE),
 				 errmsg("archive \"%s\" has no rows", archive->path),
-				 errdetail("It has no data of any table%s.", dg_rehydrate_of_database(archive)),
+				 errdetail("It has no data of any table%s.", dg_extract_of_database(archive)),
 				 errhint("It may have been made with --schema-only or --section=pre-data, or be of an empty database. Take another one.")));
 	if (why != NULL)
 		ereport(ERROR,
@@ -229,12 +229,12 @@ refuse_none(DgRehydrateArchive *archive, DgRehydratePlan *plan)
 			(errcode(DG_ERRCODE_TENANT_NOT_IN_ARCHIVE),
 			 errmsg("archive \"%s\" has no table that holds tenants' rows", archive->path),
 			 errdetail("None of its tables has the name of a table that is guarded here with a tenant column or path%s.",
-					   dg_rehydrate_of_database(archive)),
+					   dg_extract_of_database(archive)),
 			 errhint("deletion_guard.archive_contents() lists its tables. Guard the tables that hold tenants' rows.")));
 }
 
 static void
-choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relations)
+choose_sources(DgExtractArchive *archive, DgExtractPlan *plan, List *relations)
 {
 	List	   *roots = named_roots(archive, plan, relations);
 	ListCell   *lc;
@@ -246,7 +246,7 @@ choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relatio
 		if (!is_wanted(archive, plan, source, roots))
 			continue;
 		source->wanted = true;
-		dg_rehydrate_source_set_objects(archive, source);
+		dg_extract_source_set_objects(archive, source);
 		plan->targets = list_append_unique_oid(plan->targets, source->target);
 	}
 	if (plan->targets == NIL)
@@ -258,9 +258,9 @@ choose_sources(DgRehydrateArchive *archive, DgRehydratePlan *plan, List *relatio
  * column that tells it a value, that one; as keys.
  */
 List *
-dg_rehydrate_plan_tenants(const DgRehydratePlan *plan)
+dg_extract_plan_tenants(const DgExtractPlan *plan)
 {
-	List	   *keys = dg_rehydrate_tenant_list(plan->tenants);
+	List	   *keys = dg_extract_tenant_list(plan->tenants);
 	ListCell   *lc;
 
 	foreach(lc, plan->sources)
@@ -282,11 +282,11 @@ dg_rehydrate_plan_tenants(const DgRehydratePlan *plan)
  * DgTableMapping. What is left out is an error if that can be told, unless it is
  * to be reported. The plan is in the current memory context.
  */
-DgRehydratePlan *
-dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants, List *relations, List *mapping,
-				  bool report)
+DgExtractPlan *
+dg_extract_plan(DgExtractArchive *archive, DgTenants *tenants, List *relations, List *mapping,
+				bool report)
 {
-	DgRehydratePlan *plan = palloc0(sizeof(DgRehydratePlan));
+	DgExtractPlan *plan = palloc0(sizeof(DgExtractPlan));
 	ListCell   *lc;
 
 	plan->tenants = tenants;
@@ -294,21 +294,40 @@ dg_rehydrate_plan(DgRehydrateArchive *archive, DgTenants *tenants, List *relatio
 	plan->chosen = (relations != NIL);
 	plan->report = report;
 	plan->server = archive->server != NULL;
-	dg_rehydrate_tell(archive);
+	dg_extract_tell(archive);
 	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
 	{
-		DgSource   *source = dg_rehydrate_source_make(archive, plan, i, mapping);
+		DgSource   *source = dg_extract_source_make(archive, plan, i, mapping);
 
 		if (source != NULL)
 			plan->sources = lappend(plan->sources, source);
 	}
-	dg_rehydrate_mapping_check_used(mapping);
+	dg_extract_mapping_check_used(mapping);
 	if (!report && !plan->chosen)
-		dg_rehydrate_check_lost_schemas(archive, plan);
+		dg_extract_check_lost_schemas(archive, plan);
 	foreach(lc, plan->sources)
 		plan_source(plan, lfirst(lc));
 	choose_sources(archive, plan, relations);
-	dg_rehydrate_account_tables(archive, plan);
-	dg_rehydrate_plan_passes(plan);
+	dg_extract_account_tables(archive, plan);
+	dg_extract_plan_passes(plan);
 	return plan;
+}
+
+/*
+ * The tables that an argument names; NIL: all.
+ */
+List *
+dg_extract_relations_argument(FunctionCallInfo fcinfo, int n)
+{
+	List	   *relations;
+
+	if (PG_ARGISNULL(n))
+		return NIL;
+	relations = dg_array_oids(PG_GETARG_DATUM(n));
+	if (relations == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("relations names no table"),
+				 errhint("Leave it null for all tables that hold tenants' rows.")));
+	return relations;
 }

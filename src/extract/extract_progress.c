@@ -8,7 +8,7 @@
  * concerns the call as a whole, and the view rehydration_progress shows them.
  *
  * The counters are those of the archive reader, which asks about once in a
- * megabyte whether to go on: dg_rehydrate_progress_update() may not throw.
+ * megabyte whether to go on: dg_extract_progress_update() may not throw.
  */
 #include "postgres.h"
 
@@ -18,7 +18,7 @@
 #include "utils/timestamp.h"
 
 #include "archive/archive.h"
-#include "rehydrate/rehydrate_internal.h"
+#include "extract/extract_internal.h"
 
 /*
  * Numbers that COPY does not use; the view knows them, counting from 1. The
@@ -34,7 +34,7 @@
 
 #define MARK				INT64CONST(0x6467726568796400)
 
-struct DgRehydrateProgress
+struct DgExtractProgress
 {
 	TimestampTz started;
 	int64		phase;
@@ -51,7 +51,7 @@ struct DgRehydrateProgress
  * many of them will come.
  */
 static int64
-bytes_of(const DgRehydrateArchive *archive, const DgPass *pass)
+bytes_of(const DgExtractArchive *archive, const DgPass *pass)
 {
 	int64		bytes = pass->source == NULL || archive->server != NULL ? 0 :
 	dg_archive_table(archive->archive, pass->source->index)->data_bytes;
@@ -63,9 +63,9 @@ bytes_of(const DgRehydrateArchive *archive, const DgPass *pass)
  * Begins to report on a plan.
  */
 void
-dg_rehydrate_progress_begin(DgRehydrateArchive *archive, const DgRehydratePlan *plan)
+dg_extract_progress_begin(DgExtractArchive *archive, const DgExtractPlan *plan)
 {
-	DgRehydrateProgress *progress = palloc0(sizeof(DgRehydrateProgress));
+	DgExtractProgress *progress = palloc0(sizeof(DgExtractProgress));
 	ListCell   *lc;
 
 	progress->started = GetCurrentTimestamp();
@@ -85,7 +85,7 @@ dg_rehydrate_progress_begin(DgRehydrateArchive *archive, const DgRehydratePlan *
 }
 
 static void
-report_progress(const DgRehydrateProgress *progress, const DgArchiveProgress *reader)
+report_progress(const DgExtractProgress *progress, const DgArchiveProgress *reader)
 {
 	const int	params[] = {
 		PROGRESS_COPY_BYTES_PROCESSED, PROGRESS_COPY_BYTES_TOTAL,
@@ -107,7 +107,7 @@ report_progress(const DgRehydrateProgress *progress, const DgArchiveProgress *re
 }
 
 static void
-read_reader_counters(const DgRehydrateArchive *archive, DgArchiveProgress *reader)
+read_reader_counters(const DgExtractArchive *archive, DgArchiveProgress *reader)
 {
 	memset(reader, 0, sizeof(*reader));
 	if (archive->rows != NULL)
@@ -118,9 +118,9 @@ read_reader_counters(const DgRehydrateArchive *archive, DgArchiveProgress *reade
  * Reports that a pass begins; archive->rows is what it reads, or NULL.
  */
 void
-dg_rehydrate_progress_pass(DgRehydrateArchive *archive, const DgPass *pass)
+dg_extract_progress_pass(DgExtractArchive *archive, const DgPass *pass)
 {
-	DgRehydrateProgress *progress = archive->progress;
+	DgExtractProgress *progress = archive->progress;
 	DgArchiveProgress reader;
 
 	if (progress == NULL)
@@ -140,7 +140,7 @@ dg_rehydrate_progress_pass(DgRehydrateArchive *archive, const DgPass *pass)
  * Counts a wanted row that was read.
  */
 void
-dg_rehydrate_progress_kept(DgRehydrateArchive *archive)
+dg_extract_progress_kept(DgExtractArchive *archive)
 {
 	if (archive->progress != NULL)
 		archive->progress->kept++;
@@ -150,7 +150,7 @@ dg_rehydrate_progress_kept(DgRehydrateArchive *archive)
  * Reports how far a pass has come; called now and then. May not throw.
  */
 void
-dg_rehydrate_progress_update(DgRehydrateArchive *archive)
+dg_extract_progress_update(DgExtractArchive *archive)
 {
 	DgArchiveProgress reader;
 
@@ -164,9 +164,9 @@ dg_rehydrate_progress_update(DgRehydrateArchive *archive)
  * Reports that the pass is over; archive->rows is still open.
  */
 void
-dg_rehydrate_progress_pass_end(DgRehydrateArchive *archive, const DgPass *pass)
+dg_extract_progress_pass_end(DgExtractArchive *archive, const DgPass *pass)
 {
-	DgRehydrateProgress *progress = archive->progress;
+	DgExtractProgress *progress = archive->progress;
 	DgArchiveProgress reader;
 
 	if (progress == NULL)
@@ -187,7 +187,7 @@ dg_rehydrate_progress_pass_end(DgRehydrateArchive *archive, const DgPass *pass)
  * Reports that all is read, and what remains is checked.
  */
 void
-dg_rehydrate_progress_checking(DgRehydrateArchive *archive)
+dg_extract_progress_checking(DgExtractArchive *archive)
 {
 	DgArchiveProgress nothing = {0};
 
@@ -203,7 +203,7 @@ dg_rehydrate_progress_checking(DgRehydrateArchive *archive)
  * Reports that the call is over. After an error the server does this by itself.
  */
 void
-dg_rehydrate_progress_end(DgRehydrateArchive *archive)
+dg_extract_progress_end(DgExtractArchive *archive)
 {
 	if (archive->progress != NULL)
 		pgstat_progress_end_command();

@@ -16,12 +16,12 @@
 
 #include "archive/archive.h"
 #include "guard/guard.h"
-#include "rehydrate/rehydrate_internal.h"
+#include "extract/extract_internal.h"
 
 /* A pass underway. */
 typedef struct Reading
 {
-	DgRehydrateArchive *archive;
+	DgExtractArchive *archive;
 	DgPass	   *pass;
 	uint64		number;			/* of the row, for messages */
 	int			tenant;			/* as the filter found it */
@@ -39,7 +39,7 @@ typedef struct Reading
  * returned.
  */
 int
-dg_rehydrate_settings(void)
+dg_extract_settings(void)
 {
 	static const char *const settings[][2] = {
 		{"datestyle", "ISO, MDY"},
@@ -70,7 +70,7 @@ bad_escape(Reading *reading)
 	error.code = DG_ARCHIVE_CORRUPT;
 	snprintf(error.message, sizeof(error.message), "row %llu of table %s has an invalid escape",
 			 (unsigned long long) reading->number, reading->pass->source->name);
-	dg_rehydrate_fail(reading->archive, &error);
+	dg_extract_fail(reading->archive, &error);
 }
 
 /*
@@ -126,7 +126,7 @@ split_row(Reading *reading, const DgArchiveRow *row)
 	int			n = dg_archive_row_split(row, reading->fields, source->nfields, &error);
 
 	if (n < 0)
-		dg_rehydrate_fail(reading->archive, &error);
+		dg_extract_fail(reading->archive, &error);
 	if (n != source->nfields)
 		elog(ERROR, "row of table %s has %d fields where there are %d columns",
 			 source->name, n, source->nfields);
@@ -184,7 +184,7 @@ may_be_wanted(void *arg, const char *text, size_t len)
 	reading->tenant = DG_KEY_UNSURE;
 	if (unlikely(InterruptPending) || (reading->archive->convert && !is_ascii(text, len)))
 		return true;
-	reading->tenant = dg_rehydrate_keymap_guess(reading->pass->finder->keys, text, len);
+	reading->tenant = dg_extract_keymap_guess(reading->pass->finder->keys, text, len);
 	if (reading->tenant == DG_KEY_ABSENT && reading->pass->finder->knows_all)
 		reading->tenant = DG_KEY_UNSURE;
 	return reading->tenant >= 0 || reading->tenant == DG_KEY_UNSURE;
@@ -262,9 +262,9 @@ tenant_of_row(Reading *reading, const DgArchiveRow *row)
 		return finder->tenant;
 	if (!key_of_row(reading, row, reading->key_fields, finder->ncolumns, key))
 		return finder->nobody ? 0 : DG_KEY_OTHER_TENANT;
-	tenant = dg_rehydrate_keymap_find(finder->keys, key);
+	tenant = dg_extract_keymap_find(finder->keys, key);
 	if (tenant == DG_KEY_ABSENT && finder->learned != NULL)
-		return dg_rehydrate_finder_learn(finder, key);
+		return dg_extract_finder_learn(finder, key);
 	if (tenant == DG_KEY_ABSENT && finder->typed && !dg_guard_type_is_declared(finder->relid, key[finder->ncolumns - 1].ptr))
 		note_undeclared(reading->pass, key[finder->ncolumns - 1].ptr);
 	/* a copy sends rows of the tenants only */
@@ -296,7 +296,7 @@ feed_row(Reading *reading, const DgArchiveRow *row, int tenant)
 		{
 			feed->type, strlen(feed->type)
 		};
-		dg_rehydrate_keymap_put(feed->finder->keys, key, tenant >= 0 ? tenant : DG_KEY_OTHER_TENANT);
+		dg_extract_keymap_put(feed->finder->keys, key, tenant >= 0 ? tenant : DG_KEY_OTHER_TENANT);
 	}
 }
 
@@ -313,7 +313,7 @@ fields_of(const DgSource *source, int ncolumns, const char **columns)
 {
 	int		   *fields = palloc(sizeof(int) * ncolumns);
 
-	return dg_rehydrate_source_find_columns(source, ncolumns, columns, fields) ? fields : NULL;
+	return dg_extract_source_find_columns(source, ncolumns, columns, fields) ? fields : NULL;
 }
 
 static void
@@ -338,7 +338,7 @@ begin_reading(Reading *reading)
 	reading->nulls = palloc(sizeof(bool) * (source->ncolumns + 1));
 	initStringInfo(&reading->text);
 
-	dg_rehydrate_rows_open(reading->archive, source->index, reading->pass->condition);
+	dg_extract_rows_open(reading->archive, source->index, reading->pass->condition);
 	reading->tenant = DG_KEY_UNSURE;
 	if (finder->overrides || finder->nobody || finder->typed || finder->learned != NULL || finder->ncolumns == 0 || reading->archive->server != NULL)
 		return;
@@ -346,7 +346,7 @@ begin_reading(Reading *reading)
 	by_key.match = may_be_wanted;
 	by_key.arg = reading;
 	if (!dg_archive_rows_set_filter(reading->archive->rows, &by_key, &error))
-		dg_rehydrate_fail(reading->archive, &error);
+		dg_extract_fail(reading->archive, &error);
 }
 
 /*
@@ -367,7 +367,7 @@ read_archive_rows(Reading *reading, DgRowSink sink, void *arg)
 {
 	DgArchiveRow row;
 
-	while (dg_rehydrate_rows_next(reading->archive, &row))
+	while (dg_extract_rows_next(reading->archive, &row))
 	{
 		int			tenant;
 
@@ -381,7 +381,7 @@ read_archive_rows(Reading *reading, DgRowSink sink, void *arg)
 		else if (tenant >= 0 && reading->pass->emit)
 		{
 			split_row(reading, &row);
-			dg_rehydrate_progress_kept(reading->archive);
+			dg_extract_progress_kept(reading->archive);
 			sink(arg, reading->pass->source, tenant, reading->values, reading->nulls);
 		}
 	}
@@ -393,7 +393,7 @@ read_archive_rows(Reading *reading, DgRowSink sink, void *arg)
  * finder finds.
  */
 void
-dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass, DgRowSink sink, void *arg)
+dg_extract_read_pass(DgExtractArchive *archive, DgPass *pass, DgRowSink sink, void *arg)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard pass",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -404,7 +404,7 @@ dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass, DgRowSink sink
 	reading.archive = archive;
 	reading.pass = pass;
 	begin_reading(&reading);
-	dg_rehydrate_progress_pass(archive, pass);
+	dg_extract_progress_pass(archive, pass);
 
 	callback.callback = error_context;
 	callback.arg = &reading;
@@ -413,7 +413,7 @@ dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass, DgRowSink sink
 	read_archive_rows(&reading, sink, arg);
 	error_context_stack = callback.previous;
 
-	dg_rehydrate_progress_pass_end(archive, pass);
+	dg_extract_progress_pass_end(archive, pass);
 	dg_archive_rows_close(&archive->rows);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
@@ -423,15 +423,15 @@ dg_rehydrate_read_pass(DgRehydrateArchive *archive, DgPass *pass, DgRowSink sink
  * Reads one table of the archive as often as its finder has parts.
  */
 static void
-read_key_parts(DgRehydrateArchive *archive, DgPass *pass, DgRowSink sink, void *arg)
+read_key_parts(DgExtractArchive *archive, DgPass *pass, DgRowSink sink, void *arg)
 {
 	DgKeyMap   *keys = pass->finder->keys;
-	int			nparts = dg_rehydrate_keymap_parts(keys);
+	int			nparts = dg_extract_keymap_parts(keys);
 
 	for (int part = 0; part < nparts; part++)
 	{
-		dg_rehydrate_keymap_load(keys, part);
-		dg_rehydrate_read_pass(archive, pass, sink, arg);
+		dg_extract_keymap_load(keys, part);
+		dg_extract_read_pass(archive, pass, sink, arg);
 	}
 }
 
@@ -439,7 +439,7 @@ read_key_parts(DgRehydrateArchive *archive, DgPass *pass, DgRowSink sink, void *
  * Reads all that the plan wants. Each wanted row is given to the sink once.
  */
 void
-dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink sink, void *arg)
+dg_extract_read(DgExtractArchive *archive, DgExtractPlan *plan, DgRowSink sink, void *arg)
 {
 	DgArchiveError error;
 	ListCell   *lc;
@@ -450,7 +450,7 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 
 		/* parents' keys that an earlier reading of the plan has left */
 		if (finder->parents != NIL)
-			dg_rehydrate_keymap_clear(finder->keys);
+			dg_extract_keymap_clear(finder->keys);
 	}
 	foreach(lc, plan->passes)
 	{
@@ -463,8 +463,8 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 			read_key_parts(archive, pass, sink, arg);
 		else
 		{
-			dg_rehydrate_progress_pass(archive, pass);
-			dg_rehydrate_finder_read_live(pass->finder, &plan->finders, plan->tenants);
+			dg_extract_progress_pass(archive, pass);
+			dg_extract_finder_read_live(pass->finder, &plan->finders, plan->tenants);
 		}
 	}
 	foreach(lc, plan->finders)
@@ -472,10 +472,10 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
 		DgFinder   *finder = lfirst(lc);
 
 		if (finder->parents != NIL)
-			dg_rehydrate_keymap_clear(finder->keys);
+			dg_extract_keymap_clear(finder->keys);
 	}
 	if (!dg_archive_finish(archive->archive, &error))
-		dg_rehydrate_fail(archive, &error);
+		dg_extract_fail(archive, &error);
 }
 
 /* ----------------------------------------------------------------------
@@ -484,7 +484,7 @@ dg_rehydrate_read(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgRowSink 
  */
 
 static void
-read_column_of(DgRehydrateArchive *archive, DgSource *source, const char *column,
+read_column_of(DgExtractArchive *archive, DgSource *source, const char *column,
 			   DgKeySink sink, void *arg)
 {
 	DgPass		pass = {source};
@@ -493,11 +493,11 @@ read_column_of(DgRehydrateArchive *archive, DgSource *source, const char *column
 	DgKeyText	key;
 	int			field;
 
-	if (!dg_rehydrate_source_find_columns(source, 1, &column, &field))
+	if (!dg_extract_source_find_columns(source, 1, &column, &field))
 		return;
 	initStringInfo(&reading.text);
-	dg_rehydrate_rows_open(archive, source->index, NULL);
-	while (dg_rehydrate_rows_next(archive, &row))
+	dg_extract_rows_open(archive, source->index, NULL);
+	while (dg_extract_rows_next(archive, &row))
 	{
 		CHECK_FOR_INTERRUPTS();
 		reading.number = row.number;
@@ -512,10 +512,10 @@ read_column_of(DgRehydrateArchive *archive, DgSource *source, const char *column
  * table, unless it is null.
  */
 void
-dg_rehydrate_read_column(DgRehydrateArchive *archive, Oid relid, const char *column,
-						 List *mapping, DgKeySink sink, void *arg)
+dg_extract_read_column(DgExtractArchive *archive, Oid relid, const char *column,
+					   List *mapping, DgKeySink sink, void *arg)
 {
-	List	   *sources = dg_rehydrate_sources(archive, relid, mapping);
+	List	   *sources = dg_extract_sources(archive, relid, mapping);
 	ListCell   *lc;
 
 	foreach(lc, sources)

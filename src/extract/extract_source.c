@@ -13,9 +13,10 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "archive/archive.h"
-#include "rehydrate/rehydrate_internal.h"
+#include "extract/extract_internal.h"
 #include "rows/rows.h"
 
 /*
@@ -41,7 +42,7 @@ add_source_column(DgSource *source, const char *name, int field, char *constant)
  * Learns the columns of a source's rows, under the names they have now.
  */
 static void
-set_columns(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source,
+set_columns(DgExtractArchive *archive, DgExtractPlan *plan, DgSource *source,
 			const DgArchiveTable *table, List *mappings)
 {
 	source->nfields = table->column_count;
@@ -52,8 +53,8 @@ set_columns(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source
 	source->hidden_fields = palloc0(sizeof(int) * (source->nfields + 1));
 	for (int i = 0; i < source->nfields; i++)
 	{
-		char	   *archived = dg_rehydrate_text(archive, table->columns[i]);
-		DgColumnMapping *column = dg_rehydrate_mapping_column(mappings, archived);
+		char	   *archived = dg_extract_text(archive, table->columns[i]);
+		DgColumnMapping *column = dg_extract_mapping_column(mappings, archived);
 
 		if (table->generated != NULL && table->generated[i])
 			continue;
@@ -66,11 +67,11 @@ set_columns(DgRehydrateArchive *archive, DgRehydratePlan *plan, DgSource *source
 		source->hidden_fields[source->nhidden++] = i;
 		if (column->constant)
 			add_source_column(source, column->to, -1, column->value);
-		dg_rehydrate_account_leave(plan, source->relid, DG_LEFT_CHOSEN,
-								   psprintf(column->constant ?
-											"column \"%s\" of the archive's table %s was replaced by a value, as mapping says" :
-											"column \"%s\" of the archive's table %s was left out, as mapping says",
-											archived, source->name));
+		dg_extract_account_leave(plan, source->relid, DG_LEFT_CHOSEN,
+								 psprintf(column->constant ?
+										  "column \"%s\" of the archive's table %s was replaced by a value, as mapping says" :
+										  "column \"%s\" of the archive's table %s was left out, as mapping says",
+										  archived, source->name));
 	}
 }
 
@@ -127,7 +128,7 @@ field_of(const DgSource *source, const char *name)
  * Finds out where some columns are in a source's rows; false if it lacks one.
  */
 bool
-dg_rehydrate_source_find_columns(const DgSource *source, int ncolumns, const char **columns, int *fields)
+dg_extract_source_find_columns(const DgSource *source, int ncolumns, const char **columns, int *fields)
 {
 	for (int i = 0; i < ncolumns; i++)
 	{
@@ -142,11 +143,11 @@ dg_rehydrate_source_find_columns(const DgSource *source, int ncolumns, const cha
  * Does the source have all of these columns?
  */
 bool
-dg_rehydrate_source_has_columns(const DgSource *source, int ncolumns, const char **columns)
+dg_extract_source_has_columns(const DgSource *source, int ncolumns, const char **columns)
 {
 	int			fields[INDEX_MAX_KEYS + 1];
 
-	return dg_rehydrate_source_find_columns(source, ncolumns, columns, fields);
+	return dg_extract_source_find_columns(source, ncolumns, columns, fields);
 }
 
 /*
@@ -156,16 +157,16 @@ dg_rehydrate_source_has_columns(const DgSource *source, int ncolumns, const char
  * rows.
  */
 static bool
-complete_columns(DgRehydrateArchive *archive, const DgArchiveTable *table, int index, bool *empty)
+complete_columns(DgExtractArchive *archive, const DgArchiveTable *table, int index, bool *empty)
 {
 	DgArchiveRow row;
 
 	*empty = false;
 	if ((table->form == DG_ARCHIVE_COPY && table->has_columns) || table->problem != NULL)
 		return table->has_columns;
-	dg_rehydrate_rows_open(archive, index, NULL);
+	dg_extract_rows_open(archive, index, NULL);
 	if (!table->has_columns)
-		*empty = !dg_rehydrate_rows_next(archive, &row);
+		*empty = !dg_extract_rows_next(archive, &row);
 	dg_archive_rows_close(&archive->rows);
 	return table->has_columns;
 }
@@ -175,17 +176,17 @@ complete_columns(DgRehydrateArchive *archive, const DgArchiveTable *table, int i
  * its rows can be tenants', as far as is known here, it need not be told of each.
  */
 static void
-leave_table(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, Oid relid, const char *name)
+leave_table(DgExtractArchive *archive, DgExtractPlan *plan, int index, Oid relid, const char *name)
 {
 	Oid			root = InvalidOid;
 	List	   *paths;
-	bool		tenants = OidIsValid(relid) && dg_rehydrate_tenant_source(relid, &root, &paths);
+	bool		tenants = OidIsValid(relid) && dg_extract_tenant_source(relid, &root, &paths);
 
 	if (tenants)
 		plan->unwanted = lappend_oid(plan->unwanted, root);
-	if (dg_rehydrate_has_rows(archive, index))
-		dg_rehydrate_account_leave(plan, root, tenants ? DG_LEFT_CHOSEN : DG_LEFT_SHARED,
-								   psprintf("the archive's table %s was left out, as mapping says", name));
+	if (dg_extract_has_rows(archive, index))
+		dg_extract_account_leave(plan, root, tenants ? DG_LEFT_CHOSEN : DG_LEFT_SHARED,
+								 psprintf("the archive's table %s was left out, as mapping says", name));
 }
 
 /*
@@ -193,7 +194,7 @@ leave_table(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, Oid r
  * and type, or InvalidOid.
  */
 static Oid
-table_of_column(const DgRehydrateArchive *archive, const DgArchiveTable *table)
+table_of_column(const DgExtractArchive *archive, const DgArchiveTable *table)
 {
 	Oid			types[] = {TEXTOID, TEXTOID};
 	Oid			relid = InvalidOid;
@@ -202,8 +203,8 @@ table_of_column(const DgRehydrateArchive *archive, const DgArchiveTable *table)
 	for (int i = 0; i < table->column_count && !OidIsValid(relid); i++)
 	{
 		const char *type = table->types == NULL ? NULL : table->types[i];
-		Datum		values[] = {CStringGetTextDatum(dg_rehydrate_text(archive, table->columns[i])),
-		type == NULL ? (Datum) 0 : CStringGetTextDatum(dg_rehydrate_text(archive, type))};
+		Datum		values[] = {CStringGetTextDatum(dg_extract_text(archive, table->columns[i])),
+		type == NULL ? (Datum) 0 : CStringGetTextDatum(dg_extract_text(archive, type))};
 
 		dg_query("SELECT g.relation::oid FROM ONLY deletion_guard.guard g JOIN pg_catalog.pg_attribute a"
 				 " ON a.attrelid = g.relation AND a.attname = g.tenant_column AND NOT a.attisdropped"
@@ -223,18 +224,18 @@ table_of_column(const DgRehydrateArchive *archive, const DgArchiveTable *table)
  * tells them as in other tables.
  */
 static DgSource *
-make_gone(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, const char *name, List *mappings)
+make_gone(DgExtractArchive *archive, DgExtractPlan *plan, int index, const char *name, List *mappings)
 {
 	const DgArchiveTable *table = dg_archive_table(archive->archive, index);
 	DgSource   *source;
 	Oid			relid;
 
-	if (!dg_rehydrate_has_rows(archive, index) || dg_rehydrate_note_lost(archive, plan, index, name))
+	if (!dg_extract_has_rows(archive, index) || dg_extract_note_lost(archive, plan, index, name))
 		return NULL;
 	relid = table->problem == NULL && table->has_columns ? table_of_column(archive, table) : InvalidOid;
 	if (!OidIsValid(relid))
 	{
-		dg_rehydrate_account_leave(plan, InvalidOid, DG_LEFT_UNKNOWN, psprintf(DG_GONE_TEXT, name));
+		dg_extract_account_leave(plan, InvalidOid, DG_LEFT_UNKNOWN, psprintf(DG_GONE_TEXT, name));
 		return NULL;
 	}
 	source = palloc0(sizeof(DgSource));
@@ -251,17 +252,17 @@ make_gone(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, const c
  * A source for one table of the archive; NULL if no live table is meant.
  */
 DgSource *
-dg_rehydrate_source_make(DgRehydrateArchive *archive, DgRehydratePlan *plan, int index, List *mappings)
+dg_extract_source_make(DgExtractArchive *archive, DgExtractPlan *plan, int index, List *mappings)
 {
 	const DgArchiveTable *table = dg_archive_table(archive->archive, index);
-	char	   *name = dg_rehydrate_table_name(archive, table);
+	char	   *name = dg_extract_table_name(archive, table);
 	DgPlace		place;
 	DgSource   *source;
 	bool		empty;
 
 	if (is_ours(table))
 		return NULL;
-	place = dg_rehydrate_place(archive, table, mappings);
+	place = dg_extract_place(archive, table, mappings);
 	if (place.left_out)
 	{
 		leave_table(archive, plan, index, place.relid, name);
@@ -269,7 +270,7 @@ dg_rehydrate_source_make(DgRehydrateArchive *archive, DgRehydratePlan *plan, int
 	}
 	if (!OidIsValid(place.relid))
 		return make_gone(archive, plan, index, name, place.mappings);
-	if (plan->tenants != NULL && dg_rehydrate_is_others(place.relid, plan->tenants))
+	if (plan->tenants != NULL && dg_extract_is_others(place.relid, plan->tenants))
 		return NULL;
 	source = palloc0(sizeof(DgSource));
 	source->known = complete_columns(archive, table, index, &empty) || empty;
@@ -293,14 +294,14 @@ dg_rehydrate_source_make(DgRehydrateArchive *archive, DgRehydratePlan *plan, int
  * a list of DgSource.
  */
 List *
-dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid, List *mapping)
+dg_extract_sources(DgExtractArchive *archive, Oid relid, List *mapping)
 {
-	DgRehydratePlan plan = {0};
+	DgExtractPlan plan = {0};
 	List	   *sources = NIL;
 
 	for (int i = 0; i < dg_archive_table_count(archive->archive); i++)
 	{
-		DgSource   *source = dg_rehydrate_source_make(archive, &plan, i, mapping);
+		DgSource   *source = dg_extract_source_make(archive, &plan, i, mapping);
 
 		if (source != NULL && list_member_oid(source->covers, relid))
 			sources = lappend(sources, source);
@@ -324,7 +325,7 @@ dg_rehydrate_sources(DgRehydrateArchive *archive, Oid relid, List *mapping)
  * Finds the columns of a source that may refer to large objects.
  */
 void
-dg_rehydrate_source_set_objects(const DgRehydrateArchive *archive, DgSource *source)
+dg_extract_source_set_objects(const DgExtractArchive *archive, DgSource *source)
 {
 	if (!archive->info->large_objects)
 		return;
@@ -342,8 +343,8 @@ dg_rehydrate_source_set_objects(const DgRehydrateArchive *archive, DgSource *sou
  * Counts a row's references; its values are text.
  */
 void
-dg_rehydrate_source_count_objects(const DgSource *source, const Datum *values, const bool *nulls,
-								  DgObjectCount *count)
+dg_extract_source_count_objects(const DgSource *source, const Datum *values, const bool *nulls,
+								DgObjectCount *count)
 {
 	for (int i = 0; i < source->nobjects; i++)
 	{
@@ -367,7 +368,7 @@ dg_rehydrate_source_count_objects(const DgSource *source, const Datum *values, c
  * Appends what a person should know about references that were counted.
  */
 void
-dg_rehydrate_append_objects(StringInfo buf, const DgObjectCount *count)
+dg_extract_append_objects(StringInfo buf, const DgObjectCount *count)
 {
 	if (count->missing == 0)
 		return;

@@ -34,7 +34,7 @@
 #include "utils/typcache.h"
 
 #include "archive/archive.h"
-#include "rehydrate/rehydrate_internal.h"
+#include "extract/extract_internal.h"
 #include "rows/rows.h"
 
 /* How a column's text is read before it is cast. */
@@ -235,7 +235,7 @@ set_column(DgSourceTypes *types, DgSource *source, int column, const char *archi
  * Finds out what the columns of a source's rows have to be read as, once.
  */
 void
-dg_rehydrate_source_set_types(const DgRehydrateArchive *archive, DgSource *source)
+dg_extract_source_set_types(const DgExtractArchive *archive, DgSource *source)
 {
 	const DgArchiveTable *table = dg_archive_table(archive->archive, source->index);
 	MemoryContext context = GetMemoryChunkContext(source);
@@ -259,7 +259,7 @@ dg_rehydrate_source_set_types(const DgRehydrateArchive *archive, DgSource *sourc
 			/* fewer where an empty table's columns are not told */
 			archived = table->types == NULL || source->fields[i] >= table->column_count ? NULL :
 				table->types[source->fields[i]];
-			set_column(types, source, i, archived == NULL ? NULL : dg_rehydrate_text(archive, archived));
+			set_column(types, source, i, archived == NULL ? NULL : dg_extract_text(archive, archived));
 		}
 		source->types = types;
 	}
@@ -371,7 +371,7 @@ check_guess(const DgSource *source, int column, const char *text, Datum value)
  * good until the next row of the source.
  */
 void
-dg_rehydrate_source_read_values(const DgSource *source, Datum *values, const bool *nulls)
+dg_extract_source_read_values(const DgSource *source, Datum *values, const bool *nulls)
 {
 	DgSourceTypes *types = source->types;
 	MemoryContext old;

@@ -102,7 +102,7 @@ rows_problem(const DgRestore *call, const DgDestination *destination, const DgCo
 					dg_rehydrate_extra_rows(call, destination->relid, (int) (count - destination->counts)));
 	if (count->note != NULL)
 		appendStringInfo(&buf, "%s%s", buf.len > 0 ? "; " : "", count->note);
-	dg_rehydrate_append_objects(&buf, &count->objects);
+	dg_extract_append_objects(&buf, &count->objects);
 	if (destination->shared && buf.len == 0)
 		appendStringInfoString(&buf, "rows that the tenants' rows refer to and that were gone");
 	return buf.len > 0 ? buf.data : NULL;
@@ -145,7 +145,7 @@ is_destination(const DgRestore *call, Oid relid)
 static List *
 account_of_call(const DgRestore *call)
 {
-	return list_concat_copy(dg_rehydrate_account(call->plan), call->links_left);
+	return list_concat_copy(dg_extract_account(call->plan), call->links_left);
 }
 
 /*
@@ -216,25 +216,6 @@ dg_rehydrate_report_left_out(const char *left_out)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("left_out must be error or report, not \"%s\"", left_out)));
 	return strcmp(left_out, "report") == 0;
-}
-
-/*
- * The tables that an argument names; NIL: all.
- */
-List *
-dg_rehydrate_relations_argument(FunctionCallInfo fcinfo, int n)
-{
-	List	   *relations;
-
-	if (PG_ARGISNULL(n))
-		return NIL;
-	relations = dg_array_oids(PG_GETARG_DATUM(n));
-	if (relations == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("relations names no table"),
-				 errhint("Leave it null for all tables that hold tenants' rows.")));
-	return relations;
 }
 
 /*
@@ -319,7 +300,7 @@ run_and_report(FunctionCallInfo fcinfo, DgRestore *call)
 		append_to_ledger(call);
 	}
 	put_rehydrate_report((ReturnSetInfo *) fcinfo->resultinfo, call, true);
-	dg_rehydrate_close(call->archive);
+	dg_extract_close(call->archive);
 }
 
 /*
@@ -329,17 +310,17 @@ static Datum
 rehydrate_tenants(FunctionCallInfo fcinfo, int archive, DgTenants *tenants)
 {
 	DgRestore	call = {0};
-	List	   *relations = dg_rehydrate_relations_argument(fcinfo, archive + 1);
-	List	   *mapping = PG_ARGISNULL(archive + 6) ? NIL : dg_rehydrate_mapping_parse(PG_GETARG_JSONB_P(archive + 6));
+	List	   *relations = dg_extract_relations_argument(fcinfo, archive + 1);
+	List	   *mapping = PG_ARGISNULL(archive + 6) ? NIL : dg_extract_mapping_parse(PG_GETARG_JSONB_P(archive + 6));
 
 	call.context = CurrentMemoryContext;
 	read_arguments(fcinfo, archive, &call);
 	InitMaterializedSRF(fcinfo, 0);
-	call.archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(archive)));
-	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, mapping, call.report);
+	call.archive = dg_extract_open(text_to_cstring(PG_GETARG_TEXT_PP(archive)));
+	call.plan = dg_extract_plan(call.archive, tenants, relations, mapping, call.report);
 	/* what else the archive has is left out by choice */
 	call.plan->chosen |= call.choices != NIL;
-	lock_tenants(&call, dg_rehydrate_plan_tenants(call.plan));
+	lock_tenants(&call, dg_extract_plan_tenants(call.plan));
 	run_and_report(fcinfo, &call);
 	return (Datum) 0;
 }
@@ -356,7 +337,7 @@ dg_rehydrate(PG_FUNCTION_ARGS)
 
 	dg_require_argument(fcinfo, 0, "tenant");
 	tenant = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	return rehydrate_tenants(fcinfo, 1, dg_rehydrate_tenants_make(1, &tenant));
+	return rehydrate_tenants(fcinfo, 1, dg_extract_tenants_make(1, &tenant));
 }
 
 /*
@@ -366,7 +347,7 @@ Datum
 dg_rehydrate_tenants(PG_FUNCTION_ARGS)
 {
 	dg_require_argument(fcinfo, 0, "tenants");
-	return rehydrate_tenants(fcinfo, 1, dg_rehydrate_tenants_of_array(PG_GETARG_ARRAYTYPE_P(0)));
+	return rehydrate_tenants(fcinfo, 1, dg_extract_tenants_of_array(PG_GETARG_ARRAYTYPE_P(0)));
 }
 
 /*
@@ -375,7 +356,7 @@ dg_rehydrate_tenants(PG_FUNCTION_ARGS)
 Datum
 dg_rehydrate_without_tenant(PG_FUNCTION_ARGS)
 {
-	return rehydrate_tenants(fcinfo, 0, dg_rehydrate_tenants_nobody());
+	return rehydrate_tenants(fcinfo, 0, dg_extract_tenants_nobody());
 }
 
 /* ----------------------------------------------------------------------
@@ -475,14 +456,14 @@ problem_of_tenant(const DgRestore *call, int tenant)
 		rows_problem(call, destination, &destination->counts[tenant]);
 
 		if (problem != NULL)
-			dg_rehydrate_account_append(&buf, destination->relid, problem);
+			dg_extract_account_append(&buf, destination->relid, problem);
 	}
 	foreach(lc, account_of_call(call))
 	{
 		DgLeftOut  *left = lfirst(lc);
 
 		if (left->kind != DG_LEFT_SHARED)
-			dg_rehydrate_account_append(&buf, left->relid, left->problem);
+			dg_extract_account_append(&buf, left->relid, left->problem);
 	}
 	return buf.len > 0 ? buf.data : NULL;
 }
@@ -537,8 +518,8 @@ Datum
 dg_rehydrate_once(PG_FUNCTION_ARGS)
 {
 	DgRestore	call = {0};
-	List	   *relations = dg_rehydrate_relations_argument(fcinfo, 3);
-	List	   *mapping = PG_ARGISNULL(6) ? NIL : dg_rehydrate_mapping_parse(PG_GETARG_JSONB_P(6));
+	List	   *relations = dg_extract_relations_argument(fcinfo, 3);
+	List	   *mapping = PG_ARGISNULL(6) ? NIL : dg_extract_mapping_parse(PG_GETARG_JSONB_P(6));
 	DgTenants  *tenants;
 	Run			run = {0};
 
@@ -553,7 +534,7 @@ dg_rehydrate_once(PG_FUNCTION_ARGS)
 	run.name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	run.archive = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	run.relations = PG_ARGISNULL(3) ? (Datum) 0 : PG_GETARG_DATUM(3);
-	tenants = dg_rehydrate_tenants_of_array(PG_GETARG_ARRAYTYPE_P(1));
+	tenants = dg_extract_tenants_of_array(PG_GETARG_ARRAYTYPE_P(1));
 	call.on_conflict = dg_rows_on_conflict(text_to_cstring(PG_GETARG_TEXT_PP(4)));
 	call.with_referenced = PG_GETARG_BOOL(5);
 	call.fire_triggers = PG_GETARG_BOOL(7);
@@ -561,20 +542,20 @@ dg_rehydrate_once(PG_FUNCTION_ARGS)
 	call.delete_extra = deletes_extra(fcinfo, 9);
 	call.context = CurrentMemoryContext;
 	InitMaterializedSRF(fcinfo, 0);
-	lock_tenants(&call, dg_rehydrate_tenant_list(tenants));
-	call.archive = dg_rehydrate_open(run.archive);
+	lock_tenants(&call, dg_extract_tenant_list(tenants));
+	call.archive = dg_extract_open(run.archive);
 	put_done((ReturnSetInfo *) fcinfo->resultinfo, leave_out_done(&run, tenants));
 	if (tenants->n == 0)
 	{
-		dg_rehydrate_close(call.archive);
+		dg_extract_close(call.archive);
 		return (Datum) 0;
 	}
-	call.plan = dg_rehydrate_plan(call.archive, tenants, relations, mapping, call.report);
-	lock_tenants(&call, dg_rehydrate_plan_tenants(call.plan));
+	call.plan = dg_extract_plan(call.archive, tenants, relations, mapping, call.report);
+	lock_tenants(&call, dg_extract_plan_tenants(call.plan));
 	dg_rehydrate_restore_run(&call);
 	append_to_ledger(&call);
 	note_run(&run, &call);
 	put_rehydrate_report((ReturnSetInfo *) fcinfo->resultinfo, &call, false);
-	dg_rehydrate_close(call.archive);
+	dg_extract_close(call.archive);
 	return (Datum) 0;
 }

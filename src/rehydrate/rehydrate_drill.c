@@ -35,7 +35,7 @@ PG_FUNCTION_INFO_V1(dg_drill);
 
 typedef struct Drill
 {
-	DgRehydrateArchive *archive;
+	DgExtractArchive *archive;
 	MemoryContext context;
 	char	   *tenant;
 	List	   *mapping;
@@ -53,7 +53,7 @@ typedef struct Drill
 static void
 note_failure(Drill *drill, Oid relid, const char *problem)
 {
-	dg_rehydrate_account_append(&drill->problem, relid, problem);
+	dg_extract_account_append(&drill->problem, relid, problem);
 	drill->matches = false;
 }
 
@@ -63,7 +63,7 @@ note_failure(Drill *drill, Oid relid, const char *problem)
 static void
 note_left_out(Drill *drill, Oid relid, const char *problem)
 {
-	dg_rehydrate_account_append(&drill->problem, relid, problem);
+	dg_extract_account_append(&drill->problem, relid, problem);
 	drill->matches &= drill->report;
 }
 
@@ -113,7 +113,7 @@ take_tenant(void *arg, const char *key)
  * Some tenants of the archive, at random.
  */
 static DgTenants *
-sample_tenants(DgRehydrateArchive *archive, List *mapping, int size)
+sample_tenants(DgExtractArchive *archive, List *mapping, int size)
 {
 	Sample		sample = {size};
 	const DgTenantTable *tenants = dg_guard_tenant_table();
@@ -125,15 +125,15 @@ sample_tenants(DgRehydrateArchive *archive, List *mapping, int size)
 	require_tenant_table();
 	sample.keys = palloc(sizeof(char *) * size);
 	sample.context = CurrentMemoryContext;
-	dg_rehydrate_read_column(archive, tenants->relid, NameStr(tenants->key_column), mapping,
-							 take_tenant, &sample);
+	dg_extract_read_column(archive, tenants->relid, NameStr(tenants->key_column), mapping,
+						   take_tenant, &sample);
 	if (sample.n == 0)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_TENANT_NOT_IN_ARCHIVE),
 				 errmsg("archive \"%s\" has no rows of the tenant table \"%s\"",
 						archive->path, get_rel_name(tenants->relid)),
 				 errhint("Name the tenants to rehearse.")));
-	return dg_rehydrate_tenants_make(sample.n, sample.keys);
+	return dg_extract_tenants_make(sample.n, sample.keys);
 }
 
 /* ----------------------------------------------------------------------
@@ -233,12 +233,46 @@ check_references(Drill *drill, const DgDestination *destination)
 	}
 }
 
+/*
+ * Compares what a call with one tenant has restored into copies of the tables
+ * with the archive, which is read again. Sets the destinations' differences;
+ * rows that were left out as purged are none.
+ */
+static void
+compare_copies(DgRestore *call)
+{
+	DgCompare	compare = {call->archive, call->plan};
+	ListCell   *lc;
+	ListCell   *lc2;
+	int			level = dg_extract_settings();
+
+	dg_compare_begin(&compare, false);
+	foreach(lc, call->destinations)
+	{
+		DgDestination *destination = lfirst(lc);
+
+		foreach(lc2, compare.tables)
+		{
+			DgCompared *table = lfirst(lc2);
+
+			if (table->relid != destination->relid)
+				continue;
+			table->copy = destination->written;
+			dg_compare_table(&compare, table, dg_compare_count, NULL);
+			destination->uncompared = table->problem;
+			destination->differences = table->counts[0].only_in_archive + table->counts[0].only_live + table->counts[0].different;
+		}
+	}
+	dg_compare_end(&compare);
+	AtEOXact_GUC(true, level);
+}
+
 static void
 check_contents(Drill *drill)
 {
 	ListCell   *lc;
 
-	dg_rehydrate_compare_copies(&drill->call);
+	compare_copies(&drill->call);
 	foreach(lc, drill->call.destinations)
 	{
 		DgDestination *destination = lfirst(lc);
@@ -265,18 +299,18 @@ count_live_row(void *rows, HeapTuple tuple, TupleDesc desc, int tenant)
 static int64
 count_absent_rows(Drill *drill, Oid relid)
 {
-	DgRehydratePlan *plan = drill->call.plan;
+	DgExtractPlan *plan = drill->call.plan;
 	int64		rows = 0;
 	Oid			root;
 	List	   *paths;
 
-	if (dg_rehydrate_tenant_source(relid, &root, &paths))
+	if (dg_extract_tenant_source(relid, &root, &paths))
 	{
-		DgFinder   *finder = dg_rehydrate_finder_get(&plan->finders, root, paths, plan->tenants);
+		DgFinder   *finder = dg_extract_finder_get(&plan->finders, root, paths, plan->tenants);
 
 		/* there may be some that the caller does not see */
-		rows = dg_rehydrate_finder_is_hidden(finder);
-		dg_rehydrate_finder_live_rows(finder, &plan->finders, plan->tenants, "1", count_live_row, &rows);
+		rows = dg_extract_finder_is_hidden(finder);
+		dg_extract_finder_live_rows(finder, &plan->finders, plan->tenants, "1", count_live_row, &rows);
 	}
 	return rows;
 }
@@ -290,7 +324,7 @@ check_account(Drill *drill)
 {
 	ListCell   *lc;
 
-	foreach(lc, dg_rehydrate_account(drill->call.plan))
+	foreach(lc, dg_extract_account(drill->call.plan))
 	{
 		DgLeftOut  *left = lfirst(lc);
 
@@ -318,8 +352,8 @@ rehearse_tenant(Drill *drill)
 	drill->call.any_name = true;
 	drill->call.report = true;
 	INSTR_TIME_SET_CURRENT(start);
-	drill->call.plan = dg_rehydrate_plan(drill->archive, dg_rehydrate_tenants_make(1, &drill->tenant), NIL,
-										 drill->mapping, true);
+	drill->call.plan = dg_extract_plan(drill->archive, dg_extract_tenants_make(1, &drill->tenant), NIL,
+									   drill->mapping, true);
 	dg_rehydrate_restore_run(&drill->call);
 	INSTR_TIME_SET_CURRENT(now);
 	INSTR_TIME_SUBTRACT(now, start);
@@ -350,7 +384,7 @@ try_rehearsal(Drill *drill)
 
 	if (error != NULL)
 	{
-		dg_rehydrate_abandon(drill->archive);
+		dg_extract_abandon(drill->archive);
 		note_failure(drill, InvalidOid, error->detail != NULL ? psprintf("%s: %s", error->message, error->detail) :
 					 error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && error->hint != NULL ?
 					 psprintf("%s (%s)", error->message, error->hint) : error->message);
@@ -404,7 +438,7 @@ put_result(ReturnSetInfo *rsinfo, const Drill *drill)
 Datum
 dg_drill(PG_FUNCTION_ARGS)
 {
-	DgRehydrateArchive *archive;
+	DgExtractArchive *archive;
 	DgTenants  *tenants;
 	List	   *mapping;
 	bool		report;
@@ -413,11 +447,11 @@ dg_drill(PG_FUNCTION_ARGS)
 	dg_require_argument(fcinfo, 2, "sample");
 	dg_require_argument(fcinfo, 3, "left_out");
 	report = dg_rehydrate_report_left_out(text_to_cstring(PG_GETARG_TEXT_PP(3)));
-	mapping = PG_ARGISNULL(4) ? NIL : dg_rehydrate_mapping_parse(PG_GETARG_JSONB_P(4));
+	mapping = PG_ARGISNULL(4) ? NIL : dg_extract_mapping_parse(PG_GETARG_JSONB_P(4));
 	InitMaterializedSRF(fcinfo, 0);
-	archive = dg_rehydrate_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	archive = dg_extract_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	tenants = PG_ARGISNULL(1) ? sample_tenants(archive, mapping, PG_GETARG_INT32(2)) :
-		dg_rehydrate_tenants_of_array(PG_GETARG_ARRAYTYPE_P(1));
+		dg_extract_tenants_of_array(PG_GETARG_ARRAYTYPE_P(1));
 	for (int i = 0; i < tenants->n; i++)
 	{
 		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard drill",
@@ -430,6 +464,6 @@ dg_drill(PG_FUNCTION_ARGS)
 		put_result((ReturnSetInfo *) fcinfo->resultinfo, &drill);
 		MemoryContextDelete(context);
 	}
-	dg_rehydrate_close(archive);
+	dg_extract_close(archive);
 	return (Datum) 0;
 }

@@ -113,13 +113,13 @@ tenant_is_mapped(const DgSource *source)
 static void
 check_account_is_certain(const DgRestore *call)
 {
-	const DgRehydratePlan *plan = call->plan;
+	const DgExtractPlan *plan = call->plan;
 	ListCell   *lc;
 
 	if (call->archive->info->row_security)
 		refuse_uncertain(get_rel_name(linitial_oid(plan->targets)),
 						 "The archive was made with row security on (pg_dump --enable-row-security)");
-	foreach(lc, dg_rehydrate_account(plan))
+	foreach(lc, dg_extract_account(plan))
 	{
 		DgLeftOut  *left = lfirst(lc);
 
@@ -145,7 +145,7 @@ check_table_is_certain(const DgCompared *table)
 
 	if (!dg_guard_is_guarded(table->relid))
 		refuse_uncertain(name, "It is not guarded, so deleted rows would be lost");
-	if (dg_rehydrate_rowhash_key(table->hash) != NIL)
+	if (dg_compare_rowhash_key(table->hash) != NIL)
 		return;
 	if (OidIsValid(dg_primary_key_index(table->rel)))
 		refuse_uncertain(name, "The archive does not have all columns of the primary key");
@@ -269,7 +269,7 @@ find_extra_rows(DgRestore *call, DgCompare *compare, DgCompared *table)
 	rows->extra->relid = table->relid;
 	rows->extra->distance = table->finder->length;
 	rows->extra->deleted = palloc0(sizeof(int64) * call->plan->tenants->n);
-	dg_rehydrate_compare_table(compare, table, take_extra_row, rows);
+	dg_compare_table(compare, table, take_extra_row, rows);
 	if (rows->n > 0)
 		refuse_code(table->relid);
 	if (rows->n > 0)
@@ -305,14 +305,14 @@ find_extras(DgRestore *call)
 {
 	DgCompare	compare = {call->archive, call->plan,.addresses = true};
 	List	   *extras = NIL;
-	int			level = dg_rehydrate_settings();
+	int			level = dg_extract_settings();
 	ListCell   *lc;
 
-	dg_rehydrate_compare_begin(&compare, false);
+	dg_compare_begin(&compare, false);
 	check_account_is_certain(call);
 	foreach(lc, compare.tables)
 		extras = lappend(extras, find_extra_rows(call, &compare, lfirst(lc)));
-	dg_rehydrate_compare_end(&compare);
+	dg_compare_end(&compare);
 	AtEOXact_GUC(true, level);
 	list_sort(extras, farthest_first);
 	return extras;
@@ -329,7 +329,7 @@ make_referrer(ForeignKeyCacheInfo *fkey)
 	Referrer   *referrer = palloc0(sizeof(Referrer));
 
 	referrer->fkey = fkey;
-	referrer->desc = dg_rehydrate_finder_keys_desc(fkey, false);
+	referrer->desc = dg_extract_finder_keys_desc(fkey, false);
 	referrer->keys = tuplestore_begin_heap(false, false, work_mem);
 	return referrer;
 }

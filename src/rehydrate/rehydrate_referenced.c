@@ -49,8 +49,8 @@ typedef struct Referring
 
 struct DgReferences
 {
-	DgRehydrateArchive *archive;
-	DgRehydratePlan *plan;
+	DgExtractArchive *archive;
+	DgExtractPlan *plan;
 	bool		own;			/* rows of the tenants are looked for, instead
 								 * of shared ones */
 	MemoryContext context;
@@ -67,7 +67,7 @@ struct DgReferences
  * back.
  */
 DgReferences *
-dg_rehydrate_references_begin(DgRehydrateArchive *archive, DgRehydratePlan *plan, bool own)
+dg_rehydrate_references_begin(DgExtractArchive *archive, DgExtractPlan *plan, bool own)
 {
 	DgReferences *references = palloc0(sizeof(DgReferences));
 	int			ntables = dg_archive_table_count(archive->archive);
@@ -101,13 +101,13 @@ reference_of(DgReferences *references, ForeignKeyCacheInfo *fkey)
 	}
 	reference = palloc0(sizeof(Reference));
 	reference->fkey = copyObject(fkey);
-	reference->seen = dg_rehydrate_keymap_of_columns(fkey->confrelid, fkey->confkey, fkey->nkeys);
+	reference->seen = dg_extract_keymap_of_columns(fkey->confrelid, fkey->confkey, fkey->nkeys);
 	reference->finder = palloc0(sizeof(DgFinder));
 	reference->finder->relid = fkey->confrelid;
 	reference->finder->ncolumns = fkey->nkeys;
-	reference->finder->columns = dg_rehydrate_column_names(fkey->confrelid, fkey->confkey, fkey->nkeys);
+	reference->finder->columns = dg_extract_column_names(fkey->confrelid, fkey->confkey, fkey->nkeys);
 	reference->finder->needed = true;
-	reference->tenants = dg_rehydrate_tenant_source_text(fkey->confrelid) != NULL;
+	reference->tenants = dg_extract_tenant_source_text(fkey->confrelid) != NULL;
 	references->references = lappend(references->references, reference);
 	return reference;
 }
@@ -149,13 +149,13 @@ find_referring(DgReferences *references, const DgSource *source)
 		ForeignKeyCacheInfo *fkey = lfirst(lc);
 		Referring  *referring;
 
-		if (references->own ? dg_rehydrate_tenant_source_text(fkey->confrelid) == NULL :
-			!dg_rehydrate_may_be_nobodys(fkey->confrelid))
+		if (references->own ? dg_extract_tenant_source_text(fkey->confrelid) == NULL :
+			!dg_extract_may_be_nobodys(fkey->confrelid))
 			continue;
 		referring = palloc(sizeof(Referring));
 		referring->reference = reference_of(references, fkey);
 		referring->columns = columns_in(source, fkey->nkeys,
-										dg_rehydrate_column_names(fkey->conrelid, fkey->conkey, fkey->nkeys));
+										dg_extract_column_names(fkey->conrelid, fkey->conkey, fkey->nkeys));
 		if (referring->columns != NULL)
 			found = lappend(found, referring);
 	}
@@ -176,9 +176,9 @@ note_key(Reference *reference, const Referring *referring, Datum *values, bool *
 		key[i].ptr = DatumGetCString(values[referring->columns[i]]);
 		key[i].len = strlen(key[i].ptr);
 	}
-	if (dg_rehydrate_keymap_find(reference->seen, key) != DG_KEY_ABSENT)
+	if (dg_extract_keymap_find(reference->seen, key) != DG_KEY_ABSENT)
 		return;
-	dg_rehydrate_keymap_put(reference->seen, key, 0);
+	dg_extract_keymap_put(reference->seen, key, 0);
 	texts = palloc(sizeof(char *) * n);
 	for (int i = 0; i < n; i++)
 		texts[i] = pstrdup(key[i].ptr);
@@ -221,7 +221,7 @@ set_missing(Reference *reference, Tuplestorestate *missing, TupleDesc desc)
 	DgFinder   *finder = reference->finder;
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 
-	finder->keys = dg_rehydrate_keymap_of_columns(fkey->confrelid, fkey->confkey, fkey->nkeys);
+	finder->keys = dg_extract_keymap_of_columns(fkey->confrelid, fkey->confkey, fkey->nkeys);
 	finder->texts = NIL;
 	while (tuplestore_gettupleslot(missing, true, false, slot))
 	{
@@ -235,7 +235,7 @@ set_missing(Reference *reference, Tuplestorestate *missing, TupleDesc desc)
 			key[i].len = strlen(key[i].ptr);
 		}
 		finder->texts = lappend(finder->texts, texts);
-		dg_rehydrate_keymap_put(finder->keys, key, 0);
+		dg_extract_keymap_put(finder->keys, key, 0);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 }
@@ -304,7 +304,7 @@ take_missing_row(void *arg, DgSource *source, int tenant, Datum *values, bool *n
 		key[i].ptr = DatumGetCString(values[columns[i]]);
 		key[i].len = strlen(key[i].ptr);
 	}
-	if (dg_rehydrate_keymap_find(finder->keys, key) >= 0)
+	if (dg_extract_keymap_find(finder->keys, key) >= 0)
 		rows->sink(rows->arg, source, tenant, values, nulls);
 }
 
@@ -312,11 +312,11 @@ take_missing_row(void *arg, DgSource *source, int tenant, Datum *values, bool *n
  * A plan for the rows without a tenant, or of the tenants, of a table that has
  * tenants.
  */
-static DgRehydratePlan *
+static DgExtractPlan *
 plan_for_table(DgReferences *references, Oid target)
 {
 	MemoryContext old;
-	DgRehydratePlan *plan;
+	DgExtractPlan *plan;
 	ListCell   *lc;
 
 	foreach(lc, references->plans)
@@ -326,8 +326,8 @@ plan_for_table(DgReferences *references, Oid target)
 			return plan;
 	}
 	old = MemoryContextSwitchTo(references->context);
-	plan = dg_rehydrate_plan(references->archive, references->own ? references->plan->tenants : dg_rehydrate_tenants_nobody(), list_make1_oid(target),
-							 references->plan->mapping, true);
+	plan = dg_extract_plan(references->archive, references->own ? references->plan->tenants : dg_extract_tenants_nobody(), list_make1_oid(target),
+						   references->plan->mapping, true);
 	references->plans = lappend(references->plans, plan);
 	MemoryContextSwitchTo(old);
 	return plan;
@@ -363,12 +363,12 @@ dg_rehydrate_references_read(DgReferences *references, DgRowSink sink, void *arg
 			{
 				MissingRows rows = {reference, sink, arg};
 
-				dg_rehydrate_read(references->archive, plan_for_table(references, source->target),
-								  take_missing_row, &rows);
+				dg_extract_read(references->archive, plan_for_table(references, source->target),
+								take_missing_row, &rows);
 				break;
 			}
-			pass.condition = dg_rehydrate_condition(references->plan, source, reference->finder);
-			dg_rehydrate_read_pass(references->archive, &pass, sink, arg);
+			pass.condition = dg_extract_condition(references->plan, source, reference->finder);
+			dg_extract_read_pass(references->archive, &pass, sink, arg);
 		}
 		return true;
 	}
@@ -414,7 +414,7 @@ make_choice(const char *name)
 	Relation	rel;
 	Oid			indexid;
 
-	if (!dg_rehydrate_tenant_source(relid, &choice->target, &paths))
+	if (!dg_extract_tenant_source(relid, &choice->target, &paths))
 		refuse_choice(psprintf("nothing tells the tenants of table %s", name));
 	rel = table_open(choice->target, AccessShareLock);
 	indexid = dg_primary_key_index(rel);
@@ -428,8 +428,8 @@ make_choice(const char *name)
 		memcpy(choice->attnums, index->rd_index->indkey.values, sizeof(AttrNumber) * choice->nkeys);
 		index_close(index, AccessShareLock);
 	}
-	choice->columns = dg_rehydrate_column_names(choice->target, choice->attnums, choice->nkeys);
-	choice->keys = dg_rehydrate_keymap_of_columns(choice->target, choice->attnums, choice->nkeys);
+	choice->columns = dg_extract_column_names(choice->target, choice->attnums, choice->nkeys);
+	choice->keys = dg_extract_keymap_of_columns(choice->target, choice->attnums, choice->nkeys);
 	table_close(rel, NoLock);
 	return choice;
 }
@@ -486,9 +486,9 @@ add_choice(DgChoice *choice, Datum names, Datum values)
 			refuse_choice(psprintf("a key of table %s does not have the columns of its primary key, and these only", dg_relation_name(choice->target)));
 		appendStringInfo(&text, "%s%s=%s", i > 0 ? ", " : "", choice->columns[i], key[i].ptr);
 	}
-	if (dg_rehydrate_keymap_find(choice->keys, key) != DG_KEY_ABSENT)
+	if (dg_extract_keymap_find(choice->keys, key) != DG_KEY_ABSENT)
 		return;
-	dg_rehydrate_keymap_put(choice->keys, key, list_length(choice->texts));
+	dg_extract_keymap_put(choice->keys, key, list_length(choice->texts));
 	choice->texts = lappend(choice->texts, text.data);
 }
 
@@ -569,7 +569,7 @@ dg_rehydrate_is_chosen(List *choices, const DgSource *source, const Datum *value
 			}
 			complete = key[i].ptr != NULL;
 		}
-		number = complete ? dg_rehydrate_keymap_find(choice->keys, key) : DG_KEY_ABSENT;
+		number = complete ? dg_extract_keymap_find(choice->keys, key) : DG_KEY_ABSENT;
 		if (number < 0)
 			continue;
 		choice->found[number] = true;

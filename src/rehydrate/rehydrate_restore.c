@@ -76,7 +76,7 @@ subtract_purged(DgRestore *call, DgDestination *destination)
 	/* a purge keeps a digest of one spelling of the tenant's key */
 	destination->subtract = dg_purge_subtract_begin(destination->relid, RelationGetDescr(rel),
 													call->plan->tenants->exact && !destination->shared ?
-													dg_rehydrate_tenant_list(call->plan->tenants) : NIL);
+													dg_extract_tenant_list(call->plan->tenants) : NIL);
 	table_close(rel, NoLock);
 }
 
@@ -97,7 +97,7 @@ open_destination_table(DgRestore *call, DgSource *source, bool shared)
 	int			place = place_of(call, source, shared);
 	DgRowsTarget *target;
 
-	dg_rehydrate_source_set_types(call->archive, source);
+	dg_extract_source_set_types(call->archive, source);
 	target = dg_rows_writer_target(call->writer, destination->written, source->columns, source->ncolumns);
 	dg_rows_writer_verify(target);
 	subtract_purged(call, destination);
@@ -134,8 +134,8 @@ find_live_twins(DgRestore *call, DgPass *pass)
 	dg_rows_writer_twins(call->targets[pass->source->index])};
 
 	if (live.twins != NULL && pass->finder != NULL && !dg_rows_twins_known(live.twins))
-		dg_rehydrate_finder_live_twins(pass->finder, &call->plan->finders, call->plan->tenants, dg_rows_twins_columns(live.twins),
-									   note_live_twin, &live);
+		dg_extract_finder_live_twins(pass->finder, &call->plan->finders, call->plan->tenants, dg_rows_twins_columns(live.twins),
+									 note_live_twin, &live);
 }
 
 /*
@@ -229,8 +229,8 @@ put_archive_row(DgRestore *call, DgSource *source, bool shared, int tenant, Datu
 	if (call->parents != NULL)
 		dg_rehydrate_references_note(call->parents, source, values, nulls);
 	count->found++;
-	dg_rehydrate_source_count_objects(source, values, nulls, &count->objects);
-	dg_rehydrate_source_read_values(source, values, nulls);
+	dg_extract_source_count_objects(source, values, nulls, &count->objects);
+	dg_extract_source_read_values(source, values, nulls);
 	memset(&row, 0, sizeof(DgRow));
 	row.values = values;
 	row.nulls = nulls;
@@ -261,7 +261,7 @@ write_parent(void *arg, DgSource *source, int tenant, Datum *values, bool *nulls
 	DgRestore  *call = arg;
 	MemoryContext old = MemoryContextSwitchTo(call->context);
 
-	dg_rehydrate_source_set_types(call->archive, source);
+	dg_extract_source_set_types(call->archive, source);
 	MemoryContextSwitchTo(old);
 	put_archive_row(call, source, false, tenant, values, nulls);
 }
@@ -324,12 +324,12 @@ raise_sequences(DgRestore *call)
 	for (int i = 0; i < dg_archive_sequence_count(call->archive->archive); i++)
 	{
 		const DgArchiveSequence *sequence = dg_archive_sequence(call->archive->archive, i);
-		Oid			namespace = get_namespace_oid(dg_rehydrate_text(call->archive, sequence->schema), true);
+		Oid			namespace = get_namespace_oid(dg_extract_text(call->archive, sequence->schema), true);
 		Oid			relid;
 
 		if (!sequence->is_called || !OidIsValid(namespace))
 			continue;
-		relid = get_relname_relid(dg_rehydrate_text(call->archive, sequence->name), namespace);
+		relid = get_relname_relid(dg_extract_text(call->archive, sequence->name), namespace);
 		if (OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_SEQUENCE &&
 			is_behind_restored_rows(call, relid))
 			dg_rows_raise_sequence(relid, sequence->value);
@@ -405,8 +405,8 @@ static void
 check_left_out(const DgRestore *call)
 {
 	if (!all_found(call))
-		dg_rehydrate_account_refuse_orphans(call->plan);
-	dg_rehydrate_account_check(call->plan);
+		dg_extract_account_refuse_orphans(call->plan);
+	dg_extract_account_check(call->plan);
 	check_all_found(call);
 }
 
@@ -486,7 +486,7 @@ static void
 restore_from_archive(DgRestore *call)
 {
 	int			ntables = dg_archive_table_count(call->archive->archive);
-	int			level = dg_rehydrate_settings();
+	int			level = dg_extract_settings();
 	CommandId	since = GetCurrentCommandId(false);
 
 	call->targets = palloc0(sizeof(DgRowsTarget *) * ntables * 2);
@@ -499,20 +499,20 @@ restore_from_archive(DgRestore *call)
 		call->parents = dg_rehydrate_references_begin(call->archive, call->plan, true);
 	call->writer = dg_rows_writer_begin(&call->options);
 	open_destination_tables(call);
-	dg_rehydrate_progress_begin(call->archive, call->plan);
-	dg_rehydrate_read(call->archive, call->plan, write_row, call);
+	dg_extract_progress_begin(call->archive, call->plan);
+	dg_extract_read(call->archive, call->plan, write_row, call);
 	dg_rehydrate_choices_check(call->choices);
 	check_left_out(call);
 	if (call->with_referenced || call->choices != NIL)
 		write_referenced_rows(call);
-	dg_rehydrate_progress_checking(call->archive);
+	dg_extract_progress_checking(call->archive);
 	dg_rows_writer_settle(call->writer);
 	dg_rehydrate_links_come_back(call, since);
 	dg_rows_writer_end(call->writer);
 	check_counts(call);
 	if (!call->dry_run && call->into_schema == NULL)
 		raise_sequences(call);
-	dg_rehydrate_progress_end(call->archive);
+	dg_extract_progress_end(call->archive);
 	AtEOXact_GUC(true, level);
 }
 
@@ -534,7 +534,7 @@ some_tenant_is_live(DgRestore *call)
 	{
 		DgLiveQuery query;
 
-		dg_rehydrate_finder_live_query(tenant_table, lfirst_oid(lc), &call->plan->finders, call->plan->tenants, "1", &query);
+		dg_extract_finder_live_query(tenant_table, lfirst_oid(lc), &call->plan->finders, call->plan->tenants, "1", &query);
 		found |= dg_query(psprintf("%s LIMIT 1", query.sql), DG_AS_OWNER, 1, &query.type, &query.tenants,
 						  .table = lfirst_oid(lc)) > 0;
 	}
@@ -547,7 +547,7 @@ forget_archive_try(void *arg)
 {
 	DgRestore  *call = arg;
 
-	dg_rehydrate_abandon(call->archive);
+	dg_extract_abandon(call->archive);
 	call->destinations = NIL;
 	call->links = call->links_left = NIL;
 	call->references = call->parents = NULL;
@@ -614,7 +614,7 @@ dg_rehydrate_restore_try(DgRestore *call)
 
 	if (error == NULL)
 		return;
-	dg_rehydrate_abandon(call->archive);
+	dg_extract_abandon(call->archive);
 	call->links_left = NIL;
 	call->failure = error->detail == NULL ? error->message :
 		psprintf("%s: %s", error->message, error->detail);
