@@ -27,8 +27,8 @@ DEPENDENCIES = $(OBJS:.o=.d)
 # One part per concept, in order of dependency.
 INSTALL_PARTS = $(addprefix src/,\
 	common/schema.sql common/registry.sql protect/definition.sql enrol/enrol.sql capture/deletion.sql capture/limit.sql undelete/undelete.sql \
-	ledger/ledger.sql purge/authority.sql purge/purge.sql purge/scrub.sql rehydrate/rehydrate.sql report/report.sql report/report_page.sql protect/verify.sql \
-	protect/status.sql protect/protect.sql guard/publication.sql)
+	ledger/ledger.sql purge/authority.sql purge/purge.sql purge/scrub.sql extract/extract.sql compare/compare.sql rehydrate/rehydrate.sql \
+	report/report.sql report/report_page.sql protect/verify.sql protect/status.sql protect/protect.sql guard/publication.sql)
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 DATA = $(wildcard src/upgrade/*.sql)
 

@@ -226,7 +226,7 @@
  */
 #define DG_ERRCODE_LAST_AUTHORITY			DG_ERRCODE('0', '3', '8')
 
-/* --- archives: rehydrate/, from what archive/ says --- */
+/* --- archives: extract/, from what archive/ says --- */
 
 /*
  * The file is no archive of pg_dump.
