@@ -18,7 +18,7 @@
  * are missing on purpose (see purge_subtract.c).
  *
  * Live rows are read with the caller's privileges, row security included; as the
- * tables' owners where the caller is a superuser (see dg_extract_finder_live_rows()).
+ * tables' owners where the caller is a superuser (see dg_extract_live_rows()).
  */
 #include "postgres.h"
 
@@ -61,7 +61,7 @@ add_table(DgCompare *compare, Oid relid, DgFinder *finder)
 	table->rel = table_open(relid, AccessShareLock);
 	table->finder = finder;
 	table->addresses = compare->addresses;
-	table->hidden = dg_extract_finder_is_hidden(finder);
+	table->hidden = dg_extract_live_is_hidden(finder);
 	table->hash = dg_compare_rowhash_make(table->rel, compare->plan);
 	if (compare->addresses)
 		dg_compare_rowhash_uniques(table->hash);
@@ -268,10 +268,10 @@ sort_live_rows(DgCompare *compare, DgCompared *table)
 
 	table->live_rows = dg_compare_rowsort_begin(compare->whole ? table->hash : NULL, work_mem);
 	if (table->addresses)
-		dg_extract_finder_live_twins(table->finder, &plan->finders, plan->tenants, psprintf("%s, t.tableoid, t.ctid", live_columns(table->rel)),
-									 hash_live_row, table);
+		dg_extract_live_twins(table->finder, &plan->finders, plan->tenants, psprintf("%s, t.tableoid, t.ctid", live_columns(table->rel)),
+							  hash_live_row, table);
 	else if (!OidIsValid(table->copy))
-		dg_extract_finder_live_rows(table->finder, &plan->finders, plan->tenants, live_columns(table->rel), hash_live_row, table);
+		dg_extract_live_rows(table->finder, &plan->finders, plan->tenants, live_columns(table->rel), hash_live_row, table);
 	else
 	{
 		(void) GetPerTupleExprContext(table->estate);

@@ -59,7 +59,7 @@ extern DgKeyMap *dg_extract_keymap_of_columns(Oid relid, const AttrNumber *attnu
 extern void dg_extract_keymap_put(DgKeyMap *map, const DgKeyText *key, int tenant);
 extern int	dg_extract_keymap_find(DgKeyMap *map, const DgKeyText *key);
 
-/* extract_finder.c */
+/* extract_tenants.c */
 
 /* The tenants that are wanted. */
 typedef struct DgTenants
@@ -71,6 +71,13 @@ typedef struct DgTenants
 	struct DgTextSet *all;		/* not NULL: all that the archive has, which
 								 * are added as they are found */
 } DgTenants;
+
+extern DgTenants *dg_extract_tenants_make(int n, char **keys);
+extern DgTenants *dg_extract_tenants_of_array(ArrayType *array);
+extern List *dg_extract_tenant_list(const DgTenants *tenants);
+extern DgTenants *dg_extract_tenants_nobody(void);
+
+/* extract_finder.c */
 
 /* Tells the tenant of rows of one table. */
 typedef struct DgFinder
@@ -100,6 +107,11 @@ typedef struct DgFinder
 								 * that is not there has none */
 } DgFinder;
 
+extern DgFinder *dg_extract_finder_get(List **finders, Oid relid, List *paths, const DgTenants *tenants);
+extern const char **dg_extract_column_names(Oid relid, const AttrNumber *attnums, int n);
+
+/* extract_live.c */
+
 /* For the live rows of tenants in a table whose column tells them. */
 typedef struct DgLiveQuery
 {
@@ -110,23 +122,16 @@ typedef struct DgLiveQuery
 	DgKeyMap   *keys;			/* knows the last column's text */
 } DgLiveQuery;
 
-extern DgTenants *dg_extract_tenants_make(int n, char **keys);
-extern DgTenants *dg_extract_tenants_of_array(ArrayType *array);
-extern List *dg_extract_tenant_list(const DgTenants *tenants);
-extern DgTenants *dg_extract_tenants_nobody(void);
-extern DgFinder *dg_extract_finder_get(List **finders, Oid relid, List *paths, const DgTenants *tenants);
-extern const char **dg_extract_column_names(Oid relid, const AttrNumber *attnums, int n);
-extern TupleDesc dg_extract_finder_keys_desc(const ForeignKeyCacheInfo *fkey, bool with_tenant);
-extern void dg_extract_finder_live_query(Oid relid, Oid from, List **finders, const DgTenants *tenants,
-										 const char *select, DgLiveQuery *query);
+extern TupleDesc dg_extract_live_keys_desc(const ForeignKeyCacheInfo *fkey, bool with_tenant);
+extern void dg_extract_live_query(Oid relid, Oid from, List **finders, const DgTenants *tenants,
+								  const char *select, bool all_tenants, DgLiveQuery *query);
 
 typedef void (*DgLiveSink) (void *arg, HeapTuple tuple, TupleDesc desc, int tenant);
-extern void dg_extract_finder_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants,
-										const char *select, DgLiveSink sink, void *arg);
-
-extern bool dg_extract_finder_is_hidden(const DgFinder *finder);
-extern void dg_extract_finder_live_twins(DgFinder *finder, List **finders, const DgTenants *tenants,
-										 const char *select, DgLiveSink sink, void *arg);
+extern void dg_extract_live_rows(DgFinder *finder, List **finders, const DgTenants *tenants,
+								 const char *select, DgLiveSink sink, void *arg);
+extern bool dg_extract_live_is_hidden(const DgFinder *finder);
+extern void dg_extract_live_twins(DgFinder *finder, List **finders, const DgTenants *tenants,
+								  const char *select, DgLiveSink sink, void *arg);
 
 /* extract_mapping.c */
 extern List *dg_extract_mapping_parse(Jsonb *mapping);

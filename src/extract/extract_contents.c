@@ -215,8 +215,8 @@ count_live_rows_of_tenants(TenantList *list)
 		List	   *paths;
 
 		if (dg_extract_tenant_source(lfirst_oid(lc), &root, &paths))
-			dg_extract_finder_live_rows(dg_extract_finder_get(&finders, root, paths, tenants), &finders, tenants, "1",
-										count_live_tenant_row, list);
+			dg_extract_live_rows(dg_extract_finder_get(&finders, root, paths, tenants), &finders, tenants, "1",
+								 count_live_tenant_row, list);
 	}
 }
 

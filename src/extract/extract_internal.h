@@ -60,6 +60,27 @@ extern DgKeyEntry *dg_extract_keytable_look(const DgKeyTable *table, uint32 hash
 extern void dg_extract_keytable_put(DgKeyTable *table, const char *key, size_t len, int32 number);
 extern int32 dg_extract_keytable_find(const DgKeyTable *table, const char *key, size_t len);
 
+/* extract_keyvalue.c */
+
+/* a value that no key in the map has */
+#define DG_KEY_NO_VALUE	INT32_MAX
+
+typedef struct DgKeyTyped DgKeyTyped;
+
+/* A column of keys. */
+typedef struct DgKeyColumn
+{
+	Oid			type;			/* under any domain */
+	DgKeyTyped *typed;			/* NULL: its values are compared by the bytes
+								 * of their text */
+} DgKeyColumn;
+
+extern void dg_extract_keyvalue_init(DgKeyColumn *column, Oid type, Oid collation, Oid owner, MemoryContext context);
+extern bool dg_extract_keyvalue_is_written(Oid type, const char *text, size_t len);
+extern DgKeyText dg_extract_keyvalue_anew(const DgKeyColumn *column, const DgKeyText *text);
+extern int32 dg_extract_keyvalue_known(const DgKeyColumn *column, const char *text, size_t len);
+extern int32 dg_extract_keyvalue_number(DgKeyColumn *column, const DgKeyText *text, bool add, MemoryContext scratch);
+
 /* extract_keymap.c */
 extern DgKeyMap *dg_extract_keymap_create(int ncolumns);
 extern void dg_extract_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation, Oid owner);
@@ -81,6 +102,12 @@ extern void dg_extract_spill_write(DgKeySpill *spill, int part, const char *key,
 extern void dg_extract_spill_read(DgKeySpill *spill, int part, DgSpillSink sink, void *arg);
 extern void dg_extract_spill_free(DgKeySpill *spill);
 
+/* extract_tenants.c */
+extern int	dg_extract_tenant_find(const DgTenants *tenants, const char *tenant);
+extern Datum dg_extract_tenant_value(Oid relid, AttrNumber attnum, Oid type, int32 typmod, const char *tenant);
+extern char *dg_extract_tenant_in_column(Oid relid, AttrNumber attnum, const char *tenant);
+extern DgTenants *dg_extract_tenants_all(void);
+
 /* extract_finder.c */
 
 /* Rows that a finder finds are the parents of those that another looks for. */
@@ -92,11 +119,11 @@ typedef struct DgFeed
 	const char *type;			/* NULL, or what comes behind them in the key */
 } DgFeed;
 
-extern int	dg_extract_tenant_find(const DgTenants *tenants, const char *tenant);
-extern DgTenants *dg_extract_tenants_all(void);
 extern int	dg_extract_finder_learn(DgFinder *finder, const DgKeyText *key);
 extern char *dg_extract_finder_parents(const DgFinder *finder);
-extern void dg_extract_finder_read_live(DgFinder *finder, List **finders, const DgTenants *tenants);
+
+/* extract_live.c */
+extern void dg_extract_live_feed(DgFinder *finder, List **finders, const DgTenants *tenants);
 
 /* extract_mapping.c */
 

@@ -2,16 +2,12 @@
  * extract_keymap.c
  *		A map from keys, given as text, to tenants.
  *
- * Each row of the archive costs one look-up here, so most types are compared
- * by the bytes of their text: those whose equal values are always written in
- * the same way. An archive from before the column had such a type may have
- * spelled a value otherwise ("02"), so what is not written as the type writes it
- * is read by the type and written anew. A value of any other type (numeric, citext, text under a
- * nondeterministic collation, char(n)) is read by the type and compared by
- * its own equality; each distinct text is read once, then it is known.
+ * Each row of the archive costs one look-up here, so most types are compared by the
+ * bytes of their text; the others, through a number for each distinct value
+ * (extract_keyvalue.c). Of several columns, one byte string is made.
  *
  * Memory is bounded by maintenance_work_mem: beyond that keys are parted, all
- * parts but one go to disk (rehydrate_spill.c), and the table whose rows are
+ * parts but one go to disk (extract_keytable.c), and the table whose rows are
  * looked up is read once for each part. The distinct values of the other
  * types are not bounded: they stay in memory.
  *
@@ -21,58 +17,12 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
-#include "catalog/pg_collation.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/typcache.h"
 
 #include "extract/extract_internal.h"
 #include "rows/rows.h"
-
-/* spellings of a type's values to remember */
-#define MAX_SPELLINGS	100000
-
-/* A value of a type that is not compared by bytes. */
-typedef struct TypedValue
-{
-	struct TypedValue *next;	/* with the same hash */
-	int			number;
-	Datum		value;
-} TypedValue;
-
-typedef struct TypedBucket
-{
-	uint32		hash;			/* hash key */
-	TypedValue *values;
-} TypedBucket;
-
-typedef struct KeyColumn
-{
-	bool		by_bytes;
-	Oid			type;			/* under any domain */
-	Oid			collation;
-	Oid			typioparam;
-	int32		typmod;
-	int16		typlen;
-	bool		typbyval;
-	FmgrInfo	input;
-	DgRowsRole	role;			/* as whom it runs */
-	FmgrInfo	eq;
-	FmgrInfo	hash;
-	bool		has_hash;
-	HTAB	   *buckets;
-	int			nvalues;
-	DgKeyTable	spellings;		/* text to number of its value, or NOT_A_VALUE */
-} KeyColumn;
-
-/* a spelling whose value is not among those that were added */
-#define NOT_A_VALUE		INT32_MAX
 
 struct DgKeyMap
 {
@@ -87,174 +37,8 @@ struct DgKeyMap
 	StringInfoData key;			/* of several columns, put together */
 	MemoryContext context;
 	MemoryContext scratch;
-	KeyColumn	columns[FLEXIBLE_ARRAY_MEMBER];
+	DgKeyColumn columns[FLEXIBLE_ARRAY_MEMBER];
 };
-
-/* ----------------------------------------------------------------------
- * Values of a type
- * ----------------------------------------------------------------------
- */
-
-/*
- * Is every value of the type written in one way only, and no other value in
- * the same way?
- */
-static bool
-equal_by_bytes(Oid type, Oid collation)
-{
-	switch (type)
-	{
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case OIDOID:
-		case BOOLOID:
-		case UUIDOID:
-		case NAMEOID:
-			return true;
-		case TEXTOID:
-		case VARCHAROID:
-			return get_collation_isdeterministic(OidIsValid(collation) ? collation : DEFAULT_COLLATION_OID);
-		default:
-			return type_is_enum(type);
-	}
-}
-
-static bool
-is_written_integer(const char *text, size_t len)
-{
-	const char *digits = len > 0 && text[0] == '-' ? text + 1 : text;
-	const char *end = text + len;
-
-	if (digits == end || (digits[0] == '0' && len > 1))
-		return false;
-	while (digits < end && isdigit((unsigned char) *digits))
-		digits++;
-	return digits == end;
-}
-
-static bool
-is_written_uuid(const char *text, size_t len)
-{
-	if (len != 36)
-		return false;
-	for (int i = 0; i < 36; i++)
-	{
-		bool		dash = i == 8 || i == 13 || i == 18 || i == 23;
-
-		if (dash ? text[i] != '-' : strchr("0123456789abcdef", text[i]) == NULL || text[i] == '\0')
-			return false;
-	}
-	return true;
-}
-
-/*
- * Is a text written as a type, of those that are compared by bytes, writes its values?
- */
-static bool
-is_written_so(Oid type, const char *text, size_t len)
-{
-	switch (type)
-	{
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case OIDOID:
-			return is_written_integer(text, len);
-		case BOOLOID:
-			return len == 1 && (text[0] == 't' || text[0] == 'f');
-		case UUIDOID:
-			return is_written_uuid(text, len);
-		default:
-			return true;
-	}
-}
-
-static void
-prepare_typed(KeyColumn *column, Oid type, MemoryContext context)
-{
-	TypeCacheEntry *cache = lookup_type_cache(type, TYPECACHE_EQ_OPR_FINFO | TYPECACHE_HASH_PROC_FINFO);
-	Oid			input;
-	HASHCTL		ctl = {0};
-
-	if (!OidIsValid(cache->eq_opr_finfo.fn_oid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("could not identify an equality operator for type %s", format_type_be(type)),
-				 errdetail("It is the type of a column that tells the tenant of rows.")));
-	column->typlen = cache->typlen;
-	column->typbyval = cache->typbyval;
-	fmgr_info_copy(&column->eq, &cache->eq_opr_finfo, context);
-	column->has_hash = OidIsValid(cache->hash_proc_finfo.fn_oid);
-	if (column->has_hash)
-		fmgr_info_copy(&column->hash, &cache->hash_proc_finfo, context);
-	getTypeInputInfo(type, &input, &column->typioparam);
-	fmgr_info_cxt(input, &column->input, context);
-	ctl.keysize = sizeof(uint32);
-	ctl.entrysize = sizeof(TypedBucket);
-	ctl.hcxt = context;
-	column->buckets = hash_create("deletion_guard key values", 256, &ctl,
-								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	dg_extract_keytable_init(&column->spellings, context);
-}
-
-/*
- * Looks for a value that is equal; adds it if asked to. Returns its number, or
- * NOT_A_VALUE.
- */
-static int32
-number_of_value(DgKeyMap *map, KeyColumn *column, Datum value, bool add)
-{
-	uint32		hash = 0;
-	TypedBucket *bucket;
-	TypedValue *typed;
-	bool		found;
-	MemoryContext old;
-
-	if (column->has_hash)
-		hash = DatumGetUInt32(FunctionCall1Coll(&column->hash, column->collation, value));
-	bucket = hash_search(column->buckets, &hash, add ? HASH_ENTER : HASH_FIND, &found);
-	for (typed = found ? bucket->values : NULL; typed != NULL; typed = typed->next)
-	{
-		if (DatumGetBool(FunctionCall2Coll(&column->eq, column->collation, typed->value, value)))
-			return typed->number;
-	}
-	if (!add)
-		return NOT_A_VALUE;
-
-	old = MemoryContextSwitchTo(map->context);
-	typed = palloc(sizeof(TypedValue));
-	typed->number = column->nvalues++;
-	typed->value = datumCopy(value, column->typbyval, column->typlen);
-	typed->next = found ? bucket->values : NULL;
-	bucket->values = typed;
-	MemoryContextSwitchTo(old);
-	return typed->number;
-}
-
-/*
- * The number that stands for a text's value.
- */
-static int32
-number_of_text(DgKeyMap *map, KeyColumn *column, const DgKeyText *text, bool add)
-{
-	int32		number = dg_extract_keytable_find(&column->spellings, text->ptr, text->len);
-	MemoryContext old;
-	Datum		value;
-
-	if (number != DG_KEY_ABSENT && !(add && number == NOT_A_VALUE))
-		return number;
-	old = MemoryContextSwitchTo(map->scratch);
-	dg_rows_as_owner(&column->role);
-	value = InputFunctionCall(&column->input, pnstrdup(text->ptr, text->len), column->typioparam, -1);
-	dg_rows_as_caller(&column->role);
-	number = number_of_value(map, column, value, add);
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(map->scratch);
-	if (column->spellings.count < MAX_SPELLINGS || number != NOT_A_VALUE)
-		dg_extract_keytable_put(&column->spellings, text->ptr, text->len, number);
-	return number;
-}
 
 /* ----------------------------------------------------------------------
  * The map
@@ -278,7 +62,7 @@ init_part(DgKeyMap *map)
 DgKeyMap *
 dg_extract_keymap_create(int ncolumns)
 {
-	DgKeyMap   *map = palloc0(offsetof(DgKeyMap, columns) + sizeof(KeyColumn) * ncolumns);
+	DgKeyMap   *map = palloc0(offsetof(DgKeyMap, columns) + sizeof(DgKeyColumn) * ncolumns);
 
 	map->ncolumns = ncolumns;
 	map->context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard keys",
@@ -296,14 +80,7 @@ dg_extract_keymap_create(int ncolumns)
 void
 dg_extract_keymap_set_column(DgKeyMap *map, int column, Oid type, Oid collation, Oid owner)
 {
-	Oid			base = getBaseType(type);
-
-	map->columns[column].collation = collation;
-	map->columns[column].role = dg_rows_role_of(owner);
-	map->columns[column].type = base;
-	map->columns[column].by_bytes = equal_by_bytes(base, collation);
-	if (!map->columns[column].by_bytes)
-		prepare_typed(&map->columns[column], base, map->context);
+	dg_extract_keyvalue_init(&map->columns[column], type, collation, owner, map->context);
 }
 
 /*
@@ -327,27 +104,6 @@ dg_extract_keymap_of_columns(Oid relid, const AttrNumber *attnums, int n)
 }
 
 /*
- * A text as the column's type writes it. What the type cannot read is an error. The
- * types that it is about are built in.
- */
-static DgKeyText
-written_anew(DgKeyMap *map, const KeyColumn *column, const DgKeyText *text)
-{
-	MemoryContext old = MemoryContextSwitchTo(map->scratch);
-	Oid			input;
-	Oid			typioparam;
-	char	   *anew;
-
-	getTypeInputInfo(column->type, &input, &typioparam);
-	anew = dg_value_text(column->type, OidInputFunctionCall(input, pnstrdup(text->ptr, text->len), typioparam, -1));
-	MemoryContextSwitchTo(old);
-	return (DgKeyText)
-	{
-		anew, strlen(anew)
-	};
-}
-
-/*
  * One byte string that stands for the key, valid until the next. False if the key
  * cannot be in the map.
  */
@@ -358,22 +114,28 @@ compose_key(DgKeyMap *map, const DgKeyText *key, bool add, DgKeyText *whole)
 	resetStringInfo(&map->key);
 	for (int i = 0; i < map->ncolumns; i++)
 	{
-		KeyColumn  *column = &map->columns[i];
+		DgKeyColumn *column = &map->columns[i];
+		bool		by_bytes = column->typed == NULL;
 		DgKeyText	text = key[i];
 		uint32		number;
 
-		if (column->by_bytes && !is_written_so(column->type, text.ptr, text.len))
-			text = written_anew(map, column, &text);
-		if (column->by_bytes && map->ncolumns == 1)
+		if (by_bytes && !dg_extract_keyvalue_is_written(column->type, text.ptr, text.len))
+		{
+			MemoryContext old = MemoryContextSwitchTo(map->scratch);
+
+			text = dg_extract_keyvalue_anew(column, &text);
+			MemoryContextSwitchTo(old);
+		}
+		if (by_bytes && map->ncolumns == 1)
 		{
 			*whole = text;
 			return true;
 		}
-		number = column->by_bytes ? text.len : number_of_text(map, column, &text, add);
-		if (number == NOT_A_VALUE)
+		number = by_bytes ? text.len : dg_extract_keyvalue_number(column, &text, add, map->scratch);
+		if (number == DG_KEY_NO_VALUE)
 			return false;
 		appendBinaryStringInfo(&map->key, (char *) &number, sizeof(number));
-		if (column->by_bytes)
+		if (by_bytes)
 			appendBinaryStringInfo(&map->key, text.ptr, (int) text.len);
 	}
 	whole->ptr = map->key.data;
@@ -588,21 +350,19 @@ dg_extract_keymap_find(DgKeyMap *map, const DgKeyText *key)
 int
 dg_extract_keymap_guess(DgKeyMap *map, const char *text, size_t len)
 {
-	KeyColumn  *column = &map->columns[0];
+	DgKeyColumn *column = &map->columns[0];
 	int32		number;
 
 	if (map->spill == NULL && map->table.count == 0)
 		return DG_KEY_ABSENT;
 	if (map->ncolumns > 1)
 		return DG_KEY_UNSURE;
-	if (column->by_bytes && !is_written_so(column->type, text, len))
-		return DG_KEY_UNSURE;
-	if (column->by_bytes)
-		return find_whole(map, text, len);
-	number = dg_extract_keytable_find(&column->spellings, text, len);
+	if (column->typed == NULL)
+		return dg_extract_keyvalue_is_written(column->type, text, len) ? find_whole(map, text, len) : DG_KEY_UNSURE;
+	number = dg_extract_keyvalue_known(column, text, len);
 	if (number == DG_KEY_ABSENT)
 		return DG_KEY_UNSURE;
-	if (number == NOT_A_VALUE)
+	if (number == DG_KEY_NO_VALUE)
 		return no_such_value(map);
 	return find_whole(map, (char *) &number, sizeof(number));
 }
@@ -615,7 +375,7 @@ dg_extract_keymap_is_exact(const DgKeyMap *map)
 {
 	for (int i = 0; i < map->ncolumns; i++)
 	{
-		if (!map->columns[i].by_bytes)
+		if (map->columns[i].typed != NULL)
 			return false;
 	}
 	return true;

@@ -464,7 +464,7 @@ dg_extract_read(DgExtractArchive *archive, DgExtractPlan *plan, DgRowSink sink, 
 		else
 		{
 			dg_extract_progress_pass(archive, pass);
-			dg_extract_finder_read_live(pass->finder, &plan->finders, plan->tenants);
+			dg_extract_live_feed(pass->finder, &plan->finders, plan->tenants);
 		}
 	}
 	foreach(lc, plan->finders)

@@ -309,8 +309,8 @@ count_absent_rows(Drill *drill, Oid relid)
 		DgFinder   *finder = dg_extract_finder_get(&plan->finders, root, paths, plan->tenants);
 
 		/* there may be some that the caller does not see */
-		rows = dg_extract_finder_is_hidden(finder);
-		dg_extract_finder_live_rows(finder, &plan->finders, plan->tenants, "1", count_live_row, &rows);
+		rows = dg_extract_live_is_hidden(finder);
+		dg_extract_live_rows(finder, &plan->finders, plan->tenants, "1", count_live_row, &rows);
 	}
 	return rows;
 }

@@ -329,7 +329,7 @@ make_referrer(ForeignKeyCacheInfo *fkey)
 	Referrer   *referrer = palloc0(sizeof(Referrer));
 
 	referrer->fkey = fkey;
-	referrer->desc = dg_extract_finder_keys_desc(fkey, false);
+	referrer->desc = dg_extract_live_keys_desc(fkey, false);
 	referrer->keys = tuplestore_begin_heap(false, false, work_mem);
 	return referrer;
 }

@@ -9,15 +9,17 @@
 #include "extract/extract.h"
 #include "rows/rows.h"
 
+/* rehydrate_chosen.c */
+extern List *dg_rehydrate_choices(Jsonb *rows);
+extern bool dg_rehydrate_is_chosen(List *choices, const DgSource *source, const Datum *values, const bool *nulls);
+extern void dg_rehydrate_choices_check(List *choices);
+
 /* rehydrate_referenced.c */
 
 typedef struct DgReferences DgReferences;
 
 extern DgReferences *dg_rehydrate_references_begin(DgExtractArchive *archive, DgExtractPlan *plan, bool own);
 extern void dg_rehydrate_references_note(DgReferences *references, const DgSource *source, Datum *values, bool *nulls);
-extern List *dg_rehydrate_choices(Jsonb *rows);
-extern bool dg_rehydrate_is_chosen(List *choices, const DgSource *source, const Datum *values, const bool *nulls);
-extern void dg_rehydrate_choices_check(List *choices);
 extern bool dg_rehydrate_references_read(DgReferences *references, DgRowSink sink, void *arg);
 
 /* rehydrate_restore.c */

@@ -134,8 +134,8 @@ find_live_twins(DgRestore *call, DgPass *pass)
 	dg_rows_writer_twins(call->targets[pass->source->index])};
 
 	if (live.twins != NULL && pass->finder != NULL && !dg_rows_twins_known(live.twins))
-		dg_extract_finder_live_twins(pass->finder, &call->plan->finders, call->plan->tenants, dg_rows_twins_columns(live.twins),
-									 note_live_twin, &live);
+		dg_extract_live_twins(pass->finder, &call->plan->finders, call->plan->tenants, dg_rows_twins_columns(live.twins),
+							  note_live_twin, &live);
 }
 
 /*
@@ -534,7 +534,7 @@ some_tenant_is_live(DgRestore *call)
 	{
 		DgLiveQuery query;
 
-		dg_extract_finder_live_query(tenant_table, lfirst_oid(lc), &call->plan->finders, call->plan->tenants, "1", &query);
+		dg_extract_live_query(tenant_table, lfirst_oid(lc), &call->plan->finders, call->plan->tenants, "1", false, &query);
 		found |= dg_query(psprintf("%s LIMIT 1", query.sql), DG_AS_OWNER, 1, &query.type, &query.tenants,
 						  .table = lfirst_oid(lc)) > 0;
 	}
