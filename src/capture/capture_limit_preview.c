@@ -166,14 +166,14 @@ typedef struct Unlinked
 {
 	Oid			relid;
 	DgTidLog   *log;
-}			Unlinked;
+} Unlinked;
 
 /* Those of the statement that is previewed. */
 typedef struct UnlinkedRows
 {
 	List	   *rows;
 	MemoryContext context;		/* NULL: none is */
-}			UnlinkedRows;
+} UnlinkedRows;
 
 static UnlinkedRows unlinked;
 
@@ -210,7 +210,7 @@ dg_capture_preview_note(Oid relid, ItemPointer tid)
  * How many of these rows are not there any more.
  */
 static int64
-count_gone(Unlinked * of_table)
+count_gone(Unlinked *of_table)
 {
 	Relation	rel = table_open(of_table->relid, AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);

@@ -44,9 +44,9 @@
 
 /* 17: extensions name what they wait for */
 #if PG_VERSION_NUM >= 170000
-#define dg_wait_event_server() WaitEventExtensionNew("DeletionGuardServer")
+#define dg_wait_event(name) WaitEventExtensionNew(name)
 #else
-#define dg_wait_event_server() PG_WAIT_EXTENSION
+#define dg_wait_event(name) PG_WAIT_EXTENSION
 #endif
 
 /* 18: pg_noreturn, in front of a declaration, replaced pg_attribute_noreturn() */

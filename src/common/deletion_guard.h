@@ -21,6 +21,7 @@ extern char *dg_actor;
 extern int	dg_max_rows;
 extern int	dg_max_tenants;
 extern int	dg_tenant_wipes_per_hour;
+extern int	dg_restore_rate;
 extern int	dg_limit_action;
 extern int	dg_approvals;
 extern int	dg_clock_skew;

@@ -13,6 +13,7 @@ char	   *dg_actor = NULL;
 int			dg_max_rows = 0;
 int			dg_max_tenants = 0;
 int			dg_tenant_wipes_per_hour = 0;
+int			dg_restore_rate = 0;
 int			dg_limit_action = DG_LIMIT_ERROR;
 int			dg_approvals = 1;
 int			dg_clock_skew = 0;

@@ -167,6 +167,10 @@ define_session_settings(void)
 							   "Empty: no expectation.",
 							   &dg_expect_tenants, "", PGC_USERSET, 0,
 							   dg_capture_check_expect_tenants, NULL, NULL);
+	DefineCustomIntVariable("deletion_guard.restore_rate",
+							"Rows a second that undelete() and rehydrate() write at most; 0 for as fast as they can.",
+							"For the calm of others who use the same disks. What is being restored stays locked for longer.",
+							&dg_restore_rate, 0, 0, INT_MAX, PGC_USERSET, 0, NULL, NULL, NULL);
 }
 
 static void

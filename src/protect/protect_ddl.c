@@ -476,7 +476,7 @@ follow_trigger(CreateTrigStmt *stmt)
  * The name of a schema that was created; without one it has its owner's.
  */
 static const char *
-new_schema(CreateSchemaStmt * stmt)
+new_schema(CreateSchemaStmt *stmt)
 {
 	return stmt->schemaname != NULL ? stmt->schemaname : get_rolespec_name(stmt->authrole);
 }

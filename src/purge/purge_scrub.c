@@ -224,12 +224,16 @@ dg_scrub(PG_FUNCTION_ARGS)
 static void
 pause_like_vacuum(int cost)
 {
+	static uint32 wait_event = 0;
+
 	cost_balance += cost;
 	if (cost_delay <= 0 || cost_balance < cost_limit)
 		return;
 	cost_balance = 0;
+	if (wait_event == 0)
+		wait_event = dg_wait_event("DeletionGuardScrub");
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 Max((long) cost_delay, 1), PG_WAIT_EXTENSION);
+					 Max((long) cost_delay, 1), wait_event);
 	ResetLatch(MyLatch);
 }
 

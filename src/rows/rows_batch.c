@@ -111,31 +111,32 @@ dg_rows_batch_is_full(const DgRowsBatch *batch)
 }
 
 /*
- * Writes the rows and empties the batch. Unless verify is NULL, each is read
+ * Writes the rows, empties the batch and returns how many it had. Unless verify is NULL, each is read
  * back through the slot, which is one of the table.
  */
-void
+int
 dg_rows_batch_write(DgRowsBatch *batch, DgRowsVerify *verify, TupleTableSlot *slot)
 {
 	EState	   *estate = batch->estate;
 	ResultRelInfo *rri = batch->rri;
 	MemoryContext old;
+	int			nrows = batch->nrows;
 
 	if (batch->pending != NULL)
 		dg_rows_pending_reset(batch->pending);
-	if (batch->nrows == 0)
-		return;
+	if (nrows == 0)
+		return 0;
 	old = MemoryContextSwitchTo(estate->es_query_cxt);
-	if (batch->bistate == NULL && batch->nrows > 1)
+	if (batch->bistate == NULL && nrows > 1)
 		batch->bistate = GetBulkInsertState();
 
 	MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
-	table_multi_insert(rri->ri_RelationDesc, batch->slots, batch->nrows,
+	table_multi_insert(rri->ri_RelationDesc, batch->slots, nrows,
 					   GetCurrentCommandId(true), 0, batch->bistate);
 	MemoryContextSwitchTo(old);
 
 	dg_rows_as_owner(batch->role);
-	for (int i = 0; i < batch->nrows; i++)
+	for (int i = 0; i < nrows; i++)
 	{
 		List	   *recheck = NIL;
 
@@ -156,6 +157,7 @@ dg_rows_batch_write(DgRowsBatch *batch, DgRowsVerify *verify, TupleTableSlot *sl
 	dg_rows_as_caller(batch->role);
 	batch->nrows = 0;
 	batch->bytes = 0;
+	return nrows;
 }
 
 /*

@@ -111,7 +111,7 @@ extern TupleTableSlot *dg_rows_batch_slot(DgRowsBatch *batch);
 extern bool dg_rows_batch_has_key(DgRowsBatch *batch);
 extern void dg_rows_batch_add(DgRowsBatch *batch, int tag);
 extern bool dg_rows_batch_is_full(const DgRowsBatch *batch);
-extern void dg_rows_batch_write(DgRowsBatch *batch, DgRowsVerify *verify, TupleTableSlot *slot);
+extern int	dg_rows_batch_write(DgRowsBatch *batch, DgRowsVerify *verify, TupleTableSlot *slot);
 extern void dg_rows_batch_end(DgRowsBatch *batch);
 
 /* rows_update.c */
@@ -214,6 +214,14 @@ struct DgRowsTarget
 	DgRow		row;			/* at hand */
 };
 
+/* rows_pace.c */
+typedef struct DgRowsPace
+{
+	TimestampTz due;			/* when what was written may be done */
+} DgRowsPace;
+
+extern void dg_rows_keep_pace(DgRowsPace *pace, int nrows);
+
 struct DgRowsWriter
 {
 	DgRowsOptions options;
@@ -223,6 +231,7 @@ struct DgRowsWriter
 	DgRowsRechecks *rechecks;
 	List	   *after;			/* of DgRowsAfter */
 	DgRowsConflicts conflicts;
+	DgRowsPace	pace;
 	bool		settling;		/* late rows are being written, */
 	bool		insisting;		/* for the last time */
 };

@@ -116,7 +116,7 @@ dg_rows_writer_verify(DgRowsTarget *target)
 static void
 flush_leaf(DgRowsTarget *target, DgRowsLeaf *leaf)
 {
-	dg_rows_batch_write(leaf->batch, target->verify, leaf->existing);
+	dg_rows_keep_pace(&target->writer->pace, dg_rows_batch_write(leaf->batch, target->verify, leaf->existing));
 }
 
 /* ----------------------------------------------------------------------

@@ -155,7 +155,7 @@ wait_for(const DgServer *server, int event, long timeout)
 	int			rc;
 
 	if (wait_event == 0)
-		wait_event = dg_wait_event_server();
+		wait_event = dg_wait_event("DeletionGuardServer");
 	rc = WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | event | (timeout < 0 ? 0 : WL_TIMEOUT),
 						   PQsocket(server->conn), timeout, wait_event);
 	if (rc & WL_LATCH_SET)

@@ -47,7 +47,7 @@ typedef struct Count
 	int64		rows;
 	int64		restored;
 	int64		purged;
-}			Count;
+} Count;
 
 #define SH_PREFIX counts
 #define SH_ELEMENT_TYPE Count
@@ -68,7 +68,7 @@ typedef struct FoldedPart
 	int64		rows;
 	int64		restored;
 	int64		purged;
-}			FoldedPart;
+} FoldedPart;
 
 typedef struct Folding
 {
@@ -87,7 +87,7 @@ typedef struct Folding
 	bool		stays;
 	TimestampTz deleted_at;		/* infinity: not known */
 	List	   *parts;
-}			Folding;
+} Folding;
 
 static int
 compare_int64(const void *a, const void *b)
@@ -103,7 +103,7 @@ compare_int64(const void *a, const void *b)
  * took are not back, or a table was dropped with them that can be made again.
  */
 static void
-find_needed(Folding * folding, DgOwnTable table, AttrNumber deletion, AttrNumber unless)
+find_needed(Folding *folding, DgOwnTable table, AttrNumber deletion, AttrNumber unless)
 {
 	DgOwnScan  *scan = dg_own_scan(table, AccessShareLock, 0, NULL);
 
@@ -122,7 +122,7 @@ find_needed(Folding * folding, DgOwnTable table, AttrNumber deletion, AttrNumber
 }
 
 static void
-count_part(Folding * folding, const FoldedPart * part)
+count_part(Folding *folding, const FoldedPart *part)
 {
 	DateADT		day = (DateADT) floor((double) folding->deleted_at / USECS_PER_DAY);
 	char	   *key = part->tenant == NULL ? psprintf("%d", day) : psprintf("%d %s", day, part->tenant);
@@ -162,7 +162,7 @@ delete_links(int64 deletion)
  * All parts of the deletion at hand have been seen: folds it, if it may be.
  */
 static void
-end_deletion(Folding * folding)
+end_deletion(Folding *folding)
 {
 	ListCell   *lc;
 
@@ -188,7 +188,7 @@ end_deletion(Folding * folding)
 }
 
 static void
-begin_deletion(Folding * folding, int64 deletion)
+begin_deletion(Folding *folding, int64 deletion)
 {
 	if (deletion < folding->deletion)
 		ereport(ERROR,
@@ -202,7 +202,7 @@ begin_deletion(Folding * folding, int64 deletion)
 }
 
 static void
-see_part(Folding * folding, DgOwnScan *scan)
+see_part(Folding *folding, DgOwnScan *scan)
 {
 	MemoryContext old;
 	FoldedPart *part;
@@ -231,7 +231,7 @@ see_part(Folding * folding, DgOwnScan *scan)
 }
 
 static void
-write_counts(const Folding * folding)
+write_counts(const Folding *folding)
 {
 	counts_iterator iterator;
 	Count	   *count;

@@ -1,4 +1,5 @@
-# The 99th percentile of other tenants' transactions while tenants are rehydrated.
+# The 99th percentile of other tenants' transactions while tenants are rehydrated, beside
+# none of it, and COPY of the same rows; and with a restore_rate.
 template saas fill "$TOP/doc/saas.sql"
 [ -e "$WORK/saas.dump" ] || pg_dump -Fc -f "$WORK/saas.dump" saas
 chmod 644 "$WORK/saas.dump"
@@ -9,6 +10,11 @@ UPDATE project SET name = 'Project ' || :status WHERE site_id = :tenant AND id =
 INSERT INTO comment (site_id, issue_id, body, created_at)
 	SELECT site_id, id, 'traffic', now() FROM issue WHERE site_id = :tenant LIMIT 1;
 END
+for table in site app_user project issue comment; do
+	key=site_id
+	[ $table != site ] || key=id
+	PGDATABASE=saas sql -c "COPY (SELECT * FROM $table WHERE $key % 5 IN (1, 2)) TO '$WORK/bench/traffic_$table.copy'"
+done
 fresh saas
 sql -c 'DELETE FROM site WHERE id % 5 IN (1, 2)' -c 'VACUUM ANALYZE'
 guard_saas
@@ -35,18 +41,32 @@ run_alone()
 	percentile alone
 }
 
-run_during()
+# beside NAME STATEMENT: the load while the statement runs, whose rows are deleted again.
+beside()
 {
-	sql -c "SELECT sum(restored) FROM deletion_guard.rehydrate((SELECT array_agg(i::text) FROM generate_series(1, $TENANTS) i WHERE i % 5 IN (1, 2)), '$WORK/saas.dump')" >/dev/null &
-	local rescue=$!
-	while kill -0 $rescue 2>/dev/null; do
+	sql -c "$2" >/dev/null &
+	local worker=$!
+	while kill -0 $worker 2>/dev/null; do
 		load 2
 	done
-	wait $rescue
-	percentile during
+	wait $worker
+	percentile "$1"
 	sql -c 'DELETE FROM site WHERE id % 5 IN (1, 2)' -c 'VACUUM ANALYZE'
 }
 
-rounds alone during
+run_copy()
+{
+	beside copy "DO \$\$ BEGIN $(for table in site app_user project issue comment; do
+		echo "COPY $table FROM '$WORK/bench/traffic_$table.copy';"
+	done) END \$\$"
+}
+
+run_during() { beside during "$rescue"; }
+run_calm() { beside calm "SET deletion_guard.restore_rate = $((TENANTS * ISSUES / 20)); $rescue"; }
+
+rescue="SELECT sum(restored) FROM deletion_guard.rehydrate((SELECT array_agg(i::text) FROM generate_series(1, $TENANTS) i WHERE i % 5 IN (1, 2)), '$WORK/saas.dump')"
+rounds alone copy during calm
 report "other tenants' p99 in a rehydrate" "without it" "$(median alone)" "$(median during)" "<= 2.0" ms
+report "the same" "COPY of the rows" "$(median copy)" "$(median during)" "<= 1.0" ms
+report "the same, with a restore_rate" "without it" "$(median alone)" "$(median calm)" "<= 1.5" ms
 report "their longest wait" "1 s" 1000 "$(sort -g "$WORK/longest.during" | tail -1)" "<= 1.0" ms
