@@ -548,12 +548,14 @@ AS $$
 	FROM deletion_guard.schema_pattern p
 	JOIN pg_namespace n ON n.nspname::text COLLATE "C" LIKE p.pattern AND n.nspname NOT LIKE 'pg\_%'
 		AND n.nspname NOT LIKE 'deletion\_guard%' AND n.nspname NOT IN ('information_schema', 'public')
-	CROSS JOIN LATERAL (SELECT min(c.oid::regclass::text COLLATE "C") AS relation
+	-- once, not for each schema
+	JOIN (SELECT c.relnamespace, min(c.oid::regclass::text COLLATE "C") AS relation
 		FROM pg_class c LEFT JOIN deletion_guard.guard g ON g.relation = c.oid
-		WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
-			AND num_nonnulls(g.tenant, g.tenant_column, g.tenant_path) = 0) c
-	WHERE c.relation IS NOT NULL
-		AND NOT EXISTS (SELECT FROM deletion_guard.tenant_table t JOIN pg_class k ON k.oid = t.relation WHERE k.relnamespace = n.oid)
+		WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+			AND c.relnamespace <> 'deletion_guard_bin'::regnamespace
+			AND num_nonnulls(g.tenant, g.tenant_column, g.tenant_path) = 0
+		GROUP BY c.relnamespace) c ON c.relnamespace = n.oid
+	WHERE NOT EXISTS (SELECT FROM deletion_guard.tenant_table t JOIN pg_class k ON k.oid = t.relation WHERE k.relnamespace = n.oid)
 		AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_namespace'::regclass AND d.objid = n.oid AND d.deptype = 'e')
 
 	UNION ALL

@@ -1402,6 +1402,76 @@ COMMENT ON COLUMN deletion_guard.scrub_progress.rebuilt_as IS 'index that takes 
 COMMENT ON FUNCTION deletion_guard.scrub(regclass, double precision, integer, boolean) IS
 	'has a background process remove what is left of deleted and purged rows from the files of one table (null: of guarded tables, the bin and the extension''s own), its indexes and statistics. Returns the number of tables at once, without waiting: see scrub_progress. Fails while another scrub is at work. Pauses like cost-based VACUUM, by default at autovacuum''s pace; resume goes on where a process that ended early has stopped. For the owner of the extension; locks as VACUUM and REINDEX CONCURRENTLY; what one that was stopped has left, the next removes. Not reached: WAL until recycled, standbys until they have replayed it, backups, logs';
 /*
+ * Extract: what an archive of pg_dump, or a running copy of the database, has of tenants.
+ *
+ * These may read files of the server: rehydrate.sql says who may call them.
+ */
+
+CREATE FUNCTION deletion_guard.archive_contents(archive text,
+		OUT relation text, OUT columns name[], OUT format text, OUT compression text,
+		OUT data_bytes bigint, OUT live_relation regclass, OUT tenant_source text, OUT problem text) RETURNS SETOF record
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_archive_contents';
+REVOKE EXECUTE ON FUNCTION deletion_guard.archive_contents FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.archive_contents TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.archive_contents IS
+	'tables with rows in an archive of pg_dump on the server, or in a running copy of the database (''server:NAME'', a foreign server of postgres_fdw): their columns, format, compression and stored bytes, the live tables they belong to, how these tell their rows'' tenants, and in problem why the rows of a table cannot be read, such as a file that is missing. Takes membership in pg_read_server_files or, for a copy, USAGE on the server and a user mapping. Fails with TG04x for an archive it cannot read';
+
+CREATE FUNCTION deletion_guard_internal.archive_inflater() RETURNS text
+	LANGUAGE C STABLE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_archive_inflater';
+REVOKE EXECUTE ON FUNCTION deletion_guard_internal.archive_inflater FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard_internal.archive_inflater IS
+	'the library that decompresses gzip in archives, as deletion_guard was built: ISA-L or zlib. verify() shows it';
+
+CREATE FUNCTION deletion_guard.archive_tenants(archive text,
+		OUT tenant text, OUT tenant_name text, OUT contact text, OUT rows bigint,
+		OUT live bigint, OUT in_bin bigint, OUT purged bigint) RETURNS SETOF record
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_archive_tenants';
+REVOKE EXECUTE ON FUNCTION deletion_guard.archive_tenants FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.archive_tenants TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.archive_tenants IS
+	'tenants that an archive has rows of, in the order of their keys: name and contact as the archive has them, how many rows the archive has, how many are live in the same tables, in the bin, and purged. Rows of no tenant are not counted, nor rows of which nothing tells the tenant. One pass over the archive, and one over each of the live tables. Takes membership in pg_read_server_files and SELECT on the tables; live rows that row security hides from the caller are not counted';
+/*
+ * Compare: tenants' rows in an archive, or in a running copy, against the live ones.
+ *
+ * These may read files of the server: rehydrate.sql says who may call them.
+ */
+
+CREATE FUNCTION deletion_guard.compare_tenant(tenant text, archive text, mapping jsonb = NULL,
+		OUT relation regclass, OUT archive_rows bigint, OUT live_rows bigint,
+		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint, OUT purged bigint,
+		OUT problem text) RETURNS SETOF record
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_compare_tenant';
+REVOKE EXECUTE ON FUNCTION deletion_guard.compare_tenant FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.compare_tenant TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.compare_tenant IS
+	'compares a tenant''s rows in an archive of pg_dump on the server, or in a running copy (''server:NAME''), with the live ones, by primary key and content: counts by table; rows that are gone because they were purged count as purged; rows that have lost links to ON DELETE SET NULL or SET DEFAULT are compared as they were with them, and counted in problem; problem names columns that are not compared as only one side has them, and tables and rows of the archive that were not compared, in lines without counts. Takes membership in pg_read_server_files or, for a copy, USAGE on the server and a user mapping and SELECT on the tables; live rows that row security hides from the caller are not counted, and problem says so. ACCESS SHARE lock on them';
+
+CREATE FUNCTION deletion_guard.compare_tenants(tenants text[], archive text, mapping jsonb = NULL,
+		OUT relation regclass, OUT tenant text, OUT archive_rows bigint, OUT live_rows bigint,
+		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint, OUT purged bigint,
+		OUT problem text) RETURNS SETOF record
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_compare_tenants';
+REVOKE EXECUTE ON FUNCTION deletion_guard.compare_tenants FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.compare_tenants TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.compare_tenants IS
+	'compare_tenant() for several tenants, in one pass over the archive';
+
+CREATE FUNCTION deletion_guard.compare_rows(tenant text, archive text, relations regclass[] = NULL, mapping jsonb = NULL,
+		max_rows bigint = 1000,
+		OUT relation regclass, OUT key jsonb, OUT what text, OUT columns name[],
+		OUT archive_row jsonb, OUT live_row jsonb, OUT problem text) RETURNS SETOF record
+	LANGUAGE C VOLATILE PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_compare_rows';
+REVOKE EXECUTE ON FUNCTION deletion_guard.compare_rows FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION deletion_guard.compare_rows TO pg_read_server_files;
+COMMENT ON FUNCTION deletion_guard.compare_rows IS
+	'compares a tenant''s rows in an archive of pg_dump on the server with the live ones, as compare_tenant() does, and shows each row that differs, in the order of the key. what: missing (the archive has it), extra (live only), different (columns says in which), purged (missing on purpose). A table without a primary key has no key; its rows are missing or extra, by their content. Where max_rows cuts the list, a line "more" for each table says how many differ besides; null is no limit, 0 counts only. Lines "not compared" have in problem what could not be compared; without any line, both sides are the same. Privileges and locks as for compare_tenant()';
+/*
  * Rehydrate: tenants' rows out of archives of pg_dump, or out of a running copy of
  * the database.
  *
@@ -1459,23 +1529,6 @@ SELECT pg_catalog.pg_extension_config_dump('deletion_guard.rehydration_record', 
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.drill_result', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.drill_result_drill_id_seq', '');
 
-CREATE FUNCTION deletion_guard.archive_contents(archive text,
-		OUT relation text, OUT columns name[], OUT format text, OUT compression text,
-		OUT data_bytes bigint, OUT live_relation regclass, OUT tenant_source text, OUT problem text) RETURNS SETOF record
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'dg_archive_contents';
-REVOKE EXECUTE ON FUNCTION deletion_guard.archive_contents FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deletion_guard.archive_contents TO pg_read_server_files;
-COMMENT ON FUNCTION deletion_guard.archive_contents IS
-	'tables with rows in an archive of pg_dump on the server, or in a running copy of the database (''server:NAME'', a foreign server of postgres_fdw): their columns, format, compression and stored bytes, the live tables they belong to, how these tell their rows'' tenants, and in problem why the rows of a table cannot be read, such as a file that is missing. Takes membership in pg_read_server_files or, for a copy, USAGE on the server and a user mapping. Fails with TG04x for an archive it cannot read';
-
-CREATE FUNCTION deletion_guard_internal.archive_inflater() RETURNS text
-	LANGUAGE C STABLE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'dg_archive_inflater';
-REVOKE EXECUTE ON FUNCTION deletion_guard_internal.archive_inflater FROM PUBLIC;
-COMMENT ON FUNCTION deletion_guard_internal.archive_inflater IS
-	'the library that decompresses gzip in archives, as deletion_guard was built: ISA-L or zlib. verify() shows it';
-
 CREATE FUNCTION deletion_guard.rehydrate(tenant text, archive text, relations regclass[] = NULL,
 		on_conflict text = 'error', into_schema name = NULL, dry_run boolean = false,
 		with_referenced boolean = false, mapping jsonb = NULL, fire_triggers boolean = false,
@@ -1514,49 +1567,6 @@ REVOKE EXECUTE ON FUNCTION deletion_guard.rehydrate_without_tenant FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate_without_tenant TO pg_read_server_files;
 COMMENT ON FUNCTION deletion_guard.rehydrate_without_tenant IS
 	'rehydrate() for exactly those rows that have no tenant, in tables that have tenants: their tenant column is null, or no foreign key on their path leads to one. Excludes undelete, rehydrate and purge of such rows until the transaction ends';
-
-CREATE FUNCTION deletion_guard.archive_tenants(archive text,
-		OUT tenant text, OUT tenant_name text, OUT contact text, OUT rows bigint,
-		OUT live bigint, OUT in_bin bigint, OUT purged bigint) RETURNS SETOF record
-	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'dg_archive_tenants';
-REVOKE EXECUTE ON FUNCTION deletion_guard.archive_tenants FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deletion_guard.archive_tenants TO pg_read_server_files;
-COMMENT ON FUNCTION deletion_guard.archive_tenants IS
-	'tenants that an archive has rows of, in the order of their keys: name and contact as the archive has them, how many rows the archive has, how many are live in the same tables, in the bin, and purged. Rows of no tenant are not counted, nor rows of which nothing tells the tenant. One pass over the archive, and one over each of the live tables. Takes membership in pg_read_server_files and SELECT on the tables; live rows that row security hides from the caller are not counted';
-
-CREATE FUNCTION deletion_guard.compare_tenant(tenant text, archive text, mapping jsonb = NULL,
-		OUT relation regclass, OUT archive_rows bigint, OUT live_rows bigint,
-		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint, OUT purged bigint,
-		OUT problem text) RETURNS SETOF record
-	LANGUAGE C VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'dg_compare_tenant';
-REVOKE EXECUTE ON FUNCTION deletion_guard.compare_tenant FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deletion_guard.compare_tenant TO pg_read_server_files;
-COMMENT ON FUNCTION deletion_guard.compare_tenant IS
-	'compares a tenant''s rows in an archive of pg_dump on the server, or in a running copy (''server:NAME''), with the live ones, by primary key and content: counts by table; rows that are gone because they were purged count as purged; rows that have lost links to ON DELETE SET NULL or SET DEFAULT are compared as they were with them, and counted in problem; problem names columns that are not compared as only one side has them, and tables and rows of the archive that were not compared, in lines without counts. Takes membership in pg_read_server_files or, for a copy, USAGE on the server and a user mapping and SELECT on the tables; live rows that row security hides from the caller are not counted, and problem says so. ACCESS SHARE lock on them';
-
-CREATE FUNCTION deletion_guard.compare_tenants(tenants text[], archive text, mapping jsonb = NULL,
-		OUT relation regclass, OUT tenant text, OUT archive_rows bigint, OUT live_rows bigint,
-		OUT only_in_archive bigint, OUT only_live bigint, OUT different bigint, OUT purged bigint,
-		OUT problem text) RETURNS SETOF record
-	LANGUAGE C VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'dg_compare_tenants';
-REVOKE EXECUTE ON FUNCTION deletion_guard.compare_tenants FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deletion_guard.compare_tenants TO pg_read_server_files;
-COMMENT ON FUNCTION deletion_guard.compare_tenants IS
-	'compare_tenant() for several tenants, in one pass over the archive';
-
-CREATE FUNCTION deletion_guard.compare_rows(tenant text, archive text, relations regclass[] = NULL, mapping jsonb = NULL,
-		max_rows bigint = 1000,
-		OUT relation regclass, OUT key jsonb, OUT what text, OUT columns name[],
-		OUT archive_row jsonb, OUT live_row jsonb, OUT problem text) RETURNS SETOF record
-	LANGUAGE C VOLATILE PARALLEL UNSAFE
-	AS 'MODULE_PATHNAME', 'dg_compare_rows';
-REVOKE EXECUTE ON FUNCTION deletion_guard.compare_rows FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION deletion_guard.compare_rows TO pg_read_server_files;
-COMMENT ON FUNCTION deletion_guard.compare_rows IS
-	'compares a tenant''s rows in an archive of pg_dump on the server with the live ones, as compare_tenant() does, and shows each row that differs, in the order of the key. what: missing (the archive has it), extra (live only), different (columns says in which), purged (missing on purpose). A table without a primary key has no key; its rows are missing or extra, by their content. Where max_rows cuts the list, a line "more" for each table says how many differ besides; null is no limit, 0 counts only. Lines "not compared" have in problem what could not be compared; without any line, both sides are the same. Privileges and locks as for compare_tenant()';
 
 CREATE VIEW deletion_guard.rehydration_progress AS
 	SELECT p.pid,
@@ -2935,12 +2945,14 @@ AS $$
 	FROM deletion_guard.schema_pattern p
 	JOIN pg_namespace n ON n.nspname::text COLLATE "C" LIKE p.pattern AND n.nspname NOT LIKE 'pg\_%'
 		AND n.nspname NOT LIKE 'deletion\_guard%' AND n.nspname NOT IN ('information_schema', 'public')
-	CROSS JOIN LATERAL (SELECT min(c.oid::regclass::text COLLATE "C") AS relation
+	-- once, not for each schema
+	JOIN (SELECT c.relnamespace, min(c.oid::regclass::text COLLATE "C") AS relation
 		FROM pg_class c LEFT JOIN deletion_guard.guard g ON g.relation = c.oid
-		WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
-			AND num_nonnulls(g.tenant, g.tenant_column, g.tenant_path) = 0) c
-	WHERE c.relation IS NOT NULL
-		AND NOT EXISTS (SELECT FROM deletion_guard.tenant_table t JOIN pg_class k ON k.oid = t.relation WHERE k.relnamespace = n.oid)
+		WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+			AND c.relnamespace <> 'deletion_guard_bin'::regnamespace
+			AND num_nonnulls(g.tenant, g.tenant_column, g.tenant_path) = 0
+		GROUP BY c.relnamespace) c ON c.relnamespace = n.oid
+	WHERE NOT EXISTS (SELECT FROM deletion_guard.tenant_table t JOIN pg_class k ON k.oid = t.relation WHERE k.relnamespace = n.oid)
 		AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_namespace'::regclass AND d.objid = n.oid AND d.deptype = 'e')
 
 	UNION ALL
