@@ -11,7 +11,7 @@
  */
 #include <string.h>
 
-#include "archive/archive_internal.h"
+#include "archive/archive_script.h"
 
 static void
 set_mark(const DgArchive *archive, DgArchiveMark *mark)

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "archive/archive_internal.h"
+#include "archive/archive_script.h"
 
 /* archive->scratch, by what it holds; 0 is the scanner's */
 enum

@@ -12,7 +12,7 @@
  */
 #include <string.h>
 
-#include "archive/archive_internal.h"
+#include "archive/archive_script.h"
 
 #define MAX_COMMENT		((size_t) 8192)
 

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "archive/archive_internal.h"
+#include "archive/archive_script.h"
 
 /*
  * Fails at a statement, and shows its beginning.

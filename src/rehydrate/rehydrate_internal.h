@@ -90,7 +90,7 @@ typedef struct DgRestore
 	DgReferences *parents;		/* what they refer to of the tenants' rows */
 	bool		delete_extra;	/* live rows that the archive lacks */
 	List	   *extras;			/* of DgExtra */
-	List	   *referrers;		/* private to rehydrate_extra.c */
+	List	   *referrers;		/* private to rehydrate_referrer.c */
 	int64		deletion;		/* that has taken them; 0: there were none */
 } DgRestore;
 
@@ -105,9 +105,18 @@ typedef struct DgExtra
 extern void dg_rehydrate_restore_run(DgRestore *call);
 extern void dg_rehydrate_restore_try(DgRestore *call);
 
+/* rehydrate_check.c */
+extern void dg_rehydrate_check_left_out(const DgRestore *call);
+extern void dg_rehydrate_check_counts(const DgRestore *call);
+
+/* rehydrate_referrer.c */
+extern List *dg_rehydrate_referrers_add(List *referrers, Relation rel);
+extern void dg_rehydrate_referrers_returning(StringInfo buf, List *referrers);
+extern void dg_rehydrate_referrers_keep(List *referrers);
+extern void dg_rehydrate_referrers_check(const DgRestore *call);
+
 /* rehydrate_extra.c */
 extern void dg_rehydrate_extra_delete(DgRestore *call);
-extern void dg_rehydrate_extra_check(DgRestore *call);
 extern int64 dg_rehydrate_extra_rows(const DgRestore *call, Oid relid, int tenant);
 
 /* rehydrate_links.c */

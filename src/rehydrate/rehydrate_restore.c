@@ -337,100 +337,9 @@ raise_sequences(DgRestore *call)
 }
 
 /* ----------------------------------------------------------------------
- * Checks
+ * A call
  * ----------------------------------------------------------------------
  */
-
-static int64
-rows_of_tenant(const DgRestore *call, int tenant)
-{
-	int64		rows = 0;
-	ListCell   *lc;
-
-	foreach(lc, call->destinations)
-		rows += ((DgDestination *) lfirst(lc))->counts[tenant].found;
-	return rows;
-}
-
-/*
- * A tenant without a single row in the archive is a mistake: of the key, or of
- * the archive.
- */
-static void
-check_all_found(const DgRestore *call)
-{
-	DgTenants  *tenants = call->plan->tenants;
-	StringInfoData missing;
-	int			nmissing = 0;
-
-	if (tenants->nobody && rows_of_tenant(call, 0) == 0)
-		ereport(ERROR,
-				(errcode(DG_ERRCODE_TENANT_NOT_IN_ARCHIVE),
-				 errmsg("archive \"%s\" has no rows without a tenant", call->archive->path),
-				 errdetail("%d tables were searched.", list_length(call->plan->targets)),
-				 errhint("Nothing was restored. rehydrate() is for the rows of tenants; tables that have no tenants at all are for pg_restore.")));
-	initStringInfo(&missing);
-	for (int i = 0; i < tenants->n; i++)
-	{
-		if (rows_of_tenant(call, i) > 0)
-			continue;
-		if (nmissing++ < 10)
-			appendStringInfo(&missing, "%s\"%s\"", nmissing > 1 ? ", " : "", tenants->keys[i]);
-	}
-	if (nmissing > 0)
-		ereport(ERROR,
-				(errcode(DG_ERRCODE_TENANT_NOT_IN_ARCHIVE),
-				 errmsg_plural("%d tenant is not in archive \"%s\"", "%d tenants are not in archive \"%s\"",
-							   nmissing, nmissing, call->archive->path),
-				 errdetail("There is no row of %s%s in any of %d tables that were searched.",
-						   missing.data, nmissing > 10 ? " and others" : "", list_length(call->plan->targets)),
-				 errhint("Nothing was restored. Check the key, or take an archive from before the tenant was deleted.")));
-}
-
-static bool
-all_found(const DgRestore *call)
-{
-	for (int i = 0; i < call->plan->tenants->n; i++)
-	{
-		if (rows_of_tenant(call, i) == 0)
-			return false;
-	}
-	return true;
-}
-
-/*
- * What was not restored is an error, or in the account.
- */
-static void
-check_left_out(const DgRestore *call)
-{
-	if (!all_found(call))
-		dg_extract_account_refuse_orphans(call->plan);
-	dg_extract_account_check(call->plan);
-	check_all_found(call);
-}
-
-static void
-check_counts(const DgRestore *call)
-{
-	ListCell   *lc;
-
-	foreach(lc, call->destinations)
-	{
-		DgDestination *destination = lfirst(lc);
-
-		for (int i = 0; i < call->plan->tenants->n; i++)
-		{
-			DgCount    *count = &destination->counts[i];
-
-			if (count->found != count->restored + count->identical + count->skipped)
-				ereport(ERROR,
-						(errcode(DG_ERRCODE_VERIFICATION_FAILED),
-						 errmsg("rows of \"%s\" that were found and restored differ in number",
-								get_rel_name(destination->relid))));
-		}
-	}
-}
 
 /*
  * Keeps a word about a tenant's rows of a table.
@@ -502,14 +411,14 @@ restore_from_archive(DgRestore *call)
 	dg_extract_progress_begin(call->archive, call->plan);
 	dg_extract_read(call->archive, call->plan, write_row, call);
 	dg_rehydrate_choices_check(call->choices);
-	check_left_out(call);
+	dg_rehydrate_check_left_out(call);
 	if (call->with_referenced || call->choices != NIL)
 		write_referenced_rows(call);
 	dg_extract_progress_checking(call->archive);
 	dg_rows_writer_settle(call->writer);
 	dg_rehydrate_links_come_back(call, since);
 	dg_rows_writer_end(call->writer);
-	check_counts(call);
+	dg_rehydrate_check_counts(call);
 	if (!call->dry_run && call->into_schema == NULL)
 		raise_sequences(call);
 	dg_extract_progress_end(call->archive);
@@ -594,7 +503,7 @@ dg_rehydrate_restore_run(DgRestore *call)
 	else
 		dg_rows_try(&work, call->on_conflict == DG_ON_CONFLICT_ERROR && !some_tenant_is_live(call));
 	if (call->delete_extra)
-		dg_rehydrate_extra_check(call);
+		dg_rehydrate_referrers_check(call);
 }
 
 static void

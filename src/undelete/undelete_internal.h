@@ -106,6 +106,19 @@ extern bool dg_undelete_same_but_links(void *call, const DgRow *row, Relation re
 extern void dg_undelete_same_found(void *call, const DgRow *row, void *links);
 extern int64 dg_undelete_same_end(DgUndelete *call, DgRowsWriter *writer);
 
+/* undelete_destination.c */
+
+/* Where the rows of a bin go. */
+typedef struct DgUndeleteDestination
+{
+	int32		bin_id;
+	DgRowsTarget *target;
+	struct DgRenamedColumns *renamed;	/* NULL: no tenant's key was changed */
+} DgUndeleteDestination;
+
+pg_noreturn extern void dg_undelete_refuse_orphan(DgSavedPart *part);
+extern DgUndeleteDestination *dg_undelete_destination(DgRowsWriter *writer, DgSavedPart *part, List **destinations);
+
 /* undelete_restore.c */
 extern void dg_undelete_check_chosen(List *chosen);
 extern void dg_undelete_check_part(const char *relation_name, int64 deletion, int part, int64 found, int64 recorded);

@@ -16,7 +16,6 @@
 #include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -89,101 +88,6 @@ report_for(DgUndelete *call, DgSavedPart *part)
 	return report;
 }
 
-/*
- * The columns of a bin table that are the guarded table's.
- */
-static DgSourceColumn *
-source_columns(TupleDesc desc, int *ncolumns)
-{
-	DgSourceColumn *columns = palloc(sizeof(DgSourceColumn) * desc->natts);
-
-	*ncolumns = 0;
-	for (int i = DG_BIN_COLUMNS; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		/* a column of the bin cannot be dropped, but see what is there */
-		if (att->attisdropped)
-			elog(ERROR, "bin table lost a column");
-		columns[*ncolumns].name = NameStr(att->attname);
-		columns[*ncolumns].type = att->atttypid;
-		columns[*ncolumns].typmod = att->atttypmod;
-		(*ncolumns)++;
-	}
-	return columns;
-}
-
-/*
- * How a table can be made again that was dropped, palloc'd; NULL if that is not
- * known.
- */
-static char *
-definition_of(const char *relation_name)
-{
-	Oid			types[] = {TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(relation_name)};
-	MemoryContext caller = CurrentMemoryContext;
-	char	   *definition = NULL;
-
-	SPI_connect();
-	dg_query("SELECT concat_ws(E'\n', definition, foreign_keys) FROM deletion_guard.dropped_table"
-			 " WHERE relation_name = $1 ORDER BY dropped_id DESC LIMIT 1", DG_AS_US, 1, types, values);
-	if (SPI_processed > 0)
-		definition = MemoryContextStrdup(caller, dg_row_text(0, 1));
-	SPI_finish();
-	return definition;
-}
-
-static void
-refuse_orphan(DgSavedPart *part)
-{
-	char	   *bin = dg_relation_name(part->bin_table);
-	char	   *definition = definition_of(part->relation_name);
-
-	ereport(ERROR,
-			(errcode(DG_ERRCODE_CANNOT_RESTORE),
-			 errmsg("cannot restore rows of \"%s\": the table does not exist any more",
-					part->relation_name),
-			 definition == NULL ?
-			 errdetail("%lld of its rows are in the bin, in deletion %lld.",
-					   (long long) part->rows, (long long) part->id.deletion) :
-			 errdetail("%lld of its rows are in the bin, in deletion %lld. As it was dropped, this would have made it again:\n%s",
-					   (long long) part->rows, (long long) part->id.deletion, definition),
-			 errhint("With on_conflict => 'skip' they stay in the bin and rows of other tables come back. When it has been made again, or if another table takes its place, deletion_guard.adopt_bin(%s, ...) gives it these rows.",
-					 quote_literal_cstr(bin))));
-}
-
-/* Where the rows of a bin go. */
-typedef struct Destination
-{
-	int32		bin_id;
-	DgRowsTarget *target;
-	DgRenamedColumns *renamed;	/* NULL: no tenant's key was changed */
-} Destination;
-
-static Destination *
-open_destination(DgRowsWriter *writer, DgSavedPart *part)
-{
-	Relation	bin;
-	Relation	rel;
-	Destination *destination = palloc(sizeof(Destination));
-	DgSourceColumn *columns;
-	int			ncolumns;
-
-	LockRelationOid(part->relation, RowExclusiveLock);
-	if (dg_undelete_table_is_gone(part->relation))
-		refuse_orphan(part);	/* dropped while the lock was waited for */
-	bin = table_open(part->bin_table, RowExclusiveLock);
-	columns = source_columns(RelationGetDescr(bin), &ncolumns);
-	destination->bin_id = part->bin_id;
-	destination->target = dg_rows_writer_target(writer, part->relation, columns, ncolumns);
-	rel = table_open(part->relation, NoLock);
-	destination->renamed = dg_capture_renamed_columns(rel, RelationGetDescr(bin));
-	table_close(rel, NoLock);
-	table_close(bin, NoLock);
-	return destination;
-}
-
 static int
 compare_id(const void *id, const void *element)
 {
@@ -242,7 +146,7 @@ dg_undelete_restore_settle(void *arg, const DgRow *row, DgRowOutcome outcome)
  * Gets the values of a row that goes back, with the keys that tenants have now.
  */
 static void
-get_values(const Destination *destination, int64 deletion, TupleTableSlot *slot)
+get_values(const DgUndeleteDestination *destination, int64 deletion, TupleTableSlot *slot)
 {
 	slot_getallattrs(slot);
 	if (destination->renamed != NULL)
@@ -278,7 +182,7 @@ begin_chosen(DgUndelete *call, DgSavedPart *part)
 }
 
 static void
-restore_group(DgUndelete *call, const Destination *destination, ListCell *cells, int n)
+restore_group(DgUndelete *call, const DgUndeleteDestination *destination, ListCell *cells, int n)
 {
 	DgSavedPart *part = lfirst(&cells[0]);
 	DgChosenTable *chosen;
@@ -371,7 +275,7 @@ transaction_of(int64 deletion)
  * link is of one row. The current memory context is short-lived.
  */
 static void
-expect_links(DgUndelete *call, const Destination *destination, List *sets, int64 deletion, TupleTableSlot *slot,
+expect_links(DgUndelete *call, const DgUndeleteDestination *destination, List *sets, int64 deletion, TupleTableSlot *slot,
 			 const DgRowsMoment *deleted)
 {
 	Relation	bin = table_open(slot->tts_tableOid, NoLock);
@@ -396,7 +300,7 @@ expect_links(DgUndelete *call, const Destination *destination, List *sets, int64
  * their own transaction and command wrote them to the bin.
  */
 static void
-expect_group(DgUndelete *call, const Destination *destination, ListCell *cells, int n)
+expect_group(DgUndelete *call, const DgUndeleteDestination *destination, ListCell *cells, int n)
 {
 	List	   *sets = dg_undelete_same_links(call, ((DgSavedPart *) lfirst(&cells[0]))->relation);
 	DgRowsMoment deleted = {0};
@@ -466,26 +370,9 @@ leave_group(DgUndelete *call, ListCell *cells, int n)
 		DgSavedPart *part = lfirst(&cells[i]);
 
 		if (call->options.on_conflict != DG_ON_CONFLICT_SKIP)
-			refuse_orphan(part);
+			dg_undelete_refuse_orphan(part);
 		report_for(call, part)->skipped += part->rows;
 	}
-}
-
-/*
- * The destination of a bin, from a list; opens it the first time.
- */
-static Destination *
-destination_of_part(DgRowsWriter *writer, DgSavedPart *part, List **destinations)
-{
-	ListCell   *lc;
-
-	foreach(lc, *destinations)
-	{
-		if (((Destination *) lfirst(lc))->bin_id == part->bin_id)
-			return lfirst(lc);
-	}
-	*destinations = lappend(*destinations, open_destination(writer, part));
-	return llast(*destinations);
 }
 
 /*
@@ -613,16 +500,16 @@ expect_rows(DgUndelete *call, DgRowsWriter *writer, List **destinations)
 	for (int first = 0; first < list_length(call->parts); first += n)
 	{
 		DgSavedPart *part = list_nth(call->parts, first);
-		Destination *destination;
+		DgUndeleteDestination *destination;
 
 		n = group_at(call, first);
-		destination = part->orphan ? NULL : destination_of_part(writer, part, destinations);
+		destination = part->orphan ? NULL : dg_undelete_destination(writer, part, destinations);
 		if (destination != NULL && dg_rows_writer_twins(destination->target) != NULL)
 			expect_group(call, destination, list_nth_cell(call->parts, first), n);
 	}
 	foreach(lc, *destinations)
 	{
-		DgRowsTwins *twins = dg_rows_writer_twins(((Destination *) lfirst(lc))->target);
+		DgRowsTwins *twins = dg_rows_writer_twins(((DgUndeleteDestination *) lfirst(lc))->target);
 
 		if (twins != NULL && !dg_rows_twins_known(twins))
 			find_new_twins(twins, dg_rows_twins_table(twins));
@@ -647,7 +534,7 @@ dg_undelete_restore_parts(void *arg)
 	foreach(lc, call->parts)
 	{
 		if (!((DgSavedPart *) lfirst(lc))->orphan)
-			(void) destination_of_part(writer, lfirst(lc), &destinations);
+			(void) dg_undelete_destination(writer, lfirst(lc), &destinations);
 	}
 
 	expect_rows(call, writer, &destinations);
@@ -660,7 +547,7 @@ dg_undelete_restore_parts(void *arg)
 		if (part->orphan)
 			leave_group(call, cells, n);
 		else
-			restore_group(call, destination_of_part(writer, part, &destinations), cells, n);
+			restore_group(call, dg_undelete_destination(writer, part, &destinations), cells, n);
 		for (int i = 0; i < n && !part->orphan; i++)
 			restored = lappend(restored, list_nth(call->parts, first + i));
 	}
