@@ -16,7 +16,7 @@ SELECT length(deletion_guard.add_authority('legal', signing.make_key('legal')));
 CREATE VIEW history AS
 	SELECT tenant IS NULL AS nobody, tenant LIKE 'purged:%' AS forgotten, CASE WHEN tenant NOT LIKE 'purged:%' THEN tenant END AS tenant,
 		   deletions, rows, restored, purged
-	FROM deletion_guard.deletion_history WHERE day BETWEEN current_date - 1 AND current_date ORDER BY deletion_history.tenant;
+	FROM deletion_guard.deletion_history WHERE day BETWEEN current_date - 1 AND current_date ORDER BY 1, 2, 3, 4;
 
 SET deletion_guard.retention = '0';
 INSERT INTO issue VALUES (9000, NULL, NULL, 'of nobody');

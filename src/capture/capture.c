@@ -90,6 +90,29 @@ refuse_unenrolled(Relation rel)
 }
 
 /*
+ * Will somebody write the parts of single rows that are kept open? Not in a
+ * statement that began before the library was loaded.
+ */
+static bool
+parts_can_wait(void)
+{
+	return dg_guard_statement_depth() > 0 || IsLogicalWorker() || dg_guard_statement_none();
+}
+
+/*
+ * May other captures of the same statement take rows like these? A query inside of
+ * another, or of a command, is likely to be one of many. Not where a row's tenant
+ * may have to be looked for in parts that this capture keeps open, nor where a
+ * part has the tenant's name, which may change from one capture to the next.
+ */
+static bool
+others_may_follow(const DgBinPlan *plan)
+{
+	return dg_guard_statement_depth() > 1 && !IsLogicalWorker() &&
+		AttributeNumberIsValid(plan->tenant_attnum) && !plan->of_tenants;
+}
+
+/*
  * Begins to capture rows of rel, as the plan says or, if that is NULL, as they
  * usually are. With by_row it is one row, which may share its part with rows
  * captured before.
@@ -123,12 +146,9 @@ capture_begin(CaptureState *state, Relation rel, bool by_row, Departure departur
 	state->guard = guard;
 	state->deleted = departure == DELETED;
 	state->resolver = dg_capture_tenant_resolver_begin(guard, state->plan, rel);
-	if (by_row)
-		state->parts = dg_capture_parts_share(RelationGetRelid(rel), state->plan, state->resolver,
-											  state->deletion, dg_bin_writer_file(state->writer));
-	else
-		state->parts = dg_capture_parts_begin(state->plan, state->resolver, state->deletion,
-											  dg_bin_writer_file(state->writer));
+	state->parts = dg_capture_parts_begin(state->plan, state->resolver, state->deletion,
+										  dg_bin_writer_file(state->writer),
+										  by_row ? parts_can_wait() : departure == DELETED && others_may_follow(state->plan));
 	dg_capture_limit_begin(&state->limit, guard->root, departure == REPLACED);
 	if (departure == STRIPPED)
 		state->limit.wipes = false;

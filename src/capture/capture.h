@@ -33,14 +33,6 @@ typedef struct DgDeletion
 	int32		parts;
 } DgDeletion;
 
-extern void dg_capture_deletion_init(void);
-extern DgDeletion dg_capture_deletion_suspend(void);
-extern void dg_capture_deletion_resume(DgDeletion saved);
-extern bool dg_capture_deletion_exists(void);
-extern int64 dg_capture_deletion_current(void);
-
-/* capture_total.c */
-
 /* Rows, and the tenants they belong to. */
 typedef struct DgTotal
 {
@@ -48,21 +40,21 @@ typedef struct DgTotal
 	DgTextSet  *tenants;		/* in the order they came */
 } DgTotal;
 
+extern void dg_capture_deletion_init(void);
+extern DgDeletion dg_capture_deletion_suspend(void);
+extern void dg_capture_deletion_resume(DgDeletion saved);
+extern bool dg_capture_deletion_exists(void);
+extern int64 dg_capture_deletion_current(void);
 extern DgTotal *dg_capture_total_begin(Oid relid);
 extern void dg_capture_total_add(DgTotal *total, const char *tenant, int64 rows);
+
+/* capture_part.c */
+extern void dg_capture_total_add_deletion(DgTotal *total, int64 deletion);
 
 /* capture.c */
 extern bool dg_capture_displaced(Relation rel, TupleTableSlot *slot, const char *tenant);
 extern int64 dg_capture_dropped(Relation rel);
 extern int64 dg_capture_column(Relation rel, AttrNumber attnum, DgBinPlan *plan);
-
-/* capture_tenant.c */
-
-typedef struct DgTenantResolver DgTenantResolver;
-
-extern DgTenantResolver *dg_capture_tenant_resolver_of(Relation rel);
-extern char *dg_capture_tenant_of(DgTenantResolver *resolver, TupleTableSlot *slot);
-extern void dg_capture_tenant_resolver_end(DgTenantResolver *resolver);
 
 /* capture_limit.c */
 extern void dg_capture_limit_init(void);
@@ -95,13 +87,11 @@ extern void dg_capture_rename_values(DgRenamedColumns *columns, int64 deletion, 
 extern DgRenamedTexts *dg_capture_renamed_texts(Oid relid);
 extern void dg_capture_rename_texts(const DgRenamedTexts *texts, int64 deletion, List *columns, List *values);
 
-/* capture_part.c */
-extern void dg_capture_total_add_deletion(DgTotal *total, int64 deletion);
-extern int	dg_capture_parts_enter(void);
-extern void dg_capture_parts_write_open(void);
-extern void dg_capture_parts_leave(int saved);
-extern void dg_capture_parts_during(void (*work) (void *arg), void *arg);
-extern void dg_capture_parts_init(void);
+/* capture_open.c */
+extern void dg_capture_open_before(const PlannedStmt *stmt);
+extern void dg_capture_open_write(void);
+extern void dg_capture_open_end(bool whole_statement);
+extern void dg_capture_open_init(void);
 
 /* capture_merge.c */
 extern bool dg_capture_merge_hides_rows(void);

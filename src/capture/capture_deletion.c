@@ -32,8 +32,6 @@
 #include "common/own_tables.h"
 #include "guard/guard.h"
 
-static const DgBlocks no_blocks = {0};
-
 static DgDeletion current;
 
 /* when the transaction first deleted something; 0: it has not */
@@ -161,6 +159,24 @@ dg_capture_deletion_has_parts(void)
 }
 
 /*
+ * Is this the deletion that is remembered?
+ */
+bool
+dg_capture_deletion_is(int64 deletion)
+{
+	return current.id == deletion;
+}
+
+/*
+ * Does a part of the current deletion carry its record?
+ */
+bool
+dg_capture_deletion_is_recorded(void)
+{
+	return current.recorded != InvalidSubTransactionId;
+}
+
+/*
  * Lets what follows be a deletion of its own, until dg_capture_deletion_resume().
  */
 DgDeletion
@@ -219,41 +235,39 @@ dg_capture_deletion_next_part(void)
 }
 
 /*
- * Writes one part of a deletion. tenant, tenant_name and contact may be null.
+ * Writes one part of a deletion, as the command with this number.
  */
 void
-dg_capture_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenant,
-							 const char *tenant_name, const char *contact, int64 rows,
-							 Oid filenode, bytea *blocks)
+dg_capture_deletion_add_part(const DgPart *part, CommandId cid)
 {
 	Datum		values[Natts_deletion_part];
 	bool		nulls[Natts_deletion_part] = {false};
-	bool		recorded = current.recorded != InvalidSubTransactionId;
+	bool		recorded = dg_capture_deletion_is_recorded();
 
-	if (current.id != deletion)
-		elog(ERROR, "deletion " INT64_FORMAT " is over, and a part of it is not written", deletion);
-	values[Anum_deletion_part_deletion_id - 1] = Int64GetDatum(deletion);
-	values[Anum_deletion_part_part - 1] = Int32GetDatum(part);
-	values[Anum_deletion_part_bin_id - 1] = Int32GetDatum(bin_id);
-	nulls[Anum_deletion_part_tenant - 1] = nulls[Anum_deletion_part_tenant_hash - 1] = (tenant == NULL);
-	if (tenant != NULL)
+	if (!dg_capture_deletion_is(part->deletion))
+		elog(ERROR, "deletion " INT64_FORMAT " is over, and a part of it is not written", part->deletion);
+	values[Anum_deletion_part_deletion_id - 1] = Int64GetDatum(part->deletion);
+	values[Anum_deletion_part_part - 1] = Int32GetDatum(part->part);
+	values[Anum_deletion_part_bin_id - 1] = Int32GetDatum(part->bin_id);
+	nulls[Anum_deletion_part_tenant - 1] = nulls[Anum_deletion_part_tenant_hash - 1] = (part->text == NULL);
+	if (part->text != NULL)
 	{
-		values[Anum_deletion_part_tenant - 1] = CStringGetTextDatum(tenant);
-		values[Anum_deletion_part_tenant_hash - 1] = UInt64GetDatum(dg_guard_tenant_text_hash(tenant));
+		values[Anum_deletion_part_tenant - 1] = CStringGetTextDatum(part->text);
+		values[Anum_deletion_part_tenant_hash - 1] = UInt64GetDatum(dg_guard_tenant_text_hash(part->text));
 	}
-	set_text(values, nulls, Anum_deletion_part_tenant_name, tenant_name);
-	set_text(values, nulls, Anum_deletion_part_contact, contact);
-	values[Anum_deletion_part_rows - 1] = Int64GetDatum(rows);
+	set_text(values, nulls, Anum_deletion_part_tenant_name, part->name);
+	set_text(values, nulls, Anum_deletion_part_contact, part->contact);
+	values[Anum_deletion_part_rows - 1] = Int64GetDatum(part->rows);
 	values[Anum_deletion_part_restored - 1] = Int64GetDatum(0);
 	values[Anum_deletion_part_purged - 1] = Int64GetDatum(0);
-	values[Anum_deletion_part_filenode - 1] = ObjectIdGetDatum(filenode);
-	values[Anum_deletion_part_blocks - 1] = PointerGetDatum(blocks);
+	values[Anum_deletion_part_filenode - 1] = ObjectIdGetDatum(part->filenode);
+	values[Anum_deletion_part_blocks - 1] = PointerGetDatum(dg_bin_blocks_pack(part->blocks));
 	if (recorded)
 		set_no_record(nulls);
 	else
 		set_record(values, nulls);
-	dg_own_insert(DG_OWN_ALL(deletion_part), values, nulls);
-	dg_counter_add(DG_COUNT_ROWS_DELETED, rows);
+	dg_own_insert_as_of(DG_OWN_ALL(deletion_part), values, nulls, cid);
+	dg_counter_add(DG_COUNT_ROWS_DELETED, part->rows);
 	if (!recorded)
 	{
 		dg_counter_add(DG_COUNT_DELETIONS, 1);
@@ -266,9 +280,40 @@ dg_capture_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const cha
  * part that has no rows.
  */
 void
-dg_capture_deletion_record(void)
+dg_capture_deletion_record(CommandId cid)
 {
-	if (current.recorded == InvalidSubTransactionId)
-		dg_capture_deletion_add_part(current.id, 0, 0, NULL, NULL, NULL, 0, InvalidOid,
-									 dg_bin_blocks_pack(&no_blocks));
+	DgBlocks	none = {0};
+	DgPart		part = {.deletion = current.id,.blocks = &none};
+
+	if (!dg_capture_deletion_is_recorded())
+		dg_capture_deletion_add_part(&part, cid);
+}
+
+/* ----------------------------------------------------------------------
+ * Totals
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * An empty total. Its tenants are the same if they are in rows of a guarded
+ * table; InvalidOid: in rows of any.
+ */
+DgTotal *
+dg_capture_total_begin(Oid relid)
+{
+	DgTotal    *total = palloc0(sizeof(DgTotal));
+
+	total->tenants = dg_guard_textset_of_tenants(CurrentMemoryContext, relid);
+	return total;
+}
+
+/*
+ * Adds rows of a tenant; NULL: of none.
+ */
+void
+dg_capture_total_add(DgTotal *total, const char *tenant, int64 rows)
+{
+	total->rows += rows;
+	if (tenant != NULL)
+		(void) dg_guard_textset_add(total->tenants, tenant);
 }

@@ -19,13 +19,36 @@
 #include "bin/bin.h"
 #include "guard/guard.h"
 
+/* capture_part.c */
+
+/* The rows of one tenant in one capture, or in several. */
+typedef struct DgPart
+{
+	int64		deletion;
+	int32		part;
+	int32		rows;
+	int32		bin_id;
+	Oid			filenode;		/* of the bin table */
+	char	   *text;			/* the tenant's key, or NULL */
+	char	   *name;
+	char	   *contact;
+	DgBlocks   *blocks;			/* NULL: none */
+
+	/* see capture_open.c */
+	bool		open;
+	bool		in_use;			/* by a capture that has not ended */
+	CommandId	cid;			/* that captured the last row */
+	SubTransactionId subid;		/* that captured the rows */
+	SubTransactionId written;	/* that has written it; invalid: none has */
+} DgPart;
+
 /* capture_deletion.c */
 extern bool dg_capture_deletion_has_parts(void);
-extern void dg_capture_deletion_record(void);
+extern bool dg_capture_deletion_is(int64 deletion);
+extern bool dg_capture_deletion_is_recorded(void);
+extern void dg_capture_deletion_record(CommandId cid);
 extern int32 dg_capture_deletion_next_part(void);
-extern void dg_capture_deletion_add_part(int64 deletion, int32 part, int32 bin_id, const char *tenant,
-										 const char *tenant_name, const char *contact, int64 rows,
-										 Oid filenode, bytea *blocks);
+extern void dg_capture_deletion_add_part(const DgPart *part, CommandId cid);
 
 /* capture_trail.c */
 
@@ -42,10 +65,14 @@ extern void dg_capture_along_trail(Relation rel);
 extern void dg_capture_link_note_lost(Relation rel, TupleTableSlot *before, TupleTableSlot *after);
 
 /* capture_tenant.c */
+
+typedef struct DgTenantResolver DgTenantResolver;
+
 extern DgTenantResolver *dg_capture_tenant_resolver_begin(DgGuard *guard, DgBinPlan *plan, Relation rel);
 extern Datum dg_capture_tenant_resolve(DgTenantResolver *resolver, TupleTableSlot *slot, bool *isnull);
 extern void dg_capture_tenant_resolver_type(DgTenantResolver *resolver, int16 *len, bool *byval);
 extern char *dg_capture_tenant_text(DgTenantResolver *resolver, Datum tenant);
+extern void dg_capture_tenant_resolver_end(DgTenantResolver *resolver);
 
 /* capture_rename.c */
 extern bool dg_capture_is_of_tenants(Oid relid);
@@ -54,27 +81,21 @@ extern int64 dg_capture_draw_number(void);
 
 /* capture_part.c */
 
-/* The rows of one tenant in one capture. */
-typedef struct DgPart
-{
-	int32		part;
-	int32		rows;
-	char	   *text;			/* the tenant's key, or NULL */
-	char	   *name;
-	char	   *contact;
-	DgBlocks   *blocks;
-} DgPart;
-
 typedef struct DgParts DgParts;
 
 extern DgParts *dg_capture_parts_begin(const DgBinPlan *plan, DgTenantResolver *resolver,
-									   int64 deletion, Oid filenode);
-extern DgParts *dg_capture_parts_share(Oid relid, const DgBinPlan *plan, DgTenantResolver *resolver,
-									   int64 deletion, Oid filenode);
+									   int64 deletion, Oid filenode, bool stay_open);
 extern DgPart *dg_capture_parts_of_row(DgParts *parts, DgTenantResolver *resolver,
 									   TupleTableSlot *slot, bool *created);
 extern void dg_capture_parts_end(DgParts *parts);
 extern void dg_capture_parts_add(DgTotal *total, DgParts *parts);
+
+/* capture_open.c */
+extern MemoryContext dg_capture_open_context(void);
+extern DgPart *dg_capture_open_find(DgPart *like);
+extern void dg_capture_open_add(DgPart *part);
+extern void dg_capture_open_release(DgPart *part);
+extern void dg_capture_open_add_to_total(DgTotal *total, int64 deletion);
 
 /* capture_merge.c */
 extern void dg_capture_merge_check_unseen(Relation rel);

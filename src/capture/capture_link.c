@@ -122,7 +122,7 @@ note_link(Relation rel, ForeignKeyCacheInfo *fkey, TupleTableSlot *before, Tuple
 	values[Anum_deletion_link_restored - 1] = BoolGetDatum(false);
 	nulls[Anum_deletion_link_waiting_since - 1] = true;
 	nulls[Anum_deletion_link_relation_name - 1] = true;
-	dg_capture_deletion_record();
+	dg_capture_deletion_record(GetCurrentCommandId(true));
 	dg_own_insert(DG_OWN_ALL(deletion_link), values, nulls);
 }
 

@@ -10,28 +10,18 @@
  * the spelling of the tenant table. A tenant that is not there goes by the
  * spelling that the deletion came to first.
  *
- * A row trigger captures one row at a time, and a part for each would take
- * more room than the rows. So these captures share parts, which stay open
- * until the query that fires the triggers ends. Replication runs no queries: the
- * parts of the rows that it deletes stay open until the transaction ends. An
- * undelete that replaces live rows keeps their parts open until it is
- * through. The rows are in the bin at once, but like those of any statement
- * that is still running they are not found before their part is written.
- *
- * Open parts belong to the subtransaction that captured their rows: they are
- * dropped with it, and written by it or by the one that it has become part of.
+ * Where captures of one statement follow each other, parts stay open for the
+ * next one (capture_open.c).
  */
 #include "postgres.h"
 
 #include "access/table.h"
 #include "access/xact.h"
 #include "common/hashfn.h"
-#include "replication/logicalworker.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "bin/bin.h"
@@ -103,31 +93,22 @@ struct DgParts
 								 * none yet */
 	DgPart	  **by_place;		/* of each of them, NULL: none in this capture */
 	int64		nplaces;
-
-	/* of parts that are kept open */
-	bool		shared;
-	Oid			relid;			/* whose rows they are */
-	int			level;			/* of the query, see dg_capture_parts_enter() */
-	SubTransactionId subid;
-	DgParts    *next;
+	bool		stay_open;
 };
 
-static DgParts *open_parts = NULL;	/* of inner queries first */
-static int	level = 0;
-
-/* ----------------------------------------------------------------------
- * Parts of one capture
- * ----------------------------------------------------------------------
+/*
+ * The parts of one capture; resolver is NULL for a table without tenants.
+ * With stay_open they are shared with other captures.
  */
-
-static DgParts *
-create_parts(MemoryContext context, const DgBinPlan *plan, DgTenantResolver *resolver,
-			 int64 deletion, Oid filenode)
+DgParts *
+dg_capture_parts_begin(const DgBinPlan *plan, DgTenantResolver *resolver, int64 deletion, Oid filenode,
+					   bool stay_open)
 {
-	DgParts    *parts = MemoryContextAllocZero(context, sizeof(DgParts));
+	DgParts    *parts = palloc0(sizeof(DgParts));
 
-	parts->context = context;
+	parts->context = CurrentMemoryContext;
 	parts->deletion = deletion;
+	parts->stay_open = stay_open;
 	parts->bin_id = plan->bin_id;
 	parts->filenode = filenode;
 	parts->root = plan->root;
@@ -138,18 +119,9 @@ create_parts(MemoryContext context, const DgBinPlan *plan, DgTenantResolver *res
 	if (resolver != NULL)
 	{
 		dg_capture_tenant_resolver_type(resolver, &parts->type.len, &parts->type.byval);
-		parts->tenants = tenants_create(context, 16, &parts->type);
+		parts->tenants = tenants_create(parts->context, 16, &parts->type);
 	}
 	return parts;
-}
-
-/*
- * The parts of one capture; resolver is NULL for a table without tenants.
- */
-DgParts *
-dg_capture_parts_begin(const DgBinPlan *plan, DgTenantResolver *resolver, int64 deletion, Oid filenode)
-{
-	return create_parts(CurrentMemoryContext, plan, resolver, deletion, filenode);
 }
 
 static char *
@@ -164,10 +136,45 @@ column_text(TupleTableSlot *slot, AttrNumber attnum)
 	return isnull ? NULL : dg_value_text(TupleDescAttr(slot->tts_tupleDescriptor, attnum - 1)->atttypid, value);
 }
 
+/*
+ * A part, in the current memory context. Its text may be in another.
+ */
+static DgPart *
+make_part(const DgPart *like, const DgParts *parts, TupleTableSlot *slot)
+{
+	DgPart	   *part = palloc(sizeof(DgPart));
+
+	*part = *like;
+	part->part = dg_capture_deletion_next_part();
+	part->blocks = palloc0(sizeof(DgBlocks));
+	part->blocks->context = CurrentMemoryContext;
+	part->name = column_text(slot, parts->name_attnum);
+	part->contact = column_text(slot, parts->contact_attnum);
+	return part;
+}
+
+static DgPart *
+open_part(DgPart *like, const DgParts *parts, TupleTableSlot *slot)
+{
+	DgPart	   *part = dg_capture_open_find(like);
+	MemoryContext old;
+
+	if (part != NULL)
+		return part;
+	old = MemoryContextSwitchTo(dg_capture_open_context());
+	part = make_part(like, parts, slot);
+	if (like->text != NULL)
+		part->text = pstrdup(like->text);
+	MemoryContextSwitchTo(old);
+	dg_capture_open_add(part);
+	return part;
+}
+
 static DgPart *
 begin_part(DgParts *parts, TupleTableSlot *slot, char *text)
 {
-	DgPart	   *part = palloc(sizeof(DgPart));
+	DgPart		like = {.deletion = parts->deletion,.bin_id = parts->bin_id,.filenode = parts->filenode,.text = text};
+	DgPart	   *part = parts->stay_open ? open_part(&like, parts, slot) : make_part(&like, parts, slot);
 
 	if (parts->nparts == parts->size)
 	{
@@ -176,13 +183,6 @@ begin_part(DgParts *parts, TupleTableSlot *slot, char *text)
 			repalloc_huge(parts->list, sizeof(DgPart *) * parts->size);
 	}
 	parts->list[parts->nparts++] = part;
-	part->part = dg_capture_deletion_next_part();
-	part->rows = 0;
-	part->text = text;
-	part->blocks = palloc0(sizeof(DgBlocks));
-	part->blocks->context = parts->context;
-	part->name = column_text(slot, parts->name_attnum);
-	part->contact = column_text(slot, parts->contact_attnum);
 	return part;
 }
 
@@ -304,222 +304,38 @@ dg_capture_parts_of_row(DgParts *parts, DgTenantResolver *resolver, TupleTableSl
 	return part;
 }
 
-static void
-write_parts(DgParts *parts)
-{
-	/* a purge changes the record: not where another tenant's rows are counted */
-	if (parts->nparts > 1)
-		dg_capture_deletion_record();
-	for (int i = 0; i < parts->nparts; i++)
-	{
-		DgPart	   *part = parts->list[i];
-
-		dg_capture_deletion_add_part(parts->deletion, part->part, parts->bin_id, part->text,
-									 part->name, part->contact, part->rows,
-									 parts->filenode, dg_bin_blocks_pack(part->blocks));
-	}
-}
-
-static void
-add_to_total(DgTotal *total, DgParts *parts)
-{
-	for (int i = 0; i < parts->nparts; i++)
-		dg_capture_total_add(total, parts->list[i]->text, parts->list[i]->rows);
-}
-
 /*
  * Ends a capture whose rows are all in the bin.
  */
 void
 dg_capture_parts_end(DgParts *parts)
 {
-	if (!parts->shared)
-		write_parts(parts);
+	CommandId	cid = GetCurrentCommandId(true);
+
+	/* a purge changes the record: not where another tenant's rows are counted */
+	if (parts->nparts > 1 && !parts->stay_open)
+		dg_capture_deletion_record(cid);
+	for (int i = 0; i < parts->nparts; i++)
+	{
+		if (parts->list[i]->open)
+			dg_capture_open_release(parts->list[i]);
+		else
+			dg_capture_deletion_add_part(parts->list[i], cid);
+	}
 }
 
 /*
- * Adds the rows and tenants of a capture that has not ended, unless they are
- * in open parts, which parts_add_open() adds.
+ * Adds the rows and tenants of a capture that has not ended, unless they are in
+ * open parts, which dg_capture_open_add_to_total() adds.
  */
 void
 dg_capture_parts_add(DgTotal *total, DgParts *parts)
 {
-	if (!parts->shared)
-		add_to_total(total, parts);
-}
-
-/* ----------------------------------------------------------------------
- * Parts that are kept open
- * ----------------------------------------------------------------------
- */
-
-/*
- * The parts that a capture of one row of relid shares with others. Where
- * nothing would say when to write shared parts, the capture has its own.
- */
-DgParts *
-dg_capture_parts_share(Oid relid, const DgBinPlan *plan, DgTenantResolver *resolver, int64 deletion,
-					   Oid filenode)
-{
-	SubTransactionId subid = GetCurrentSubTransactionId();
-	DgParts    *parts;
-
-	if (level == 0 && !IsLogicalWorker() && !dg_guard_statement_none())
-		return dg_capture_parts_begin(plan, resolver, deletion, filenode);
-	for (parts = open_parts; parts != NULL && parts->level == level; parts = parts->next)
+	for (int i = 0; i < parts->nparts; i++)
 	{
-		if (parts->relid == relid && parts->deletion == deletion && parts->subid == subid &&
-			parts->bin_id == plan->bin_id && parts->filenode == filenode)
-			return parts;
+		if (!parts->list[i]->open)
+			dg_capture_total_add(total, parts->list[i]->text, parts->list[i]->rows);
 	}
-	parts = create_parts(AllocSetContextCreate(CurTransactionContext, "deletion_guard parts",
-											   ALLOCSET_SMALL_SIZES),
-						 plan, resolver, deletion, filenode);
-	parts->shared = true;
-	parts->relid = relid;
-	parts->level = level;
-	parts->subid = subid;
-	parts->next = open_parts;
-	open_parts = parts;
-	return parts;
-}
-
-/*
- * Are there parts that stay open until the transaction ends, as in replication?
- */
-static bool
-parts_wait(void)
-{
-	return level == 0 && open_parts != NULL;
-}
-
-/*
- * Adds the rows and tenants of a deletion's parts that are open.
- */
-static void
-parts_add_open(DgTotal *total, int64 deletion)
-{
-	for (DgParts *parts = open_parts; parts != NULL; parts = parts->next)
-	{
-		if (parts->deletion == deletion)
-			add_to_total(total, parts);
-	}
-}
-
-/*
- * From here to dg_capture_parts_write_open() captures of single rows share their
- * parts. What begins and ends in between shares parts of its own. Returns
- * what dg_capture_parts_leave() wants.
- */
-int
-dg_capture_parts_enter(void)
-{
-	return level++;
-}
-
-/*
- * Writes the parts that are open since dg_capture_parts_enter().
- */
-void
-dg_capture_parts_write_open(void)
-{
-	while (open_parts != NULL && open_parts->level == level)
-	{
-		DgParts    *parts = open_parts;
-		MemoryContext old = MemoryContextSwitchTo(parts->context);
-
-		if (parts->subid != GetCurrentSubTransactionId())
-			elog(ERROR, "parts of deletion " INT64_FORMAT " belong to another subtransaction",
-				 parts->deletion);
-		write_parts(parts);
-		MemoryContextSwitchTo(old);
-		open_parts = parts->next;
-		MemoryContextDelete(parts->context);
-	}
-}
-
-/*
- * Ends what dg_capture_parts_enter() began. After an error it forgets the parts that
- * are still open: they belong to a (sub)transaction that is about to be
- * rolled back.
- */
-void
-dg_capture_parts_leave(int saved)
-{
-	level = saved;
-	while (open_parts != NULL && open_parts->level > level)
-		open_parts = open_parts->next;
-}
-
-/*
- * Calls work(arg); rows that it puts into the bin one by one share their parts.
- */
-void
-dg_capture_parts_during(void (*work) (void *arg), void *arg)
-{
-	int			saved = dg_capture_parts_enter();
-
-	PG_TRY();
-	{
-		work(arg);
-		dg_capture_parts_write_open();
-	}
-	PG_CATCH();
-	{
-		dg_capture_parts_leave(saved);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	dg_capture_parts_leave(saved);
-}
-
-static void
-parts_at_subxact(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid, void *arg)
-{
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-	{
-		for (DgParts **parts = &open_parts; *parts != NULL;)
-		{
-			if ((*parts)->subid == mySubid)
-				*parts = (*parts)->next;
-			else
-				parts = &(*parts)->next;
-		}
-	}
-	else if (event == SUBXACT_EVENT_COMMIT_SUB)
-	{
-		for (DgParts *parts = open_parts; parts != NULL; parts = parts->next)
-		{
-			if (parts->subid == mySubid)
-				parts->subid = parentSubid;
-		}
-	}
-}
-
-static void
-parts_at_xact(XactEvent event, void *arg)
-{
-	if (open_parts != NULL && (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE))
-	{
-		/* what is long goes into a TOAST table, which takes a snapshot */
-		PushActiveSnapshot(GetTransactionSnapshot());
-		dg_capture_parts_write_open();
-		PopActiveSnapshot();
-	}
-	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
-		open_parts = NULL;
-}
-
-/*
- * Makes ready, as the library is loaded, to forget at the end of a transaction the
- * parts that are open.
- */
-void
-dg_capture_parts_init(void)
-{
-	dg_guard_statement_continue_while(parts_wait);
-	RegisterSubXactCallback(parts_at_subxact, NULL);
-	RegisterXactCallback(parts_at_xact, NULL);
 }
 
 /*
@@ -551,5 +367,5 @@ dg_capture_total_add_deletion(DgTotal *total, int64 deletion)
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);
 	table_close(registry, AccessShareLock);
-	parts_add_open(total, deletion);
+	dg_capture_open_add_to_total(total, deletion);
 }

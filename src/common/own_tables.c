@@ -21,11 +21,14 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/nbtree.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/index.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
@@ -165,6 +168,18 @@ dg_own_key_text(AttrNumber attnum, const char *value)
  * ----------------------------------------------------------------------
  */
 
+static void (*before_reading) (Oid relid) = NULL;
+
+/*
+ * Calls the function before one of our tables is read, so that it can write what it has
+ * not written yet.
+ */
+void
+dg_own_before_reading(void (*function) (Oid relid))
+{
+	before_reading = function;
+}
+
 /*
  * Begins to read the rows that have the keys' values, by the table's index where
  * that serves the keys and is sound; without keys all rows, in the index's order. Ends with dg_own_end(). With ROW EXCLUSIVE,
@@ -176,6 +191,8 @@ dg_own_scan(DgOwnTable table, LOCKMODE lockmode, int nkeys, ScanKeyData *keys)
 	DgOwnScan  *scan = palloc0(sizeof(DgOwnScan));
 	bool		by_index;
 
+	if (before_reading != NULL)
+		before_reading(table.relid);
 	/* what this transaction has written becomes visible to the scan */
 	CommandCounterIncrement();
 	scan->rel = open_table(table, lockmode);
@@ -459,16 +476,56 @@ dg_own_delete_at(DgOwnTable table, ItemPointer tid)
 }
 
 /*
+ * Inserts a tuple, as the command with this number, with its index entries.
+ */
+static void
+insert_tuple(Relation rel, HeapTuple tuple, CommandId cid)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
+	List	   *indexes = RelationGetIndexList(rel);
+	Datum		values[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS];
+	ListCell   *lc;
+
+	heap_insert(rel, tuple, cid, 0, NULL);
+	ExecStoreHeapTuple(tuple, slot, false);
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
+		IndexInfo  *info = BuildIndexInfo(index);
+
+		if (info->ii_ReadyForInserts)
+		{
+			FormIndexDatum(info, slot, NULL, values, nulls);
+			index_insert(index, values, nulls, &tuple->t_self, rel,
+						 info->ii_Unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, info);
+		}
+		index_close(index, NoLock);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/*
  * Inserts one row with its index entries. Needs no privilege; takes ROW
  * EXCLUSIVE on the table until the end of the transaction.
  */
 void
 dg_own_insert(DgOwnTable table, Datum *values, bool *nulls)
 {
+	dg_own_insert_as_of(table, values, nulls, GetCurrentCommandId(true));
+}
+
+/*
+ * Inserts one row as dg_own_insert() does, but as an earlier command of the
+ * transaction: queries that have begun since see it.
+ */
+void
+dg_own_insert_as_of(DgOwnTable table, Datum *values, bool *nulls, CommandId cid)
+{
 	Relation	rel = open_table(table, RowExclusiveLock);
 	HeapTuple	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 
-	CatalogTupleInsert(rel, tuple);
+	insert_tuple(rel, tuple, cid);
 	heap_freetuple(tuple);
 	table_close(rel, NoLock);
 }

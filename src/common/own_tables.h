@@ -79,6 +79,8 @@ extern void dg_own_delete(DgOwnScan *scan);
 extern void dg_own_delete_at(DgOwnTable table, ItemPointer tid);
 
 extern void dg_own_insert(DgOwnTable table, Datum *values, bool *nulls);
+extern void dg_own_insert_as_of(DgOwnTable table, Datum *values, bool *nulls, CommandId cid);
+extern void dg_own_before_reading(void (*function) (Oid relid));
 extern void dg_own_insert_many(DgOwnTable table, int64 nrows, DgOwnFill fill, void *arg);
 extern void dg_own_delete_by_oid(DgOwnTable table, AttrNumber attnum, Oid key);
 extern int64 dg_own_last(DgOwnTable table, AttrNumber attnum);

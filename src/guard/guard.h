@@ -198,6 +198,7 @@ typedef struct DgNesting
 
 extern void dg_guard_statement_init(void);
 extern void dg_guard_statement_continue_while(bool (*function) (void));
+extern int	dg_guard_statement_depth(void);
 extern void dg_guard_statement_begin(const PlannedStmt *stmt);
 extern void dg_guard_statement_run(const void *query);
 extern void dg_guard_statement_note_plan(const PlannedStmt *plan);

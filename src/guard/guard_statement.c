@@ -219,6 +219,16 @@ dg_guard_statement_fires(const Trigger *trigger)
 }
 
 /*
+ * How many statements and commands are running inside of each other, as far as our
+ * hooks were called for them.
+ */
+int
+dg_guard_statement_depth(void)
+{
+	return nesting.depth;
+}
+
+/*
  * Is no statement running, so that the code at work works on single rows, as
  * replication does?
  */

@@ -30,7 +30,7 @@ _PG_init(void)
 	dg_guard_tenant_init();
 	dg_protect_hooks_init();
 	dg_capture_deletion_init();
-	dg_capture_parts_init();
+	dg_capture_open_init();
 	dg_bin_shape_init();
 	dg_capture_rename_init();
 	dg_bin_moved_init();

@@ -99,6 +99,7 @@ guard_ExecutorStart(QueryDesc *query, int eflags)
 {
 	reached |= DG_HOOK_EXECUTOR_START;
 	dg_guard_statement_begin(query->plannedstmt);
+	dg_capture_open_before(query->plannedstmt);
 	if (dg_on_duty())
 	{
 		dg_protect_check_query(query->plannedstmt);
@@ -151,7 +152,10 @@ guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 	}
 	PG_END_TRY();
 	if (saved.depth == 0)
+	{
+		dg_capture_open_end(true);
 		dg_protect_taken_finish();
+	}
 }
 
 static void
@@ -165,7 +169,6 @@ guard_ExecutorFinish(QueryDesc *query)
 	List	   *by_row = fires ? dg_capture_merge_roots(query) : NIL;
 	DgNesting	saved = dg_guard_statement_enter();
 	int			acting = dg_acting_enter();
-	int			parts = dg_capture_parts_enter();
 
 	reached |= DG_HOOK_EXECUTOR_FINISH;
 	if (fires)
@@ -181,11 +184,10 @@ guard_ExecutorFinish(QueryDesc *query)
 			standard_ExecutorFinish(query);
 		if (fires)
 			dg_capture_trail_finish(query);
-		dg_capture_parts_write_open();
+		dg_capture_open_end(saved.depth == 0);
 	}
 	PG_FINALLY();
 	{
-		dg_capture_parts_leave(parts);
 		dg_acting_leave(acting);
 		dg_guard_statement_leave(saved);
 	}
@@ -217,6 +219,7 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 
 	reached |= DG_HOOK_UTILITY;
 	dg_guard_statement_begin(pstmt);
+	dg_capture_open_before(pstmt);
 	if (!ours && dg_on_duty())
 		dg_protect_check_utility(pstmt->utilityStmt);
 	saved = dg_guard_statement_enter();
@@ -253,6 +256,7 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 		dg_protect_access_check_after(pstmt->utilityStmt);
 	if (truncates)
 		dg_capture_empty_check();
+	dg_capture_open_end(saved.depth == 0);
 	if (saved.depth == 0)
 		dg_protect_taken_finish();
 

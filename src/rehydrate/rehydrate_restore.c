@@ -392,8 +392,9 @@ set_writer_options(DgRestore *call)
 }
 
 static void
-restore_from_archive(DgRestore *call)
+restore_from_archive(void *arg)
 {
+	DgRestore  *call = arg;
 	int			ntables = dg_archive_table_count(call->archive->archive);
 	int			level = dg_extract_settings();
 	CommandId	since = GetCurrentCommandId(false);
@@ -462,26 +463,6 @@ forget_archive_try(void *arg)
 	call->references = call->parents = NULL;
 }
 
-static void
-restore_once(void *call)
-{
-	restore_from_archive(call);
-}
-
-/*
- * Restores by the options in force.
- */
-static void
-restore_by_options(void *arg)
-{
-	DgRestore  *call = arg;
-
-	if (call->options.expect_no_conflict)
-		restore_from_archive(call);
-	else
-		dg_capture_parts_during(restore_once, call);
-}
-
 /*
  * Restores all that the plan wants, or fails. A caller that wants something
  * done about conflicts expects some; in a schema of its own there are none.
@@ -489,7 +470,7 @@ restore_by_options(void *arg)
 void
 dg_rehydrate_restore_run(DgRestore *call)
 {
-	DgRowsWork	work = {.work = restore_by_options,.start_over = forget_archive_try,.arg = call,.options = &call->options};
+	DgRowsWork	work = {.work = restore_from_archive,.start_over = forget_archive_try,.arg = call,.options = &call->options};
 
 	set_writer_options(call);
 	if (call->delete_extra)

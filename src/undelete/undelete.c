@@ -59,7 +59,6 @@ read_part(uint64 row)
 	part->bin_table = (Oid) dg_row_int64(row, 6, NULL);
 	part->tenant = dg_row_text(row, 7);
 	part->rows = dg_row_int64(row, 8, NULL);
-	part->purged = dg_row_int64(row, 9, NULL);
 	part->orphan = dg_undelete_table_is_gone(part->relation);
 	return part;
 }
@@ -105,7 +104,7 @@ select_parts(DgUndelete *call, const Selection *selection)
 
 	SPI_connect();
 	dg_query(psprintf("SELECT p.deletion_id, p.part, p.bin_id, b.relation, b.relation_name,"
-					  " b.bin_table, p.tenant, p.rows - p.restored - p.purged, p.purged"
+					  " b.bin_table, p.tenant, p.rows - p.restored - p.purged"
 					  " FROM deletion_guard.deletion_part p"
 					  " JOIN deletion_guard.bin b USING (bin_id)"
 					  " WHERE p.rows > p.restored + p.purged AND %s"
@@ -203,20 +202,6 @@ forget_bin_try(void *arg)
 }
 
 /*
- * Restores by the options in force.
- */
-static void
-restore_as_asked(void *arg)
-{
-	DgUndelete *call = arg;
-
-	if (call->options.expect_no_conflict)
-		dg_undelete_restore_parts(call);
-	else
-		dg_capture_parts_during(dg_undelete_restore_parts, call);
-}
-
-/*
  * Restores all of it or fails. A caller that wants something done about
  * conflicts expects some.
  */
@@ -224,7 +209,7 @@ static void
 restore_all(void *arg)
 {
 	DgUndelete *call = arg;
-	DgRowsWork	work = {.work = restore_as_asked,.start_over = forget_bin_try,.arg = call,.options = &call->options};
+	DgRowsWork	work = {.work = dg_undelete_restore_parts,.start_over = forget_bin_try,.arg = call,.options = &call->options};
 
 	dg_rows_try(&work, call->options.on_conflict == DG_ON_CONFLICT_ERROR);
 }
@@ -314,9 +299,6 @@ describe_problem(DgReport *report)
 		append_problem(&buf, psprintf(report->orphaned == 1 ? "%lld row stays in the bin: what it refers to does not exist" :
 									  "%lld rows stay in the bin: what they refer to does not exist",
 									  (long long) report->orphaned));
-	if (report->purged > 0)
-		append_problem(&buf, psprintf(report->purged == 1 ? "%lld row was purged" : "%lld rows were purged",
-									  (long long) report->purged));
 	append_problem(&buf, report->note);
 	return buf.len > 0 ? buf.data : NULL;
 }
