@@ -160,7 +160,8 @@ extern void dg_bin_scan_delete(DgBinScan *scan);
 extern void dg_bin_delete_row(Oid bin_table, int64 address);
 extern void dg_bin_scan_end(DgBinScan *scan);
 
-typedef void (*DgBinRowCallback) (TupleTableSlot *slot, void *arg);
+/* is told of a row of the bin, and says whether it goes */
+typedef bool (*DgBinRowCallback) (TupleTableSlot *slot, void *arg);
 extern void dg_bin_purge_parts(Oid bin_table, const DgPartId *parts, int nparts, DgBinRowCallback callback, void *arg);
 
 #endif							/* DG_BIN_H */

@@ -238,7 +238,7 @@ dg_bin_scan_end(DgBinScan *scan)
 }
 
 /*
- * Removes every row of some parts, for good, after showing it to the callback. The
+ * Removes those rows of some parts, for good, that the callback wants to go. The
  * caller has settled that it may.
  */
 void
@@ -249,8 +249,8 @@ dg_bin_purge_parts(Oid bin_table, const DgPartId *parts, int nparts, DgBinRowCal
 
 	while ((slot = dg_bin_scan_next(scan)) != NULL)
 	{
-		callback(slot, arg);
-		dg_bin_scan_delete(scan);
+		if (callback(slot, arg))
+			dg_bin_scan_delete(scan);
 	}
 	dg_bin_scan_end(scan);
 }

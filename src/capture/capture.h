@@ -56,6 +56,14 @@ extern bool dg_capture_displaced(Relation rel, TupleTableSlot *slot, const char 
 extern int64 dg_capture_dropped(Relation rel);
 extern int64 dg_capture_column(Relation rel, AttrNumber attnum, DgBinPlan *plan);
 
+/* capture_tenant.c */
+
+typedef struct DgTenantResolver DgTenantResolver;
+
+extern DgTenantResolver *dg_capture_tenant_resolver_of(Relation rel);
+extern char *dg_capture_tenant_of(DgTenantResolver *resolver, TupleTableSlot *slot);
+extern void dg_capture_tenant_resolver_end(DgTenantResolver *resolver);
+
 /* capture_limit.c */
 extern void dg_capture_limit_init(void);
 

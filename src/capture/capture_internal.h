@@ -65,14 +65,10 @@ extern void dg_capture_along_trail(Relation rel);
 extern void dg_capture_link_note_lost(Relation rel, TupleTableSlot *before, TupleTableSlot *after);
 
 /* capture_tenant.c */
-
-typedef struct DgTenantResolver DgTenantResolver;
-
 extern DgTenantResolver *dg_capture_tenant_resolver_begin(DgGuard *guard, DgBinPlan *plan, Relation rel);
 extern Datum dg_capture_tenant_resolve(DgTenantResolver *resolver, TupleTableSlot *slot, bool *isnull);
 extern void dg_capture_tenant_resolver_type(DgTenantResolver *resolver, int16 *len, bool *byval);
 extern char *dg_capture_tenant_text(DgTenantResolver *resolver, Datum tenant);
-extern void dg_capture_tenant_resolver_end(DgTenantResolver *resolver);
 
 /* capture_rename.c */
 extern bool dg_capture_is_of_tenants(Oid relid);

@@ -513,6 +513,33 @@ dg_capture_tenant_text(DgTenantResolver *resolver, Datum tenant)
 }
 
 /*
+ * A resolver for rows of a guarded table that are not being deleted; NULL if it has
+ * no tenant source.
+ */
+DgTenantResolver *
+dg_capture_tenant_resolver_of(Relation rel)
+{
+	DgGuard    *guard = dg_guard_lookup(RelationGetRelid(rel));
+	DgBinPlan	plan = {0};
+
+	if (guard->has_tenant_column)
+		plan.tenant_attnum = get_attnum(RelationGetRelid(rel), NameStr(guard->tenant_column));
+	return dg_capture_tenant_resolver_begin(guard, &plan, rel);
+}
+
+/*
+ * The tenant of a row as text, palloc'd; NULL if it is nobody's.
+ */
+char *
+dg_capture_tenant_of(DgTenantResolver *resolver, TupleTableSlot *slot)
+{
+	bool		isnull;
+	Datum		tenant = dg_capture_tenant_resolve(resolver, slot, &isnull);
+
+	return isnull ? NULL : dg_capture_tenant_text(resolver, tenant);
+}
+
+/*
  * Frees a resolver, and leaves SPI if it was following a path.
  */
 void

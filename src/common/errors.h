@@ -226,6 +226,12 @@
  */
 #define DG_ERRCODE_LAST_AUTHORITY			DG_ERRCODE('0', '3', '8')
 
+/*
+ * Rows chosen for a purge are live, or rows in the bin that were not chosen refer to them.
+ * Do: Delete the live ones first, and choose the others, too; the detail names them.
+ */
+#define DG_ERRCODE_ROWS_REMAIN				DG_ERRCODE('0', '3', '9')
+
 /* --- archives: extract/, from what archive/ says --- */
 
 /*

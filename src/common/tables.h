@@ -176,7 +176,9 @@
 #define Anum_purge_request_record_closed_at			12
 #define Anum_purge_request_record_closed_by			13
 #define Anum_purge_request_record_tenants			14
-#define Natts_purge_request_record					14
+#define Anum_purge_request_record_deletion_ids		15
+#define Anum_purge_request_record_keys				16
+#define Natts_purge_request_record					16
 
 /* deletion_guard.purge_request_part */
 #define Anum_purge_request_part_request_id		1

@@ -107,6 +107,8 @@ dg_purge_approval_verify(const char *token, int len, DgApproval *approval, DgRef
 	{
 		approval->tenant = claim_text(approval->claims.tenant);
 		approval->tenant_name = claim_text(approval->claims.tenant_name);
+		approval->deletions = claim_text(approval->claims.deletions);
+		approval->keys = claim_text(approval->claims.keys);
 	}
 	else
 		approval->relations = claim_text(approval->claims.relations);

@@ -18,7 +18,9 @@
 #include "guard/guard.h"
 #include "ledger/ledger.h"
 #include "purge/purge_internal.h"
+#include "rows/rows.h"
 #include "token/token.h"
+#include "undelete/undelete.h"
 
 PG_FUNCTION_INFO_V1(dg_check_token);
 
@@ -81,6 +83,15 @@ check_tenant(const DgApproval *approval, const DgRequest *request, DgRefusal *re
 }
 
 /*
+ * A token says nothing where nothing was chosen.
+ */
+static bool
+is_same_choice(const char *claim, const char *requested)
+{
+	return strcmp(claim == NULL ? "" : claim, requested == NULL ? "" : requested) == 0;
+}
+
+/*
  * Does the token say what was requested?
  */
 static bool
@@ -98,6 +109,10 @@ check_claims(const DgApproval *approval, const DgRequest *request, DgRefusal *re
 		wrong = "deleted_before";
 	else if (strcmp(approval->reason, request->reason) != 0)
 		wrong = "reason";
+	else if (!is_same_choice(approval->deletions, dg_purge_request_deletions(request)))
+		wrong = "deletions";
+	else if (!is_same_choice(approval->keys, dg_purge_rows_text(request)))
+		wrong = "keys";
 	if (wrong == NULL)
 		return true;
 	return dg_purge_refusal_set(refusal, DG_ERRCODE_TOKEN_BAD_CLAIM, "other_claims",
@@ -135,6 +150,23 @@ check_plan(const DgRequest *request, const DgPlan *plan, DgRefusal *refusal)
 	return dg_purge_refusal_detail(refusal, "%s", dg_purge_plan_difference(plan, request));
 }
 
+/*
+ * Somebody whose rows were chosen has not come back.
+ */
+static bool
+check_live(const DgRequest *request, DgRefusal *refusal)
+{
+	char	   *rows;
+	int64		n = request->keys == NULL ? 0 : dg_undelete_live_chosen(request->tenant, dg_rows_chosen_parse(request->keys), &rows);
+
+	if (n == 0)
+		return true;
+	dg_purge_refusal_set(refusal, DG_ERRCODE_PLAN_CHANGED, "rows_live",
+						 "Delete them, then make the request again and have its claims reviewed and signed.",
+						 "rows that the request is for are live");
+	return dg_purge_refusal_detail(refusal, "Live: %s.", rows);
+}
+
 static bool
 check_due(const DgPlan *plan, DgRefusal *refusal)
 {
@@ -145,7 +177,7 @@ check_due(const DgPlan *plan, DgRefusal *refusal)
 	if (TIMESTAMP_IS_NOEND(plan->due_at))
 	{
 		dg_purge_refusal_set(refusal, DG_ERRCODE_RETENTION, "kept_for_ever",
-							 "Request a purge of other rows: relations and deleted_before leave some out.",
+							 "Request a purge of other rows: relations, deleted_before, deletions and keys leave some out.",
 							 "some of these rows are to be kept for ever");
 		return dg_purge_refusal_detail(refusal, "deletion_guard.retention was -1 or empty when they were deleted.");
 	}
@@ -155,7 +187,7 @@ check_due(const DgPlan *plan, DgRefusal *refusal)
 			early += plan->parts[i].rows;
 	}
 	dg_purge_refusal_set(refusal, DG_ERRCODE_RETENTION, "not_due",
-						 "Wait, or request a purge of less with an earlier deleted_before.",
+						 "Wait, or request a purge of less: relations, deleted_before, deletions and keys leave some out.",
 						 "retention is not over before %s", timestamptz_to_str(plan->due_at));
 	return dg_purge_refusal_detail(refusal, INT64_FORMAT " of " INT64_FORMAT " rows are not due yet.", early, plan->rows);
 }
@@ -175,7 +207,7 @@ dg_purge_check(const DgApproval *approval, DgRequest **request, DgPlan **plan, D
 		!check_hold(*request, refusal))
 		return false;
 	*plan = dg_purge_plan_make(*request);
-	return check_plan(*request, *plan, refusal) && check_due(*plan, refusal);
+	return check_plan(*request, *plan, refusal) && check_due(*plan, refusal) && check_live(*request, refusal);
 }
 
 /* ----------------------------------------------------------------------

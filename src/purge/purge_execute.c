@@ -281,20 +281,25 @@ part_of_row(Removal *removal, TupleTableSlot *slot)
 }
 
 /*
- * Digests a row of the bin that is about to go. A DgBinRowCallback.
+ * Digests a row of the bin that is about to go; false if the plan leaves it. A
+ * DgBinRowCallback.
  */
-static void
+static bool
 remove_row(TupleTableSlot *slot, void *arg)
 {
 	Removal    *removal = arg;
 	DgPlanPart *part = part_of_row(removal, slot);
-	MemoryContext old = MemoryContextSwitchTo(removal->row_context);
+	MemoryContext old;
 
+	if (!dg_purge_rows_has(part, slot))
+		return false;
+	old = MemoryContextSwitchTo(removal->row_context);
 	dg_purge_digest_row(removal->digest, part, slot);
 	dg_purge_links_row(removal->links, slot);
 	part->removed++;
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(removal->row_context);
+	return true;
 }
 
 /*
@@ -371,7 +376,7 @@ is_planned(const DgOwnScan *scan, const DgPlanPart *part)
 
 	if ((tenant == NULL) != (part->tenant == NULL) || (tenant != NULL && strcmp(tenant, part->tenant) != 0))
 		return false;
-	return dg_purge_part_rows_left(scan) == part->rows;
+	return dg_purge_part_rows_left(scan) == part->left;
 }
 
 /*

@@ -3,12 +3,14 @@
  *		What else is known of a tenant goes with the last of its rows.
  *
  * The deletions that a purge touches lose their statement and reason, which may
- * quote the rows. Once nothing of the tenant is left in the bin, its name and
- * contact go, and the reasons that requests and holds give. Where it is not
- * among the live tenants either, its key goes too: a digest of it takes its
- * place, the same as in the purge's record. Somebody who knows the key can
- * still find what was done; nobody else learns anything about it. Requests that
- * are still open, and now cover nothing, are closed with it.
+ * quote the rows. So may a request for some rows: it loses its keys and its reason
+ * as it is closed, and open ones that are void now are withdrawn. Once nothing of
+ * the tenant is left in the bin, its name and contact go, and the reasons that
+ * requests and holds give. Where it is not among the live tenants either, its key
+ * goes too: a digest of it takes its place, the same as in the purge's record.
+ * Somebody who knows the key can still find what was done; nobody else learns
+ * anything about it. Requests that are still open, and now cover nothing, are
+ * closed with it.
  */
 #include "postgres.h"
 
@@ -103,10 +105,46 @@ forget_reason(const DgRequest *request)
 	dg_own_end(scan);
 }
 
+static void
+withdraw_request(DgOwnScan *scan, const char *by)
+{
+	dg_own_set(scan, Anum_purge_request_record_state, CStringGetTextDatum("withdrawn"));
+	dg_own_set(scan, Anum_purge_request_record_closed_at,
+			   TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
+	dg_own_set(scan, Anum_purge_request_record_closed_by, CStringGetTextDatum(by));
+	dg_purge_request_forget_keys(scan);
+}
+
 /* ----------------------------------------------------------------------
  * The tenant
  * ----------------------------------------------------------------------
  */
+
+/*
+ * Withdraws the tenant's open requests for rows of which some are gone, or that do not
+ * hold any more for another reason: they quote the rows.
+ */
+static void
+withdraw_void_requests(const char *tenant)
+{
+	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(purge_request_record), RowExclusiveLock, 0, NULL);
+
+	while (dg_own_next(scan))
+	{
+		DgRequest  *request;
+
+		if (dg_own_isnull(scan, Anum_purge_request_record_keys) ||
+			strcmp(dg_own_text(scan, Anum_purge_request_record_state), "open") != 0 ||
+			!is_of_tenant(scan, Anum_purge_request_record_tenant, tenant))
+			continue;
+		request = dg_purge_request_find(dg_own_int64(scan, Anum_purge_request_record_request_id));
+		if (request == NULL || memcmp(dg_purge_plan_make(request)->digest, request->digest, DG_DIGEST_SIZE) == 0)
+			continue;
+		withdraw_request(scan, dg_session_role());
+		dg_own_update(scan);
+	}
+	dg_own_end(scan);
+}
 
 static void
 look_for_rows(DgOwnScan *scan, void *arg)
@@ -148,6 +186,7 @@ forget_name(const char *tenant)
 			continue;
 		dg_own_set_null(scan, Anum_purge_request_record_tenant_name);
 		dg_own_set_null(scan, Anum_purge_request_record_reason);
+		dg_purge_request_forget_keys(scan);
 		dg_own_update(scan);
 	}
 	dg_own_end(scan);
@@ -261,12 +300,7 @@ rename_in_requests(const char *tenant, const char *pseudonym)
 			continue;
 		dg_own_set(scan, Anum_purge_request_record_tenant, CStringGetTextDatum(pseudonym));
 		if (strcmp(dg_own_text(scan, Anum_purge_request_record_state), "open") == 0)
-		{
-			dg_own_set(scan, Anum_purge_request_record_state, CStringGetTextDatum("withdrawn"));
-			dg_own_set(scan, Anum_purge_request_record_closed_at,
-					   TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
-			dg_own_set(scan, Anum_purge_request_record_closed_by, CStringGetTextDatum(pseudonym));
-		}
+			withdraw_request(scan, pseudonym);
 		dg_own_update(scan);
 	}
 	dg_own_end(scan);
@@ -337,11 +371,11 @@ dg_purge_forget(const DgRequest *request, const DgPlan *plan, const uint8 *tenan
 	 */
 	LockRelationOid(dg_objects()->folded_deletion, RowExclusiveLock);
 	forget_statements(plan);
-	if (request->tenant == NULL)
-	{
+	if (request->tenant == NULL || request->keys != NULL)
 		forget_reason(request);
+	if (request->tenant == NULL)
 		return;
-	}
+	withdraw_void_requests(request->tenant);
 	if (is_in_bin(request->tenant))
 		return;
 	forget_name(request->tenant);

@@ -11,6 +11,7 @@
 #include "nodes/pg_list.h"
 #include "storage/bufmgr.h"
 #include "utils/array.h"
+#include "utils/jsonb.h"
 #include "utils/relcache.h"
 #include "utils/timestamp.h"
 
@@ -77,6 +78,8 @@ typedef struct DgApproval
 	char	   *tenant_name;	/* the first two NULL unless it names one
 								 * tenant, */
 	char	   *relations;		/* and this if it does */
+	char	   *deletions;		/* empty: all; as are keys; NULL as the first */
+	char	   *keys;
 	char	   *reason;
 } DgApproval;
 
@@ -117,6 +120,8 @@ typedef struct DgRequest
 	Datum		relations;		/* regclass[] */
 	bool		all_relations;
 	TimestampTz deleted_before;
+	Datum		deletions;		/* bigint[], or 0: all */
+	Jsonb	   *keys;			/* some rows only; or NULL */
 	TimestampTz requested_at;
 	int64		rows;
 	uint8		digest[DG_DIGEST_SIZE];
@@ -124,10 +129,12 @@ typedef struct DgRequest
 } DgRequest;
 
 extern DgRequest *dg_purge_request_find(int64 id);
+extern void dg_purge_request_forget_keys(DgOwnScan *scan);
 extern void dg_purge_request_close(int64 id, const char *state);
 extern DgTokenAct dg_purge_request_act(const DgRequest *request);
 extern char *dg_purge_request_relations(const DgRequest *request);
 extern char *dg_purge_request_deleted_before(const DgRequest *request);
+extern char *dg_purge_request_deletions(const DgRequest *request);
 
 /* purge_plan.c */
 
@@ -138,7 +145,10 @@ typedef struct DgPlanPart
 	Oid			relation;		/* may be gone */
 	Oid			bin_table;
 	char	   *relation_name;
-	int64		rows;
+	int64		rows;			/* that the plan covers, */
+	int64		left;			/* of so many that are in the bin */
+	int64	   *chosen;			/* if not all, their addresses, in order, */
+	int32	   *numbers;		/* and numbers in the deletion, in order */
 	TimestampTz deleted_at;
 	TimestampTz due_at;
 	char	   *tenant;			/* or NULL */
@@ -156,12 +166,26 @@ typedef struct DgPlan
 	int			tenants;		/* 1 unless it is by age */
 	TimestampTz due_at;			/* when all of it is due */
 	int64		left_out;		/* rows that a request by age does not cover */
+	List	   *chosen;			/* of DgChosenTable: what rows were asked for */
 	uint8		digest[DG_DIGEST_SIZE];
 } DgPlan;
 
 extern DgPlan *dg_purge_plan_make(const DgRequest *request);
 extern void dg_purge_plan_store(const DgPlan *plan, int64 request);
 extern int	dg_purge_plan_compare_parts(const void *a, const void *b);
+
+/* purge_rows.c */
+extern Jsonb *dg_purge_rows_argument(Jsonb *keys);
+extern char *dg_purge_rows_text(const DgRequest *request);
+extern void dg_purge_rows_choose(DgPlan *plan);
+extern bool dg_purge_rows_has(const DgPlanPart *part, TupleTableSlot *slot);
+extern void dg_purge_rows_require_found(const DgPlan *plan);
+
+typedef void (*DgPlanRow) (TupleTableSlot *slot, void *arg);
+extern void dg_purge_rows_each(const DgPlan *plan, Oid relation, DgPlanRow action, void *arg);
+
+/* purge_rows_referring.c */
+extern void dg_purge_rows_require_referring(const DgPlan *plan);
 
 /* purge_review.c */
 extern char *dg_purge_plan_difference(const DgPlan *plan, const DgRequest *request);
@@ -186,7 +210,7 @@ extern void dg_purge_links_end(DgPurgeLinks *links);
 /* purge_forget.c */
 extern void dg_purge_forget(const DgRequest *request, const DgPlan *plan, const uint8 *tenant_digest);
 
-/* purge_key.c */
+/* purge_digest.c */
 
 #define DG_KEY_DIGEST_SIZE	16
 
@@ -208,8 +232,6 @@ extern void dg_purge_salted_digest(const uint8 *salt, const char *value, uint8 *
 extern FmgrInfo *dg_purge_output_functions(TupleDesc desc, int skip);
 extern void dg_purge_put_value(StringInfo buf, TupleTableSlot *slot, AttrNumber attnum, FmgrInfo *output);
 extern void dg_purge_key_digest(DgPurgeKey *key, TupleTableSlot *slot, uint8 *digest);
-
-/* purge_digest.c */
 
 typedef struct DgPurgeDigest DgPurgeDigest;
 
@@ -235,7 +257,7 @@ extern void dg_purge_scrub_clear(void);
 extern char *dg_purge_scrub_indexes(Oid relid);
 extern char *dg_purge_scrub_skipped_indexes(Oid relid);
 
-/* purge_certificate.c */
+/* purge_evidence.c */
 extern Datum dg_purge_certificate_text(int64 purge);
 
 #endif							/* DG_PURGE_INTERNAL_H */

@@ -16,6 +16,10 @@
  * deleted goes for good under its own name only: while its own row is in the
  * bin it is not covered, even if another tenant has got its key.
  *
+ * For some rows of a tenant it is "deletion_guard plan of rows 1"; after the tenant's
+ * name comes what was asked for, the JSON of "keys", and after the number of rows of
+ * each part their numbers in the bin (purge_rows.c).
+ *
  * Rows whose key is the empty string belong to no tenant either, unless the
  * tenant table has such a one: then a request for that tenant covers them.
  *
@@ -32,6 +36,7 @@
 #include "common/deletion_guard.h"
 #include "guard/guard.h"
 #include "purge/purge_internal.h"
+#include "rows/rows.h"
 
 /* A bin table, as the registry has it. */
 typedef struct BinTable
@@ -91,7 +96,8 @@ plan_digest(DgPlan *plan, const DgRequest *request)
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	dg_put_text(&buf, request->by_age ? "deletion_guard plan by age 1" : "deletion_guard plan 1");
+	dg_put_text(&buf, request->by_age ? "deletion_guard plan by age 1" :
+				request->keys != NULL ? "deletion_guard plan of rows 1" : "deletion_guard plan 1");
 	dg_put_utf8(&buf, dg_purge_audience_text());
 	dg_put_int64(&buf, request->id);
 	if (request->by_age)
@@ -104,6 +110,8 @@ plan_digest(DgPlan *plan, const DgRequest *request)
 		dg_put_utf8(&buf, request->tenant);
 		dg_put_utf8(&buf, request->tenant_name);
 	}
+	if (request->keys != NULL)
+		dg_put_utf8(&buf, dg_purge_rows_text(request));
 	dg_put_int64(&buf, plan->nparts);
 	for (int i = 0; i < plan->nparts; i++)
 	{
@@ -111,6 +119,8 @@ plan_digest(DgPlan *plan, const DgRequest *request)
 		dg_put_int64(&buf, plan->parts[i].part);
 		dg_put_utf8(&buf, plan->parts[i].relation_name);
 		dg_put_int64(&buf, plan->parts[i].rows);
+		for (int64 row = 0; plan->parts[i].numbers != NULL && row < plan->parts[i].rows; row++)
+			dg_put_int64(&buf, plan->parts[i].numbers[row]);
 	}
 	dg_sha256(buf.data, buf.len, plan->digest);
 	pfree(buf.data);
@@ -168,8 +178,9 @@ read_bins(Planning *planning)
 		bin->relation = (Oid) dg_own_int64(scan, Anum_registry_relation);
 		bin->bin_table = (Oid) dg_own_int64(scan, Anum_registry_bin_table);
 		bin->relation_name = dg_own_text(scan, Anum_registry_relation_name);
-		bin->wanted = is_requested(planning->request, bin->relation) ||
-			is_requested(planning->request, bin->bin_table);
+		bin->wanted = planning->plan->chosen != NIL ?
+			dg_rows_chosen_of(planning->plan->chosen, bin->relation, bin->relation_name) != NULL :
+			is_requested(planning->request, bin->relation) || is_requested(planning->request, bin->bin_table);
 	}
 	dg_own_end(scan);
 	qsort(planning->bins, planning->nbins, sizeof(BinTable), compare_bins);
@@ -192,6 +203,23 @@ bin_of_part(const Planning *planning, const DgOwnScan *scan)
  */
 
 /*
+ * Does the request cover rows of this deletion?
+ */
+static bool
+is_named_deletion(const DgRequest *request, int64 deletion)
+{
+	ArrayType  *array = request->deletions == 0 ? NULL : DatumGetArrayTypeP(request->deletions);
+	const int64 *ids = array == NULL ? NULL : (const int64 *) ARR_DATA_PTR(array);
+
+	for (int i = 0; array != NULL && i < ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)); i++)
+	{
+		if (ids[i] == deletion)
+			return true;
+	}
+	return array == NULL;
+}
+
+/*
  * Adds the scan's part to the plan, if it has rows in a table that the request
  * names.
  */
@@ -203,7 +231,8 @@ add_part(DgOwnScan *scan, void *arg)
 	BinTable   *bin = bin_of_part(planning, scan);
 	DgPlanPart *part;
 
-	if (bin == NULL || !bin->wanted || dg_purge_part_rows_left(scan) <= 0)
+	if (bin == NULL || !bin->wanted || dg_purge_part_rows_left(scan) <= 0 ||
+		!is_named_deletion(planning->request, dg_own_int64(scan, Anum_deletion_part_deletion_id)))
 		return;
 	if (plan->nparts == planning->size)
 		plan->parts = repalloc_huge(plan->parts, sizeof(DgPlanPart) * (planning->size *= 2));
@@ -214,7 +243,7 @@ add_part(DgOwnScan *scan, void *arg)
 	part->relation = bin->relation;
 	part->bin_table = bin->bin_table;
 	part->relation_name = bin->relation_name;
-	part->rows = dg_purge_part_rows_left(scan);
+	part->rows = part->left = dg_purge_part_rows_left(scan);
 	part->tenant = dg_own_text(scan, Anum_deletion_part_tenant);
 	part->tenant_name = dg_own_text(scan, Anum_deletion_part_tenant_name);
 	part->blank = part->tenant != NULL && part->tenant[0] == '\0';
@@ -455,6 +484,16 @@ is_covered_by_age(Planning *planning, DgPlanPart *part)
 }
 
 /*
+ * A request for somebody's rows that leaves none of the past out is about all of
+ * them: one that was deleted since must be reviewed, too.
+ */
+static bool
+covers_later(const DgRequest *request)
+{
+	return request->keys != NULL && request->deleted_before >= request->requested_at;
+}
+
+/*
  * Keeps those parts that the request covers.
  */
 static void
@@ -468,7 +507,7 @@ choose_parts(Planning *planning)
 	{
 		DgPlanPart *part = &plan->parts[i];
 
-		if (part->deleted_at > request->deleted_before || TIMESTAMP_IS_NOEND(part->deleted_at))
+		if ((part->deleted_at > request->deleted_before && !covers_later(request)) || TIMESTAMP_IS_NOEND(part->deleted_at))
 			continue;
 		if (request->by_age && !is_covered_by_age(planning, part))
 		{
@@ -497,6 +536,8 @@ dg_purge_plan_make(const DgRequest *request)
 	planning.plan = plan;
 	plan->parts = palloc(sizeof(DgPlanPart) * planning.size);
 	plan->due_at = DT_NOBEGIN;
+	if (request->keys != NULL)
+		plan->chosen = dg_rows_chosen_parse(request->keys);
 	read_bins(&planning);
 	if (request->by_age)
 		find_parts_by_age(&planning);
@@ -507,6 +548,8 @@ dg_purge_plan_make(const DgRequest *request)
 	qsort(plan->parts, plan->nparts, sizeof(DgPlanPart), dg_purge_plan_compare_parts);
 	date_parts(plan);
 	choose_parts(&planning);
+	if (request->keys != NULL)
+		dg_purge_rows_choose(plan);
 	plan_digest(plan, request);
 	return plan;
 }

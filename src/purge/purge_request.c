@@ -24,12 +24,30 @@
 #include "guard/guard.h"
 #include "ledger/ledger.h"
 #include "purge/purge_internal.h"
+#include "rows/rows.h"
 #include "token/token.h"
+#include "undelete/undelete.h"
 
 PG_FUNCTION_INFO_V1(dg_request_purge);
 PG_FUNCTION_INFO_V1(dg_request_purge_without_tenant);
 PG_FUNCTION_INFO_V1(dg_request_purge_by_age);
 PG_FUNCTION_INFO_V1(dg_withdraw_purge);
+
+/*
+ * Which deletions, and which rows, of a request out of a scan's row.
+ */
+static void
+read_choice(const DgOwnScan *scan, DgRequest *request)
+{
+	bool		isnull;
+	Datum		value = dg_own_datum(scan, Anum_purge_request_record_deletion_ids, &isnull);
+
+	if (!isnull)
+		request->deletions = PointerGetDatum(DatumGetArrayTypePCopy(value));
+	value = dg_own_datum(scan, Anum_purge_request_record_keys, &isnull);
+	if (!isnull)
+		request->keys = DatumGetJsonbPCopy(value);
+}
 
 /*
  * A request out of a scan's row; palloc'd.
@@ -57,6 +75,7 @@ read_request(const DgOwnScan *scan)
 	if (!request->all_relations)
 		request->relations = PointerGetDatum(DatumGetArrayTypePCopy(relations));
 	request->deleted_before = dg_own_time(scan, Anum_purge_request_record_deleted_before);
+	read_choice(scan, request);
 	request->requested_at = dg_own_time(scan, Anum_purge_request_record_requested_at);
 	request->rows = dg_own_int64(scan, Anum_purge_request_record_rows);
 	request->state = dg_own_text(scan, Anum_purge_request_record_state);
@@ -89,6 +108,18 @@ dg_purge_request_find(int64 id)
 }
 
 /*
+ * Takes out of the scan's request, which is about to be updated, the values by which rows
+ * were chosen; that they were stays.
+ */
+void
+dg_purge_request_forget_keys(DgOwnScan *scan)
+{
+	if (!dg_own_isnull(scan, Anum_purge_request_record_keys))
+		dg_own_set(scan, Anum_purge_request_record_keys,
+				   DirectFunctionCall1(jsonb_in, CStringGetDatum("\"(removed)\"")));
+}
+
+/*
  * Closes an open request: it was withdrawn, or purged.
  */
 void
@@ -102,6 +133,7 @@ dg_purge_request_close(int64 id, const char *state)
 	dg_own_set(scan, Anum_purge_request_record_state, CStringGetTextDatum(state));
 	dg_own_set(scan, Anum_purge_request_record_closed_at, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
 	dg_own_set(scan, Anum_purge_request_record_closed_by, CStringGetTextDatum(dg_session_role()));
+	dg_purge_request_forget_keys(scan);
 	dg_own_update(scan);
 	dg_own_end(scan);
 }
@@ -110,6 +142,49 @@ dg_purge_request_close(int64 id, const char *state)
  * request_purge
  * ----------------------------------------------------------------------
  */
+
+/*
+ * A claim's text must fit into its token.
+ */
+static void
+check_length(const char *text, const char *what)
+{
+	if (text != NULL && strlen(pg_server_to_any(text, strlen(text), PG_UTF8)) > DG_TOKEN_MAX_CHOICE)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many %s for one request", what),
+				 errdetail("A token has room for %d bytes of them.", DG_TOKEN_MAX_CHOICE),
+				 errhint("Make several requests, or name rows by columns that they share.")));
+}
+
+/*
+ * Which deletions, and which rows: null for all deletions, but not for all rows.
+ */
+static void
+read_choice_arguments(FunctionCallInfo fcinfo, DgRequest *request)
+{
+	if (!PG_ARGISNULL(4))
+		request->deletions = PG_GETARG_DATUM(4);
+	if (request->deletions != 0 && (ArrayGetNItems(ARR_NDIM(PG_GETARG_ARRAYTYPE_P(4)), ARR_DIMS(PG_GETARG_ARRAYTYPE_P(4))) == 0 ||
+									array_contains_nulls(PG_GETARG_ARRAYTYPE_P(4))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("deletions must be numbers of deletions, one at least"),
+				 errhint("Leave it out for all deletions.")));
+	if (PG_ARGISNULL(5))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("keys must not be null"),
+				 errhint("Leave it out for all rows of the tenant.")));
+	request->keys = dg_purge_rows_argument(PG_GETARG_JSONB_P(5));
+	if (request->keys != NULL && !request->all_relations)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("relations cannot be given with keys"),
+				 errdetail("The keys say of which tables rows are requested.")));
+	check_length(dg_purge_request_deletions(request), "deletions");
+	check_length(dg_purge_rows_text(request), "rows");
+}
 
 static void
 read_request_arguments(FunctionCallInfo fcinfo, DgRequest *request)
@@ -126,6 +201,7 @@ read_request_arguments(FunctionCallInfo fcinfo, DgRequest *request)
 		request->relations = PG_GETARG_DATUM(2);
 	dg_require_argument(fcinfo, 3, "deleted_before");
 	request->deleted_before = PG_GETARG_TIMESTAMPTZ(3);
+	read_choice_arguments(fcinfo, request);
 }
 
 /*
@@ -150,6 +226,26 @@ dg_purge_request_deleted_before(const DgRequest *request)
 	return TextDatumGetCString(DirectFunctionCall2(timestamp_to_char,
 												   TimestampGetDatum(request->deleted_before),
 												   CStringGetTextDatum("YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"")));
+}
+
+/*
+ * The deletions that a request is for, as in its token's claim "deletions", palloc'd;
+ * NULL for all.
+ */
+char *
+dg_purge_request_deletions(const DgRequest *request)
+{
+	ArrayType  *array = request->deletions == 0 ? NULL : DatumGetArrayTypeP(request->deletions);
+	const int64 *ids;
+	StringInfoData buf;
+
+	if (array == NULL)
+		return NULL;
+	ids = (const int64 *) ARR_DATA_PTR(array);
+	initStringInfo(&buf);
+	for (int i = 0; i < ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)); i++)
+		appendStringInfo(&buf, "%s" INT64_FORMAT, i > 0 ? ", " : "", ids[i]);
+	return buf.data;
 }
 
 /*
@@ -267,6 +363,10 @@ store_request(const DgRequest *request, const DgPlan *plan)
 	nulls[Anum_purge_request_record_closed_by - 1] = true;
 	values[Anum_purge_request_record_tenants - 1] = Int64GetDatum(plan->tenants);
 	nulls[Anum_purge_request_record_tenants - 1] = !request->by_age;
+	values[Anum_purge_request_record_deletion_ids - 1] = request->deletions;
+	nulls[Anum_purge_request_record_deletion_ids - 1] = request->deletions == 0;
+	values[Anum_purge_request_record_keys - 1] = PointerGetDatum(request->keys);
+	nulls[Anum_purge_request_record_keys - 1] = request->keys == NULL;
 	dg_own_insert(DG_OWN(purge_request_record), values, nulls);
 	dg_purge_plan_store(plan, request->id);
 }
@@ -287,6 +387,10 @@ request_claims(const DgRequest *request, const DgPlan *plan)
 	else
 		appendStringInfo(&buf, ", \"tenant\": %s, \"tenant_name\": %s",
 						 dg_json_string(dg_purge_tenant_claim(request->tenant)), dg_json_string(request->tenant_name));
+	if (request->deletions != 0)
+		appendStringInfo(&buf, ", \"deletions\": %s", dg_json_string(dg_purge_request_deletions(request)));
+	if (request->keys != NULL)
+		appendStringInfo(&buf, ", \"keys\": %s", dg_json_string(dg_purge_rows_text(request)));
 	if (request->by_age)
 		appendStringInfo(&buf, ", \"deleted_before\": %s, \"tenants\": %d",
 						 dg_json_string(dg_purge_request_deleted_before(request)), plan->tenants);
@@ -313,6 +417,27 @@ refuse_empty(const DgRequest *request)
 }
 
 /*
+ * Rows that were chosen are in the bin, none of them is live as well, and no others refer
+ * to them.
+ */
+static void
+require_choice(const DgRequest *request, const DgPlan *plan)
+{
+	char	   *rows;
+	int64		live = dg_undelete_live_chosen(request->tenant, dg_rows_chosen_parse(request->keys), &rows);
+
+	if (live > 0)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_ROWS_REMAIN),
+				 errmsg_plural("%lld live row has the keys that were given", "%lld live rows have the keys that were given",
+							   (unsigned long) live, (long long) live),
+				 errdetail("Live: %s. Only what has been deleted can be purged.", rows),
+				 errhint("Delete them first.")));
+	dg_purge_rows_require_found(plan);
+	dg_purge_rows_require_referring(plan);
+}
+
+/*
  * Makes a request of which everything is known but what it covers. The caller
  * holds the lock of the tenants concerned.
  */
@@ -324,6 +449,8 @@ make_request(DgRequest *request)
 	request->id = dg_own_next_id(dg_objects()->purge_request_id_seq, DG_OWN(purge_request_record), Anum_purge_request_record_request_id);
 	request->requested_at = GetCurrentTransactionStartTimestamp();
 	plan = dg_purge_plan_make(request);
+	if (request->keys != NULL)
+		require_choice(request, plan);
 	if (plan->nparts == 0)
 		refuse_empty(request);
 	store_request(request, plan);
@@ -335,7 +462,7 @@ make_request(DgRequest *request)
 
 /*
  * request_purge(tenant text, reason text, relations regclass[],
- *				 deleted_before timestamptz) -> jsonb
+ *				 deleted_before timestamptz, deletions bigint[], keys jsonb) -> jsonb
  */
 Datum
 dg_request_purge(PG_FUNCTION_ARGS)

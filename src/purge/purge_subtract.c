@@ -2,7 +2,7 @@
  * purge_subtract.c
  *		Knowing rows again that were purged, when a backup brings them back.
  *
- * Of purged rows only salted digests of their keys are left (purge_key.c).
+ * Of purged rows only salted digests of their keys are left (purge_digest.c).
  * A row that turns up in a backup is digested in the same way, once for each
  * purge that concerned its tenant and table, and looked for among them. Purges
  * that were annulled do not count.

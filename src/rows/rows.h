@@ -128,6 +128,9 @@ typedef struct DgRowsOptions DgRowsOptions;
 typedef struct DgChosenTable DgChosenTable;
 
 extern List *dg_rows_chosen_parse(Jsonb *rows);
+extern char *dg_rows_chosen_named(Jsonb *rows, List *tables);
+extern List *dg_rows_chosen_tables(List *tables);
+extern char *dg_rows_chosen_text(Datum value, Oid type);
 extern DgChosenTable *dg_rows_chosen_of(List *tables, Oid relid, const char *name);
 extern void dg_rows_chosen_begin(DgChosenTable *table, TupleDesc desc);
 extern bool dg_rows_chosen_has(DgChosenTable *table, const Datum *values, const bool *nulls);

@@ -106,8 +106,11 @@ json_text(const JsonbValue *value)
 	}
 }
 
-static char *
-value_text(Datum value, Oid type)
+/*
+ * A value as it is compared, palloc'd.
+ */
+char *
+dg_rows_chosen_text(Datum value, Oid type)
 {
 	Oid			output;
 	bool		varlena;
@@ -240,12 +243,58 @@ dg_rows_chosen_parse(Jsonb *rows)
 			fcinfo->args[0].value = CStringGetTextDatum(table->name);
 			relid = to_regclass(fcinfo);
 			table->relid = fcinfo->isnull ? InvalidOid : DatumGetObjectId(relid);
+			if (OidIsValid(table->relid) && dg_rows_chosen_of(tables, table->relid, table->name) != NULL)
+				refuse_chosen(psprintf("table %s is there twice", dg_relation_name(table->relid)));
 			tables = lappend(tables, table);
 		}
 		else if (token == WJB_VALUE)
 			parse_rows(table, &value);
 	}
 	return tables;
+}
+
+/*
+ * The choice with the tables' whole names, which do not depend on search_path; what
+ * dg_rows_chosen_parse() has made of it is given with it. palloc'd.
+ */
+char *
+dg_rows_chosen_named(Jsonb *rows, List *tables)
+{
+	JsonbIterator *it = JsonbIteratorInit(&rows->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	StringInfoData buf;
+	int			n = 0;
+
+	initStringInfo(&buf);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			DgChosenTable *table = list_nth(tables, n);
+			char	   *name = OidIsValid(table->relid) ? dg_relation_name(table->relid) : table->name;
+
+			appendStringInfo(&buf, "%s%s: ", n++ > 0 ? ", " : "{", dg_json_string(name));
+		}
+		else if (token == WJB_VALUE)
+			(void) JsonbToCString(&buf, value.val.binary.data, value.val.binary.len);
+	}
+	appendStringInfoChar(&buf, '}');
+	return buf.data;
+}
+
+/*
+ * The tables that a choice names, InvalidOid for those that do not exist.
+ */
+List *
+dg_rows_chosen_tables(List *tables)
+{
+	List	   *relids = NIL;
+	ListCell   *lc;
+
+	foreach(lc, tables)
+		relids = lappend_oid(relids, ((DgChosenTable *) lfirst(lc))->relid);
+	return relids;
 }
 
 /* ----------------------------------------------------------------------
@@ -315,7 +364,7 @@ shape_has(ChosenShape *shape, TupleDesc desc, const Datum *values, const bool *n
 
 		if (column < 0)
 			return false;
-		append_chosen_text(&key, nulls[column] ? NULL : value_text(values[column], TupleDescAttr(desc, column)->atttypid));
+		append_chosen_text(&key, nulls[column] ? NULL : dg_rows_chosen_text(values[column], TupleDescAttr(desc, column)->atttypid));
 	}
 	row = chosen_lookup(shape->rows, key.data);
 	if (row != NULL)

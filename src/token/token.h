@@ -44,6 +44,8 @@
 #define DG_TOKEN_MAX_RELATION		512 /* a qualified, quoted name */
 #define DG_TOKEN_MAX_RELATIONS		4096	/* some of them, with commas
 											 * between */
+#define DG_TOKEN_MAX_CHOICE			4096	/* rows, or deletions, some of
+											 * many */
 #define DG_TOKEN_MAX_MOMENT			40	/* a time, written out */
 #define DG_TOKEN_DIGEST_SIZE		32	/* SHA-256 */
 
@@ -191,8 +193,9 @@ typedef struct DgTokenClaims
 	char		reason[DG_TOKEN_MAX_TEXT + 1];
 
 	/*
-	 * purge; purge_without_tenant has relations instead of the first two, and
-	 * purge_by_age all of the last three
+	 * purge, the last two where it is of some deletions or rows only;
+	 * purge_without_tenant has relations instead of the first two, and
+	 * purge_by_age also the two after it
 	 */
 	char		tenant[DG_TOKEN_MAX_TEXT + 1];
 	char		tenant_name[DG_TOKEN_MAX_TEXT + 1];
@@ -202,6 +205,8 @@ typedef struct DgTokenClaims
 	char		relations[DG_TOKEN_MAX_RELATIONS + 1];
 	char		deleted_before[DG_TOKEN_MAX_MOMENT + 1];
 	int64_t		tenants;
+	char		deletions[DG_TOKEN_MAX_CHOICE + 1];
+	char		keys[DG_TOKEN_MAX_CHOICE + 1];
 
 	int64_t		purge;			/* annul_purge: the purge's id */
 	int64_t		hold;			/* release_hold: the hold's id */

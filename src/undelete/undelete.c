@@ -59,6 +59,7 @@ read_part(uint64 row)
 	part->bin_table = (Oid) dg_row_int64(row, 6, NULL);
 	part->tenant = dg_row_text(row, 7);
 	part->rows = dg_row_int64(row, 8, NULL);
+	part->purged = dg_row_int64(row, 9, NULL);
 	part->orphan = dg_undelete_table_is_gone(part->relation);
 	return part;
 }
@@ -104,7 +105,7 @@ select_parts(DgUndelete *call, const Selection *selection)
 
 	SPI_connect();
 	dg_query(psprintf("SELECT p.deletion_id, p.part, p.bin_id, b.relation, b.relation_name,"
-					  " b.bin_table, p.tenant, p.rows - p.restored - p.purged"
+					  " b.bin_table, p.tenant, p.rows - p.restored - p.purged, p.purged"
 					  " FROM deletion_guard.deletion_part p"
 					  " JOIN deletion_guard.bin b USING (bin_id)"
 					  " WHERE p.rows > p.restored + p.purged AND %s"
@@ -299,6 +300,9 @@ describe_problem(DgReport *report)
 		append_problem(&buf, psprintf(report->orphaned == 1 ? "%lld row stays in the bin: what it refers to does not exist" :
 									  "%lld rows stay in the bin: what they refer to does not exist",
 									  (long long) report->orphaned));
+	if (report->purged > 0)
+		append_problem(&buf, psprintf(report->purged == 1 ? "%lld row was purged" : "%lld rows were purged",
+									  (long long) report->purged));
 	append_problem(&buf, report->note);
 	return buf.len > 0 ? buf.data : NULL;
 }

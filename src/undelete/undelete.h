@@ -15,6 +15,9 @@
 /* undelete_adopt.c */
 extern void dg_undelete_forget_table(Oid relid);
 
+/* undelete_live.c */
+extern int64 dg_undelete_live_chosen(const char *tenant, List *chosen, char **text);
+
 /* undelete_lost.c */
 
 /* A link that is still lost. */

@@ -61,6 +61,7 @@ typedef struct DgSavedPart
 	char	   *tenant;			/* or NULL */
 	bool		orphan;			/* the table is gone */
 	int64		rows;			/* still in the bin */
+	int64		purged;
 	int64		seen;
 	int64		left;			/* of those, gone back */
 	struct DgReport *report;
@@ -79,6 +80,7 @@ typedef struct DgReport
 	int64		skipped;
 	int64		orphaned;		/* of the skipped: what they refer to is
 								 * nowhere */
+	int64		purged;			/* of the same parts, before */
 	char	   *note;			/* or NULL */
 } DgReport;
 

@@ -190,7 +190,12 @@ restore_group(DgUndelete *call, const DgUndeleteDestination *destination, ListCe
 	TupleTableSlot *slot;
 
 	for (int i = 0; i < n; i++)
-		((DgSavedPart *) lfirst(&cells[i]))->report = report_for(call, lfirst(&cells[i]));
+	{
+		DgSavedPart *one = lfirst(&cells[i]);
+
+		one->report = report_for(call, one);
+		one->report->purged += call->chosen == NIL ? one->purged : 0;
+	}
 	scan = scan_group(cells, n);
 	chosen = begin_chosen(call, part);
 	while ((slot = dg_bin_scan_next(scan)) != NULL)

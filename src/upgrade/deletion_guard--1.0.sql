@@ -1036,7 +1036,9 @@ CREATE TABLE deletion_guard.purge_request_record
 	state text NOT NULL CHECK (state IN ('open', 'withdrawn', 'purged')),
 	closed_at timestamptz,
 	closed_by text,
-	tenants bigint						-- of a request by age; NULL: any other
+	tenants bigint,						-- of a request by age; NULL: any other
+	deletion_ids bigint[],				-- NULL: every deletion
+	keys jsonb							-- of some rows only, until it is closed; NULL: all rows
 ) USING heap;
 CREATE INDEX purge_request_record_tenant_idx ON deletion_guard.purge_request_record USING hash (tenant); -- may be long
 CREATE SEQUENCE deletion_guard.purge_request_id_seq CYCLE OWNED BY deletion_guard.purge_request_record.request_id;
@@ -1139,8 +1141,11 @@ SELECT pg_catalog.pg_extension_config_dump('deletion_guard.refusal', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.hold', '');
 SELECT pg_catalog.pg_extension_config_dump('deletion_guard.hold_id_seq', '');
 
+-- "keys" has a default of its own: null, as of a variable that was not set, does not mean
+-- all rows.
 CREATE FUNCTION deletion_guard.request_purge(tenant text, reason text, relations regclass[] = NULL,
-											 deleted_before timestamptz = now())
+											 deleted_before timestamptz = now(), deletions bigint[] = NULL,
+											 keys jsonb = '"all"')
 RETURNS jsonb
 LANGUAGE C VOLATILE CALLED ON NULL INPUT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'dg_request_purge';
@@ -1202,7 +1207,8 @@ AS 'MODULE_PATHNAME', 'dg_purge_of';
 CREATE VIEW deletion_guard.purge_request_detail AS
 SELECT q.request_id, q.deletion_id, d.deleted_at, q.relation_name AS relation,
 	p.tenant, p.tenant_name, q.rows AS rows_reviewed,
-	coalesce(p.rows - p.restored - p.purged, 0) AS rows_now,
+	CASE WHEN (SELECT r.keys IS NULL FROM deletion_guard.purge_request_record r WHERE r.request_id = q.request_id)
+		THEN coalesce(p.rows - p.restored - p.purged, 0) END AS rows_now,
 	d.purge_not_before AS due_at, coalesce(d.purge_not_before <= now(), false) AS due
 FROM deletion_guard.purge_request_part q
 LEFT JOIN deletion_guard.deletion_part p ON p.deletion_id = q.deletion_id AND p.part = q.part
@@ -1217,7 +1223,7 @@ SELECT r.request_id, r.state, r.tenant, r.tenant_name, r.reason, r.requested_at,
 			WHERE h.released_at IS NULL AND deletion_guard_internal.same_tenant(h.tenant, r.tenant)) AS on_hold,
 	encode(r.digest, 'hex') AS digest, r.closed_at, r.closed_by,
 	(SELECT p.purge_id FROM deletion_guard.purge_record p WHERE p.request_id = r.request_id) AS purge_id,
-	r.tenants
+	r.tenants, r.deletion_ids, r.keys
 FROM deletion_guard.purge_request_record r,
 	LATERAL (SELECT count(DISTINCT q.relation_name) AS tables, count(DISTINCT q.deletion_id) AS deletions,
 					max(d.purge_not_before) AS due_at
@@ -1245,7 +1251,7 @@ ORDER BY d.deletion_id, d.relation
 $$;
 
 REVOKE EXECUTE ON FUNCTION
-	deletion_guard.request_purge(text, text, regclass[], timestamptz),
+	deletion_guard.request_purge(text, text, regclass[], timestamptz, bigint[], jsonb),
 	deletion_guard.request_purge_without_tenant(regclass[], text, timestamptz),
 	deletion_guard.request_purge_by_age(regclass[], text, timestamptz),
 	deletion_guard.withdraw_purge(bigint),
@@ -1304,6 +1310,8 @@ COMMENT ON COLUMN deletion_guard.purge_request.closed_at IS 'when it was closed'
 COMMENT ON COLUMN deletion_guard.purge_request.closed_by IS 'role that closed it';
 COMMENT ON COLUMN deletion_guard.purge_request.purge_id IS 'the purge that carried it out';
 COMMENT ON COLUMN deletion_guard.purge_request.tenants IS 'tenants that a request by age covers; null for any other';
+COMMENT ON COLUMN deletion_guard.purge_request.deletion_ids IS 'deletions it is for; null: all';
+COMMENT ON COLUMN deletion_guard.purge_request.keys IS 'rows it is for, until it is closed; null: all';
 COMMENT ON VIEW deletion_guard.purge_request_detail IS 'what each request would remove, as reviewed and now';
 COMMENT ON COLUMN deletion_guard.purge_request_detail.request_id IS 'number of the request';
 COMMENT ON COLUMN deletion_guard.purge_request_detail.deletion_id IS 'deletion that the rows are of';
@@ -1312,11 +1320,11 @@ COMMENT ON COLUMN deletion_guard.purge_request_detail.relation IS 'table they we
 COMMENT ON COLUMN deletion_guard.purge_request_detail.tenant IS 'tenant''s key';
 COMMENT ON COLUMN deletion_guard.purge_request_detail.tenant_name IS 'tenant''s name';
 COMMENT ON COLUMN deletion_guard.purge_request_detail.rows_reviewed IS 'rows in the bin when it was requested';
-COMMENT ON COLUMN deletion_guard.purge_request_detail.rows_now IS 'rows in the bin now';
+COMMENT ON COLUMN deletion_guard.purge_request_detail.rows_now IS 'rows in the bin now; null for a request with keys, which check_token() counts anew';
 COMMENT ON COLUMN deletion_guard.purge_request_detail.due_at IS 'when they may be purged at the earliest; infinity: never';
 COMMENT ON COLUMN deletion_guard.purge_request_detail.due IS 'may they be purged by now?';
-COMMENT ON FUNCTION deletion_guard.request_purge(text, text, regclass[], timestamptz) IS
-	'asks for the purge of what the bin has of a tenant, from these tables (null: all), deleted before this time. Returns the claims to sign, as JSON; removes nothing. Excludes undelete, rehydrate and purge of the tenant until the transaction ends. Fails with TG036 if the bin has nothing of it, TG030 if the tenant is not known';
+COMMENT ON FUNCTION deletion_guard.request_purge(text, text, regclass[], timestamptz, bigint[], jsonb) IS
+	'asks for the purge of what the bin has of a tenant, from these tables (null: all), deleted before this time, by these deletions (null: all). keys chooses rows, as somebody of the tenant asks to be erased: {"public.person": [{"id": 7}], "public.note": [{"person_id": 7}]}, each object standing for all rows with its values. Returns the claims to sign, as JSON; removes nothing. Excludes undelete, rehydrate and purge of the tenant until the transaction ends. Fails with TG036 if the bin has nothing of it, or not all that was chosen, TG030 if the tenant is not known, TG039 if rows chosen are live, or rows in the bin that were not chosen refer to them';
 COMMENT ON FUNCTION deletion_guard.request_purge_without_tenant(regclass[], text, timestamptz) IS
 	'asks for the purge of rows of these tables that belong to no tenant (a key that is null, or empty where the tenant table has no such tenant, or a table without a tenant source); a table that is gone is named by its table in the bin. Otherwise as request_purge()';
 COMMENT ON FUNCTION deletion_guard.request_purge_by_age(regclass[], text, timestamptz) IS
@@ -1338,7 +1346,7 @@ COMMENT ON FUNCTION deletion_guard.verify_certificate(jsonb) IS
 COMMENT ON FUNCTION deletion_guard.purge_of("any") IS
 	'the purge that removed a row with this key from this table: purge_of(i) for a row i of it, purge_of(''(42,...)''::public.issue) for one that is gone. Null if none did; annulled purges do not count';
 COMMENT ON FUNCTION deletion_guard.purge_plan(bigint) IS
-	'what a request would remove, by table and deletion: rows as reviewed and now, when it is due (retention), and whether the tenant is on hold';
+	'what a request would remove, by table and deletion: rows as reviewed and now (null for a request with keys), when it is due (retention), and whether the tenant is on hold';
 
 /*
  * Scrubbing: getting the bytes of rows that are gone out of the files.

@@ -66,6 +66,8 @@ check_claims(const DgTokenClaims *claims)
 	MUST(TERMINATED(claims->tenant_name) && TERMINATED(claims->relation));
 	MUST(TERMINATED(claims->relations) && TERMINATED(claims->deleted_before));
 	MUST(TERMINATED(claims->authority));
+	MUST(TERMINATED(claims->deletions) && TERMINATED(claims->keys));
+	MUST(claims->act == DG_TOKEN_ACT_PURGE || (claims->deletions[0] == '\0' && claims->keys[0] == '\0'));
 	MUST(claims->iat >= 0 && claims->iat <= DG_TOKEN_MAX_TIME);
 	MUST(claims->nbf >= 0 && claims->nbf <= DG_TOKEN_MAX_TIME);
 	MUST(claims->exp >= 0 && claims->exp <= DG_TOKEN_MAX_TIME);

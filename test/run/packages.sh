@@ -56,8 +56,10 @@ installed_major()
 # (pgbouncer, which would be started, is left to whoever has it.)
 find_optional()
 {
-	local name package wanted=(libisal-dev pg-bsd-indent lintian debootstrap)
+	local name package wanted=(libisal-dev pg-bsd-indent lintian debootstrap python3-django python3-sqlalchemy python3-psycopg2)
 
+	# Java itself is large, and is left to whoever has it
+	! command -v javac >/dev/null || wanted+=(libpostgresql-jdbc-java)
 	if [ -n "$major" ]; then
 		wanted+=("postgresql-plperl-$major" "postgresql-plpython3-$major")
 		for name in pglogical partman repack periods tablelog pgaudit hypopg wal2json cron timescaledb age; do

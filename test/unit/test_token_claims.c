@@ -180,6 +180,24 @@ UNIT_TEST(purge_by_age)
 	CHECK_STR_EQ(reason_of("{\"act\":\"purge\"," COMMON "," PURGE_ONLY_CLAIMS ",\"tenants\":1}"), "claim_unknown tenants");
 }
 
+/* Some rows of a tenant, of some deletions: both are said, or neither. */
+UNIT_TEST(purge_of_rows)
+{
+	DgTokenClaims claims = accepted("{\"act\":\"purge\"," COMMON "," PURGE_ONLY_CLAIMS ",\"deletions\":\"3, 4\","
+									"\"keys\":\"{\\\"public.person\\\": [{\\\"id\\\": 7}]}\"}");
+
+	CHECK_STR_EQ(claims.deletions, "3, 4");
+	CHECK_STR_EQ(claims.keys, "{\"public.person\": [{\"id\": 7}]}");
+	claims = accepted("{\"act\":\"purge\"," COMMON "," PURGE_ONLY_CLAIMS "}");
+	CHECK_STR_EQ(claims.deletions, "");
+	CHECK_STR_EQ(claims.keys, "");
+	CHECK_STR_EQ(reason_of("{\"act\":\"purge\"," COMMON "," PURGE_ONLY_CLAIMS ",\"keys\":{}}"), "claim_type keys");
+	CHECK_STR_EQ(reason_of("{\"act\":\"purge\"," COMMON "," PURGE_ONLY_CLAIMS ",\"keys\":\"\"}"), "claim_value keys");
+	CHECK_STR_EQ(reason_of("{\"act\":\"purge\"," COMMON "," PURGE_ONLY_CLAIMS ",\"deletions\":[3]}"), "claim_type deletions");
+	CHECK_STR_EQ(reason_of(WITHOUT_TENANT(",\"relations\":\"a\",\"keys\":\"x\"")), "claim_unknown keys");
+	CHECK_STR_EQ(reason_of(BY_AGE(BEFORE ",\"tenants\":1,\"deletions\":\"3\"")), "claim_unknown deletions");
+}
+
 UNIT_TEST(acts_refused)
 {
 	CHECK_STR_EQ(reason_of("{}"), "claim_missing act");
@@ -502,6 +520,7 @@ main(void)
 	RUN(other_acts);
 	RUN(purge_without_tenant);
 	RUN(purge_by_age);
+	RUN(purge_of_rows);
 	RUN(acts_refused);
 	RUN(each_claim);
 	RUN(extra_claims);
