@@ -14,11 +14,13 @@
  * copies. The trigger then goes along the trail and takes the rows that bear
  * the marks (capture_trail.c).
  *
- * Everything else uses the transition table: joins, which may come to a row
- * more than once; MERGE; queries of several parts; tables with another trigger
- * that reads the transition table; statements that began before the library was
- * loaded; sessions in which another library was loaded after this one and might
- * keep calls from us.
+ * A join may come to a row more than once. Of one, a row is noted when the plan is
+ * asked for the next and the executor has counted a deletion meanwhile.
+ *
+ * Everything else uses the transition table: MERGE; queries of several parts; tables
+ * with another trigger that reads the transition table; statements that began
+ * before the library was loaded; sessions in which another library was loaded
+ * after this one and might keep calls from us.
  *
  * The queries of a foreign key leave their triggers to the query that fired
  * them. That is where their trails go, one for each table. In a partitioned
@@ -48,6 +50,10 @@ typedef struct TrailQuery
 								 * plan tells */
 	const EState *estate;
 	EState	   *firing;
+	bool		repeats;		/* may come to a row more than once; then: */
+	uint64		processed;		/* rows when it came to the present one */
+	Oid			present_relid;	/* invalid: there is none */
+	ItemPointerData present;
 	MemoryContextCallback callback;
 	struct TrailQuery *next;
 } TrailQuery;
@@ -63,6 +69,25 @@ forget_query(void *arg)
 		query = &(*query)->next;
 	if (*query != NULL)
 		*query = (*query)->next;
+}
+
+static void
+note_row(const TrailQuery *query, Oid relid, ItemPointer tid)
+{
+	dg_tidlog_add(dg_capture_trail_log(dg_capture_trail_of(query->relid, query->firing), relid),
+				  query->estate->es_output_cid, tid);
+}
+
+/*
+ * Notes the row that the query came to last if it has been deleted.
+ */
+static void
+note_present(TrailQuery *query)
+{
+	if (OidIsValid(query->present_relid) && query->estate->es_processed > query->processed)
+		note_row(query, query->present_relid, &query->present);
+	query->present_relid = InvalidOid;
+	query->processed = query->estate->es_processed;
 }
 
 /*
@@ -82,6 +107,8 @@ find_and_note(PlanState *plan)
 		query = query->next;
 	if (query == NULL)
 		elog(ERROR, "a query has lost its trail");
+	if (query->repeats)
+		note_present(query);
 	slot = query->find_row(plan);
 	if (TupIsNull(slot))
 		return slot;
@@ -89,9 +116,13 @@ find_and_note(PlanState *plan)
 	relid = ObjectIdGetDatum(query->only);
 	if (!isnull && !OidIsValid(query->only))
 		relid = ExecGetJunkAttribute(slot, query->state->mt_resultOidAttno, &isnull);
-	if (!isnull)
-		dg_tidlog_add(dg_capture_trail_log(dg_capture_trail_of(query->relid, query->firing), DatumGetObjectId(relid)), query->estate->es_output_cid,
-					  (ItemPointer) DatumGetPointer(address));
+	if (!isnull && query->repeats)
+	{
+		query->present_relid = DatumGetObjectId(relid);
+		query->present = *(ItemPointer) DatumGetPointer(address);
+	}
+	else if (!isnull)
+		note_row(query, DatumGetObjectId(relid), (ItemPointer) DatumGetPointer(address));
 	return slot;
 }
 
@@ -188,7 +219,7 @@ may_leave_trail(QueryDesc *query)
 		if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_tableam != GetHeapamTableAmRoutine())
 			return false;
 	}
-	return finds_rows_once(outerPlanState(state), (ModifyTable *) state->ps.plan);
+	return true;
 }
 
 /*
@@ -214,6 +245,7 @@ dg_capture_trail_prepare(QueryDesc *query)
 		leaving->only = RelationGetRelid(state->resultRelInfo->ri_RelationDesc);
 	leaving->estate = query->estate;
 	leaving->firing = firing;
+	leaving->repeats = !finds_rows_once(outerPlanState(state), (ModifyTable *) state->ps.plan);
 	leaving->callback.func = forget_query;
 	leaving->callback.arg = leaving;
 	MemoryContextRegisterResetCallback(query->estate->es_query_cxt, &leaving->callback);
@@ -244,6 +276,10 @@ dg_capture_trail_ran(QueryDesc *query)
 		leaving = leaving->next;
 	if (leaving == NULL || query->estate->es_processed == 0)
 		return;
+	if (leaving->repeats)
+		note_present(leaving);
+	/* the server begins anew when the query runs on */
+	leaving->processed = 0;
 	trail = dg_capture_trail_of(leaving->relid, leaving->firing);
 	trail->deleted += query->estate->es_processed;
 	trail->xid = GetCurrentTransactionIdIfAny();
