@@ -178,10 +178,10 @@ add_sequences(DgArchive *archive, const List *rows)
 DgArchive *
 dg_server_archive(DgServer *server)
 {
-	List	   *objects = dg_server_query(server, "SELECT FROM pg_catalog.pg_largeobject_metadata LIMIT 1");
-	List	   *tables = dg_server_query(server, tables_query);
-	List	   *columns = dg_server_query(server, columns_query);
-	List	   *sequences = dg_server_query(server, sequences_query);
+	List	   *objects = dg_server_query(server, "SELECT FROM pg_catalog.pg_largeobject_metadata LIMIT 1", "");
+	List	   *tables = dg_server_query(server, tables_query, "vvvnnvnnnnn");
+	List	   *columns = dg_server_query(server, columns_query, "vvvvvnv");
+	List	   *sequences = dg_server_query(server, sequences_query, "vvn");
 	DgArchiveInfo info = {.format = DG_ARCHIVE_GIVEN,.std_strings = true,.whole = true,.dump_version = ""};
 	DgArchive  *archive;
 	ListCell   *at = list_head(columns);
@@ -197,7 +197,7 @@ dg_server_archive(DgServer *server)
 	foreach(lc, tables)
 		list_table(archive, &server->tables[server->ntables++], lfirst(lc), columns, &at);
 	if (at != NULL)
-		elog(ERROR, "columns of server \"%s\" do not belong to its tables", server->name);
+		dg_server_refuse_answer(server, NULL);
 	add_sequences(archive, sequences);
 	dg_archive_give_end(archive);
 	return archive;

@@ -130,6 +130,21 @@ dg_server_fail(DgServer *server, PGresult *result)
 	pg_unreachable();
 }
 
+/*
+ * Reports that the other side did not answer as a server does. It is not listened to any
+ * further: the connection is closed with the call.
+ */
+void
+dg_server_refuse_answer(const DgServer *server, PGresult *result)
+{
+	PQclear(result);
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("server \"%s\" gives another answer than was asked for", server->name),
+			 errhint("Nothing was changed. See what the options of the server lead to: it is no PostgreSQL, or is changed on its way.")));
+	pg_unreachable();
+}
+
 static void
 fail_connecting(const DgServer *server, const char *why)
 {

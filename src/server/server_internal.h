@@ -64,12 +64,13 @@ extern DgServerOptions dg_server_options(const char *name);
 /* server_connection.c */
 extern void dg_server_connect(DgServer *server, const DgServerOptions *options);
 pg_noreturn extern void dg_server_fail(DgServer *server, PGresult *result);
+pg_noreturn extern void dg_server_refuse_answer(const DgServer *server, PGresult *result);
 extern void dg_server_send(DgServer *server, const char *sql);
 extern void dg_server_wait(DgServer *server, int event);
 extern PGresult *dg_server_result(DgServer *server);
 
 /* server_rows.c */
-extern List *dg_server_query(DgServer *server, const char *sql);
+extern List *dg_server_query(DgServer *server, const char *sql, const char *columns);
 extern void dg_server_rows_end(DgServer *server);
 
 /* server_condition.c */

@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
@@ -12,21 +13,28 @@
 #include "server/server_internal.h"
 
 /*
- * Takes in a result's rows: arrays of strings, NULL for null.
+ * Takes in a result's rows: arrays of strings, NULL for null. The other side may be
+ * anything: what has not the columns that were asked for, or is no text, is no answer.
  */
 static List *
-take_rows(List *rows, const PGresult *result)
+take_rows(const DgServer *server, List *rows, PGresult *result, const char *columns)
 {
-	int			ncolumns = PQnfields(result);
+	int			ncolumns = (int) strlen(columns);
 
+	if (PQnfields(result) != ncolumns)
+		dg_server_refuse_answer(server, result);
 	for (int row = 0; row < PQntuples(result); row++)
 	{
 		char	  **values = palloc0(sizeof(char *) * (ncolumns + 1));
 
 		for (int i = 0; i < ncolumns; i++)
 		{
+			const char *value = PQgetvalue(result, row, i);
+
+			if (PQgetisnull(result, row, i) ? columns[i] != 'n' : !pg_verify_mbstr(GetDatabaseEncoding(), value, strlen(value), true))
+				dg_server_refuse_answer(server, result);
 			if (!PQgetisnull(result, row, i))
-				values[i] = pstrdup(PQgetvalue(result, row, i));
+				values[i] = pstrdup(value);
 		}
 		rows = lappend(rows, values);
 	}
@@ -37,7 +45,7 @@ take_rows(List *rows, const PGresult *result)
  * Takes in all that is left of a query's results: the rows, as a list of char **.
  */
 static List *
-take_results(DgServer *server)
+take_results(DgServer *server, const char *columns)
 {
 	List	   *rows = NIL;
 	PGresult   *result;
@@ -45,21 +53,24 @@ take_results(DgServer *server)
 	while ((result = dg_server_result(server)) != NULL)
 	{
 		if (PQresultStatus(result) == PGRES_TUPLES_OK)
-			rows = take_rows(rows, result);
+			rows = take_rows(server, rows, result, columns);
+		else if (PQresultStatus(result) != PGRES_COMMAND_OK)
+			dg_server_refuse_answer(server, result);
 		PQclear(result);
 	}
 	return rows;
 }
 
 /*
- * Runs a query, or some statements, and returns the rows as a list of char **.
+ * Runs a query, or some statements, and returns the rows as a list of char **. There
+ * is a letter for each column of the answer: 'v', or 'n' if it may be null.
  */
 List *
-dg_server_query(DgServer *server, const char *sql)
+dg_server_query(DgServer *server, const char *sql, const char *columns)
 {
 	dg_server_rows_end(server);
 	dg_server_send(server, sql);
-	return take_results(server);
+	return take_results(server, columns);
 }
 
 /* ----------------------------------------------------------------------
@@ -95,8 +106,8 @@ dg_server_rows_begin(DgServer *server, int n, const DgServerCondition *condition
 									select_list(table), table->from, where == NULL ? "" : " WHERE ",
 									where == NULL ? "" : where, quote_literal_cstr(table->name)));
 	result = dg_server_result(server);
-	if (PQresultStatus(result) != PGRES_COPY_OUT)
-		elog(ERROR, "server \"%s\" did not begin to send rows", server->name);
+	if (PQresultStatus(result) != PGRES_COPY_OUT || PQbinaryTuples(result) || PQnfields(result) != table->ncolumns)
+		dg_server_refuse_answer(server, result);
 	PQclear(result);
 	server->reading = table;
 	server->rows = 0;
@@ -118,7 +129,7 @@ check_all_came(DgServer *server)
 
 	PQclear(result);
 	server->reading = NULL;
-	rows = take_results(server);
+	rows = take_results(server, "n");
 	oid = rows == NIL ? NULL : ((char **) linitial(rows))[0];
 	if (oid == NULL || strcmp(oid, table->oid) != 0)
 		ereport(ERROR,
@@ -155,6 +166,8 @@ dg_server_rows_next(DgServer *server, const char **line, size_t *len)
 		check_all_came(server);
 		return false;
 	}
+	if (server->line[rc - 1] != '\n')
+		dg_server_refuse_answer(server, NULL);
 	server->rows++;
 	*line = server->line;
 	*len = rc - 1;
@@ -182,5 +195,5 @@ bool
 dg_server_has_rows(DgServer *server, int n)
 {
 	return !server->tables[n].empty &&
-		dg_server_query(server, psprintf("SELECT FROM %s LIMIT 1", server->tables[n].from)) != NIL;
+		dg_server_query(server, psprintf("SELECT FROM %s LIMIT 1", server->tables[n].from), "") != NIL;
 }

@@ -40,7 +40,7 @@ have_it_look(DgServer *server)
 
 	if (server->version < 140000)
 		return;
-	(void) dg_server_query(server, "SAVEPOINT look");
+	(void) dg_server_query(server, "SAVEPOINT look", "");
 	dg_server_send(server, "SET LOCAL client_connection_check_interval = '1s'");
 	for (;;)
 	{
@@ -49,11 +49,13 @@ have_it_look(DgServer *server)
 		result = PQgetResult(server->conn);
 		if (result == NULL)
 			break;
+		if (PQresultStatus(result) != PGRES_COMMAND_OK && PQresultStatus(result) != PGRES_FATAL_ERROR)
+			dg_server_refuse_answer(server, result);
 		PQclear(result);
 	}
 	if (PQtransactionStatus(server->conn) == PQTRANS_INERROR)
-		(void) dg_server_query(server, "ROLLBACK TO look");
-	(void) dg_server_query(server, "RELEASE look");
+		(void) dg_server_query(server, "ROLLBACK TO look", "");
+	(void) dg_server_query(server, "RELEASE look", "");
 }
 
 /*
@@ -72,7 +74,7 @@ refuse_ourselves(DgServer *server)
 							psprintf("SELECT FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid = l.database"
 									 " WHERE d.datname = pg_catalog.current_database() AND l.locktype = 'advisory' AND l.pid = %d"
 									 " AND l.classid = %u AND l.objid = %u AND l.objsubid = 1",
-									 MyProcPid, (uint32) ((uint64) key >> 32), (uint32) key));
+									 MyProcPid, (uint32) ((uint64) key >> 32), (uint32) key), "");
 	if (found != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -90,9 +92,9 @@ begin_session(DgServer *server)
 				 errmsg("server \"%s\" is of a version that cannot be read", server->name),
 				 errdetail("It is PostgreSQL %d; rows can be read from 12 and later.", server->version / 10000),
 				 errhint("Dump it with a present pg_dump, and give the archive.")));
-	(void) dg_server_query(server, begin);
+	(void) dg_server_query(server, begin, "");
 	if (server->version >= 170000)
-		(void) dg_server_query(server, "SET LOCAL transaction_timeout = 0");
+		(void) dg_server_query(server, "SET LOCAL transaction_timeout = 0", "");
 	have_it_look(server);
 	refuse_ourselves(server);
 }
