@@ -152,7 +152,7 @@ GRANT SELECT, INSERT ON site, project, issue, comment TO regress_dg_reader;
 SET ROLE regress_dg_reader;
 SELECT failure(format('SELECT deletion_guard.rehydrate(''3'', %L)', :'archive'), :'dir');
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean, text, text, jsonb),
+GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean, text, text, jsonb, text, boolean),
 	deletion_guard.compare_tenant, deletion_guard.archive_contents TO regress_dg_reader;
 SET ROLE regress_dg_reader;
 SELECT failure(format('SELECT deletion_guard.%s', format(call, :'archive')), :'dir') FROM

@@ -150,6 +150,7 @@ typedef struct DgWay
 	const char *value;			/* having this for its text */
 } DgWay;
 
+extern const char *dg_guard_tenant_column_of(Oid relid);
 extern List *dg_guard_find_path(Relation rel, const char *tenant_column, char **problem);
 extern List *dg_guard_path_keys(Oid relid, List *path, Oid *end, const char **column);
 extern bool dg_guard_rename_in_path(Oid start, List *path, List *relids,

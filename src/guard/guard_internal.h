@@ -56,6 +56,5 @@ extern uint64 *dg_guard_tenant_hashes(const char *tenant, int *n);
 
 /* guard_path.c */
 extern ForeignKeyCacheInfo *dg_guard_foreign_key_named(Oid relid, const char *name, Oid root);
-extern const char *dg_guard_tenant_column_of(Oid relid);
 
 #endif							/* DG_GUARD_INTERNAL_H */

@@ -21,7 +21,11 @@
 typedef struct DgPurgeSubtract DgPurgeSubtract;
 
 extern DgPurgeSubtract *dg_purge_subtract_begin(Oid relid, TupleDesc desc, List *tenants);
+extern void dg_purge_subtract_require(const DgPurgeSubtract *subtract, List *has);
 extern int64 dg_purge_of_row(DgPurgeSubtract *subtract, TupleTableSlot *slot);
+
+/* purge_key.c */
+extern void dg_purge_salted_digest(const uint8 *salt, const char *value, uint8 *digest);
 
 /* purge_log.c */
 extern void dg_purge_log_init(void);

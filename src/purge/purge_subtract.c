@@ -320,6 +320,35 @@ dg_purge_subtract_begin(Oid relid, TupleDesc desc, List *tenants)
 	return subtract;
 }
 
+/*
+ * Refuses rows without a value of their own in a column that purged rows are known by;
+ * "has" are the names of those columns that rows will have it in.
+ */
+void
+dg_purge_subtract_require(const DgPurgeSubtract *subtract, List *has)
+{
+	ListCell   *lc;
+
+	foreach(lc, subtract->tables)
+	{
+		const PurgedTable *table = lfirst(lc);
+
+		for (int i = 0; i < table->key.nattrs && table->count > 0; i++)
+		{
+			char	   *name = NameStr(TupleDescAttr(subtract->desc, table->key.attnums[i] - 1)->attname);
+
+			if (list_member(has, makeString(name)))
+				continue;
+			ereport(ERROR,
+					(errcode(DG_ERRCODE_CANNOT_RESTORE),
+					 errmsg("rows of %s that were purged cannot be told from others", table->key.relation_name),
+					 errdetail("Purge %lld knows them by column \"%s\", which mapping leaves out or sets, or which the archive does not have.",
+							   (long long) table->purge, name),
+					 errhint("Nothing was restored. Let mapping keep the column, leave the table out, or annul the purge if it was wrong.")));
+		}
+	}
+}
+
 static int64
 find_purge(DgPurgeSubtract *subtract, TupleTableSlot *slot)
 {

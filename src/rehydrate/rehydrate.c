@@ -19,6 +19,7 @@
 
 #include "guard/guard.h"
 #include "ledger/ledger.h"
+#include "purge/purge.h"
 #include "rehydrate/rehydrate_internal.h"
 #include "rows/rows.h"
 
@@ -82,7 +83,7 @@ rows_problem(const DgRestore *call, const DgDestination *destination, const DgCo
 	initStringInfo(&buf);
 	add_problem(&buf, "row was not restored: a different live row has its key",
 				"rows were not restored: different live rows have their keys",
-				count->skipped - count->purged - count->suppressed - count->orphaned);
+				count->skipped - count->purged - count->suppressed - count->orphaned - count->merged);
 	add_problem(&buf, "row was not restored: what it refers to does not exist",
 				"rows were not restored: what they refer to does not exist", count->orphaned);
 	add_problem(&buf, psprintf("row was purged (purge %lld) and stays away until annul_purge(%lld)",
@@ -90,6 +91,9 @@ rows_problem(const DgRestore *call, const DgDestination *destination, const DgCo
 				psprintf("rows were purged (purge %lld) and stay away until annul_purge(%lld)",
 						 (long long) destination->purge, (long long) destination->purge),
 				count->purged);
+	add_problem(&buf, "row was not restored: the other tenant has its own, and the two are merged", "", count->merged);
+	add_problem(&buf, "row was given another key, as its own was taken", "rows were given other keys, as their own were taken",
+				count->renumbered);
 	add_problem(&buf, "row was suppressed by a trigger", "rows were suppressed by triggers", count->suppressed);
 	add_problem(&buf, "live row had lost a link, which it has again", "live rows had lost links, which they have again",
 				call->links_missing > 0 ? 0 : count->relinked);
@@ -118,7 +122,8 @@ put_destination(ReturnSetInfo *rsinfo, const DgRestore *call, const DgDestinatio
 		DgCount    *count = &destination->counts[i];
 
 		if (count->found > 0 || (!destination->shared && dg_rehydrate_extra_rows(call, destination->relid, i) > 0))
-			put_line(rsinfo, relid, destination->shared || call->plan->tenants->nobody ? NULL : call->plan->tenants->keys[i],
+			put_line(rsinfo, relid, destination->shared || call->plan->tenants->nobody ? NULL :
+					 call->as_tenant != NULL ? call->as_tenant : call->plan->tenants->keys[i],
 					 count, rows_problem(call, destination, count));
 	}
 }
@@ -185,6 +190,24 @@ put_done(ReturnSetInfo *rsinfo, List *problems)
 		put_line(rsinfo, InvalidOid, linitial(lfirst(lc)), NULL, lsecond(lfirst(lc)));
 }
 
+/*
+ * As which tenant rows have come back, for the ledger: it keeps no keys, but whoever
+ * knows one can compare.
+ */
+static char *
+as_tenant_json(const DgRestore *call)
+{
+	uint8		salt[DG_DIGEST_SIZE];
+	uint8		digest[DG_DIGEST_SIZE];
+
+	if (call->as_tenant == NULL)
+		return "";
+	if (!pg_strong_random(salt, sizeof(salt)))
+		elog(ERROR, "could not generate a random salt");
+	dg_purge_salted_digest(salt, call->as_tenant, digest);
+	return psprintf(", \"as_tenant\": {\"salt\": \"%s\", \"digest\": \"%s\"}", dg_hex(salt, sizeof(salt)), dg_hex(digest, sizeof(digest)));
+}
+
 static void
 append_to_ledger(const DgRestore *call)
 {
@@ -195,8 +218,9 @@ append_to_ledger(const DgRestore *call)
 		rows += ((DgDestination *) lfirst(lc))->restored;
 	dg_counter_add(DG_COUNT_REHYDRATES, 1);
 	dg_counter_add(DG_COUNT_ROWS_REHYDRATED, rows);
-	dg_ledger_append("rehydrate", psprintf("{\"tenants\": %d, \"rows\": %lld}",
-										   call->plan->tenants->nobody ? 0 : call->plan->tenants->n, (long long) rows));
+	dg_ledger_append("rehydrate", psprintf("{\"tenants\": %d, \"rows\": %lld%s}",
+										   call->plan->tenants->nobody ? 0 : call->plan->tenants->n, (long long) rows,
+										   as_tenant_json(call)));
 }
 
 /* ----------------------------------------------------------------------
@@ -255,6 +279,15 @@ read_arguments(FunctionCallInfo fcinfo, int archive, DgRestore *call)
 	call->fire_triggers = PG_GETARG_BOOL(archive + 7);
 	call->report = dg_rehydrate_report_left_out(text_to_cstring(PG_GETARG_TEXT_PP(archive + 8)));
 	call->delete_extra = deletes_extra(fcinfo, archive + 9);
+	if (PG_NARGS() > archive + 12)
+	{
+		dg_require_argument(fcinfo, archive + 11, "as_tenant");
+		dg_require_argument(fcinfo, archive + 12, "renumber");
+		call->as_tenant = text_to_cstring(PG_GETARG_TEXT_PP(archive + 11));
+		call->renumber = PG_GETARG_BOOL(archive + 12);
+	}
+	if (call->as_tenant != NULL && call->as_tenant[0] == '\0')
+		call->as_tenant = NULL;
 	if (!PG_ARGISNULL(archive + 10))
 		call->choices = dg_rehydrate_choices(PG_GETARG_JSONB_P(archive + 10));
 	if (call->choices != NIL && (call->delete_extra || call->into_schema != NULL || !PG_ARGISNULL(archive + 1)))
@@ -283,6 +316,8 @@ lock_tenants(const DgRestore *call, List *keys)
 {
 	if (call->with_referenced)
 		keys = lappend(keys, DG_NO_TENANT);
+	if (call->as_tenant != NULL)
+		keys = lappend(keys, call->as_tenant);
 	dg_guard_lock_tenants(keys);
 }
 
@@ -320,6 +355,7 @@ rehydrate_tenants(FunctionCallInfo fcinfo, int archive, DgTenants *tenants)
 	call.plan = dg_extract_plan(call.archive, tenants, relations, mapping, call.report);
 	/* what else the archive has is left out by choice */
 	call.plan->chosen |= call.choices != NIL;
+	dg_rehydrate_as_tenant_arguments(&call);
 	lock_tenants(&call, dg_extract_plan_tenants(call.plan));
 	run_and_report(fcinfo, &call);
 	return (Datum) 0;

@@ -22,6 +22,81 @@ extern DgReferences *dg_rehydrate_references_begin(DgExtractArchive *archive, Dg
 extern void dg_rehydrate_references_note(DgReferences *references, const DgSource *source, Datum *values, bool *nulls);
 extern bool dg_rehydrate_references_read(DgReferences *references, DgRowSink sink, void *arg);
 
+/* rehydrate_keyclass.c */
+
+/* Columns that references connect: equal values in them are one key. */
+typedef struct DgKeyClass
+{
+	bool		tenant;			/* the tenant's */
+	bool		given;			/* what replaces values was said, not drawn */
+	struct DgKeyColumn *column; /* whose type counts */
+	List	   *made;			/* of DgKeyColumn: their table makes the keys */
+	DgKeyMap   *old;			/* values that are replaced, to numbers of */
+	Datum	   *fresh;			/* what replaces them; NULL: none */
+	int			n;
+	int			room;
+	Oid			type;			/* of the column */
+	int16		len;
+	bool		byval;
+	FmgrInfo	output;
+} DgKeyClass;
+
+typedef struct DgKeyColumn
+{
+	struct
+	{
+		Oid			relid;
+		int			attnum;
+	}			id;				/* hash key */
+	struct DgKeyColumn *group;	/* leads to one column of its class */
+	DgKeyClass *class;
+	bool		tenant;			/* tells whose the row is */
+	bool		refers;			/* to another column */
+	bool		everywhere;		/* it is unique among all tenants' rows */
+	ExprState  *made;			/* makes a key; NULL: the table does not */
+	Tuplestorestate *found;		/* the archive's values, if it is made */
+} DgKeyColumn;
+
+/* A reference of those rows that have a certain type. */
+typedef struct DgTypedReference
+{
+	DgKeyColumn *column;
+	DgKeyColumn *key;			/* that it refers to */
+	AttrNumber	type;
+	const char *value;
+} DgTypedReference;
+
+/* A column of a source with made keys. */
+typedef struct DgKeyPlace
+{
+	int			field;
+	DgKeyColumn *column;
+} DgKeyPlace;
+
+typedef struct DgKeys
+{
+	MemoryContext context;
+	const char *tenant;			/* whom the rows go to */
+	List	   *relids;
+	HTAB	   *columns;		/* of DgKeyColumn */
+	List	   *classes;		/* of DgKeyClass */
+	List	   *typed;			/* of DgTypedReference */
+	List	   *steps;			/* declared ones, as ForeignKeyCacheInfo */
+	TupleDesc	desc;			/* of collected values */
+	const DgSource *source;		/* the last that was collected from, */
+	List	   *places;			/* and its DgKeyPlaces */
+} DgKeys;
+
+extern DgKeys *dg_rehydrate_keys_make(List *relids);
+extern List *dg_rehydrate_keys_of_table(const DgKeys *keys, Oid relid);
+extern DgKeyColumn *dg_rehydrate_keys_column(const DgKeys *keys, Oid relid, AttrNumber attnum);
+
+/* rehydrate_renumber.c */
+extern void dg_rehydrate_keys_collect(DgKeys *keys, const DgSource *source, const Datum *values, const bool *nulls);
+extern bool dg_rehydrate_keys_find(DgKeyClass *class, const char *text, Datum *value);
+extern void dg_rehydrate_keys_set(DgKeys *keys, DgKeyClass *class, const char *text, const char *by);
+extern void dg_rehydrate_keys_renumber(DgKeys *keys);
+
 /* rehydrate_restore.c */
 
 /* What became of one tenant's rows of one table. */
@@ -34,7 +109,9 @@ typedef struct DgCount
 	int64		purged;			/* of the skipped: as purged, */
 	int64		suppressed;		/* by triggers, */
 	int64		relinked;		/* of the identical: had lost links */
-	int64		orphaned;		/* and as what they refer to is nowhere */
+	int64		orphaned;		/* as what they refer to is nowhere, */
+	int64		merged;			/* and as the other tenant has its own */
+	int64		renumbered;		/* of those written: have another key */
 	char	   *note;			/* or NULL */
 	DgObjectCount objects;
 } DgCount;
@@ -49,6 +126,7 @@ typedef struct DgDestination
 	DgCount    *counts;			/* one for each tenant */
 	int64		restored;
 	struct DgPurgeSubtract *subtract;	/* knows rows that were purged */
+	struct DgAsTable *as;		/* what to change in rows, or NULL */
 	bool		links_known;
 	List	   *lost_links;		/* of live rows, by set (undelete_lost.c) */
 	int64		purge;			/* the last one that a row was of */
@@ -69,6 +147,9 @@ typedef struct DgRestore
 	bool		with_referenced;
 	bool		report;			/* what is left out is no error */
 	bool		fire_triggers;
+	char	   *as_tenant;		/* whose the rows become, or NULL */
+	bool		renumber;
+	struct DgAsTenant *as;		/* as whom, or NULL */
 	MemoryContext context;		/* of the plan and the counts */
 	DgExtractArchive *archive;
 	DgExtractPlan *plan;
@@ -124,6 +205,46 @@ extern bool dg_rehydrate_links_make_same(void *call, const DgRow *row, Relation 
 extern void dg_rehydrate_links_alias(DgRestore *call, DgDestination *destination, DgRowsTwins *twins, HeapTuple tuple, TupleDesc desc);
 extern void dg_rehydrate_links_take(void *call, const DgRow *row, void *links);
 extern void dg_rehydrate_links_come_back(DgRestore *call, CommandId since);
+
+/* rehydrate_as_tenant.c */
+
+typedef struct DgAsTenant
+{
+	const char *old;			/* its key */
+	DgKeys	   *keys;
+	Oid			table;			/* that lists the tenants, or InvalidOid */
+	bool		merged;			/* it has the new one */
+	char	  **row;			/* what the old one's row has in columns with
+								 * keys, by attribute number, or NULL */
+	const DgSource *source;		/* that was read last */
+	List	   *references;		/* of DgReference */
+} DgAsTenant;
+
+extern void dg_rehydrate_as_tenant_arguments(DgRestore *call);
+extern void dg_rehydrate_as_tenant_begin(DgRestore *call);
+extern bool dg_rehydrate_as_tenant_stays_out(const DgRestore *call, const DgSource *source);
+
+/* rehydrate_replace.c */
+
+typedef struct DgAsTable DgAsTable;
+
+extern DgAsTable *dg_rehydrate_as_tenant_table(DgRestore *call, Oid relid);
+extern void dg_rehydrate_as_tenant_change(DgAsTable *table, TupleTableSlot *slot);
+extern bool dg_rehydrate_as_tenant_renumbered(const DgAsTable *table);
+
+/* rehydrate_stray.c */
+
+/* Where rows of a table refer to, by a step without a foreign key. */
+typedef struct DgReference
+{
+	const ForeignKeyCacheInfo *step;
+	Tuplestorestate *keys;
+	TupleDesc	desc;
+} DgReference;
+
+extern void dg_rehydrate_as_tenant_outside(void *call, const ForeignKeyCacheInfo *fkey, Tuplestorestate *keys, TupleDesc desc);
+extern void dg_rehydrate_as_tenant_end(DgRestore *call);
+extern void dg_rehydrate_as_tenant_start_over(DgRestore *call);
 
 /* rehydrate.c */
 extern bool dg_rehydrate_report_left_out(const char *left_out);

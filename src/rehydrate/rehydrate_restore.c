@@ -26,6 +26,12 @@
 #include "rehydrate/rehydrate_internal.h"
 #include "rows/rows.h"
 
+/* what to do about keys that are taken, of rows that become another tenant's */
+#define HINT_TO_RENUMBER \
+	"Nothing was restored. With renumber => true, keys that a table makes by a default (identity, serial, gen_random_uuid()) get new values, and so do references to them. Others need another value by mapping; or the live rows stay, with on_conflict => 'skip'."
+#define HINT_RENUMBERED \
+	"Nothing was restored. Only keys that a table makes by a default were renumbered. These need another value by mapping; or the live rows stay, with on_conflict => 'skip'."
+
 /* ----------------------------------------------------------------------
  * Writing
  * ----------------------------------------------------------------------
@@ -52,7 +58,8 @@ destination_of_table(DgRestore *call, Oid relid, bool shared)
 }
 
 /*
- * Was the row purged? Then it stays away, until that purge is annulled.
+ * Was the row purged? Then it stays away, until that purge is annulled. Any other
+ * row gets the values that it has as another tenant's.
  */
 static bool
 refuse_purged(void *arg, TupleTableSlot *slot)
@@ -62,22 +69,34 @@ refuse_purged(void *arg, TupleTableSlot *slot)
 
 	if (purge != 0)
 		destination->purge = purge;
+	else if (destination->as != NULL)
+		dg_rehydrate_as_tenant_change(destination->as, slot);
 	return purge != 0;
 }
 
 static void
-subtract_purged(DgRestore *call, DgDestination *destination)
+subtract_purged(DgRestore *call, DgDestination *destination, const DgSource *source)
 {
+	List	   *columns = NIL;
 	Relation	rel;
 
+	for (int i = 0; i < source->ncolumns; i++)
+	{
+		if (source->fields[i] >= 0)
+			columns = lappend(columns, makeString(pstrdup(source->columns[i].name)));
+	}
 	if (destination->subtract != NULL)
+	{
+		dg_purge_subtract_require(destination->subtract, columns);
 		return;
+	}
 	rel = table_open(destination->relid, AccessShareLock);
 	/* a purge keeps a digest of one spelling of the tenant's key */
 	destination->subtract = dg_purge_subtract_begin(destination->relid, RelationGetDescr(rel),
 													call->plan->tenants->exact && !destination->shared ?
 													dg_extract_tenant_list(call->plan->tenants) : NIL);
 	table_close(rel, NoLock);
+	dg_purge_subtract_require(destination->subtract, columns);
 }
 
 /*
@@ -100,7 +119,9 @@ open_destination_table(DgRestore *call, DgSource *source, bool shared)
 	dg_extract_source_set_types(call->archive, source);
 	target = dg_rows_writer_target(call->writer, destination->written, source->columns, source->ncolumns);
 	dg_rows_writer_verify(target);
-	subtract_purged(call, destination);
+	subtract_purged(call, destination, source);
+	if (call->as != NULL && !shared && destination->as == NULL)
+		destination->as = dg_rehydrate_as_tenant_table(call, destination->relid);
 	dg_rows_writer_refuse(target, refuse_purged, destination);
 	call->by_source[place] = destination;
 	call->targets[place] = target;
@@ -154,7 +175,7 @@ open_destination_tables(DgRestore *call)
 		if (!pass->emit || !pass->source->wanted)
 			continue;
 		open_destination_table(call, pass->source, false);
-		if (call->into_schema == NULL)
+		if (call->into_schema == NULL && call->as == NULL)
 			find_live_twins(call, pass);
 	}
 }
@@ -229,15 +250,23 @@ put_archive_row(DgRestore *call, DgSource *source, bool shared, int tenant, Datu
 	if (call->parents != NULL)
 		dg_rehydrate_references_note(call->parents, source, values, nulls);
 	count->found++;
+	if (!shared && dg_rehydrate_as_tenant_stays_out(call, source))
+	{
+		count->merged++;
+		count->skipped++;
+		return;
+	}
 	dg_extract_source_count_objects(source, values, nulls, &count->objects);
 	dg_extract_source_read_values(source, values, nulls);
 	memset(&row, 0, sizeof(DgRow));
 	row.values = values;
 	row.nulls = nulls;
-	row.tenant = shared || call->plan->tenants->nobody ? NULL : call->plan->tenants->keys[tenant];
+	row.tenant = shared || call->plan->tenants->nobody ? NULL :
+		call->as != NULL ? call->as_tenant : call->plan->tenants->keys[tenant];
 	row.tag = tenant;
 	row.owner = destination;
 	outcome = dg_rows_writer_put(call->targets[place], &row);
+	count->renumbered += (outcome == DG_ROW_RESTORED || outcome == DG_ROW_LATER) && dg_rehydrate_as_tenant_renumbered(destination->as);
 	if (outcome != DG_ROW_LATER)
 		count_row_outcome(call, &row, outcome);
 }
@@ -384,7 +413,9 @@ set_writer_options(DgRestore *call)
 	call->options.fire_triggers = call->fire_triggers;
 	call->options.missing = call->on_conflict == DG_ON_CONFLICT_SKIP ? dg_rows_missing_make() : NULL;
 	call->options.tell = note_problem;
-	call->options.same = dg_rehydrate_links_make_same;
+	call->options.same = call->as != NULL ? NULL : dg_rehydrate_links_make_same;
+	call->options.outside = call->as != NULL ? dg_rehydrate_as_tenant_outside : NULL;
+	call->options.conflict_hint = call->as == NULL ? NULL : call->renumber ? HINT_RENUMBERED : HINT_TO_RENUMBER;
 	call->options.alias = dg_rehydrate_links_take;
 	call->options.settle = count_row_outcome;
 	call->options.arg = call;
@@ -417,8 +448,11 @@ restore_from_archive(void *arg)
 		write_referenced_rows(call);
 	dg_extract_progress_checking(call->archive);
 	dg_rows_writer_settle(call->writer);
-	dg_rehydrate_links_come_back(call, since);
+	if (call->as == NULL)
+		dg_rehydrate_links_come_back(call, since);
 	dg_rows_writer_end(call->writer);
+	if (call->as != NULL)
+		dg_rehydrate_as_tenant_end(call);
 	dg_rehydrate_check_counts(call);
 	if (!call->dry_run && call->into_schema == NULL)
 		raise_sequences(call);
@@ -461,6 +495,7 @@ forget_archive_try(void *arg)
 	call->destinations = NIL;
 	call->links = call->links_left = NIL;
 	call->references = call->parents = NULL;
+	dg_rehydrate_as_tenant_start_over(call);
 }
 
 /*
@@ -472,6 +507,8 @@ dg_rehydrate_restore_run(DgRestore *call)
 {
 	DgRowsWork	work = {.work = restore_from_archive,.start_over = forget_archive_try,.arg = call,.options = &call->options};
 
+	if (call->as_tenant != NULL)
+		dg_rehydrate_as_tenant_begin(call);
 	set_writer_options(call);
 	if (call->delete_extra)
 		dg_rehydrate_extra_delete(call);

@@ -121,6 +121,9 @@ typedef bool (*DgRowsSame) (void *arg, const DgRow *row, Relation rel, TupleTabl
 typedef void (*DgRowsAlias) (void *arg, const DgRow *row, void *alias);
 typedef void (*DgRowsSettle) (void *arg, const DgRow *row, DgRowOutcome outcome);
 
+/* told of the keys that rows refer to and that no row of the call has; columns are k1, k2, ... */
+typedef void (*DgRowsOutside) (void *arg, const ForeignKeyCacheInfo *fkey, Tuplestorestate *keys, TupleDesc desc);
+
 typedef struct DgRowsOptions DgRowsOptions;
 
 /* rows_chosen.c */
@@ -199,6 +202,9 @@ struct DgRowsOptions
 	/* what to do where a row that is referred to does not exist */
 	const char *hint;
 
+	/* and where a live row has a row's key; NULL: the usual */
+	const char *conflict_hint;
+
 	/*
 	 * Of on_conflict skip: keys that earlier tries found missing. Rows that
 	 * refer to them are left out.
@@ -215,6 +221,7 @@ struct DgRowsOptions
 
 	DgRowsTell	tell;
 	DgRowsSettle settle;
+	DgRowsOutside outside;		/* NULL: what rows refer to need only exist */
 	void	   *arg;			/* of these */
 };
 

@@ -307,10 +307,10 @@ dg_rows_conflicts_add(DgRowsConflicts *conflicts, Relation rel, const char *conf
 
 /*
  * Fails if there were conflicts. "replacing" says whether live rows were to be
- * replaced.
+ * replaced; hint, unless it is NULL, what to do.
  */
 void
-dg_rows_conflicts_refuse(const DgRowsConflicts *conflicts, bool replacing)
+dg_rows_conflicts_refuse(const DgRowsConflicts *conflicts, bool replacing, const char *hint)
 {
 	if (conflicts->count == 0)
 		return;
@@ -321,7 +321,7 @@ dg_rows_conflicts_refuse(const DgRowsConflicts *conflicts, bool replacing)
 						   (unsigned long) conflicts->count, (long long) conflicts->count),
 			 errdetail("%s%s", conflicts->described.data,
 					   conflicts->count > NAMED_CONFLICTS ? " There are more." : ""),
-			 replacing ?
+			 hint != NULL ? errhint("%s", hint) : replacing ?
 			 errhint("Nothing was restored. A row takes the place of the live row with its primary key only, if that is of the same tenant or of none, and if foreign keys do not refer to a key that would change. DELETE the live rows that are in the way, which go to the bin, or give them other keys, and call again; with on_conflict => 'skip' the live rows stay and the others come back.") :
 			 errhint("Nothing was restored. With on_conflict => 'skip' the live rows stay and the others come back; with 'replace' those go to the bin first that have the primary key of a saved row of their tenant.")));
 }

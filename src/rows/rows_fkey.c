@@ -102,7 +102,7 @@ is_checkable(const DgRowsOptions *options, ForeignKeyCacheInfo *info, bool *matc
 	con = (Form_pg_constraint) GETSTRUCT(tuple);
 	*match_full = (con->confmatchtype == FKCONSTR_MATCH_FULL);
 	*valid = con->convalidated;
-	result = (!con->condeferrable || !*valid || options->dry_run || options->missing != NULL) &&
+	result = (!con->condeferrable || !*valid || options->dry_run || options->missing != NULL || options->outside != NULL) &&
 		!OidIsValid(con->conparentid) && DG_CONSTRAINT_IS_PLAIN(con);
 	ReleaseSysCache(tuple);
 	return result;
@@ -503,6 +503,8 @@ look_up_keys(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 {
 	DgRowsParents parents = {fkey->info, dg_rows_tables(fkey->info->confrelid), DG_AS_OWNER, fkey->desc,.lock = fkey->valid};
 
+	if (fkeys->options->outside != NULL)
+		fkeys->options->outside(fkeys->options->arg, fkey->info, fkey->lookups, fkey->desc);
 	dg_rows_parentless(&parents, &fkey->lookups);
 	if (fkey->valid && fkey->changed && tuplestore_tuple_count(fkey->lookups) > 0)
 		drop_unused_keys(fkey);

@@ -79,7 +79,7 @@ typedef struct DgRowsConflicts
 } DgRowsConflicts;
 
 extern void dg_rows_conflicts_add(DgRowsConflicts *conflicts, Relation rel, const char *conflict);
-extern void dg_rows_conflicts_refuse(const DgRowsConflicts *conflicts, bool replacing);
+extern void dg_rows_conflicts_refuse(const DgRowsConflicts *conflicts, bool replacing, const char *hint);
 
 /* rows_pending.c */
 

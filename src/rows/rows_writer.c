@@ -568,7 +568,8 @@ dg_rows_writer_end(DgRowsWriter *writer)
 {
 	ListCell   *lc;
 
-	dg_rows_conflicts_refuse(&writer->conflicts, writer->options.on_conflict == DG_ON_CONFLICT_REPLACE);
+	dg_rows_conflicts_refuse(&writer->conflicts, writer->options.on_conflict == DG_ON_CONFLICT_REPLACE,
+							 writer->options.conflict_hint);
 	dg_rows_writer_flush(writer);
 	dg_rows_fkeys_check(writer->fkeys);
 	if (writer->targets != NIL)

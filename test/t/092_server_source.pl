@@ -123,7 +123,7 @@ cmp_ok(time - $began, '<', 30, 'at once');
 
 $live->safe_psql('tracker', q{
 	GRANT USAGE ON SCHEMA deletion_guard TO clerk; GRANT SELECT, INSERT ON site, project, issue, comment, file TO clerk; GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO clerk;
-	GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean, text, text, jsonb) TO clerk});
+	GRANT EXECUTE ON FUNCTION deletion_guard.rehydrate(text, text, regclass[], text, name, boolean, boolean, jsonb, boolean, text, text, jsonb, text, boolean) TO clerk});
 my $as_clerk = "SET SESSION AUTHORIZATION clerk; $sql";
 refused('no usage', $as_clerk, '42501', qr/permission denied for foreign server copy.*GRANT USAGE ON FOREIGN SERVER copy TO clerk/s);
 $live->safe_psql('tracker', 'GRANT USAGE ON FOREIGN SERVER copy TO clerk');
