@@ -10,9 +10,20 @@ my $node = PostgreSQL::Test::Cluster->new('node');
 $node->init;
 $node->start;
 
-my ($cc, $flags, $include) = map { my $is = `pg_config --$_`; chomp $is; $is } qw(cc cflags includedir-server);
+# What the library keeps to itself (from 16 on, all of it) is linked in, but for what
+# units.c includes and what runs as a library is loaded.
+sub output_of
+{
+	my $output = `$_[0]`;
+
+	chomp $output;
+	return $output;
+}
+my ($cc, $flags, $include) = map { output_of("pg_config --$_") } qw(cc cflags includedir-server);
+my $objects = join ' ', grep { !m{^src/(main/|bin/bin_blocks\.|capture/capture_limit_expect\.)} } split ' ', output_of('make -s show-OBJS');
+my $libraries = output_of('make -s show-SHLIB_LINK');
 my $library = PostgreSQL::Test::Utils::tempdir() . '/units.so';
-is(system("$cc $flags -w -Werror=implicit-function-declaration -fPIC -shared -Isrc -I$include test/t/units.c -o $library"), 0, 'compiled');
+is(system("$cc $flags -w -Werror=implicit-function-declaration -fPIC -shared -Isrc -I$include test/t/units.c $objects -o $library $libraries"), 0, 'compiled');
 $node->safe_psql('postgres', 'CREATE EXTENSION deletion_guard');
 
 for my $unit (qw(varint tidlog blocks textset keyset expect_tenants))

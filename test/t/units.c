@@ -4,8 +4,7 @@
  *		011_units.pl. Each function checks one part and returns how many checks
  *		it made; the first that fails is an error.
  *
- * Parts whose insides matter are included whole. What they export is called in
- * the library itself, which was loaded first.
+ * Parts whose insides matter are included whole, the others linked in.
  */
 #include "postgres.h"
 
