@@ -88,7 +88,7 @@ my %false = (
 
 my $refused = 'server "\w+" gives another answer than was asked for';
 my %error = (
-	columns_alien => $refused, row_wide => 'cannot read archive', row_bytes => 'invalid byte sequence',
+	columns_alien => $refused, row_wide => 'cannot read archive', row_narrow => 'cannot read archive', row_bytes => 'invalid byte sequence',
 	rows_fewer => 'has sent 1 rows of table .*, and 0 have come', name_null => 'was replaced while it was read', name_absent => 'was replaced while it was read',
 	closes => 'cannot read server');
 
@@ -159,6 +159,6 @@ foreach my $case (grep({ $_ ne 'true' } sort keys %false), 'true')
 is($node->safe_psql('postgres', 'SELECT count(*) FROM site'), '2', 'nothing else was written');
 unlike(slurp_file($node->logfile), qr/terminated by signal/, 'no crash');
 
-kill 'TERM', $server;
+kill 'KILL', $server;
 waitpid $server, 0;
 done_testing();
