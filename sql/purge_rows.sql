@@ -194,6 +194,12 @@ DELETE FROM person WHERE id = 6;
 \set VERBOSITY default
 SELECT request('{"person": [{"id": 6}]}'); -- fails
 SELECT request('{"file": [{"id": 1}]}'); -- fails
+-- A live row that only a purged one would tell the tenant of.
+BEGIN;
+DELETE FROM issue WHERE author = 8;
+DELETE FROM person WHERE id = 8;
+SELECT request('{"person": [{"id": 8}]}'); -- fails
+ROLLBACK;
 SET client_min_messages = notice;
 \set VERBOSITY terse
 SELECT request('{"person": [{"id": 6}], "file": [{"kind": "Person", "of": 6}], "thumb": [{"file": 1}], "issue": [{"author": 6}], "seen": [{"issue": 6}, {"issue": 14}, {"issue": 22}, {"issue": 30}, {"issue": 38}]}') AS claims \gset
@@ -219,6 +225,22 @@ DROP TABLE keyless;
 SELECT request('{"public.keyless": [{"word": "x"}]}') AS claims \gset
 SELECT deletion_guard.purge(signing.sign(:'claims'), signing.sign(:'claims', 'dpo'))->'rows' AS rows;
 SELECT rows, restored, purged FROM deletion_guard.deletion_detail WHERE relation IS NULL OR relation::text ~ 'keyless' ORDER BY 1;
+
+-- Nobody tries out values that he may not read.
+CREATE ROLE regress_dg_requester;
+GRANT EXECUTE ON FUNCTION deletion_guard.request_purge TO regress_dg_requester;
+GRANT SELECT ON issue TO regress_dg_requester;
+SET ROLE regress_dg_requester;
+SELECT deletion_guard.request_purge('1', 'peeping', keys => '{"public.person": [{"mail": "p4@x.example"}]}'); -- fails
+SELECT deletion_guard.request_purge('1', 'peeping', keys => '{"public.keyless": [{"word": "x"}]}'); -- fails
+SELECT deletion_guard.request_purge('1', 'not in the bin', keys => '{"public.issue": [{"id": 99}]}'); -- fails
+RESET ROLE;
+ALTER TABLE issue ENABLE ROW LEVEL SECURITY;
+SET ROLE regress_dg_requester;
+SELECT deletion_guard.request_purge('1', 'peeping', keys => '{"public.issue": [{"id": 99}]}'); -- fails
+RESET ROLE;
+DROP OWNED BY regress_dg_requester;
+DROP ROLE regress_dg_requester;
 
 \c :maintenance_db
 DROP DATABASE regress_dg_purge_rows;

@@ -128,6 +128,7 @@ extern int	dg_bin_tenant_live(const char *tenant, Snapshot snapshot, DgTenantRow
 extern bool dg_bin_tenant_deleted(const char *tenant, Snapshot snapshot, DgTenantRow *row);
 extern char *dg_bin_tenant_spelling(const char *tenant);
 extern List *dg_bin_tenants_present(List *tenants);
+extern List *dg_bin_tenants_known_by(List *tenants);
 
 /* bin_writer.c */
 

@@ -517,3 +517,22 @@ dg_bin_tenants_present(List *tenants)
 	}
 	return present;
 }
+
+/*
+ * The tenants under all spellings that a purge may have known them by, and keys that
+ * they had.
+ */
+List *
+dg_bin_tenants_known_by(List *tenants)
+{
+	List	   *all = NIL;
+	ListCell   *lc;
+
+	foreach(lc, tenants)
+	{
+		all = list_concat(all, dg_bin_tenant_spellings(lfirst(lc)));
+		all = lappend(all, dg_bin_tenant_spelling(lfirst(lc)));
+		all = list_concat(all, dg_bin_former_keys(llast(all)));
+	}
+	return all;
+}

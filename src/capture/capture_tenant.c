@@ -439,7 +439,7 @@ is_for_type(DgTenantResolver *resolver, Way *way, TupleTableSlot *slot)
 	type = TupleDescAttr(slot->tts_tupleDescriptor, way->type - 1)->atttypid;
 	text = dg_value_text(type, value);
 	same = strcmp(text, way->value) == 0;
-	if (!same && !dg_guard_type_is_declared(resolver->root, text))
+	if (!same && !dg_guard_type_is_declared(resolver->root, text, NULL))
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_CANNOT_CAPTURE),
 				 errmsg("cannot keep deleted rows of \"%s\": nothing tells whose those of type \"%s\" are",

@@ -96,6 +96,7 @@ typedef struct DgFinder
 								 * keys are of; several, if the last of the
 								 * columns has their type */
 	bool		typed;			/* it has */
+	bool		soft;			/* by no foreign key: there may be no parent */
 	List	   *feeds;			/* of DgFeed: who waits for the rows it finds */
 	bool		needed;
 	bool		nobody;			/* finds rows without a tenant, as tenant 0 */
@@ -188,10 +189,13 @@ typedef struct DgPass
 	DgServerCondition *condition;	/* what is asked of a copy, or NULL */
 	int64		orphans;		/* rows whose parents are neither in the
 								 * archive nor live */
+	int64		dangling;		/* the same, where no foreign key sees to it
+								 * that there are: they are nobody's */
 	char	   *orphan;			/* the first one's key, for messages */
 	int64		undeclared;		/* rows of types that the path does not
 								 * declare, */
 	char	   *undeclared_type;	/* the first one's */
+	int			part;			/* of the finder's keys, that is looked for */
 } DgPass;
 
 /* Why something of the archive is left out (extract_account.c). */
@@ -199,6 +203,7 @@ typedef enum DgLeftKind
 {
 	DG_LEFT_CHOSEN,
 	DG_LEFT_SHARED,
+	DG_LEFT_NOBODYS,
 	DG_LEFT_ABSENT,
 	DG_LEFT_EXCLUDED,
 	DG_LEFT_UNKNOWN,

@@ -275,6 +275,12 @@ dg_extract_account(const DgExtractPlan *plan)
 
 		if (pass->orphans > 0)
 			account = add_line(account, pass->source->target, DG_LEFT_UNKNOWN, orphans_text(pass));
+		if (pass->dangling > 0)
+			account = add_line(account, pass->source->target, DG_LEFT_NOBODYS,
+							   psprintf(pass->dangling == 1 ? "%lld row of the archive's table %s is nobody's: it refers to a row of \"%s\", %s, that the archive does not have" :
+										"%lld rows of the archive's table %s are nobody's: they refer to rows of \"%s\", %s for one, that the archive does not have",
+										(long long) pass->dangling, pass->source->name,
+										dg_extract_finder_parents(pass->finder), pass->orphan));
 		if (pass->undeclared > 0)
 			account = add_line(account, pass->source->target, DG_LEFT_UNKNOWN,
 							   psprintf("%lld rows of the archive's table %s were left out, as nothing tells whose they are: the tenant path does not declare their type, \"%s\" for one",

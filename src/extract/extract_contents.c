@@ -7,10 +7,12 @@
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
 #include "archive/archive.h"
+#include "bin/bin.h"
 #include "guard/guard.h"
 #include "extract/extract_internal.h"
 
@@ -221,41 +223,123 @@ count_live_rows_of_tenants(TenantList *list)
 }
 
 /*
- * How many rows of each tenant, by number, are in the bin, and how many were purged. A
- * purge keeps a digest of the tenant's key with a salt of its own.
+ * Counts rows of tables that are all one tenant's, and do not exist here.
+ */
+static void
+count_lost_rows(TenantList *list, DgExtractArchive *archive)
+{
+	ListCell   *lc;
+
+	foreach(lc, list->plan->lost)
+	{
+		DgLostTable *lost = lfirst(lc);
+		TenantLine *line = line_of(list, dg_extract_tenant_find(list->plan->tenants, lost->tenant));
+		DgArchiveRow row;
+
+		dg_extract_rows_open(archive, lost->index, NULL);
+		while (dg_extract_rows_next(archive, &row))
+		{
+			CHECK_FOR_INTERRUPTS();
+			line->rows++;
+		}
+		dg_archive_rows_close(&archive->rows);
+	}
+}
+
+/*
+ * How many rows of each tenant, by number, are in the bin, and how many were purged. The
+ * tenants' texts there are told with the bins that they count in; a purge keeps a digest
+ * of a key with a salt of its own.
  */
 static const char kept_query[] =
-"SELECT k.n, (SELECT sum(p.rows - p.restored - p.purged) FROM ONLY deletion_guard.deletion_part p WHERE p.tenant = k.tenant),"
-" (SELECT sum(r.rows) FROM ONLY deletion_guard.purge_record r WHERE r.state = 'purged' AND r.tenant_digest = sha256(r.salt || k.bytes)),"
-" (SELECT sum(octet_length(d.digests) / 16) FROM ONLY deletion_guard.purged_key d JOIN ONLY deletion_guard.purge_record r"
-"  ON r.purge_id = d.purge_id AND r.state = 'purged' WHERE d.tenant_digest = sha256(r.salt || k.bytes))"
-" FROM (SELECT t.n, t.tenant, convert_to(octet_length(convert_to(t.tenant, 'UTF8')) || ':' || t.tenant || ',', 'UTF8') AS bytes"
-"  FROM unnest($1) WITH ORDINALITY t (tenant, n)) k";
+"WITH known AS (SELECT n, convert_to(octet_length(convert_to(tenant, 'UTF8')) || ':' || tenant || ',', 'UTF8') AS bytes"
+"  FROM (SELECT DISTINCT n, tenant FROM unnest($4, $5) k (n, tenant)) k),"
+" purges AS (SELECT purge_id, rows, salt, tenant_digest FROM ONLY deletion_guard.purge_record WHERE state = 'purged')"
+"SELECT s.n::bigint, true, sum(p.rows - p.restored - p.purged)::bigint FROM unnest($1, $2, $3) s (n, tenant, bin_id)"
+" JOIN ONLY deletion_guard.deletion_part p ON p.tenant_hash = hashtextextended(s.tenant, 0) AND p.tenant = s.tenant AND s.bin_id IN (0, p.bin_id)"
+" GROUP BY s.n UNION ALL "
+"SELECT k.n, false, sum(r.rows)::bigint FROM known k JOIN purges r ON r.tenant_digest = sha256(r.salt || k.bytes) GROUP BY k.n UNION ALL "
+"SELECT k.n, false, sum(octet_length(d.digests) / 16)::bigint FROM known k CROSS JOIN purges r"
+" JOIN ONLY deletion_guard.purged_key d ON d.purge_id = r.purge_id AND d.tenant_digest = sha256(r.salt || k.bytes) GROUP BY k.n";
+
+/* Texts of tenants, by their numbers, for a query. */
+typedef struct TenantTexts
+{
+	List	   *numbers;
+	List	   *texts;			/* Datum */
+	List	   *bins;
+} TenantTexts;
+
+static void
+add_texts(TenantTexts *texts, int tenant, List *strings)
+{
+	ListCell   *lc;
+
+	foreach(lc, strings)
+	{
+		texts->numbers = lappend_int(texts->numbers, tenant);
+		texts->texts = lappend(texts->texts, DatumGetPointer(CStringGetTextDatum(lfirst(lc))));
+	}
+}
+
+static Datum
+array_of_numbers(List *numbers)
+{
+	Datum	   *values = palloc(sizeof(Datum) * (list_length(numbers) + 1));
+	ListCell   *lc;
+
+	foreach(lc, numbers)
+		values[foreach_current_index(lc)] = Int32GetDatum(lfirst_int(lc));
+	return dg_array(values, list_length(numbers), INT4OID);
+}
+
+static Datum
+array_of_texts(List *texts)
+{
+	Datum	   *values = palloc(sizeof(Datum) * (list_length(texts) + 1));
+	ListCell   *lc;
+
+	foreach(lc, texts)
+		values[foreach_current_index(lc)] = PointerGetDatum(lfirst(lc));
+	return dg_array(values, list_length(texts), TEXTOID);
+}
 
 static void
 count_kept_rows(TenantList *list)
 {
 	const DgTenants *tenants = list->plan->tenants;
-	Datum	   *keys = palloc(sizeof(Datum) * (tenants->n + 1));
-	Oid			types[] = {TEXTARRAYOID};
-	Datum		values[1];
+	TenantTexts in_bin = {0};
+	TenantTexts known = {0};
+	Oid			types[] = {INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID};
+	Datum		values[5];
 
 	for (int i = 0; i < tenants->n; i++)
-		keys[i] = CStringGetTextDatum(tenants->keys[i]);
-	values[0] = dg_array(keys, tenants->n, TEXTOID);
+	{
+		List	   *one = list_make1(dg_bin_tenant_spelling(tenants->keys[i]));
+		Datum		bins;
+		ListCell   *lc;
+
+		add_texts(&in_bin, i, dg_array_strings(dg_bin_tenants_in_bin(one, &bins)));
+		foreach(lc, dg_array_oids(bins))
+			in_bin.bins = lappend_int(in_bin.bins, (int) lfirst_oid(lc));
+		add_texts(&known, i, dg_bin_tenants_known_by(lappend(one, tenants->keys[i])));
+	}
+	values[0] = array_of_numbers(in_bin.numbers);
+	values[1] = array_of_texts(in_bin.texts);
+	values[2] = array_of_numbers(in_bin.bins);
+	values[3] = array_of_numbers(known.numbers);
+	values[4] = array_of_texts(known.texts);
 	SPI_connect();
-	dg_query(kept_query, DG_AS_US, 1, types, values,
-			 .snapshot = GetLatestSnapshot());
+	dg_query(kept_query, DG_AS_US, lengthof(types), types, values,.snapshot = GetLatestSnapshot());
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		TenantLine *line = line_of(list, (int) dg_row_int64(row, 1, NULL) - 1);
-		char	   *in_bin = dg_row_text(row, 2);
-		char	   *purged = dg_row_text(row, 3);
-		char	   *purged_by_age = dg_row_text(row, 4);
+		TenantLine *line = line_of(list, (int) dg_row_int64(row, 1, NULL));
+		bool		isnull;
 
-		line->in_bin = in_bin == NULL ? 0 : strtoll(in_bin, NULL, 10);
-		line->purged = (purged == NULL ? 0 : strtoll(purged, NULL, 10)) +
-			(purged_by_age == NULL ? 0 : strtoll(purged_by_age, NULL, 10));
+		if (DatumGetBool(dg_row_datum(row, 2, &isnull)))
+			line->in_bin += dg_row_int64(row, 3, NULL);
+		else
+			line->purged += dg_row_int64(row, 3, NULL);
 	}
 	SPI_finish();
 }
@@ -307,6 +391,7 @@ dg_archive_tenants(PG_FUNCTION_ARGS)
 	archive = dg_extract_open(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	list.lines = palloc(sizeof(TenantLine));
 	list.plan = dg_extract_plan(archive, tenants, NIL, NIL, true);
+	count_lost_rows(&list, archive);
 	dg_extract_read(archive, list.plan, count_archive_row, &list);
 	if (tenants->n > 0)
 	{

@@ -101,6 +101,7 @@ look_for_parent(DgFinder *finder, ForeignKeyCacheInfo *fkey, DgFinder *parent)
 	parent->feeds = lappend(parent->feeds, feed);
 	finder->parents = lappend(finder->parents, parent);
 	finder->length = Max(finder->length, parent->length + 1);
+	finder->soft |= !OidIsValid(fkey->conoid);
 	if (finder->keys != NULL)
 		return;
 	memcpy(attnums, fkey->conkey, sizeof(AttrNumber) * fkey->nkeys);

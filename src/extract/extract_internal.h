@@ -179,6 +179,7 @@ extern void dg_extract_source_set_objects(const DgExtractArchive *archive, DgSou
 /* A table of the archive that does not exist here, and all of whose rows are a tenant's. */
 typedef struct DgLostTable
 {
+	int			index;			/* in the archive */
 	char	   *name;
 	char	   *schema;
 	char	   *tenant;

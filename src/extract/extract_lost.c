@@ -54,6 +54,7 @@ dg_extract_note_lost(DgExtractArchive *archive, DgExtractPlan *plan, int index, 
 	if (plan->tenants == NULL || dg_extract_tenant_find(plan->tenants, tenant) < 0)
 		return true;
 	lost = palloc(sizeof(DgLostTable));
+	lost->index = index;
 	lost->name = pstrdup(name);
 	lost->schema = schema;
 	lost->tenant = tenant;

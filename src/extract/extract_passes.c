@@ -228,7 +228,7 @@ dg_extract_condition(const DgExtractPlan *plan, const DgSource *source, const Dg
 	int		   *fields = palloc(sizeof(int) * finder->ncolumns);
 	ListCell   *lc;
 
-	if (!plan->server || finder->knows_all || finder->typed ||
+	if (!plan->server || finder->knows_all || finder->soft || finder->overrides ||
 		!dg_extract_source_find_columns(source, finder->ncolumns, finder->columns, fields))
 		return NULL;
 	condition->every = finder->ncolumns == 0 && finder->tenant >= 0;
@@ -252,8 +252,9 @@ dg_extract_condition(const DgExtractPlan *plan, const DgSource *source, const Dg
 }
 
 /*
- * Where some parents of a table's rows are read live, its finder takes a key that is not
- * there for one of nobody: so it has to hear of other tenants' rows in the archive, too.
+ * Where some parents of a table's rows are read live, or no foreign key sees to it that
+ * there are any, its finder takes a key that is not there for one of nobody: so it has to
+ * hear of other tenants' rows in the archive, too.
  */
 static void
 tell_all(const DgExtractPlan *plan)
@@ -265,7 +266,7 @@ tell_all(const DgExtractPlan *plan)
 	{
 		DgFinder   *finder = lfirst(lc);
 
-		foreach(parent, finder->knows_all && list_length(finder->parents) > 1 ? finder->parents : NIL)
+		foreach(parent, finder->soft || (finder->knows_all && list_length(finder->parents) > 1) ? finder->parents : NIL)
 			((DgFinder *) lfirst(parent))->overrides = true;
 	}
 }

@@ -215,17 +215,16 @@ key_of_row(Reading *reading, const DgArchiveRow *row, const int *key_fields, int
 }
 
 /*
- * Takes note of a row whose parent is neither in the archive nor live: it may
- * belong to one of the tenants.
+ * Takes note of a row whose parent is neither in the archive nor live.
  */
 static void
-note_orphan(DgPass *pass, const DgKeyText *key)
+note_orphan(DgPass *pass, int64 *count, const DgKeyText *key)
 {
 	StringInfoData names;
 	StringInfoData values;
 	MemoryContext old;
 
-	if (pass->orphans++ > 0)
+	if ((*count)++ > 0)
 		return;
 	old = MemoryContextSwitchTo(GetMemoryChunkContext(pass));
 	initStringInfo(&names);
@@ -249,6 +248,30 @@ note_undeclared(DgPass *pass, const char *type)
 		pass->undeclared_type = MemoryContextStrdup(GetMemoryChunkContext(pass), type);
 }
 
+/*
+ * Whose a row is that refers to none that is known. Where there is a foreign key, it may
+ * be one of the tenants'; without one, it is nobody's.
+ */
+static int
+tenant_without_parent(Reading *reading, const DgKeyText *key)
+{
+	DgPass	   *pass = reading->pass;
+	DgFinder   *finder = pass->finder;
+	const char *type = finder->typed ? key[finder->ncolumns - 1].ptr : NULL;
+	bool		nobodys = false;
+
+	if (type != NULL && !dg_guard_type_is_declared(finder->relid, type, &nobodys))
+		note_undeclared(pass, type);
+	/* a copy sends rows of the tenants only */
+	else if (!nobodys && (finder->knows_all || (reading->archive->narrowed && finder->parents != NIL && !finder->soft)))
+		note_orphan(pass, &pass->orphans, key);
+	else if (finder->soft && finder->nobody)
+		return 0;
+	else if (finder->soft && !nobodys)
+		note_orphan(pass, &pass->dangling, key);
+	return DG_KEY_ABSENT;
+}
+
 static int
 tenant_of_row(Reading *reading, const DgArchiveRow *row)
 {
@@ -261,16 +284,11 @@ tenant_of_row(Reading *reading, const DgArchiveRow *row)
 	if (finder->ncolumns == 0)
 		return finder->tenant;
 	if (!key_of_row(reading, row, reading->key_fields, finder->ncolumns, key))
-		return finder->nobody ? 0 : DG_KEY_OTHER_TENANT;
+		return finder->nobody && reading->pass->part == 0 ? 0 : DG_KEY_OTHER_TENANT;
 	tenant = dg_extract_keymap_find(finder->keys, key);
 	if (tenant == DG_KEY_ABSENT && finder->learned != NULL)
 		return dg_extract_finder_learn(finder, key);
-	if (tenant == DG_KEY_ABSENT && finder->typed && !dg_guard_type_is_declared(finder->relid, key[finder->ncolumns - 1].ptr))
-		note_undeclared(reading->pass, key[finder->ncolumns - 1].ptr);
-	/* a copy sends rows of the tenants only */
-	else if (tenant == DG_KEY_ABSENT && (finder->knows_all || (reading->archive->narrowed && finder->parents != NIL)))
-		note_orphan(reading->pass, key);
-	return tenant;
+	return tenant == DG_KEY_ABSENT ? tenant_without_parent(reading, key) : tenant;
 }
 
 /*
@@ -340,7 +358,7 @@ begin_reading(Reading *reading)
 
 	dg_extract_rows_open(reading->archive, source->index, reading->pass->condition);
 	reading->tenant = DG_KEY_UNSURE;
-	if (finder->overrides || finder->nobody || finder->typed || finder->learned != NULL || finder->ncolumns == 0 || reading->archive->server != NULL)
+	if (finder->overrides || finder->nobody || finder->soft || finder->learned != NULL || finder->ncolumns == 0 || reading->archive->server != NULL)
 		return;
 	by_key.field = reading->key_fields[0];
 	by_key.match = may_be_wanted;
@@ -431,6 +449,7 @@ read_key_parts(DgExtractArchive *archive, DgPass *pass, DgRowSink sink, void *ar
 	for (int part = 0; part < nparts; part++)
 	{
 		dg_extract_keymap_load(keys, part);
+		pass->part = part;
 		dg_extract_read_pass(archive, pass, sink, arg);
 	}
 }
@@ -456,7 +475,7 @@ dg_extract_read(DgExtractArchive *archive, DgExtractPlan *plan, DgRowSink sink, 
 	{
 		DgPass	   *pass = lfirst(lc);
 
-		pass->orphans = pass->undeclared = 0;
+		pass->orphans = pass->undeclared = pass->dangling = 0;
 		if (pass->source != NULL)
 			pass->source->left_rows = 0;
 		if (pass->source != NULL)

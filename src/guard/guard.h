@@ -121,7 +121,7 @@ extern void dg_guard_append_type(StringInfo buf, const ForeignKeyCacheInfo *fkey
 extern List *dg_guard_paths(Oid relid);
 extern void dg_guard_check_steps(Oid relid, const DgTenantSource *source);
 extern void dg_guard_append_steps(StringInfo buf, List *steps);
-extern bool dg_guard_type_is_declared(Oid relid, const char *value);
+extern bool dg_guard_type_is_declared(Oid relid, const char *value, bool *nobodys);
 
 /* guard_path.c */
 extern void dg_guard_check_path(Relation rel, List *path);

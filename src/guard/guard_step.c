@@ -275,10 +275,11 @@ dg_guard_check_steps(Oid relid, const DgTenantSource *source)
 }
 
 /*
- * Is the value of a type column declared, of the last step of a table's path?
+ * Is the value of a type column declared, of the last step of a table's path? *nobodys (or
+ * NULL) says whether rows of that type are.
  */
 bool
-dg_guard_type_is_declared(Oid relid, const char *value)
+dg_guard_type_is_declared(Oid relid, const char *value, bool *nobodys)
 {
 	ListCell   *lc;
 
@@ -287,7 +288,11 @@ dg_guard_type_is_declared(Oid relid, const char *value)
 		DgStep	   *step = lfirst(lc);
 
 		if (step->type_column != NULL && strcmp(step->value, value) == 0)
+		{
+			if (nobodys != NULL)
+				*nobodys = !OidIsValid(step->target);
 			return true;
+		}
 	}
 	return false;
 }

@@ -164,7 +164,7 @@ check_live(const DgRequest *request, DgRefusal *refusal)
 	dg_purge_refusal_set(refusal, DG_ERRCODE_PLAN_CHANGED, "rows_live",
 						 "Delete them, then make the request again and have its claims reviewed and signed.",
 						 "rows that the request is for are live");
-	return dg_purge_refusal_detail(refusal, "Live: %s.", rows);
+	return dg_purge_refusal_detail(refusal, INT64_FORMAT " live rows have its keys; request_purge() names them.", n);
 }
 
 static bool

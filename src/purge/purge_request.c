@@ -158,15 +158,38 @@ check_length(const char *text, const char *what)
 }
 
 /*
+ * Who may not read a table does not learn here which values its rows have. A table that is
+ * gone has no rights of its own any more.
+ */
+static void
+require_reading(const DgRequest *request)
+{
+	ListCell   *lc;
+
+	foreach(lc, dg_rows_chosen_tables(dg_rows_chosen_parse(request->keys)))
+	{
+		if (OidIsValid(lfirst_oid(lc)))
+			dg_undelete_require_reading(lfirst_oid(lc));
+		else if (!has_privs_of_role(GetUserId(), dg_objects()->owner))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied to choose rows of a table that does not exist"),
+					 errhint("The owner of the extension may, and superusers.")));
+	}
+}
+
+/*
  * Which deletions, and which rows: null for all deletions, but not for all rows.
  */
 static void
 read_choice_arguments(FunctionCallInfo fcinfo, DgRequest *request)
 {
+	ArrayType  *deletions = NULL;
+
 	if (!PG_ARGISNULL(4))
-		request->deletions = PG_GETARG_DATUM(4);
-	if (request->deletions != 0 && (ArrayGetNItems(ARR_NDIM(PG_GETARG_ARRAYTYPE_P(4)), ARR_DIMS(PG_GETARG_ARRAYTYPE_P(4))) == 0 ||
-									array_contains_nulls(PG_GETARG_ARRAYTYPE_P(4))))
+		deletions = PG_GETARG_ARRAYTYPE_P_COPY(4);
+	request->deletions = PointerGetDatum(deletions);
+	if (deletions != NULL && (ArrayGetNItems(ARR_NDIM(deletions), ARR_DIMS(deletions)) == 0 || array_contains_nulls(deletions)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("deletions must be numbers of deletions, one at least"),
@@ -182,6 +205,8 @@ read_choice_arguments(FunctionCallInfo fcinfo, DgRequest *request)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("relations cannot be given with keys"),
 				 errdetail("The keys say of which tables rows are requested.")));
+	if (request->keys != NULL)
+		require_reading(request);
 	check_length(dg_purge_request_deletions(request), "deletions");
 	check_length(dg_purge_rows_text(request), "rows");
 }

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "port/pg_bitutils.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -139,8 +140,13 @@ choose_row(DgPlanPart *part, TupleTableSlot *slot)
 
 	if (part->chosen == NULL)
 	{
-		part->chosen = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * part->left);
-		part->numbers = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int32) * part->left);
+		part->chosen = palloc(sizeof(int64));
+		part->numbers = palloc(sizeof(int32));
+	}
+	else if (pg_popcount64(part->rows) == 1)
+	{
+		part->chosen = repalloc_huge(part->chosen, sizeof(int64) * part->rows * 2);
+		part->numbers = repalloc_huge(part->numbers, sizeof(int32) * part->rows * 2);
 	}
 	part->chosen[part->rows] = DG_TID_ADDRESS(&slot->tts_tid);
 	part->numbers[part->rows] = DatumGetInt32(slot_getattr(slot, Anum_bin_row, &isnull));

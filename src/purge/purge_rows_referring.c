@@ -30,8 +30,15 @@
 #include "guard/guard.h"
 #include "purge/purge_internal.h"
 #include "rows/rows.h"
+#include "undelete/undelete.h"
 
 #define MAX_LINES 10
+
+/* Lines of the report: of rows that depend on those chosen, others, live ones. */
+#define DEPENDENT	0
+#define LOOSE		1
+#define LIVE		2
+#define LINES		3
 
 /* Columns of one table that refer to another. */
 typedef struct Reference
@@ -43,6 +50,7 @@ typedef struct Reference
 	const char *type_column;	/* counts where this has that text; or NULL */
 	const char *type;
 	bool		loose;			/* ON DELETE SET NULL or SET DEFAULT */
+	bool		unkept;			/* by no foreign key: live rows may refer */
 } Reference;
 
 typedef struct Search
@@ -62,8 +70,8 @@ typedef struct Search
 
 	int64		rows;			/* found of it */
 	DgTextSet  *choices;		/* how to choose them */
-	StringInfoData lines[2];	/* of those that depend on it, and others */
-	int			nlines[2];
+	StringInfoData lines[LINES];	/* of each kind */
+	int			nlines[LINES];
 } Search;
 
 /* ----------------------------------------------------------------------
@@ -141,6 +149,7 @@ add_steps(Search *search, Oid relid)
 			reference->keys = step->keys;
 			reference->type_column = step->type_column;
 			reference->type = step->value;
+			reference->unkept = true;
 			search->references = lappend(search->references, reference);
 		}
 		if (step->type_column == NULL)
@@ -167,10 +176,11 @@ find_references(Search *search, Oid to)
  */
 
 /*
- * Which columns of a row of the bin have these names; NULL if it does not have them all.
+ * Which columns of a row have these names, after those of the bin's own; NULL if it does
+ * not have them all.
  */
 static AttrNumber *
-attnums_in_bin(TupleDesc desc, List *names)
+attnums_after(TupleDesc desc, int own, List *names)
 {
 	AttrNumber *attnums = palloc(sizeof(AttrNumber) * (list_length(names) + 1));
 	ListCell   *lc;
@@ -178,7 +188,7 @@ attnums_in_bin(TupleDesc desc, List *names)
 	foreach(lc, names)
 	{
 		attnums[foreach_current_index(lc)] = SPI_fnumber(desc, lfirst(lc));
-		if (attnums[foreach_current_index(lc)] <= DG_BIN_COLUMNS)
+		if (attnums[foreach_current_index(lc)] <= own)
 			return NULL;
 	}
 	return attnums;
@@ -206,14 +216,17 @@ text_of_columns(TupleTableSlot *slot, const AttrNumber *attnums, int n)
 }
 
 /*
- * Turns to a bin table: false if it does not have the columns.
+ * Turns to rows that may refer, by the reference at hand: false if they do not have the
+ * columns.
  */
 static bool
-begin_bin(Search *search, TupleDesc desc, List *columns, const char *type_column)
+begin_rows(Search *search, TupleDesc desc, int own)
 {
-	search->attnums = attnums_in_bin(desc, columns);
-	search->type_attnum = type_column == NULL ? InvalidAttrNumber : SPI_fnumber(desc, type_column);
-	return search->attnums != NULL && (type_column == NULL || search->type_attnum > DG_BIN_COLUMNS);
+	const Reference *reference = search->reference;
+
+	search->attnums = attnums_after(desc, own, reference->columns);
+	search->type_attnum = reference->type_column == NULL ? InvalidAttrNumber : SPI_fnumber(desc, reference->type_column);
+	return search->attnums != NULL && (reference->type_column == NULL || search->type_attnum > own);
 }
 
 /*
@@ -230,7 +243,7 @@ take_key(TupleTableSlot *slot, void *arg)
 	if (search->bin_table != slot->tts_tableOid)
 	{
 		search->bin_table = slot->tts_tableOid;
-		search->attnums = attnums_in_bin(slot->tts_tupleDescriptor, keys);
+		search->attnums = attnums_after(slot->tts_tupleDescriptor, DG_BIN_COLUMNS, keys);
 	}
 	old = MemoryContextSwitchTo(search->row);
 	text = search->attnums == NULL ? NULL : text_of_columns(slot, search->attnums, list_length(keys));
@@ -310,7 +323,7 @@ search_parts(Search *search, Oid bin_table, const DgPartId *ids, int n)
 		if (slot->tts_tableOid != search->bin_table)
 		{
 			search->bin_table = slot->tts_tableOid;
-			if (!begin_bin(search, slot->tts_tupleDescriptor, search->reference->columns, search->reference->type_column))
+			if (!begin_rows(search, slot->tts_tupleDescriptor, DG_BIN_COLUMNS))
 				break;
 		}
 		MemoryContextSwitchTo(search->row);
@@ -355,12 +368,12 @@ search_bin(Search *search, int32 bin_id, Oid bin_table)
  * 4 rows: "public.seen": [{"issue": "2"}, {"issue": "10"}], as a request names them.
  */
 static void
-add_reference_line(Search *search)
+add_reference_line(Search *search, int kind)
 {
 	int64		n = dg_guard_textset_count(search->choices);
-	StringInfo	buf = &search->lines[search->reference->loose];
+	StringInfo	buf = &search->lines[kind];
 
-	if (search->rows == 0 || search->nlines[search->reference->loose]++ >= MAX_LINES)
+	if (search->rows == 0 || search->nlines[kind]++ >= MAX_LINES)
 		return;
 	appendStringInfo(buf, "%s" INT64_FORMAT " rows: %s: [", buf->len > 0 ? "\n" : "",
 					 search->rows, dg_json_string(dg_relation_name(search->reference->from)));
@@ -369,23 +382,25 @@ add_reference_line(Search *search)
 	appendStringInfoString(buf, n < MAX_LINES ? "]" : ", ...]");
 }
 
-/*
- * Adds a line for a reference by which rows of the bin refer to rows chosen.
- */
 static void
-search_reference(Search *search, const Reference *reference)
+begin_counting(Search *search)
 {
-	Oid			root = dg_guard_partition_root(reference->from);
-	DgOwnScan  *scan;
-
-	search->reference = reference;
-	search->texts = dg_guard_textset_create(CurrentMemoryContext);
 	search->bin_table = InvalidOid;
 	search->rows = 0;
 	search->choices = dg_guard_textset_create(CurrentMemoryContext);
-	dg_purge_rows_each(search->plan, reference->to, take_key, search);
-	search->bin_table = InvalidOid;
-	scan = dg_own_scan(DG_OWN_REGISTRY, AccessShareLock, 0, NULL);
+}
+
+/*
+ * Counts rows of the bin that refer, by the reference at hand.
+ */
+static void
+search_bins(Search *search)
+{
+	const Reference *reference = search->reference;
+	Oid			root = dg_guard_partition_root(reference->from);
+	DgOwnScan  *scan = dg_own_scan(DG_OWN_REGISTRY, AccessShareLock, 0, NULL);
+
+	begin_counting(search);
 	while (dg_own_next(scan))
 	{
 		Oid			relation = (Oid) dg_own_int64(scan, Anum_registry_relation);
@@ -394,11 +409,76 @@ search_reference(Search *search, const Reference *reference)
 			search_bin(search, (int32) dg_own_int64(scan, Anum_registry_bin_id), (Oid) dg_own_int64(scan, Anum_registry_bin_table));
 	}
 	dg_own_end(scan);
-	add_reference_line(search);
+	add_reference_line(search, reference->loose ? LOOSE : DEPENDENT);
 }
 
 /*
- * Fails if rows of the bin refer to rows of the plan that are not in it themselves.
+ * Counts a live row if it refers. A DgLiveRow.
+ */
+static void
+count_live_reference(TupleTableSlot *slot, void *arg)
+{
+	Search	   *search = arg;
+	MemoryContext old = CurrentMemoryContext;
+
+	if (search->attnums == NULL && !begin_rows(search, slot->tts_tupleDescriptor, 0))
+		return;
+	MemoryContextSwitchTo(search->row);
+	if (row_refers(search, slot) && (search->rows++ == 0 || dg_guard_textset_count(search->choices) < MAX_LINES))
+		(void) dg_guard_textset_add(search->choices, choice_of(search, slot));
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(search->row);
+}
+
+static void
+search_live(Search *search)
+{
+	Relation	rel = table_open(search->reference->from, AccessShareLock);
+
+	begin_counting(search);
+	search->attnums = NULL;
+	dg_undelete_live_each(rel, count_live_reference, search);
+	table_close(rel, NoLock);
+	add_reference_line(search, LIVE);
+}
+
+static void
+search_reference(Search *search, const Reference *reference)
+{
+	search->reference = reference;
+	search->texts = dg_guard_textset_create(CurrentMemoryContext);
+	search->bin_table = InvalidOid;
+	dg_purge_rows_each(search->plan, reference->to, take_key, search);
+	search_bins(search);
+	if (reference->unkept)
+		search_live(search);
+}
+
+static void
+report_references(const Search *search)
+{
+	if (search->nlines[LIVE] > 0)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_ROWS_REMAIN),
+				 errmsg("live rows refer to rows chosen, and without them nothing tells whose they are"),
+				 errdetail("%s", search->lines[LIVE].data),
+				 errhint("Delete them first, and choose them, too.")));
+	if (search->nlines[DEPENDENT] > 0)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_ROWS_REMAIN),
+				 errmsg("rows in the bin refer to rows chosen, and could not come back without them"),
+				 errdetail("%s", search->lines[DEPENDENT].data),
+				 errhint("Choose them, too. Rows of another tenant are purged by a request of their own, first.")));
+	if (search->nlines[LOOSE] > 0)
+		ereport(NOTICE,
+				(errmsg("rows in the bin refer to rows chosen, by foreign keys with ON DELETE SET NULL or SET DEFAULT"),
+				 errdetail("%s", search->lines[LOOSE].data),
+				 errhint("They stay. To bring them back after the purge, insert a row for them to refer to, and delete it then.")));
+}
+
+/*
+ * Fails if rows that are not in the plan refer to rows that are: in the bin or, where no
+ * foreign key keeps them from it, live.
  */
 void
 dg_purge_rows_require_referring(const DgPlan *plan)
@@ -407,8 +487,8 @@ dg_purge_rows_require_referring(const DgPlan *plan)
 	int			nestlevel = dg_canonical_output_begin();
 	ListCell   *lc;
 
-	initStringInfo(&search.lines[0]);
-	initStringInfo(&search.lines[1]);
+	for (int kind = 0; kind < LINES; kind++)
+		initStringInfo(&search.lines[kind]);
 	search.row = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard referring row", ALLOCSET_DEFAULT_SIZES);
 	foreach(lc, dg_rows_chosen_tables(plan->chosen))
 	{
@@ -419,15 +499,5 @@ dg_purge_rows_require_referring(const DgPlan *plan)
 		search_reference(&search, lfirst(lc));
 	MemoryContextDelete(search.row);
 	AtEOXact_GUC(true, nestlevel);
-	if (search.nlines[0] > 0)
-		ereport(ERROR,
-				(errcode(DG_ERRCODE_ROWS_REMAIN),
-				 errmsg("rows in the bin refer to rows chosen, and could not come back without them"),
-				 errdetail("%s", search.lines[0].data),
-				 errhint("Choose them, too. Rows of another tenant are purged by a request of their own, first.")));
-	if (search.nlines[1] > 0)
-		ereport(NOTICE,
-				(errmsg("rows in the bin refer to rows chosen, by foreign keys with ON DELETE SET NULL or SET DEFAULT"),
-				 errdetail("%s", search.lines[1].data),
-				 errhint("They stay. To bring them back after the purge, insert a row for them to refer to, and delete it then.")));
+	report_references(&search);
 }

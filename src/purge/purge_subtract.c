@@ -278,24 +278,6 @@ load_digests(PurgedTable *table, List *tenants)
 }
 
 /*
- * The tenants under all spellings that a purge may have known them by.
- */
-static List *
-all_spellings(List *tenants)
-{
-	List	   *all = NIL;
-	ListCell   *lc;
-
-	foreach(lc, tenants)
-	{
-		all = list_concat(all, dg_bin_tenant_spellings(lfirst(lc)));
-		all = lappend(all, dg_bin_tenant_spelling(lfirst(lc)));
-		all = list_concat(all, dg_bin_former_keys(llast(all)));
-	}
-	return all;
-}
-
-/*
  * Prepares to tell purged rows of a table. The rows will be given as slots of
  * the descriptor's columns, which have the table's names. "tenants" (char *)
  * are those whose rows will be asked for; NIL for any. The result is allocated
@@ -313,7 +295,7 @@ dg_purge_subtract_begin(Oid relid, TupleDesc desc, List *tenants)
 	subtract->output = dg_purge_output_functions(desc, 0);
 	subtract->row_context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard purged row", ALLOCSET_SMALL_SIZES);
 	initStringInfo(&subtract->buf);
-	tenants = all_spellings(tenants);
+	tenants = dg_bin_tenants_known_by(tenants);
 	find_purges(subtract, relid, tenants);
 	foreach(lc, subtract->tables)
 		load_digests(lfirst(lc), tenants);

@@ -328,7 +328,7 @@ check_account(Drill *drill)
 	{
 		DgLeftOut  *left = lfirst(lc);
 
-		if (left->kind == DG_LEFT_SHARED ||
+		if (left->kind == DG_LEFT_SHARED || left->kind == DG_LEFT_NOBODYS ||
 			(left->kind == DG_LEFT_ABSENT && count_absent_rows(drill, left->relid) == 0))
 			continue;
 		note_left_out(drill, left->relid, left->problem);

@@ -16,7 +16,13 @@
 extern void dg_undelete_forget_table(Oid relid);
 
 /* undelete_live.c */
+typedef void (*DgLiveRow) (TupleTableSlot *slot, void *arg);
+
+extern void dg_undelete_live_each(Relation rel, DgLiveRow action, void *arg);
 extern int64 dg_undelete_live_chosen(const char *tenant, List *chosen, char **text);
+
+/* undelete_rows.c */
+extern void dg_undelete_require_reading(Oid relid);
 
 /* undelete_lost.c */
 

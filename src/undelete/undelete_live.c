@@ -25,16 +25,23 @@
 /* of the rows that were found, as many are named */
 #define NAMED_ROWS 5
 
+/* Rows of a table on their way to an action. */
+typedef struct EachLive
+{
+	DgLiveRow	action;
+	void	   *arg;
+	TupleTableSlot *slot;		/* NULL: no row has come yet */
+	MemoryContext context;
+} EachLive;
+
 typedef struct LiveRows
 {
 	const char *tenant;
 	DgChosenTable *table;
-	bool		begun;
-	TupleDesc	desc;			/* of rows; once one was found */
-	Tuplestorestate *rows;		/* that have the values */
+	Tuplestorestate *rows;		/* that have the values, */
+	TupleDesc	desc;			/* as they have it; NULL: none */
 	int64		n;				/* the tenant's */
 	StringInfoData names;
-	MemoryContext context;
 } LiveRows;
 
 /*
@@ -57,31 +64,56 @@ columns_in_place(TupleDesc desc)
 	return buf.data;
 }
 
+static void
+pass_row(void *arg, HeapTuple tuple, TupleDesc desc)
+{
+	EachLive   *each = arg;
+	MemoryContext old = MemoryContextSwitchTo(each->context);
+
+	if (each->slot == NULL)
+		each->slot = MakeSingleTupleTableSlot(CreateTupleDescCopy(desc), &TTSOpsHeapTuple);
+	ExecStoreHeapTuple(tuple, each->slot, false);
+	each->action(each->slot, each->arg);
+	ExecClearTuple(each->slot);
+	MemoryContextSwitchTo(old);
+}
+
 /*
- * Keeps a row that has the values. A DgQuerySink.
+ * Calls the action with each live row of a table, in slots with its columns. Reads as the
+ * owner of it, or of its partition; the action runs as the caller.
+ */
+void
+dg_undelete_live_each(Relation rel, DgLiveRow action, void *arg)
+{
+	EachLive	each = {action, arg,.context = CurrentMemoryContext};
+	char	   *columns = columns_in_place(RelationGetDescr(rel));
+	ListCell   *lc;
+
+	SPI_connect();
+	foreach(lc, dg_rows_tables(RelationGetRelid(rel)))
+		dg_query_each(pass_row, &each, psprintf("SELECT %s FROM %s t", columns, dg_own_rows(lfirst_oid(lc))),
+					  DG_AS_OWNER,.table = lfirst_oid(lc),.snapshot = GetLatestSnapshot());
+	SPI_finish();
+	if (each.slot != NULL)
+		ExecDropSingleTupleTableSlot(each.slot);
+}
+
+/*
+ * Keeps a row that has the values. A DgLiveRow.
  */
 static void
-take_live_row(void *arg, HeapTuple tuple, TupleDesc desc)
+take_live_row(TupleTableSlot *slot, void *arg)
 {
 	LiveRows   *live = arg;
-	Datum	   *values = palloc(sizeof(Datum) * desc->natts);
-	bool	   *nulls = palloc(sizeof(bool) * desc->natts);
 
-	if (!live->begun)
-		dg_rows_chosen_begin(live->table, desc);
-	live->begun = true;
-	heap_deform_tuple(tuple, desc, values, nulls);
-	if (dg_rows_chosen_has(live->table, values, nulls))
+	if (live->desc == NULL)
 	{
-		MemoryContext old = MemoryContextSwitchTo(live->context);
-
-		if (live->desc == NULL)
-			live->desc = CreateTupleDescCopy(desc);
-		tuplestore_puttuple(live->rows, tuple);
-		MemoryContextSwitchTo(old);
+		live->desc = CreateTupleDescCopy(slot->tts_tupleDescriptor);
+		dg_rows_chosen_begin(live->table, live->desc);
 	}
-	pfree(values);
-	pfree(nulls);
+	slot_getallattrs(slot);
+	if (dg_rows_chosen_has(live->table, slot->tts_values, slot->tts_isnull))
+		tuplestore_puttupleslot(live->rows, slot);
 }
 
 /*
@@ -139,20 +171,11 @@ static void
 look_among_live_rows(LiveRows *live, Oid relid)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
-	char	   *columns = columns_in_place(RelationGetDescr(rel));
-	ListCell   *lc;
 
 	live->desc = NULL;
 	live->rows = tuplestore_begin_heap(false, false, work_mem);
-	SPI_connect();
-	foreach(lc, dg_rows_tables(relid))
-	{
-		live->begun = false;
-		dg_query_each(take_live_row, live, psprintf("SELECT %s FROM %s t", columns, dg_own_rows(lfirst_oid(lc))),
-					  DG_AS_OWNER,.table = lfirst_oid(lc),.snapshot = GetLatestSnapshot());
-	}
-	SPI_finish();
-	if (live->desc != NULL)
+	dg_undelete_live_each(rel, take_live_row, live);
+	if (tuplestore_tuple_count(live->rows) > 0)
 		judge_live_rows(live, rel);
 	tuplestore_end(live->rows);
 	table_close(rel, NoLock);
@@ -165,7 +188,7 @@ look_among_live_rows(LiveRows *live, Oid relid)
 int64
 dg_undelete_live_chosen(const char *tenant, List *chosen, char **text)
 {
-	LiveRows	live = {.tenant = tenant,.context = CurrentMemoryContext};
+	LiveRows	live = {.tenant = tenant};
 	int			nestlevel = dg_canonical_output_begin();
 	ListCell   *lc;
 

@@ -64,8 +64,11 @@ check_guarded(Oid relid, bool has_bins)
 				(errmsg("\"%s\" is not guarded: what is deleted from it is not kept", get_rel_name(relid))));
 }
 
-static void
-require_reading(Oid relid)
+/*
+ * Fails unless the caller may read all rows of a table.
+ */
+void
+dg_undelete_require_reading(Oid relid)
 {
 	AclResult	result = pg_class_aclcheck(relid, GetUserId(), ACL_SELECT);
 
@@ -307,7 +310,7 @@ dg_deleted_rows(PG_FUNCTION_ARGS)
 	List	   *bins;
 	List	   *ids;
 
-	require_reading(relid);
+	dg_undelete_require_reading(relid);
 	if (!PG_ARGISNULL(1))
 		require_telling(relid);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
