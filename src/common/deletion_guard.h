@@ -121,6 +121,7 @@ extern void dg_objects_init(void);
 extern void dg_objects_forget(void);
 extern char *dg_relation_name(Oid relid);
 extern char *dg_own_rows(Oid relid);
+extern char *dg_type_name(Oid type);
 extern char *dg_equality_operator(Oid type);
 
 /* canonical.c */

@@ -355,6 +355,16 @@ dg_own_rows(Oid relid)
 }
 
 /*
+ * A type as a cast names it that is to keep the whole value: "character" without a
+ * length is one character long, "bit" one bit. palloc'd.
+ */
+char *
+dg_type_name(Oid type)
+{
+	return format_type_extended(type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+}
+
+/*
  * "OPERATOR(schema.=)" of a type, palloc'd.
  */
 char *

@@ -160,7 +160,7 @@ dg_guard_append_type(StringInfo buf, const ForeignKeyCacheInfo *fkey)
 		return;
 	type = getBaseType(get_atttype(fkey->conrelid, attnum));
 	appendStringInfo(buf, " AND t.%s %s %s::%s", quote_identifier(get_attname(fkey->conrelid, attnum, false)),
-					 dg_equality_operator(type), quote_literal_cstr(value), format_type_be_qualified(type));
+					 dg_equality_operator(type), quote_literal_cstr(value), dg_type_name(type));
 }
 
 /* ----------------------------------------------------------------------

@@ -156,7 +156,7 @@ live_tenant_row(const DgAsTenant *as, const char *tenant, List *attnums)
 	{
 		if (dg_query(psprintf("SELECT %sNULL FROM %s t WHERE t.%s %s $1::%s", select.data, dg_own_rows(lfirst_oid(lc)),
 							  quote_identifier(key), dg_equality_operator(type),
-							  format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY)), DG_AS_OWNER, 1, types, args,
+							  dg_type_name(type)), DG_AS_OWNER, 1, types, args,
 					 .table = lfirst_oid(lc)) == 0)
 			continue;
 		row = MemoryContextAllocZero(context, sizeof(char *) * (number_of_columns(as->table) + 1));

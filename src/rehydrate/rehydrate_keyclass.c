@@ -274,41 +274,6 @@ values_desc(void)
 }
 
 /*
- * The columns of some tables that have keys or refer to such, by classes; all is
- * palloc'd. The tenant table is one of them, if there is one.
- */
-DgKeys *
-dg_rehydrate_keys_make(List *relids)
-{
-	DgKeys	   *keys = palloc0(sizeof(DgKeys));
-	HASHCTL		ctl = {.keysize = sizeof(((DgKeyColumn *) NULL)->id),.entrysize = sizeof(DgKeyColumn),.hcxt = CurrentMemoryContext};
-	HASH_SEQ_STATUS scan;
-	DgKeyColumn *column;
-	ListCell   *lc;
-
-	keys->context = CurrentMemoryContext;
-	keys->desc = values_desc();
-	keys->relids = relids;
-	keys->columns = hash_create("deletion_guard key columns", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	foreach(lc, relids)
-		add_key_table(keys, lfirst_oid(lc));
-	hash_seq_init(&scan, keys->columns);
-	while ((column = hash_seq_search(&scan)) != NULL)
-	{
-		column->class = class_of_leader(keys, leader_of(column));
-		column->class->tenant |= column->tenant;
-		if (column->made != NULL && !column->refers)
-		{
-			column->class->made = lappend(column->class->made, column);
-			column->class->column = column;
-		}
-		else if (column->class->column == NULL)
-			column->class->column = column;
-	}
-	return keys;
-}
-
-/*
  * The columns of a table that have keys or refer to such, in their order.
  */
 List *
@@ -326,4 +291,49 @@ dg_rehydrate_keys_of_table(const DgKeys *keys, Oid relid)
 	}
 	table_close(rel, NoLock);
 	return columns;
+}
+
+/*
+ * Puts the columns of a table into their classes.
+ */
+static void
+add_classes(DgKeys *keys, Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, dg_rehydrate_keys_of_table(keys, relid))
+	{
+		DgKeyColumn *column = lfirst(lc);
+
+		column->class = class_of_leader(keys, leader_of(column));
+		column->class->tenant |= column->tenant;
+		if (column->made != NULL && !column->refers)
+			column->class->made = lappend(column->class->made, column);
+		if (column->class->column == NULL)
+			column->class->column = column;
+		if (column->class->made != NIL)
+			column->class->column = linitial(column->class->made);
+	}
+}
+
+/*
+ * The columns of some tables that have keys or refer to such, by classes; all is
+ * palloc'd. The tenant table is one of them, if there is one.
+ */
+DgKeys *
+dg_rehydrate_keys_make(List *relids)
+{
+	DgKeys	   *keys = palloc0(sizeof(DgKeys));
+	HASHCTL		ctl = {.keysize = sizeof(((DgKeyColumn *) NULL)->id),.entrysize = sizeof(DgKeyColumn),.hcxt = CurrentMemoryContext};
+	ListCell   *lc;
+
+	keys->context = CurrentMemoryContext;
+	keys->desc = values_desc();
+	keys->relids = relids;
+	keys->columns = hash_create("deletion_guard key columns", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	foreach(lc, relids)
+		add_key_table(keys, lfirst_oid(lc));
+	foreach(lc, relids)
+		add_classes(keys, lfirst_oid(lc));
+	return keys;
 }

@@ -12,7 +12,7 @@
  * Numbers that are drawn from a sequence are not put back if the call fails, or is a
  * dry run, as with any INSERT.
  *
- * Memory: some 50 bytes for each value that is replaced, more for longer types. What
+ * Memory: about 100 bytes for each value that is replaced, more for longer types. What
  * else was collected is in tuplestores, which go to disk.
  */
 #include "postgres.h"
@@ -233,7 +233,7 @@ equal_to_value(const DgKeyColumn *column)
 	Oid			type = getBaseType(get_atttype(column->id.relid, column->id.attnum));
 
 	return psprintf("%s k.k::%s", dg_equality_operator(type),
-					format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY));
+					dg_type_name(type));
 }
 
 /*
@@ -257,7 +257,7 @@ find_among_live(Search *search, DgKeyColumn *column, Tuplestorestate *values, Dg
 		Oid			type = getBaseType(get_atttype(relid, get_attnum(relid, tenant)));
 
 		appendStringInfo(&buf, " AND t.%s %s $1::%s", quote_identifier(tenant), dg_equality_operator(type),
-						 format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY));
+						 dg_type_name(type));
 	}
 	foreach(lc, dg_rows_tables(relid))
 	{
@@ -284,7 +284,7 @@ find_among_archived(Search *search, DgKeyColumn *column, Tuplestorestate *values
 	dg_query_register_rows("archived", column->found, search->keys->desc);
 	dg_query_each(sink, search,
 				  psprintf("SELECT k.k, k.n FROM values_of_keys k WHERE EXISTS (SELECT 1 FROM archived t WHERE t.k::%s %s)",
-						   format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY), equal_to_value(column)), DG_AS_OWNER,
+						   dg_type_name(type), equal_to_value(column)), DG_AS_OWNER,
 				  .table = column->id.relid);
 	SPI_finish();
 }
@@ -394,8 +394,25 @@ renumber_class(DgKeys *keys, DgKeyClass *class)
 }
 
 /*
- * Gives new values to those keys which were collected and are taken; tenant is whom the
- * rows go to.
+ * Forgets what was collected.
+ */
+static void
+forget_found(DgKeyClass *class)
+{
+	ListCell   *lc;
+
+	foreach(lc, class->made)
+	{
+		DgKeyColumn *column = lfirst(lc);
+
+		if (column->found != NULL)
+			tuplestore_end(column->found);
+		column->found = NULL;
+	}
+}
+
+/*
+ * Gives new values to those keys which were collected and are taken.
  */
 void
 dg_rehydrate_keys_renumber(DgKeys *keys)
@@ -408,5 +425,6 @@ dg_rehydrate_keys_renumber(DgKeys *keys)
 
 		if (!class->tenant && !class->given && class->made != NIL)
 			renumber_class(keys, class);
+		forget_found(class);
 	}
 }

@@ -98,7 +98,7 @@ count_strays(const DgRestore *call, const ForeignKeyCacheInfo *fkey, Tuplestores
 	initStringInfo(&where);
 	append_match(&where, fkey, desc);
 	appendStringInfo(&where, " WHERE (t.%s %s $1::%s)%s", column, dg_equality_operator(type),
-					 format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY), path ? " IS NOT TRUE" : "");
+					 dg_type_name(type), path ? " IS NOT TRUE" : "");
 	foreach(lc, dg_rows_tables(fkey->confrelid))
 	{
 		SPI_connect();

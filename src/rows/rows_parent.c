@@ -56,7 +56,7 @@ parentless_query(const DgRowsParents *parents, Oid table)
 		if (parents->text)
 		{
 			key_type = getBaseType(type);
-			key = psprintf("%s::%s", key, format_type_extended(key_type, -1, FORMAT_TYPE_FORCE_QUALIFY));
+			key = psprintf("%s::%s", key, dg_type_name(key_type));
 			operator = lookup_type_cache(key_type, TYPECACHE_EQ_OPR)->eq_opr;
 		}
 		if (i > 0)
