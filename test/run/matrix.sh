@@ -1,19 +1,20 @@
 #!/bin/bash
 # make matrix: both commands of the README, and the packages, in bare systems of
 # the Debian releases that have the versions of PostgreSQL we promise. ONLY goes
-# to make test; DG_SUITES="trixie forky" names some. What each printed is in
-# log/matrix/SUITE. Ends with a table.
+# to make test; DG_SUITES="trixie forky" names some. As many run at a time as there
+# are processors (DG_JOBS=1: one). What each printed is in log/matrix/SUITE. Ends
+# with a table.
 cd "$(dirname "$0")/../.." || exit
 . test/run/root.sh
 
 declare -A server=([bookworm]=15 [trixie]=17 [forky]=18 [experimental]=19)
-table=$(printf '%-14s %-11s %-10s %-9s %s' system PostgreSQL 'make demo' 'make deb' 'make test')
-bad=0
+suites=${DG_SUITES:-bookworm trixie forky experimental}
 skip=$(root_impossible)
 [ -z "$skip" ] || { echo "skipped: $skip"; exit; }
 work=$(mktemp -d "${DG_TMPDIR:-/var/tmp}/deletion_guard-matrix.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-trap 'exit 1' INT TERM
+# unshare takes no other signal while it waits
+trap 'kill $(jobs -p) 2>/dev/null; pkill -KILL -g 0 unshare; exit 1' INT TERM
 apt='apt-get -qq update && apt-get -qq -y --no-install-recommends'
 
 # prepare SUITE: what a person has before he reads the README: a clone, and make.
@@ -30,32 +31,42 @@ prepare()
 		$apt install -t experimental postgresql-19 postgresql-server-dev-19" >>"$log/prepare" 2>&1 || { tail -1 "$log/prepare"; return 1; }
 }
 
-# run SUITE TARGET: sets "answer" to "ok" or "failed".
+# run SUITE TARGET: says "ok" or "failed".
 run()
 {
 	echo "$1: make $2" >&2
 	if root_run "$work/$1" env ONLY="${ONLY:-}" TEST_TIMEOUT="${TEST_TIMEOUT:-3600}" make --no-print-directory -C /tree "$2" >"$log/$2" 2>&1; then
-		answer=ok
+		echo ok
 	else
-		answer=failed
-		bad=1
+		echo failed
 	fi
 }
 
-for suite in ${DG_SUITES:-bookworm trixie forky experimental}; do
-	log=log/matrix/$suite
-	mkdir -p "$log"
-	echo "$suite: a bare system" >&2
-	if ! why=$(prepare "$suite"); then
-		table+=$(printf '\n%-14s %-11s skipped: %s' "$suite" "${server[$suite]}" "$why")
-		rm -rf "${work:?}/$suite"
-		continue
+# suite SUITE: all of it, and the line of the table in log/matrix/SUITE/row.
+suite()
+{
+	local log=log/matrix/$1 why demo deb test
+
+	echo "$1: a bare system" >&2
+	if ! why=$(prepare "$1"); then
+		printf '%-14s %-11s skipped: %s\n' "$1" "${server[$1]}" "$why" >"$log/row"
+	else
+		demo=$(run "$1" demo)
+		deb=$(run "$1" deb)
+		test=$(run "$1" test)
+		printf '%-14s %-11s %-10s %-9s %s, %s\n' "$1" "${server[$1]}" "$demo" "$deb" "$test" "$(grep " passed, .* failed$" "$log/test" | tail -1)" >"$log/row"
 	fi
-	run "$suite" demo; demo=$answer
-	run "$suite" deb; deb=$answer
-	run "$suite" test
-	table+=$(printf '\n%-14s %-11s %-10s %-9s %s, %s' "$suite" "${server[$suite]}" "$demo" "$deb" "$answer" "$(grep " passed, .* failed$" "$log/test" | tail -1)")
-	rm -rf "${work:?}/$suite"
+	rm -rf "${work:?}/$1"
+}
+
+for suite in $suites; do
+	rm -rf "log/matrix/$suite"
+	mkdir -p "log/matrix/$suite"
+	[ "$(jobs -rp | wc -l)" -lt "${DG_JOBS:-$(nproc)}" ] || wait -n
+	suite "$suite" &
 done
-echo "$table"
-exit $bad
+wait
+printf '%-14s %-11s %-10s %-9s %s\n' system PostgreSQL 'make demo' 'make deb' 'make test'
+rows=$(for suite in $suites; do cat "log/matrix/$suite/row"; done)
+echo "$rows"
+! grep -qvE '^[^ ]+ +[0-9]+ +(skipped: |ok +ok +ok, )' <<<"$rows"

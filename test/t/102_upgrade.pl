@@ -46,7 +46,7 @@ UNION ALL SELECT 'column', attrelid::regclass || '.' || attname,
 	FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 	WHERE attrelid IN (SELECT oid FROM relation WHERE relkind <> 't') AND attnum > 0
 UNION ALL SELECT 'constraint', concat(conrelid::regclass, ' ', contypid::regtype, ' ', conname), concat_ws(' | ', pg_get_constraintdef(oid), convalidated)
-	FROM pg_constraint WHERE connamespace IN (SELECT oid FROM ours)
+	FROM pg_constraint WHERE connamespace IN (SELECT oid FROM ours) AND connamespace <> 'deletion_guard_bin'::regnamespace
 UNION ALL SELECT 'trigger', tgrelid::regclass || ' ' || tgname, concat_ws(' | ', tgenabled, pg_get_triggerdef(oid))
 	FROM pg_trigger WHERE tgrelid IN (SELECT oid FROM relation)
 UNION ALL SELECT 'rule', ev_class::regclass || ' ' || rulename, concat_ws(' | ', ev_enabled, pg_get_ruledef(oid))
