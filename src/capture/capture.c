@@ -96,7 +96,7 @@ refuse_unenrolled(Relation rel)
 static bool
 parts_can_wait(void)
 {
-	return dg_guard_statement_depth() > 0 || IsLogicalWorker() || dg_guard_statement_none();
+	return dg_frame->depth > 0 || IsLogicalWorker() || dg_guard_statement_none();
 }
 
 /*
@@ -108,7 +108,7 @@ parts_can_wait(void)
 static bool
 others_may_follow(const DgBinPlan *plan)
 {
-	return dg_guard_statement_depth() > 1 && !IsLogicalWorker() &&
+	return dg_frame->depth > 1 && !IsLogicalWorker() &&
 		AttributeNumberIsValid(plan->tenant_attnum) && !plan->of_tenants;
 }
 

@@ -471,7 +471,7 @@ void
 dg_capture_move_prepare(QueryDesc *query, bool certain)
 {
 	bool		fires = !(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS);
-	EState	   *firing = !certain ? NULL : fires ? query->estate : dg_guard_statement_firing();
+	EState	   *firing = !certain ? NULL : fires ? query->estate : dg_frame->firing;
 	ListCell   *lc;
 
 	if (query->estate->es_top_eflags & EXEC_FLAG_EXPLAIN_ONLY)

@@ -230,7 +230,7 @@ dg_capture_trail_prepare(QueryDesc *query)
 {
 	ModifyTableState *state = (ModifyTableState *) query->planstate;
 	bool		fires = !(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS);
-	EState	   *firing = fires ? query->estate : dg_guard_statement_firing();
+	EState	   *firing = fires ? query->estate : dg_frame->firing;
 	TrailQuery *leaving;
 
 	if (!IsA(state, ModifyTableState) || state->operation != CMD_DELETE ||

@@ -346,7 +346,7 @@ open_at_xact(XactEvent event, void *arg)
 static bool
 parts_wait(void)
 {
-	return parts != NIL && dg_guard_statement_depth() == 0;
+	return parts != NIL && dg_frame->depth == 0;
 }
 
 /*

@@ -115,7 +115,7 @@ dg_capture_trail_add(Oid relid, EState *firing, Oid partition, CommandId cid, It
 DgTrail *
 dg_capture_trail_take(Oid relid)
 {
-	DgTrail    *trail = dg_capture_trail_find(relid, dg_guard_statement_firing());
+	DgTrail    *trail = dg_capture_trail_find(relid, dg_frame->firing);
 
 	if (trail != NULL)
 		forget_trail(trail);

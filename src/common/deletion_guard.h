@@ -139,23 +139,6 @@ extern struct ForeignKeyCacheInfo *dg_foreign_key_of(Oid constraint);
 extern bool dg_is_store(Oid relid);
 extern bool dg_on_duty(void);
 
-/* acting.c */
-
-/* The statement that the extension runs for itself, if it does. */
-typedef struct DgActing
-{
-	bool		on;
-	int			depth;			/* 0: it has not begun; 1: it runs; more:
-								 * others inside it */
-} DgActing;
-
-extern bool dg_acting(void);
-extern bool dg_acting_next(void);
-extern int	dg_acting_enter(void);
-extern void dg_acting_leave(int saved);
-extern DgActing dg_acting_set(bool on);
-extern void dg_acting_resume(DgActing saved);
-
 /* role.c */
 
 /* Who to be again after having been somebody else. */

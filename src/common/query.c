@@ -25,6 +25,7 @@
 #include "utils/snapmgr.h"
 
 #include "common/deletion_guard.h"
+#include "common/frame.h"
 
 /* rows to fetch at a time */
 #define FETCH_ROWS 1000
@@ -95,7 +96,7 @@ enter_role(const DgQuery *query)
 static pg_noinline int
 run_acting(const DgQuery *query, Portal *portal, bool acting)
 {
-	DgActing	saved = dg_acting_set(acting);
+	DgActing	before = dg_acting_set(acting ? DG_ACTING_NEXT : DG_ACTING_NOT);
 	volatile int ret = 0;
 
 	PG_TRY();
@@ -104,7 +105,7 @@ run_acting(const DgQuery *query, Portal *portal, bool acting)
 	}
 	PG_FINALLY();
 	{
-		dg_acting_resume(saved);
+		dg_acting_resume(before);
 	}
 	PG_END_TRY();
 	return ret;

@@ -13,6 +13,7 @@
 #include "utils/relcache.h"
 
 #include "common/deletion_guard.h"
+#include "common/frame.h"
 
 struct PgStat_SubXactStatus;
 struct PgStat_TableXactStatus;
@@ -185,35 +186,15 @@ extern void dg_guard_enable_trigger(Oid relid, const char *name);
 extern bool dg_guard_is_complete(Oid relid);
 
 /* guard_statement.c */
-
-typedef struct DgNesting
-{
-	int			depth;
-	Oid			role;
-	EState	   *firing;			/* of the query whose triggers fire, or NULL */
-	const TriggerDesc *fires;	/* triggers of a table of that query, found
-								 * last */
-	List	   *by_row;
-	bool		drops_tables;
-} DgNesting;
-
 extern void dg_guard_statement_init(void);
 extern void dg_guard_statement_continue_while(bool (*function) (void));
-extern int	dg_guard_statement_depth(void);
 extern void dg_guard_statement_begin(const PlannedStmt *stmt);
 extern void dg_guard_statement_run(const void *query);
 extern void dg_guard_statement_note_plan(const PlannedStmt *plan);
 extern bool dg_guard_statement_may_delete(void);
-extern DgNesting dg_guard_statement_enter(void);
-extern void dg_guard_statement_set_role(Oid role);
-extern void dg_guard_statement_set_firing(EState *estate, List *by_row);
-extern EState *dg_guard_statement_firing(void);
 extern bool dg_guard_statement_fires(const Trigger *trigger);
 extern bool dg_guard_statement_none(void);
 extern bool dg_guard_statement_by_row(Oid root);
-extern void dg_guard_statement_set_utility(const Node *parsetree);
-extern bool dg_guard_statement_drops_tables(void);
-extern void dg_guard_statement_leave(DgNesting saved);
 extern uint64 dg_guard_statement_serial(void);
 extern bool dg_guard_statement_unseen(void);
 extern Oid	dg_guard_statement_role(void);

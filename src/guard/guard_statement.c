@@ -4,7 +4,7 @@
  *
  * A deletion is what one top-level statement removes, so rooms that keep
  * something for the length of a statement need to know when the next one
- * begins. The executor and utility hooks count how deep they are nested; each
+ * begins. The executor and utility hooks push a frame for each (frame.h); each
  * entry from outside is a new statement with a new serial number, unless it is
  * for another of the queries that rules have made of the statement.
  *
@@ -33,7 +33,6 @@
 #include "capture/capture.h"
 #include "guard/guard_internal.h"
 
-static DgNesting nesting = {0, InvalidOid, NULL, NULL, NIL, false};
 static uint64 serial = 0;
 static TimestampTz loaded_during = 0;	/* start of the message that loaded us */
 static const void *top_query = NULL;	/* of the present serial, if it is a
@@ -83,12 +82,12 @@ continues_statement(const PlannedStmt *stmt)
 void
 dg_guard_statement_begin(const PlannedStmt *stmt)
 {
-	if (nesting.depth == 0 && continues_statement(stmt))
+	if (dg_frame->depth == 0 && continues_statement(stmt))
 	{
 		top_query = NULL;
 		return;
 	}
-	if (nesting.depth > 0 || IsLogicalWorker() || is_waiting() || GetCurrentStatementStartTimestamp() == loaded_during)
+	if (dg_frame->depth > 0 || IsLogicalWorker() || is_waiting() || GetCurrentStatementStartTimestamp() == loaded_during)
 		return;
 	loaded_during = 0;
 	serial++;
@@ -102,7 +101,7 @@ dg_guard_statement_begin(const PlannedStmt *stmt)
 void
 dg_guard_statement_run(const void *query)
 {
-	if (nesting.depth > 0 || query == top_query)
+	if (dg_frame->depth > 0 || query == top_query)
 		return;
 	if (top_query != NULL)
 		dg_guard_statement_begin(NULL);
@@ -127,54 +126,6 @@ bool
 dg_guard_statement_may_delete(void)
 {
 	return deleting_serial == serial || GetCurrentStatementStartTimestamp() == loaded_during;
-}
-
-/*
- * Enters a nested level; returns what dg_guard_statement_leave() restores.
- */
-DgNesting
-dg_guard_statement_enter(void)
-{
-	DgNesting	saved = nesting;
-
-	nesting.depth++;
-	nesting.firing = NULL;
-	nesting.fires = NULL;
-	nesting.by_row = NIL;
-	nesting.drops_tables = false;
-	return saved;
-}
-
-/*
- * From here to dg_guard_statement_leave() deletions are put down to this role;
- * InvalidOid: to the role that is the current user then.
- */
-void
-dg_guard_statement_set_role(Oid role)
-{
-	nesting.role = role;
-}
-
-/*
- * From here to dg_guard_statement_leave() the triggers of a query fire. Of the enrolled
- * tables "by_row" its row triggers, instead of the statement trigger, capture the
- * rows.
- */
-void
-dg_guard_statement_set_firing(EState *estate, List *by_row)
-{
-	nesting.firing = estate;
-	nesting.fires = NULL;
-	nesting.by_row = by_row;
-}
-
-/*
- * The query whose triggers fire now; NULL if that is not known.
- */
-EState *
-dg_guard_statement_firing(void)
-{
-	return nesting.firing;
 }
 
 static const TriggerDesc *
@@ -202,30 +153,20 @@ triggers_with(List *rels, const Trigger *trigger)
 bool
 dg_guard_statement_fires(const Trigger *trigger)
 {
-	const EState *estate = nesting.firing;
+	const EState *estate = dg_frame->firing;
 
 	if (estate == NULL)
 		return false;
-	if (nesting.fires == NULL || trigger < nesting.fires->triggers ||
-		trigger >= nesting.fires->triggers + nesting.fires->numtriggers)
+	if (dg_frame->fires == NULL || trigger < dg_frame->fires->triggers ||
+		trigger >= dg_frame->fires->triggers + dg_frame->fires->numtriggers)
 	{
-		nesting.fires = triggers_with(estate->es_opened_result_relations, trigger);
-		if (nesting.fires == NULL)
-			nesting.fires = triggers_with(estate->es_tuple_routing_result_relations, trigger);
-		if (nesting.fires == NULL)
-			nesting.fires = triggers_with(estate->es_trig_target_relations, trigger);
+		dg_frame->fires = triggers_with(estate->es_opened_result_relations, trigger);
+		if (dg_frame->fires == NULL)
+			dg_frame->fires = triggers_with(estate->es_tuple_routing_result_relations, trigger);
+		if (dg_frame->fires == NULL)
+			dg_frame->fires = triggers_with(estate->es_trig_target_relations, trigger);
 	}
-	return nesting.fires != NULL;
-}
-
-/*
- * How many statements and commands are running inside of each other, as far as our
- * hooks were called for them.
- */
-int
-dg_guard_statement_depth(void)
-{
-	return nesting.depth;
+	return dg_frame->fires != NULL;
 }
 
 /*
@@ -235,7 +176,7 @@ dg_guard_statement_depth(void)
 bool
 dg_guard_statement_none(void)
 {
-	return nesting.depth == 0 && !dg_guard_statement_unseen();
+	return dg_frame->depth == 0 && !dg_guard_statement_unseen();
 }
 
 /*
@@ -244,37 +185,7 @@ dg_guard_statement_none(void)
 bool
 dg_guard_statement_by_row(Oid root)
 {
-	return list_member_oid(nesting.by_row, root);
-}
-
-/*
- * From here to dg_guard_statement_leave() this command runs.
- */
-void
-dg_guard_statement_set_utility(const Node *parsetree)
-{
-	nesting.drops_tables = IsA(parsetree, DropOwnedStmt) ||
-		(IsA(parsetree, DropStmt) && ((const DropStmt *) parsetree)->removeType != OBJECT_TRIGGER);
-}
-
-/*
- * Is the present command one by which a trigger of ours goes only because its
- * table goes too? Not DROP TRIGGER, nor anything that alters a table.
- */
-bool
-dg_guard_statement_drops_tables(void)
-{
-	return nesting.drops_tables;
-}
-
-/*
- * The statement is over that dg_guard_statement_enter() began, whose result this
- * gets.
- */
-void
-dg_guard_statement_leave(DgNesting saved)
-{
-	nesting = saved;
+	return list_member_oid(dg_frame->by_row, root);
 }
 
 /*
@@ -283,7 +194,7 @@ dg_guard_statement_leave(DgNesting saved)
 Oid
 dg_guard_statement_role(void)
 {
-	return OidIsValid(nesting.role) ? nesting.role : GetUserId();
+	return OidIsValid(dg_frame->role) ? dg_frame->role : GetUserId();
 }
 
 /*

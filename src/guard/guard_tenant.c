@@ -120,7 +120,7 @@ bool
 dg_guard_tenant_read_key(Oid relid, Oid type, const char *tenant, Datum *value)
 {
 	KeyText		key = {relid, getBaseType(type), tenant};
-	DgActing	saved = dg_acting_set(false);
+	DgActing	saved = dg_acting_set(DG_ACTING_NOT);
 	ErrorData  *error = dg_try(input_key, &key, true);
 
 	dg_acting_resume(saved);
@@ -148,7 +148,7 @@ call_function(const DgIdentity *identity, const FmgrInfo *function, Datum a, Dat
 	if (!built_in)
 	{
 		caller = dg_role_enter(dg_relation_owner(identity->relid), SECURITY_RESTRICTED_OPERATION);
-		saved = dg_acting_set(false);
+		saved = dg_acting_set(DG_ACTING_NOT);
 	}
 	result = FunctionCall2Coll(&copy, identity->collation, a, b);
 	if (!built_in)

@@ -178,7 +178,7 @@ dg_protect_check_query(PlannedStmt *stmt)
 void
 dg_protect_check_permissions(List *permissions)
 {
-	bool		copies = dg_protect_command() == DG_COMMAND_COPY;
+	bool		copies = dg_frame->command == DG_COMMAND_COPY;
 	ListCell   *lc;
 
 	if (dg_acting())

@@ -13,6 +13,7 @@
 #include "utils/relcache.h"
 
 #include "common/deletion_guard.h"
+#include "common/frame.h"
 
 /* protect_hooks.c */
 extern void dg_protect_hooks_init(void);

@@ -240,16 +240,16 @@ is_empty_bin(Oid relid)
 static void
 check_own_by_oid(Oid classid, Oid objid, int subid, Oid relid, bool created)
 {
-	if (dg_protect_command() == DG_COMMAND_MAINTENANCE)
+	if (dg_frame->command == DG_COMMAND_MAINTENANCE)
 		return;
 	/* a table of its own; its constraints and defaults come with it */
-	if (created && (dg_protect_command() == DG_COMMAND_CREATE || (classid == RelationRelationId && subid == 0 && objid == relid)))
+	if (created && (dg_frame->command == DG_COMMAND_CREATE || (classid == RelationRelationId && subid == 0 && objid == relid)))
 		return;
 	if (created && classid == TriggerRelationId && is_protecting_by_oid(objid))
 		return;
 	if (!created && only_changes_owner(classid, objid))
 		return;
-	if (dg_protect_command() == DG_COMMAND_RESTORE && is_empty_bin(relid))
+	if (dg_frame->command == DG_COMMAND_RESTORE && is_empty_bin(relid))
 		return;
 	dg_protect_store_refuse("change", get_rel_name(relid));
 }
@@ -262,7 +262,7 @@ check_own_by_oid(Oid classid, Oid objid, int subid, Oid relid, bool created)
 static void
 check_store_drop(Oid relid)
 {
-	if (dg_protect_command() == DG_COMMAND_MAINTENANCE)
+	if (dg_frame->command == DG_COMMAND_MAINTENANCE)
 		return;
 	if (get_rel_namespace(relid) == dg_objects()->bin_schema ? dg_protect_store_has_rows(relid) : dg_protect_store_at_stake())
 		dg_protect_store_refuse("drop a part of", get_rel_name(relid));
@@ -420,7 +420,7 @@ check_arrival(Oid classid, Oid objid, bool created)
 {
 	Oid			schema;
 
-	if (dg_protect_command() == DG_COMMAND_MAINTENANCE)
+	if (dg_frame->command == DG_COMMAND_MAINTENANCE)
 		return;
 	schema = namespace_of(classid, objid);
 	if (is_code_schema(schema) || (schema == dg_objects()->bin_schema && !created))

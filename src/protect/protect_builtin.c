@@ -279,7 +279,7 @@ dg_protect_builtin_check_object(ObjectAccessType access, Oid classid, Oid objid,
 	if (!is_built_in(access, object.classId, object.objectId) &&
 		!(relid != objid && is_built_in(access, RelationRelationId, relid)))
 		return;
-	if (dg_protect_command() == DG_COMMAND_MAINTENANCE || dg_installing() || !dg_present())
+	if (dg_frame->command == DG_COMMAND_MAINTENANCE || dg_installing() || !dg_present())
 		return;
 	/* what is new is not seen yet: then the table that it is of */
 	description = getObjectDescription(&object, true);

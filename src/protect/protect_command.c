@@ -13,36 +13,15 @@
 
 #include "protect/protect_internal.h"
 
-static DgCommand command = DG_COMMAND_OTHER;
-
 /*
- * What kind of utility command is running, the innermost one.
- */
-DgCommand
-dg_protect_command(void)
-{
-	return command;
-}
-
-/*
- * A utility command begins; the result goes to dg_protect_command_leave() when it ends.
- */
-DgCommand
-dg_protect_command_enter(Node *parsetree)
-{
-	DgCommand	saved = command;
-
-	command = dg_protect_store_command(parsetree);
-	return saved;
-}
-
-/*
- * The command is over that dg_protect_command_enter() began, whose result this gets.
+ * Notes in the frame at hand which command runs.
  */
 void
-dg_protect_command_leave(DgCommand saved)
+dg_protect_command_begin(Node *parsetree)
 {
-	command = saved;
+	dg_frame->command = dg_protect_store_command(parsetree);
+	dg_frame->drops_tables = IsA(parsetree, DropOwnedStmt) ||
+		(IsA(parsetree, DropStmt) && ((DropStmt *) parsetree)->removeType != OBJECT_TRIGGER);
 }
 
 /*
@@ -51,7 +30,7 @@ dg_protect_command_leave(DgCommand saved)
 void
 dg_protect_command_maintain(void)
 {
-	command = DG_COMMAND_MAINTENANCE;
+	dg_frame->command = DG_COMMAND_MAINTENANCE;
 }
 
 /*
@@ -67,7 +46,7 @@ dg_protect_command_init(void)
 	if (stmt != NULL && stmt->commandType == CMD_UTILITY &&
 		(IsA(stmt->utilityStmt, VacuumStmt) || nodeTag(stmt->utilityStmt) == T_ClusterStmt ||
 		 IsA(stmt->utilityStmt, ReindexStmt)))
-		command = DG_COMMAND_MAINTENANCE;
+		dg_frame->command = DG_COMMAND_MAINTENANCE;
 }
 
 /*

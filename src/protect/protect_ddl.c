@@ -67,7 +67,6 @@ dg_ddl_start(PG_FUNCTION_ARGS)
 {
 	EventTriggerData *data = event_trigger_data(fcinfo);
 
-	dg_guard_statement_set_utility(data->parsetree);
 	if (dg_on_duty() && !dg_acting())
 	{
 		dg_protect_check_utility(data->parsetree);
@@ -78,7 +77,7 @@ dg_ddl_start(PG_FUNCTION_ARGS)
 	}
 	/* the hook has not seen the command that loaded the library */
 	if (dg_on_duty())
-		(void) dg_protect_command_enter(data->parsetree);
+		dg_protect_command_begin(data->parsetree);
 	return PointerGetDatum(NULL);
 }
 

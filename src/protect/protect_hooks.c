@@ -5,8 +5,9 @@
  *		protect_object.c and capture_limit_wipe.c.
  *
  * Every hook calls the one that was there before, exactly once, also where
- * there is nothing to do here. Nothing outlives a call but the nesting depth,
- * which is restored on errors too, and the fact that the hook was called.
+ * there is nothing to do here. What runs, runs in a frame on the stack here (frame.h),
+ * which is popped on errors too; nothing outlives a call but the fact that the hook
+ * was called.
  */
 #include "postgres.h"
 
@@ -63,18 +64,18 @@ static PlannedStmt *
 guard_planner(DG_PLANNER_PARAMS)
 {
 	PlannedStmt *result;
-	int			acting;
+	DgFrame		frame;
 
 	if (!dg_acting_next())
 		return call_planner(DG_PLANNER_ARGS);
-	acting = dg_acting_enter();
+	dg_frame_push(&frame);
 	PG_TRY();
 	{
 		result = call_planner(DG_PLANNER_ARGS);
 	}
 	PG_FINALLY();
 	{
-		dg_acting_leave(acting);
+		dg_frame_pop(&frame);
 	}
 	PG_END_TRY();
 	return result;
@@ -121,9 +122,8 @@ guard_ExecutorStart(QueryDesc *query, int eflags)
 static void
 guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 {
-	DgNesting	saved;
+	DgFrame		frame;
 	DgUpsert	upsert;
-	int			acting;
 	volatile bool failed = true;
 
 	reached |= DG_HOOK_EXECUTOR_RUN;
@@ -131,8 +131,7 @@ guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 	dg_guard_statement_note_plan(query->plannedstmt);
 	upsert = dg_capture_balance_upsert_begin(query);
 	dg_capture_move_pause(query->estate);
-	saved = dg_guard_statement_enter();
-	acting = dg_acting_enter();
+	dg_frame_push(&frame);
 	PG_TRY();
 	{
 		if (prev_ExecutorRun)
@@ -147,11 +146,10 @@ guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 	PG_FINALLY();
 	{
 		dg_capture_move_resume(query->estate, failed);
-		dg_acting_leave(acting);
-		dg_guard_statement_leave(saved);
+		dg_frame_pop(&frame);
 	}
 	PG_END_TRY();
-	if (saved.depth == 0)
+	if (dg_frame->depth == 0)
 	{
 		dg_capture_open_end(true);
 		dg_protect_taken_finish();
@@ -167,14 +165,15 @@ guard_ExecutorFinish(QueryDesc *query)
 	 */
 	bool		fires = !(query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS);
 	List	   *by_row = fires ? dg_capture_merge_roots(query) : NIL;
-	DgNesting	saved = dg_guard_statement_enter();
-	int			acting = dg_acting_enter();
+	DgFrame		frame;
 
 	reached |= DG_HOOK_EXECUTOR_FINISH;
+	dg_frame_push(&frame);
 	if (fires)
 	{
-		dg_guard_statement_set_role(GetUserId());
-		dg_guard_statement_set_firing(query->estate, by_row);
+		frame.role = GetUserId();
+		frame.firing = query->estate;
+		frame.by_row = by_row;
 	}
 	PG_TRY();
 	{
@@ -184,12 +183,11 @@ guard_ExecutorFinish(QueryDesc *query)
 			standard_ExecutorFinish(query);
 		if (fires)
 			dg_capture_trail_finish(query);
-		dg_capture_open_end(saved.depth == 0);
+		dg_capture_open_end(frame.outer->depth == 0);
 	}
 	PG_FINALLY();
 	{
-		dg_acting_leave(acting);
-		dg_guard_statement_leave(saved);
+		dg_frame_pop(&frame);
 	}
 	PG_END_TRY();
 }
@@ -212,9 +210,7 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	bool		reassigns = IsA(pstmt->utilityStmt, ReassignOwnedStmt);
 	bool		truncates = IsA(pstmt->utilityStmt, TruncateStmt);
 	bool		judged = !ours && dg_protect_access_judges_after(pstmt->utilityStmt);
-	DgCommand	command;
-	DgNesting	saved;
-	int			acting;
+	DgFrame		frame;
 	volatile bool failed = true;
 
 	reached |= DG_HOOK_UTILITY;
@@ -222,18 +218,16 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	dg_capture_open_before(pstmt);
 	if (!ours && dg_on_duty())
 		dg_protect_check_utility(pstmt->utilityStmt);
-	saved = dg_guard_statement_enter();
-	command = dg_protect_command_enter(pstmt->utilityStmt);
-	dg_guard_statement_set_role(InvalidOid);
-	dg_guard_statement_set_utility(pstmt->utilityStmt);
-	acting = dg_acting_enter();
-	if (part)
-		dg_acting_leave(acting);
 	if (hidden)
 		EventTriggerInhibitCommandCollection();
 	dg_capture_move_pause(NULL);
+	dg_frame_push(&frame);
+	frame.role = InvalidOid;
+	if (part)
+		frame.acting = frame.outer->acting;
 	PG_TRY();
 	{
+		dg_protect_command_begin(pstmt->utilityStmt);
 		if (prev_ProcessUtility)
 			prev_ProcessUtility(pstmt, queryString, readOnlyTree, as, params,
 								queryEnv, dest, qc);
@@ -247,17 +241,17 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 		dg_capture_move_resume(NULL, failed);
 		if (hidden)
 			EventTriggerUndoInhibitCommandCollection();
-		dg_protect_command_leave(context == PROCESS_UTILITY_TOPLEVEL ? DG_COMMAND_OTHER : command);
-		dg_acting_leave(acting);
-		dg_guard_statement_leave(saved);
+		dg_frame_pop(&frame);
+		if (context == PROCESS_UTILITY_TOPLEVEL)
+			dg_frame->command = DG_COMMAND_OTHER;	/* of what loaded us */
 	}
 	PG_END_TRY();
 	if (judged && dg_on_duty())
 		dg_protect_access_check_after(pstmt->utilityStmt);
 	if (truncates)
 		dg_capture_empty_check();
-	dg_capture_open_end(saved.depth == 0);
-	if (saved.depth == 0)
+	dg_capture_open_end(dg_frame->depth == 0);
+	if (dg_frame->depth == 0)
 		dg_protect_taken_finish();
 
 	/*

@@ -59,22 +59,9 @@ extern void dg_protect_keep_columns_before(Node *parsetree);
 
 /* protect_command.c */
 
-/* What kind of utility command runs, as far as that matters. */
-typedef enum DgCommand
-{
-	DG_COMMAND_OTHER,			/* or none */
-	DG_COMMAND_MAINTENANCE,		/* concerns storage only */
-	DG_COMMAND_RESTORE,			/* what pg_restore does to a table that it has
-								 * made */
-	DG_COMMAND_CREATE,			/* makes a table */
-	DG_COMMAND_COPY
-} DgCommand;
-
 extern HeapTuple dg_protect_copy_object(Relation rel, Oid indexid, AttrNumber attnum, Oid objid,
 										Snapshot snapshot);
-extern DgCommand dg_protect_command(void);
-extern DgCommand dg_protect_command_enter(Node *parsetree);
-extern void dg_protect_command_leave(DgCommand saved);
+extern void dg_protect_command_begin(Node *parsetree);
 extern void dg_protect_command_init(void);
 
 /* protect_access.c */

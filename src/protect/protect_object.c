@@ -354,7 +354,7 @@ check_trigger(Oid trigid, bool dropping)
 
 	if (!OidIsValid(relid))
 		return;
-	if (!dg_is_store(relid) && dropping && dg_guard_statement_drops_tables())
+	if (!dg_is_store(relid) && dropping && dg_frame->drops_tables)
 	{
 		int64		rows;
 

@@ -22,7 +22,7 @@ result "queries run as whom they should" \
 result "there is one role switch" \
 	"$(elsewhere 'SetUserId[A-Za-z]*|GetUserIdAndSecContext' role)"
 result "statements of ours are those that query.c runs" \
-	"$(elsewhere 'dg_acting_set' 'query|acting' | grep -v 'dg_acting_set(false)')"
+	"$(elsewhere 'dg_acting_set|DG_ACTING_N(EXT|OW)' 'query|frame' | grep -v 'dg_acting_set(DG_ACTING_NOT)')"
 result "decisions are not queries" \
 	"$(grep -nE "$queries" src/purge/*.c src/ledger/*.c src/common/ledger_digest.c src/common/own_tables.c | grep -vE "$deciding_exceptions")"
 echo 1..4

@@ -1,6 +1,6 @@
 /*
- * acting.c
- *		Which statements are the extension's own.
+ * frame.c
+ *		The frame at hand, and which statements are the extension's own.
  *
  * The extension's tables refuse every write that it did not make (protect.c). Two
  * ways lead past that: a row written straight into the heap (own_tables.c), and
@@ -15,8 +15,11 @@
 #include "postgres.h"
 
 #include "common/deletion_guard.h"
+#include "common/frame.h"
 
-static DgActing acting;
+static DgFrame bottom;
+
+DgFrame    *dg_frame = &bottom;
 
 /*
  * Is the current statement one that the extension runs for itself? Those of
@@ -25,7 +28,7 @@ static DgActing acting;
 bool
 dg_acting(void)
 {
-	return (acting.on && acting.depth <= 1) || dg_installing();
+	return dg_frame->acting != DG_ACTING_NOT || dg_installing();
 }
 
 /*
@@ -34,49 +37,26 @@ dg_acting(void)
 bool
 dg_acting_next(void)
 {
-	return (acting.on && acting.depth == 0) || dg_installing();
+	return dg_frame->acting == DG_ACTING_NEXT || dg_installing();
 }
 
 /*
- * Between this and dg_acting_leave(), which gets the result, a statement runs or
- * is planned. What begins in between is another statement, inside it.
- */
-int
-dg_acting_enter(void)
-{
-	return acting.depth++;
-}
-
-/*
- * The statement is over that dg_acting_enter() began.
- */
-void
-dg_acting_leave(int saved)
-{
-	acting.depth = saved;
-}
-
-/*
- * The next statement is the extension's own or, if not "on", neither that nor
- * what runs from here to dg_acting_resume(), which gets the result.
+ * Says so, or that it is not, nor what runs now. Returns what dg_acting_resume() wants.
  */
 DgActing
-dg_acting_set(bool on)
+dg_acting_set(DgActing acting)
 {
-	DgActing	saved = acting;
+	DgActing	before = dg_frame->acting;
 
-	acting = (DgActing)
-	{
-		.on = on
-	};
-	return saved;
+	dg_frame->acting = acting;
+	return before;
 }
 
 /*
- * Undoes dg_acting_set(), whose result it gets.
+ * Undoes dg_acting_set().
  */
 void
-dg_acting_resume(DgActing saved)
+dg_acting_resume(DgActing before)
 {
-	acting = saved;
+	dg_frame->acting = before;
 }
