@@ -87,6 +87,19 @@ dg_value_text(Oid type, Datum value)
 }
 
 /*
+ * A value of a type from its text.
+ */
+Datum
+dg_value_of_text(Oid type, int32 typmod, const char *text)
+{
+	Oid			input;
+	Oid			typioparam;
+
+	getTypeInputInfo(type, &input, &typioparam);
+	return OidInputFunctionCall(input, unconstify(char *, text), typioparam, typmod);
+}
+
+/*
  * A value as text that does not depend on the session's settings, palloc'd.
  */
 char *

@@ -130,6 +130,7 @@ extern int	dg_canonical_input_begin(void);
 extern bool dg_canonical_always(Oid type);
 extern char *dg_canonical_text(Oid type, Datum value);
 extern char *dg_value_text(Oid type, Datum value);
+extern Datum dg_value_of_text(Oid type, int32 typmod, const char *text);
 
 /* fkey.c */
 extern List *dg_foreign_keys(Relation rel);

@@ -9,6 +9,12 @@
  * is handed down. The rooms write what is theirs into the frame at hand, and have
  * nothing to put back.
  *
+ * Not in a frame is what does not end with what runs. A deletion and the counts of its
+ * ceilings are of a statement of the client's, or of many in replication, and end with
+ * a (sub)transaction (capture_deletion.c, capture_limit.c); preview() alone puts them
+ * aside. That a query is watched for rows that it moves, and not those that others
+ * move meanwhile, is known of that query (capture_move.c).
+ *
  * The frame at the bottom is not of a statement: no statement runs, or the library
  * was loaded in the middle of one.
  */

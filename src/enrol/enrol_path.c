@@ -35,16 +35,13 @@ dg_tenant_path_in(PG_FUNCTION_ARGS)
 {
 	char	   *text = PG_GETARG_CSTRING(0);
 	StringInfoData buf;
-	Oid			input;
-	Oid			typioparam;
 	ListCell   *lc;
 
 	if (text[strspn(text, " \t\r\n")] != '{')
 		return DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
-	getTypeInputInfo(NAMEARRAYOID, &input, &typioparam);
 	initStringInfo(&buf);
 	appendStringInfoChar(&buf, '[');
-	foreach(lc, dg_array_strings(OidInputFunctionCall(input, text, typioparam, -1)))
+	foreach(lc, dg_array_strings(dg_value_of_text(NAMEARRAYOID, -1, text)))
 	{
 		appendStringInfoString(&buf, foreach_current_index(lc) > 0 ? ", " : "");
 		if (lfirst(lc) == NULL)

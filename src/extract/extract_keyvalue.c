@@ -255,12 +255,8 @@ dg_extract_keyvalue_number(DgKeyColumn *column, const DgKeyText *text, bool add,
 DgKeyText
 dg_extract_keyvalue_anew(const DgKeyColumn *column, const DgKeyText *text)
 {
-	Oid			input;
-	Oid			typioparam;
-	char	   *anew;
+	char	   *anew = dg_value_text(column->type, dg_value_of_text(column->type, -1, pnstrdup(text->ptr, text->len)));
 
-	getTypeInputInfo(column->type, &input, &typioparam);
-	anew = dg_value_text(column->type, OidInputFunctionCall(input, pnstrdup(text->ptr, text->len), typioparam, -1));
 	return (DgKeyText)
 	{
 		anew, strlen(anew)

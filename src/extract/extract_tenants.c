@@ -24,15 +24,12 @@ dg_extract_tenant_value(Oid relid, AttrNumber attnum, Oid type, int32 typmod, co
 {
 	MemoryContext old = CurrentMemoryContext;
 	DgRowsRole	role = dg_rows_role_of(dg_relation_owner(relid));
-	Oid			input;
-	Oid			typioparam;
 	Datum		value = (Datum) 0;
 
-	getTypeInputInfo(type, &input, &typioparam);
 	dg_rows_as_owner(&role);
 	PG_TRY();
 	{
-		value = OidInputFunctionCall(input, unconstify(char *, tenant), typioparam, typmod);
+		value = dg_value_of_text(type, typmod, tenant);
 	}
 	PG_CATCH();
 	{

@@ -79,12 +79,9 @@ input_key(void *arg)
 {
 	KeyText    *key = arg;
 	Relation	rel = table_open(key->relid, AccessShareLock);
-	Oid			input;
-	Oid			ioparam;
 	DgRole		caller = dg_role_become(rel->rd_rel->relowner, SECURITY_RESTRICTED_OPERATION);
 
-	getTypeInputInfo(key->type, &input, &ioparam);
-	key->value = OidInputFunctionCall(input, unconstify(char *, key->text), ioparam, -1);
+	key->value = dg_value_of_text(key->type, -1, key->text);
 	dg_role_leave(caller);
 	table_close(rel, NoLock);
 }

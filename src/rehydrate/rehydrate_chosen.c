@@ -79,14 +79,11 @@ key_text(const DgChoice *choice, int column, char *value)
 	Oid			type;
 	int32		typmod;
 	Oid			collation;
-	Oid			input;
-	Oid			typioparam;
 	Datum		datum;
 
 	get_atttypetypmodcoll(choice->target, choice->attnums[column], &type, &typmod, &collation);
-	getTypeInputInfo(type, &input, &typioparam);
 	dg_rows_as_owner(&role);
-	datum = OidInputFunctionCall(input, value, typioparam, typmod);
+	datum = dg_value_of_text(type, typmod, value);
 	dg_rows_as_caller(&role);
 	return dg_value_text(type, datum);
 }

@@ -112,8 +112,6 @@ json_text(const JsonbValue *value)
 char *
 dg_rows_chosen_text(Datum value, Oid type)
 {
-	Oid			output;
-	bool		varlena;
 	char		buf[MAXDATELEN + 1];
 
 	type = getBaseType(type);
@@ -128,8 +126,7 @@ dg_rows_chosen_text(Datum value, Oid type)
 		case TIMESTAMPTZOID:
 			return pstrdup(JsonEncodeDateTime(buf, value, type, NULL));
 		default:
-			getTypeOutputInfo(type, &output, &varlena);
-			return OidOutputFunctionCall(output, value);
+			return dg_value_text(type, value);
 	}
 }
 

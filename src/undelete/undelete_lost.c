@@ -207,13 +207,10 @@ static Datum
 read_value(const DgLinkSet *set, Oid type, char *text)
 {
 	DgRowsRole	role = dg_rows_role_of(dg_relation_owner(set->relation));
-	Oid			input;
-	Oid			typioparam;
 	Datum		value;
 
-	getTypeInputInfo(type, &input, &typioparam);
 	dg_rows_as_owner(&role);
-	value = OidInputFunctionCall(input, text, typioparam, -1);
+	value = dg_value_of_text(type, -1, text);
 	dg_rows_as_caller(&role);
 	return value;
 }

@@ -124,11 +124,7 @@ typedef struct DeletedRows
 static Datum
 as_present_type(Datum value, Oid from, Form_pg_attribute att)
 {
-	Oid			input;
-	Oid			typioparam;
-
-	getTypeInputInfo(att->atttypid, &input, &typioparam);
-	return OidInputFunctionCall(input, dg_value_text(from, value), typioparam, -1);
+	return dg_value_of_text(att->atttypid, -1, dg_value_text(from, value));
 }
 
 static void
