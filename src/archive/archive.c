@@ -19,8 +19,8 @@
 /*
  * An archive with no contents yet; NULL if there is no memory. opts may be NULL.
  */
-DgArchive *
-dg_archive_create(const char *path, const DgArchiveOptions *opts, DgArchiveError *err)
+static DgArchive *
+create_archive(const char *path, const DgArchiveOptions *opts, DgArchiveError *err)
 {
 	DgArchive  *archive = calloc(1, sizeof(*archive));
 
@@ -145,7 +145,7 @@ free_toc(DgArchive *archive)
 DgArchive *
 dg_archive_open(const char *path, const DgArchiveOptions *opts, DgArchiveError *err)
 {
-	DgArchive  *archive = dg_archive_create(path, opts, err);
+	DgArchive  *archive = create_archive(path, opts, err);
 
 	if (archive == NULL)
 		return NULL;
@@ -164,7 +164,7 @@ DgArchive *
 dg_archive_open_memory(const void *data, size_t len, const DgArchiveOptions *opts,
 					   DgArchiveError *err)
 {
-	DgArchive  *archive = dg_archive_create("memory", opts, err);
+	DgArchive  *archive = create_archive("memory", opts, err);
 
 	if (archive == NULL)
 		return NULL;
@@ -278,7 +278,7 @@ dg_archive_sequence(const DgArchive *archive, int index)
 DgArchive *
 dg_archive_given(const char *name, const DgArchiveInfo *info)
 {
-	DgArchive  *archive = dg_archive_create(name, NULL, NULL);
+	DgArchive  *archive = create_archive(name, NULL, NULL);
 
 	if (archive != NULL)
 		archive->info = *info;

@@ -200,7 +200,6 @@ extern DgArchiveFile *dg_archive_file_packed(DgArchiveFile *inner, DgArchiveComp
 
 /* ---- archive.c ---- */
 
-extern DgArchive *dg_archive_create(const char *path, const DgArchiveOptions *opts, DgArchiveError *err);
 
 /* ---- archive_ident.c ---- */
 

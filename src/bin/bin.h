@@ -118,7 +118,6 @@ typedef struct DgTenantRow
 	" AND EXISTS (SELECT FROM unnest(" tenants ", " bins ") s (tenant, bin_id)" \
 	" WHERE s.tenant = p.tenant AND s.bin_id IN (0, p.bin_id)))"
 
-extern List *dg_bin_tenant_spellings(const char *tenant);
 
 typedef void (*DgPartAction) (DgOwnScan *scan, void *arg);
 

@@ -205,8 +205,8 @@ next_spelling(Relation registry, Relation index, Snapshot snapshot, int64 *hash)
  * All texts (char *) by which the bin may know this tenant, palloc'd; the one that
  * was given comes first. A part of such a text need not be this tenant's (has_part()).
  */
-List *
-dg_bin_tenant_spellings(const char *tenant)
+static List *
+spellings_of_tenant(const char *tenant)
 {
 	List	   *spellings = list_make1(pstrdup(tenant));
 	Relation	registry;
@@ -268,7 +268,7 @@ dg_bin_tenant_each_part(const char *tenant, LOCKMODE lockmode, DgPartAction acti
 {
 	ListCell   *lc;
 
-	foreach(lc, dg_bin_tenant_spellings(tenant))
+	foreach(lc, spellings_of_tenant(tenant))
 	{
 		ScanKeyData keys[] = {dg_own_key_int8(Anum_deletion_part_tenant_hash, (int64) dg_guard_tenant_text_hash(lfirst(lc)))};
 		DgOwnScan  *scan = dg_own_scan(DG_OWN_BY(deletion_part, deletion_part_tenant_idx), lockmode,
@@ -338,7 +338,7 @@ dg_bin_tenants_in_bin(List *tenants, Datum *bins)
 
 	foreach(lc, tenants)
 	{
-		List	   *spellings = dg_bin_tenant_spellings(lfirst(lc));
+		List	   *spellings = spellings_of_tenant(lfirst(lc));
 
 		add_spelling(&parts, lfirst(lc), 0);
 		for (int i = 1; i < list_length(spellings); i++)
@@ -471,7 +471,7 @@ dg_bin_tenant_deleted(const char *tenant, Snapshot snapshot, DgTenantRow *row)
 	ListCell   *lc;
 
 	snapshot = RegisterSnapshot(snapshot);
-	foreach(lc, dg_bin_tenant_spellings(tenant))
+	foreach(lc, spellings_of_tenant(tenant))
 	{
 		if (dg_guard_tenant_equal_in(InvalidOid, lfirst(lc), tenant))
 			find_deleted(lfirst(lc), snapshot, &latest, row);
@@ -530,7 +530,7 @@ dg_bin_tenants_known_by(List *tenants)
 
 	foreach(lc, tenants)
 	{
-		all = list_concat(all, dg_bin_tenant_spellings(lfirst(lc)));
+		all = list_concat(all, spellings_of_tenant(lfirst(lc)));
 		all = lappend(all, dg_bin_tenant_spelling(lfirst(lc)));
 		all = list_concat(all, dg_bin_former_keys(llast(all)));
 	}

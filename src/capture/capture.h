@@ -97,7 +97,6 @@ extern void dg_capture_rename_texts(const DgRenamedTexts *texts, int64 deletion,
 
 /* capture_open.c */
 extern void dg_capture_open_before(const PlannedStmt *stmt);
-extern void dg_capture_open_write(void);
 extern void dg_capture_open_end(bool whole_statement);
 extern void dg_capture_open_init(void);
 

@@ -71,7 +71,6 @@ extern void dg_capture_tenant_resolver_type(DgTenantResolver *resolver, int16 *l
 extern char *dg_capture_tenant_text(DgTenantResolver *resolver, Datum tenant);
 
 /* capture_rename.c */
-extern bool dg_capture_is_of_tenants(Oid relid);
 extern void dg_capture_rename_not_moved(Oid relid, ItemPointer tid);
 extern int64 dg_capture_draw_number(void);
 

@@ -126,26 +126,6 @@ dg_capture_open_find(DgPart *like)
 }
 
 /*
- * A capture has begun a part, in the memory of dg_capture_open_context(), which may
- * stay open. It is in use, as one that was found.
- */
-void
-dg_capture_open_add(DgPart *part)
-{
-	MemoryContext old = MemoryContextSwitchTo(dg_capture_open_context());
-	bool		found;
-
-	if (list_length(parts) >= MAX_OPEN)
-		dg_capture_open_write();
-	MemoryContextSwitchTo(dg_capture_open_context());
-	part->open = part->in_use = true;
-	part->subid = GetCurrentSubTransactionId();
-	parts = lappend(parts, part);
-	(void) open_insert(going_on, part, &found);
-	MemoryContextSwitchTo(old);
-}
-
-/*
  * A capture that put rows into the part has ended.
  */
 void
@@ -225,14 +205,23 @@ write_parts(SubTransactionId of)
 }
 
 /*
- * Writes the parts that are open, but for those that a capture is putting rows
- * into.
+ * A capture has begun a part, in the memory of dg_capture_open_context(), which may
+ * stay open. It is in use, as one that was found.
  */
 void
-dg_capture_open_write(void)
+dg_capture_open_add(DgPart *part)
 {
-	if (parts != NIL)
+	MemoryContext old = MemoryContextSwitchTo(dg_capture_open_context());
+	bool		found;
+
+	if (list_length(parts) >= MAX_OPEN)
 		write_parts(InvalidSubTransactionId);
+	MemoryContextSwitchTo(dg_capture_open_context());
+	part->open = part->in_use = true;
+	part->subid = GetCurrentSubTransactionId();
+	parts = lappend(parts, part);
+	(void) open_insert(going_on, part, &found);
+	MemoryContextSwitchTo(old);
 }
 
 /*

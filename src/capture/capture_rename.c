@@ -270,6 +270,17 @@ static List *not_moved = NIL;	/* in the transaction's memory */
 static LocalTransactionId not_moved_lxid;
 
 /*
+ * Is it the tenant table, or a partition of it?
+ */
+static bool
+is_of_tenants(Oid relid)
+{
+	Oid			tenants = dg_guard_tenant_table()->relid;
+
+	return OidIsValid(tenants) && (relid == tenants || dg_guard_partition_root(relid) == tenants);
+}
+
+/*
  * A row of a partition was to be moved, and is deleted: no other's key is what has
  * come of its.
  */
@@ -279,7 +290,7 @@ dg_capture_rename_not_moved(Oid relid, ItemPointer tid)
 	MemoryContext old;
 	NotMoved   *row;
 
-	if (!dg_capture_is_of_tenants(relid))
+	if (!is_of_tenants(relid))
 		return;
 	if (not_moved_lxid != DG_MY_LXID)
 		not_moved = NIL;
@@ -339,17 +350,6 @@ note_arriving(HeapTuple row, Oid type, Datum key)
 	moved_key = NULL;
 }
 
-/*
- * Is it the tenant table, or a partition of it?
- */
-bool
-dg_capture_is_of_tenants(Oid relid)
-{
-	Oid			tenants = dg_guard_tenant_table()->relid;
-
-	return OidIsValid(tenants) && (relid == tenants || dg_guard_partition_root(relid) == tenants);
-}
-
 static void
 require_trigger(FunctionCallInfo fcinfo)
 {
@@ -381,7 +381,7 @@ dg_capture_rename(PG_FUNCTION_ARGS)
 
 	require_trigger(fcinfo);
 	rel = trigdata->tg_relation;
-	if (!dg_capture_is_of_tenants(RelationGetRelid(rel)))
+	if (!is_of_tenants(RelationGetRelid(rel)))
 		return PointerGetDatum(NULL);
 	attnum = get_attnum(RelationGetRelid(rel), NameStr(dg_guard_tenant_table()->key_column));
 	if (attnum == InvalidAttrNumber)

@@ -70,7 +70,7 @@ extern DgFrame *dg_frame;
 
 /*
  * What begins from here to dg_frame_pop() runs in the course of this. Nothing may be
- * thrown between this and PG_TRY(), in whose PG_FINALLY() it is popped.
+ * thrown between this and PG_TRY(), in whose PG_FINALLY() it is popped first.
  */
 static inline void
 dg_frame_push(DgFrame *frame)

@@ -31,7 +31,6 @@ typedef struct DgSchemaReport
 
 extern void dg_enrol_schema(DgSchemaReport *report, Oid nspid, const DgTenantSource *source, bool include_future);
 extern void dg_enrol_register_schema(const char *name, const DgTenantSource *source);
-extern void dg_enrol_unregister_schema(const char *name);
 
 /* enrol_leave.c */
 extern void dg_enrol_leave(Oid relid);

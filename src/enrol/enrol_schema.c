@@ -191,8 +191,8 @@ dg_enrol_register_schema(const char *name, const DgTenantSource *source)
  * Takes a schema from the list of those that are guarded. The caller is connected to
  * SPI.
  */
-void
-dg_enrol_unregister_schema(const char *name)
+static void
+unregister_schema(const char *name)
 {
 	Oid			types[] = {NAMEOID};
 	Datum		values[] = {DirectFunctionCall1(namein, CStringGetDatum(name))};
@@ -252,7 +252,7 @@ dg_enrol_schema(DgSchemaReport *report, Oid nspid, const DgTenantSource *source,
 	if (include_future)
 		dg_enrol_register_schema(nspname, source);
 	else
-		dg_enrol_unregister_schema(nspname);
+		unregister_schema(nspname);
 }
 
 /*

@@ -114,7 +114,6 @@ typedef struct DgHop
 	char	   *value;
 } DgHop;
 
-extern char *dg_guard_step_mark(Oid relid, const DgStep *step);
 extern const DgStep *dg_guard_step_marked(const char *element);
 extern DgHop *dg_guard_step_hop(Oid relid, const DgStep *step);
 extern AttrNumber dg_guard_hop_type(const ForeignKeyCacheInfo *fkey, const char **value);

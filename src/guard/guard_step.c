@@ -27,8 +27,8 @@
 /*
  * The element of a path that stands for a step of an enrolled table, palloc'd.
  */
-char *
-dg_guard_step_mark(Oid relid, const DgStep *step)
+static char *
+mark_of_step(Oid relid, const DgStep *step)
 {
 	return step->foreign_key != NULL ? pstrdup(step->foreign_key) :
 		psprintf("%c%u/%d/%s", MARK, relid, step->number, step->value);
@@ -199,7 +199,7 @@ paths_of_source(Oid relid, const DgTenantSource *source, List *seen)
 	foreach(lc, source->steps)
 	{
 		DgStep	   *step = lfirst(lc);
-		char	   *mark = dg_guard_step_mark(relid, step);
+		char	   *mark = mark_of_step(relid, step);
 
 		if (step->type_column == NULL)
 		{

@@ -145,8 +145,8 @@ guard_ExecutorRun(DG_EXECUTOR_RUN_PARAMS)
 	}
 	PG_FINALLY();
 	{
-		dg_capture_move_resume(query->estate, failed);
 		dg_frame_pop(&frame);
+		dg_capture_move_resume(query->estate, failed);
 	}
 	PG_END_TRY();
 	if (dg_frame->depth == 0)
@@ -238,12 +238,12 @@ guard_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyT
 	}
 	PG_FINALLY();
 	{
-		dg_capture_move_resume(NULL, failed);
-		if (hidden)
-			EventTriggerUndoInhibitCommandCollection();
 		dg_frame_pop(&frame);
 		if (context == PROCESS_UTILITY_TOPLEVEL)
 			dg_frame->command = DG_COMMAND_OTHER;	/* of what loaded us */
+		if (hidden)
+			EventTriggerUndoInhibitCommandCollection();
+		dg_capture_move_resume(NULL, failed);
 	}
 	PG_END_TRY();
 	if (judged && dg_on_duty())

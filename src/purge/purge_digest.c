@@ -66,8 +66,8 @@ struct DgPurgeDigest
  * The salted digest of a canonical text. The context may be NULL; one that is
  * kept is faster.
  */
-void
-dg_purge_salted_bytes_digest(pg_cryptohash_ctx *kept, const uint8 *salt, const char *data, size_t len, uint8 *digest)
+static void
+digest_salted(pg_cryptohash_ctx *kept, const uint8 *salt, const char *data, size_t len, uint8 *digest)
 {
 	pg_cryptohash_ctx *ctx = kept != NULL ? kept : pg_cryptohash_create(PG_SHA256);
 
@@ -90,7 +90,7 @@ dg_purge_salted_digest(const uint8 *salt, const char *value, uint8 *digest)
 
 	initStringInfo(&buf);
 	dg_put_text(&buf, value);
-	dg_purge_salted_bytes_digest(NULL, salt, buf.data, buf.len, digest);
+	digest_salted(NULL, salt, buf.data, buf.len, digest);
 }
 
 /*
@@ -140,7 +140,7 @@ dg_purge_key_digest(DgPurgeKey *key, TupleTableSlot *slot, uint8 *digest)
 	dg_put_text(key->buf, key->relation_name);
 	for (int i = 0; i < key->nattrs; i++)
 		dg_purge_put_value(key->buf, slot, key->attnums[i], key->output);
-	dg_purge_salted_bytes_digest(key->hash, key->salt, key->buf->data, key->buf->len, hash);
+	digest_salted(key->hash, key->salt, key->buf->data, key->buf->len, hash);
 	memcpy(digest, hash, DG_KEY_DIGEST_SIZE);
 }
 
@@ -268,7 +268,7 @@ add_row_digest(DgPurgeDigest *digest, TupleTableSlot *slot)
 		dg_put_text(&digest->buf, NameStr(TupleDescAttr(digest->desc, i)->attname));
 		dg_purge_put_value(&digest->buf, slot, i + 1, digest->key.output);
 	}
-	dg_purge_salted_bytes_digest(digest->key.hash, digest->salt, digest->buf.data, digest->buf.len, hash);
+	digest_salted(digest->key.hash, digest->salt, digest->buf.data, digest->buf.len, hash);
 	add_digest(digest->sum, hash);
 }
 

@@ -226,8 +226,6 @@ typedef struct DgPurgeKey
 	StringInfo	buf;
 } DgPurgeKey;
 
-extern void dg_purge_salted_bytes_digest(pg_cryptohash_ctx *kept, const uint8 *salt, const char *data, size_t len,
-										 uint8 *digest);
 extern FmgrInfo *dg_purge_output_functions(TupleDesc desc, int skip);
 extern void dg_purge_put_value(StringInfo buf, TupleTableSlot *slot, AttrNumber attnum, FmgrInfo *output);
 extern void dg_purge_key_digest(DgPurgeKey *key, TupleTableSlot *slot, uint8 *digest);

@@ -167,7 +167,6 @@ extern void dg_rows_sequences_raise(DgRowsSequences *sequences);
 
 /* rows_twin.c */
 extern DgRowsTwins *dg_rows_twins_make(Relation rel);
-extern void dg_rows_twins_expect(DgRowsTwins *twins, TupleTableSlot *slot, const DgRowsMoment *deleted, void *alias);
 extern bool dg_rows_twins_take(DgRowsTwins *twins, TupleTableSlot *slot, void **alias);
 
 /* rows_late.c */

@@ -321,8 +321,8 @@ is_after(TransactionId xmin, CommandId cmin, const DgRowsMoment *moment)
  * when it was deleted. Or, with an alias, other values with which the row that
  * was expected last may be there.
  */
-void
-dg_rows_twins_expect(DgRowsTwins *twins, TupleTableSlot *slot, const DgRowsMoment *deleted, void *alias)
+static void
+expect_twin(DgRowsTwins *twins, TupleTableSlot *slot, const DgRowsMoment *deleted, void *alias)
 {
 	Image		image = image_of_slot(twins, slot);
 	bool		found;
@@ -518,7 +518,7 @@ dg_rows_writer_expect(DgRowsTarget *target, Datum *values, bool *nulls, const Dg
 	dg_rows_map_apply(target->map, GetPerTupleExprContext(target->estate), values, nulls, target->slot);
 	dg_rows_as_caller(&target->role);
 	error_context_stack = context.previous;
-	dg_rows_twins_expect(target->twins, target->slot, deleted, alias);
+	expect_twin(target->twins, target->slot, deleted, alias);
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(target->estate);
 }

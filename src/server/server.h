@@ -42,7 +42,6 @@ typedef struct DgServerParent
 extern DgServer *dg_server_open(const char *name);
 
 /* server_connection.c */
-extern void dg_server_close(DgServer *server);
 
 /* server_catalog.c */
 extern DgArchive *dg_server_archive(DgServer *server);

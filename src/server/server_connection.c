@@ -35,9 +35,11 @@ static dlist_head open_servers = DLIST_STATIC_INIT(open_servers);
 /*
  * Closes the connection. Nothing here waits.
  */
-void
-dg_server_close(DgServer *server)
+static void
+close_server(void *arg)
 {
+	DgServer   *server = arg;
+
 	if (server->conn == NULL)
 		return;
 	dlist_delete(&server->node);
@@ -47,12 +49,6 @@ dg_server_close(DgServer *server)
 	ReleaseExternalFD();
 	server->conn = NULL;
 	server->line = NULL;
-}
-
-static void
-close_with_context(void *server)
-{
-	dg_server_close(server);
 }
 
 static void
@@ -67,7 +63,7 @@ close_with_owner(ResourceReleasePhase phase, bool is_commit, bool is_top_level, 
 		DgServer   *server = dlist_container(DgServer, node, iter.cur);
 
 		if (server->owner == CurrentResourceOwner)
-			dg_server_close(server);
+			close_server(server);
 	}
 }
 
@@ -263,8 +259,8 @@ ignore_notice(void *arg, const PGresult *result)
 }
 
 /*
- * Connects a server that is not connected yet. It is closed by dg_server_close(), or
- * with the current memory context or resource owner.
+ * Connects a server that is not connected yet. It is closed with the
+ * current memory context or resource owner.
  */
 void
 dg_server_connect(DgServer *server, const DgServerOptions *options)
@@ -275,7 +271,7 @@ dg_server_connect(DgServer *server, const DgServerOptions *options)
 	if (!registered)
 		RegisterResourceReleaseCallback(close_with_owner, NULL);
 	registered = true;
-	callback->func = close_with_context;
+	callback->func = close_server;
 	callback->arg = server;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 	server->owner = CurrentResourceOwner;

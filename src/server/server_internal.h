@@ -71,7 +71,6 @@ extern PGresult *dg_server_result(DgServer *server);
 
 /* server_rows.c */
 extern List *dg_server_query(DgServer *server, const char *sql, const char *columns);
-extern void dg_server_rows_end(DgServer *server);
 
 /* server_condition.c */
 extern char *dg_server_condition(const DgServer *server, int table, const DgServerCondition *condition);

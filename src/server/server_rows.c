@@ -62,13 +62,27 @@ take_results(DgServer *server, const char *columns)
 }
 
 /*
+ * Passes over the rows that are still to come: reading was given up, after an error
+ * that was caught.
+ */
+static void
+end_rows(DgServer *server)
+{
+	const char *line;
+	size_t		len;
+
+	while (server->reading != NULL && dg_server_rows_next(server, &line, &len))
+		CHECK_FOR_INTERRUPTS();
+}
+
+/*
  * Runs a query, or some statements, and returns the rows as a list of char **. There
  * is a letter for each column of the answer: 'v', or 'n' if it may be null.
  */
 List *
 dg_server_query(DgServer *server, const char *sql, const char *columns)
 {
-	dg_server_rows_end(server);
+	end_rows(server);
 	dg_server_send(server, sql);
 	return take_results(server, columns);
 }
@@ -100,7 +114,7 @@ dg_server_rows_begin(DgServer *server, int n, const DgServerCondition *condition
 	char	   *where = dg_server_condition(server, n, condition);
 	PGresult   *result;
 
-	dg_server_rows_end(server);
+	end_rows(server);
 	/* the second statement tells whether the name still means the table */
 	dg_server_send(server, psprintf("COPY (SELECT %s FROM %s t0%s%s) TO STDOUT; SELECT pg_catalog.to_regclass(%s)::pg_catalog.oid",
 									select_list(table), table->from, where == NULL ? "" : " WHERE ",
@@ -172,20 +186,6 @@ dg_server_rows_next(DgServer *server, const char **line, size_t *len)
 	*line = server->line;
 	*len = rc - 1;
 	return true;
-}
-
-/*
- * Passes over the rows that are still to come: reading was given up, after an error
- * that was caught.
- */
-void
-dg_server_rows_end(DgServer *server)
-{
-	const char *line;
-	size_t		len;
-
-	while (server->reading != NULL && dg_server_rows_next(server, &line, &len))
-		CHECK_FOR_INTERRUPTS();
 }
 
 /*

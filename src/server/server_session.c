@@ -101,8 +101,8 @@ begin_session(DgServer *server)
 
 /*
  * Connects to a server as the caller, and begins the transaction, which lasts as
- * long as the connection: until dg_server_close(), or the end of the current memory
- * context or resource owner.
+ * long as the connection: until the end of the current memory context or resource
+ * owner.
  */
 DgServer *
 dg_server_open(const char *name)

@@ -64,4 +64,19 @@ else
 	echo "not ok 5 - exported functions have a comment"
 	echo "$bad"
 fi
-echo 1..5
+# What no other file calls is static. Tests may call; workers are found by name.
+bad=$(nm -A $(ls src/*/*.c | sed 's/c$/o/') | awk '
+	{ sub(/:.*/, "", $1) }
+	$NF ~ /^pg_finfo_/ { called[substr($NF, 10)] = 1 }
+	$(NF - 1) == "T" && $NF ~ /^dg_/ { exported[$NF] = $1 }
+	$(NF - 1) == "U" { called[$NF] = 1 }
+	END { for (f in exported) if (!(f in called)) print f }' | LC_ALL=C sort | while read -r function; do
+	grep -qrwE "$function" test/unit test/fuzz || grep -qE "\"$function\"" src/*/*.c || echo "# $function"
+done)
+if [ -z "$bad" ]; then
+	echo "ok 6 - exported functions are called by other files"
+else
+	echo "not ok 6 - exported functions are called by other files"
+	echo "$bad"
+fi
+echo 1..6
