@@ -94,15 +94,16 @@ column_or_null(const NameData *column)
 }
 
 /*
- * Runs the query for the row with a key, of a type that is no domain.
+ * Runs the query for the row with a key, of a type that is no domain, in what is
+ * named: the tenant table, or one of those that hold its rows.
  */
 static void
-select_live(const DgTenantTable *tenants, Oid type, Datum key, Snapshot snapshot)
+select_live(const DgTenantTable *tenants, const char *from, Oid table, Oid type, Datum key, Snapshot snapshot)
 {
 	char	   *sql = psprintf("SELECT t.%s, %s, %s FROM %s t WHERE t.%s %s $1",
 							   quote_identifier(NameStr(tenants->key_column)),
 							   column_or_null(&tenants->name_column), column_or_null(&tenants->contact_column),
-							   dg_relation_name(tenants->relid),
+							   from,
 							   quote_identifier(NameStr(tenants->key_column)), dg_equality_operator(type));
 	SPIPlanPtr	plan = take_plan(sql, type);
 	SPIPlanPtr volatile kept_plan = plan;
@@ -110,7 +111,7 @@ select_live(const DgTenantTable *tenants, Oid type, Datum key, Snapshot snapshot
 	PG_TRY();
 	{
 		dg_query(sql, DG_AS_OWNER, 1, &type, &key,
-				 .table = tenants->relid,
+				 .table = table,
 				 .snapshot = snapshot,
 				 .count = 2,
 				 .plan = &plan);
@@ -144,7 +145,7 @@ take_live(const char *tenant, MemoryContext context, DgTenantRow *row)
 
 /*
  * The tenant's row in the tenant table as a snapshot sees it, palloc'd. Returns
- * how many there are, 2 for more; there should be one at most.
+ * how many there are, 2 or more for more; there should be one at most.
  */
 int
 dg_bin_tenant_live(const char *tenant, Snapshot snapshot, DgTenantRow *row)
@@ -154,6 +155,8 @@ dg_bin_tenant_live(const char *tenant, Snapshot snapshot, DgTenantRow *row)
 	Oid			relid = tenants->relid;
 	Oid			type;
 	Datum		key;
+	List	   *tables;
+	ListCell   *lc;
 	int			found = 0;
 
 	if (!OidIsValid(relid) || get_rel_name(relid) == NULL)
@@ -162,9 +165,15 @@ dg_bin_tenant_live(const char *tenant, Snapshot snapshot, DgTenantRow *row)
 	if (!OidIsValid(type) || !dg_guard_tenant_read_key(relid, type, tenant, &key))
 		return 0;
 	SPI_connect();
-	select_live(tenants, type, key, snapshot);
-	if (SPI_processed > 0 && take_live(tenant, context, row))
-		found = (int) SPI_processed;
+	tables = dg_query_tables_inherited(relid);
+	foreach(lc, tables)
+	{
+		Oid			table = lfirst_oid(lc);
+
+		select_live(tenants, list_length(tables) == 1 ? dg_relation_name(table) : dg_own_rows(table), table, type, key, snapshot);
+		if (SPI_processed > 0 && take_live(tenant, context, row))
+			found += (int) SPI_processed;
+	}
 	SPI_finish();
 	return found;
 }

@@ -128,7 +128,7 @@ is_kept(const DgKeptPath *path, const DgPathStep *steps, int nsteps)
 	{
 		const DgPathStep *kept = &path->steps[i];
 
-		if (kept->relid != steps[i].relid || strcmp(kept->sql, steps[i].sql) != 0 ||
+		if (kept->relid != steps[i].relid || kept->table != steps[i].table || strcmp(kept->sql, steps[i].sql) != 0 ||
 			kept->nkeys != steps[i].nkeys ||
 			memcmp(kept->keys, steps[i].keys, sizeof(AttrNumber) * kept->nkeys) != 0 ||
 			memcmp(kept->key_types, steps[i].key_types, sizeof(Oid) * kept->nkeys) != 0)
@@ -297,7 +297,7 @@ follow_path(DgTenantResolver *resolver, Way *way, Datum *keys, Snapshot snapshot
 		bool		found;
 
 		dg_query(step->sql, DG_AS_OWNER, step->nkeys, step->key_types, values,
-				 .table = step->relid,
+				 .table = step->table,
 				 .snapshot = snapshot,
 				 .count = 1,
 				 .plan = &plan);
@@ -306,15 +306,22 @@ follow_path(DgTenantResolver *resolver, Way *way, Datum *keys, Snapshot snapshot
 			SPI_keepplan(plan);
 			step->plan = plan;
 		}
+		found = SPI_processed > 0;
+		if (!found && step->more)
+		{
+			SPI_freetuptable(SPI_tuptable);
+			continue;
+		}
+		while (way->steps[i].more)
+			i++;
 		if (result != NULL)
 			SPI_freetuptable(result);
 		result = SPI_tuptable;
-		found = SPI_processed > 0;
 		if (found && i + 1 == way->nsteps)
 			tenant = tenant_of_result(resolver);
 		else if (found)
 		{
-			for (int key = 0; key < step[1].nkeys && found; key++)
+			for (int key = 0; key < way->steps[i + 1].nkeys && found; key++)
 			{
 				bool		isnull;
 

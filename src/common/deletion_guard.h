@@ -192,6 +192,8 @@ typedef void (*DgQuerySink) (void *arg, HeapTuple tuple, TupleDesc desc);
 #define dg_query(...)	dg_query_run(&(DgQuery) {__VA_ARGS__})
 #define dg_query_each(sink, arg, ...)	dg_query_read(&(DgQuery) {__VA_ARGS__}, sink, arg)
 
+extern List *dg_query_tables(Oid relid);
+extern List *dg_query_tables_inherited(Oid relid);
 extern uint64 dg_query_run(const DgQuery *query);
 extern void dg_query_read(const DgQuery *query, DgQuerySink sink, void *arg);
 extern void dg_query_put(void *tuplestore, HeapTuple tuple, TupleDesc desc);

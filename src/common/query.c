@@ -1,6 +1,6 @@
 /*
  * query.c
- *		Queries: as whom they run, and what they return.
+ *		Queries: about which tables, as whom they run, and what they return.
  *
  * Those about our own tables run as the extension's owner. What reads them to
  * decide something has a snapshot of its own, whatever the transaction's
@@ -17,11 +17,14 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
 #include "common/deletion_guard.h"
@@ -29,6 +32,48 @@
 
 /* rows to fetch at a time */
 #define FETCH_ROWS 1000
+
+/* ----------------------------------------------------------------------
+ * About which tables
+ * ----------------------------------------------------------------------
+ */
+
+static List *
+tables_by_owner(Oid relid)
+{
+	Oid			owner = dg_relation_owner(relid);
+	bool		several = false;
+	List	   *tables = NIL;
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
+	{
+		several |= dg_relation_owner(lfirst_oid(lc)) != owner;
+		if (get_rel_relkind(lfirst_oid(lc)) != RELKIND_PARTITIONED_TABLE)
+			tables = lappend_oid(tables, lfirst_oid(lc));
+	}
+	return several ? tables : list_make1_oid(relid);
+}
+
+/*
+ * The tables that a query for a table's rows is about, so that it can run as
+ * their owner: planning it alone may run what is in indexes of partitions. They
+ * are asked one by one only where they have several owners.
+ */
+List *
+dg_query_tables(Oid relid)
+{
+	return get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE ? tables_by_owner(relid) : list_make1_oid(relid);
+}
+
+/*
+ * Those where rows of tables that inherit from it are wanted, too.
+ */
+List *
+dg_query_tables_inherited(Oid relid)
+{
+	return has_subclass(relid) ? tables_by_owner(relid) : list_make1_oid(relid);
+}
 
 /* ----------------------------------------------------------------------
  * Running

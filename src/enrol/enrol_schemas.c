@@ -51,23 +51,30 @@ tenant_with_schema(const char *schema, const char *column, char **problem)
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(schema)};
 	char	   *tenant = NULL;
+	uint64		n = 0;
+	ListCell   *lc;
 
 	SPI_connect();
-	dg_query(psprintf("SELECT t.%s FROM %s t WHERE t.%s::pg_catalog.text = $1",
-					  quote_identifier(NameStr(tenants->key_column)), dg_own_rows(tenants->relid),
-					  quote_identifier(column)),
-			 DG_AS_OWNER, 1, types, values,.table = tenants->relid,.snapshot = GetLatestSnapshot(),.count = 2);
-	if (SPI_processed == 1)
+	foreach(lc, dg_query_tables(tenants->relid))
 	{
-		bool		isnull;
-		Datum		key = dg_row_datum(0, 1, &isnull);
+		bool		isnull = true;
+		Datum		key = 0;
 
+		n += dg_query(psprintf("SELECT t.%s FROM %s t WHERE t.%s::pg_catalog.text = $1",
+							   quote_identifier(NameStr(tenants->key_column)), dg_own_rows(lfirst_oid(lc)),
+							   quote_identifier(column)),
+					  DG_AS_OWNER, 1, types, values,.table = lfirst_oid(lc),.snapshot = GetLatestSnapshot(),.count = 2);
+		if (SPI_processed > 0)
+			key = dg_row_datum(0, 1, &isnull);
 		if (!isnull)
 			tenant = MemoryContextStrdup(context, dg_value_text(getBaseType(SPI_gettypeid(SPI_tuptable->tupdesc, 1)), key));
 	}
-	else
-		*problem = MemoryContextStrdup(context, psprintf(SPI_processed == 0 ? "no row of %s has it in column \"%s\"" :
+	if (n != 1)
+	{
+		tenant = NULL;
+		*problem = MemoryContextStrdup(context, psprintf(n == 0 ? "no row of %s has it in column \"%s\"" :
 														 "several rows of %s have it in column \"%s\"", table, column));
+	}
 	SPI_finish();
 	return tenant;
 }

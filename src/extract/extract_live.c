@@ -42,7 +42,7 @@ tenant_array(Oid relid, AttrNumber attnum, const DgTenants *tenants)
 
 /*
  * Makes the query for the live rows that the tenants have in a table whose column
- * tells them, or for those in one of dg_rows_tables() of it: of the table, which it
+ * tells them, or for those in one of dg_query_tables() of it: of the table, which it
  * calls t, what is asked for, and last the tenant's key. Where all rows are one
  * tenant's, that is its number. With all_tenants, also other tenants' rows.
  */
@@ -228,7 +228,7 @@ children_query(Oid from, ForeignKeyCacheInfo *fkey, const char *select, bool all
 static List *
 tables_to_ask(Oid relid, bool as_caller)
 {
-	return as_caller ? list_make1_oid(relid) : dg_rows_tables(relid);
+	return as_caller ? list_make1_oid(relid) : dg_query_tables(relid);
 }
 
 /*

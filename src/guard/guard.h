@@ -130,6 +130,8 @@ extern void dg_guard_check_path(Relation rel, List *path);
 typedef struct DgPathStep
 {
 	Oid			relid;
+	Oid			table;			/* that the query is about: it, or a partition */
+	bool		more;			/* the next step asks another partition */
 	char	   *sql;
 	int			nkeys;			/* the query's parameters: */
 	AttrNumber	keys[INDEX_MAX_KEYS];	/* columns of the row before */

@@ -67,20 +67,22 @@ dg_guard_append_clause(StringInfo buf, const char *left, Oid left_type, Oid oper
 
 /*
  * "SELECT ... FROM t WHERE key = $1 ..." for the row that a foreign key refers
- * to, with the type that the next hop is for. Not from inheritance children, which it cannot refer to; a partitioned
- * table that can be referred to has no foreign partitions.
+ * to, in a table, the one referred to or a partition of it; with the type that the next
+ * hop is for. Not from inheritance children, which a foreign key cannot refer to.
  */
-static void
-make_step(DgPathStep *step, ForeignKeyCacheInfo *fkey, ForeignKeyCacheInfo *next, const char *select)
+static DgPathStep *
+make_step(Oid table, ForeignKeyCacheInfo *fkey, ForeignKeyCacheInfo *next, const char *select)
 {
+	DgPathStep *step = palloc0(sizeof(DgPathStep));
 	StringInfoData buf;
 	bool		built_in = true;
 	int			start;
 
 	step->relid = fkey->confrelid;
+	step->table = table;
 	step->nkeys = fkey->nkeys;
 	initStringInfo(&buf);
-	appendStringInfo(&buf, "SELECT %s FROM %s t WHERE ", select, dg_own_rows(step->relid));
+	appendStringInfo(&buf, "SELECT %s FROM %s t WHERE ", select, dg_own_rows(table));
 	start = buf.len;
 	for (int i = 0; i < fkey->nkeys; i++)
 	{
@@ -103,6 +105,7 @@ make_step(DgPathStep *step, ForeignKeyCacheInfo *fkey, ForeignKeyCacheInfo *next
 	if (next != NULL)
 		dg_guard_append_type(&buf, next);
 	step->sql = buf.data;
+	return step;
 }
 
 /*
@@ -159,12 +162,17 @@ present_keys(Oid relid, Oid root, List *path, Oid *end)
 	return fkeys;
 }
 
+/*
+ * Makes a way; its steps are appended to a list.
+ */
 static void
-make_way(DgWay *way, Oid relid, Oid root, List *path)
+make_way(DgWay *way, Oid relid, Oid root, List *path, List **steps)
 {
 	Oid			end;
 	List	   *fkeys = present_keys(relid, root, path, &end);
 	const char *column = dg_guard_tenant_column_of(end);
+	ListCell   *lc;
+	ListCell   *table;
 
 	if (column == NULL)
 		ereport(ERROR,
@@ -172,14 +180,22 @@ make_way(DgWay *way, Oid relid, Oid root, List *path)
 				 errmsg("cannot keep deleted rows of \"%s\": its tenant path ends at \"%s\", which knows no tenant",
 						get_rel_name(relid), get_rel_name(end)),
 				 errhint("Guard that table with a tenant column, or enrol this one anew.")));
-	way->nsteps = list_length(fkeys);
 	way->type = dg_guard_hop_type(linitial(fkeys), &way->value);
-	for (int i = 0; i < way->nsteps; i++)
+	foreach(lc, fkeys)
 	{
-		ForeignKeyCacheInfo *next = i + 1 < way->nsteps ? list_nth(fkeys, i + 1) : NULL;
+		ForeignKeyCacheInfo *fkey = lfirst(lc);
+		ForeignKeyCacheInfo *next = lnext(fkeys, lc) != NULL ? lfirst(lnext(fkeys, lc)) : NULL;
+		List	   *tables = dg_query_tables(fkey->confrelid);
 
-		make_step(&way->steps[i], list_nth(fkeys, i), next,
-				  next != NULL ? key_columns_text(next) : psprintf("t.%s", quote_identifier(column)));
+		foreach(table, tables)
+		{
+			DgPathStep *step = make_step(lfirst_oid(table), fkey, next,
+										 next != NULL ? key_columns_text(next) : psprintf("t.%s", quote_identifier(column)));
+
+			step->more = lnext(tables, table) != NULL;
+			*steps = lappend(*steps, step);
+			way->nsteps++;
+		}
 	}
 }
 
@@ -196,20 +212,18 @@ dg_guard_path_ways(Relation rel, int *nways)
 	Oid			root = dg_guard_lookup(RelationGetRelid(rel))->root;
 	List	   *paths = dg_guard_paths(root);
 	DgWay	   *ways = palloc0(sizeof(DgWay) * (list_length(paths) + 1));
+	List	   *made = NIL;
 	DgPathStep *steps;
-	int			nsteps = 0;
 	ListCell   *lc;
 
-	foreach(lc, paths)
-		nsteps += list_length(lfirst(lc));
-	steps = palloc0(sizeof(DgPathStep) * (nsteps + 1));
 	*nways = list_length(paths);
 	foreach(lc, paths)
-	{
-		ways[foreach_current_index(lc)].steps = steps;
-		make_way(&ways[foreach_current_index(lc)], RelationGetRelid(rel), root, lfirst(lc));
-		steps += list_length(lfirst(lc));
-	}
+		make_way(&ways[foreach_current_index(lc)], RelationGetRelid(rel), root, lfirst(lc), &made);
+	steps = palloc(sizeof(DgPathStep) * (list_length(made) + 1));
+	foreach(lc, made)
+		steps[foreach_current_index(lc)] = *(DgPathStep *) lfirst(lc);
+	for (int i = 0; i < *nways; steps += ways[i++].nsteps)
+		ways[i].steps = steps;
 	return ways;
 }
 

@@ -152,7 +152,7 @@ live_tenant_row(const DgAsTenant *as, const char *tenant, List *attnums)
 	foreach(lc, attnums)
 		appendStringInfo(&select, "t.%s, ", quote_identifier(get_attname(as->table, lfirst_int(lc), false)));
 	SPI_connect();
-	foreach(lc, dg_rows_tables(as->table))
+	foreach(lc, dg_query_tables(as->table))
 	{
 		if (dg_query(psprintf("SELECT %sNULL FROM %s t WHERE t.%s %s $1::%s", select.data, dg_own_rows(lfirst_oid(lc)),
 							  quote_identifier(key), dg_equality_operator(type),

@@ -201,7 +201,7 @@ count_orphans(const Drill *drill, const ForeignKeyCacheInfo *fkey, Oid child)
 	parents.desc = dg_rows_keys_desc(fkey, InvalidOid, false);
 	if (superuser())
 	{
-		parents.tables = dg_rows_tables(fkey->confrelid);
+		parents.tables = dg_query_tables(fkey->confrelid);
 		parents.as = DG_AS_OWNER;
 	}
 	if (OidIsValid(parent))

@@ -255,7 +255,7 @@ find_missing(DgReferences *references, Reference *reference)
 
 	if (reference->pending == NIL)
 		return false;
-	parents.tables = dg_rows_tables(fkey->confrelid);
+	parents.tables = dg_query_tables(fkey->confrelid);
 	parents.desc = dg_rows_keys_desc(fkey, TEXTOID, false);
 	keys = tuplestore_begin_heap(false, false, work_mem);
 	foreach(lc, reference->pending)

@@ -148,7 +148,7 @@ check_referrer(Referrer *referrer)
 	Tuplestorestate *lost = tuplestore_begin_heap(false, false, work_mem);
 	ListCell   *lc;
 
-	foreach(lc, dg_rows_tables(fkey->conrelid))
+	foreach(lc, dg_query_tables(fkey->conrelid))
 		find_keys_in_use(referrer, lfirst_oid(lc), lost);
 	tuplestore_end(referrer->keys);
 

@@ -259,7 +259,7 @@ find_among_live(Search *search, DgKeyColumn *column, Tuplestorestate *values, Dg
 		appendStringInfo(&buf, " AND t.%s %s $1::%s", quote_identifier(tenant), dg_equality_operator(type),
 						 dg_type_name(type));
 	}
-	foreach(lc, dg_rows_tables(relid))
+	foreach(lc, dg_query_tables(relid))
 	{
 		SPI_connect();
 		dg_query_register_rows("values_of_keys", values, search->keys->desc);

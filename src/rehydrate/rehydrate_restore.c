@@ -474,7 +474,7 @@ some_tenant_is_live(DgRestore *call)
 	if (!OidIsValid(tenant_table) || call->plan->tenants->nobody)
 		return call->plan->tenants->nobody;
 	SPI_connect();
-	foreach(lc, dg_rows_tables(tenant_table))
+	foreach(lc, dg_query_tables(tenant_table))
 	{
 		DgLiveQuery query;
 

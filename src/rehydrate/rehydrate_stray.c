@@ -68,7 +68,7 @@ follow_keys(const ForeignKeyCacheInfo *fkey, Tuplestorestate *keys, TupleDesc de
 	dg_guard_append_type(&where, next);
 	for (int i = 0; i < next->nkeys; i++)
 		appendStringInfo(&select, "%st.%s", i > 0 ? ", " : "", quote_identifier(get_attname(next->conrelid, next->conkey[i], false)));
-	foreach(lc, dg_rows_tables(fkey->confrelid))
+	foreach(lc, dg_query_tables(fkey->confrelid))
 	{
 		SPI_connect();
 		dg_query_register_rows("keys_to_follow", keys, desc);
@@ -99,7 +99,7 @@ count_strays(const DgRestore *call, const ForeignKeyCacheInfo *fkey, Tuplestores
 	append_match(&where, fkey, desc);
 	appendStringInfo(&where, " WHERE (t.%s %s $1::%s)%s", column, dg_equality_operator(type),
 					 dg_type_name(type), path ? " IS NOT TRUE" : "");
-	foreach(lc, dg_rows_tables(fkey->confrelid))
+	foreach(lc, dg_query_tables(fkey->confrelid))
 	{
 		SPI_connect();
 		dg_query_register_rows("keys_to_follow", keys, desc);
@@ -197,7 +197,7 @@ dg_rehydrate_as_tenant_end(DgRestore *call)
 	foreach(lc, call->as->references)
 	{
 		DgReference *reference = lfirst(lc);
-		DgRowsParents parents = {reference->step, dg_rows_tables(reference->step->confrelid), DG_AS_OWNER, reference->desc};
+		DgRowsParents parents = {reference->step, dg_query_tables(reference->step->confrelid), DG_AS_OWNER, reference->desc};
 
 		check_keys(call, reference->step, reference->keys, reference->desc, true);
 		dg_rows_parentless(&parents, &reference->keys);

@@ -78,7 +78,6 @@ typedef struct DgRowsRole
 
 extern DgRowsRole dg_rows_role(Relation rel);
 extern DgRowsRole dg_rows_role_of(Oid owner);
-extern List *dg_rows_tables(Oid relid);
 extern void dg_rows_as_owner(const DgRowsRole *role);
 extern void dg_rows_as_caller(const DgRowsRole *role);
 

@@ -404,7 +404,7 @@ drop_unused_keys(ForeignKey *fkey)
 	}
 	SPI_connect();
 	dg_query_register_rows("missing_keys", fkey->lookups, fkey->desc);
-	foreach(lc, dg_rows_tables(child))
+	foreach(lc, dg_query_tables(child))
 	{
 		dg_query(psprintf("SELECT k.* FROM missing_keys k WHERE EXISTS (SELECT 1 FROM %s c WHERE true%s)",
 						  dg_own_rows(lfirst_oid(lc)), buf.data), DG_AS_OWNER,
@@ -501,7 +501,7 @@ tell_of_orphans(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 static void
 look_up_keys(DgRowsForeignKeys *fkeys, ForeignKey *fkey)
 {
-	DgRowsParents parents = {fkey->info, dg_rows_tables(fkey->info->confrelid), DG_AS_OWNER, fkey->desc,.lock = fkey->valid};
+	DgRowsParents parents = {fkey->info, dg_query_tables(fkey->info->confrelid), DG_AS_OWNER, fkey->desc,.lock = fkey->valid};
 
 	if (fkeys->options->outside != NULL)
 		fkeys->options->outside(fkeys->options->arg, fkey->info, fkey->lookups, fkey->desc);

@@ -153,30 +153,6 @@ dg_rows_role_of_tree(Relation rel)
 }
 
 /*
- * The tables that a query for a table's rows is about, so that it can run as
- * their owner: planning it alone may run what is in indexes of partitions. They
- * are asked one by one only where they have several owners.
- */
-List *
-dg_rows_tables(Oid relid)
-{
-	Oid			owner = dg_relation_owner(relid);
-	bool		several = false;
-	List	   *tables = NIL;
-	ListCell   *lc;
-
-	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
-		return list_make1_oid(relid);
-	foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
-	{
-		several |= dg_relation_owner(lfirst_oid(lc)) != owner;
-		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION)
-			tables = lappend_oid(tables, lfirst_oid(lc));
-	}
-	return several ? tables : list_make1_oid(relid);
-}
-
-/*
  * From here on, code that belongs to the role may run.
  */
 void

@@ -454,7 +454,7 @@ dg_rows_twins_find(DgRowsTwins *twins)
 {
 	ListCell   *lc;
 
-	foreach(lc, twins->hash->members == 0 ? NIL : dg_rows_tables(twins->relid))
+	foreach(lc, twins->hash->members == 0 ? NIL : dg_query_tables(twins->relid))
 		find_in_table(twins, lfirst_oid(lc));
 }
 

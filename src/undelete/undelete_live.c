@@ -90,7 +90,7 @@ dg_undelete_live_each(Relation rel, DgLiveRow action, void *arg)
 	ListCell   *lc;
 
 	SPI_connect();
-	foreach(lc, dg_rows_tables(RelationGetRelid(rel)))
+	foreach(lc, dg_query_tables(RelationGetRelid(rel)))
 		dg_query_each(pass_row, &each, psprintf("SELECT %s FROM %s t", columns, dg_own_rows(lfirst_oid(lc))),
 					  DG_AS_OWNER,.table = lfirst_oid(lc),.snapshot = GetLatestSnapshot());
 	SPI_finish();

@@ -169,7 +169,7 @@ find_parents(const ParentKey *key, CommandId since, bool *live, bool *written)
 {
 	ListCell   *lc;
 
-	foreach(lc, dg_rows_tables(key->relid))
+	foreach(lc, dg_query_tables(key->relid))
 	{
 		dg_query(psprintf("SELECT l.n, p.xmin, p.cmin FROM lost_links l, %s p WHERE true%s",
 						  dg_own_rows(lfirst_oid(lc)), key->condition), DG_AS_OWNER,
@@ -399,7 +399,7 @@ dg_undelete_links_find_rows(DgLinkSet *set, bool lock, DgLinkSink sink, void *ar
 	}
 	SPI_connect();
 	dg_query_register_rows("lost_links", rows->store, rows->desc);
-	foreach(lc, last == NULL ? NIL : dg_rows_tables(set->relation))
+	foreach(lc, last == NULL ? NIL : dg_query_tables(set->relation))
 	{
 		dg_query(psprintf("SELECT l.n, r.tableoid, r.ctid FROM lost_links l, %s r WHERE true%s%s",
 						  dg_own_rows(lfirst_oid(lc)), sql.data, lock ? " FOR NO KEY UPDATE OF r" : ""),
