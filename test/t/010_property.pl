@@ -1,7 +1,8 @@
 # Delete and undelete, and every table is what it was, to the byte.
 #
 # Each round makes a random schema (foreign keys of every action, cycles,
-# partitions, inheritance, columns of every kind), gives it a random history,
+# partitions, inheritance, columns of every kind; tenants by a column, by steps
+# without a foreign key, with types or not, or of a table as a whole), gives it a random history,
 # takes a snapshot, deletes at random, some of it undone in between, undeletes
 # everything, by deletion or by tenant, and compares. A round is one SQL script
 # that depends on nothing but its seed.
@@ -188,6 +189,8 @@ sub make_table
 	splice @columns, pick(@columns + 1), 0,
 	  { name => 'g', decl => "text GENERATED ALWAYS AS (k || coalesce(tenant, 0)) STORED", generated => 1 }
 	  if chance(25);
+	splice @columns, pick(@columns + 1), 0, { name => 'whose', decl => 'text', whose => 1 }, { name => 'whose_id', decl => 'int', whose_id => 1 }
+	  if $t->{whose} = chance(35);
 	$t->{columns} = \@columns;
 
 	$t->{key} = $form eq 'keyless' ? '' : $t->{partitioned} eq 'list' ? 'id, k' : 'id';
@@ -275,9 +278,26 @@ sub guard_tables
 	for my $t (@tables)
 	{
 		next if $tenants && $t == $tenants && $sql =~ /guard_table\('$t->{name}'/;
-		out("SELECT deletion_guard.guard_table('$t->{name}'" . (chance(60) ? ", 'tenant'" : '') . ');');
+		$t->{told} = one_of(('column') x 5, 'whole', ('step', 'type') x 2, ('nothing') x 3);
+		$t->{told} = 'nothing' if $t->{told} =~ /step|type/ && !$t->{whose};
 	}
+	out(map { "SELECT deletion_guard.guard_table('$_->{name}'" . source_of($_) . ');' }
+		sort { ($a->{told} =~ /step|type/) <=> ($b->{told} =~ /step|type/) } grep { $_->{told} } @tables);
 	return;
+}
+
+# What tells the tenant of a table's rows. Steps lead to tables that a column does it for.
+sub source_of
+{
+	my $t = shift;
+	my @to = grep { $_->{key} eq 'id' && ($_->{told} // '') eq 'column' && $_->{form} =~ /plain|partitioned/ } @tables;
+	my ($a, $b) = map { one_of(@to) } 1 .. 2;
+
+	return ", 'tenant'" if $t->{told} eq 'column';
+	return ", tenant => '" . (1 + pick(4)) . "'" if $t->{told} eq 'whole';
+	return '' if $t->{told} eq 'nothing' || !@to;
+	return qq{, tenant_path => '[{"columns": ["whose_id"], "references": "$a->{name}"}]'} if $t->{told} eq 'step';
+	return qq{, tenant_path => '[{"type": "whose", "id": "whose_id", "targets": {"a": "$a->{name}", "b": "$b->{name}", "c": null}}]'};
 }
 
 # --- histories -------------------------------------------------------------
@@ -314,6 +334,8 @@ sub insert
 		push @values,
 		    $c->{key} ? $id
 		  : $c->{tenant} ? one_of('NULL', 1 + pick(4))
+		  : $c->{whose} ? one_of('NULL', quoted(one_of(qw(a a b b c))))
+		  : $c->{whose_id} ? one_of('NULL', 1 + pick(20), 1 + pick(20))
 		  : $c->{k} ? quoted(one_of(qw(a b c d)))
 		  : $c->{refers} ? one_of('NULL', some_id($c->{refers}))
 		  : $c->{pair} ? one_of('NULL, NULL', (some_pair($c->{pair})) x 2)
@@ -334,6 +356,8 @@ sub update
 	my $c = one_of(grep { !$_->{generated} && !$_->{key} && !$_->{pair} } @{ $t->{columns} });
 	my $value =
 	    $c->{tenant} ? one_of('NULL', 1 + pick(4))
+	  : $c->{whose} ? quoted(one_of(qw(a b c)))
+	  : $c->{whose_id} ? 1 + pick(20)
 	  : $c->{k} ? quoted(one_of(qw(a b c d)))
 	  : $c->{refers} ? one_of('NULL', some_id($c->{refers}))
 	  : $c->{kind}[1]->();
