@@ -421,16 +421,9 @@ static bool
 has_parent(Oid relid, Snapshot snapshot)
 {
 	Relation	rel = table_open(InheritsRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	bool		result;
+	HeapTuple	tuple = dg_protect_copy_object(rel, InheritsRelidSeqnoIndexId, Anum_pg_inherits_inhrelid, relid, snapshot);
+	bool		result = HeapTupleIsValid(tuple) && !((Form_pg_inherits) GETSTRUCT(tuple))->inhdetachpending;
 
-	ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
-	scan = systable_beginscan(rel, InheritsRelidSeqnoIndexId, true, snapshot, 1, &key);
-	tuple = systable_getnext(scan);
-	result = HeapTupleIsValid(tuple) && !((Form_pg_inherits) GETSTRUCT(tuple))->inhdetachpending;
-	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return result;
 }
