@@ -15,7 +15,7 @@ TENANTS=${TENANTS:-1000}
 ISSUES=${ISSUES:-1000}
 ROUNDS=${ROUNDS:-3}
 SECONDS_EACH=${SECONDS_EACH:-1}
-ALL="bulk_delete cascade one_row_delete untouched undelete bin_growth token archive_read rehydrate running_copy memory traffic"
+ALL="bulk_delete delete_using truncate cascade one_row_delete one_row_cost session untouched undelete bin_growth purge_small token archive_read rehydrate running_copy memory traffic"
 HERE=$TOP/test/bench
 SIGN=$TOP/script/deletion_guard_sign
 
@@ -77,6 +77,31 @@ seconds_of()
 		awk '/^Time:/ { s = $2 / 1000 } END { printf "%.4f\n", s }'
 }
 
+# measured PROGRAM BEFORE STATEMENTS: runs BEFORE, then STATEMENTS, in one session;
+# psql's commands in PROGRAM come before and after STATEMENTS.
+measured()
+{
+	settle
+	printf '%s\n' 'SET synchronous_commit = off;' 'SET jit = off;' 'SELECT pg_backend_pid() AS pid \gset' \
+		'\setenv BACKEND :pid' "$2" "$1" "$3" "$1" | psql -XqAt -v ON_ERROR_STOP=1 -o /dev/null >"$WORK/measured"
+}
+
+# cpu_of BEFORE STATEMENTS: milliseconds of the backend's CPU.
+cpu_of()
+{
+	measured '\! cat /proc/$BACKEND/schedstat' "$@"
+	awk '{ t[NR] = $1 } END { printf "%.4f\n", (t[2] - t[1]) / 1e6 }' "$WORK/measured"
+}
+
+# wal_of BEFORE STATEMENTS: bytes of WAL, without images of pages.
+wal_of()
+{
+	sql -c 'ALTER SYSTEM SET full_page_writes = off' -c 'SELECT pg_reload_conf()' >/dev/null
+	measured "SELECT pg_current_wal_insert_lsn() - '0/0' \g $WORK/lsn
+\\! cat $WORK/lsn" "$@"
+	awk '{ t[NR] = $1 } END { printf "%d\n", t[2] - t[1] }' "$WORK/measured"
+}
+
 # tps SCRIPT [OPTION]...: transactions per second of a pgbench script.
 tps()
 {
@@ -135,6 +160,12 @@ median()
 {
 	awk -v row="$row" -v variant="$1" '$1 == row && $2 == variant { print $3 }' "$WORK/figures" |
 		sort -g | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'
+}
+
+# The least of a variant of this row: for CPU, to which others can only add.
+least()
+{
+	awk -v row="$row" -v variant="$1" '$1 == row && $2 == variant { print $3 }' "$WORK/figures" | sort -g | head -1
 }
 
 # report WHAT REFERENCE_NAME REFERENCE OURS "<= LIMIT" UNIT: a line of the table.
