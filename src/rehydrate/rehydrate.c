@@ -86,10 +86,10 @@ rows_problem(const DgRestore *call, const DgDestination *destination, const DgCo
 				count->skipped - count->purged - count->suppressed - count->orphaned - count->merged);
 	add_problem(&buf, "row was not restored: what it refers to does not exist",
 				"rows were not restored: what they refer to does not exist", count->orphaned);
-	add_problem(&buf, psprintf("row was purged (purge %lld) and stays away until annul_purge(%lld)",
-							   (long long) destination->purge, (long long) destination->purge),
-				psprintf("rows were purged (purge %lld) and stay away until annul_purge(%lld)",
-						 (long long) destination->purge, (long long) destination->purge),
+	add_problem(&buf, psprintf("row was purged (%s) and stays away until %s", dg_rehydrate_purges_text(destination, "purge ", ""),
+							   dg_rehydrate_purges_text(destination, "annul_purge(", ")")),
+				psprintf("rows were purged (%s) and stay away until %s", dg_rehydrate_purges_text(destination, "purge ", ""),
+						 dg_rehydrate_purges_text(destination, "annul_purge(", ")")),
 				count->purged);
 	add_problem(&buf, "row was not restored: the other tenant has its own, and the two are merged", "", count->merged);
 	add_problem(&buf, "row was given another key, as its own was taken", "rows were given other keys, as their own were taken",

@@ -129,12 +129,14 @@ typedef struct DgDestination
 	struct DgAsTable *as;		/* what to change in rows, or NULL */
 	bool		links_known;
 	List	   *lost_links;		/* of live rows, by set (undelete_lost.c) */
-	int64		purge;			/* the last one that a row was of */
+	List	   *purges;			/* int64 *: those that rows were of */
 	int64		differences;	/* dg_rehydrate_compare_copies(): rows unlike
 								 * the archive's, */
 	char	   *uncompared;		/* and columns that could not be compared, or
 								 * NULL */
 } DgDestination;
+
+extern char *dg_rehydrate_purges_text(const DgDestination *destination, const char *before, const char *after);
 
 typedef struct DgRestore
 {

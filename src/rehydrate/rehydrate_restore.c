@@ -57,6 +57,40 @@ destination_of_table(DgRestore *call, Oid relid, bool shared)
 	return destination;
 }
 
+static void
+note_purge(DgDestination *destination, int64 purge)
+{
+	MemoryContext old;
+	int64	   *noted;
+	ListCell   *lc;
+
+	foreach(lc, destination->purges)
+	{
+		if (*(int64 *) lfirst(lc) == purge)
+			return;
+	}
+	old = MemoryContextSwitchTo(GetMemoryChunkContext(destination));
+	noted = palloc(sizeof(int64));
+	*noted = purge;
+	destination->purges = lappend(destination->purges, noted);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * The purges that rows of a destination were of, each between two texts; palloc'd.
+ */
+char *
+dg_rehydrate_purges_text(const DgDestination *destination, const char *before, const char *after)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, destination->purges)
+		appendStringInfo(&buf, "%s%s" INT64_FORMAT "%s", buf.len > 0 ? ", " : "", before, *(int64 *) lfirst(lc), after);
+	return buf.data;
+}
+
 /*
  * Was the row purged? Then it stays away, until that purge is annulled. Any other
  * row gets the values that it has as another tenant's.
@@ -68,7 +102,7 @@ refuse_purged(void *arg, TupleTableSlot *slot)
 	int64		purge = dg_purge_of_row(destination->subtract, slot);
 
 	if (purge != 0)
-		destination->purge = purge;
+		note_purge(destination, purge);
 	else if (destination->as != NULL)
 		dg_rehydrate_as_tenant_change(destination->as, slot);
 	return purge != 0;

@@ -17,6 +17,7 @@
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 
 #include "bin/bin.h"
 #include "capture/capture.h"
@@ -31,6 +32,7 @@
 PG_FUNCTION_INFO_V1(dg_undelete);
 PG_FUNCTION_INFO_V1(dg_undelete_tenant);
 PG_FUNCTION_INFO_V1(dg_undelete_tenants);
+PG_FUNCTION_INFO_V1(dg_undelete_without_tenant);
 PG_FUNCTION_INFO_V1(dg_undelete_transaction);
 
 /* What a call is for. */
@@ -452,7 +454,7 @@ refuse_nothing(const Selection *selection)
 }
 
 /*
- * Restores what is selected; the body of all four functions, whose arguments from
+ * Restores what is selected; the body of all five functions, whose arguments from
  * n on are on_conflict, dry_run and, if there is one more, the rows that are chosen.
  */
 static Datum
@@ -566,4 +568,24 @@ Datum
 dg_undelete_tenants(PG_FUNCTION_ARGS)
 {
 	return undelete_tenants(fcinfo, PG_GETARG_DATUM(0), "these tenants");
+}
+
+/*
+ * undelete_without_tenant(relations regclass[], since, until timestamptz, on_conflict text, dry_run boolean)
+ *
+ * A key that is the empty string is nobody's, too, unless there is such a tenant.
+ */
+Datum
+dg_undelete_without_tenant(PG_FUNCTION_ARGS)
+{
+	DgTenantRow row;
+	bool		blank = !OidIsValid(dg_guard_tenant_table()->relid) ||
+	(dg_bin_tenant_live("", GetLatestSnapshot(), &row) == 0 && !dg_bin_tenant_deleted("", GetLatestSnapshot(), &row));
+	Oid			types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID, OIDARRAYOID, BOOLOID};
+	Datum		values[4] = {PG_GETARG_DATUM(1), PG_GETARG_DATUM(2), dg_oid_array(dg_array_oids(PG_GETARG_DATUM(0))), BoolGetDatum(blank)};
+	Selection	selection = {"b.relation = ANY ($3) AND (p.tenant IS NULL OR ($4 AND p.tenant = ''))"
+		" AND " DELETED_AT " BETWEEN $1 AND $2 AND b.dropped_column IS NULL",
+	4, types, values, NIL, "these tables' rows without a tenant"};
+
+	return undelete_selected(fcinfo, &selection, 3);
 }

@@ -789,6 +789,16 @@ REVOKE EXECUTE ON FUNCTION deletion_guard.undelete_tenants FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard.undelete_tenants IS
 	'undelete_tenant() for several tenants at once: all of them or none. Warns of those that have nothing in the bin';
 
+CREATE FUNCTION deletion_guard.undelete_without_tenant(relations regclass[], since timestamptz = '-infinity',
+		until timestamptz = 'infinity', on_conflict text = 'error', dry_run boolean = false,
+		OUT relation regclass, OUT tenant text, OUT restored bigint, OUT identical bigint,
+		OUT skipped bigint, OUT problem text) RETURNS SETOF record
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_undelete_without_tenant';
+REVOKE EXECUTE ON FUNCTION deletion_guard.undelete_without_tenant FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard.undelete_without_tenant IS
+	'restores exactly those rows of these tables that belong to no tenant (templates for all, say), and were deleted from since to until and are still in the bin; otherwise as undelete()';
+
 
 /*
  * Records of deletions of which nothing is left.
