@@ -26,7 +26,8 @@
 #define USERS_TABLES USERS_RELATIONS " AND (c.relkind = 'r' OR c.relkind = 'f' AND c.relispartition) AND c.relpersistence <> 't'"
 
 /* What it is a partition of, or inherits from; the topmost of the former; why it
- * cannot be read at all, and why not as this role. */
+ * cannot be read at all, and why not as this role; how large it is; would planning a
+ * query for it run, as a superuser, what others have put into indexes and constraints? */
 static const char tables_query[] =
 "SELECT c.oid, n.nspname, c.relname, pn.nspname, p.relname, c.relispartition, rn.nspname, r.relname,"
 " CASE WHEN c.relkind = 'f' THEN 'it is a foreign table'"
@@ -34,7 +35,14 @@ static const char tables_query[] =
 " CASE WHEN pg_catalog.row_security_active(c.oid) THEN 'row security would hide rows from role ' || pg_catalog.quote_ident(current_user)"
 " WHEN NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE') THEN 'role ' || pg_catalog.quote_ident(current_user) || ' has no USAGE on the schema'"
 " WHEN NOT pg_catalog.has_table_privilege(c.oid, 'SELECT') THEN 'role ' || pg_catalog.quote_ident(current_user) || ' has no SELECT on it' END,"
-" CASE WHEN a.amname = 'heap' THEN pg_catalog.pg_relation_size(c.oid) END"
+" CASE WHEN a.amname = 'heap' THEN pg_catalog.pg_relation_size(c.oid) END,"
+" (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) AND EXISTS (SELECT FROM (SELECT 'pg_catalog.pg_class'::pg_catalog.regclass AS class, indexrelid AS id"
+" FROM pg_catalog.pg_index WHERE indrelid = c.oid UNION ALL SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, oid FROM pg_catalog.pg_constraint WHERE conrelid = c.oid"
+" UNION ALL SELECT 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, oid FROM pg_catalog.pg_statistic_ext WHERE stxrelid = c.oid) o"
+" JOIN pg_catalog.pg_depend d ON d.classid = o.class AND d.objid = o.id"
+" LEFT JOIN pg_catalog.pg_operator op ON d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND op.oid = d.refobjid"
+" JOIN pg_catalog.pg_proc f ON f.oid = CASE WHEN d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass THEN d.refobjid ELSE op.oprcode::pg_catalog.oid END"
+" JOIN pg_catalog.pg_roles w ON w.oid = f.proowner AND NOT w.rolsuper)"
 " FROM " USERS_TABLES
 " LEFT JOIN pg_catalog.pg_am a ON a.oid = c.relam"
 " LEFT JOIN (SELECT inhrelid, pg_catalog.min(inhparent::pg_catalog.int8)::pg_catalog.oid AS inhparent FROM pg_catalog.pg_inherits"
@@ -73,7 +81,7 @@ static const char sequences_query[] =
 
 enum TableColumn
 {
-	T_OID, T_SCHEMA, T_NAME, T_PARENT_SCHEMA, T_PARENT, T_PARTITION, T_ROOT_SCHEMA, T_ROOT, T_UNREADABLE, T_FORBIDDEN, T_SIZE
+	T_OID, T_SCHEMA, T_NAME, T_PARENT_SCHEMA, T_PARENT, T_PARTITION, T_ROOT_SCHEMA, T_ROOT, T_UNREADABLE, T_FORBIDDEN, T_SIZE, T_PLANTED
 };
 
 enum ColumnColumn
@@ -151,6 +159,7 @@ list_table(DgArchive *archive, DgServerTable *table, char **row, const List *col
 	table->from = psprintf("ONLY %s", table->name);
 	table->root = row[T_ROOT] == NULL ? table->from : qualified_name(row[T_ROOT_SCHEMA], row[T_ROOT]);
 	table->empty = entry.data_bytes == 0;
+	table->planted = row[T_PLANTED][0] == 't';
 	take_columns(table, &entry, columns, lc);
 	dg_server_require_memory(dg_archive_give_table(archive, &entry, fault_of(row), NULL));
 	if (parent.parent_name != NULL)
@@ -179,7 +188,7 @@ DgArchive *
 dg_server_archive(DgServer *server)
 {
 	List	   *objects = dg_server_query(server, "SELECT FROM pg_catalog.pg_largeobject_metadata LIMIT 1", "");
-	List	   *tables = dg_server_query(server, tables_query, "vvvnnvnnnnn");
+	List	   *tables = dg_server_query(server, tables_query, "vvvnnvnnnnnv");
 	List	   *columns = dg_server_query(server, columns_query, "vvvvvnv");
 	List	   *sequences = dg_server_query(server, sequences_query, "vvn");
 	DgArchiveInfo info = {.format = DG_ARCHIVE_GIVEN,.std_strings = true,.whole = true,.dump_version = ""};

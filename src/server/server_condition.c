@@ -8,6 +8,9 @@
  * they are of the same type on both sides, and equality that is not byte by byte
  * (collations) has the same name. Otherwise all rows come.
  *
+ * Nor is it asked where planning the query would run code that an owner has planted,
+ * in an index, with the rights of a superuser: those of the user mapping's role there.
+ *
  * Operators are named with their schemas. Values stand in the text, as literals:
  * COPY takes no parameters.
  */
@@ -195,6 +198,21 @@ append_keys(StringInfo buf, const DgServerTable *table, const char *alias, const
 	}
 }
 
+/*
+ * Is no query to be planned for a table, or for one that is read with it, as they are
+ * partitions of the same?
+ */
+static bool
+is_planted(const DgServer *server, const DgServerTable *table)
+{
+	for (int i = 0; i < server->ntables; i++)
+	{
+		if (server->tables[i].planted && strcmp(server->tables[i].root, table->root) == 0)
+			return true;
+	}
+	return false;
+}
+
 static bool append_condition(StringInfo buf, const DgServer *server, int table, const DgServerCondition *condition, int depth);
 
 /*
@@ -237,7 +255,7 @@ append_condition(StringInfo buf, const DgServer *server, int table, const DgServ
 	List	   *roots = NIL;
 	ListCell   *lc;
 
-	if (condition == NULL ||
+	if (condition == NULL || is_planted(server, &server->tables[table]) ||
 		!find_columns(server, table, condition->ncolumns, condition->fields, condition->types, condition->collations, columns) ||
 		(condition->keys != NIL && has_times(condition->types, condition->ncolumns)))
 		return false;

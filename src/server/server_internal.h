@@ -29,6 +29,7 @@ typedef struct DgServerTable
 	const char *root;			/* what foreign keys see: the table, or all
 								 * that it is a partition of */
 	bool		empty;			/* for certain */
+	bool		planted;		/* no query must be planned for it */
 	int			ncolumns;
 	const char **names;			/* quoted */
 	DgServerColumn *columns;

@@ -92,15 +92,20 @@ dg_server_query(DgServer *server, const char *sql, const char *columns)
  * ----------------------------------------------------------------------
  */
 
+/*
+ * What COPY is about: a query, or the table itself, for which nothing is planned.
+ */
 static char *
-select_list(const DgServerTable *table)
+copy_source(const DgServerTable *table, const char *where)
 {
 	StringInfoData buf;
 
 	initStringInfo(&buf);
 	for (int i = 0; i < table->ncolumns; i++)
-		appendStringInfo(&buf, "%st0.%s", i > 0 ? ", " : "", table->names[i]);
-	return buf.data;
+		appendStringInfo(&buf, "%s%s%s", i > 0 ? ", " : "", table->planted ? "" : "t0.", table->names[i]);
+	if (table->planted)
+		return psprintf("%s%s", table->name, table->ncolumns > 0 ? psprintf(" (%s)", buf.data) : "");
+	return psprintf("(SELECT %s FROM %s t0%s%s)", buf.data, table->from, where == NULL ? "" : " WHERE ", where == NULL ? "" : where);
 }
 
 /*
@@ -116,9 +121,8 @@ dg_server_rows_begin(DgServer *server, int n, const DgServerCondition *condition
 
 	end_rows(server);
 	/* the second statement tells whether the name still means the table */
-	dg_server_send(server, psprintf("COPY (SELECT %s FROM %s t0%s%s) TO STDOUT; SELECT pg_catalog.to_regclass(%s)::pg_catalog.oid",
-									select_list(table), table->from, where == NULL ? "" : " WHERE ",
-									where == NULL ? "" : where, quote_literal_cstr(table->name)));
+	dg_server_send(server, psprintf("COPY %s TO STDOUT; SELECT pg_catalog.to_regclass(%s)::pg_catalog.oid",
+									copy_source(table, where), quote_literal_cstr(table->name)));
 	result = dg_server_result(server);
 	if (PQresultStatus(result) != PGRES_COPY_OUT || PQbinaryTuples(result) || PQnfields(result) != table->ncolumns)
 		dg_server_refuse_answer(server, result);
@@ -189,11 +193,15 @@ dg_server_rows_next(DgServer *server, const char **line, size_t *len)
 }
 
 /*
- * Does a table have rows, which may be read?
+ * Does a table have rows, which may be read? Where no query must be planned for it, it
+ * has if it is not empty.
  */
 bool
 dg_server_has_rows(DgServer *server, int n)
 {
-	return !server->tables[n].empty &&
-		dg_server_query(server, psprintf("SELECT FROM %s LIMIT 1", server->tables[n].from), "") != NIL;
+	const DgServerTable *table = &server->tables[n];
+
+	if (table->empty || table->planted)
+		return !table->empty;
+	return dg_server_query(server, psprintf("SELECT FROM %s LIMIT 1", table->from), "") != NIL;
 }

@@ -50,27 +50,27 @@ sub copy
 }
 
 my $copied = message('c', '') . message('C', "COPY 1\0");
-my @table = ('77', 'public', 'site', undef, undef, 'f', undef, undef, undef, undef, undef);
+my @table = ('77', 'public', 'site', undef, undef, 'f', undef, undef, undef, undef, undef, 'f');
 my @id = ('77', 'id', 'integer', 'pg_catalog', 'int4', 'OPERATOR(pg_catalog.=)', '');
 my @name = ('77', 'name', 'text', 'pg_catalog', 'text', 'OPERATOR(pg_catalog.=)', '');
 
 # What a true one would say to each query, by what is in it.
 my %true = (
-	largeobject => rows(0), pg_partition_root => rows(11, \@table), 'WITH RECURSIVE base' => rows(7, \@id, \@name),
+	largeobject => rows(0), pg_partition_root => rows(12, \@table), 'WITH RECURSIVE base' => rows(7, \@id, \@name),
 	pg_sequence_last_value => rows(3), pg_locks => rows(0), 'COPY' => copy(2, 0, "2\ttwo\n") . $copied . rows(1, ['77']));
 
 # The others differ in one answer each.
 my %false = (
 	honest => {},
 	tables_narrow => { pg_partition_root => rows(1, ['77']) },
-	tables_wide => { pg_partition_root => rows(12, [ @table, 'more' ]) },
-	tables_null => { pg_partition_root => rows(11, [ '77', 'public', undef, @table[ 3 .. 10 ] ]) },
-	tables_bytes => { pg_partition_root => rows(11, [ '77', 'public', "si\xff", @table[ 3 .. 10 ] ]) },
+	tables_wide => { pg_partition_root => rows(13, [ @table, 'more' ]) },
+	tables_null => { pg_partition_root => rows(12, [ '77', 'public', undef, @table[ 3 .. 11 ] ]) },
+	tables_bytes => { pg_partition_root => rows(12, [ '77', 'public', "si\xff", @table[ 3 .. 11 ] ]) },
 	columns_narrow => { 'WITH RECURSIVE base' => rows(2, [ '77', 'id' ]) },
 	columns_null => { 'WITH RECURSIVE base' => rows(7, [ undef, @id[ 1 .. 6 ] ]) },
 	columns_alien => { 'WITH RECURSIVE base' => rows(7, [ '78', @id[ 1 .. 6 ] ]) },
 	sequences_null => { pg_sequence_last_value => rows(3, [ undef, undef, undef ]) },
-	copy_for_query => { pg_partition_root => copy(11, 0) },
+	copy_for_query => { pg_partition_root => copy(12, 0) },
 	copy_in => { pg_partition_root => message('G', pack('Cn', 0, 0)) },
 	copy_in_for_set => { client_connection => message('G', pack('Cn', 0, 0)) },
 	rows_for_set => { client_connection => rows(1, ['x']) },
