@@ -190,7 +190,7 @@ sub make_table
 	  { name => 'g', decl => "text GENERATED ALWAYS AS (k || coalesce(tenant, 0)) STORED", generated => 1 }
 	  if chance(25);
 	splice @columns, pick(@columns + 1), 0, { name => 'whose', decl => 'text', whose => 1 }, { name => 'whose_id', decl => 'int', whose_id => 1 }
-	  if $t->{whose} = chance(35);
+	  if $t->{whose} = chance(50);
 	$t->{columns} = \@columns;
 
 	$t->{key} = $form eq 'keyless' ? '' : $t->{partitioned} eq 'list' ? 'id, k' : 'id';
@@ -278,8 +278,7 @@ sub guard_tables
 	for my $t (@tables)
 	{
 		next if $tenants && $t == $tenants && $sql =~ /guard_table\('$t->{name}'/;
-		$t->{told} = one_of(('column') x 5, 'whole', ('step', 'type') x 2, ('nothing') x 3);
-		$t->{told} = 'nothing' if $t->{told} =~ /step|type/ && !$t->{whose};
+		$t->{told} = $t->{whose} && chance(70) ? one_of('step', 'type', 'type') : one_of(('column') x 6, 'whole', ('nothing') x 3);
 	}
 	out(map { "SELECT deletion_guard.guard_table('$_->{name}'" . source_of($_) . ');' }
 		sort { ($a->{told} =~ /step|type/) <=> ($b->{told} =~ /step|type/) } grep { $_->{told} } @tables);
