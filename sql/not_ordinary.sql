@@ -9,8 +9,8 @@ INSERT INTO pg_extension (oid, extname, extowner, extnamespace, extrelocatable, 
 CREATE TABLE pg_catalog.pg_dist_partition (logicalrelid regclass);
 RESET allow_system_table_mods;
 CREATE SCHEMA _timescaledb_catalog;
-CREATE TABLE _timescaledb_catalog.hypertable (schema_name name, table_name name);
-CREATE TABLE _timescaledb_catalog.chunk (schema_name name, table_name name);
+CREATE TABLE _timescaledb_catalog.hypertable (id serial, schema_name name, table_name name, compression_state smallint DEFAULT 1);
+CREATE TABLE _timescaledb_catalog.continuous_agg (raw_hypertable_id int, mat_hypertable_id int);
 CREATE SCHEMA ag_catalog;
 CREATE TABLE ag_catalog.ag_label (relation regclass);
 
@@ -25,7 +25,9 @@ RESET default_table_access_method;
 -- While a list is not as it is known, no table is taken for an ordinary one.
 SELECT deletion_guard.guard_table('note', 'tenant_id'); -- fails
 ALTER EXTENSION timescaledb ADD TABLE _timescaledb_catalog.hypertable;
-ALTER EXTENSION timescaledb ADD TABLE _timescaledb_catalog.chunk;
+SELECT deletion_guard.guard_table('note', 'tenant_id'); -- fails
+ALTER TABLE _timescaledb_catalog.hypertable ADD compressed_hypertable_id int;
+ALTER EXTENSION timescaledb ADD TABLE _timescaledb_catalog.continuous_agg;
 ALTER EXTENSION citus ADD TABLE pg_catalog.pg_dist_partition;
 SELECT deletion_guard.guard_table('note', 'tenant_id'); -- fails
 ALTER EXTENSION age ADD TABLE ag_catalog.ag_label;
@@ -38,6 +40,9 @@ CREATE SCHEMA app;
 CREATE TABLE app.anchor (id int PRIMARY KEY, tenant_id int);
 CREATE TABLE app.label (tenant_id int);
 CREATE TABLE app.measured (tenant_id int);
+CREATE TABLE app.chunk () INHERITS (app.measured);
+CREATE TABLE app.summed (tenant_id int);
+CREATE TABLE app.squeezed (tenant_id int);
 CREATE TABLE app.spread (tenant_id int);
 CREATE TABLE app.tree (tenant_id int) PARTITION BY LIST (tenant_id);
 CREATE TABLE app.tree_1 PARTITION OF app.tree FOR VALUES IN (1);
@@ -46,9 +51,11 @@ CREATE FOREIGN DATA WRAPPER nowhere;
 CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
 CREATE FOREIGN TABLE app.far (tenant_id int) SERVER nowhere;
 INSERT INTO ag_catalog.ag_label VALUES ('app.label');
-INSERT INTO _timescaledb_catalog.hypertable VALUES ('app', 'measured'), ('public', 'anchor');
-INSERT INTO _timescaledb_catalog.chunk VALUES ('app', 'tree_1');
-INSERT INTO pg_dist_partition VALUES ('app.spread');
+INSERT INTO _timescaledb_catalog.hypertable (schema_name, table_name) VALUES ('app', 'measured'), ('public', 'anchor');
+INSERT INTO _timescaledb_catalog.hypertable (schema_name, table_name, compression_state) VALUES ('app', 'summed', 0), ('app', 'squeezed', 0);
+UPDATE _timescaledb_catalog.hypertable SET compressed_hypertable_id = 1 WHERE table_name = 'squeezed';
+INSERT INTO _timescaledb_catalog.continuous_agg SELECT id, 0 FROM _timescaledb_catalog.hypertable WHERE table_name = 'summed';
+INSERT INTO pg_dist_partition VALUES ('app.spread'), ('app.tree_1');
 \x
 SELECT * FROM deletion_guard.guard_schema('app', 'tenant_id');
 SELECT * FROM deletion_guard.unguarded_table;
@@ -56,6 +63,8 @@ SELECT object, detail FROM deletion_guard.verify() WHERE check_name = 'unguarded
 \x
 SELECT deletion_guard.guard_table('app.label', 'tenant_id'); -- fails
 SELECT deletion_guard.guard_table('app.tree_1', 'tenant_id'); -- fails
+SELECT deletion_guard.guard_table('app.chunk', 'tenant_id'); -- fails
+SELECT deletion_guard.guard_table('app.squeezed', 'tenant_id'); -- fails
 SELECT deletion_guard.guard_table('app.tree', 'tenant_id'); -- fails
 SELECT deletion_guard.set_tenant_table('app.spread', 'tenant_id'); -- fails
 INSERT INTO app.label VALUES (1);
@@ -69,7 +78,7 @@ INSERT INTO app.later VALUES (1, 1);
 CREATE FUNCTION taken() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 CREATE FUNCTION take(relation text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-	INSERT INTO _timescaledb_catalog.hypertable VALUES ('app', relation);
+	INSERT INTO _timescaledb_catalog.hypertable (schema_name, table_name) VALUES ('app', relation);
 	EXECUTE format('CREATE TRIGGER ts_insert_blocker AFTER INSERT ON app.%I EXECUTE FUNCTION taken()', relation);
 END $$;
 SELECT take('later'); -- fails
@@ -99,7 +108,7 @@ INSERT INTO part SELECT i, 1 + i % 2 FROM generate_series(1, 5) i;
 DELETE FROM note WHERE id = 5;
 DELETE FROM part WHERE id = 4;
 INSERT INTO pg_dist_partition VALUES ('note');
-INSERT INTO _timescaledb_catalog.chunk VALUES ('public', 'part_1');
+INSERT INTO pg_dist_partition VALUES ('part_1');
 \c
 DELETE FROM note; -- fails
 DELETE FROM note WHERE id = -1; -- fails

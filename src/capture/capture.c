@@ -17,7 +17,9 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/tableam.h"
+#include "catalog/pg_inherits.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "replication/logicalworker.h"
@@ -553,6 +555,31 @@ dg_capture_column(Relation rel, AttrNumber attnum, DgBinPlan *plan)
 	return capture_table(rel, STRIPPED, plan, attnum);
 }
 
+static void
+capture_emptied(Relation rel)
+{
+	(void) capture_table(rel, EMPTIED, NULL, 0);
+	dg_capture_empty_begin(rel);
+}
+
+/* Chunks that were made by the present statement have no trigger for this yet. */
+static void
+capture_new_chunks(Relation hypertable)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_inheritance_children(RelationGetRelid(hypertable), NoLock))
+	{
+		Relation	chunk;
+
+		if (dg_guard_is_complete(lfirst_oid(lc)))
+			continue;
+		chunk = table_open(lfirst_oid(lc), NoLock);
+		capture_emptied(chunk);
+		table_close(chunk, NoLock);
+	}
+}
+
 /*
  * BEFORE TRUNCATE.
  */
@@ -564,10 +591,10 @@ dg_capture_truncate(PG_FUNCTION_ARGS)
 	Relation	rel = trigdata->tg_relation;
 
 	dg_guard_require_ordinary(RelationGetRelid(rel));
-	/* the partitions of a partitioned table have triggers of their own */
-	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
-		return PointerGetDatum(NULL);
-	(void) capture_table(rel, EMPTIED, NULL, 0);
-	dg_capture_empty_begin(rel);
+	/* parts have triggers of their own */
+	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		capture_emptied(rel);
+	if (dg_is_hypertable(RelationGetRelid(rel)))
+		capture_new_chunks(rel);
 	return PointerGetDatum(NULL);
 }

@@ -152,11 +152,18 @@ find_trigger(ResultRelInfo *rel, const char *name)
 	return NULL;
 }
 
+/*
+ * The node may be TimescaleDB's, for a hypertable: that has row triggers already.
+ */
 static void
-trade_triggers(ModifyTableState *state, List *rtable)
+trade_triggers(PlanState *planstate, List *rtable)
 {
-	Trigger    *statement = find_trigger(state->rootResultRelInfo, DG_TRIGGER_CAPTURE);
+	ModifyTableState *state = (ModifyTableState *) planstate;
+	Trigger    *statement;
 
+	if (!IsA(planstate, ModifyTableState))
+		return;
+	statement = find_trigger(state->rootResultRelInfo, DG_TRIGGER_CAPTURE);
 	if (statement == NULL || !is_shown_wrongly((ModifyTable *) state->ps.plan, rtable))
 		return;
 
@@ -213,10 +220,9 @@ dg_capture_merge_prepare(QueryDesc *query)
 {
 	ListCell   *lc;
 
-	if (IsA(query->planstate, ModifyTableState))
-		trade_triggers((ModifyTableState *) query->planstate, query->plannedstmt->rtable);
+	trade_triggers(query->planstate, query->plannedstmt->rtable);
 	foreach(lc, query->estate->es_auxmodifytables)
-		trade_triggers(lfirst_node(ModifyTableState, lc), query->plannedstmt->rtable);
+		trade_triggers(lfirst(lc), query->plannedstmt->rtable);
 }
 
 /*

@@ -434,12 +434,13 @@ may_move(ModifyTableState *state)
 }
 
 static void
-watch_query(ModifyTableState *state, EState *firing)
+watch_query(PlanState *planstate, EState *firing)
 {
+	ModifyTableState *state = (ModifyTableState *) planstate;
 	Watch	   *watch;
 
 	/* a query of a rule is in the list, too */
-	if (!may_move(state) || outerPlanState(state)->ExecProcNodeReal == find_and_watch)
+	if (!IsA(planstate, ModifyTableState) || !may_move(state) || outerPlanState(state)->ExecProcNodeReal == find_and_watch)
 		return;
 	watch = MemoryContextAllocZero(state->ps.state->es_query_cxt, sizeof(Watch));
 	watch->state = state;
@@ -476,10 +477,9 @@ dg_capture_move_prepare(QueryDesc *query, bool certain)
 
 	if (query->estate->es_top_eflags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
-	if (IsA(query->planstate, ModifyTableState))
-		watch_query((ModifyTableState *) query->planstate, firing);
+	watch_query(query->planstate, firing);
 	foreach(lc, query->estate->es_auxmodifytables)
-		watch_query(lfirst_node(ModifyTableState, lc), firing);
+		watch_query(lfirst(lc), firing);
 }
 
 /*

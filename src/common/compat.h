@@ -42,6 +42,15 @@
 #define IsLogicalParallelApplyWorker() false
 #endif
 
+/* 16: EnableDisableTrigger() knows of clones, and may leave partitions alone */
+#if PG_VERSION_NUM >= 160000
+#define dg_enable_disable_trigger(rel, name, state, lockmode) \
+	EnableDisableTrigger(rel, name, InvalidOid, state, false, false, lockmode)
+#else
+#define dg_enable_disable_trigger(rel, name, state, lockmode) \
+	EnableDisableTriggerNew2(rel, name, InvalidOid, state, false, false, lockmode)
+#endif
+
 /* 17: extensions name what they wait for */
 #if PG_VERSION_NUM >= 170000
 #define dg_wait_event(name) WaitEventExtensionNew(name)
@@ -104,7 +113,11 @@ typedef bool DgUpdateIndexes;
 /* 16: the map from the routing root to a partition is made on demand */
 #if PG_VERSION_NUM >= 160000
 #define dg_root_to_child_map(rri, estate) ExecGetRootToChildMap(rri, estate)
+#define dg_make_root_to_child_map(rri) ((void) 0)
 #else
+#define dg_make_root_to_child_map(rri) \
+	((rri)->ri_RootToPartitionMap = convert_tuples_by_name(RelationGetDescr((rri)->ri_RootResultRelInfo->ri_RelationDesc), \
+														   RelationGetDescr((rri)->ri_RelationDesc)))
 #define dg_root_to_child_map(rri, estate) ((rri)->ri_RootToPartitionMap)
 #endif
 

@@ -26,6 +26,7 @@ extern int	dg_limit_action;
 extern int	dg_approvals;
 extern int	dg_clock_skew;
 extern bool dg_restoring;
+extern bool dg_preloaded;
 extern bool dg_locked;
 extern char *dg_authorities_file;
 
@@ -264,6 +265,15 @@ typedef struct DgOddity
 extern bool dg_is_odd(Oid relid, DgOddity *odd);
 extern bool dg_has_odd_member(Oid *relid, DgOddity *odd);
 extern void dg_ordinary_require_target(Oid relid);
+
+/* hypertable.c */
+extern bool dg_is_hypertable(Oid relid);
+extern Oid	dg_hypertable_of(Oid relid);
+extern bool dg_has_parts(Oid relid);
+extern bool dg_is_part(Oid relid);
+extern bool dg_hypertable_is_odd(Oid relid, DgOddity *odd);
+extern bool dg_hypertable_is_new(Oid relid);
+extern Oid	dg_hypertable_signal(void);
 
 /* lock.c */
 extern void dg_lock_object(Oid classid, Oid objid, LOCKMODE mode);

@@ -58,6 +58,7 @@ typedef struct DgFrame
 	DgActing	acting;
 	bool		drops_tables;	/* it is a command by which triggers go only
 								 * because their tables go */
+	bool		drops_trigger;	/* it is DROP TRIGGER */
 	EState	   *firing;			/* of the query, if this is its end, where its
 								 * triggers fire */
 	const TriggerDesc *fires;	/* triggers of a table of that query, found

@@ -350,7 +350,7 @@ dg_relation_name(Oid relid)
 char *
 dg_own_rows(Oid relid)
 {
-	return psprintf("%s%s", get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
+	return psprintf("%s%s", dg_has_parts(relid) ? "" : "ONLY ",
 					dg_relation_name(relid));
 }
 

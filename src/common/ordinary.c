@@ -5,7 +5,7 @@
  *
  * Such a table is not guarded, and nothing that was deleted is written into it. It
  * is told by the catalogs: the server's, and those of extensions that manage
- * tables. These are found by what belongs to the extension, and read by scans.
+ * tables (TimescaleDB's by hypertable.c). These are found by what belongs to the extension, and read by scans.
  * Where an extension's catalog is not as it is known here, none of its tables can
  * be told from others, and no table is taken for an ordinary one when it is
  * enrolled. What is not in this list at all is caught when a transaction ends, by
@@ -41,40 +41,19 @@ typedef struct Managed
 	const char *extension;
 	const char *schema;
 	const char *list;			/* the table that has the list */
-	const char *oid_column;		/* of the tables' OIDs; NULL, or not there: */
-	const char *name_column;	/* of their names */
-	const char *schema_column;	/* of those of their schemas */
+	const char *oid_column;		/* of the tables' OIDs */
 	const char *what;
 	const char *hint;
 } Managed;
 
 static const Managed managed[] = {
-	{"timescaledb", "_timescaledb_catalog", "hypertable", NULL, "table_name", "schema_name",
-		"a hypertable of TimescaleDB",
-	"TimescaleDB drops and compresses its chunks without deleting their rows. Keep rows that may be wanted back in an ordinary or a partitioned table."},
-	{"timescaledb", "_timescaledb_catalog", "chunk", "relid", "table_name", "schema_name",
-		"a chunk of a hypertable of TimescaleDB",
-	"TimescaleDB drops and compresses chunks without deleting their rows. Keep rows that may be wanted back in an ordinary or a partitioned table."},
-	{"citus", "pg_catalog", "pg_dist_partition", "logicalrelid", NULL, NULL,
+	{"citus", "pg_catalog", "pg_dist_partition", "logicalrelid",
 		"a table that Citus manages",
 	"Its rows are in shards, perhaps on other servers, where no trigger of this table fires. Keep rows that may be wanted back in a table that Citus does not know."},
-	{"age", "ag_catalog", "ag_label", "relation", NULL, NULL,
+	{"age", "ag_catalog", "ag_label", "relation",
 		"a label of an Apache AGE graph",
 	"Cypher deletes its rows past all triggers. Keep rows that may be wanted back in an ordinary table."},
 };
-
-/*
- * A column of the list that has one of two types, InvalidAttrNumber if there is none.
- */
-static AttrNumber
-column_of(Oid list, const char *name, Oid type, Oid other)
-{
-	AttrNumber	attnum = name == NULL ? InvalidAttrNumber : get_attnum(list, name);
-
-	if (attnum <= 0 || (get_atttype(list, attnum) != type && get_atttype(list, attnum) != other))
-		return InvalidAttrNumber;
-	return attnum;
-}
 
 /*
  * The list, InvalidOid if the extension is not there, or has none.
@@ -92,30 +71,6 @@ find_list(const Managed *kind, Oid extension)
 }
 
 /*
- * What to look for in the list: the table's OID, or its name and its schema's. The number of
- * keys; 0 if the list has no such columns.
- */
-static int
-list_keys(const Managed *kind, Oid list, Form_pg_class class, NameData *schema, ScanKeyData *keys)
-{
-	AttrNumber	oid_column = column_of(list, kind->oid_column, REGCLASSOID, OIDOID);
-	AttrNumber	name_column = column_of(list, kind->name_column, NAMEOID, NAMEOID);
-	AttrNumber	schema_column = column_of(list, kind->schema_column, NAMEOID, NAMEOID);
-
-	if (oid_column != InvalidAttrNumber)
-	{
-		ScanKeyInit(&keys[0], oid_column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(class->oid));
-		return 1;
-	}
-	if (name_column == InvalidAttrNumber || schema_column == InvalidAttrNumber)
-		return 0;
-	namestrcpy(schema, get_namespace_name(class->relnamespace));
-	ScanKeyInit(&keys[0], name_column, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&class->relname));
-	ScanKeyInit(&keys[1], schema_column, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(schema));
-	return 2;
-}
-
-/*
  * Is the table in the list? *unknown is set if the extension is there, and its list
  * is not what it should be.
  */
@@ -124,18 +79,19 @@ is_listed(const Managed *kind, Form_pg_class class, bool *unknown)
 {
 	Oid			extension = get_extension_oid(kind->extension, true);
 	Oid			relid = OidIsValid(extension) ? find_list(kind, extension) : InvalidOid;
-	ScanKeyData keys[2];
-	NameData	schema;
-	int			nkeys = OidIsValid(relid) ? list_keys(kind, relid, class, &schema, keys) : 0;
+	AttrNumber	column = OidIsValid(relid) ? get_attnum(relid, kind->oid_column) : InvalidAttrNumber;
+	ScanKeyData key;
 	Relation	list;
 	SysScanDesc scan;
 	bool		found;
 
-	*unknown = OidIsValid(extension) && nkeys == 0;
-	if (nkeys == 0)
+	*unknown = OidIsValid(extension) &&
+		(column <= 0 || (get_atttype(relid, column) != REGCLASSOID && get_atttype(relid, column) != OIDOID));
+	if (*unknown || !OidIsValid(extension))
 		return false;
+	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(class->oid));
 	list = table_open(relid, AccessShareLock);
-	scan = systable_beginscan(list, InvalidOid, false, NULL, nkeys, keys);
+	scan = systable_beginscan(list, InvalidOid, false, NULL, 1, &key);
 	found = HeapTupleIsValid(systable_getnext(scan));
 	systable_endscan(scan);
 	table_close(list, AccessShareLock);
@@ -198,7 +154,7 @@ is_odd(Form_pg_class class, DgOddity *odd)
 		odd->hint = "Rows are kept as heap tuples; ALTER TABLE ... SET ACCESS METHOD heap first.";
 		return true;
 	}
-	return is_managed(class, odd);
+	return dg_hypertable_is_odd(class->oid, odd) || is_managed(class, odd);
 }
 
 /*

@@ -49,7 +49,7 @@ tables_by_owner(Oid relid)
 	foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
 	{
 		several |= dg_relation_owner(lfirst_oid(lc)) != owner;
-		if (get_rel_relkind(lfirst_oid(lc)) != RELKIND_PARTITIONED_TABLE)
+		if (!dg_has_parts(lfirst_oid(lc)))
 			tables = lappend_oid(tables, lfirst_oid(lc));
 	}
 	return several ? tables : list_make1_oid(relid);
@@ -63,7 +63,7 @@ tables_by_owner(Oid relid)
 List *
 dg_query_tables(Oid relid)
 {
-	return get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE ? tables_by_owner(relid) : list_make1_oid(relid);
+	return dg_has_parts(relid) ? tables_by_owner(relid) : list_make1_oid(relid);
 }
 
 /*

@@ -18,6 +18,10 @@ int			dg_limit_action = DG_LIMIT_ERROR;
 int			dg_approvals = 1;
 int			dg_clock_skew = 0;
 bool		dg_restoring = false;
+
+/* Is the library there from the server's start, in all its processes? */
+bool		dg_preloaded = false;
+
 bool		dg_locked = false;
 char	   *dg_authorities_file = NULL;
 

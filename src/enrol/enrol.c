@@ -102,9 +102,9 @@ dg_enrol_require(Relation rel, int elevel)
 		return refuse_relation(rel, elevel, psprintf("it is %s", odd.what), odd.hint);
 	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
 		return refuse_relation(rel, elevel, "it is not a table", "Only tables and partitioned tables hold rows to guard.");
-	if (rel->rd_rel->relispartition)
-		return refuse_relation(rel, elevel, "it is a partition",
-							   psprintf("Guard its partitioned table %s: that covers every partition, present and future.",
+	if (dg_is_part(RelationGetRelid(rel)))
+		return refuse_relation(rel, elevel, rel->rd_rel->relispartition ? "it is a partition" : "it is a chunk of a hypertable",
+							   psprintf("Guard %s: that covers all parts of it, present and future.",
 										dg_relation_name(dg_guard_partition_root(RelationGetRelid(rel)))));
 	if (RelationGetNumberOfAttributes(rel) > MaxHeapAttributeNumber - DG_BIN_COLUMNS)
 		return refuse_relation(rel, elevel, "it has too many columns",
@@ -197,7 +197,7 @@ members_to_guard(Oid relid)
 void
 dg_enrol_table(Oid relid, const DgTenantSource *source)
 {
-	bool		partitioned = get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE;
+	bool		parts = dg_has_parts(relid);
 	List	   *relids = members_to_guard(relid);
 	Oid			odd_member = relid;
 	DgOddity	odd;
@@ -210,7 +210,7 @@ dg_enrol_table(Oid relid, const DgTenantSource *source)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("cannot guard \"%s\": its %s \"%s\" is %s", get_rel_name(relid),
-						partitioned ? "partition" : "child", get_rel_name(odd_member), odd.what),
+						parts ? "partition" : "child", get_rel_name(odd_member), odd.what),
 				 errhint("Detach it first. %s", odd.hint)));
 
 	/*
@@ -221,7 +221,7 @@ dg_enrol_table(Oid relid, const DgTenantSource *source)
 	{
 		Oid			member = lfirst_oid(lc);
 
-		if (member == relid || !partitioned)
+		if (member == relid || !parts)
 			register_guard(member, source);
 		dg_guard_create_triggers(member);
 		dg_bin_follow_row_security(member);
@@ -354,6 +354,8 @@ dg_set_tenant_table(PG_FUNCTION_ARGS)
 	dg_enrol_check_owner(rel);
 	dg_guard_publication_check("name a tenant table");
 	(void) dg_enrol_require(rel, ERROR);
+	if (dg_is_hypertable(relid))
+		(void) refuse_relation(rel, ERROR, "a hypertable cannot be the tenant table", "Keep the list of tenants in an ordinary table.");
 	for (int i = 1; i < 4; i++)
 	{
 		if (!PG_ARGISNULL(i))
@@ -554,7 +556,7 @@ dg_enrol_remove(Oid relid)
 
 	dg_capture_balance_check(relid);
 	dg_capture_balance_look();
-	relids = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ?
+	relids = dg_has_parts(relid) ?
 		find_all_inheritors(relid, AccessExclusiveLock, NULL) : list_make1_oid(relid);
 	table_close(rel, NoLock);
 	dg_capture_balance_leave(relid, relids);

@@ -22,6 +22,9 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
@@ -123,6 +126,17 @@ is_referenced(const DgSource *source, const List *referenced)
 }
 
 /*
+ * Is it a table that an extension has made for itself, in a schema of its own? Such
+ * tables come with the extension.
+ */
+static bool
+belongs_to_extension(Oid relid)
+{
+	return OidIsValid(getExtensionOfObject(RelationRelationId, relid)) &&
+		OidIsValid(getExtensionOfObject(NamespaceRelationId, get_rel_namespace(relid)));
+}
+
+/*
  * Puts down the tables of which nothing tells whose rows they have.
  */
 static void
@@ -134,11 +148,13 @@ leave_untold(DgExtractArchive *archive, DgExtractPlan *plan)
 	foreach(lc, plan->sources)
 	{
 		DgSource   *source = lfirst(lc);
+		bool		guarded = dg_guard_lookup(source->relid)->guarded;
 
-		if (source->finder == NULL && dg_extract_has_rows(archive, source->index))
+		if (source->finder == NULL && dg_extract_has_rows(archive, source->index) &&
+			(guarded || !belongs_to_extension(source->relid)))
 			dg_extract_account_leave(plan, source->target,
 									 is_referenced(source, referenced) ? DG_LEFT_SHARED : DG_LEFT_UNKNOWN,
-									 dg_guard_lookup(source->relid)->guarded ?
+									 guarded ?
 									 "nothing tells which tenant its rows belong to; left alone" :
 									 "not guarded; left alone");
 	}

@@ -120,7 +120,7 @@ add_pass(DgExtractPlan *plan, DgSource *source, DgFinder *finder)
 static void
 archive_has(const DgExtractPlan *plan, const DgFinder *finder, bool *all, bool *some)
 {
-	List	   *leaves = get_rel_relkind(finder->relid) == RELKIND_PARTITIONED_TABLE ?
+	List	   *leaves = dg_has_parts(finder->relid) ?
 	find_all_inheritors(finder->relid, NoLock, NULL) : list_make1_oid(finder->relid);
 	ListCell   *lc;
 	ListCell   *ls;
@@ -141,7 +141,7 @@ archive_has(const DgExtractPlan *plan, const DgFinder *finder, bool *all, bool *
 			*some = true;
 			has |= (source->relid == leaf);
 		}
-		if (get_rel_relkind(leaf) != RELKIND_PARTITIONED_TABLE)
+		if (!dg_has_parts(leaf))
 			*all &= has;
 	}
 }

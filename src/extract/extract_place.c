@@ -11,7 +11,8 @@
  * the table of the same name is guarded no more, the root goes first.
  *
  * Rows of a table that inherited do not go to its parent by themselves: nothing
- * says that they are not in another child by now.
+ * says that they are not in another child by now. But those of a chunk go to its
+ * hypertable.
  */
 #include "postgres.h"
 
@@ -173,6 +174,16 @@ find_live(const DgExtractArchive *archive, const DgArchiveTable *table, List *ma
 	const DgArchiveParent *parent = dg_archive_parent(archive->archive, table->schema, table->name);
 	bool		inherited = false;
 
+	/*
+	 * a chunk may be another's now, or gone: the hypertable finds the rows'
+	 * chunks
+	 */
+	if (parent != NULL && !parent->partition)
+	{
+		place->relid = dg_extract_live_name(archive, parent->parent_schema, parent->parent_name);
+		if (OidIsValid(place->relid) && dg_is_hypertable(place->relid))
+			return;
+	}
 	place->relid = dg_extract_live_name(archive, table->schema, table->name);
 	if (!OidIsValid(place->relid))
 		place->relid = dg_extract_live_name(archive, table->target_schema, table->target_name);

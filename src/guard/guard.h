@@ -81,6 +81,7 @@ extern bool dg_guard_is_guarded(Oid relid);
 extern DgTenantSource dg_guard_source(const DgGuard *guard);
 extern const DgTenantTable *dg_guard_tenant_table(void);
 extern void dg_guard_forget_all(void);
+extern bool dg_guard_hypertables_changed(void);
 extern void dg_guard_changed(Oid relid);
 extern void dg_guard_forget_origins(List *relids);
 extern void dg_guard_dropped(Oid relid, int64 kept, int64 lost);

@@ -37,6 +37,8 @@
 static HTAB *guards = NULL;
 static DgTenantTable tenant_table;
 static Oid	registry_relid = InvalidOid;	/* of deletion_guard.tenant_table */
+static Oid	hypertable_signal = InvalidOid; /* dg_hypertable_signal() */
+static bool hypertables_changed = false;
 
 static void
 invalidate_guards(Datum arg, Oid relid)
@@ -49,11 +51,12 @@ invalidate_guards(Datum arg, Oid relid)
 		guard = hash_search(guards, &relid, HASH_FIND, NULL);
 		if (guard != NULL)
 			guard->valid = false;
-		if (relid != tenant_table.relid && relid != registry_relid)
+		if (relid != tenant_table.relid && relid != registry_relid && relid != hypertable_signal)
 			return;
+		hypertables_changed |= relid == hypertable_signal;
 	}
 
-	/* everything: a reset, a registry, or the tenant table itself */
+	/* everything */
 	tenant_table.valid = false;
 	hash_seq_init(&status, guards);
 	while ((guard = hash_seq_search(&status)) != NULL)
@@ -182,7 +185,7 @@ read_guard(DgGuard *guard, Oid relid)
 }
 
 /*
- * The tables that a partition belongs to, its parent first. It still counts
+ * The tables that a partition or a chunk belongs to, its parent first. It still counts
  * as a partition until DETACH CONCURRENTLY has ended, which may never happen;
  * the server's own list leaves its ancestors out before.
  */
@@ -211,9 +214,7 @@ partition_ancestors(Oid relid)
 	return ancestors;
 }
 
-/*
- * The partitioned table that a partition belongs to in the end.
- */
+/* The table that a partition or a chunk belongs to in the end. */
 Oid
 dg_guard_partition_root(Oid relid)
 {
@@ -230,6 +231,7 @@ note_oddity(DgGuard *guard)
 {
 	MemoryContext old = MemoryContextSwitchTo(guard->context);
 
+	hypertable_signal = dg_hypertable_signal();
 	if (!guard->guarded || !dg_is_odd(guard->relid, &guard->odd) || guard->odd.unknown)
 		guard->odd.what = NULL;
 	MemoryContextSwitchTo(old);
@@ -250,7 +252,7 @@ build_guard(DgGuard *guard)
 	guard->detached_from = InvalidOid;
 	guard->capture = NULL;
 
-	if (!read_guard(guard, guard->relid) && get_rel_relispartition(guard->relid))
+	if (!read_guard(guard, guard->relid) && dg_is_part(guard->relid))
 	{
 		List	   *ancestors = partition_ancestors(guard->relid);
 		ListCell   *lc;
@@ -455,6 +457,18 @@ void
 dg_guard_forget_all(void)
 {
 	invalidate_guards((Datum) 0, InvalidOid);
+}
+
+/*
+ * Has TimescaleDB's list of hypertables changed since this was asked last?
+ */
+bool
+dg_guard_hypertables_changed(void)
+{
+	bool		changed = hypertables_changed;
+
+	hypertables_changed = false;
+	return changed;
 }
 
 /*

@@ -32,8 +32,9 @@
  *
  * Where rows may leave by a statement on a table that is not guarded, or whose
  * transition table would hold only some of their columns, the row trigger does
- * all the work, set to ALWAYS: inheritance children and parents, and a guarded
- * table that was attached to an unguarded one.
+ * all the work, set to ALWAYS: inheritance children and parents, hypertables of
+ * TimescaleDB with their chunks, and a guarded table that was attached to an
+ * unguarded one.
  */
 #include "postgres.h"
 
@@ -86,9 +87,27 @@ trigger_state(Oid relid, const char *name)
 	return state;
 }
 
+/*
+ * TimescaleDB refuses the command for its tables.
+ */
+static void
+set_trigger_state_directly(Oid relid, const char *name, char state)
+{
+	Relation	rel = table_open(relid, ShareRowExclusiveLock);
+
+	dg_enable_disable_trigger(rel, name, state, ShareRowExclusiveLock);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
 static void
 set_trigger_state(Oid relid, const char *name, char state)
 {
+	if (dg_is_hypertable(relid) || OidIsValid(dg_hypertable_of(relid)))
+	{
+		set_trigger_state_directly(relid, name, state);
+		return;
+	}
 	execute_command(psprintf("ALTER TABLE %s ENABLE %s TRIGGER %s", dg_relation_name(relid),
 							 state == TRIGGER_FIRES_ALWAYS ? "ALWAYS" :
 							 state == TRIGGER_FIRES_ON_REPLICA ? "REPLICA" : "",
@@ -126,7 +145,7 @@ needs_row_trigger(Oid relid)
 		return dg_guard_partition_root(relid) != dg_guard_lookup(relid)->root;
 	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
 		return false;
-	return has_superclass(relid) || find_inheritance_children(relid, NoLock) != NIL;
+	return has_superclass(relid) || find_inheritance_children(relid, NoLock) != NIL || dg_is_hypertable(relid);
 }
 
 /*

@@ -142,6 +142,7 @@ define_server_settings(void)
 {
 	GucContext	context = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
 
+	dg_preloaded = process_shared_preload_libraries_in_progress;
 	DefineCustomBoolVariable("deletion_guard.locked",
 							 "Whether giving up protection takes a token: unguard_table(), DROP EXTENSION, dropping tables of the bin.",
 							 "A database in use takes no rows from a restore either.",

@@ -75,7 +75,7 @@ AS $$
 		UNION ALL
 		SELECT 8, g.tgname, pg_get_triggerdef(g.oid)
 		FROM t JOIN pg_trigger g ON g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgparentid = 0
-		WHERE NOT starts_with(g.tgname, 'deletion_guard_')
+		WHERE NOT starts_with(g.tgname, 'deletion_guard_') AND g.tgname <> 'ts_insert_blocker'	-- create_hypertable() makes this one
 		UNION ALL
 		SELECT 9, '', format('ALTER TABLE %s %s ROW LEVEL SECURITY', t.name, v.what)
 		FROM t CROSS JOIN LATERAL (VALUES (t.relrowsecurity, 'ENABLE'), (t.relforcerowsecurity, 'FORCE')) v (has, what) WHERE v.has

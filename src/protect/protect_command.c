@@ -20,8 +20,8 @@ void
 dg_protect_command_begin(Node *parsetree)
 {
 	dg_frame->command = dg_protect_store_command(parsetree);
-	dg_frame->drops_tables = IsA(parsetree, DropOwnedStmt) ||
-		(IsA(parsetree, DropStmt) && ((DropStmt *) parsetree)->removeType != OBJECT_TRIGGER);
+	dg_frame->drops_trigger = IsA(parsetree, DropStmt) && ((DropStmt *) parsetree)->removeType == OBJECT_TRIGGER;
+	dg_frame->drops_tables = IsA(parsetree, DropOwnedStmt) || (IsA(parsetree, DropStmt) && !dg_frame->drops_trigger);
 }
 
 /*

@@ -277,13 +277,40 @@ guard_check_permissions(DG_CHECK_PERMS_PARAMS)
 	return prev_check_permissions == NULL || prev_check_permissions(DG_CHECK_PERMS_ARGS);
 }
 
+/*
+ * An object is dropped before the command has reached our hook: another library does
+ * that. All that goes then is one statement's, and what is run for it is not.
+ */
+static void
+check_drop_ahead(Oid classid, Oid objid, int subid, void *arg)
+{
+	static TimestampTz begun = 0;
+	DgFrame		frame;
+
+	if (begun != GetCurrentStatementStartTimestamp())
+		dg_guard_statement_begin(NULL);
+	begun = GetCurrentStatementStartTimestamp();
+	dg_frame_push(&frame);
+	PG_TRY();
+	{
+		dg_protect_access_check(OAT_DROP, classid, objid, subid, arg);
+	}
+	PG_FINALLY();
+	{
+		dg_frame_pop(&frame);
+	}
+	PG_END_TRY();
+}
+
 static void
 guard_object_access(ObjectAccessType access, Oid classid, Oid objid, int subid, void *arg)
 {
 	reached |= DG_HOOK_OBJECT_ACCESS;
 	if (prev_object_access)
 		prev_object_access(access, classid, objid, subid, arg);
-	if (access != OAT_FUNCTION_EXECUTE && access != OAT_NAMESPACE_SEARCH && dg_on_duty())
+	if (access == OAT_DROP && dg_guard_statement_none() && dg_on_duty() && !dg_acting())
+		check_drop_ahead(classid, objid, subid, arg);
+	else if (access != OAT_FUNCTION_EXECUTE && access != OAT_NAMESPACE_SEARCH && dg_on_duty())
 		dg_protect_access_check(access, classid, objid, subid, arg);
 }
 

@@ -51,6 +51,7 @@ extern void dg_protect_keep_before(Node *parsetree);
 extern int64 *dg_protect_keep_note(Relation rel, AttrNumber attnum);
 extern bool dg_protect_keep_has(Oid relid, AttrNumber attnum, int64 *rows);
 extern bool dg_protect_keep_may_go(Oid relid, int64 *kept);
+extern void dg_protect_keep_chunk(Oid relid);
 extern int64 dg_protect_keep_count(Oid relid, AttrNumber attnum);
 extern void dg_protect_keep_init(void);
 

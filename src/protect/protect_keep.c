@@ -241,6 +241,22 @@ keep_rows(Relation rel)
 }
 
 /*
+ * A chunk of a hypertable goes, or a part of it, and no command has told so: keeps its
+ * rows now. When they come back, TimescaleDB makes a chunk for them.
+ */
+void
+dg_protect_keep_chunk(Oid relid)
+{
+	Relation	rel;
+
+	if (!dg_ddl_keeps() || find_kept(relid, 0) != NULL)
+		return;
+	rel = table_open(relid, NoLock);
+	(void) keep_rows(rel);
+	table_close(rel, NoLock);
+}
+
+/*
  * The table that this one is a partition of, or was, as text; 0 if there is none.
  */
 static Datum

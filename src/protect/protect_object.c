@@ -102,15 +102,17 @@ dg_protect_refuse_drop(Oid relid)
 }
 
 /*
- * Does any row live in the table, or in a partition of it?
+ * Does any row live in the table, or in a part of it?
  */
 bool
 dg_protect_has_rows(Oid relid)
 {
 	ListCell   *lc;
 
-	if (get_rel_relkind(relid) == RELKIND_RELATION)
-		return dg_protect_store_has_rows(relid);
+	if (get_rel_relkind(relid) == RELKIND_RELATION && dg_protect_store_has_rows(relid))
+		return true;
+	if (!dg_has_parts(relid))
+		return false;
 	foreach(lc, find_inheritance_children(relid, AccessShareLock))
 	{
 		if (dg_protect_has_rows(lfirst_oid(lc)))
@@ -278,6 +280,13 @@ check_table(Oid relid)
 	int64		kept = 0;
 	int64		lost = 0;
 
+	if (OidIsValid(dg_hypertable_of(relid)))
+	{
+		/* without rows of its own, it may have compressed ones */
+		if (!dg_ddl_allowed())
+			dg_guard_require_ordinary(relid);
+		dg_protect_keep_chunk(relid);
+	}
 	if (!dg_protect_keep_may_go(relid, &kept))
 	{
 		dg_protect_refuse_drop(relid);
@@ -343,6 +352,22 @@ guarded_table_of_trigger(Oid trigid, char **name)
 }
 
 /*
+ * Does a trigger of ours go because its table goes, too? That of a chunk may go by any
+ * statement but DROP TRIGGER: TimescaleDB drops chunks when it is called. Should
+ * the chunk stay, the transaction will fail.
+ */
+static bool
+goes_with_table(Oid relid)
+{
+	if (dg_frame->drops_tables)
+		return true;
+	if (dg_frame->drops_trigger || !OidIsValid(dg_hypertable_of(relid)))
+		return false;
+	dg_protect_keep_chunk(relid);
+	return true;
+}
+
+/*
  * A trigger of ours is dropped, or altered to what it should not be. Those of the
  * extension's own tables go with DROP EXTENSION once there is nothing left to protect.
  */
@@ -354,7 +379,7 @@ check_trigger(Oid trigid, bool dropping)
 
 	if (!OidIsValid(relid))
 		return;
-	if (!dg_is_store(relid) && dropping && dg_frame->drops_tables)
+	if (!dg_is_store(relid) && dropping && goes_with_table(relid))
 	{
 		int64		rows;
 

@@ -9,6 +9,11 @@
  * have been guarded had it been there before. That is done when the outermost statement
  * ends, as the table is in use until then.
  *
+ * TimescaleDB's hypertables stay guarded where they can be (hypertable.c): when the
+ * statement ends, the table and its new chunks get the triggers that they need.
+ * Where they cannot, as they are to be compressed, TimescaleDB's list of them
+ * tells, once it has changed.
+ *
  * Nobody may insist: what extensions do to such tables is not seen here.
  */
 #include "postgres.h"
@@ -16,6 +21,8 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -28,11 +35,12 @@
 #include "ledger/ledger.h"
 #include "protect/protect_internal.h"
 
-static List *taken = NIL;		/* OIDs; what a savepoint has undone is no
-								 * longer odd */
+static List *taken = NIL;		/* OIDs; what a savepoint has undone is looked
+								 * at again */
 
 /*
- * Has somebody taken the table over, and is it guarded? *root is the table that was enrolled.
+ * Has somebody taken the table over, and is it guarded? *root is the table that was
+ * enrolled. odd->what is NULL if it stays guarded.
  */
 static bool
 is_taken(Oid relid, Oid *root, DgOddity *odd)
@@ -47,7 +55,8 @@ is_taken(Oid relid, Oid *root, DgOddity *odd)
 		return false;
 	guard = dg_guard_lookup(relid);
 	*root = guard->root;
-	return guard->guarded && dg_is_odd(relid, odd) && odd->managed;
+	return guard->guarded && (dg_is_odd(relid, odd) ? odd->managed :
+							  dg_is_hypertable(relid) || OidIsValid(dg_hypertable_of(relid)));
 }
 
 /*
@@ -62,16 +71,33 @@ dg_protect_check_taken(Oid relid)
 
 	if (!is_taken(relid, &root, &odd) || list_member_oid(taken, root))
 		return;
-	if (root != relid || dg_protect_has_rows(relid))
+	if (odd.what == NULL ? dg_is_hypertable(relid) && dg_protect_store_has_rows(relid) :
+		root != relid || dg_protect_has_rows(relid) || find_inheritance_children(relid, NoLock) != NIL)
 		ereport(ERROR,
 				(errcode(DG_ERRCODE_GUARDED_OBJECT),
-				 errmsg("cannot make table \"%s\" %s: it is guarded against deletion", get_rel_name(relid), odd.what),
+				 errmsg("cannot make table \"%s\" %s: it is guarded against deletion", get_rel_name(relid),
+						odd.what != NULL ? odd.what : "a hypertable of TimescaleDB"),
 				 errdetail("Rows could then be deleted without going to the recycle bin."),
-				 errhint("To give up the protection, call deletion_guard.unguard_table(%s%s) first; that is recorded.",
-						 quote_literal_cstr(dg_relation_name(root)), dg_locked ? ", tokens" : "")));
+				 errhint("To give up the protection, call deletion_guard.unguard_table(%s%s) first; that is recorded.%s",
+						 quote_literal_cstr(dg_relation_name(root)), dg_locked ? ", tokens" : "",
+						 odd.what != NULL ? "" : " A hypertable can be guarded again.")));
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	taken = lappend_oid(taken, relid);
 	MemoryContextSwitchTo(old);
+}
+
+/*
+ * A hypertable, or a chunk: rows leave it by statements on another table.
+ */
+static void
+follow_parts(Oid relid)
+{
+	ListCell   *lc;
+
+	SPI_connect();
+	foreach(lc, find_all_inheritors(relid, AccessShareLock, NULL))
+		dg_guard_create_triggers(lfirst_oid(lc));
+	SPI_finish();
 }
 
 static void
@@ -80,7 +106,11 @@ let_go(Oid relid)
 	DgOddity	odd;
 	Oid			root;
 
-	if (!is_taken(relid, &root, &odd) || root != relid)
+	if (!is_taken(relid, &root, &odd))
+		return;
+	if (odd.what == NULL)
+		follow_parts(relid);
+	if (odd.what == NULL || root != relid)
 		return;
 	table_close(table_open(relid, AccessExclusiveLock), NoLock);
 	dg_enrol_remove(relid);
@@ -92,20 +122,42 @@ let_go(Oid relid)
 }
 
 /*
+ * Hypertables that this transaction has made what cannot be guarded, by a command of
+ * which nothing was seen: TimescaleDB's hook may be called before ours.
+ */
+static void
+check_hypertables(void)
+{
+	ListCell   *lc;
+
+	SPI_connect();
+	dg_query("SELECT relation::oid FROM deletion_guard.guard", DG_AS_US,.snapshot = GetLatestSnapshot());
+	foreach(lc, dg_row_oids(1))
+	{
+		if (dg_hypertable_is_new(lfirst_oid(lc)))
+			dg_protect_check_taken(lfirst_oid(lc));
+	}
+	SPI_finish();
+}
+
+/*
  * An outermost statement ends, or the transaction.
  */
 void
 dg_protect_taken_finish(void)
 {
 	bool		pushed = false;
+	bool		changed = dg_guard_hypertables_changed();
 
-	if (taken == NIL || !dg_on_duty())
+	if ((taken == NIL && !changed) || !dg_on_duty() || !IsTransactionState())
 		return;
 	if (!ActiveSnapshotSet())
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
 		pushed = true;
 	}
+	if (changed && dg_installed())
+		check_hypertables();
 	while (taken != NIL)
 	{
 		Oid			relid = linitial_oid(taken);

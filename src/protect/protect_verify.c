@@ -18,6 +18,7 @@
 #include "capture/capture.h"
 #include "protect/protect_internal.h"
 
+PG_FUNCTION_INFO_V1(dg_guarded_with);
 PG_FUNCTION_INFO_V1(dg_unreached_hooks);
 PG_FUNCTION_INFO_V1(dg_server_setting);
 PG_FUNCTION_INFO_V1(dg_server_hides_merge);
@@ -89,4 +90,15 @@ Datum
 dg_server_hides_merge(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(dg_capture_merge_hides_rows());
+}
+
+/*
+ * guarded_with(relation oid) -> oid: the table that was enrolled, for it or a part of it.
+ */
+Datum
+dg_guarded_with(PG_FUNCTION_ARGS)
+{
+	if (!dg_guard_is_guarded(PG_GETARG_OID(0)))
+		PG_RETURN_NULL();
+	PG_RETURN_OID(dg_guard_lookup(PG_GETARG_OID(0))->root);
 }

@@ -261,12 +261,12 @@ add_probe(DgPurgeLinks *links, Relation bin, bool of_deletion, LinkKey key, List
 }
 
 /*
- * The table and, if it has any, its partitions.
+ * The table and, if it has any, its parts.
  */
 static List *
 with_partitions(Oid relid)
 {
-	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
+	if (dg_has_parts(relid))
 		return find_all_inheritors(relid, NoLock, NULL);
 	return list_make1_oid(relid);
 }

@@ -163,7 +163,7 @@ find_references(Search *search, Oid to)
 	DgOwnScan  *scan = dg_own_scan(DG_OWN_ALL(guard), AccessShareLock, 0, NULL);
 
 	search->to = to;
-	search->to_all = get_rel_relkind(to) == RELKIND_PARTITIONED_TABLE ? find_all_inheritors(to, NoLock, NULL) : list_make1_oid(to);
+	search->to_all = dg_has_parts(to) ? find_all_inheritors(to, NoLock, NULL) : list_make1_oid(to);
 	add_foreign_keys(search);
 	while (dg_own_next(scan))
 		add_steps(search, (Oid) dg_own_int64(scan, Anum_guard_relation));

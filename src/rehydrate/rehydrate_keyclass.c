@@ -160,7 +160,7 @@ static void
 add_references(DgKeys *keys, Relation rel)
 {
 	Oid			relid = RelationGetRelid(rel);
-	List	   *tables = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ?
+	List	   *tables = dg_has_parts(RelationGetRelid(rel)) ?
 	find_all_inheritors(relid, AccessShareLock, NULL) : list_make1_oid(relid);
 	List	   *steps = declared_steps(relid);
 	ListCell   *lc;

@@ -37,7 +37,10 @@ extern DgRowsRole dg_rows_role_of_tree(Relation rel);
 
 /* rows_target.c */
 extern QueryDesc *dg_rows_open_insert(Relation rel, const DgRowsRole *role);
-extern ResultRelInfo *dg_rows_route(ModifyTableState *mtstate, TupleTableSlot **slot);
+extern char *dg_rows_insert_statement(Relation rel, Oid **types, int *ntypes);
+extern ModifyTableState *dg_rows_insert_of(const QueryDesc *query);
+
+typedef struct DgRowsChunks DgRowsChunks;	/* of a hypertable; rows_leaf.c */
 
 /* rows_trigger.c */
 
@@ -201,6 +204,7 @@ struct DgRowsTarget
 	List	   *handled;		/* foreign keys that are checked without
 								 * triggers */
 	TupleTableSlot *slot;		/* a row in the target's shape */
+	DgRowsChunks *chunks;		/* NULL: it is no hypertable */
 	HTAB	   *leaves;
 	DgRowsLeaf *last;
 	DgRowsRefuse refuse;		/* or NULL */
@@ -238,6 +242,7 @@ struct DgRowsWriter
 /* rows_leaf.c */
 extern void dg_rows_open_target(DgRowsTarget *target);
 extern void dg_rows_close_target(DgRowsTarget *target);
+extern ResultRelInfo *dg_rows_route(DgRowsTarget *target, TupleTableSlot **slot);
 extern bool dg_rows_is_routed(DgRowsTarget *target, const DgRowsLeaf *leaf);
 extern DgRowsLeaf *dg_rows_leaf_of(DgRowsTarget *target, ResultRelInfo *rri);
 extern TupleTableSlot *dg_rows_in_target_shape(DgRowsTarget *target, DgRowsLeaf *leaf, TupleTableSlot *stored);

@@ -1,19 +1,329 @@
 /*
  * rows_leaf.c
  *		The table that a target's row is stored in: the target itself, or the
- *		partition that the row goes to.
+ *		partition or chunk that the row goes to.
  *
  * The target is open as a query of the server's (rows_target.c), which finds
  * partitions and has what row security says; where what it reads was written by
  * the same call, it is opened again (rows_late.c).
+ *
+ * The chunk of a hypertable (TimescaleDB) is found here: its own CHECK constraints
+ * say which rows it has. Where there is none for a row, TimescaleDB makes it when a row is
+ * inserted by a statement; nothing else does. So the row is inserted in this way, and
+ * deleted again, as what belongs to the table's owner runs, and without the
+ * application's triggers. What is then written into the chunk has gone through all
+ * checks that other rows go through.
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/partition.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_inherits.h"
+#include "executor/execPartition.h"
+#include "executor/spi.h"
+#include "nodes/makefuncs.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
+#include "utils/snapmgr.h"
 
+#include "capture/capture.h"
+#include "common/compat.h"
+#include "guard/guard.h"
 #include "rows/rows_internal.h"
+
+/* ----------------------------------------------------------------------
+ * Chunks
+ * ----------------------------------------------------------------------
+ */
+
+typedef struct Chunk
+{
+	Oid			relid;
+	List	   *checks;			/* of ExprState, on rows of the hypertable */
+	ResultRelInfo *rri;			/* NULL: not open */
+} Chunk;
+
+struct DgRowsChunks
+{
+	List	   *all;			/* of Chunk, the newest first */
+	Chunk	   *last;			/* that a row went to */
+};
+
+/*
+ * What a chunk checks that the hypertable does not: which rows it has.
+ */
+static List *
+own_checks(Relation hypertable, Relation chunk, EState *estate)
+{
+	Relation	rel = table_open(ConstraintRelationId, AccessShareLock);
+	List	   *checks = NIL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_constraint_conrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(RelationGetRelid(chunk)));
+	scan = systable_beginscan(rel, ConstraintRelidTypidNameIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_constraint form = (Form_pg_constraint) GETSTRUCT(tuple);
+		bool		isnull;
+		Datum		bin;
+		List	   *check;
+
+		if (form->contype != CONSTRAINT_CHECK || form->coninhcount > 0)
+			continue;
+		bin = heap_getattr(tuple, Anum_pg_constraint_conbin, RelationGetDescr(rel), &isnull);
+		check = map_partition_varattnos(list_make1(stringToNode(TextDatumGetCString(bin))), 1, hypertable, chunk);
+		checks = lappend(checks, ExecPrepareCheck(check, estate));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return checks;
+}
+
+/*
+ * The chunks that there are now, but for those in the list.
+ */
+static void
+find_chunks(DgRowsTarget *target, DgRowsChunks *chunks)
+{
+	MemoryContext old = MemoryContextSwitchTo(target->estate->es_query_cxt);
+	List	   *known = NIL;
+	ListCell   *lc;
+
+	foreach(lc, chunks->all)
+		known = lappend_oid(known, ((Chunk *) lfirst(lc))->relid);
+	foreach(lc, list_difference_oid(find_inheritance_children(RelationGetRelid(target->rel), NoLock), known))
+	{
+		Relation	rel = try_table_open(lfirst_oid(lc), AccessShareLock);
+		Chunk	   *chunk;
+
+		if (rel == NULL)
+			continue;
+		chunk = palloc0(sizeof(Chunk));
+		chunk->relid = lfirst_oid(lc);
+		chunk->checks = own_checks(target->rel, rel, target->estate);
+		chunks->all = lcons(chunk, chunks->all);
+		table_close(rel, AccessShareLock);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static DgRowsChunks *
+open_chunks(DgRowsTarget *target)
+{
+	DgRowsChunks *chunks = MemoryContextAllocZero(target->estate->es_query_cxt, sizeof(DgRowsChunks));
+
+	if (check_enable_rls(RelationGetRelid(target->rel), InvalidOid, false) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot restore rows of hypertable \"%s\": row security applies to you", RelationGetRelationName(target->rel)),
+				 errhint("Run the call as a role that bypasses row security.")));
+	find_chunks(target, chunks);
+	return chunks;
+}
+
+static void
+close_chunks(DgRowsChunks *chunks)
+{
+	ListCell   *lc;
+
+	foreach(lc, chunks->all)
+	{
+		Chunk	   *chunk = lfirst(lc);
+
+		if (chunk->rri == NULL)
+			continue;
+		ExecCloseIndices(chunk->rri);
+		table_close(chunk->rri->ri_RelationDesc, NoLock);
+	}
+}
+
+static bool
+has_row(const Chunk *chunk, EState *estate, TupleTableSlot *slot)
+{
+	ExprContext *econtext = GetPerTupleExprContext(estate);
+	ListCell   *lc;
+
+	econtext->ecxt_scantuple = slot;
+	foreach(lc, chunk->checks)
+	{
+		if (!ExecCheck(lfirst(lc), econtext))
+			return false;
+	}
+	return true;
+}
+
+static Chunk *
+find_chunk(DgRowsChunks *chunks, EState *estate, TupleTableSlot *slot)
+{
+	ListCell   *lc;
+
+	if (chunks->last != NULL && has_row(chunks->last, estate, slot))
+		return chunks->last;
+	foreach(lc, chunks->all)
+	{
+		if (has_row(lfirst(lc), estate, slot))
+			return lfirst(lc);
+	}
+	return NULL;
+}
+
+/*
+ * Inserts the row by a statement; where it is then. The caller is connected to SPI.
+ */
+static ItemPointerData
+insert_row(DgRowsTarget *target, TupleTableSlot *slot, Oid *relid)
+{
+	Oid		   *types;
+	int			ntypes;
+	char	   *sql = dg_rows_insert_statement(target->rel, &types, &ntypes);
+	Datum	   *values = palloc(sizeof(Datum) * (ntypes + 1));
+	char	   *nulls = palloc(ntypes + 1);
+	int			n = 0;
+	bool		isnull;
+
+	slot_getallattrs(slot);
+	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(slot->tts_tupleDescriptor, i);
+
+		if (att->attisdropped || att->attgenerated != '\0')
+			continue;
+		values[n] = slot->tts_values[i];
+		nulls[n++] = slot->tts_isnull[i] ? 'n' : ' ';
+	}
+	dg_query(psprintf("%s RETURNING tableoid, ctid", sql), DG_AS_OWNER, n, types, values, nulls,.table = RelationGetRelid(target->rel));
+	if (SPI_processed != 1)
+		ereport(ERROR,
+				(errcode(DG_ERRCODE_CANNOT_RESTORE),
+				 errmsg("cannot restore rows of hypertable \"%s\": there is no chunk for one, and none was made", RelationGetRelationName(target->rel)),
+				 errhint("Insert a row of that time, and call again.")));
+	*relid = DatumGetObjectId(dg_row_datum(0, 1, &isnull));
+	return *(ItemPointer) DatumGetPointer(dg_row_datum(0, 2, &isnull));
+}
+
+/*
+ * Has TimescaleDB make the chunk of a row.
+ */
+static void
+make_chunk(DgRowsTarget *target, TupleTableSlot *slot)
+{
+	int			nestlevel;
+	ItemPointerData tid;
+	Relation	chunk;
+	Oid			relid;
+
+	dg_rows_as_caller(&target->role);
+	nestlevel = NewGUCNestLevel();
+	(void) set_config_option("session_replication_role", "replica", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	SPI_connect();
+	tid = insert_row(target, slot, &relid);
+	CommandCounterIncrement();
+	chunk = table_open(relid, RowExclusiveLock);
+	PushActiveSnapshot(GetLatestSnapshot());
+	simple_table_tuple_delete(chunk, &tid, GetActiveSnapshot());
+	PopActiveSnapshot();
+	table_close(chunk, NoLock);
+	SPI_finish();
+	CommandCounterIncrement();
+	AtEOXact_GUC(true, nestlevel);
+	if (dg_guard_lookup(relid)->guarded)
+		dg_capture_balance_moved(dg_guard_lookup(relid)->root);
+	dg_rows_as_owner(&target->role);
+}
+
+static void
+open_chunk(DgRowsTarget *target, Chunk *chunk)
+{
+	MemoryContext old = MemoryContextSwitchTo(target->estate->es_query_cxt);
+	ResultRelInfo *rri = makeNode(ResultRelInfo);
+
+	InitResultRelInfo(rri, table_open(chunk->relid, RowExclusiveLock), 0, target->mtstate->resultRelInfo, 0);
+	dg_make_root_to_child_map(rri);
+	if (dg_root_to_child_map(rri, target->estate) != NULL)
+		rri->ri_PartitionTupleSlot = table_slot_create(rri->ri_RelationDesc, &target->estate->es_tupleTable);
+	chunk->rri = rri;
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * The chunk of a row in the hypertable's shape.
+ */
+static ResultRelInfo *
+chunk_of(DgRowsTarget *target, TupleTableSlot *slot)
+{
+	DgRowsChunks *chunks = target->chunks;
+	Chunk	   *chunk = find_chunk(chunks, target->estate, slot);
+
+	if (chunk == NULL)
+	{
+		make_chunk(target, slot);
+		find_chunks(target, chunks);
+		chunk = find_chunk(chunks, target->estate, slot);
+	}
+	if (chunk == NULL)
+		elog(ERROR, "TimescaleDB has made no chunk of \"%s\" for a row", RelationGetRelationName(target->rel));
+	if (chunk->rri == NULL)
+		open_chunk(target, chunk);
+	chunks->last = chunk;
+	return chunk->rri;
+}
+
+/* ----------------------------------------------------------------------
+ * Leaves
+ * ----------------------------------------------------------------------
+ */
+
+/*
+ * What to do about a row of a partition that is gone. An error context callback,
+ * for the hint alone.
+ */
+static void
+partition_context(void *arg)
+{
+	if (geterrcode() == ERRCODE_CHECK_VIOLATION)
+		errhint("Nothing was restored. Make a partition for such rows, or a default one, and call again. If there was one that has been dropped, deletion_guard.dropped_table says how it was made.");
+}
+
+/*
+ * The table that a row, in the shape of the table that was opened, goes to. The
+ * slot is then one in the shape of that table.
+ */
+ResultRelInfo *
+dg_rows_route(DgRowsTarget *target, TupleTableSlot **slot)
+{
+	ModifyTableState *mtstate = target->mtstate;
+	EState	   *estate = mtstate->ps.state;
+	ErrorContextCallback context = {.previous = error_context_stack,.callback = partition_context};
+	ResultRelInfo *leaf;
+	TupleConversionMap *map;
+
+	if (target->chunks != NULL)
+		leaf = chunk_of(target, *slot);
+	else if (mtstate->mt_partition_tuple_routing == NULL)
+		return mtstate->resultRelInfo;
+	else
+	{
+		error_context_stack = &context;
+		leaf = ExecFindPartition(mtstate, mtstate->rootResultRelInfo, mtstate->mt_partition_tuple_routing,
+								 *slot, estate);
+		error_context_stack = context.previous;
+	}
+	map = dg_root_to_child_map(leaf, estate);
+	if (map != NULL)
+		*slot = execute_attr_map_slot(map->attrMap, *slot, leaf->ri_PartitionTupleSlot);
+	return leaf;
+}
 
 /*
  * Opens a target's query, as its rows are visible now.
@@ -24,8 +334,9 @@ dg_rows_open_target(DgRowsTarget *target)
 	HASHCTL		ctl = {0};
 
 	target->query = dg_rows_open_insert(target->rel, &target->role);
-	target->mtstate = (ModifyTableState *) target->query->planstate;
+	target->mtstate = dg_rows_insert_of(target->query);
 	target->estate = target->query->estate;
+	target->chunks = dg_is_hypertable(RelationGetRelid(target->rel)) ? open_chunks(target) : NULL;
 	ctl.keysize = sizeof(Oid);
 	ctl.entrysize = sizeof(DgRowsLeaf);
 	ctl.hcxt = target->writer->context;
@@ -50,6 +361,8 @@ dg_rows_close_target(DgRowsTarget *target)
 		ExecDropSingleTupleTableSlot(leaf->existing);
 	}
 	hash_destroy(target->leaves);
+	if (target->chunks != NULL)
+		close_chunks(target->chunks);
 	ExecutorFinish(target->query);
 	ExecutorEnd(target->query);
 	FreeQueryDesc(target->query);

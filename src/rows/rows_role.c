@@ -128,7 +128,7 @@ dg_rows_role_of_tree(Relation rel)
 	DgRowsRole	role = dg_rows_role(rel);
 	ListCell   *lc;
 
-	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+	if (!dg_has_parts(RelationGetRelid(rel)))
 		return role;
 	foreach(lc, find_all_inheritors(RelationGetRelid(rel), NoLock, NULL))
 	{

@@ -1,6 +1,6 @@
 /*
  * rows_target.c
- *		A live table as the server inserts into it: opened, and where a row goes.
+ *		A live table as the server inserts into it, opened.
  *
  * The table is opened by starting, but never running, the plan of an INSERT
  * into it: the server then checks the caller's privileges, adds the row
@@ -12,7 +12,6 @@
  */
 #include "postgres.h"
 
-#include "executor/execPartition.h"
 #include "parser/analyze.h"
 #include "miscadmin.h"
 #include "rewrite/rewriteHandler.h"
@@ -31,8 +30,8 @@
  * "INSERT INTO t (a, b) OVERRIDING SYSTEM VALUE VALUES ($1, $2)", and the
  * parameters' types.
  */
-static char *
-insert_statement(Relation rel, Oid **types, int *ntypes)
+char *
+dg_rows_insert_statement(Relation rel, Oid **types, int *ntypes)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	StringInfoData columns;
@@ -109,8 +108,8 @@ dg_rows_privilege_context(void *arg)
 }
 
 /*
- * Opens a table, whose partitions are found as a role: a started query whose plan
- * state is a ModifyTableState. The caller closes it with ExecutorFinish() and ExecutorEnd(), and provides the
+ * Opens a table, whose partitions are found as a role: a started query, of which
+ * dg_rows_insert_of() has the state. The caller closes it with ExecutorFinish() and ExecutorEnd(), and provides the
  * level of after-trigger events itself.
  */
 QueryDesc *
@@ -118,7 +117,7 @@ dg_rows_open_insert(Relation rel, const DgRowsRole *role)
 {
 	Oid		   *types;
 	int			ntypes;
-	char	   *sql = insert_statement(rel, &types, &ntypes);
+	char	   *sql = dg_rows_insert_statement(rel, &types, &ntypes);
 	Query	   *query;
 	QueryDesc  *desc;
 	ErrorContextCallback context = {.previous = error_context_stack,.callback = dg_rows_privilege_context};
@@ -134,42 +133,18 @@ dg_rows_open_insert(Relation rel, const DgRowsRole *role)
 	error_context_stack = &context;
 	ExecutorStart(desc, EXEC_FLAG_SKIP_TRIGGERS);
 	error_context_stack = context.previous;
-	if (!IsA(desc->planstate, ModifyTableState))
-		elog(ERROR, "unexpected plan for inserting into \"%s\"", RelationGetRelationName(rel));
 	return desc;
 }
 
 /*
- * What to do about a row of a partition that is gone. An error context callback,
- * for the hint alone.
+ * The state of a query's INSERT. TimescaleDB puts a node of its own on top of it.
  */
-static void
-partition_context(void *arg)
+ModifyTableState *
+dg_rows_insert_of(const QueryDesc *query)
 {
-	if (geterrcode() == ERRCODE_CHECK_VIOLATION)
-		errhint("Nothing was restored. Make a partition for such rows, or a default one, and call again. If there was one that has been dropped, deletion_guard.dropped_table says how it was made.");
-}
+	PlanState  *state = query->planstate;
 
-/*
- * The table that a row, in the shape of the table that was opened, goes to. The
- * slot is then one in the shape of that table.
- */
-ResultRelInfo *
-dg_rows_route(ModifyTableState *mtstate, TupleTableSlot **slot)
-{
-	EState	   *estate = mtstate->ps.state;
-	ErrorContextCallback context = {.previous = error_context_stack,.callback = partition_context};
-	ResultRelInfo *leaf;
-	TupleConversionMap *map;
-
-	if (mtstate->mt_partition_tuple_routing == NULL)
-		return mtstate->resultRelInfo;
-	error_context_stack = &context;
-	leaf = ExecFindPartition(mtstate, mtstate->rootResultRelInfo, mtstate->mt_partition_tuple_routing,
-							 *slot, estate);
-	error_context_stack = context.previous;
-	map = dg_root_to_child_map(leaf, estate);
-	if (map != NULL)
-		*slot = execute_attr_map_slot(map->attrMap, *slot, leaf->ri_PartitionTupleSlot);
-	return leaf;
+	if (IsA(state, CustomScanState) && ((CustomScanState *) state)->custom_ps != NIL)
+		state = linitial(((CustomScanState *) state)->custom_ps);
+	return castNode(ModifyTableState, state);
 }

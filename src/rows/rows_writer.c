@@ -222,7 +222,7 @@ place_row(DgRowsTarget *target, DgRowOutcome *outcome)
 	DgRowsLeaf *leaf;
 
 	dg_rows_as_owner(&target->role);
-	rri = dg_rows_route(target->mtstate, &slot);
+	rri = dg_rows_route(target, &slot);
 	leaf = dg_rows_leaf_of(target, rri);
 	*outcome = DG_ROW_LATER;
 	if (leaf->looks != NULL && !writer->settling)
@@ -463,7 +463,7 @@ dg_rows_writer_change(DgRowsTarget *target, Oid relid, ItemPointer tid,
 		slot->tts_isnull[attnums[i] - 1] = nulls[i];
 	}
 	dg_rows_as_owner(&target->role);
-	rri = dg_rows_route(target->mtstate, &slot);
+	rri = dg_rows_route(target, &slot);
 	stays = RelationGetRelid(rri->ri_RelationDesc) == relid;
 	changes = stays || !dg_rows_is_referenced(rri);
 	if (changes)

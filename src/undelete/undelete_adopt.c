@@ -97,12 +97,12 @@ require_table(Oid target)
 	char		relkind = get_rel_relkind(target);
 
 	if ((relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE) &&
-		!get_rel_relispartition(target) && !dg_is_store(target))
+		!dg_is_part(target) && !dg_is_store(target))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 			 errmsg("deleted rows can be given to a table or a partitioned table only"),
-			 errhint("For a partition, name the partitioned table.")));
+			 errhint("For a partition, name the partitioned table, for a chunk, its hypertable.")));
 }
 
 /*

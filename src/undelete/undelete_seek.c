@@ -133,7 +133,7 @@ parent_keys(const DgLinkSet *set, Oid relid)
 }
 
 /*
- * By all keys of a partitioned table's partitions, where the table itself has none.
+ * By all keys of a table's parts, where the table itself has none.
  */
 static List *
 parent_keys_of_partitions(const DgLinkSet *set)
@@ -141,7 +141,7 @@ parent_keys_of_partitions(const DgLinkSet *set)
 	List	   *keys = NIL;
 	ListCell   *lc;
 
-	if (get_rel_relkind(set->relation) != RELKIND_PARTITIONED_TABLE)
+	if (!dg_has_parts(set->relation))
 		return NIL;
 	foreach(lc, find_all_inheritors(set->relation, AccessShareLock, NULL))
 		keys = list_concat(keys, parent_keys(set, lfirst_oid(lc)));

@@ -382,7 +382,7 @@ AS $$
 		UNION ALL
 		SELECT 8, g.tgname, pg_get_triggerdef(g.oid)
 		FROM t JOIN pg_trigger g ON g.tgrelid = t.oid AND NOT g.tgisinternal AND g.tgparentid = 0
-		WHERE NOT starts_with(g.tgname, 'deletion_guard_')
+		WHERE NOT starts_with(g.tgname, 'deletion_guard_') AND g.tgname <> 'ts_insert_blocker'	-- create_hypertable() makes this one
 		UNION ALL
 		SELECT 9, '', format('ALTER TABLE %s %s ROW LEVEL SECURITY', t.name, v.what)
 		FROM t CROSS JOIN LATERAL (VALUES (t.relrowsecurity, 'ENABLE'), (t.relforcerowsecurity, 'FORCE')) v (has, what) WHERE v.has
@@ -2426,6 +2426,13 @@ REVOKE EXECUTE ON FUNCTION deletion_guard_internal.not_ordinary FROM PUBLIC;
 COMMENT ON FUNCTION deletion_guard_internal.not_ordinary IS
 	'why a table, or a partition or child of it, is not one that can be guarded, and what to do; null if nothing is in the way';
 
+CREATE FUNCTION deletion_guard_internal.guarded_with(relation oid) RETURNS oid
+	LANGUAGE C STABLE STRICT PARALLEL UNSAFE
+	AS 'MODULE_PATHNAME', 'dg_guarded_with';
+REVOKE EXECUTE ON FUNCTION deletion_guard_internal.guarded_with FROM PUBLIC;
+COMMENT ON FUNCTION deletion_guard_internal.guarded_with IS
+	'the guarded table that a table is, or is a part of: a partition, or a chunk of a hypertable; null if it is not guarded';
+
 -- Tables that hold tenants' rows, as far as one can tell from their columns and
 -- foreign keys. Just-in-time compilation takes longer than any of these queries,
 -- whose costs are overestimated. How many rows they look at is underestimated where
@@ -2756,13 +2763,18 @@ RETURNS TABLE (check_name text, object text, ok boolean, detail text)
 LANGUAGE sql STABLE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
-	-- guarded tables with their partitions
+	-- guarded tables with their partitions, and chunks
 	WITH RECURSIVE member AS (
 		SELECT g.relation, g.relation AS root FROM deletion_guard.guard g
 		UNION ALL
 		SELECT p.relid, g.relation
 		FROM deletion_guard.guard g CROSS JOIN LATERAL pg_partition_tree(g.relation) p
-		WHERE NOT EXISTS (SELECT FROM deletion_guard.guard own WHERE own.relation = p.relid)),
+		WHERE NOT EXISTS (SELECT FROM deletion_guard.guard own WHERE own.relation = p.relid)
+		UNION ALL
+		SELECT i.inhrelid, g.relation
+		FROM deletion_guard.guard g JOIN pg_inherits i ON i.inhparent = g.relation
+		JOIN pg_class c ON c.oid = i.inhrelid AND NOT c.relispartition
+		WHERE deletion_guard_internal.guarded_with(i.inhrelid) = g.relation),
 	guarded AS (
 		SELECT m.relation, c.relkind, c.relpersistence,
 			-- then rows may leave by a statement on another table (see guard_trigger.c);
@@ -2945,8 +2957,8 @@ AS $$
 
 	UNION ALL
 	SELECT 'inheritance children', i.inhrelid::regclass::text,
-		EXISTS (SELECT FROM deletion_guard.guard c WHERE c.relation = i.inhrelid),
-		CASE WHEN NOT EXISTS (SELECT FROM deletion_guard.guard c WHERE c.relation = i.inhrelid)
+		deletion_guard_internal.guarded_with(i.inhrelid) IS NOT NULL,
+		CASE WHEN deletion_guard_internal.guarded_with(i.inhrelid) IS NULL
 			 THEN 'it is not guarded, and its parent is. Call deletion_guard.guard_table() for it.' END
 	FROM guarded g
 	JOIN pg_inherits i ON i.inhparent = g.relation
