@@ -169,6 +169,15 @@ SELECT relation, found, restored, skipped, problem FROM deletion_guard.rehydrate
 	mapping => '{"public.site": {"columns": {"name": {"value": "ten"}}}, "public.person": {"columns": {"boss": null}}}') ORDER BY relation::text, tenant;
 SELECT email FROM person WHERE site_id = 10 ORDER BY 1;
 SELECT refusal(:'rehydrate' || a || ', mapping => ''{"public.person": {"columns": {"id": null}}}'')') FROM unnest(ARRAY['as_tenant => ''11''', 'relations => ''{person}''', 'into_schema => ''x''']) a;
+-- Nor one who was purged as the other tenant's.
+DELETE FROM event WHERE site_id IN (9, 77, 10);
+DELETE FROM note WHERE site_id > 7;
+DELETE FROM site WHERE id > 7;
+INSERT INTO site VALUES (12, 'twelve');
+SELECT sum(restored) FROM deletion_guard.rehydrate('42', :'archive', relations => '{event}', as_tenant => '12');
+DELETE FROM event WHERE site_id = 12 AND id = 5;
+SELECT deletion_guard.purge(signing.sign(deletion_guard.request_purge('12', 'erasure'))) ->> 'rows' AS rows;
+SELECT relation, found, restored, identical, problem FROM deletion_guard.rehydrate('42', :'archive', relations => '{event}', as_tenant => '12', renumber => true) WHERE found > 0;
 
 \c :maintenance_db
 DROP DATABASE regress_dg_as_tenant;

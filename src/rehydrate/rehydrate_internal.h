@@ -126,6 +126,7 @@ typedef struct DgDestination
 	DgCount    *counts;			/* one for each tenant */
 	int64		restored;
 	struct DgPurgeSubtract *subtract;	/* knows rows that were purged */
+	struct DgPurgeSubtract *subtract_as;	/* or as another tenant's */
 	struct DgAsTable *as;		/* what to change in rows, or NULL */
 	bool		links_known;
 	List	   *lost_links;		/* of live rows, by set (undelete_lost.c) */

@@ -93,7 +93,8 @@ dg_rehydrate_purges_text(const DgDestination *destination, const char *before, c
 
 /*
  * Was the row purged? Then it stays away, until that purge is annulled. Any other
- * row gets the values that it has as another tenant's.
+ * row gets the values that it has as another tenant's; it may have been purged as
+ * that one's, too, by the key that it had or by the one that it has now.
  */
 static bool
 refuse_purged(void *arg, TupleTableSlot *slot)
@@ -101,10 +102,16 @@ refuse_purged(void *arg, TupleTableSlot *slot)
 	DgDestination *destination = arg;
 	int64		purge = dg_purge_of_row(destination->subtract, slot);
 
+	if (purge == 0 && destination->as != NULL)
+		purge = dg_purge_of_row(destination->subtract_as, slot);
+	if (purge == 0 && destination->as != NULL)
+	{
+		dg_rehydrate_as_tenant_change(destination->as, slot);
+		if (!dg_rehydrate_as_tenant_renumbered(destination->as))
+			purge = dg_purge_of_row(destination->subtract_as, slot);
+	}
 	if (purge != 0)
 		note_purge(destination, purge);
-	else if (destination->as != NULL)
-		dg_rehydrate_as_tenant_change(destination->as, slot);
 	return purge != 0;
 }
 
@@ -129,6 +136,9 @@ subtract_purged(DgRestore *call, DgDestination *destination, const DgSource *sou
 	destination->subtract = dg_purge_subtract_begin(destination->relid, RelationGetDescr(rel),
 													call->plan->tenants->exact && !destination->shared ?
 													dg_extract_tenant_list(call->plan->tenants) : NIL);
+	if (call->as != NULL)
+		destination->subtract_as = dg_purge_subtract_begin(destination->relid, RelationGetDescr(rel),
+														   call->plan->tenants->exact ? list_make1(call->as_tenant) : NIL);
 	table_close(rel, NoLock);
 	dg_purge_subtract_require(destination->subtract, columns);
 }
