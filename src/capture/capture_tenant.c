@@ -13,6 +13,7 @@
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -74,6 +75,9 @@ typedef struct Way
  */
 typedef struct DgKeptPath
 {
+	uint64		changes;		/* of the catalog; see dg_guard_path_changes() */
+	int			nways;
+	DgWay	   *ways;
 	int			nsteps;
 	DgPathStep *steps;
 	MemoryContextCallback callback;
@@ -91,11 +95,26 @@ free_plans(void *arg)
 	}
 }
 
+static void
+keep_ways(DgKeptPath *path, const DgWay *ways, int nways)
+{
+	path->nways = nways;
+	path->ways = palloc0(sizeof(DgWay) * (nways + 1));
+	for (int i = 0, at = 0; i < nways; at += ways[i++].nsteps)
+	{
+		path->ways[i] = ways[i];
+		path->ways[i].steps = path->steps + at;
+		if (ways[i].value != NULL)
+			path->ways[i].value = pstrdup(ways[i].value);
+	}
+}
+
 static DgKeptPath *
-keep_path(MemoryContext context, const DgPathStep *steps, int nsteps)
+keep_path(MemoryContext context, const DgWay *ways, int nways, int nsteps)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 	DgKeptPath *path = palloc0(sizeof(DgKeptPath));
+	const DgPathStep *steps = ways[0].steps;
 
 	path->nsteps = nsteps;
 	path->steps = palloc(sizeof(DgPathStep) * nsteps);
@@ -109,6 +128,7 @@ keep_path(MemoryContext context, const DgPathStep *steps, int nsteps)
 			path->steps[i].key_column = pstrdup(steps[i].key_column);
 		}
 	}
+	keep_ways(path, ways, nways);
 	path->callback.func = free_plans;
 	path->callback.arg = path;
 	MemoryContextRegisterResetCallback(context, &path->callback);
@@ -137,20 +157,51 @@ is_kept(const DgKeptPath *path, const DgPathStep *steps, int nsteps)
 	return true;
 }
 
+/*
+ * The paths of a table, as it and the tables along them are now. They are put into
+ * words again only if something has changed since.
+ */
+static DgKeptPath *
+current_path(DgGuard *guard, DgBinPlan *plan, Relation rel)
+{
+	uint64		changes;
+	DgWay	   *ways;
+	int			nways;
+	int			nsteps = 0;
+
+	/*
+	 * whoever alters one of the tables is through then, and we have heard of
+	 * it
+	 */
+	for (int i = 0; plan->path != NULL && i < plan->path->nsteps; i++)
+		LockRelationOid(plan->path->steps[i].relid, AccessShareLock);
+	changes = dg_guard_path_changes();
+	if (plan->path != NULL && plan->path->changes == changes)
+		return plan->path;
+
+	ways = dg_guard_path_ways(rel, &nways);
+	for (int i = 0; i < nways; i++)
+		nsteps += ways[i].nsteps;
+	if (!is_kept(plan->path, ways[0].steps, nsteps))
+		plan->path = keep_path(guard->context, ways, nways, nsteps);
+	plan->path->changes = changes;
+	return plan->path;
+}
+
 static void
-begin_way(Way *way, const DgWay *from, DgPathStep *steps)
+begin_way(Way *way, const DgWay *from)
 {
 	HASHCTL		ctl = {0};
 
-	way->steps = steps;
+	way->steps = from->steps;
 	way->nsteps = from->nsteps;
 	way->type = from->type;
 	way->value = from->value;
 	for (int i = 0; i < way->nsteps; i++)
-		way->asks_bin |= steps[i].condition != NULL;
-	way->nkeys = steps[0].nkeys;
+		way->asks_bin |= way->steps[i].condition != NULL;
+	way->nkeys = way->steps[0].nkeys;
 	for (int i = 0; i < way->nkeys; i++)
-		get_typlenbyval(steps[0].key_types[i], &way->key_len[i], &way->key_byval[i]);
+		get_typlenbyval(way->steps[0].key_types[i], &way->key_len[i], &way->key_byval[i]);
 	ctl.keysize = sizeof(uint32);
 	ctl.entrysize = sizeof(KnownParent);
 	ctl.hcxt = CurrentMemoryContext;
@@ -160,16 +211,12 @@ begin_way(Way *way, const DgWay *from, DgPathStep *steps)
 static void
 begin_paths(DgTenantResolver *resolver, DgGuard *guard, DgBinPlan *plan, Relation rel)
 {
-	int			nsteps = 0;
-	DgWay	   *ways = dg_guard_path_ways(rel, &resolver->nways);
+	DgKeptPath *path = current_path(guard, plan, rel);
 
-	for (int i = 0; i < resolver->nways; i++)
-		nsteps += ways[i].nsteps;
-	if (!is_kept(plan->path, ways[0].steps, nsteps))
-		plan->path = keep_path(guard->context, ways[0].steps, nsteps);
-	resolver->ways = palloc0(sizeof(Way) * (resolver->nways + 1));
-	for (int i = 0, at = 0; i < resolver->nways; at += ways[i++].nsteps)
-		begin_way(&resolver->ways[i], &ways[i], plan->path->steps + at);
+	resolver->nways = path->nways;
+	resolver->ways = palloc0(sizeof(Way) * (path->nways + 1));
+	for (int i = 0; i < path->nways; i++)
+		begin_way(&resolver->ways[i], &path->ways[i]);
 	resolver->root = guard->root;
 	resolver->context = CurrentMemoryContext;
 	if (SPI_connect() != SPI_OK_CONNECT)

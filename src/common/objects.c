@@ -296,7 +296,7 @@ forget_objects(Datum arg, Oid relid)
 	}
 }
 
-static RelcacheCallbackFunction followers[4];
+static RelcacheCallbackFunction followers[5];
 static int	nfollowers = 0;
 
 static void

@@ -163,6 +163,7 @@ extern char *dg_guard_path_text(List *path);
 /* guard_way.c */
 extern void dg_guard_append_clause(StringInfo buf, const char *left, Oid left_type, Oid operator,
 								   const char *right, Oid right_type);
+extern uint64 dg_guard_path_changes(void);
 extern DgWay *dg_guard_path_ways(Relation rel, int *nways);
 extern bool dg_guard_may_tell(Oid relid, Oid role);
 

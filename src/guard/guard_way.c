@@ -10,9 +10,11 @@
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
+#include "utils/syscache.h"
 
 #include "guard/guard_internal.h"
 
@@ -197,6 +199,38 @@ make_way(DgWay *way, Oid relid, Oid root, List *path, List **steps)
 			way->nsteps++;
 		}
 	}
+}
+
+static uint64 changes = 0;
+
+static void
+note_altered(Datum arg, Oid relid)
+{
+	changes++;
+}
+
+static void
+note_renamed(Datum arg, int cacheid, uint32 hash)
+{
+	changes++;
+}
+
+/*
+ * Changes when a table has been altered, or something may have been renamed that
+ * queries name. Paths that were put into words while it was the same are up to date.
+ */
+uint64
+dg_guard_path_changes(void)
+{
+	if (changes == 0)
+	{
+		changes = 1;
+		dg_follow_relcache(note_altered);
+		CacheRegisterSyscacheCallback(NAMESPACEOID, note_renamed, (Datum) 0);
+		CacheRegisterSyscacheCallback(OPEROID, note_renamed, (Datum) 0);
+		CacheRegisterSyscacheCallback(TYPEOID, note_renamed, (Datum) 0);
+	}
+	return changes;
 }
 
 /*
