@@ -38,6 +38,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "capture/capture.h"
 #include "common/tables.h"
 #include "guard/guard.h"
 #include "ledger/ledger.h"
@@ -282,6 +283,11 @@ check_table(Oid relid)
 
 	if (OidIsValid(dg_hypertable_of(relid)))
 	{
+		/*
+		 * TRUNCATE drops chunks when it has emptied them; then the counts are
+		 * gone
+		 */
+		dg_capture_empty_check();
 		/* without rows of its own, it may have compressed ones */
 		if (!dg_ddl_allowed())
 			dg_guard_require_ordinary(relid);
@@ -359,12 +365,11 @@ guarded_table_of_trigger(Oid trigid, char **name)
 static bool
 goes_with_table(Oid relid)
 {
-	if (dg_frame->drops_tables)
-		return true;
-	if (dg_frame->drops_trigger || !OidIsValid(dg_hypertable_of(relid)))
-		return false;
-	dg_protect_keep_chunk(relid);
-	return true;
+	bool		chunk = OidIsValid(dg_hypertable_of(relid)) && !dg_frame->drops_trigger;
+
+	if (chunk)
+		dg_protect_keep_chunk(relid);
+	return chunk || dg_frame->drops_tables;
 }
 
 /*
