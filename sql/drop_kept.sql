@@ -113,7 +113,9 @@ DROP TABLE app.log_2;
 ROLLBACK;
 ALTER TABLE app.log DETACH PARTITION app.log_2 CONCURRENTLY;
 -- before 19 it leaves its bounds as a check
+SET client_min_messages = warning;
 ALTER TABLE app.log_2 DROP CONSTRAINT IF EXISTS log_2_id_check;
+RESET client_min_messages;
 RESET SESSION AUTHORIZATION;
 SELECT relation FROM deletion_guard.guarded_table WHERE relation = 'app.log_2'::regclass;
 DELETE FROM app.log_2;
