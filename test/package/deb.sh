@@ -10,13 +10,15 @@ if ! command -v dpkg-deb >/dev/null; then
 	echo "1..0 # SKIP not a Debian system"
 	exit
 fi
+major=$("$PG_CONFIG" --version | sed 's/[^0-9]*\([0-9]\+\).*/\1/')
+# for the server under test, which need not be this Debian's own
+export PG_SUPPORTED_VERSIONS=$major
 # kept for clean_root.sh
 rm -rf "$TOP/log/package/dist"
 if ! "$TOP/test/run/deb.sh" "$TOP/log/package/dist" >"$WORK/deb.log" 2>&1 && grep -q 'packages are missing' "$WORK/deb.log"; then
 	echo "1..0 # SKIP $(grep 'packages are missing' "$WORK/deb.log")"
 	exit
 fi
-major=$("$PG_CONFIG" --version | sed 's/[^0-9]*\([0-9]\+\).*/\1/')
 server=$(echo "$TOP"/log/package/dist/postgresql-"$major"-deletion-guard_*.deb)
 sign=$(echo "$TOP"/log/package/dist/deletion-guard-sign_*_all.deb)
 result "they are built without warnings" "$(grep -v '^building\|^installing\|^/' "$WORK/deb.log")"

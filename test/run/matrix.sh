@@ -35,7 +35,7 @@ prepare()
 run()
 {
 	echo "$1: make $2" >&2
-	if root_run "$work/$1" env ONLY="${ONLY:-}" TEST_TIMEOUT="${TEST_TIMEOUT:-3600}" make --no-print-directory -C /tree "$2" >"$log/$2" 2>&1; then
+	if root_run "$work/$1" env ONLY="${ONLY:-}" DG_SUITES="$1" PG_SUPPORTED_VERSIONS="${server[$1]}" TEST_TIMEOUT="${TEST_TIMEOUT:-3600}" make --no-print-directory -C /tree "$2" >"$log/$2" 2>&1; then
 		echo ok
 	else
 		echo failed
