@@ -39,8 +39,8 @@ as_maintainer(<<"SQL");
 CREATE TABLE app.event (id bigint GENERATED ALWAYS AS IDENTITY, org_id int NOT NULL, at timestamptz NOT NULL)
 	PARTITION BY RANGE (at);
 CREATE TABLE app.other (id bigint, at timestamptz NOT NULL) PARTITION BY RANGE (at);
-SELECT partman.create_parent('app.event', 'at', '$type', '$daily', p_start_partition => (now() - interval '8 days')::text, p_premake => 1);
-SELECT partman.create_parent('app.other', 'at', '$type', '$daily', p_premake => 1);
+SELECT partman.create_parent('app.event', 'at', p_type => '$type', p_interval => '$daily', p_start_partition => (now() - interval '8 days')::text, p_premake => 1);
+SELECT partman.create_parent('app.other', 'at', p_type => '$type', p_interval => '$daily', p_premake => 1);
 INSERT INTO app.event (org_id, at) SELECT i % 3, now() - i * interval '6 hours' FROM generate_series(0, 27) i;
 INSERT INTO app.other VALUES (1, now());
 UPDATE partman.part_config SET premake = 6 WHERE parent_table = 'app.other';
