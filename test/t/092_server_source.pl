@@ -20,7 +20,8 @@ $live->safe_psql('tracker', 'CREATE TABLE before AS SELECT * FROM everything');
 # A clone of the files: the same system identifier, and the same OIDs.
 my $copy = PostgreSQL::Test::Cluster->new('copy');
 $copy->init_from_backup($live, 'clone');
-$copy->append_conf('postgresql.conf', "datestyle = 'German'\nbytea_output = escape\nextra_float_digits = -5\ntimezone = 'America/New_York'\nstandard_conforming_strings = off\nlog_statement = all");
+$copy->append_conf('postgresql.conf', "datestyle = 'German'\nbytea_output = escape\nextra_float_digits = -5\ntimezone = 'America/New_York'\nlog_statement = all");
+$copy->append_conf('postgresql.conf', 'standard_conforming_strings = off') if $copy->pg_version < '19devel';
 unlink $copy->data_dir . '/pg_hba.conf';
 append_to_file($copy->data_dir . '/pg_hba.conf', "local all reader scram-sha-256\nlocal all all trust\n");
 $copy->start;
