@@ -206,5 +206,20 @@ SELECT count(*), sum(id) FROM item;
 SELECT differences();
 SELECT check_name, detail FROM deletion_guard.verify() WHERE NOT ok AND check_name ~ 'bin|part|deletion';
 
+-- Who looks for a tenant finds all spellings of its key, also those that are only in
+-- parts that are not written yet.
+CREATE EXTENSION citext;
+CREATE TABLE note (id int PRIMARY KEY, org citext);
+SELECT FROM deletion_guard.guard_table('note', 'org');
+INSERT INTO note SELECT i, CASE WHEN i = 1 THEN 'other' ELSE 'WILE' END FROM generate_series(1, 10) i;
+DO $$
+BEGIN
+	FOR i IN 1 .. 8 LOOP
+		DELETE FROM note WHERE id = i;
+	END LOOP;
+	RAISE WARNING 'restored: %', (SELECT sum(restored) FROM deletion_guard.undelete_tenant('wile'));
+END $$;
+SELECT org, count(*) FROM note GROUP BY org::text, org ORDER BY org::text COLLATE "C";
+
 \c :maintenance_db
 DROP DATABASE regress_dg_open_parts WITH (FORCE);

@@ -26,7 +26,7 @@
 #include "utils/snapmgr.h"
 
 #include "bin/bin_internal.h"
-#include "common/tables.h"
+#include "common/own_tables.h"
 #include "common/varint.h"
 
 static const DgBlocks no_blocks = {0};
@@ -232,7 +232,7 @@ DgBlocks
 dg_bin_blocks_of_parts(Relation bin, const DgPartId *parts, int nparts, DgMovedPart find_moved)
 {
 	DgBlocks	blocks = {.context = CurrentMemoryContext};
-	Relation	registry = table_open(dg_objects()->deletion_part, AccessShareLock);
+	Relation	registry = dg_own_open(dg_objects()->deletion_part, AccessShareLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 
 	for (int i = 0; i < nparts; i++)

@@ -31,7 +31,7 @@
 #include "utils/snapmgr.h"
 
 #include "bin/bin_internal.h"
-#include "common/tables.h"
+#include "common/own_tables.h"
 
 typedef struct PartKey
 {
@@ -178,11 +178,10 @@ write_part(Relation registry, Snapshot snapshot, const MovedBin *bin, FoundPart 
 static void
 write_moved(void)
 {
-	Relation	registry = table_open(dg_objects()->deletion_part, RowExclusiveLock);
+	Relation	registry = dg_own_open(dg_objects()->deletion_part, RowExclusiveLock);
 	Snapshot	snapshot;
 	ListCell   *lc;
 
-	CommandCounterIncrement();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	foreach(lc, moved)
 	{

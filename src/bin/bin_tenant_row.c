@@ -27,7 +27,7 @@
 
 #include "bin/bin_internal.h"
 #include "capture/capture.h"
-#include "common/tables.h"
+#include "common/own_tables.h"
 #include "guard/guard.h"
 
 /*
@@ -226,7 +226,7 @@ spellings_of_tenant(const char *tenant)
 
 	if (dg_guard_tenants_are_plain())
 		return spellings;
-	registry = table_open(dg_objects()->deletion_part, AccessShareLock);
+	registry = dg_own_open(dg_objects()->deletion_part, AccessShareLock);
 	index = index_open(dg_objects()->deletion_part_tenant_idx, AccessShareLock);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	while ((next = next_spelling(registry, index, snapshot, &hash)) != NULL)
@@ -440,7 +440,7 @@ tells_label(HeapTuple part, TupleDesc desc, Snapshot snapshot)
 static void
 find_deleted(const char *tenant, Snapshot snapshot, int64 *latest, DgTenantRow *row)
 {
-	Relation	registry = table_open(dg_objects()->deletion_part, AccessShareLock);
+	Relation	registry = dg_own_open(dg_objects()->deletion_part, AccessShareLock);
 	TupleDesc	desc = RelationGetDescr(registry);
 	ScanKeyData key;
 	SysScanDesc scan;

@@ -180,10 +180,31 @@ dg_own_before_reading(void (*function) (Oid relid))
 	before_reading = function;
 }
 
+static void
+write_what_waits(Oid relid)
+{
+	if (before_reading != NULL)
+		before_reading(relid);
+	/* what this transaction has written becomes visible to the scan */
+	CommandCounterIncrement();
+}
+
+/*
+ * Opens one of our tables to be read otherwise than by dg_own_scan(), with a snapshot
+ * that is taken afterwards.
+ */
+Relation
+dg_own_open(Oid relid, LOCKMODE lockmode)
+{
+	write_what_waits(relid);
+	return table_open(relid, lockmode);
+}
+
 /*
  * Begins to read the rows that have the keys' values, by the table's index where
- * that serves the keys and is sound; without keys all rows, in the index's order. Ends with dg_own_end(). With ROW EXCLUSIVE,
- * which is held until the end of the transaction, rows may be written.
+ * that serves the keys and is sound; without keys all rows, in the index's order.
+ * Ends with dg_own_end(). With ROW EXCLUSIVE, which is held until the end of the
+ * transaction, rows may be written.
  */
 DgOwnScan *
 dg_own_scan(DgOwnTable table, LOCKMODE lockmode, int nkeys, ScanKeyData *keys)
@@ -191,10 +212,7 @@ dg_own_scan(DgOwnTable table, LOCKMODE lockmode, int nkeys, ScanKeyData *keys)
 	DgOwnScan  *scan = palloc0(sizeof(DgOwnScan));
 	bool		by_index;
 
-	if (before_reading != NULL)
-		before_reading(table.relid);
-	/* what this transaction has written becomes visible to the scan */
-	CommandCounterIncrement();
+	write_what_waits(table.relid);
 	scan->rel = open_table(table, lockmode);
 	scan->desc = RelationGetDescr(scan->rel);
 	by_index = OidIsValid(table.indexid) && is_plain_index(scan->rel, table.indexid);

@@ -60,6 +60,7 @@ extern ScanKeyData dg_own_key_int4(AttrNumber attnum, int32 value);
 extern ScanKeyData dg_own_key_oid(AttrNumber attnum, Oid value);
 extern ScanKeyData dg_own_key_text(AttrNumber attnum, const char *value);
 
+extern Relation dg_own_open(Oid relid, LOCKMODE lockmode);
 extern DgOwnScan *dg_own_scan(DgOwnTable table, LOCKMODE lockmode, int nkeys, ScanKeyData *keys);
 extern bool dg_own_next(DgOwnScan *scan);
 extern void dg_own_end(DgOwnScan *scan);
