@@ -178,6 +178,7 @@ SELECT sum(restored) FROM deletion_guard.rehydrate('42', :'archive', relations =
 DELETE FROM event WHERE site_id = 12 AND id = 5;
 SELECT deletion_guard.purge(signing.sign(deletion_guard.request_purge('12', 'erasure'))) ->> 'rows' AS rows;
 SELECT relation, found, restored, identical, problem FROM deletion_guard.rehydrate('42', :'archive', relations => '{event}', as_tenant => '12', renumber => true) WHERE found > 0;
+SELECT refusal(:'rehydrate' || 'relations => ''{event}'', as_tenant => ''12'', mapping => ''{"public.event": {"columns": {"id": null}}}'')');
 
 \c :maintenance_db
 DROP DATABASE regress_dg_as_tenant;

@@ -252,6 +252,25 @@ belongs_to_another(CaptureState *state, TupleTableSlot *slot, const char *tenant
 }
 
 /*
+ * Is a live row of a tenant other than the one given? NULL is none.
+ */
+bool
+dg_capture_is_anothers(Relation rel, TupleTableSlot *slot, const char *tenant)
+{
+	DgTenantResolver *resolver = dg_capture_tenant_resolver_of(rel);
+	char	   *other;
+	bool		result;
+
+	if (resolver == NULL)
+		return false;
+	other = dg_capture_tenant_of(resolver, slot);
+	result = other != NULL &&
+		(tenant == NULL || !dg_guard_tenant_equal_in(dg_guard_lookup(RelationGetRelid(rel))->root, other, tenant));
+	dg_capture_tenant_resolver_end(resolver);
+	return result;
+}
+
+/*
  * Puts a live row into the bin that is about to be replaced by a row of a
  * tenant, or of none (NULL). Returns false if the live row must stay, because
  * it is another tenant's: a call that brings one tenant's rows back leaves

@@ -52,6 +52,7 @@ extern void dg_capture_total_add(DgTotal *total, const char *tenant, int64 rows)
 extern void dg_capture_total_add_deletion(DgTotal *total, int64 deletion);
 
 /* capture.c */
+extern bool dg_capture_is_anothers(Relation rel, TupleTableSlot *slot, const char *tenant);
 extern bool dg_capture_displaced(Relation rel, TupleTableSlot *slot, const char *tenant);
 extern int64 dg_capture_dropped(Relation rel);
 extern int64 dg_capture_column(Relation rel, AttrNumber attnum, DgBinPlan *plan);

@@ -376,7 +376,7 @@ put_rest(RowReport *report)
 	{
 		DgLeftOut  *left = lfirst(lc);
 
-		if (left->kind == DG_LEFT_UNKNOWN || left->kind == DG_LEFT_CERTAIN)
+		if (left->kind == DG_LEFT_UNKNOWN || left->kind == DG_LEFT_CERTAIN || left->kind == DG_LEFT_NOBODYS)
 			put_not_compared(report, left->relid, left->problem);
 	}
 }

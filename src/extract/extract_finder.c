@@ -29,7 +29,6 @@
 
 #include "guard/guard.h"
 #include "extract/extract_internal.h"
-#include "rows/rows.h"
 
 /*
  * A finder by the column that holds the tenant.

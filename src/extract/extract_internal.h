@@ -68,18 +68,18 @@ extern int32 dg_extract_keytable_find(const DgKeyTable *table, const char *key, 
 typedef struct DgKeyTyped DgKeyTyped;
 
 /* A column of keys. */
-typedef struct DgKeyColumn
+typedef struct DgKeyMapColumn
 {
 	Oid			type;			/* under any domain */
 	DgKeyTyped *typed;			/* NULL: its values are compared by the bytes
 								 * of their text */
-} DgKeyColumn;
+} DgKeyMapColumn;
 
-extern void dg_extract_keyvalue_init(DgKeyColumn *column, Oid type, Oid collation, Oid owner, MemoryContext context);
+extern void dg_extract_keyvalue_init(DgKeyMapColumn *column, Oid type, Oid collation, Oid owner, MemoryContext context);
 extern bool dg_extract_keyvalue_is_written(Oid type, const char *text, size_t len);
-extern DgKeyText dg_extract_keyvalue_anew(const DgKeyColumn *column, const DgKeyText *text);
-extern int32 dg_extract_keyvalue_known(const DgKeyColumn *column, const char *text, size_t len);
-extern int32 dg_extract_keyvalue_number(DgKeyColumn *column, const DgKeyText *text, bool add, MemoryContext scratch);
+extern DgKeyText dg_extract_keyvalue_anew(const DgKeyMapColumn *column, const DgKeyText *text);
+extern int32 dg_extract_keyvalue_known(const DgKeyMapColumn *column, const char *text, size_t len);
+extern int32 dg_extract_keyvalue_number(DgKeyMapColumn *column, const DgKeyText *text, bool add, MemoryContext scratch);
 
 /* extract_keymap.c */
 extern DgKeyMap *dg_extract_keymap_create(int ncolumns);

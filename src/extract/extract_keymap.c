@@ -22,7 +22,6 @@
 #include "utils/memutils.h"
 
 #include "extract/extract_internal.h"
-#include "rows/rows.h"
 
 struct DgKeyMap
 {
@@ -37,7 +36,7 @@ struct DgKeyMap
 	StringInfoData key;			/* of several columns, put together */
 	MemoryContext context;
 	MemoryContext scratch;
-	DgKeyColumn columns[FLEXIBLE_ARRAY_MEMBER];
+	DgKeyMapColumn columns[FLEXIBLE_ARRAY_MEMBER];
 };
 
 /* ----------------------------------------------------------------------
@@ -62,7 +61,7 @@ init_part(DgKeyMap *map)
 DgKeyMap *
 dg_extract_keymap_create(int ncolumns)
 {
-	DgKeyMap   *map = palloc0(offsetof(DgKeyMap, columns) + sizeof(DgKeyColumn) * ncolumns);
+	DgKeyMap   *map = palloc0(offsetof(DgKeyMap, columns) + sizeof(DgKeyMapColumn) * ncolumns);
 
 	map->ncolumns = ncolumns;
 	map->context = AllocSetContextCreate(CurrentMemoryContext, "deletion_guard keys",
@@ -114,7 +113,7 @@ compose_key(DgKeyMap *map, const DgKeyText *key, bool add, DgKeyText *whole)
 	resetStringInfo(&map->key);
 	for (int i = 0; i < map->ncolumns; i++)
 	{
-		DgKeyColumn *column = &map->columns[i];
+		DgKeyMapColumn *column = &map->columns[i];
 		bool		by_bytes = column->typed == NULL;
 		DgKeyText	text = key[i];
 		uint32		number;
@@ -350,7 +349,7 @@ dg_extract_keymap_find(DgKeyMap *map, const DgKeyText *key)
 int
 dg_extract_keymap_guess(DgKeyMap *map, const char *text, size_t len)
 {
-	DgKeyColumn *column = &map->columns[0];
+	DgKeyMapColumn *column = &map->columns[0];
 	int32		number;
 
 	if (map->spill == NULL && map->table.count == 0)

@@ -170,7 +170,7 @@ make_typed(Oid type, Oid collation, Oid owner, MemoryContext context)
  * context.
  */
 void
-dg_extract_keyvalue_init(DgKeyColumn *column, Oid type, Oid collation, Oid owner, MemoryContext context)
+dg_extract_keyvalue_init(DgKeyMapColumn *column, Oid type, Oid collation, Oid owner, MemoryContext context)
 {
 	column->type = getBaseType(type);
 	if (!equal_by_bytes(column->type, collation))
@@ -216,7 +216,7 @@ number_of_value(DgKeyTyped *typed, Datum datum, bool add)
  * DG_KEY_ABSENT. Throws nothing. Not for types that are compared by bytes.
  */
 int32
-dg_extract_keyvalue_known(const DgKeyColumn *column, const char *text, size_t len)
+dg_extract_keyvalue_known(const DgKeyMapColumn *column, const char *text, size_t len)
 {
 	return dg_extract_keytable_find(&column->typed->spellings, text, len);
 }
@@ -227,7 +227,7 @@ dg_extract_keyvalue_known(const DgKeyColumn *column, const char *text, size_t le
  * The scratch context is reset.
  */
 int32
-dg_extract_keyvalue_number(DgKeyColumn *column, const DgKeyText *text, bool add, MemoryContext scratch)
+dg_extract_keyvalue_number(DgKeyMapColumn *column, const DgKeyText *text, bool add, MemoryContext scratch)
 {
 	DgKeyTyped *typed = column->typed;
 	int32		number = dg_extract_keytable_find(&typed->spellings, text->ptr, text->len);
@@ -253,7 +253,7 @@ dg_extract_keyvalue_number(DgKeyColumn *column, const DgKeyText *text, bool add,
  * palloc'd. What the type cannot read is an error. These types are built in.
  */
 DgKeyText
-dg_extract_keyvalue_anew(const DgKeyColumn *column, const DgKeyText *text)
+dg_extract_keyvalue_anew(const DgKeyMapColumn *column, const DgKeyText *text)
 {
 	char	   *anew = dg_value_text(column->type, dg_value_of_text(column->type, -1, pnstrdup(text->ptr, text->len)));
 

@@ -30,7 +30,6 @@
 #include "miscadmin.h"
 #include "rewrite/prs2lock.h"
 #include "rewrite/rewriteDefine.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -40,7 +39,6 @@
 #include "capture/capture.h"
 #include "guard/guard.h"
 #include "rehydrate/rehydrate_internal.h"
-#include "rows/rows.h"
 
 /* how many rows one statement deletes */
 #define DELETED_AT_ONCE 1000
@@ -113,7 +111,8 @@ check_account_is_certain(const DgRestore *call)
 	{
 		DgLeftOut  *left = lfirst(lc);
 
-		if ((left->kind == DG_LEFT_UNKNOWN || left->kind == DG_LEFT_CERTAIN) && list_member_oid(plan->targets, left->relid))
+		if ((left->kind == DG_LEFT_UNKNOWN || left->kind == DG_LEFT_CERTAIN || left->kind == DG_LEFT_NOBODYS) &&
+			list_member_oid(plan->targets, left->relid))
 			refuse_uncertain(get_rel_name(left->relid), left->problem);
 	}
 	foreach(lc, plan->sources)

@@ -131,8 +131,7 @@ typedef struct DgDestination
 	bool		links_known;
 	List	   *lost_links;		/* of live rows, by set (undelete_lost.c) */
 	List	   *purges;			/* int64 *: those that rows were of */
-	int64		differences;	/* dg_rehydrate_compare_copies(): rows unlike
-								 * the archive's, */
+	int64		differences;	/* drill(): rows unlike the archive's, */
 	char	   *uncompared;		/* and columns that could not be compared, or
 								 * NULL */
 } DgDestination;
@@ -241,6 +240,9 @@ extern bool dg_rehydrate_as_tenant_renumbered(const DgAsTable *table);
 typedef struct DgReference
 {
 	const ForeignKeyCacheInfo *step;
+	AttrNumber	type;			/* only if this column, */
+	const char *value;			/* has this for its text; or 0 */
+	FmgrInfo	type_output;
 	Tuplestorestate *keys;
 	TupleDesc	desc;
 } DgReference;

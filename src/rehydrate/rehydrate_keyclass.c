@@ -6,8 +6,8 @@
  * or by declared steps of tenant paths. Columns that such references connect are a
  * class. A value that gets another gets it in every column of its class, so whatever
  * was equal stays equal: composite keys, references within one table, and circles
- * need no thought, nor does the order of the tables. Different values stay different,
- * so what was unique stays so.
+ * need no thought, nor does the order of the tables. Different values stay different
+ * as long as a default does not make one value twice; then a unique index says so.
  *
  * A reference that counts only for rows of a certain type connects no columns: it is
  * followed row by row (rehydrate_replace.c).
@@ -192,6 +192,22 @@ making_default(Relation rel, AttrNumber attnum)
 }
 
 /*
+ * Makes a default ready to be evaluated, which evaluates what is constant in it: code
+ * of the table's owner.
+ */
+static ExprState *
+prepare_default(Relation rel, Node *expr)
+{
+	DgRowsRole	role = dg_rows_role_of(rel->rd_rel->relowner);
+	ExprState  *made;
+
+	dg_rows_as_owner(&role);
+	made = ExecInitExpr(expression_planner((Expr *) expr), NULL);
+	dg_rows_as_caller(&role);
+	return made;
+}
+
+/*
  * Finds the columns of a table with keys that it makes.
  */
 static void
@@ -217,7 +233,7 @@ add_made_keys(DgKeys *keys, Relation rel, AttrNumber tenant)
 			column = column_at(keys, RelationGetRelid(rel), attnum);
 			column->everywhere |= !of_tenant;
 			if (column->made == NULL)
-				column->made = ExecInitExpr(expression_planner((Expr *) expr), NULL);
+				column->made = prepare_default(rel, expr);
 		}
 		index_close(index, NoLock);
 	}

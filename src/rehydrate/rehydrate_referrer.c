@@ -144,7 +144,7 @@ static void
 check_referrer(Referrer *referrer)
 {
 	const ForeignKeyCacheInfo *fkey = referrer->fkey;
-	DgRowsParents parents = {fkey, list_make1_oid(fkey->confrelid), DG_AS_OWNER, referrer->desc,.text = true,.many = true};
+	DgRowsParents parents = {fkey, dg_query_tables(fkey->confrelid), DG_AS_OWNER, referrer->desc,.text = true,.many = true};
 	Tuplestorestate *lost = tuplestore_begin_heap(false, false, work_mem);
 	ListCell   *lc;
 

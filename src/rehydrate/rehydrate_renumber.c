@@ -17,20 +17,13 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/table.h"
-#include "catalog/partition.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "optimizer/optimizer.h"
-#include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "guard/guard.h"
@@ -173,15 +166,15 @@ void
 dg_rehydrate_keys_set(DgKeys *keys, DgKeyClass *class, const char *text, const char *by)
 {
 	MemoryContext old = MemoryContextSwitchTo(keys->context);
-	Oid			input;
-	Oid			typioparam;
+	DgRowsRole	role = dg_rows_role_of(dg_relation_owner(class->column->id.relid));
 	int			number;
 
 	prepare_class(class);
 	class->given = true;
 	number = add_old(class, text);
-	getTypeInputInfo(getBaseType(class->type), &input, &typioparam);
-	class->fresh[number] = OidInputFunctionCall(input, pstrdup(by), typioparam, -1);
+	dg_rows_as_owner(&role);
+	class->fresh[number] = dg_value_of_text(getBaseType(class->type), -1, by);
+	dg_rows_as_caller(&role);
 	MemoryContextSwitchTo(old);
 }
 

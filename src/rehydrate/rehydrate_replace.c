@@ -8,7 +8,6 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -130,6 +129,9 @@ add_step(DgAsTable *table, DgAsTenant *as, const ForeignKeyCacheInfo *step)
 	DgReference *reference = palloc0(sizeof(DgReference));
 
 	reference->step = step;
+	reference->type = dg_guard_hop_type(step, &reference->value);
+	if (reference->type != InvalidAttrNumber)
+		prepare_text(get_atttype(step->conrelid, reference->type), &reference->type_output);
 	reference->desc = dg_rows_keys_desc(step, InvalidOid, false);
 	reference->keys = tuplestore_begin_heap(false, false, work_mem);
 	table->references = lappend(table->references, reference);
@@ -221,22 +223,14 @@ replacement_of(DgAsTable *table, Replaced *column, Datum *value)
  * Takes note of what a row refers to by a step without a foreign key.
  */
 static void
-note_reference(const DgReference *reference, TupleTableSlot *slot)
+note_reference(DgReference *reference, TupleTableSlot *slot)
 {
 	const ForeignKeyCacheInfo *step = reference->step;
 	Datum		values[INDEX_MAX_KEYS];
 	bool		nulls[INDEX_MAX_KEYS] = {0};
-	const char *value;
-	AttrNumber	type = dg_guard_hop_type(step, &value);
 
-	if (type != InvalidAttrNumber)
-	{
-		FmgrInfo	output;
-
-		prepare_text(TupleDescAttr(slot->tts_tupleDescriptor, type - 1)->atttypid, &output);
-		if (!has_type(slot, type, &output, value))
-			return;
-	}
+	if (!has_type(slot, reference->type, &reference->type_output, reference->value))
+		return;
 	for (int i = 0; i < step->nkeys; i++)
 	{
 		if (slot->tts_isnull[step->conkey[i] - 1])

@@ -116,22 +116,10 @@ refuse_purged(void *arg, TupleTableSlot *slot)
 }
 
 static void
-subtract_purged(DgRestore *call, DgDestination *destination, const DgSource *source)
+begin_subtracting(DgRestore *call, DgDestination *destination)
 {
-	List	   *columns = NIL;
-	Relation	rel;
+	Relation	rel = table_open(destination->relid, AccessShareLock);
 
-	for (int i = 0; i < source->ncolumns; i++)
-	{
-		if (source->fields[i] >= 0)
-			columns = lappend(columns, makeString(pstrdup(source->columns[i].name)));
-	}
-	if (destination->subtract != NULL)
-	{
-		dg_purge_subtract_require(destination->subtract, columns);
-		return;
-	}
-	rel = table_open(destination->relid, AccessShareLock);
 	/* a purge keeps a digest of one spelling of the tenant's key */
 	destination->subtract = dg_purge_subtract_begin(destination->relid, RelationGetDescr(rel),
 													call->plan->tenants->exact && !destination->shared ?
@@ -139,8 +127,28 @@ subtract_purged(DgRestore *call, DgDestination *destination, const DgSource *sou
 	if (call->as != NULL)
 		destination->subtract_as = dg_purge_subtract_begin(destination->relid, RelationGetDescr(rel),
 														   call->plan->tenants->exact ? list_make1(call->as_tenant) : NIL);
-	table_close(rel, NoLock);
+	table_close(rel, AccessShareLock);
+}
+
+/*
+ * Whatever was purged stays away; the source has to have the columns by which it is
+ * known.
+ */
+static void
+subtract_purged(DgRestore *call, DgDestination *destination, const DgSource *source)
+{
+	List	   *columns = NIL;
+
+	for (int i = 0; i < source->ncolumns; i++)
+	{
+		if (source->fields[i] >= 0)
+			columns = lappend(columns, makeString(pstrdup(source->columns[i].name)));
+	}
+	if (destination->subtract == NULL)
+		begin_subtracting(call, destination);
 	dg_purge_subtract_require(destination->subtract, columns);
+	if (call->as != NULL)
+		dg_purge_subtract_require(destination->subtract_as, columns);
 }
 
 /*
@@ -198,7 +206,8 @@ find_live_twins(DgRestore *call, DgPass *pass)
 	LiveTwins	live = {call, call->by_source[pass->source->index],
 	dg_rows_writer_twins(call->targets[pass->source->index])};
 
-	if (live.twins != NULL && pass->finder != NULL && !dg_rows_twins_known(live.twins))
+	/* another tenant's rows are not the same, whatever they have */
+	if (call->as == NULL && live.twins != NULL && pass->finder != NULL && !dg_rows_twins_known(live.twins))
 		dg_extract_live_twins(pass->finder, &call->plan->finders, call->plan->tenants, dg_rows_twins_columns(live.twins),
 							  note_live_twin, &live);
 }
@@ -458,6 +467,7 @@ set_writer_options(DgRestore *call)
 	call->options.missing = call->on_conflict == DG_ON_CONFLICT_SKIP ? dg_rows_missing_make() : NULL;
 	call->options.tell = note_problem;
 	call->options.same = call->as != NULL ? NULL : dg_rehydrate_links_make_same;
+	call->options.anothers = call->as != NULL ? dg_capture_is_anothers : NULL;
 	call->options.outside = call->as != NULL ? dg_rehydrate_as_tenant_outside : NULL;
 	call->options.conflict_hint = call->as == NULL ? NULL : call->renumber ? HINT_RENUMBERED : HINT_TO_RENUMBER;
 	call->options.alias = dg_rehydrate_links_take;

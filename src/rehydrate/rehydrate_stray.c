@@ -81,23 +81,38 @@ follow_keys(const ForeignKeyCacheInfo *fkey, Tuplestorestate *keys, TupleDesc de
 }
 
 /*
+ * Are rows of this tenant (NULL: it is not known) the old one's or, with "path", not
+ * the new one's?
+ */
+static bool
+is_stray(const DgRestore *call, const char *tenant, bool path)
+{
+	return tenant == NULL || (path ? !dg_guard_tenant_equal(tenant, call->as_tenant) :
+							  dg_guard_tenant_equal(tenant, call->as->old));
+}
+
+/*
  * How many of the rows that some keys lead to, which know their tenant, are the old one's or,
  * with "path", not the new one's?
  */
 static int64
 count_strays(const DgRestore *call, const ForeignKeyCacheInfo *fkey, Tuplestorestate *keys, TupleDesc desc, bool path)
 {
-	const char *column = quote_identifier(dg_guard_tenant_column_of(fkey->confrelid));
-	Oid			type = getBaseType(get_atttype(fkey->confrelid, get_attnum(fkey->confrelid, dg_guard_tenant_column_of(fkey->confrelid))));
+	const char *column = dg_guard_tenant_column_of(fkey->confrelid);
+	Oid			type;
 	Oid			types[] = {TEXTOID};
 	Datum		args[] = {CStringGetTextDatum(path ? call->as_tenant : call->as->old)};
 	int64		rows = 0;
 	StringInfoData where;
 	ListCell   *lc;
 
+	/* a table that is one tenant's as a whole */
+	if (column == NULL)
+		return is_stray(call, dg_guard_lookup(fkey->confrelid)->tenant, path) ? tuplestore_tuple_count(keys) : 0;
+	type = getBaseType(get_atttype(fkey->confrelid, get_attnum(fkey->confrelid, column)));
 	initStringInfo(&where);
 	append_match(&where, fkey, desc);
-	appendStringInfo(&where, " WHERE (t.%s %s $1::%s)%s", column, dg_equality_operator(type),
+	appendStringInfo(&where, " WHERE (t.%s %s $1::%s)%s", quote_identifier(column), dg_equality_operator(type),
 					 dg_type_name(type), path ? " IS NOT TRUE" : "");
 	foreach(lc, dg_query_tables(fkey->confrelid))
 	{
@@ -105,7 +120,7 @@ count_strays(const DgRestore *call, const ForeignKeyCacheInfo *fkey, Tuplestores
 		dg_query_register_rows("keys_to_follow", keys, desc);
 		(void) dg_query(psprintf("SELECT pg_catalog.count(*) FROM keys_to_follow k JOIN %s t ON %s",
 								 dg_own_rows(lfirst_oid(lc)), where.data), DG_AS_OWNER, 1, types, args,
-						.table = lfirst_oid(lc));
+						.table = lfirst_oid(lc),.snapshot = GetLatestSnapshot());
 		rows += dg_row_int64(0, 1, NULL);
 		SPI_finish();
 	}
@@ -124,7 +139,7 @@ check_keys(const DgRestore *call, const ForeignKeyCacheInfo *fkey, Tuplestoresta
 	ListCell   *lc;
 	ListCell   *lc2;
 
-	if (!dg_extract_tenant_source(fkey->confrelid, &root, &paths) || dg_guard_lookup(root)->tenant != NULL)
+	if (!dg_extract_tenant_source(fkey->confrelid, &root, &paths))
 		return;
 	foreach(lc, paths)
 	{

@@ -179,6 +179,13 @@ struct DgRowsOptions
 {
 	DgOnConflict on_conflict;
 	DgRowsDisplace displace;	/* of on_conflict replace */
+
+	/*
+	 * Is a live row another tenant's than the one given? Then it is in the
+	 * way, also if it is the same; NULL: the same row is there already,
+	 * whosever it is.
+	 */
+	bool		(*anothers) (Relation rel, TupleTableSlot *existing, const char *tenant);
 	void		(*moved) (Oid partition);	/* is called when a changed row
 											 * has left it for another */
 

@@ -267,6 +267,19 @@ load_row(DgRowsTarget *target, DgRowOutcome *outcome)
 	return false;
 }
 
+static bool
+is_anothers(DgRowsTarget *target, DgRowsLeaf *leaf)
+{
+	bool		result;
+
+	if (target->writer->options.anothers == NULL)
+		return false;
+	dg_rows_as_caller(&leaf->role);
+	result = target->writer->options.anothers(leaf->rri->ri_RelationDesc, leaf->existing, target->row.tenant);
+	dg_rows_as_owner(&leaf->role);
+	return result;
+}
+
 /*
  * Puts a prepared row into its batch, unless a live row has its key.
  */
@@ -283,6 +296,11 @@ store_row(DgRowsTarget *target, DgRowsLeaf *leaf)
 		target->writer->options.same(target->writer->options.arg, &target->row, leaf->rri->ri_RelationDesc,
 									 stored, leaf->existing))
 		outcome = DG_ROW_IDENTICAL;
+	if (outcome == DG_ROW_IDENTICAL && is_anothers(target, leaf))
+	{
+		outcome = DG_ROW_CONFLICT;
+		conflict = pstrdup("the same values");
+	}
 	if (outcome == DG_ROW_RESTORED && is_orphan(target, leaf, stored))
 		outcome = DG_ROW_ORPHANED;
 	if (outcome == DG_ROW_RESTORED)
